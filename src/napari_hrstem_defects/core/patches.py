@@ -1,0 +1,107 @@
+"""Patch grid: where the patches lie, and what was found out about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Square patches that cover an image of any shape evenly.
+
+    Neighbouring patches touch where the image is a multiple of the patch size and overlap a little where it is
+    not, so that rims are judged too. Each patch stands for one cell of an ``n_y × n_x`` raster laid over the image.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Image shape ``(y, x)`` in pixels.
+    size : int
+        Edge of a patch in pixels.
+    """
+
+    shape: tuple[int, int]
+    size: int
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of patches ``(n_y, n_x)``."""
+        return _count(self.shape[0], self.size), _count(self.shape[1], self.size)
+
+    @property
+    def corners(self) -> NDArray[np.intp]:
+        """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
+        ys, xs = (_starts(n, self.size) for n in self.shape)
+        return np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Centres, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels (pixel centres at whole numbers)."""
+        return self.corners + (self.size - 1) / 2
+
+    def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Copy of all patches, shape ``(n_y, n_x, size, size)``."""
+        if image.shape != self.shape:
+            raise ValueError(f"image has shape {image.shape}, expected the grid's {self.shape}")
+        windows = np.lib.stride_tricks.sliding_window_view(image, (self.size, self.size))
+        ys, xs = (_starts(n, self.size) for n in self.shape)
+        return np.ascontiguousarray(windows[np.ix_(ys, xs)])
+
+    def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Lay one value per patch, shape ``(n_y, n_x)``, over the image: each cell gets its patch's value."""
+        if values.shape != self.counts:
+            raise ValueError(f"values has shape {values.shape}, expected one per patch, {self.counts}")
+        rows, columns = (np.arange(n) * count // n for n, count in zip(self.shape, self.counts, strict=True))
+        return values[np.ix_(rows, columns)]
+
+
+def _count(length: int, size: int) -> int:
+    if not 0 < size <= length:
+        raise ValueError(f"size is {size}, expected 1...{length}, the image's side")
+    return -(-length // size)
+
+
+def _starts(length: int, size: int) -> NDArray[np.intp]:
+    return np.rint(np.linspace(0, length - size, _count(length, size))).astype(np.intp)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchTable:
+    """Result of a patch classification.
+
+    Attributes
+    ----------
+    grid : PatchGrid
+    scores : float32 array (n_y, n_x)
+        Larger means more likely defective.
+    threshold : float
+        Scores above it are defective.
+    defective : bool array (n_y, n_x)
+        The verdict: usually ``scores > threshold``, revised by the severity map or by hand.
+    classifier : str
+        Who judged.
+    """
+
+    grid: PatchGrid
+    scores: NDArray[np.float32]
+    threshold: float
+    defective: NDArray[np.bool_]
+    classifier: str = "screening"
+
+
+class PatchClassifier(Protocol):
+    """Anything that can judge patches: a trained network or a user's own function.
+
+    The classifier sees the frame itself, so that it can judge a patch relative to the image and do its own
+    preprocessing.
+    """
+
+    name: str
+
+    def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
+        """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        ...
