@@ -1,0 +1,78 @@
+# On a fresh machine, `make run` and `make test` do everything that is needed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PYTHON
+
+INPUTS := pyproject.toml constraints.txt
+TESTED := src tests benchmarks examples docs scripts
+
+.PHONY: help run test lint format pytest bench constraints clean
+
+help:
+	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
+	@echo "make test    every check and test"
+	@echo "make lint    the checks only: style, types, import layers, plugin manifest"
+	@echo "make pytest  the tests only; ARGS='-m \"not slow\" tests/core' to choose"
+	@echo "make format  put the code in its standard form"
+	@echo "make bench   measure speed and memory"
+	@echo "make clean   remove the environment and everything made"
+
+run: $(VENV)/.run-installed
+	@scripts/run.sh $(BIN)/hrstem-defects
+
+test: lint pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate src/napari_hrstem_defects/napari.yaml
+	$(PIP) check
+
+# Last, so that its summary closes the output.
+pytest: $(VENV)/.test-installed
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The versions that everything is tested with; needs uv.
+constraints:
+	uv pip compile pyproject.toml --universal --all-extras --python-version 3.11 \
+	  --upgrade --no-annotate --no-header --quiet --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist results .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# A stamp is older than what it was made from when something must be installed anew.
+$(BIN)/python:
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@scripts/system-packages.sh python
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.run-installed: $(INPUTS) | $(BIN)/python
+	@if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then scripts/system-packages.sh window; fi
+	@echo "Installing into $(VENV), which takes a minute or two the first time ..."
+	@$(PIP) install --constraint constraints.txt --editable '.[formats,qt]'
+	@touch $@
+
+$(VENV)/.test-installed: $(INPUTS) | $(BIN)/python
+	@scripts/system-packages.sh test
+	@echo "Installing into $(VENV), which takes a minute or two the first time ..."
+	@$(PIP) install --constraint constraints.txt --editable '.[formats,qt,test]'
+	@touch $@ $(VENV)/.run-installed

@@ -1,0 +1,151 @@
+"""The package as a whole: version, public names, import cost, manifest, samples, dependencies."""
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from npe2 import PluginManager, PluginManifest
+
+import napari_hrstem_defects as hd
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "napari_hrstem_defects"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def _in_new_process(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def _modules(folder: Path) -> list[str]:
+    """Dotted names of all modules below a folder of the package."""
+    names = []
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def test_version_is_the_same_everywhere() -> None:
+    assert importlib.metadata.version("napari-hrstem-defects") == hd.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == hd.__version__
+    assert (
+        re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1] == hd.__version__
+    )
+
+
+def test_citation_file_has_what_the_format_asks_for() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert citation["license"] == PROJECT["license"]
+    for work in (citation, *citation["references"]):
+        assert work["title"]
+        assert work["authors"]
+        for author in work["authors"]:
+            assert "name" in author or {"family-names", "given-names"} <= author.keys()
+
+
+def test_public_names_resolve() -> None:
+    for name in hd.__all__:
+        assert getattr(hd, name) is not None
+    assert set(hd.__all__) <= set(dir(hd))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        hd.nonsense  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = json.loads(
+        _in_new_process("import json, sys, napari_hrstem_defects; print(json.dumps(list(sys.modules)))")
+    )
+    heavy = {
+        "dask",
+        "matplotlib",
+        "napari",
+        "networkx",
+        "numpy",
+        "qtpy",
+        "scipy",
+        "skimage",
+        "tensorflow",
+        "typer",
+    }
+    assert not heavy & set(loaded)
+
+
+@pytest.mark.parametrize("floor", ["core", "io", "models", "simulation", "batch", "cli"])
+def test_no_floor_below_the_widgets_loads_napari_or_tensorflow(floor: str) -> None:
+    """Imports inside functions are free to come later; none may run when the modules are imported."""
+    path = PACKAGE / floor
+    names = _modules(path) if path.is_dir() else [f"napari_hrstem_defects.{floor}"]
+    assert names
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(_in_new_process(code))}
+    assert not loaded & {"keras", "napari", "qtpy", "tensorflow", "PyQt6"}
+
+
+def test_tensorflow_is_imported_inside_functions_only() -> None:
+    """Holds where TensorFlow is not installed, too."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for inner in ast.walk(node) if not isinstance(node, ast.FunctionDef | ast.ClassDef) else ():
+                names = [alias.name for alias in inner.names] if isinstance(inner, ast.Import) else []
+                names += [inner.module or ""] if isinstance(inner, ast.ImportFrom) else []
+                heavy = [name for name in names if name.partition(".")[0] in {"keras", "tensorflow"}]
+                in_type_checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+                assert not heavy or in_type_checking, path
+
+
+def test_every_imported_library_is_a_declared_dependency() -> None:
+    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["formats"]]
+    declared = {re.match(r"[\w-]+", line)[0].lower() for line in lines}
+    distribution_of = importlib.metadata.packages_distributions()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for top in {name.partition(".")[0] for name in names}:
+                if top in sys.stdlib_module_names or top in {"napari_hrstem_defects", "keras", "tensorflow"}:
+                    continue
+                owners = {name.lower() for name in distribution_of.get(top, [top])}
+                assert owners & declared, f"{path.name} imports {top}, which pyproject.toml does not list"
+
+
+def test_manifest_is_found_and_its_commands_exist() -> None:
+    manifest = PluginManifest.from_distribution("napari-hrstem-defects")
+    manifest.validate_imports()
+    assert manifest.package_version == hd.__version__
+    assert (ROOT / "napari.yaml").read_bytes() == (PACKAGE / "napari.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.dm3", "a.DM4", "a.emd", "a.ser", "a.mrc", "a.hspy"])
+def test_napari_offers_our_reader_for_vendor_files(name: str) -> None:
+    manager = PluginManager()
+    manager.discover()
+    assert "napari-hrstem-defects" in {
+        reader.plugin_name for reader in manager.iter_compatible_readers([name])
+    }
+
+
+def test_constraints_name_versions_and_no_address() -> None:
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        assert re.fullmatch(r"[a-z0-9._-]+==[\w.!+]+( ; .+)?", line), line
+        assert "/" not in line
