@@ -1,0 +1,206 @@
+"""Metrics against numbers worked out by hand and against counting all pairs."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_hrstem_defects.core.metrics import (
+    auroc,
+    average_precision,
+    classification,
+    dice,
+    image_level,
+    patch_truth,
+    score_image,
+)
+from napari_hrstem_defects.core.patches import PatchGrid
+
+
+def test_patch_truth_by_area():
+    mask = np.zeros((20, 40), np.uint8)
+    grid = PatchGrid((20, 40), 10)
+    # Patches of 100 px, so a pixel is 1 %: exactly 1 % and exactly 10 % are ambivalent.
+    mask[0, 10:11] = 1  # 1 %
+    mask[0, 20:30] = 1  # 10 %
+    mask[0:2, 30:36] = 2  # 12 %, and any positive value counts
+    mask[10:20, 0:10] = 255  # nothing left to score
+    mask[10:20, 10:20] = 255
+    mask[10:14, 10:15] = 0
+    mask[10, 10:13] = 1  # 3 of 20 scored pixels: 15 %
+    np.testing.assert_array_equal(patch_truth(mask, grid), [[0, -1, -1, 1], [-1, 1, 0, 0]])
+
+
+def test_classification_by_hand():
+    # 3 hits, 1 missed, 2 false alarms, 4 rightly clean, 2 ambivalent (one called defective).
+    truth = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, -1, -1]
+    found = [1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0]
+    out = classification(truth, found)
+    assert out["accuracy"] == pytest.approx(7 / 10)
+    assert out["precision"] == pytest.approx(3 / 5)
+    assert out["specificity"] == pytest.approx(4 / 6)
+    assert out["recall"] == pytest.approx(3 / 4)
+    assert out["balanced_accuracy"] == pytest.approx((3 / 4 + 4 / 6) / 2)
+    assert out["count"] == 10
+    assert out["ambivalent"] == 2
+    assert out["confusion"] == {"classes": ["non-defective", "defective"], "counts": [[4, 2], [1, 3]]}
+    assert classification(truth, found, ambivalent="defective")["recall"] == pytest.approx(4 / 6)
+    assert classification(truth, found, ambivalent="non-defective")["specificity"] == pytest.approx(5 / 8)
+
+
+def test_several_classes_by_hand():
+    out = classification([0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 2], classes=("bulk", "twin", "fault", "vacancy"))
+    assert out["accuracy"] == pytest.approx(3 / 6)
+    assert out["recall"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert out["precision"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert out["specificity"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert out["balanced_accuracy"] == pytest.approx(0.5)
+
+
+def test_undefined_is_nan():
+    out = classification([0, 0], [0, 0])
+    assert out["accuracy"] == out["specificity"] == 1
+    assert all(math.isnan(out[key]) for key in ("precision", "recall", "balanced_accuracy"))
+    assert math.isnan(classification([], [])["accuracy"])
+    assert math.isnan(dice(np.zeros(4), np.zeros(4), 1))
+    assert math.isnan(auroc([1.0, 2.0], np.array([True, True])))
+    assert math.isnan(average_precision([1.0], np.array([False])))
+    assert image_level([True], [True])["image_recall"] == 1
+    assert math.isnan(image_level([True], [True])["image_specificity"])
+
+
+def test_image_level_by_hand():
+    out = image_level([True, True, False, False, True], [True, True, True, False, False])
+    assert out == {"image_recall": pytest.approx(2 / 3), "image_specificity": pytest.approx(1 / 2)}
+
+
+def test_dice_by_hand():
+    found, truth = np.array([1, 1, 0, 2, 1, 0]), np.array([1, 0, 1, 2, 255, 0])
+    assert dice(found, truth, 1) == pytest.approx(2 * 1 / (3 + 2))
+    assert dice(found, truth, 1, ignore=255) == pytest.approx(2 * 1 / (2 + 2))
+    assert dice(found, truth, 1, ignore=truth != 1) == pytest.approx(2 * 1 / (1 + 2))
+    assert dice(found, truth, 2) == 1
+    assert dice(found, np.zeros(6), 1) == 0
+
+
+scored = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scored)
+def test_auroc_counts_pairs(items):
+    values = np.array([float(v) for v, _ in items])
+    positive = np.array([p for _, p in items])
+    above, below = values[positive], values[~positive]
+    if not (above.size and below.size):
+        assert math.isnan(auroc(values, positive))
+        return
+    pairs = (above[:, None] > below).sum() + 0.5 * (above[:, None] == below).sum()
+    assert auroc(values, positive) == pytest.approx(pairs / (above.size * below.size))
+    assert auroc(-values, positive) == pytest.approx(1 - auroc(values, positive))
+
+
+@settings(max_examples=100, deadline=None)
+@given(scored)
+def test_average_precision_over_thresholds(items):
+    values = np.array([float(v) for v, _ in items])
+    positive = np.array([p for _, p in items])
+    if not positive.any():
+        return
+    expected, before = 0.0, 0.0
+    for threshold in sorted(set(values), reverse=True):
+        chosen = values >= threshold
+        recall = positive[chosen].sum() / positive.sum()
+        expected += (recall - before) * positive[chosen].mean()
+        before = recall
+    assert average_precision(values, positive) == pytest.approx(expected)
+
+
+def test_average_precision_by_hand():
+    # From above: hit, miss, hit.
+    assert average_precision([3.0, 2.0, 1.0], np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_score_types_and_ignored(dtype):
+    values = np.array([1, 2, 3, 4], dtype)
+    positive = np.array([False, True, True, False])
+    assert auroc(values, positive) == 0.5
+    assert auroc(values, positive, np.array([False, False, False, True])) == 1
+    assert average_precision(values, positive, np.array([False, False, False, True])) == 1
+
+
+def test_million_pixels_are_quick():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1024, 1024)).astype(np.float32)
+    start = time.perf_counter()
+    auroc(values, values > 1)
+    average_precision(values, values > 1)
+    assert time.perf_counter() - start < 3
+
+
+def test_bicrystal_is_scored_both_ways():
+    truth = np.zeros((10, 30), np.uint8)
+    truth[:, 12:14] = 1
+    truth[:, 14:] = 2
+    truth[0] = 255
+    # The best patch lay in the right-hand grain, so the left one was marked.
+    labels = (np.arange(30) < 14)[None].repeat(10, 0).astype(np.uint8)
+    severity = labels * 3.0
+    out = score_image(labels, severity, truth)
+    assert out["reference"] == 2
+    assert out["dice"] == 1
+    assert out["auroc"] == 1
+    assert out["average_precision"] == 1
+    assert out["marked"] == pytest.approx(14 / 30)
+    out = score_image(1 - labels + (truth == 1), 3.0 - severity + 3.0 * (truth == 1), truth)
+    assert (out["reference"], out["dice"], out["auroc"]) == (0, 1, 1)
+
+
+def test_single_crystal_has_one_reference():
+    truth = np.zeros((8, 8), np.uint8)
+    truth[2:4] = 1
+    labels = np.zeros_like(truth)
+    labels[3:5] = 2
+    out = score_image(labels, labels.astype(float), truth)
+    assert out["reference"] == 0
+    assert out["dice"] == pytest.approx(0.5)
+    # Half of the positives score high: they beat 40 of 48 negatives and tie with 8. The others tie with 40.
+    assert out["auroc"] == pytest.approx(0.5 * (40 + 8 / 2) / 48 + 0.5 * (40 / 2) / 48)
+
+
+def test_perfect_crystal():
+    truth, labels = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    out = score_image(labels, np.zeros((8, 8)), truth)
+    assert math.isnan(out["dice"])
+    assert math.isnan(out["auroc"])
+    assert out["marked"] == 0
+    labels[0, 0] = 1
+    assert score_image(labels, np.zeros((8, 8)), truth)["dice"] == 0
+    assert score_image(labels, np.zeros((8, 8)), truth, ignore=labels > 0)["marked"] == 0
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="mask"):
+        patch_truth(np.zeros((4, 4)), PatchGrid((8, 8), 4))
+    with pytest.raises(ValueError, match="predicted"):
+        classification([0, 1], [0])
+    with pytest.raises(ValueError, match="truth has values"):
+        classification([0, 2], [0, 1])
+    with pytest.raises(ValueError, match="ambivalent"):
+        classification([0, 1], [0, 1], ambivalent="half")
+    with pytest.raises(ValueError, match="ambivalent"):
+        classification([0, 1], [0, 1], classes="abc", ambivalent="defective")
+    with pytest.raises(ValueError, match="classes"):
+        classification([0], [0], classes=["one"])
+    with pytest.raises(ValueError, match="positive"):
+        auroc([1.0, 2.0], [0, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        auroc([np.nan, 2.0], np.array([True, False]))
+    with pytest.raises(ValueError, match="ignore"):
+        dice(np.zeros(3), np.zeros(3), 1, ignore=np.zeros(3))
+    with pytest.raises(ValueError, match="shape"):
+        dice(np.zeros(3), np.zeros(4), 1)
