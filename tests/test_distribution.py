@@ -1,0 +1,118 @@
+"""What is handed to users: the wheel and the source archive, their contents and what they can do once installed."""
+
+import email
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import napari_hrstem_defects as hd
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "napari_hrstem_defects"
+
+
+class Distributions(NamedTuple):
+    """The two files."""
+
+    sdist: Path
+    wheel: Path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """The source archive, and the wheel built from it, not from the working tree."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,) = out.glob("*.tar.gz")
+    (wheel,) = out.glob("*.whl")
+    return Distributions(sdist, wheel)
+
+
+def _files(folder: Path) -> set[str]:
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in paths if "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def wheel_files(built: Distributions) -> set[str]:
+    with zipfile.ZipFile(built.wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_holds_the_package_and_the_samples_and_nothing_else(wheel_files: set[str]) -> None:
+    modules = {f"{PACKAGE}/{name}" for name in _files(ROOT / "src" / PACKAGE)}
+    samples = {f"{PACKAGE}/sample_data/{name}" for name in _files(ROOT / "sample_data")}
+    assert {f"{PACKAGE}/napari.yaml", f"{PACKAGE}/py.typed"} <= modules
+    info = {name for name in wheel_files if name.startswith(f"{PACKAGE}-{hd.__version__}.dist-info/")}
+    assert wheel_files - info == modules | samples
+    assert any(name.endswith("licenses/LICENSE") for name in info)
+
+
+def test_wheel_leaves_the_choice_of_qt_and_tensorflow_to_the_user(built: Distributions) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        metadata = email.message_from_bytes(archive.read(f"{PACKAGE}-{hd.__version__}.dist-info/METADATA"))
+    always = [line.lower() for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert any(line.startswith("napari>") for line in always)
+    for unwanted in ("pyqt", "pyside", "tensorflow", "rosettasciio", "napari[", "pytest"):
+        assert not any(unwanted in line for line in always)
+    assert {"qt", "formats", "tensorflow"} <= set(metadata.get_all("Provides-Extra"))
+
+
+def test_source_archive_holds_what_a_build_needs_and_no_data_of_others(built: Distributions) -> None:
+    with tarfile.open(built.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+        manifest = archive.getmember(f"{PACKAGE}-{hd.__version__}/napari.yaml")
+        manifest_is_there = manifest.isfile() or manifest.linkname == f"src/{PACKAGE}/napari.yaml"
+    assert manifest_is_there
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"} <= names
+    assert {f"src/{PACKAGE}/{name}" for name in _files(ROOT / "src" / PACKAGE)} <= names
+    assert {f"sample_data/{name}" for name in _files(ROOT / "sample_data")} <= names
+    assert {name.partition("/")[0] for name in names if "/" in name} == {"sample_data", "src"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", Distributions._fields)
+def test_installed_in_an_empty_environment_it_analyses_a_sample(
+    kind: str, built: Distributions, tmp_path: Path
+) -> None:
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    programs = environment / ("Scripts" if os.name == "nt" else "bin")
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
+
+    def run(program: str, *arguments: str | Path) -> str:
+        command = [str(programs / program), *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    constraints = ROOT / "constraints.txt"
+    run("python", "-m", "pip", "install", "--quiet", "--constraint", constraints, getattr(built, kind))
+    run("python", "-m", "pip", "check")
+
+    found = run(
+        "python",
+        "-c",
+        "import importlib.resources, npe2\n"
+        "manifest = npe2.PluginManifest.from_distribution('napari-hrstem-defects')\n"
+        "manifest.validate_imports()\n"
+        f"print(importlib.resources.files('{PACKAGE}') / 'sample_data')",
+    )
+    folder = Path(found.strip())
+    assert folder.is_relative_to(environment)
+    sample = folder / "gaas_twin.tif"
+    assert "analyze" in run("hrstem-defects", "--help")
+    run("hrstem-defects", "analyze", sample, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / sample.stem / "overview.png").stat().st_size > 0
+    assert (tmp_path / "out" / "summary.csv").is_file()
