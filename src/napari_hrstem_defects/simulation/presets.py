@@ -1,0 +1,337 @@
+"""Presets: what to simulate, in ranges, and the parameters drawn from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
+from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Every parameter of one simulated micrograph (what, how imaged); defect places follow from the seed.
+
+    Attributes
+    ----------
+    material, zone_axis : str
+        The reference crystal.
+    defects : tuple of str
+        What is built in, in this order; keys of ``simulate.BUILDERS``.
+    shape : (int, int)
+        Pixels ``(y, x)``.
+    pixel_size_nm : float
+        Edge of a pixel in nm.
+    rotation_deg : float
+        Rotation of the crystal in the image.
+    mode : {"haadf", "bf", "hrtem"}
+        Kind of contrast.
+    dose : float
+        Detected electrons per pixel, mean over the lattice.
+    probe_nm : float
+        Full width at half maximum of the blur.
+    astigmatism : float
+        Relative elongation of the probe.
+    defocus_nm, cs_mm, voltage_kv : float
+        HRTEM only.
+    contrast : float
+        Modulation (standard deviation over mean) of the perfect lattice in "bf" and "hrtem".
+    background : float
+        Share of the mean signal that carries no lattice ("haadf").
+    wedge : float
+        Relative change of thickness from the middle to the rim.
+    haze : float
+        Relative amplitude of slow brightness changes.
+    bending : float
+        Largest local loss of lattice contrast by bending.
+    jitter_px : float
+        Root mean square scan-line shift.
+    drift : (float, float)
+        Drift along y and x during the scan, as a share of the image height.
+    readout : float
+        Electronic noise in electrons.
+    bits : {8, 16, 32}
+        How pixels are stored.
+    """
+
+    material: str
+    zone_axis: str
+    defects: tuple[str, ...]
+    shape: tuple[int, int]
+    pixel_size_nm: float
+    rotation_deg: float
+    mode: str
+    dose: float
+    probe_nm: float
+    astigmatism: float
+    defocus_nm: float
+    cs_mm: float
+    voltage_kv: float
+    contrast: float
+    background: float
+    wedge: float
+    haze: float
+    bending: float
+    jitter_px: float
+    drift: tuple[float, float]
+    readout: float
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("haadf", "bf", "hrtem"):
+            raise SimulationError(f"The mode must be haadf, bf or hrtem, not {self.mode!r}.")
+        if len(self.shape) != 2 or min(self.shape) < 64:
+            raise SimulationError(f"The shape must be two numbers of at least 64 px, not {self.shape}.")
+        if not self.pixel_size_nm > 0 or not self.dose > 0 or not self.probe_nm > 0:
+            raise SimulationError("The pixel size, the dose and the probe must be larger than 0.")
+        if self.bits not in (8, 16, 32):
+            raise SimulationError(f"An image can have 8, 16 or 32 bits, not {self.bits}.")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Ranges from which a micrograph's parameters are drawn.
+
+    Attributes
+    ----------
+    crystals : tuple of (str, str)
+        Materials with their zone axes.
+    defects : tuple of tuple of str
+        One of these sets of defects is built in.
+    px_per_period : (float, float)
+        Pixels per lattice period, log-uniform.
+    dose : (float, float)
+        Detected electrons per pixel, log-uniform.
+    modes : tuple of str
+        Contrasts, one of them.
+    nuisance : float
+        Factor on wedge, haze, bending, jitter, drift and background; 0: a perfect instrument.
+    shape : (int, int) or None
+        Pixels; None: around 1024².
+    """
+
+    crystals: tuple[tuple[str, str], ...]
+    defects: tuple[tuple[str, ...], ...] = ((),)
+    px_per_period: tuple[float, float] = (8.0, 40.0)
+    dose: tuple[float, float] = (30.0, 3000.0)
+    modes: tuple[str, ...] = ("haadf", "haadf", "haadf", "bf", "hrtem")
+    nuisance: float = 1.0
+    shape: tuple[int, int] | None = (1024, 1024)
+
+
+def crystals_of(
+    structures: tuple[str, ...] | None = None, zone_axes: tuple[str, ...] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """All (material, zone axis) of the structure types and zone axes given; None: any."""
+    return tuple(
+        (name, zone)
+        for name, material in MATERIALS.items()
+        if structures is None or material.structure in structures
+        for zone in STRUCTURES[material.structure].zone_axes
+        if zone_axes is None or zone in zone_axes
+    )
+
+
+def can_have(defect: str, material: str, zone_axis: str) -> bool:
+    """Whether a defect can be built into a crystal and seen along the zone axis."""
+    structure = MATERIALS[material].structure
+    if defect in _FAULTS:
+        return (structure, zone_axis) in FAULT_PLANES
+    if defect == "twin":
+        return (structure, zone_axis) in TWIN_PLANES
+    if defect == "inversion domain":
+        return structure == "zincblende" and zone_axis != "112" or material in ("hbn", "mos2")
+    if defect == "antiphase boundary":
+        return (structure, zone_axis) in {("perovskite", "100"), ("cscl", "100"), ("cscl", "110")}
+    if defect == "film":
+        return material in FILMS and zone_axis in FILM_PLANES
+    return True
+
+
+_FAULTS = (
+    "intrinsic stacking fault",
+    "extrinsic stacking fault",
+    "finite stacking fault",
+    "twin lamella",
+    "stacking fault lamella",
+)
+_EVERYTHING = crystals_of()
+_CUBIC_110 = crystals_of(("diamond", "zincblende"), ("110",))
+
+#: Presets by name.
+PRESETS: dict[str, Preset] = {
+    "perfect": Preset(_EVERYTHING),
+    "si_perfect": Preset((("si", "110"),)),
+    "si_stacking_fault": Preset((("si", "110"),), (("intrinsic stacking fault",),)),
+    "si_extrinsic_fault": Preset((("si", "110"),), (("extrinsic stacking fault",),)),
+    "finite_stacking_fault": Preset(_CUBIC_110, (("finite stacking fault",),)),
+    "fault_lamella": Preset(_CUBIC_110, (("stacking fault lamella",),)),
+    "gaas_stacking_fault": Preset((("gaas", "110"),), (("intrinsic stacking fault",), ("extrinsic stacking fault",))),
+    "fcc_stacking_fault": Preset(
+        crystals_of(("fcc",), ("110",)), (("intrinsic stacking fault",), ("extrinsic stacking fault",))
+    ),
+    "cdte_twin": Preset((("cdte", "110"),), (("twin",),)),
+    "twin": Preset(crystals_of(("diamond", "zincblende", "fcc", "bcc"), ("110",)), (("twin",),)),
+    "twin_lamella": Preset(crystals_of(("diamond", "zincblende", "fcc"), ("110",)), (("twin lamella",),)),
+    "grain_boundary": Preset(_EVERYTHING, (("grain boundary",),)),
+    "metal_grain_boundary": Preset(crystals_of(("fcc", "bcc")), (("grain boundary",),)),
+    "graphene_grain_boundary": Preset(
+        (("graphene", "001"),), (("grain boundary",),), dose=(30.0, 300.0), modes=("haadf", "hrtem")
+    ),
+    "inversion_domain": Preset(
+        tuple(c for c in _EVERYTHING if can_have("inversion domain", *c)), (("inversion domain",),), (12.0, 40.0)
+    ),
+    "antiphase_boundary": Preset(
+        tuple(c for c in _EVERYTHING if can_have("antiphase boundary", *c)), (("antiphase boundary",),)
+    ),
+    "film": Preset(tuple(c for c in _EVERYTHING if can_have("film", *c)), (("film",),)),
+    "dislocation": Preset(_EVERYTHING, (("dislocation",),)),
+    "vacancy": Preset(_EVERYTHING, (("vacancy",),), (12.0, 40.0)),
+    "interstitial": Preset(_EVERYTHING, (("interstitial",),), (12.0, 40.0)),
+    "substitution": Preset(_EVERYTHING, (("substitution",),), (12.0, 40.0)),
+    "perovskite_point_defects": Preset(
+        crystals_of(("perovskite",), ("100",)), (("vacancy", "substitution"), ("interstitial",)), (14.0, 40.0)
+    ),
+    "amorphous": Preset(_EVERYTHING, (("amorphous",),)),
+    "beam_damage": Preset(_EVERYTHING, (("beam damage",),)),
+    "vacuum": Preset(_EVERYTHING, (("vacuum",),)),
+    "fault_and_amorphous": Preset(_CUBIC_110, (("intrinsic stacking fault", "amorphous"), ("twin", "amorphous"))),
+    "set": Preset(_EVERYTHING, shape=None),
+    "set_fine": Preset(_EVERYTHING, px_per_period=(12.0, 40.0), shape=None),
+    "si_demo": Preset(
+        (("si", "110"),),
+        (("intrinsic stacking fault", "amorphous"),),
+        (20.0, 24.0),
+        (400.0, 800.0),
+        ("haadf",),
+        0.3,
+    ),
+}
+
+
+def stream(seed: int, *names: str | int) -> np.random.Generator:
+    """Random generator of its own for each purpose, so that one draw more in one place shifts no other."""
+    keys = [zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names]
+    return np.random.default_rng([seed, *keys])
+
+
+def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Parameters:
+    """Parameters of one micrograph, drawn from a preset's ranges; `overrides` replace draws.
+
+    Raises
+    ------
+    SimulationError
+        If an override has an unknown name or an impossible value.
+    """
+    known = {item.name for item in dataclasses.fields(Parameters)} | {"px_per_period"}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise SimulationError(f"A simulation has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+
+    def rng(key: str) -> np.random.Generator:
+        return stream(seed, "parameters", name, key)
+
+    def uniform(key: str, low: float, high: float) -> float:
+        return float(overrides.get(key, rng(key).uniform(low, high)))
+
+    def log_uniform(key: str, low: float, high: float) -> float:
+        return float(overrides.get(key, np.exp(rng(key).uniform(np.log(low), np.log(high)))))
+
+    defects = overrides.get("defects")
+    if defects is None:
+        defects = preset.defects[int(rng("defects").integers(len(preset.defects)))]
+    defects = (defects,) if isinstance(defects, str) else tuple(defects)
+    material, zone_axis = _crystal(preset, rng("crystal"), overrides, defects)
+    from napari_hrstem_defects.simulation.visibility import modulation, sharpest_spacing_nm
+
+    mode = str(overrides.get("mode", preset.modes[int(rng("mode").integers(len(preset.modes)))]))
+    shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or _size(rng("shape")))
+    dose = log_uniform("dose", *preset.dose)
+    from napari_hrstem_defects.simulation.crystals import project
+
+    crystal = project(material, zone_axis)
+    px = log_uniform("px_per_period", *preset.px_per_period)
+    if "pixel_size_nm" in overrides:
+        px = crystal.period_nm / float(overrides["pixel_size_nm"])
+    pixel = crystal.period_nm / px
+    scale = preset.nuisance
+    # A probe wider than this share of the widest lattice planes shows no lattice.
+    widest = 0.62 * sharpest_spacing_nm(crystal)
+    probe = float(overrides.get("probe_nm", min(rng("probe_nm").uniform(0.06, 0.12), widest)))
+    background = uniform("background", 0.05, 0.05 + 0.5 * scale)
+    contrast = uniform("contrast", 0.12, 0.35)
+    # What a trained eye needs: the lattice's modulation over the noise of one period.
+    needed = 9.0 / np.sqrt(dose * px**2)
+    if mode == "haadf" and "background" not in overrides:
+        lattice = modulation(crystal, probe)
+        background = float(np.clip(min(background, 1 - needed / max(lattice, 1e-6)), 0.02, 1.0))
+    if mode != "haadf" and "contrast" not in overrides:
+        contrast = float(min(max(contrast, needed), 0.45))
+    scan = mode != "hrtem"
+    drift = rng("drift").normal(0.0, 0.006 * scale, 2) if scan else np.zeros(2)
+    return Parameters(
+        material=material,
+        zone_axis=zone_axis,
+        defects=defects,
+        shape=(shape[0], shape[1]),
+        pixel_size_nm=float(pixel),
+        rotation_deg=uniform("rotation_deg", 0.0, 360.0),
+        mode=mode,
+        dose=dose,
+        probe_nm=probe,
+        astigmatism=uniform("astigmatism", 0.0, 0.12 * scale),
+        defocus_nm=float(overrides.get("defocus_nm", _focus(rng("defocus_nm"), crystal))),
+        cs_mm=uniform("cs_mm", -0.01, 0.01),
+        voltage_kv=float(overrides.get("voltage_kv", (80.0, 200.0, 300.0)[int(rng("voltage_kv").integers(3))])),
+        contrast=contrast,
+        background=background,
+        wedge=uniform("wedge", 0.0, 0.3 * scale),
+        haze=uniform("haze", 0.0, 0.15 * scale),
+        bending=uniform("bending", 0.0, 0.35 * scale),
+        jitter_px=float(overrides.get("jitter_px", rng("jitter_px").uniform(0.0, 0.03) * px * scale * scan)),
+        drift=_two(overrides.get("drift", drift)),
+        readout=uniform("readout", 0.0, 1.5 * scale),
+        bits=int(overrides.get("bits", (8, 8, 16)[int(rng("bits").integers(3))])),
+    )
+
+
+def _two(values: Any) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
+
+
+def _size(rng: np.random.Generator) -> tuple[int, int]:
+    sizes = ((1024, 1024),) * 6 + ((512, 512), (512, 512), (1024, 768), (900, 1100), (1152, 960))
+    return sizes[int(rng.integers(len(sizes)))]
+
+
+def _focus(rng: np.random.Generator, crystal: Any) -> float:
+    """Small defocus of either sign: bright or dark atoms."""
+    return float(rng.uniform(4.0, 10.0) * (1 if rng.random() < 0.5 else -1))
+
+
+def _crystal(
+    preset: Preset, rng: np.random.Generator, overrides: dict[str, Any], defects: tuple[str, ...]
+) -> tuple[str, str]:
+    options = preset.crystals
+    material, zone = overrides.get("material"), overrides.get("zone_axis")
+    if material is not None or zone is not None:
+        pool = crystals_of()
+        if zone == "001" and material is not None and material in MATERIALS:
+            zone = "001" if STRUCTURES[MATERIALS[material].structure].hexagonal else "100"
+        if material is not None and material not in MATERIALS:
+            raise SimulationError(f"There is no material {material!r}; there are {', '.join(MATERIALS)}.")
+        fits = [c for c in pool if material in (None, c[0]) and zone in (None, c[1])]
+        inside = [c for c in fits if c in options]
+        options = tuple(inside or fits)
+    options = tuple(c for c in options if all(can_have(defect, *c) for defect in defects))
+    if not options:
+        raise SimulationError(
+            f"{' and '.join(defects) or 'a crystal'} cannot be simulated in {material or 'any material'} along "
+            f"{zone or 'any zone axis'}; choose another material or zone axis."
+        )
+    return options[int(rng.integers(len(options)))]

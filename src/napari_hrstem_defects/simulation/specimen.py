@@ -1,0 +1,272 @@
+"""The specimen: grains, displacement fields, faded areas and column edits, gathered by the defect builders.
+
+A :class:`Specimen` is filled by the functions of `planar`, `points` and `areas`; :meth:`Specimen.columns` turns it
+into atomic columns. Points are ``(y, x)`` in nm, the origin in the middle of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
+
+from napari_hrstem_defects.simulation.crystals import Array, Projection
+from napari_hrstem_defects.simulation.regions import Region, inside
+
+#: Columns of two grains that come closer than this share of the nearest-neighbour distance cannot both exist.
+CLOSEST_COLUMNS = 0.6
+#: ... nor closer than this share of the period, for crystals with dumbbells whose neighbours nearly touch.
+CLOSEST_PERIODS = 0.3
+#: A second grain is continued this share of the nearest-neighbour distance over its border, to leave no gap.
+BORDER_OVERLAP = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Grain:
+    """A projected crystal placed in the specimen: ``r = matrix @ r_crystal + origin``.
+
+    Attributes
+    ----------
+    crystal : Projection
+        What it is made of.
+    matrix : float array (2, 2)
+        Rotation, reflection or strain.
+    origin : float array (2,)
+        Where the crystal's origin lies, in nm.
+    """
+
+    crystal: Projection
+    matrix: Array
+    origin: Array
+
+    def direction(self, indices: ArrayLike) -> Array:
+        """Unit vector in the specimen of a direct-lattice direction (of a plane normal, in cubic crystals)."""
+        vector = self.matrix @ self.crystal.direction(indices)
+        return np.asarray(vector / np.hypot(*vector))
+
+    def vector(self, indices: ArrayLike) -> Array:
+        """Direct-lattice vector in the specimen, in nm."""
+        return np.asarray(self.matrix @ self.crystal.vector(indices))
+
+    @property
+    def cell(self) -> Array:
+        """Rows: lattice vectors in the specimen, in nm."""
+        return np.asarray(self.crystal.cell @ self.matrix.T)
+
+    def places(self) -> Array:
+        """Columns of the cell at the origin, shape (m, 2), in nm."""
+        return np.asarray(self.crystal.sites @ self.matrix.T + self.origin)
+
+    def moved(self, operation: Array, about: Array, shift: ArrayLike = (0.0, 0.0)) -> Grain:
+        """The grain under ``r → operation @ (r − about) + about + shift``."""
+        return Grain(
+            self.crystal, operation @ self.matrix, operation @ (self.origin - about) + about + np.asarray(shift)
+        )
+
+    def stacking(self, normal: Array) -> tuple[float, float, float]:
+        """How layers of normal `normal` are stacked.
+
+        Returns
+        -------
+        spacing, repeat, step : float
+            Distance of equivalent layers, period within the layer, and lateral offset of the next layer, folded
+            into ±repeat/2; in nm. The lateral direction is ``(normal_x, −normal_y)``.
+        """
+        along = np.array([normal[1], -normal[0]])
+        steps = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7)]) @ self.cell
+        heights, laterals = steps @ normal, steps @ along
+        spacing = float(np.abs(heights[np.abs(heights) > 1e-6]).min())
+        flat = np.abs(laterals[np.abs(heights) < 1e-6])
+        repeat = float(flat[flat > 1e-6].min())
+        step = float(laterals[np.argmin(np.abs(heights - spacing) + 1e-3 * np.abs(laterals))])
+        return spacing, repeat, step - repeat * round(step / repeat)
+
+    def cut(self, normal: Array, near: float, gap: str = "wide") -> tuple[float, Array]:
+        """Height between two layers where the crystal can be cut.
+
+        Parameters
+        ----------
+        normal : float array (2,)
+            Unit normal of the layers, along which heights are counted.
+        near : float
+            Wanted height in nm.
+        gap : {"wide", "narrow"}
+            Which gap between layers, where a period has several.
+
+        Returns
+        -------
+        height : float
+            Middle of the gap nearest to `near`, in nm.
+        column : float array (2,)
+            A column of the layer just below it.
+        """
+        spacing = self.stacking(normal)[0]
+        places = self.places()
+        heights = np.sort((places @ normal + 1e-6) % spacing - 1e-6)
+        heights = heights[np.concatenate(([True], np.diff(heights) > 1e-3))]
+        gaps = np.diff(np.append(heights, heights[0] + spacing))
+        index = int(np.argmax(gaps.round(6)) if gap == "wide" else np.argmin(gaps.round(6)))
+        middle = heights[index] + gaps[index] / 2
+        height = middle + spacing * round((near - middle) / spacing)
+        layer = height - gaps[index] / 2
+        below = places[np.argmin(np.abs((places @ normal - layer + spacing / 2) % spacing - spacing / 2))]
+        lift = round(float(layer - below @ normal) / spacing)
+        steps = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7)]) @ self.cell
+        up = steps[np.argmin(np.abs(steps @ normal - spacing) + 1e-3 * np.hypot(*steps.T))]
+        return float(height), np.asarray(below + lift * up)
+
+    def fill(self, reach: tuple[float, float]) -> tuple[Array, Array]:
+        """Columns within ``|y| ≤ reach[0], |x| ≤ reach[1]``: points (n, 2) and index of the site (n,)."""
+        corners = np.array([(sy * reach[0], sx * reach[1]) for sy in (-1, 1) for sx in (-1, 1)]) - self.origin
+        fractions = np.linalg.solve(self.cell.T, corners.T).T
+        low, high = np.floor(fractions.min(axis=0)) - 1, np.ceil(fractions.max(axis=0)) + 1
+        i, j = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij")
+        nodes = np.stack([i.ravel(), j.ravel()], axis=1) @ self.cell
+        span = max(np.hypot(*self.cell.T).max(), 1e-9) * 2
+        nodes = nodes[np.all(np.abs(nodes + self.origin) <= np.add(reach, span), axis=1)]
+        points = (nodes[:, None] + self.places()[None]).reshape(-1, 2)
+        sites = np.tile(np.arange(len(self.crystal.sites)), len(nodes))
+        keep = np.all(np.abs(points) <= reach, axis=1)
+        return points[keep], sites[keep]
+
+
+@dataclass
+class Columns:
+    """Atomic columns: points (n, 2) in nm, weight (n,) and grain (n,)."""
+
+    points: Array
+    weights: Array
+    grain: Array
+
+    def keep(self, mask: Any) -> None:
+        """Drop the columns where `mask` is False."""
+        self.points, self.weights, self.grain = self.points[mask], self.weights[mask], self.grain[mask]
+
+    def add(self, points: ArrayLike, weights: ArrayLike, grain: int = 0) -> None:
+        """Append columns."""
+        points = np.atleast_2d(np.asarray(points, float))
+        self.points = np.concatenate([self.points, points])
+        self.weights = np.concatenate([self.weights, np.atleast_1d(np.asarray(weights, float))])
+        self.grain = np.concatenate([self.grain, np.full(len(points), grain)])
+
+
+@dataclass(frozen=True)
+class Area:
+    """Where the lattice fades: `region`, with a border `softness` nm wide.
+
+    Attributes
+    ----------
+    lattice : float
+        Share of the lattice contrast that is left inside, 0 to 1.
+    thickness : float
+        Thickness inside relative to outside.
+    speckle : float
+        Random contrast of the atoms that are not on the lattice, relative to their mean signal.
+    """
+
+    region: Region
+    softness: float
+    lattice: float
+    thickness: float
+    speckle: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A defect as built: what the truth will say about it."""
+
+    kind: str
+    label: int
+    region: Region
+    displacement: tuple[float, float] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Specimen:
+    """What is imaged, before it is imaged.
+
+    Parameters
+    ----------
+    base : Grain
+        The reference crystal, everywhere where nothing else is.
+    half_size : (float, float)
+        Half the field of view ``(y, x)`` in nm.
+    exponent : float
+        Signal of an atom is Z**exponent.
+    """
+
+    def __init__(self, base: Grain, half_size: tuple[float, float], exponent: float) -> None:
+        self.base = base
+        self.half_size = half_size
+        self.exponent = exponent
+        self.grains: list[tuple[Grain, Region | None]] = [(base, None)]
+        self.fields: list[Callable[[Array], Array]] = []
+        self.crowded: list[Region] = []
+        self.edits: list[Callable[[Columns], None]] = []
+        self.areas: list[Area] = []
+        self.findings: list[Finding] = []
+        self.interfaces: list[Region] = []
+
+    @property
+    def period(self) -> float:
+        """Lattice period of the base crystal in nm."""
+        return self.base.crystal.period_nm
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean column weight of the base crystal."""
+        return float(self.base.crystal.weights(self.exponent).mean())
+
+    @property
+    def density(self) -> float:
+        """Column weight per nm² of the base crystal."""
+        return float(self.base.crystal.weights(self.exponent).sum() / self.base.crystal.area_nm2)
+
+    def columns(self, margin: float) -> Columns:
+        """All atomic columns of the image and `margin` nm around it."""
+        reach = (self.half_size[0] + margin, self.half_size[1] + margin)
+        parts = []
+        for index, (grain, region) in enumerate(self.grains):
+            points, sites = grain.fill(reach)
+            keep = np.ones(len(points), bool)
+            if region is not None:
+                overlap = BORDER_OVERLAP * grain.crystal.nearest_nm if index in self._incoherent else 0.0
+                keep = np.asarray(region.distance(points[:, 0], points[:, 1]) < overlap)
+            for _, later in self.grains[index + 1 :]:
+                if later is not None:
+                    keep &= ~inside(later, points)
+            weights = grain.crystal.weights(self.exponent)[sites]
+            parts.append((points[keep], weights[keep], np.full(int(keep.sum()), index)))
+        columns = Columns(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        for field_ in self.fields:
+            # Fields are functions of the undisturbed place; several defects keep far apart, so that they add up.
+            columns.points = columns.points + field_(columns.points)
+        self._uncrowd(columns)
+        for edit in self.edits:
+            edit(columns)
+        return columns
+
+    @property
+    def _incoherent(self) -> set[int]:
+        return {index for index, (_, region) in enumerate(self.grains) if region is not None and region in self.crowded}
+
+    def _uncrowd(self, columns: Columns) -> None:
+        """Of two columns that are too close near a disordered wall or core, remove the lighter one."""
+        if not self.crowded:
+            return
+        near = np.zeros(len(columns.points), bool)
+        for region in self.crowded:
+            near |= np.abs(region.distance(columns.points[:, 0], columns.points[:, 1])) < 2 * self.period
+        chosen = np.flatnonzero(near)
+        closest = max(CLOSEST_COLUMNS * self.base.crystal.nearest_nm, CLOSEST_PERIODS * self.period)
+        closest = min(closest, 0.95 * self.base.crystal.nearest_nm)
+        pairs = chosen[cKDTree(columns.points[chosen]).query_pairs(closest, output_type="ndarray")]
+        alive = np.ones(len(columns.points), bool)
+        for i, j in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
+            if alive[i] and alive[j]:
+                alive[i if columns.weights[i] < columns.weights[j] else j] = False
+        columns.keep(alive)
