@@ -32,9 +32,9 @@ command -v dpkg-query >/dev/null || exit 0
 installed() {
   local package
   for package in "$1" "$1t64"; do
-    case "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" in
-      *installed*) return 0 ;;
-    esac
+    if dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
+      return 0
+    fi
   done
   return 1
 }
