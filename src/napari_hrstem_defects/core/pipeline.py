@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.lattice import Lattice
-from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.patches import PatchTable
-from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.core import amorphous, noise, published, segmentation, symmetry
+from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
+from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
+from napari_hrstem_defects.core.micrograph import Frame, Micrograph
+from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
+from napari_hrstem_defects.core.preprocessing import Prepared, prepare
+from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
+from napari_hrstem_defects.core.regions import Region, find_regions, remove_small
+from napari_hrstem_defects.core.screening import patch_corners, patch_edge, screen
+from napari_hrstem_defects.core.segmentation import Null
+from napari_hrstem_defects.core.symmetry import Bank
+from napari_hrstem_defects.core.variance import amorphous_box, local_variance
 
 #: The steps in order.
 STEPS = ("preprocess", "classify", "best_patch", "symmetry", "variance", "segment", "regions")
+
+#: Usual edge of a patch in pixels ([D]); a patch must also hold this many periods, and an image two patches.
+PATCH_PX = 128
+PATCH_PERIODS = 5.0
+
+#: Limits of the doubts about the best patch, on the scale of the log distance.
+LOW_STRENGTH = 0.6
+UNTYPICAL = 0.7
+IMPURE = 0.8
+
+NO_LATTICE = (
+    "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
+    "crystalline part."
+)
+
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +54,11 @@ class Analysis:
         The input, one frame ``(y, x)``.
     recipe : Recipe
     patches : PatchTable
+        Verdict on each patch, revised by the severity map where the best patch was chosen automatically.
     best_patch : BestPatch or None
         None where no lattice was found.
     lattice : Lattice or None
-        Lattice of the best patch.
+        Lattice of the best patch, in pixels of the image.
     severity : float32 array (y, x)
         Symmetry breaking in robust standard deviations of the image's defect-free population (lattice mode), or
         the Mahalanobis distance (eigenfilter mode).
@@ -40,13 +66,27 @@ class Analysis:
         False where the severity rests on mirrored or missing pixels.
     variance : float32 array (y, x)
         Local variance.
+    amorphous : bool array (y, x)
+        Areas that the variance step takes for amorphous, blurred or damaged.
     labels : uint8 array (y, x)
         0 crystal, 1 symmetry defect, 2 amorphous or blurred.
     regions : tuple of Region
-    warnings : tuple of str
-        Doubts about the result, in plain words.
     timings : mapping of str to float
         Seconds per step.
+    typical : Lattice or None
+        Lattice of the image as a whole, which sets the scales.
+    prepared : Prepared or None
+        The image as the screening and the lattice-aware filters see it; None where no lattice was found.
+    filtered : float32 array (y, x) or None
+        The image as the published filters see it (eigenfilter mode).
+    screened : PatchTable
+        The patches as first classified or painted, before any revision.
+    banks : tuple of Bank
+        The models that distances were taken to (lattice mode).
+    null : Null or None
+        Defect-free population of the log distances (lattice mode).
+    doubts : mapping of str to tuple of str
+        `warnings` by the step that raised them.
     """
 
     micrograph: Micrograph
@@ -57,7 +97,464 @@ class Analysis:
     severity: NDArray[np.float32]
     judged: NDArray[np.bool_]
     variance: NDArray[np.float32]
+    amorphous: NDArray[np.bool_]
     labels: NDArray[np.uint8]
     regions: tuple[Region, ...]
-    warnings: tuple[str, ...] = ()
-    timings: Mapping[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float]
+    typical: Lattice | None
+    prepared: Prepared | None
+    filtered: NDArray[np.float32] | None
+    screened: PatchTable
+    banks: tuple[Bank, ...]
+    null: Null | None
+    doubts: Mapping[str, tuple[str, ...]]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Doubts about the result, in plain words, and what was changed in the input."""
+        return (*self.micrograph.notices, *(text for step in STEPS for text in self.doubts.get(step, ())))
+
+
+#: What each step adds to an Analysis.
+_ADDED = {
+    "preprocess": ("typical", "prepared", "filtered"),
+    "classify": ("screened",),
+    "best_patch": ("patches", "best_patch", "lattice"),
+    "symmetry": ("banks", "null", "severity", "judged"),
+    "variance": ("variance", "amorphous"),
+    "segment": ("labels",),
+    "regions": ("regions",),
+}
+
+
+def analyze(
+    micrograph: Micrograph,
+    recipe: Recipe | None = None,
+    *,
+    best_patch: BestPatch | tuple[float, float] | None = None,
+    classifier: PatchClassifier | None = None,
+    patch_labels: ArrayLike | None = None,
+    previous: Analysis | None = None,
+    start: str | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Analysis:
+    """Find the defects of one frame.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        One frame ``(y, x)``.
+    recipe : Recipe, optional
+        Default: the lattice-aware mode.
+    best_patch : BestPatch or (y, x), optional
+        Centre of the model patch in pixels, placed by hand; default: chosen automatically.
+    classifier : PatchClassifier, optional
+        Judges the patches instead of the training-free screening.
+    patch_labels : bool array (n_y, n_x), optional
+        Patches judged by hand (True: defective) instead of by any classifier.
+    previous : Analysis, optional
+        An earlier result for the same micrograph whose steps before `start` are taken over.
+    start : {"preprocess", "classify", "best_patch", "symmetry", "variance", "segment", "regions"}, optional
+        First step to run; needs `previous`. What changed before it in `recipe` is not looked at.
+    progress : callable, optional
+        Called as ``progress(step, fraction)``, fractions 0...1 within the step.
+    cancelled : callable, optional
+        Asked often; as soon as it returns True the analysis stops.
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    MicrographError
+        If the pixels cannot be analysed.
+    RecipeError
+        If the recipe asks for something that was not given or does not fit together.
+    Cancelled
+        If `cancelled` returned True.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    if micrograph.is_stack:
+        raise MicrographError(
+            f"{micrograph.name}: this is a time series of {len(micrograph)} frames; analyse one frame at a time "
+            "(iterate over it)."
+        )
+    if start is not None and start not in STEPS:
+        raise RecipeError(f"start is {start!r}, expected one of {', '.join(STEPS)}.")
+    if start not in (None, STEPS[0]) and previous is None:
+        raise RecipeError(f"Starting at the step {start} needs an earlier analysis, given as `previous`.")
+    run = _Run(micrograph, recipe, classifier, patch_labels, best_patch, progress, cancelled)
+    first = STEPS.index(start) if start else 0
+    if previous is not None:
+        run.take_over(previous, STEPS[:first])
+    for step in STEPS[first:]:
+        run.step(step)
+    return run.result()
+
+
+class _Run:
+    """One analysis under way: each step reads what earlier ones found and adds its own."""
+
+    def __init__(
+        self,
+        micrograph: Micrograph,
+        recipe: Recipe,
+        classifier: PatchClassifier | None,
+        patch_labels: ArrayLike | None,
+        best_patch: BestPatch | tuple[float, float] | None,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.micrograph = micrograph
+        self.recipe = recipe
+        self.classifier = classifier
+        self.patch_labels = patch_labels
+        self.wanted_patch = best_patch
+        self.progress = progress
+        self.cancelled = cancelled
+        self.frame = micrograph.frame()
+        self.shape = micrograph.frame_shape
+        self.found: dict[str, Any] = {}
+        self.timings: dict[str, float] = {}
+        self.doubts: dict[str, tuple[str, ...]] = {"preprocess": self.frame.notices}
+        # Distances of the last best patch that was looked at, by its corner: the symmetry step reuses them.
+        self.distances: tuple[tuple[int, int], Bank, NDArray[np.float32]] | None = None
+
+    def take_over(self, previous: Analysis, steps: tuple[str, ...]) -> None:
+        """Use what an earlier analysis found in some steps."""
+        if previous.micrograph.frame_shape != self.shape:
+            raise RecipeError(
+                f"The earlier analysis is of an image of {previous.micrograph.frame_shape} px, this one has "
+                f"{self.shape}; analyse it anew."
+            )
+        for step in steps:
+            for name in _ADDED[step]:
+                self.found[name] = getattr(previous, name)
+            self.timings[step] = previous.timings.get(step, 0.0)
+            self.doubts[step] = previous.doubts.get(step, ())
+
+    def step(self, name: str) -> None:
+        """Run one step, timed."""
+        self.report(name, 0.0)
+        begin = time.perf_counter()
+        getattr(self, f"_{name}")()
+        self.timings[name] = time.perf_counter() - begin
+        self.report(name, 1.0)
+
+    def report(self, step: str, fraction: float) -> None:
+        """Tell the caller how far a step is; stop if the caller wants to."""
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled
+        if self.progress is not None:
+            self.progress(step, fraction)
+
+    def doubt(self, step: str, text: str) -> None:
+        """Add a warning to a step's."""
+        self.doubts[step] = (*self.doubts.get(step, ()), text)
+
+    def result(self) -> Analysis:
+        """What was found."""
+        return Analysis(
+            micrograph=self.micrograph,
+            recipe=self.recipe,
+            timings=self.timings,
+            doubts=self.doubts,
+            **self.found,
+        )
+
+    # The steps ----------------------------------------------------------------------------------------------
+
+    def _preprocess(self) -> None:
+        params = self.recipe.preprocess
+        typical, _ = typical_lattice(self.frame.pixels)
+        self.report("preprocess", 0.5)
+        prepared = filtered = None
+        if typical is None:
+            self.doubt("preprocess", NO_LATTICE)
+        else:
+            # The screening needs the lattice-aware view in any mode.
+            view = params if params.method == "lattice" else PreprocessParams()
+            prepared = prepare(self.frame.pixels, typical.period_px, view)
+        if params.method == "log":
+            filtered = published.log_gaussian(
+                self.frame.pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel
+            )
+        elif params.method == "dog":
+            filtered = published.difference_of_gaussians(self.frame.pixels, params.dog_low, params.dog_high)
+        self.found.update(typical=typical, prepared=prepared, filtered=filtered)
+
+    def _classify(self) -> None:
+        params = self.recipe.classify
+        prepared, typical = self.found["prepared"], self.found["typical"]
+        grid = PatchGrid(self.shape, patch_size(self.shape, typical, params.patch_size))
+        if self.patch_labels is not None:
+            defective = np.asarray(self.patch_labels)
+            if defective.shape != grid.counts:
+                raise RecipeError(
+                    f"patch_labels has shape {defective.shape}, expected one value per patch, {grid.counts}."
+                )
+            defective = defective.astype(bool)
+            table = PatchTable(grid, defective.astype(np.float32), 0.5, defective, "hand")
+        elif self.classifier is not None:
+            table = self.classifier.classify(self.frame.pixels, grid)
+        elif params.classifier != "screening":
+            raise RecipeError(
+                f"The recipe asks for the classifier {params.classifier!r}, which was not loaded; load it, or set "
+                "classify.classifier to screening."
+            )
+        elif prepared is None:
+            everything = np.ones(grid.counts, bool)
+            table = PatchTable(grid, everything.astype(np.float32), 0.5, everything)
+        else:
+            table = screen(prepared, grid, params)
+        self.found["screened"] = table
+
+    def _best_patch(self) -> None:
+        screened: PatchTable = self.found["screened"]
+        prepared: Prepared | None = self.found["prepared"]
+        patches, chosen, lattice = screened, None, None
+        if self.wanted_patch is not None:
+            chosen = self._placed(screened.grid.size)
+        elif prepared is not None:
+            patches, chosen = self._choose(screened, prepared)
+        if chosen is not None:
+            lattice = self._lattice_of(chosen)
+        self.found.update(patches=patches, best_patch=chosen, lattice=lattice)
+
+    def _symmetry(self) -> None:
+        self.found.update(banks=(), null=None)
+        chosen: BestPatch | None = self.found["best_patch"]
+        if chosen is None:
+            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+        elif self.recipe.symmetry.method == "lattice":
+            severity, judged = self._lattice_severity(chosen)
+        else:
+            severity, judged = self._published_severity(chosen)
+        self.found.update(severity=severity, judged=judged & self.frame.valid)
+
+    def _variance(self) -> None:
+        params = self.recipe.variance
+        chosen: BestPatch | None = self.found["best_patch"]
+        prepared: Prepared | None = self.found["prepared"]
+        if chosen is None or prepared is None or params.method == "box":
+            filtered = self.found["filtered"]
+            pixels = self.frame.pixels if filtered is None else filtered
+            variance = local_variance(pixels, min(params.window_px, *self.shape))
+            lost = np.zeros(self.shape, bool)
+            if chosen is not None:
+                lost = amorphous_box(variance, _frame_slices(chosen, self.shape), params.ratio)
+        else:
+            found = amorphous.variance_map(prepared, _prepared_slices(chosen, prepared), params)
+            variance, lost = found.variance, found.amorphous
+        self.found.update(variance=variance, amorphous=lost)
+
+    def _segment(self) -> None:
+        params = self.recipe.segment
+        severity: NDArray[np.float32] = self.found["severity"]
+        if self.found["best_patch"] is None:
+            labels = np.zeros(self.shape, np.uint8)
+        elif params.method == "triangle":
+            mask = published.triangle_binarise(
+                severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
+            )
+            labels = published.fuse(mask, self.found["amorphous"])
+        else:
+            mask = segmentation.hysteresis(severity, params)
+            labels = segmentation.fuse(mask, self.found["amorphous"], self._reach_px())
+        typical: Lattice | None = self.found["typical"]
+        if typical is not None:
+            labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
+        self.found["labels"] = labels
+
+    def _regions(self) -> None:
+        self.found["regions"] = find_regions(
+            self.found["labels"],
+            self.found["severity"],
+            pixel_size_nm=self.micrograph.pixel_size_nm,
+            lattice=self.found["lattice"],
+        )
+
+    # Their parts --------------------------------------------------------------------------------------------
+
+    def _placed(self, size: int) -> BestPatch:
+        """The best patch that the caller asked for, checked."""
+        wanted = self.wanted_patch
+        if not isinstance(wanted, BestPatch):
+            y, x = wanted  # type: ignore[misc]
+            wanted = BestPatch(float(y), float(x), size, "hand")
+        if wanted.size > min(self.shape):
+            raise RecipeError(f"The best patch is {wanted.size} px wide, more than the image; make it smaller.")
+        low, high = wanted.size / 2 - 0.5, np.array(self.shape) - wanted.size / 2 - 0.5
+        point = np.array([wanted.y, wanted.x])
+        if not (np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(self.shape) - 0.5).all()):
+            raise RecipeError(
+                f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
+            )
+        y, x = np.clip(point, low, high)
+        return replace(wanted, y=float(y), x=float(x))
+
+    def _choose(self, screened: PatchTable, prepared: Prepared) -> tuple[PatchTable, BestPatch]:
+        """Best patch by W, revised by its own severity map: a patch that is marked cannot be the model."""
+        grid = screened.grid
+        edge = patch_edge(prepared, grid.size)
+        corners = patch_corners(prepared, grid, edge)
+        defective, severity = screened.defective, None
+        choice = choose(~defective, depth=self.recipe.best_patch.depth)
+        # Without the lattice-aware distance there is nothing to revise the choice by.
+        rounds = self.recipe.best_patch.rounds if self.recipe.symmetry.method == "lattice" else 0
+        seen: list[tuple[int, int]] = []
+        for number in range(rounds):
+            if choice.index in seen:
+                break
+            seen.append(choice.index)
+            corner = (int(corners[choice.index][0]), int(corners[choice.index][1]))
+            distances = self._distances(prepared, corner, edge)
+            null = self._null(distances, prepared, corner, edge)
+            severity = (distances - null.mode) / null.sigma
+            marked = segmentation.hysteresis(severity, self.recipe.segment)
+            area = _patch_means(marked.astype(np.float32), corners, edge)
+            defective = screened.defective | (area > self.recipe.best_patch.max_defect_area)
+            choice = choose(
+                ~defective, depth=self.recipe.best_patch.depth, severity=_patch_means(severity, corners, edge)
+            )
+            self.report("best_patch", (number + 1) / (rounds + 1))
+        if choice.warning:
+            self.doubt("best_patch", choice.warning)
+        y, x = grid.centres[choice.index]
+        return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
+
+    def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
+        lattice = find_lattice(self.frame.pixels[_frame_slices(chosen, self.shape)])
+        if lattice is None or lattice.strength < LOW_STRENGTH:
+            self.doubt(
+                "best_patch", "The best patch is hardly periodic; place it by hand on a clean crystalline area."
+            )
+        return lattice
+
+    def _distances(self, prepared: Prepared, corner: tuple[int, int], edge: int) -> NDArray[np.float32]:
+        """Log distances to the patch at `corner` of the prepared image, computed once."""
+        if self.distances is None or self.distances[0] != corner:
+            params = self.recipe.symmetry
+            y, x = corner
+            kernel = symmetry.kernel_edge(prepared.period_px, params, edge // 2)
+            bank = symmetry.fit_bank(prepared.values[y : y + edge, x : x + edge], kernel, params)
+            distances = symmetry.log_distances(prepared, [bank], params, cancelled=self.cancelled)[0]
+            patch = (slice(y, y + edge), slice(x, x + edge))
+            response = noise.noise_response(prepared, patch, bank, self.recipe.preprocess, params)
+            distances = response.normalise(distances, prepared)
+            self.distances = (corner, bank, distances)
+        return self.distances[2]
+
+    def _null(
+        self, distances: NDArray[np.float32], prepared: Prepared, corner: tuple[int, int], edge: int
+    ) -> Null:
+        kernel = self.distances[1].kernel_px if self.distances else 0
+        rim = symmetry.rim_px(kernel, prepared.period_px, distances.shape)
+        judged = distances[rim : distances.shape[0] - rim, rim : distances.shape[1] - rim]
+        half = kernel // 2
+        y, x = corner
+        return segmentation.calibrate(
+            judged, distances[y + half : y + edge - half, x + half : x + edge - half]
+        )
+
+    def _lattice_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        prepared: Prepared | None = self.found["prepared"]
+        if prepared is None:
+            return np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+        rows, columns = _prepared_slices(chosen, prepared)
+        corner, edge = (rows.start, columns.start), rows.stop - rows.start
+        distances = self._distances(prepared, corner, edge)
+        null = self._null(distances, prepared, corner, edge)
+        if null.mode - null.patch_median > UNTYPICAL:
+            self.doubt(
+                "symmetry",
+                "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare with "
+                "another place.",
+            )
+        if null.patch_q99 - null.patch_median > IMPURE:
+            self.doubt("symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place.")
+        severity = prepared.to_frame((distances - np.float32(null.mode)) / np.float32(null.sigma))
+        assert self.distances is not None
+        bank = self.distances[1]
+        rim = symmetry.rim_px(bank.kernel_px, prepared.period_px, distances.shape)
+        inside = np.zeros(distances.shape, np.float32)
+        inside[rim : inside.shape[0] - rim, rim : inside.shape[1] - rim] = 1
+        self.found.update(banks=(bank,), null=null)
+        return severity, prepared.to_frame(inside) > 0.5
+
+    def _published_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        from napari_hrstem_defects.core import eigenfilters
+
+        params = self.recipe.symmetry
+        filtered = self.found["filtered"]
+        pixels = self.frame.pixels if filtered is None else filtered
+        return eigenfilters.severity(
+            pixels,
+            _frame_slices(chosen, self.shape),
+            kernel=params.kernel_px,
+            features=params.features,
+            eigenvectors=params.eigenvectors,
+            comparison=params.comparison,
+            energy_window=params.energy_window,
+        )
+
+    def _reach_px(self) -> float:
+        """How far from an amorphous area the severity feels it, in pixels of the image."""
+        typical: Lattice | None = self.found["typical"]
+        period = typical.period_px if typical is not None else 0.0
+        return (self.recipe.symmetry.kernel_periods / 2 + 1.5 * self.recipe.symmetry.smoothing) * period
+
+
+def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0) -> int:
+    """Edge of the patches of an image, in pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Image shape ``(y, x)``.
+    lattice : Lattice or None
+        Lattice of the image.
+    wanted : int
+        What the recipe says; 0: `PATCH_PX`, more where fewer than `PATCH_PERIODS` periods would fit, less on small
+        images, and then a whole number of periods.
+    """
+    shorter = min(shape)
+    if wanted:
+        return min(wanted, shorter)
+    most = shorter // 2
+    size = PATCH_PX if lattice is None else max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))
+    if size <= most:
+        return size
+    if lattice is not None and most >= 2 * lattice.period_px:
+        return int(most // lattice.period_px * lattice.period_px)
+    return most
+
+
+def _frame_slices(chosen: BestPatch, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the best patch in the image."""
+    corner = np.rint(np.array([chosen.y, chosen.x]) - (chosen.size - 1) / 2).astype(int)
+    y, x = np.clip(corner, 0, np.array(shape) - chosen.size)
+    return slice(int(y), int(y) + chosen.size), slice(int(x), int(x) + chosen.size)
+
+
+def _prepared_slices(chosen: BestPatch, prepared: Prepared) -> tuple[slice, slice]:
+    """Rows and columns of the best patch in the prepared image."""
+    edge = patch_edge(prepared, chosen.size)
+    corner = np.rint(prepared.from_frame(np.array([chosen.y, chosen.x])) - (edge - 1) / 2).astype(int)
+    y, x = np.clip(corner, 0, np.array(prepared.values.shape) - edge)
+    return slice(int(y), int(y) + edge), slice(int(x), int(x) + edge)
+
+
+def _patch_means(
+    image: NDArray[np.float32], corners: NDArray[np.intp], edge: int
+) -> NDArray[np.float64]:
+    """Mean of an image over each patch, shape ``(n_y, n_x)``."""
+    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
+    np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+    y, x = corners[..., 0], corners[..., 1]
+    out: NDArray[np.float64] = (
+        sums[y + edge, x + edge] - sums[y, x + edge] - sums[y + edge, x] + sums[y, x]
+    ) / edge**2
+    return out

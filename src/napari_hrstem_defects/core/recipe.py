@@ -219,20 +219,14 @@ class SegmentParams(_Checked):
     low: float = _param(
         4.0, "a defect extends as far as the severity exceeds this", unit="robust standard deviations", minimum=0, maximum=1000, shown=True
     )
+    min_area_periods: float = _param(
+        0.5, "smaller marked areas are dropped", unit="periods²", minimum=0.0, maximum=1000, shown=True
+    )
     min_maximum: float = _param(
         90.0, "triangle: nothing is marked unless the severity, scaled to 0…255, exceeds this after smoothing", minimum=0, maximum=255
     )
     gauss_sigma: float = _param(6.0, "triangle: standard deviation of the Gaussian", unit="px", minimum=0, maximum=100)
     median_size: int = _param(19, "triangle: edge of the median filter", unit="px", minimum=1, maximum=101)
-
-
-@dataclass(frozen=True)
-class RegionParams(_Checked):
-    """Which marked areas are reported as regions."""
-
-    min_area_periods: float = _param(
-        0.5, "smaller regions are not marked", unit="periods²", minimum=0.0, maximum=1000, shown=True
-    )
 
 
 _STEP_NAMES = {
@@ -242,7 +236,6 @@ _STEP_NAMES = {
     "SymmetryParams": "symmetry",
     "VarianceParams": "variance",
     "SegmentParams": "segment",
-    "RegionParams": "regions",
 }
 
 
@@ -259,12 +252,15 @@ class Recipe:
     symmetry: SymmetryParams = field(default_factory=SymmetryParams)
     variance: VarianceParams = field(default_factory=VarianceParams)
     segment: SegmentParams = field(default_factory=SegmentParams)
-    regions: RegionParams = field(default_factory=RegionParams)
 
     def __post_init__(self) -> None:
         if self.segment.low > self.segment.threshold:
             raise RecipeError(
                 f"segment.low ({self.segment.low:g}) must not exceed segment.threshold ({self.segment.threshold:g})."
+            )
+        if self.symmetry.method == "lattice" and self.preprocess.method != "lattice":
+            raise RecipeError(
+                "symmetry.method lattice needs preprocess.method lattice; set symmetry.method to eigenfilter or change both."
             )
         if self.preprocess.band_low >= self.preprocess.band_high:
             raise RecipeError("preprocess.band_low must be smaller than preprocess.band_high.")
@@ -383,7 +379,6 @@ STEP_PARAMS: dict[str, Any] = {
     "symmetry": SymmetryParams,
     "variance": VarianceParams,
     "segment": SegmentParams,
-    "regions": RegionParams,
 }
 
 

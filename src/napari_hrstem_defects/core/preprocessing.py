@@ -1,0 +1,165 @@
+"""Band-pass, resampling and contrast normalisation tied to the lattice period."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from napari_hrstem_defects.core.recipe import PreprocessParams
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A frame as the lattice-aware filters see it.
+
+    Attributes
+    ----------
+    values : float32 array (y', x')
+        Band-passed, contrast-normalised image of about unit variance, resampled to `period_px` pixels a period.
+    band : float32 array (y', x')
+        The same before the contrast normalisation, in grey values of the frame.
+    noise_share : float32 array (y', x')
+        Noise variance over variance of `band`, up to an unknown factor: high-pass power over local contrast.
+    shape : tuple of int
+        Shape ``(y, x)`` of the frame it was made from.
+    period_px : float
+        Lattice period in pixels of `values`.
+    """
+
+    values: NDArray[np.float32]
+    band: NDArray[np.float32]
+    noise_share: NDArray[np.float32]
+    shape: tuple[int, int]
+    period_px: float
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """Pixels of `values` per pixel of the frame, ``(y, x)``; at most 1."""
+        return np.array(self.values.shape) / np.array(self.shape)
+
+    def from_frame(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Points ``(..., 2)`` of the frame in pixels of `values` (pixel centres at whole numbers)."""
+        return (np.asarray(points, dtype=np.float64) + 0.5) * self.scale - 0.5
+
+    def to_frame(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Resample a map of the shape of `values` to the frame by linear interpolation."""
+        return resize_linear(image, self.shape)
+
+
+def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessParams) -> Prepared:
+    """Resample to a fixed number of pixels per lattice period, band-pass and normalise the contrast.
+
+    ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v + floor · median v)`` with ``v = G_window ∗ h²``; the
+    standard deviations of the Gaussians are multiples of the period. The image is mirrored at its rims.
+
+    Parameters
+    ----------
+    pixels : float32 array (y, x)
+        Finite.
+    period_px : float
+        Lattice period in pixels of the frame.
+    params : PreprocessParams
+        ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
+    """
+    factor = min(1.0, params.px_per_period / period_px)
+    shape = (max(8, round(pixels.shape[0] * factor)), max(8, round(pixels.shape[1] * factor)))
+    band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
+    period = period_px * shape[0] / pixels.shape[0]
+    power = np.maximum(gaussian(band**2, params.contrast_window * period), 0)
+    level = float(np.median(power))
+    if level <= 0:
+        level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
+    power += np.float32(params.contrast_floor * level)
+    values = band / np.sqrt(power)
+    noise = _noise_power(pixels, shape, params.contrast_window * period_px) / power
+    return Prepared(values, band, noise, (pixels.shape[0], pixels.shape[1]), period)
+
+
+def white_noise(prepared: Prepared, shape: tuple[int, int], params: PreprocessParams, seed: int) -> NDArray[np.float32]:
+    """White noise as it looks after the band-pass, unit variance, on a `shape` of the prepared image's pixels."""
+    scale = prepared.scale
+    source = (round(shape[0] / scale[0]), round(shape[1] / scale[1]))
+    noise = np.random.default_rng(seed).standard_normal(source, dtype=np.float32)
+    period = prepared.period_px / float(scale[0])
+    band = _band_pass(noise, shape, params.band_low * period, params.band_high * period)
+    return band / np.float32(band.std())
+
+
+def _noise_power(pixels: NDArray[np.float32], shape: tuple[int, int], sigma: float) -> NDArray[np.float32]:
+    """Local power of the highest spatial frequencies, smoothed by a Gaussian and sampled on a grid of `shape`.
+
+    The second difference along both axes is blind to anything smooth (Immerkær 1996); an atomic lattice sampled
+    well leaves little in it, noise of single pixels much.
+    """
+    rows = pixels[2:] - 2 * pixels[1:-1] + pixels[:-2]
+    high = rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2]
+    power = np.pad(np.square(high, out=high), 1, mode="edge")
+    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True, workers=-1)[: shape[0], : shape[1]]
+    spectrum = spectrum * np.outer(
+        *(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
+    ).astype(np.float32)
+    spectrum *= np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    return np.maximum(out, 0)
+
+
+def _band_pass(
+    pixels: NDArray[np.float32], shape: tuple[int, int], low: float, high: float
+) -> NDArray[np.float32]:
+    """Difference of two Gaussians (sigmas in px of the input), sampled on a grid of `shape`.
+
+    With mirrored rims a Gaussian is a product in the cosine transform, and leaving out its high frequencies is
+    resampling to fewer pixels.
+    """
+    spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False, workers=-1)
+    spectrum = spectrum[: shape[0], : shape[1]]
+    (low_y, low_x), (high_y, high_x) = (
+        tuple(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True)) for sigma in (low, high)
+    )
+    spectrum = spectrum * (np.outer(low_y, low_x) - np.outer(high_y, high_x)) * np.float32(
+        np.sqrt(np.prod(shape) / np.prod(pixels.shape))
+    )
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    return out
+
+
+def gaussian(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Gaussian filter with mirrored rims by cosine transform: the time does not depend on `sigma` (in px)."""
+    if sigma <= 0:
+        return image
+    spectrum = fft.dctn(image, norm="ortho", workers=-1)
+    spectrum *= _transfer(image.shape[0], image.shape[0], sigma)[:, None]
+    spectrum *= _transfer(image.shape[1], image.shape[1], sigma)[None, :]
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    return out
+
+
+def _transfer(count: int, length: int, sigma: float) -> NDArray[np.float32]:
+    """Factors of a Gaussian for the first `count` cosine coefficients of a signal of `length` px."""
+    return np.exp(-0.5 * (np.pi * sigma * np.arange(count) / length) ** 2).astype(np.float32)
+
+
+def resize_linear(image: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample a map to `shape` by linear interpolation, pixel areas aligned, rims held."""
+    out = image.astype(np.float32, copy=False)
+    for axis in (0, 1):
+        if out.shape[axis] != shape[axis]:
+            out = _interpolate(out, shape[axis], axis)
+    return out
+
+
+def _interpolate(image: NDArray[np.float32], count: int, axis: int) -> NDArray[np.float32]:
+    length = image.shape[axis]
+    position = np.clip((np.arange(count) + 0.5) * (length / count) - 0.5, 0, length - 1)
+    below = np.minimum(position.astype(np.intp), length - 2)
+    weight = (position - below).astype(np.float32)
+    weight = weight[:, None] if axis == 0 else weight[None, :]
+    low, high = np.take(image, below, axis), np.take(image, below + 1, axis)
+    high -= low
+    high *= weight
+    high += low
+    out: NDArray[np.float32] = high
+    return out

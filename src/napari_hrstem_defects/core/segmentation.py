@@ -1,0 +1,112 @@
+"""From distances to labels: calibration on the image's own clean population, hysteresis, amorphous areas, fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core.recipe import SegmentParams
+
+#: Bins of the histogram that is climbed, per standard deviation of the model patch.
+BINS_PER_SIGMA = 8
+#: Standard deviation of the smoothing of that histogram, in standard deviations of the model patch.
+HISTOGRAM_SMOOTHING = 0.35
+#: Smallest spread of log distances: an image without noise would have none, and everything would be a defect.
+MIN_SIGMA = 0.02
+#: Share of a normal distribution within one standard deviation.
+ONE_SIGMA_SHARE = 0.6827
+
+
+@dataclass(frozen=True)
+class Null:
+    """Distribution of the log distance in the defect-free part of the image.
+
+    Attributes
+    ----------
+    mode, sigma : float
+        Position and one-sided width; severity is ``(L − mode) / sigma``.
+    patch_median, patch_q99 : float
+        Median and 99 % quantile of L inside the model patch.
+    """
+
+    mode: float
+    sigma: float
+    patch_median: float
+    patch_q99: float
+
+
+def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Null:
+    """Find the clean population: from the model patch's median climb the histogram of the image to a mode.
+
+    The mode of the whole image would be a second grain's wherever that has more area; the model patch alone knows
+    nothing of how noise and thickness vary over the image.
+
+    Parameters
+    ----------
+    distances : float32 array
+        Log distances of the judged pixels.
+    patch : float32 array
+        Those of the model patch.
+    """
+    median, q99 = (float(v) for v in np.quantile(patch, (0.5, 0.99)))
+    spread = max(float(np.subtract(*np.quantile(patch, (0.84, 0.16)))) / 2, MIN_SIGMA)
+    width = spread / BINS_PER_SIGMA
+    low, high = float(np.quantile(distances, 0.0005)), float(np.quantile(distances, 0.9995))
+    low, high = min(low, median - spread), max(high, median + spread)
+    counts, edges = np.histogram(distances, bins=int(np.clip((high - low) / width, 16, 20000)), range=(low, high))
+    step = edges[1] - edges[0]
+    smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), HISTOGRAM_SMOOTHING * spread / step)
+    here = int(np.clip((median - low) / step, 0, len(smooth) - 1))
+    while True:
+        left = smooth[here - 1] if here > 0 else -1.0
+        right = smooth[here + 1] if here + 1 < len(smooth) else -1.0
+        if max(left, right) <= smooth[here]:
+            break
+        here += 1 if right > left else -1
+    mode = float(edges[here] + step / 2)
+    below = distances[distances < mode]
+    sigma = mode - float(np.quantile(below, 1 - ONE_SIGMA_SHARE)) if below.size else MIN_SIGMA
+    return Null(mode, max(sigma, MIN_SIGMA), median, q99)
+
+
+def hysteresis(severity: NDArray[np.float32], params: SegmentParams) -> NDArray[np.bool_]:
+    """Everything above ``params.low`` that is connected to something above ``params.threshold``."""
+    labels, count = ndimage.label(severity > params.low, structure=np.ones((3, 3)))
+    if count == 0:
+        return np.zeros(severity.shape, bool)
+    marked = np.zeros(count + 1, bool)
+    marked[np.unique(labels[severity > params.threshold])] = True
+    marked[0] = False
+    out: NDArray[np.bool_] = marked[labels]
+    return out
+
+
+
+def fuse(
+    symmetry: NDArray[np.bool_], amorphous: NDArray[np.bool_], reach_px: float
+) -> NDArray[np.uint8]:
+    """One label image of both masks: 0 crystal, 1 symmetry defect, 2 amorphous or blurred.
+
+    The neighbourhoods that are compared reach into an amorphous area from outside, so a rim of high severity
+    surrounds it. What is marked there and nowhere further away belongs to the area's edge, not to a defect.
+
+    Parameters
+    ----------
+    symmetry, amorphous : bool array (y, x)
+    reach_px : float
+        Width of that rim in pixels.
+    """
+    marked = symmetry & ~amorphous
+    if amorphous.any() and marked.any():
+        rim = marked & (ndimage.distance_transform_edt(~amorphous) <= reach_px)
+        beyond = marked & ~rim
+        if beyond.any():
+            # A fault that runs into the area is kept up to its edge.
+            rim &= ndimage.distance_transform_edt(~beyond) > reach_px
+        marked &= ~rim
+    labels = marked.astype(np.uint8)
+    labels[amorphous] = 2
+    return labels

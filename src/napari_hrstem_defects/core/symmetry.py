@@ -1,0 +1,254 @@
+"""Severity of symmetry breaking: how far each neighbourhood is from those of the model patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from threadpoolctl import ThreadpoolController
+
+from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.preprocessing import Prepared, gaussian
+from napari_hrstem_defects.core.recipe import SymmetryParams
+
+#: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
+#: a dozen filter responses stay in the cache and a large image does not fill the memory.
+TILE_PX = 256
+#: Tiles filtered side by side.
+WORKERS = 2
+#: Pixels compared with all templates in one matrix product.
+CHUNK_PX = 4096
+#: The model's noise variance is at least this share of its mean variance: a noise-free (simulated, averaged) patch
+#: has none, and every distance would be infinite.
+MIN_NOISE_SHARE = 1e-3
+#: Reach of the band-pass beyond the rim of the image, in periods.
+RIM_PERIODS = 1.2
+#: Shortest usable kernel edge in px.
+MIN_KERNEL_PX = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Model of the neighbourhoods of one patch: mean, eigenfilters, templates and noise.
+
+    Attributes
+    ----------
+    kernel_px : int
+        Edge k of a neighbourhood in px of the prepared image; a neighbourhood has D = k² pixels.
+    mean : float32 array (D,)
+    components : float32 array (r, D)
+        Leading eigenvectors of the covariance of the neighbourhoods: the eigenfilters.
+    eigenvalues : float64 array (r,)
+        Variances along them.
+    templates : float32 array (n, r)
+        Components of n neighbourhoods of the patch.
+    noise : float
+        s², mean of the other eigenvalues.
+    """
+
+    kernel_px: int
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    eigenvalues: NDArray[np.float64]
+    templates: NDArray[np.float32]
+    noise: float
+
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The eigenfilters as pictures, shape ``(r, k, k)``."""
+        return self.components.reshape(-1, self.kernel_px, self.kernel_px)
+
+
+def kernel_edge(period_px: float, params: SymmetryParams, limit: int) -> int:
+    """Odd kernel edge in px nearest to ``kernel_periods`` periods, at most `limit`."""
+    # 1.5 periods of 8 px are 12: rounded so that the usual case lies in the middle of its interval, not at its end.
+    edge = 2 * int((params.kernel_periods * period_px + 1) // 2) + 1
+    return max(MIN_KERNEL_PX, min(edge, limit - 1 + limit % 2))
+
+
+def rim_px(kernel_px: int, period_px: float, shape: tuple[int, ...]) -> int:
+    """Width of the rim in which distances rest on mirrored pixels, in px; at most a quarter of the shorter side.
+
+    Half a kernel and `RIM_PERIODS` periods, as far as the band-pass feels the mirrored lattice beyond the rim.
+    """
+    return min(kernel_px // 2 + round(RIM_PERIODS * period_px), min(shape) // 4)
+
+
+def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams) -> Bank:
+    """Model of all ``k × k`` neighbourhoods of a patch.
+
+    Parameters
+    ----------
+    patch : float32 array (y, x)
+        Model patch of the prepared image, larger than the kernel.
+    kernel_px : int
+        Odd edge k.
+    params : SymmetryParams
+        ``variance_kept``, ``min_components``, ``max_components`` and ``templates`` are used.
+
+    Notes
+    -----
+    Ade (1983) takes all k² eigenvectors of the covariance as filters. Here the few that carry the lattice span the
+    model; the rest measures its noise.
+    """
+    if min(patch.shape) <= kernel_px:
+        raise ValueError(f"patch has shape {patch.shape}, expected more than the kernel's {kernel_px} px")
+    windows = np.lib.stride_tricks.sliding_window_view(patch, (kernel_px, kernel_px))
+    samples = windows.reshape(-1, kernel_px * kernel_px)
+    mean = samples.mean(axis=0)
+    centred = samples - mean
+    covariance = (centred.T @ centred).astype(np.float64) / len(centred)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), vectors[:, ::-1]
+    total = float(eigenvalues.sum())
+    kept = int(np.searchsorted(np.cumsum(eigenvalues), params.variance_kept * total)) + 1
+    rank = min(max(kept, params.min_components), params.max_components, len(eigenvalues) - 1)
+    components = np.ascontiguousarray(vectors[:, :rank].T, dtype=np.float32)
+    noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues))
+    # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
+    # of the lattice are favoured, and the choice is the same every time.
+    count = min(params.templates, len(centred))
+    index = (np.arange(count) * _coprime_step(len(centred))) % len(centred)
+    templates = centred[np.sort(index)] @ components.T
+    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, max(noise, 1e-12))
+
+
+def _coprime_step(n: int) -> int:
+    step = max(1, round(n * 0.6180339887))
+    while np.gcd(step, n) != 1:
+        step += 1
+    return step
+
+
+def log_distances(
+    prepared: Prepared,
+    banks: Sequence[Bank],
+    params: SymmetryParams,
+    *,
+    progress: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Logarithm of the smoothed squared distance of every neighbourhood to each model.
+
+    For one model, with y = U(x − μ) and the residual Q = |x − μ|² − |y|²,
+
+        d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d²)
+
+    The nearest template sees what the covariance cannot (a crystal and its copy turned by 180° share it); Q sees
+    everything outside the model's span.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    banks : sequence of Bank
+        All with the same kernel.
+    params : SymmetryParams
+        ``smoothing`` (in periods) is used.
+
+    Returns
+    -------
+    float32 array (len(banks), y', x')
+        In the pixels of ``prepared.values``. Within :func:`rim_px` of the rim it is the mirror image of what lies
+        inside: pixels are mirrored there, and a mirrored lattice is a twin.
+
+    Raises
+    ------
+    Cancelled
+        If `cancelled` returned True.
+    """
+    values = prepared.values
+    kernel = banks[0].kernel_px
+    half = kernel // 2
+    padded = np.pad(values, half, mode="symmetric")
+    out = np.empty((len(banks), *values.shape), dtype=np.float32)
+    step = TILE_PX - kernel + 1
+    if step < kernel:
+        step = 3 * kernel
+    edge = fft.next_fast_len(step + kernel - 1, real=True)
+    step = edge - kernel + 1
+    spectra = [_kernel_spectra(bank, edge) for bank in banks]
+    tiles = [(y, x) for y in range(0, values.shape[0], step) for x in range(0, values.shape[1], step)]
+
+    def one(corner: tuple[int, int]) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        y, x = corner
+        tile = padded[y : y + edge, x : x + edge]
+        inside = (slice(y, y + step), slice(x, x + step))
+        shape = out[0][inside].shape
+        spectrum = fft.rfft2(tile, s=(edge, edge))
+        for i, bank in enumerate(banks):
+            out[i][inside] = _squared_distance(spectrum, spectra[i], bank, shape, edge)
+
+    # Tiles run side by side; matrix products that start threads of their own would only get in each other's way.
+    with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+        for done, _ in enumerate(pool.map(one, tiles), start=1):
+            if progress is not None:
+                progress(done / len(tiles))
+    rim = rim_px(kernel, prepared.period_px, values.shape)
+    inside = (slice(rim, values.shape[0] - rim), slice(rim, values.shape[1] - rim))
+    sigma = params.smoothing * prepared.period_px
+    tiny = np.float32(1e-6)
+    for i in range(len(banks)):
+        judged = np.log(np.maximum(gaussian(np.ascontiguousarray(out[i][inside]), sigma), tiny))
+        out[i] = np.pad(judged, rim, mode="symmetric")
+    return out
+
+
+@lru_cache(maxsize=1)
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _kernel_spectra(bank: Bank, edge: int) -> NDArray[np.complex64]:
+    """Spectra of the eigenfilters, the mean and the box, turned for correlation."""
+    k = bank.kernel_px
+    kernels = np.concatenate([bank.components, bank.mean[None]]).reshape(-1, k, k)[:, ::-1, ::-1]
+    out: NDArray[np.complex64] = fft.rfft2(kernels, s=(edge, edge))
+    return out
+
+
+def _squared_distance(
+    spectrum: NDArray[np.complex64],
+    kernels: NDArray[np.complex64],
+    bank: Bank,
+    shape: tuple[int, ...],
+    edge: int,
+) -> NDArray[np.float32]:
+    """Squared distance to the nearest template, residual included, over s² D, for one tile."""
+    k = bank.kernel_px
+    rank = len(bank.components)
+    valid = (slice(k - 1, k - 1 + shape[0]), slice(k - 1, k - 1 + shape[1]))
+    planes = np.empty((rank + 1, *shape), dtype=np.float32)
+    for i, kernel in enumerate(kernels):
+        planes[i] = fft.irfft2(spectrum * kernel, s=(edge, edge), overwrite_x=True)[valid]
+    squares = _box_sum(fft.irfft2(spectrum, s=(edge, edge)), k)[: shape[0], : shape[1]]
+    flat = planes.reshape(rank + 1, -1)
+    mean_sum = bank.mean @ bank.mean
+    residual = squares.ravel() - 2 * flat[rank] + mean_sum
+    responses = flat[:rank] - (bank.components @ bank.mean)[:, None]
+    # |y − y_t|² + Q = |x − μ|² − 2 y·y_t + |y_t|²: the squared responses cancel.
+    lengths = (bank.templates**2).sum(axis=1)
+    twice = -2 * bank.templates
+    nearest = np.empty(flat.shape[1], dtype=np.float32)
+    for start in range(0, flat.shape[1], CHUNK_PX):
+        part = slice(start, start + CHUNK_PX)
+        product = twice @ responses[:, part]
+        product += lengths[:, None]
+        np.minimum.reduce(product, axis=0, out=nearest[part])
+    distance = nearest + residual
+    np.maximum(distance, 0, out=distance)
+    distance /= np.float32(bank.noise * k * k)
+    return distance.reshape(shape)
+
+
+def _box_sum(tile: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Sums of squares over all ``k × k`` windows that lie inside a tile."""
+    sums = np.zeros((tile.shape[0] + 1, tile.shape[1] + 1))
+    np.cumsum(np.cumsum(tile.astype(np.float64) ** 2, axis=0), axis=1, out=sums[1:, 1:])
+    return (sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k]).astype(np.float32)
