@@ -1,10 +1,15 @@
 """Files dropped on napari keep their pixel size and unit."""
 
+from pathlib import Path
+
 import numpy as np
-from numpy.testing import assert_array_equal
+import pytest
+from napari.components import ViewerModel
+from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects import Micrograph
-from napari_hrstem_defects.widgets._readers import image_layer
+from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.widgets._readers import get_reader, image_layer
 
 
 def test_known_pixel_size_becomes_scale_in_nanometres() -> None:
@@ -36,3 +41,31 @@ def test_notices_travel_with_the_layer() -> None:
     _, options, _ = image_layer(Micrograph(grey))
     (notice,) = options["metadata"]["hrstem_defects"]["notices"]
     assert "colour" in notice
+
+
+def test_vendor_file_opened_in_napari_keeps_pixel_size_and_unit(tmp_path: Path) -> None:
+    hspy = pytest.importorskip("rsciio.hspy")
+    pixels = np.random.default_rng(1).random((64, 80), dtype=np.float32)
+    axes = [
+        {"size": size, "name": name, "scale": 0.02, "offset": 0.0, "units": "nm", "navigate": False}
+        for name, size in (("y", 64), ("x", 80))
+    ]
+    path = tmp_path / "a twin.hspy"
+    signal = {"data": pixels, "axes": axes, "attributes": {"_lazy": False, "ragged": False}}
+    signal |= {"metadata": {"General": {"title": "twin"}}, "original_metadata": {}, "tmp_parameters": {}, "learning_results": {}}
+    hspy.file_writer(str(path), signal | {"package_info": {}, "models": {}})
+
+    viewer = ViewerModel()
+    (layer,) = viewer.open(path)
+
+    assert_array_equal(layer.data, pixels)
+    assert_allclose(layer.scale, (0.02, 0.02))
+    assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+    assert layer.source.reader_plugin == "napari-hrstem-defects"
+
+
+def test_broken_file_is_one_sentence_in_napari(tmp_path: Path) -> None:
+    path = tmp_path / "broken.hspy"
+    path.write_bytes(b"not HDF5")
+    with pytest.raises(ReadError, match=r"broken\.hspy"):
+        get_reader(str(path))(str(path))
