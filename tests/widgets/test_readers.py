@@ -51,12 +51,12 @@ def test_vendor_file_opened_in_napari_keeps_pixel_size_and_unit(tmp_path: Path) 
         for name, size in (("y", 64), ("x", 80))
     ]
     path = tmp_path / "a twin.hspy"
-    signal = {"data": pixels, "axes": axes, "attributes": {"_lazy": False, "ragged": False}}
-    signal |= {"metadata": {"General": {"title": "twin"}}, "original_metadata": {}, "tmp_parameters": {}, "learning_results": {}}
-    hspy.file_writer(str(path), signal | {"package_info": {}, "models": {}})
+    groups = ("original_metadata", "tmp_parameters", "learning_results", "package_info", "models")
+    signal = {"data": pixels, "axes": axes, "metadata": {"General": {"title": "twin"}}}
+    hspy.file_writer(str(path), signal | {"attributes": {"_lazy": False}} | {name: {} for name in groups})
 
     viewer = ViewerModel()
-    (layer,) = viewer.open(path)
+    (layer,) = viewer.open(path, plugin=None)
 
     assert_array_equal(layer.data, pixels)
     assert_allclose(layer.scale, (0.02, 0.02))
