@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from npe2 import PluginManager
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects import Micrograph
@@ -55,6 +56,7 @@ def test_vendor_file_opened_in_napari_keeps_pixel_size_and_unit(tmp_path: Path) 
     signal = {"data": pixels, "axes": axes, "metadata": {"General": {"title": "twin"}}}
     hspy.file_writer(str(path), signal | {"attributes": {"_lazy": False}} | {name: {} for name in groups})
 
+    PluginManager.instance().discover()  # what napari does when it starts
     viewer = ViewerModel()
     (layer,) = viewer.open(path, plugin=None)
 
