@@ -15,7 +15,7 @@ export PYTHON
 INPUTS := pyproject.toml constraints.txt
 TESTED := src tests benchmarks examples docs scripts
 
-.PHONY: help run test lint format pytest bench constraints clean
+.PHONY: help run test lint format pytest bench docs constraints clean
 
 help:
 	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
@@ -24,6 +24,7 @@ help:
 	@echo "make pytest  the tests only; ARGS='-m \"not slow\" tests/core' to choose"
 	@echo "make format  put the code in its standard form"
 	@echo "make bench   measure speed and memory"
+	@echo "make docs    write anew the pages that are made from the program"
 	@echo "make clean   remove the environment and everything made"
 
 run: $(VENV)/.run-installed
@@ -49,6 +50,9 @@ bench: $(VENV)/.test-installed
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.test-installed
+	$(BIN)/python docs/recipe_table.py
 
 # The versions that everything is tested with; needs uv.
 constraints:

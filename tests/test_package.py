@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -144,6 +145,11 @@ def test_napari_offers_our_reader_for_vendor_files(name: str) -> None:
     assert "napari-hrstem-defects" in {
         reader.plugin_name for reader in manager.iter_compatible_readers([name])
     }
+
+
+def test_recipe_page_is_up_to_date() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "recipe_table.py"))
+    assert (ROOT / "docs" / "recipe.md").read_text("utf-8") == script["page"](), "run: make docs"
 
 
 def test_constraints_name_versions_and_no_address() -> None:

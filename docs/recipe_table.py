@@ -1,0 +1,63 @@
+"""Writes docs/recipe.md: every parameter of a recipe, with its default in the two modes, unit and meaning.
+
+Run by ``make docs``; a test fails while the page is out of date.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from napari_hrstem_defects import Recipe
+
+PAGE = Path(__file__).with_name("recipe.md")
+
+HEAD = """\
+# Recipe
+
+Every parameter of an analysis, made from the program by `make docs`. On the command line a parameter is set with
+`--set step.key=value`, a whole recipe with `--recipe FILE`; in Python with `Recipe().replace({"step.key": value})`.
+*Default* is the lattice-aware mode, *published* the pipeline of Dennler et al. (2021).
+"""
+
+TABLE = """
+## {}
+
+| key | default | published | limits | unit | meaning |
+|---|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Text of the page."""
+    published = {name: value for name, value, _ in Recipe.published().parameters()}
+    lines = [HEAD]
+    last_step = ""
+    for name, value, about in Recipe().parameters():
+        step, _, key = name.partition(".")
+        if step != last_step:
+            lines.append(TABLE.format(step))
+            last_step = step
+        other = published[name]
+        cells = (
+            f"`{key}`",
+            _text(value),
+            _text(other) if other != value else "",
+            _limits(about["minimum"], about["maximum"]),
+            about["unit"],
+            about["doc"].replace("|", "\\|"),
+        )
+        lines.append("| " + " | ".join(cells) + " |\n")
+    return "".join(lines)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    return f"≥ {low:g}" if high is None else f"≤ {high:g}" if low is None else f"{low:g} … {high:g}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
