@@ -6,10 +6,12 @@
 ((256, 256), 'intrinsic stacking fault')
 """
 
+from napari_hrstem_defects.simulation.building import BUILDERS
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError, project
 from napari_hrstem_defects.simulation.presets import PRESETS, Parameters, Preset
 from napari_hrstem_defects.simulation.sets import sample_set
-from napari_hrstem_defects.simulation.simulate import BUILDERS, Defect, SimulatedMicrograph, simulate
+from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate, simulate_series
+from napari_hrstem_defects.simulation.truth import Defect
 
 __all__ = [
     "BUILDERS",
@@ -24,4 +26,5 @@ __all__ = [
     "project",
     "sample_set",
     "simulate",
+    "simulate_series",
 ]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_hrstem_defects.simulation.regions import Blob, HalfPlane
+from napari_hrstem_defects.simulation.regions import Between, Blob, HalfPlane
 from napari_hrstem_defects.simulation.specimen import Area, Columns, Finding, Specimen
 
 
 def _blob(specimen: Specimen, rng: np.random.Generator, low: float, high: float) -> Blob:
     size = min(specimen.half_size)
     radius = float(rng.uniform(low, high)) * size
-    waves = tuple(
-        (float(rng.uniform(0.0, 0.12)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3, 5)
-    )
+    waves = tuple((float(rng.uniform(0.0, 0.12)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3, 5))
     limits = np.asarray(specimen.half_size) - 0.5 * radius
     centre = rng.uniform(-limits, limits)
     return Blob((float(centre[0]), float(centre[1])), radius, waves)
@@ -25,7 +23,11 @@ def _edge(specimen: Specimen, rng: np.random.Generator, low: float, high: float)
     normal = (float(np.sin(angle)), float(np.cos(angle)))
     size = min(specimen.half_size)
     waves = tuple(
-        (float(rng.uniform(0.01, 0.05)) * size, float(rng.uniform(1.5, 6.0)) / size, float(rng.uniform(0, 2 * np.pi)))
+        (
+            float(rng.uniform(0.01, 0.05)) * size,
+            float(rng.uniform(1.5, 6.0)) / size,
+            float(rng.uniform(0, 2 * np.pi)),
+        )
         for _ in range(3)
     )
     with np.errstate(divide="ignore"):
@@ -35,7 +37,9 @@ def _edge(specimen: Specimen, rng: np.random.Generator, low: float, high: float)
 
 def amorphous(specimen: Specimen, rng: np.random.Generator) -> None:
     """Add an amorphous patch, or an amorphous rim of the specimen."""
-    region: Blob | HalfPlane = _blob(specimen, rng, 0.25, 0.55) if rng.random() < 0.6 else _edge(specimen, rng, 0.3, 0.7)
+    region: Blob | HalfPlane = (
+        _blob(specimen, rng, 0.25, 0.55) if rng.random() < 0.6 else _edge(specimen, rng, 0.3, 0.7)
+    )
     softness = float(rng.uniform(0.15, 0.6)) * specimen.period
     specimen.areas.append(
         Area(region, softness, 0.0, float(rng.uniform(0.85, 1.1)), float(rng.uniform(0.03, 0.10)))
@@ -51,7 +55,7 @@ def vacuum(specimen: Specimen, rng: np.random.Generator) -> None:
     softness = float(rng.uniform(0.2, 0.5)) * specimen.period
     specimen.areas.append(Area(layer, softness, 0.0, 0.9, float(rng.uniform(0.03, 0.10))))
     specimen.areas.append(Area(region, softness, 0.0, 0.0, 0.0))
-    specimen.findings.append(Finding("amorphous", 2, layer))
+    specimen.findings.append(Finding("amorphous", 2, Between(layer, region)))
     specimen.findings.append(Finding("vacuum", 2, region))
 
 

@@ -202,7 +202,7 @@ class Projection:
         vector = self.vector(indices)
         length = np.hypot(*vector)
         if length < 1e-9:
-            raise SimulationError(f"The direction {indices} is along the zone axis and cannot be seen.")
+            raise SimulationError(f"The direction {indices!r} is along the zone axis and cannot be seen.")
         return vector / length
 
     def vector(self, indices: ArrayLike) -> Array:
@@ -288,11 +288,7 @@ def project(material: str, zone_axis: str) -> Projection:
             positions.append(_folded(point, cell))
             contents.append((number, count))
     sites, columns = _columns(cell, positions, contents)
-    finer = [
-        site - sites[0]
-        for site in sites[1:]
-        if _is_translation(site - sites[0], cell, sites, columns)
-    ]
+    finer = [site - sites[0] for site in sites[1:] if _is_translation(site - sites[0], cell, sites, columns)]
     if finer:  # e.g. diamond [100]: equal columns at different heights repeat on a finer lattice
         steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ cell
         cell = _reduced_basis(np.concatenate([steps, *(steps + shift for shift in finer)]))
@@ -335,6 +331,9 @@ def _same(difference: Array, cell: Array) -> bool:
 
 def _is_translation(shift: Array, cell: Array, sites: list[Array], columns: list[dict[int, float]]) -> bool:
     return all(
-        any(_same(site + shift - other, cell) and column == target for other, target in zip(sites, columns, strict=True))
+        any(
+            _same(site + shift - other, cell) and column == target
+            for other, target in zip(sites, columns, strict=True)
+        )
         for site, column in zip(sites, columns, strict=True)
     )

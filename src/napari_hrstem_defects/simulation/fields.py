@@ -62,7 +62,9 @@ def edge_field(core: Array, burgers: Array, normal: Array) -> Callable[[Array], 
         r2 = np.maximum(x * x + y * y, (_CORE * size) ** 2)
         angle = np.arctan2(y, x) % (2 * np.pi)
         u = angle + x * y / (2 * (1 - POISSON) * r2)
-        v = -((1 - 2 * POISSON) / (4 * (1 - POISSON)) * np.log(r2) + (x * x - y * y) / (4 * (1 - POISSON) * r2))
+        v = -(
+            (1 - 2 * POISSON) / (4 * (1 - POISSON)) * np.log(r2) + (x * x - y * y) / (4 * (1 - POISSON) * r2)
+        )
         # The mean of the angle is taken off, so that the crystal around the core stays where it was.
         return np.asarray(size / (2 * np.pi) * ((u - np.pi)[:, None] * along + v[:, None] * normal))
 

@@ -155,12 +155,17 @@ def twin(specimen: Specimen, rng: np.random.Generator) -> None:
     reflection = np.eye(2) - 2 * np.outer(along, along)
     region = HalfPlane(_pair(normal), height)
     specimen.grains.append((specimen.base.moved(reflection, column), region))
-    _second_grain(specimen, region, "twin boundary", {"relation": "twin", "normal": _pair(normal)})
+    # One layer per spacing (metals): that layer is the mirror plane; else the middle of the gap is.
+    mirror = float(column @ normal) if len(specimen.base.crystal.sites) == 1 else height
+    details = {"relation": "twin", "normal": _pair(normal)}
+    _second_grain(specimen, region, "twin boundary", details, HalfPlane(_pair(normal), mirror))
 
 
-def _second_grain(specimen: Specimen, region: Any, wall_kind: str, details: dict[str, Any]) -> None:
+def _second_grain(
+    specimen: Specimen, region: Any, wall_kind: str, details: dict[str, Any], border: Any = None
+) -> None:
     specimen.findings.append(Finding("second grain", 1, region, None, details))
-    wall = Rim(region, WALL_PERIODS * specimen.period)
+    wall = Rim(border or region, WALL_PERIODS * specimen.period)
     specimen.findings.append(Finding(wall_kind, 1, wall, None, details))
 
 
@@ -168,15 +173,17 @@ def _outline(specimen: Specimen, rng: np.random.Generator, closed: float) -> Hal
     """A free border: a gently waving line, or with probability `closed` a closed one."""
     size = min(specimen.half_size)
     if rng.random() < closed:
-        waves = tuple(
-            (float(rng.uniform(0.02, 0.1)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3)
-        )
+        waves = tuple((float(rng.uniform(0.02, 0.1)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3))
         centre = (float(rng.uniform(-0.3, 0.3) * size), float(rng.uniform(-0.3, 0.3) * size))
         return Blob(centre, float(rng.uniform(0.35, 0.6)) * size, waves)
     angle = float(rng.uniform(0, 2 * np.pi))
     normal = np.array([np.sin(angle), np.cos(angle)])
     waves_ = tuple(
-        (float(rng.uniform(0, 0.04)) * size, float(rng.uniform(0.8, 2.5)) / size, float(rng.uniform(0, 2 * np.pi)))
+        (
+            float(rng.uniform(0, 0.04)) * size,
+            float(rng.uniform(0.8, 2.5)) / size,
+            float(rng.uniform(0, 2 * np.pi)),
+        )
         for _ in range(2)
     )
     return HalfPlane(_pair(normal), _second_side(specimen, rng, normal), waves_)
@@ -250,7 +257,9 @@ def film(specimen: Specimen, rng: np.random.Generator, material: str | None = No
     base = specimen.base
     crystal = base.crystal
     if crystal.zone_axis not in FILM_PLANES or crystal.material not in FILMS:
-        raise SimulationError(f"There is no coherent film for {crystal.material} along [{crystal.zone_axis}].")
+        raise SimulationError(
+            f"There is no coherent film for {crystal.material} along [{crystal.zone_axis}]."
+        )
     material = material or _pick(rng, FILMS[crystal.material])
     other = project(material, crystal.zone_axis)
     normal = base.direction(_pick(rng, FILM_PLANES[crystal.zone_axis])) * _pick(rng, (-1.0, 1.0))

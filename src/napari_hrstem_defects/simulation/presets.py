@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
+from napari_hrstem_defects.simulation.crystals import (
+    ATOMIC_NUMBERS,
+    MATERIALS,
+    STRUCTURES,
+    SimulationError,
+    project,
+)
 from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
+from napari_hrstem_defects.simulation.visibility import modulation, sharpest_spacing_nm
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Parameters:
         Electronic noise in electrons.
     bits : {8, 16, 32}
         How pixels are stored.
+    offset_nm : (float, float)
+        Where the middle of the image lies on the specimen.
     """
 
     material: str
@@ -81,6 +90,7 @@ class Parameters:
     drift: tuple[float, float]
     readout: float
     bits: int
+    offset_nm: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if self.mode not in ("haadf", "bf", "hrtem"):
@@ -145,12 +155,23 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
     if defect == "twin":
         return (structure, zone_axis) in TWIN_PLANES
     if defect == "inversion domain":
-        return structure == "zincblende" and zone_axis != "112" or material in ("hbn", "mos2")
+        return _is_polar(material) and (structure, zone_axis) in _POLAR_VIEWS
     if defect == "antiphase boundary":
         return (structure, zone_axis) in {("perovskite", "100"), ("cscl", "100"), ("cscl", "110")}
     if defect == "film":
         return material in FILMS and zone_axis in FILM_PLANES
     return True
+
+
+#: Structure types and zone axes in which the two sublattices are seen side by side and without inversion symmetry.
+_POLAR_VIEWS = {("zincblende", "110"), ("zincblende", "100"), ("honeycomb", "001")}
+#: Atomic numbers closer than this ratio cannot be told apart in one image; GaAs and InSb have no visible polarity.
+_POLAR_RATIO = 1.3
+
+
+def _is_polar(material: str) -> bool:
+    numbers = [ATOMIC_NUMBERS[element.rstrip("0123456789")] for element in MATERIALS[material].elements]
+    return len(numbers) == 2 and max(numbers) >= _POLAR_RATIO * min(numbers)
 
 
 _FAULTS = (
@@ -171,7 +192,9 @@ PRESETS: dict[str, Preset] = {
     "si_extrinsic_fault": Preset((("si", "110"),), (("extrinsic stacking fault",),)),
     "finite_stacking_fault": Preset(_CUBIC_110, (("finite stacking fault",),)),
     "fault_lamella": Preset(_CUBIC_110, (("stacking fault lamella",),)),
-    "gaas_stacking_fault": Preset((("gaas", "110"),), (("intrinsic stacking fault",), ("extrinsic stacking fault",))),
+    "gaas_stacking_fault": Preset(
+        (("gaas", "110"),), (("intrinsic stacking fault",), ("extrinsic stacking fault",))
+    ),
     "fcc_stacking_fault": Preset(
         crystals_of(("fcc",), ("110",)), (("intrinsic stacking fault",), ("extrinsic stacking fault",))
     ),
@@ -184,7 +207,9 @@ PRESETS: dict[str, Preset] = {
         (("graphene", "001"),), (("grain boundary",),), dose=(30.0, 300.0), modes=("haadf", "hrtem")
     ),
     "inversion_domain": Preset(
-        tuple(c for c in _EVERYTHING if can_have("inversion domain", *c)), (("inversion domain",),), (12.0, 40.0)
+        tuple(c for c in _EVERYTHING if can_have("inversion domain", *c)),
+        (("inversion domain",),),
+        (12.0, 40.0),
     ),
     "antiphase_boundary": Preset(
         tuple(c for c in _EVERYTHING if can_have("antiphase boundary", *c)), (("antiphase boundary",),)
@@ -200,7 +225,9 @@ PRESETS: dict[str, Preset] = {
     "amorphous": Preset(_EVERYTHING, (("amorphous",),)),
     "beam_damage": Preset(_EVERYTHING, (("beam damage",),)),
     "vacuum": Preset(_EVERYTHING, (("vacuum",),)),
-    "fault_and_amorphous": Preset(_CUBIC_110, (("intrinsic stacking fault", "amorphous"), ("twin", "amorphous"))),
+    "fault_and_amorphous": Preset(
+        _CUBIC_110, (("intrinsic stacking fault", "amorphous"), ("twin", "amorphous"))
+    ),
     "set": Preset(_EVERYTHING, shape=None),
     "set_fine": Preset(_EVERYTHING, px_per_period=(12.0, 40.0), shape=None),
     "si_demo": Preset(
@@ -212,6 +239,10 @@ PRESETS: dict[str, Preset] = {
         0.3,
     ),
 }
+
+
+#: What a trained eye needs to find the lattice: its modulation over the counting noise of one period.
+_LATTICE_SNR = 8.0
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
@@ -231,7 +262,9 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     known = {item.name for item in dataclasses.fields(Parameters)} | {"px_per_period"}
     unknown = sorted(set(overrides) - known)
     if unknown:
-        raise SimulationError(f"A simulation has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+        raise SimulationError(
+            f"A simulation has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}."
+        )
 
     def rng(key: str) -> np.random.Generator:
         return stream(seed, "parameters", name, key)
@@ -247,13 +280,9 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         defects = preset.defects[int(rng("defects").integers(len(preset.defects)))]
     defects = (defects,) if isinstance(defects, str) else tuple(defects)
     material, zone_axis = _crystal(preset, rng("crystal"), overrides, defects)
-    from napari_hrstem_defects.simulation.visibility import modulation, sharpest_spacing_nm
-
     mode = str(overrides.get("mode", preset.modes[int(rng("mode").integers(len(preset.modes)))]))
     shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or _size(rng("shape")))
     dose = log_uniform("dose", *preset.dose)
-    from napari_hrstem_defects.simulation.crystals import project
-
     crystal = project(material, zone_axis)
     px = log_uniform("px_per_period", *preset.px_per_period)
     if "pixel_size_nm" in overrides:
@@ -262,11 +291,10 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     scale = preset.nuisance
     # A probe wider than this share of the widest lattice planes shows no lattice.
     widest = 0.62 * sharpest_spacing_nm(crystal)
-    probe = float(overrides.get("probe_nm", min(rng("probe_nm").uniform(0.06, 0.12), widest)))
-    background = uniform("background", 0.05, 0.05 + 0.5 * scale)
-    contrast = uniform("contrast", 0.12, 0.35)
-    # What a trained eye needs: the lattice's modulation over the noise of one period.
-    needed = 9.0 / np.sqrt(dose * px**2)
+    probe = float(overrides.get("probe_nm", min(float(rng("probe_nm").uniform(0.06, 0.12)), widest)))
+    background = uniform("background", 0.05, 0.05 + 0.65 * scale)
+    contrast = uniform("contrast", 0.08, 0.35)
+    needed = _LATTICE_SNR / np.sqrt(dose * px**2)
     if mode == "haadf" and "background" not in overrides:
         lattice = modulation(crystal, probe)
         background = float(np.clip(min(background, 1 - needed / max(lattice, 1e-6)), 0.02, 1.0))
@@ -285,9 +313,11 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         dose=dose,
         probe_nm=probe,
         astigmatism=uniform("astigmatism", 0.0, 0.12 * scale),
-        defocus_nm=float(overrides.get("defocus_nm", _focus(rng("defocus_nm"), crystal))),
+        defocus_nm=float(overrides.get("defocus_nm", _focus(rng("defocus_nm")))),
         cs_mm=uniform("cs_mm", -0.01, 0.01),
-        voltage_kv=float(overrides.get("voltage_kv", (80.0, 200.0, 300.0)[int(rng("voltage_kv").integers(3))])),
+        voltage_kv=float(
+            overrides.get("voltage_kv", (80.0, 200.0, 300.0)[int(rng("voltage_kv").integers(3))])
+        ),
         contrast=contrast,
         background=background,
         wedge=uniform("wedge", 0.0, 0.3 * scale),
@@ -297,6 +327,7 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         drift=_two(overrides.get("drift", drift)),
         readout=uniform("readout", 0.0, 1.5 * scale),
         bits=int(overrides.get("bits", (8, 8, 16)[int(rng("bits").integers(3))])),
+        offset_nm=_two(overrides.get("offset_nm", (0.0, 0.0))),
     )
 
 
@@ -309,7 +340,7 @@ def _size(rng: np.random.Generator) -> tuple[int, int]:
     return sizes[int(rng.integers(len(sizes)))]
 
 
-def _focus(rng: np.random.Generator, crystal: Any) -> float:
+def _focus(rng: np.random.Generator) -> float:
     """Small defocus of either sign: bright or dark atoms."""
     return float(rng.uniform(4.0, 10.0) * (1 if rng.random() < 0.5 else -1))
 

@@ -60,7 +60,12 @@ class HalfPlane:
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and numbers."""
-        return {"shape": "half plane", "normal": list(self.normal), "offset_nm": self.offset, "waves": self.waves}
+        return {
+            "shape": "half plane",
+            "normal": list(self.normal),
+            "offset_nm": self.offset,
+            "waves": self.waves,
+        }
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ class Band:
         if self.ends is None:
             return None
         ny, nx = self.normal
-        corners = np.array([(h * ny + a * nx, h * nx - a * ny) for h in (self.low, self.high) for a in self.ends])
+        corners = np.array(
+            [(h * ny + a * nx, h * nx - a * ny) for h in (self.low, self.high) for a in self.ends]
+        )
         y0, x0 = corners.min(axis=0)
         y1, x1 = corners.max(axis=0)
         return float(y0), float(x0), float(y1), float(x1)
@@ -150,7 +157,12 @@ class Blob:
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and numbers."""
-        return {"shape": "blob", "centre_nm": list(self.centre), "radius_nm": self.radius, "waves": self.waves}
+        return {
+            "shape": "blob",
+            "centre_nm": list(self.centre),
+            "radius_nm": self.radius,
+            "waves": self.waves,
+        }
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,26 @@ class Rim:
     def to_dict(self) -> dict[str, Any]:
         """Shape and numbers."""
         return {"shape": "rim", "half_width_nm": self.half_width, "of": self.of.to_dict()}
+
+
+@dataclass(frozen=True)
+class Between:
+    """Points of one region that are not in another: an amorphous rim before the vacuum."""
+
+    of: HalfPlane | Blob
+    without: HalfPlane | Blob
+
+    def distance(self, y: Floats, x: Floats) -> Floats:
+        """Signed distance in nm."""
+        return np.maximum(self.of.distance(y, x), -self.without.distance(y, x))
+
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """Box of the larger region."""
+        return self.of.bounds()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and numbers."""
+        return {"shape": "between", "of": self.of.to_dict(), "without": self.without.to_dict()}
 
 
 def inside(region: Region, points: Floats) -> NDArray[np.bool_]:

@@ -125,7 +125,11 @@ def _crystals(materials: Sequence[str] | None, zone_axes: Sequence[str] | None) 
     zones = None
     if zone_axes is not None:
         zones = {*zone_axes, *(("100",) if "001" in zone_axes else ())}
-    found = [c for c in crystals_of() if (materials is None or c[0] in materials) and (zones is None or c[1] in zones)]
+    found = [
+        c
+        for c in crystals_of()
+        if (materials is None or c[0] in materials) and (zones is None or c[1] in zones)
+    ]
     if not found:
         raise SimulationError("None of these materials is offered along any of these zone axes.")
     return found

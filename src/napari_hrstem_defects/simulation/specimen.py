@@ -7,22 +7,25 @@ into atomic columns. Points are ``(y, x)`` in nm, the origin in the middle of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from napari_hrstem_defects.simulation.crystals import Array, Projection
-from napari_hrstem_defects.simulation.regions import Region, inside
+from napari_hrstem_defects.simulation.regions import Blob, Region, inside
 
 #: Columns of two grains that come closer than this share of the nearest-neighbour distance cannot both exist.
 CLOSEST_COLUMNS = 0.6
 #: ... nor closer than this share of the period, for crystals with dumbbells whose neighbours nearly touch.
 CLOSEST_PERIODS = 0.3
+#: Columns at a disordered wall settle at this share of the nearest-neighbour distance or more.
+RELAXED_COLUMNS = 0.9
+_RELAX_STEPS = 8
 #: A second grain is continued this share of the nearest-neighbour distance over its border, to leave no gap.
-BORDER_OVERLAP = 0.25
+BORDER_OVERLAP = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,9 @@ class Grain:
     def moved(self, operation: Array, about: Array, shift: ArrayLike = (0.0, 0.0)) -> Grain:
         """The grain under ``r → operation @ (r − about) + about + shift``."""
         return Grain(
-            self.crystal, operation @ self.matrix, operation @ (self.origin - about) + about + np.asarray(shift)
+            self.crystal,
+            operation @ self.matrix,
+            operation @ (self.origin - about) + about + np.asarray(shift),
         )
 
     def stacking(self, normal: Array) -> tuple[float, float, float]:
@@ -119,7 +124,7 @@ class Grain:
         up = steps[np.argmin(np.abs(steps @ normal - spacing) + 1e-3 * np.hypot(*steps.T))]
         return float(height), np.asarray(below + lift * up)
 
-    def fill(self, reach: tuple[float, float]) -> tuple[Array, Array]:
+    def fill(self, reach: tuple[float, float]) -> tuple[Array, NDArray[np.intp]]:
         """Columns within ``|y| ≤ reach[0], |x| ≤ reach[1]``: points (n, 2) and index of the site (n,)."""
         corners = np.array([(sy * reach[0], sx * reach[1]) for sy in (-1, 1) for sx in (-1, 1)]) - self.origin
         fractions = np.linalg.solve(self.cell.T, corners.T).T
@@ -140,7 +145,7 @@ class Columns:
 
     points: Array
     weights: Array
-    grain: Array
+    grain: NDArray[np.intp]
 
     def keep(self, mask: Any) -> None:
         """Drop the columns where `mask` is False."""
@@ -226,6 +231,15 @@ class Specimen:
         """Column weight per nm² of the base crystal."""
         return float(self.base.crystal.weights(self.exponent).sum() / self.base.crystal.area_nm2)
 
+    def grow(self, factor: float) -> None:
+        """Enlarge closed faded areas, and what is said about them, by `factor` in radius."""
+        grown: dict[Region, Region] = {}
+        for area in self.areas:
+            if isinstance(area.region, Blob):
+                grown[area.region] = replace(area.region, radius=area.region.radius * factor)
+        self.areas = [replace(area, region=grown.get(area.region, area.region)) for area in self.areas]
+        self.findings = [replace(f, region=grown.get(f.region, f.region)) for f in self.findings]
+
     def columns(self, margin: float) -> Columns:
         """All atomic columns of the image and `margin` nm around it."""
         reach = (self.half_size[0] + margin, self.half_size[1] + margin)
@@ -252,7 +266,11 @@ class Specimen:
 
     @property
     def _incoherent(self) -> set[int]:
-        return {index for index, (_, region) in enumerate(self.grains) if region is not None and region in self.crowded}
+        return {
+            index
+            for index, (_, region) in enumerate(self.grains)
+            if region is not None and region in self.crowded
+        }
 
     def _uncrowd(self, columns: Columns) -> None:
         """Of two columns that are too close near a disordered wall or core, remove the lighter one."""
@@ -270,3 +288,20 @@ class Specimen:
             if alive[i] and alive[j]:
                 alive[i if columns.weights[i] < columns.weights[j] else j] = False
         columns.keep(alive)
+        self._relax(columns, near[alive])
+
+    def _relax(self, columns: Columns, near: Array) -> None:
+        """Push columns near a disordered wall apart until they are about as far from each other as in the crystal."""
+        wanted = RELAXED_COLUMNS * self.base.crystal.nearest_nm
+        chosen = np.flatnonzero(near)
+        points = columns.points[chosen]
+        for _ in range(_RELAX_STEPS):
+            pairs = cKDTree(points).query_pairs(wanted, output_type="ndarray")
+            if len(pairs) == 0:
+                break
+            apart = points[pairs[:, 1]] - points[pairs[:, 0]]
+            distance = np.hypot(apart[:, 0], apart[:, 1])[:, None]
+            push = 0.25 * (wanted - distance) * apart / np.maximum(distance, 1e-9)
+            np.subtract.at(points, pairs[:, 0], push)
+            np.add.at(points, pairs[:, 1], push)
+        columns.points[chosen] = points

@@ -21,7 +21,9 @@ def structure_factors(crystal: Projection, exponent: float, order: int = 6) -> t
     amplitude : float array (n,)
         |F| relative to the mean signal.
     """
-    index = np.array([(h, k) for h in range(-order, order + 1) for k in range(-order, order + 1) if (h, k) != (0, 0)])
+    index = np.array(
+        [(h, k) for h in range(-order, order + 1) for k in range(-order, order + 1) if (h, k) != (0, 0)]
+    )
     q = index @ np.linalg.inv(crystal.cell).T
     weights = crystal.weights(exponent)
     factor = np.exp(2j * np.pi * (q @ crystal.sites.T)) @ weights

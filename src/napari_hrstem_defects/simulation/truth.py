@@ -1,0 +1,103 @@
+"""The truth about a specimen in the pixels of its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from napari_hrstem_defects.simulation.frame import coordinates, window
+from napari_hrstem_defects.simulation.presets import Parameters
+from napari_hrstem_defects.simulation.specimen import Specimen
+
+Mask = NDArray[np.bool_]
+
+#: Pixels within this share of a period of a border of the truth are not scored.
+BORDER_PERIODS = 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class Defect:
+    """One defect of the truth.
+
+    Attributes
+    ----------
+    kind : str
+        E.g. ``"intrinsic stacking fault"``, ``"second grain"``, ``"amorphous"``.
+    label : int
+        1 symmetry defect, 2 amorphous, blurred, damaged or vacuum, 0 no defect (a second phase, its interface).
+    shape : (int, int)
+        Shape of the image.
+    origin : (int, int)
+        Where `crop` begins, ``(y, x)`` in px.
+    crop : bool array
+        The defect's mask within its bounding box.
+    displacement_nm : (float, float) or None
+        Displacement ``(y, x)`` of the crystal across the fault, or Burgers vector; projected.
+    geometry : dict
+        Shape and numbers in nm, origin in the middle of the image, before drift.
+    details : dict
+        What else is known (angle, occupancy, ...).
+    """
+
+    kind: str
+    label: int
+    shape: tuple[int, int]
+    origin: tuple[int, int]
+    crop: Mask
+    displacement_nm: tuple[float, float] | None
+    geometry: dict[str, Any]
+    details: dict[str, Any]
+
+    @property
+    def mask(self) -> Mask:
+        """Mask of the image's shape."""
+        full = np.zeros(self.shape, bool)
+        y, x = self.origin
+        full[y : y + self.crop.shape[0], x : x + self.crop.shape[1]] = self.crop
+        return full
+
+
+def truth(
+    specimen: Specimen, parameters: Parameters
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mask, tuple[Defect, ...]]:
+    """Labels, domains, ignored pixels and defects of a specimen as its image shows it."""
+    shape = parameters.shape
+    y, x = coordinates(parameters, shape)
+    defects = []
+    labels = np.zeros(shape, np.uint8)
+    for finding in specimen.findings:
+        box = window(finding.region, parameters)
+        if box is None:
+            continue
+        crop = np.asarray(finding.region.distance(y[box], x[box]) <= 0)
+        if not crop.any():
+            continue
+        view = labels[box]
+        np.maximum(view, np.uint8(finding.label) * crop, out=view)
+        origin = (int(box[0].start), int(box[1].start))
+        defects.append(
+            Defect(
+                finding.kind,
+                finding.label,
+                shape,
+                origin,
+                crop,
+                finding.displacement,
+                finding.region.to_dict(),
+                finding.details,
+            )
+        )
+    domains = np.zeros(shape, np.uint8)
+    for index, (_, region) in enumerate(specimen.grains):
+        if region is not None:
+            domains[region.distance(y, x) <= 0] = index
+    border = 2 * round(BORDER_PERIODS * specimen.period / parameters.pixel_size_nm) + 1
+    smooth = uniform_filter(labels.astype(np.float32) ** 2, border, mode="nearest")
+    ignore = np.abs(smooth - labels.astype(np.float32) ** 2) > 1e-3
+    for region in specimen.interfaces:
+        ignore |= region.distance(y, x) <= 0
+    return labels, domains, ignore, tuple(defects)
