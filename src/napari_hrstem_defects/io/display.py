@@ -1,0 +1,128 @@
+"""Pixels for figures: contrast, size on the page, colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.pipeline import Analysis
+
+# Okabe & Ito's colour-blind-safe palette.
+SYMMETRY_COLOUR = "#D55E00"  # vermillion
+AMORPHOUS_COLOUR = "#56B4E9"  # sky blue
+BEST_PATCH_COLOUR = "#F0E442"  # yellow
+
+#: Colours of the severity: perceptually uniform, readable in grey and over a grey image.
+COLOUR_MAP = colormaps["inferno"]
+
+#: Longer sides are reduced for display: a panel of the figure has about this many dots.
+_MAX_SIDE_PX = 1000
+#: Share of the darkest and of the brightest pixels that may saturate, so that a hot pixel does not hide the lattice.
+_SATURATED = 0.005
+_LABEL_OPACITY = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Display:
+    """Reduced copies of the arrays of an analysis.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the original ``(y, x)``.
+    grey : float array
+        The image, 0...1.
+    severity : float array
+    labels : uint8 array
+    judged : bool array
+    """
+
+    shape: tuple[int, int]
+    grey: NDArray[np.float32]
+    severity: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    judged: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Display:
+        """Reduce an analysis for display."""
+        height, width = analysis.labels.shape
+        factor = -(-max(height, width) // _MAX_SIDE_PX)
+        pixels = analysis.micrograph.frame().pixels
+        low, high = np.quantile(
+            pixels[:: max(1, factor // 2), :: max(1, factor // 2)], (_SATURATED, 1 - _SATURATED)
+        )
+        if not high > low:
+            low, high = 0.0, 1.0
+        grey = np.clip((_blocks(pixels, factor).mean(axis=(1, 3)) - low) / (high - low), 0, 1)
+        # The largest value of a block, not the mean: thin faults must not fade when a large image is reduced.
+        return cls(
+            (height, width),
+            grey,
+            _blocks(analysis.severity, factor).max(axis=(1, 3)),
+            _blocks(analysis.labels, factor).max(axis=(1, 3)),
+            np.asarray(_blocks(analysis.judged, factor).any(axis=(1, 3))),
+        )
+
+    def show(self, axes: Axes, picture: NDArray[np.floating]) -> None:
+        """Draw a grey or RGB picture so that the axes are in pixels of the original."""
+        height, width = self.shape
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        interpolation = "antialiased" if min(self.shape) > 200 else "nearest"
+        axes.imshow(
+            picture, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation=interpolation, aspect="auto"
+        )
+        axes.set_xlim(-0.5, width - 0.5)
+        axes.set_ylim(height - 0.5, -0.5)
+
+    def severity_overlay(self, low: float, high: float) -> NDArray[np.floating]:
+        """Colours over the dimmed image: nothing where the severity is `low`, full colour from half of the range."""
+        scaled = np.clip((self.severity - low) / (high - low), 0, 1)
+        colours = COLOUR_MAP(scaled)[..., :3]
+        opacity = np.clip(0.25 + 1.2 * scaled, 0, 0.9)[..., None]
+        picture = (1 - opacity) * 0.8 * self.grey[..., None] + opacity * colours
+        # Not judged: washed out.
+        return np.where(self.judged[..., None], picture, 0.55 * picture + 0.45 * 0.6)
+
+    def label_overlay(self) -> NDArray[np.floating]:
+        """The image with the labels in colour and their outlines in full colour."""
+        picture = np.repeat(self.grey[..., None], 3, axis=2)
+        for value, colour in ((1, SYMMETRY_COLOUR), (2, AMORPHOUS_COLOUR)):
+            mask = self.labels == value
+            opacity = np.where(mask & ~_outline(mask), _LABEL_OPACITY, 1.0)[..., None]
+            tinted = (1 - opacity) * picture + opacity * np.array(to_rgb(colour))
+            picture = np.where(mask[..., None], tinted, picture)
+        return picture
+
+
+def severity_range(analysis: Analysis) -> tuple[float, float, float | None]:
+    """Ends of the colour scale and the threshold to mark on it (None if it is in other units)."""
+    top = float(np.quantile(analysis.severity, 0.998))
+    if analysis.recipe.segment.method == "hysteresis" and analysis.recipe.symmetry.method == "lattice":
+        threshold = analysis.recipe.segment.threshold
+        # The same scale for most images, so that figures can be compared; a clean image stays dark.
+        return 0.0, min(max(top, 2 * threshold), 5 * threshold) or 1.0, threshold
+    low = float(np.quantile(analysis.severity, 0.02))
+    return low, top if top > low else low + 1.0, None
+
+
+def _blocks(array: NDArray[np.generic], factor: int) -> NDArray[np.generic]:
+    """View of shape (n_y, factor, n_x, factor); the rim is repeated where it does not divide."""
+    height, width = array.shape
+    padded = (
+        np.pad(array, ((0, -height % factor), (0, -width % factor)), mode="edge") if factor > 1 else array
+    )
+    return padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of the mask that touch something else, two pixels wide."""
+    from scipy.ndimage import binary_erosion
+
+    width = max(1, round(max(mask.shape) / 400))
+    return mask & ~binary_erosion(mask, iterations=width, border_value=1)

@@ -1,0 +1,384 @@
+"""The overview of a result: one figure, fit for a slide."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.io.display import (
+    AMORPHOUS_COLOUR,
+    BEST_PATCH_COLOUR,
+    COLOUR_MAP,
+    SYMMETRY_COLOUR,
+    Display,
+    severity_range,
+)
+from napari_hrstem_defects.io.provenance import fractions
+
+_DPI = 150
+_FONT = "DejaVu Sans"  # comes with matplotlib: the same figure everywhere
+# Everything below in inches.
+_MARGIN = 0.35
+_GAP = 0.3
+_TITLE = 0.3  # above each panel
+_STRIP = 0.62  # below each panel: colour bar, legend
+_LINE = 0.26  # one line of the header
+_CHART = 1.5  # defect area against time
+_ROW_WIDTH = 13.33  # of a widescreen slide
+_MAX_PANEL_HEIGHT = 5.6
+_MIN_PANEL_WIDTH = 3.4  # room for the legend
+_WIDE = 1.9  # images wider than this times their height are put below each other
+_WIDE_PANEL_HEIGHT = 2.3
+_SCALE_BAR = 0.45  # the scale bar is about this long at least
+_NUMBERED = 12  # the largest regions carry their number
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Size of the figure and of a panel, and the panels' lower left corners, from the top left of the figure."""
+
+    width: float
+    height: float
+    panel: tuple[float, float]
+    corners: tuple[tuple[float, float], ...]
+
+
+def overview_figure(
+    analysis: Analysis, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
+) -> Figure:
+    """Image with best patch and scale bar, severity, labels, and the main numbers.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    frame : int
+        Which frame of a series `analysis` is.
+    series : sequence of mapping, optional
+        Defect fractions of every frame of the series, drawn against time.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With an Agg canvas; no window, no global state.
+    """
+    display = Display.of(analysis)
+    header = _header(analysis, frame, series)
+    layout = _layout(analysis.labels.shape, len(header), series is not None)
+    figure = Figure(figsize=(layout.width, layout.height), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    _draw_header(figure, layout, header)
+    draw = (_draw_image, _draw_severity, _draw_labels)
+    for (left, bottom), panel in zip(layout.corners, draw, strict=True):
+        width, height = layout.panel
+        axes = _axes(figure, layout, left, bottom, width, height)
+        axes.set_axis_off()
+        # The strip below is as wide as the panel, but never too narrow for its text.
+        strip_width = max(width, _MIN_PANEL_WIDTH)
+        strip = _axes(figure, layout, left + (width - strip_width) / 2, bottom - _STRIP, strip_width, _STRIP)
+        strip.set_axis_off()
+        panel(axes, strip, analysis, display)
+    if series is not None:
+        _draw_series(figure, layout, series, frame)
+    return figure
+
+
+def save_overview(
+    path: Path, analysis: Analysis, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
+) -> None:
+    """Write :func:`overview_figure` as PNG."""
+    # Without "Software" the file would change with matplotlib's patch version for no reason.
+    overview_figure(analysis, frame=frame, series=series).savefig(path, dpi=_DPI, metadata={"Software": None})
+
+
+def _layout(shape: tuple[int, ...], lines: int, series: bool) -> _Layout:
+    aspect = shape[1] / shape[0]
+    top = _MARGIN + lines * _LINE
+    bottom = _CHART if series else 0.1
+    if aspect > _WIDE:
+        width = min(_WIDE_PANEL_HEIGHT * aspect, _ROW_WIDTH - 2 * _MARGIN)
+        height = max(width / aspect, 0.3)
+        figure_width = max(width + 2 * _MARGIN, 9.0)
+        step = _TITLE + height + _STRIP
+        left = (figure_width - width) / 2
+        corners = tuple((left, top + i * step + _TITLE + height) for i in range(3))
+        total = top + 3 * step + bottom
+        return _Layout(figure_width, total, (width, height), _from_bottom(corners, total))
+    column = (_ROW_WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
+    height = min(column / aspect, _MAX_PANEL_HEIGHT)
+    width = max(height * aspect, 0.3)
+    column = max(width, _MIN_PANEL_WIDTH)
+    figure_width = max(3 * column + 2 * _GAP + 2 * _MARGIN, 9.0)
+    spare = (figure_width - 2 * _MARGIN - 3 * column) / 2
+    corners = tuple(
+        (_MARGIN + i * (column + spare) + (column - width) / 2, top + _TITLE + height) for i in range(3)
+    )
+    total = top + _TITLE + height + _STRIP + bottom
+    return _Layout(figure_width, total, (width, height), _from_bottom(corners, total))
+
+
+def _from_bottom(corners: Sequence[tuple[float, float]], total: float) -> tuple[tuple[float, float], ...]:
+    return tuple((left, total - down) for left, down in corners)
+
+
+def _axes(figure: Figure, layout: _Layout, left: float, bottom: float, width: float, height: float) -> Axes:
+    w, h = layout.width, layout.height
+    return figure.add_axes((left / w, bottom / h, width / w, height / h))
+
+
+def _header(
+    analysis: Analysis, frame: int, series: Sequence[Mapping[str, float]] | None
+) -> list[tuple[str, str]]:
+    """Lines of text and their style."""
+    micrograph, lattice = analysis.micrograph, analysis.lattice
+    size = micrograph.pixel_size_nm
+    height, width = analysis.labels.shape
+    facts = [f"{width} × {height} px"]
+    if size is not None:
+        facts += [f"{width * size:.3g} × {height * size:.3g} nm", f"{size:.4g} nm/px"]
+    if lattice is None:
+        facts.append("no lattice found")
+    else:
+        nm = "" if size is None else f" ({lattice.period_px * size:.3g} nm)"
+        facts.append(f"period {lattice.period_px:.1f} px{nm}")
+    count = len(analysis.regions)
+    facts.append("no defect regions" if not count else f"{count} defect region{'s' if count > 1 else ''}")
+    marked = np.count_nonzero(analysis.labels) / analysis.labels.size
+    facts.append(f"{100 * marked:.1f} % of the image marked")
+    name = micrograph.name
+    if series is not None:
+        last = len(series) - 1
+        name = (
+            f"{name.removesuffix(f'[{frame}]')}, frame {frame} (of 0…{last}, the one with the most defects)"
+        )
+    lines = [(_shortened(name, 90), "name"), (" · ".join(facts), "facts")]
+    if analysis.warnings:
+        more = len(analysis.warnings) - 1
+        text = analysis.warnings[0] + (f" (and {more} more in analysis.json)" if more else "")
+        lines += [(line, "warning") for line in textwrap.wrap("⚠ " + text, 115)[:3]]
+    return lines
+
+
+def _shortened(text: str, length: int) -> str:
+    """Text without its middle where it is too long: both ends of a file name tell files apart."""
+    if len(text) <= length:
+        return text
+    half = (length - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str]]) -> None:
+    styles: dict[str, dict[str, Any]] = {
+        "name": {"fontsize": 14, "fontweight": "bold"},
+        "facts": {"fontsize": 10.5, "color": "0.25"},
+        "warning": {"fontsize": 10, "color": "#8a4b00"},
+    }
+    # Narrow figures: shrink rather than cut.
+    available = layout.width - 2 * _MARGIN
+    for i, (text, style) in enumerate(lines):
+        y = 1 - (_MARGIN / 2 + (i + 0.5) * _LINE + 0.05) / layout.height
+        options = dict(styles[style])
+        label = figure.text(
+            _MARGIN / layout.width, y, text, family=_FONT, va="center", parse_math=False, **options
+        )
+        length = label.get_window_extent().width / _DPI
+        if length > available:
+            label.set_fontsize(options["fontsize"] * available / length)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11.5, family=_FONT, pad=5)
+
+
+def _draw_image(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
+    display.show(axes, display.grey)
+    _title(axes, "Image")
+    _draw_scale_bar(axes, analysis)
+    best = analysis.best_patch
+    if best is None:
+        strip.text(
+            0.5,
+            0.72,
+            "no best patch: no lattice was found",
+            ha="center",
+            va="center",
+            fontsize=10,
+            family=_FONT,
+        )
+        return
+    axes.add_patch(_best_patch_square(analysis))
+    placed = "placed by hand" if best.placed == "hand" else "chosen automatically"
+    handle = Rectangle((0, 0), 1, 1, fill=False, edgecolor=BEST_PATCH_COLOUR, linewidth=2)
+    _legend(strip, [(handle, f"best patch, {best.size} px, {placed}")])
+
+
+def _best_patch_square(analysis: Analysis) -> Rectangle:
+    best = analysis.best_patch
+    assert best is not None
+    square = Rectangle(
+        (best.x - best.size / 2, best.y - best.size / 2),
+        best.size,
+        best.size,
+        fill=False,
+        edgecolor=BEST_PATCH_COLOUR,
+        linewidth=1.8,
+    )
+    square.set_path_effects([withStroke(linewidth=3.2, foreground="black")])
+    return square
+
+
+def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
+    low, high, threshold = severity_range(analysis)
+    display.show(axes, display.severity_overlay(low, high))
+    robust = analysis.recipe.symmetry.method == "lattice"
+    _title(axes, "Symmetry breaking")
+    if analysis.best_patch is None:
+        strip.text(0.5, 0.72, "not computed", ha="center", va="center", fontsize=10, family=_FONT)
+    else:
+        bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
+        mappable = ScalarMappable(Normalize(low, high), COLOUR_MAP)
+        figure = axes.get_figure()
+        assert figure is not None
+        colour_bar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend="max")
+        colour_bar.outline.set_linewidth(0.6)
+        bar.tick_params(labelsize=9, length=2.5, pad=2)
+        unit = "severity (robust standard deviations)" if robust else "severity (Mahalanobis distance)"
+        if threshold is not None and low < threshold < high:
+            bar.plot(
+                threshold,
+                1.35,
+                "v",
+                markersize=5,
+                color="black",
+                clip_on=False,
+                transform=bar.get_xaxis_transform(),
+            )
+            unit += f", ▼ threshold {threshold:g}"
+        strip.text(0.5, 0.1, unit, ha="center", va="center", fontsize=9, family=_FONT)
+
+
+def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
+    display.show(axes, display.label_overlay())
+    _title(axes, "Labels")
+    share = fractions(analysis)
+    entries = [
+        (Patch(facecolor=SYMMETRY_COLOUR), f"symmetry defect {100 * share['symmetry_defect']:.1f} %"),
+        (Patch(facecolor=AMORPHOUS_COLOUR), f"amorphous {100 * share['amorphous']:.1f} %"),
+    ]
+    _legend(strip, entries)
+    height, width = analysis.labels.shape
+    # Numbers of regions at the rim move inwards, so that they are not cut.
+    inset = 0.02 * max(height, width)
+    inset_y, inset_x = min(inset, 0.25 * height), min(inset, 0.25 * width)
+    for region in analysis.regions[:_NUMBERED]:
+        y = min(max(region.centroid[0], inset_y), height - 1 - inset_y)
+        x = min(max(region.centroid[1], inset_x), width - 1 - inset_x)
+        number = axes.text(
+            x,
+            y,
+            str(region.id),
+            color="white",
+            fontsize=8.5,
+            ha="center",
+            va="center",
+            family=_FONT,
+            clip_on=True,
+        )
+        number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+
+
+def _legend(strip: Axes, entries: Sequence[tuple[Any, str]]) -> None:
+    handles, labels = zip(*entries, strict=True)
+    strip.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.95),
+        ncols=len(entries),
+        frameon=False,
+        borderaxespad=0,
+        handlelength=1.2,
+        handleheight=1.0,
+        columnspacing=1.2,
+        prop={"family": _FONT, "size": 10},
+    )
+
+
+def _draw_scale_bar(axes: Axes, analysis: Analysis) -> None:
+    """A bar of a round length, about a fifth of the width, in the lower left corner."""
+    height, width = analysis.labels.shape
+    size = analysis.micrograph.pixel_size_nm
+    unit = 1.0 if size is None else size
+    # Drawn in inches on the page, so that it looks alike on every shape.
+    px_per_inch = width / (axes.get_window_extent().width / _DPI)
+    target = min(max(0.22 * width, _SCALE_BAR * px_per_inch), 0.7 * width)
+    length = round_length(target * unit)
+    text = f"{length:g} px" if size is None else f"{length:g} nm"
+    label_width = 0.09 * len(text) * px_per_inch
+    margin, thickness = 0.1 * px_per_inch, 0.05 * px_per_inch
+    box_width = max(length / unit, label_width) + 1.6 * margin
+    box_height = min(0.34 * px_per_inch, height - margin)
+    left, bottom = 0.6 * margin, height - 0.5 - 0.6 * margin
+    axes.add_patch(
+        Rectangle(
+            (left, bottom - box_height), box_width, box_height, facecolor="black", alpha=0.6, linewidth=0
+        )
+    )
+    centre = left + box_width / 2
+    top = bottom - 0.7 * margin - thickness
+    axes.add_patch(
+        Rectangle((centre - length / unit / 2, top), length / unit, thickness, facecolor="white", linewidth=0)
+    )
+    axes.text(
+        centre, top - 0.15 * margin, text, color="white", fontsize=9.5, ha="center", va="bottom", family=_FONT
+    )
+
+
+def round_length(length: float) -> float:
+    """Largest of 1, 2, 5 × 10ⁿ that does not exceed `length`.
+
+    Examples
+    --------
+    >>> round_length(3.1), round_length(0.07), round_length(10)
+    (2.0, 0.05, 10.0)
+    """
+    exponent = math.floor(math.log10(length))
+    for digit in (5, 2, 1):
+        candidate = float(f"{digit}e{exponent}")
+        if candidate <= length:
+            return candidate
+    return float(f"1e{exponent}")
+
+
+def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, float]], frame: int) -> None:
+    left = _MARGIN + 0.45
+    axes = _axes(figure, layout, left, 0.45, layout.width - left - _MARGIN, _CHART - 0.75)
+    for key, colour, name in (
+        ("symmetry_defect", SYMMETRY_COLOUR, "symmetry defect"),
+        ("amorphous", AMORPHOUS_COLOUR, "amorphous"),
+    ):
+        values: NDArray[np.float64] = 100 * np.array([entry[key] for entry in series])
+        axes.plot(values, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
+    axes.axvline(frame, color="0.4", linewidth=1, linestyle=":")
+    axes.set_xlim(-0.5, len(series) - 0.5)
+    axes.set_ylim(0, max(1.1 * axes.dataLim.ymax, 1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("frame", fontsize=9, family=_FONT, labelpad=1)
+    axes.set_ylabel("area (%)", fontsize=9, family=_FONT)
+    axes.tick_params(labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)

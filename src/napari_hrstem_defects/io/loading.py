@@ -1,0 +1,119 @@
+"""Read a result folder back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.provenance import RESULT_VERSION
+from napari_hrstem_defects.io.saving import INFO_FILE
+from napari_hrstem_defects.io.tables import Row, read_table
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A result folder.
+
+    Attributes
+    ----------
+    folder : Path
+    labels : uint8 array (y, x) or (t, y, x)
+    severity, variance : float32 arrays of the same shape
+    patches, regions : tuple of dict
+        Table rows: column → number, text or None. Time series have the column ``frame``.
+    info : mapping
+        Contents of analysis.json.
+    """
+
+    folder: Path
+    labels: NDArray[np.uint8]
+    severity: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    patches: tuple[Row, ...]
+    regions: tuple[Row, ...]
+    info: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that made it."""
+        return Recipe.from_dict(self.info["recipe"])
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        """Edge of a pixel in nm."""
+        size = self.info["input"]["pixel_size_nm"]
+        return None if size is None else float(size)
+
+    @property
+    def frames(self) -> tuple[Mapping[str, Any], ...]:
+        """What was recorded of each frame (one for a single image)."""
+        return tuple(self.info.get("frames", (self.info,)))
+
+    @property
+    def best_patches(self) -> tuple[BestPatch | None, ...]:
+        """Best patch of each frame; None where no lattice was found."""
+        found = (frame["best_patch"] for frame in self.frames)
+        return tuple(None if values is None else BestPatch(**values) for values in found)
+
+
+def load(folder: str | os.PathLike[str]) -> Result:
+    """Read a result folder that :func:`save` wrote.
+
+    Raises
+    ------
+    ReadError
+        If it is no result folder, or a file of it is missing or damaged.
+    """
+    folder = Path(folder)
+    info = load_info(folder / INFO_FILE)
+    try:
+        maps = {name: tifffile.imread(folder / f"{name}.tif") for name in ("labels", "severity", "variance")}
+        shape = tuple(info["input"]["shape"])
+        return Result(
+            folder,
+            **{name: array.reshape(shape) for name, array in maps.items()},
+            patches=read_table(folder / "patches.csv"),
+            regions=read_table(folder / "regions.csv"),
+            info=info,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ReadError(
+            f"{folder}: the result is incomplete or damaged ({error}); analyse the image again."
+        ) from error
+
+
+def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Contents of an analysis.json.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, no JSON, or not one of ours.
+    """
+    try:
+        info = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReadError(
+            f"{path}: the file cannot be read ({error.strerror}); name the analysis.json of a result."
+        ) from error
+    except ValueError as error:
+        raise ReadError(f"{path}: this is not a JSON file; name the analysis.json of a result.") from error
+    if not isinstance(info, dict) or not {"layout", "input", "recipe", "software"} <= info.keys():
+        raise ReadError(f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote.")
+    if info["layout"] != RESULT_VERSION:
+        raise ReadError(
+            f"{path}: the result has layout version {info['layout']!r}, this program reads {RESULT_VERSION}; "
+            "update the program or analyse the image again."
+        )
+    return info

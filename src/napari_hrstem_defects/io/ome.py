@@ -1,0 +1,82 @@
+"""Writer of OME-TIFF files that grow frame by frame."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+# Namespace of the identifiers in the files: equal contents get equal identifiers, so that files are reproducible.
+_NAMESPACE = uuid.UUID("5f0c3f43-52a1-5d0e-9f5b-5d4d2f6b9c11")
+
+
+class OmeTiffWriter:
+    """One image or series, written one frame at a time.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        ``(y, x)`` or ``(t, y, x)``.
+    dtype : data type
+    pixel_size_nm : float or None
+    key : str
+        Text that identifies the contents; the same text gives the same file.
+    """
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: Any, pixel_size_nm: float | None, key: str
+    ) -> None:
+        self._dtype = np.dtype(dtype)
+        self._frame_shape = shape[-2:]
+        self._description: str | None = _description(path.stem, shape, self._dtype, pixel_size_nm, key)
+        # The resolution tags are for programs that do not read OME: pixels per centimetre.
+        per_cm = None if pixel_size_nm is None else 1e7 / pixel_size_nm
+        self._resolution = None if per_cm is None else (per_cm, per_cm)
+        size = int(np.prod(shape)) * self._dtype.itemsize
+        self._tiff = tifffile.TiffWriter(path, bigtiff=size > 3 * 2**30, ome=False)
+
+    def write(self, frame: NDArray[Any]) -> None:
+        """Append a frame."""
+        if frame.shape != self._frame_shape:
+            raise ValueError(f"frame has shape {frame.shape}, expected {self._frame_shape}")
+        self._tiff.write(
+            np.ascontiguousarray(frame, self._dtype),
+            photometric="minisblack",
+            compression="zlib",
+            description=self._description,
+            metadata=None,
+            resolution=self._resolution,
+            resolutionunit=None if self._resolution is None else "CENTIMETER",
+            software="napari-hrstem-defects",
+        )
+        self._description = None  # OME: only the first page carries it
+
+    def __enter__(self) -> OmeTiffWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tiff.close()
+
+
+def _description(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], pixel_size_nm: float | None, key: str
+) -> str:
+    frames = shape[0] if len(shape) == 3 else 1
+    size: dict[str, Any] = {}
+    if pixel_size_nm is not None:
+        for axis in "YX":
+            size[f"PhysicalSize{axis}"] = pixel_size_nm
+            size[f"PhysicalSize{axis}Unit"] = "nm"
+    identifier = uuid.uuid5(_NAMESPACE, f"{name}\n{shape}\n{key}")
+    xml = tifffile.OmeXml(Creator="napari-hrstem-defects", UUID=f"urn:uuid:{identifier}")
+    axes = "TYX" if len(shape) == 3 else "YX"
+    xml.addimage(dtype, shape, (frames, 1, 1, shape[-2], shape[-1], 1), axes=axes, Name=name, **size)
+    return xml.tostring(declaration=True)

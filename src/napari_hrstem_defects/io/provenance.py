@@ -1,0 +1,76 @@
+"""What analysis.json says: how a result was made and from what."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import napari_hrstem_defects
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.pipeline import Analysis
+
+#: Version of the layout of analysis.json.
+RESULT_VERSION = 1
+#: Packages whose version can change a number of the result.
+_PACKAGES = ("numpy", "scipy", "scikit-image", "networkx", "tifffile")
+
+
+@functools.cache
+def software() -> Mapping[str, str]:
+    """Versions of this package, of Python and of the packages that the numbers depend on."""
+    versions = {
+        "napari-hrstem-defects": napari_hrstem_defects.__version__,
+        "python": platform.python_version(),
+    }
+    return {**versions, **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def sha256_of(array: NDArray[Any]) -> str:
+    """SHA-256 of the bytes of an array, row-major."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def fractions(analysis: Analysis) -> dict[str, float]:
+    """Shares of the pixels: symmetry defect, amorphous, not judged."""
+    labels = analysis.labels
+    return {
+        "symmetry_defect": float(np.count_nonzero(labels == 1) / labels.size),
+        "amorphous": float(np.count_nonzero(labels == 2) / labels.size),
+        "not_judged": float(np.count_nonzero(~analysis.judged) / labels.size),
+    }
+
+
+def frame_record(analysis: Analysis) -> dict[str, Any]:
+    """What was found out about one frame, without the arrays and tables."""
+    best, lattice = analysis.best_patch, analysis.lattice
+    return {
+        "best_patch": None if best is None else dataclasses.asdict(best),
+        "lattice": None if lattice is None else dataclasses.asdict(lattice),
+        "patch_size": analysis.patches.grid.size,
+        "defective_patches": int(np.count_nonzero(analysis.patches.defective)),
+        "regions": len(analysis.regions),
+        "fractions": fractions(analysis),
+        "warnings": list(analysis.warnings),
+        "timings": {step: round(float(seconds), 4) for step, seconds in analysis.timings.items()},
+        "labels_sha256": sha256_of(analysis.labels),
+    }
+
+
+def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> dict[str, Any]:
+    """Where the pixels came from."""
+    return {
+        "path": micrograph.metadata.get("path"),
+        "sha256": sha256,
+        "shape": list(shape),
+        "dtype": str(np.dtype(micrograph.data.dtype)),
+        "pixel_size_nm": micrograph.pixel_size_nm,
+        "notices": list(micrograph.notices),
+    }

@@ -1,0 +1,321 @@
+import dataclasses
+import json
+import os
+import stat
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_hrstem_defects import Micrograph, Recipe
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.errors import ReadError, WriteError
+from napari_hrstem_defects.io import ResultWriter, load, read, save, saving
+from napari_hrstem_defects.io.loading import load_info
+
+FILES = {
+    "labels.tif",
+    "severity.tif",
+    "variance.tif",
+    "patches.csv",
+    "regions.csv",
+    "overview.png",
+    "analysis.json",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_overview(request, monkeypatch):
+    """The figure takes longer than everything else and has tests of its own."""
+    if "overview" not in request.node.name:
+        from napari_hrstem_defects.io import figure
+
+        monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_files(tmp_path, make_analysis):
+    assert save(make_analysis(), tmp_path / "deep" / "out") == tmp_path / "deep" / "out"
+    assert names(tmp_path / "deep" / "out") == FILES
+    assert names(tmp_path / "deep") == {"out"}
+
+
+def test_round_trip(tmp_path, make_analysis):
+    recipe = Recipe().replace({"segment.threshold": 8})
+    analysis = make_analysis(recipe=recipe)
+    save(analysis, tmp_path / "out")
+    result = load(tmp_path / "out")
+    for name in ("labels", "severity", "variance"):
+        expected = getattr(analysis, name)
+        assert getattr(result, name).dtype == expected.dtype
+        np.testing.assert_array_equal(getattr(result, name), expected)
+    assert result.recipe == recipe
+    assert result.pixel_size_nm == 0.02
+    assert result.best_patches == (analysis.best_patch,)
+    assert result.info["warnings"] == list(analysis.warnings)
+    assert result.info["timings"] == dict(analysis.timings)
+    assert result.info["input"]["sha256"] == analysis.micrograph.sha256
+    assert result.info["input"]["dtype"] == "uint16"
+    assert result.info["classifier"] == {"name": "screening", "sha256": None}
+    assert result.info["software"]["numpy"] == np.__version__
+    # 24 of 96 rows down to a third; a quarter by a quarter
+    assert result.info["fractions"]["symmetry_defect"] == pytest.approx(8 / 96)
+    assert result.info["fractions"]["amorphous"] == pytest.approx(1 / 16)
+    assert len(result.patches) == 12
+    assert result.patches[0] == {"y": 15.5, "x": 15.5, "score": 0, "label": "non-defective"}
+    assert result.patches[-1] == {"y": 79.5, "x": 111.5, "score": 6, "label": "defective"}
+    first = result.regions[0]
+    assert (first["id"], first["label"], first["kind"]) == (1, 1, "symmetry")
+    assert (first["y0"], first["x0"], first["y1"], first["x1"]) == (24, 0, 32, 128)
+    assert first["area_px"] == 8 * 128
+    assert first["area_nm2"] == pytest.approx(8 * 128 * 0.02**2)
+    assert first["to_lattice_deg"] is None
+
+
+def test_images_are_ome_with_the_pixel_size(tmp_path, make_analysis):
+    save(make_analysis(), tmp_path / "out")
+    for name in ("labels", "severity", "variance"):
+        with tifffile.TiffFile(tmp_path / "out" / f"{name}.tif") as tif:
+            assert tif.is_ome
+            assert tif.series[0].axes == "YX"
+            assert 'PhysicalSizeX="0.02"' in tif.ome_metadata
+            assert 'PhysicalSizeXUnit="nm"' in tif.ome_metadata
+    assert read(tmp_path / "out" / "severity.tif").pixel_size_nm == 0.02
+
+
+def test_without_pixel_size_and_lattice(tmp_path, make_micrograph, make_analysis):
+    analysis = make_analysis(make_micrograph(pixel_size_nm=None))
+    analysis = dataclasses.replace(analysis, best_patch=None, lattice=None, regions=())
+    save(analysis, tmp_path / "out")
+    result = load(tmp_path / "out")
+    assert result.pixel_size_nm is None
+    assert result.best_patches == (None,)
+    assert result.regions == ()
+    with tifffile.TiffFile(tmp_path / "out" / "labels.tif") as tif:
+        assert "PhysicalSize" not in tif.ome_metadata
+
+
+def test_who_placed_the_best_patch(tmp_path, make_analysis):
+    save(make_analysis(), tmp_path / "automatic")
+    save(make_analysis(best_patch=(40, 50)), tmp_path / "hand")
+    automatic, hand = load(tmp_path / "automatic").info, load(tmp_path / "hand").info
+    assert automatic["best_patch"]["placed"] == "automatic"
+    assert automatic["best_patch_by_hand"] is None
+    assert hand["best_patch"] == {"y": 40, "x": 50, "size": 32, "placed": "hand"}
+    assert hand["best_patch_by_hand"] == [40, 50]
+
+
+def test_series(tmp_path, make_micrograph, make_analysis):
+    frames = np.stack([make_micrograph(seed=seed).data for seed in range(3)])
+    series = Micrograph(frames, 0.02, "series.tif")
+    analyses = [make_analysis(frame) for frame in series]
+    save(analyses, tmp_path / "out")
+    result = load(tmp_path / "out")
+    assert result.labels.shape == result.severity.shape == result.variance.shape == (3, 96, 128)
+    np.testing.assert_array_equal(result.severity[2], analyses[2].severity)
+    with tifffile.TiffFile(tmp_path / "out" / "severity.tif") as tif:
+        assert tif.series[0].axes == "TYX"
+    assert [row["frame"] for row in result.patches] == [0] * 12 + [1] * 12 + [2] * 12
+    assert [row["frame"] for row in result.regions] == [0, 0, 1, 1, 2, 2]
+    assert result.info["name"] == "series.tif"
+    assert result.info["input"]["sha256"] == series.sha256
+    assert result.info["input"]["shape"] == [3, 96, 128]
+    assert result.info["regions"] == 6
+    assert result.info["warnings"] == ["The best patch is doubtful. (3 of 3 frames)"]
+    assert result.info["timings"]["symmetry"] == pytest.approx(0.75)
+    assert len(result.frames) == len(result.best_patches) == 3
+
+
+def test_series_of_one_frame_keeps_its_axis(tmp_path, make_analysis):
+    save([make_analysis()], tmp_path / "out")
+    assert load(tmp_path / "out").labels.shape == (1, 96, 128)
+
+
+def test_no_frames(tmp_path):
+    with pytest.raises(WriteError, match="no frames"):
+        save([], tmp_path / "out")
+
+
+def test_files_are_reproducible(tmp_path, make_analysis):
+    for name in ("a", "b"):
+        save(make_analysis(), tmp_path / name)
+    for name in FILES - {"analysis.json"}:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    a, b = (load_info(tmp_path / name / "analysis.json") for name in ("a", "b"))
+    assert {**a, "created": ""} == {**b, "created": ""}
+
+
+def test_existing_results_are_kept_unless_told(tmp_path, make_micrograph, make_analysis):
+    save(make_analysis(), tmp_path / "out")
+    with pytest.raises(WriteError, match="there is a result already"):
+        save(make_analysis(), tmp_path / "out")
+    save(make_analysis(make_micrograph((64, 64))), tmp_path / "out", overwrite=True)
+    assert load(tmp_path / "out").labels.shape == (64, 64)
+    assert names(tmp_path) == {"out"}
+
+
+def test_empty_folders_may_be_used(tmp_path, make_analysis):
+    (tmp_path / "out").mkdir()
+    save(make_analysis(), tmp_path / "out")
+    assert names(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_peoples_files_are_never_replaced(tmp_path, make_analysis, overwrite):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    with pytest.raises(WriteError, match="other files"):
+        save(make_analysis(), tmp_path / "out", overwrite=overwrite)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+    with pytest.raises(WriteError, match="in the way"):
+        save(make_analysis(), tmp_path / "out" / "thesis.txt", overwrite=overwrite)
+
+
+def test_below_a_file(tmp_path, make_analysis):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be written"):
+        save(make_analysis(), tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs access rights that count")
+def test_unwritable_folder(tmp_path, make_analysis):
+    tmp_path.chmod(0o500)
+    with pytest.raises(WriteError, match="cannot be written"):
+        save(make_analysis(), tmp_path / "out")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("where", ["write_table", "_move_into_place"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_failures_leave_nothing_behind(
+    tmp_path, make_micrograph, make_analysis, monkeypatch, error, where, existing
+):
+    if existing:
+        save(make_analysis(make_micrograph((64, 64))), tmp_path / "out")
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(saving, where, fail)
+    expected = WriteError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        save(make_analysis(), tmp_path / "out", overwrite=True)
+    assert names(tmp_path) == ({"out"} if existing else set())
+    if existing:
+        assert load(tmp_path / "out").labels.shape == (64, 64)
+
+
+def test_failing_exchange_keeps_the_old_result(tmp_path, make_micrograph, make_analysis, monkeypatch):
+    save(make_analysis(make_micrograph((64, 64))), tmp_path / "out")
+    replace = os.replace
+
+    def fail_once(source, target):
+        if str(source).endswith(".partial"):
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises(WriteError):
+        save(make_analysis(), tmp_path / "out", overwrite=True)
+    assert names(tmp_path) == {"out"}
+    assert load(tmp_path / "out").labels.shape == (64, 64)
+
+
+def test_writer_left_by_an_error(tmp_path, make_analysis):
+    def interrupted():
+        with ResultWriter(tmp_path / "out", frames=2) as writer:
+            writer.add(make_analysis())
+            assert {path.suffix for path in tmp_path.iterdir()} == {".partial"}
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names(tmp_path) == set()
+
+
+def test_missing_frames_are_noticed(tmp_path, make_analysis):
+    def too_few():
+        with ResultWriter(tmp_path / "out", frames=2) as writer:
+            writer.add(make_analysis())
+
+    with pytest.raises(ValueError, match="1 frames were added, expected 2"):
+        too_few()
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX access rights")
+def test_others_may_read_as_the_umask_says(tmp_path, make_analysis):
+    old = os.umask(0o027)
+    try:
+        save(make_analysis(), tmp_path / "out")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+
+
+@given(
+    st.tuples(st.integers(32, 70), st.integers(32, 70)),
+    st.one_of(st.none(), st.floats(1e-3, 1.0)),
+    st.sampled_from(["u1", "u2", "i4", "f4", "f8"]),
+    st.integers(0, 2),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, shape, size, dtype, frames):
+    out = tmp_path_factory.mktemp("any") / "out"
+    data = (make_micrograph(shape).data / 257).astype(dtype)
+    analysis = make_analysis(Micrograph(data, size))
+    save([analysis] * frames if frames else analysis, out)
+    result = load(out)
+    assert result.labels.shape == ((frames, *shape) if frames else shape)
+    assert result.pixel_size_nm == size
+    np.testing.assert_array_equal(result.severity.reshape(-1, *shape)[-1], analysis.severity)
+    if size is not None:
+        assert read(out / "severity.tif").pixel_size_nm == pytest.approx(size, rel=1e-6)
+
+
+def test_hand_placed_patches_are_accepted_as_they_are(tmp_path, make_analysis):
+    best = BestPatch(30.5, 40.25, 48, "hand")
+    save(make_analysis(best_patch=best), tmp_path / "out")
+    assert load(tmp_path / "out").best_patches == (best,)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "not a JSON file"),
+        ("[]", "not the analysis.json"),
+        ('{"a": 1}', "not the analysis"),
+    ],
+)
+def test_what_is_no_analysis_json(tmp_path, text, words):
+    path = tmp_path / "analysis.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ReadError, match=words):
+        load_info(path)
+
+
+def test_results_of_other_layouts(tmp_path, make_analysis):
+    save(make_analysis(), tmp_path / "out")
+    path = tmp_path / "out" / "analysis.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "layout": 99}))
+    with pytest.raises(ReadError, match="layout version 99"):
+        load(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"analysis.json", "overview.png"}))
+def test_incomplete_results(tmp_path, make_analysis, name):
+    save(make_analysis(), tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(ReadError, match="incomplete"):
+        load(tmp_path / "out")
