@@ -273,7 +273,8 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         return float(overrides.get(key, rng(key).uniform(low, high)))
 
     def log_uniform(key: str, low: float, high: float) -> float:
-        return float(overrides.get(key, np.exp(rng(key).uniform(np.log(low), np.log(high)))))
+        value = float(np.exp(rng(key).uniform(np.log(low), np.log(high))))
+        return float(overrides.get(key, value))
 
     defects = overrides.get("defects")
     if defects is None:

@@ -21,6 +21,10 @@ from napari_hrstem_defects.simulation.regions import Blob, Region, inside
 CLOSEST_COLUMNS = 0.6
 #: ... nor closer than this share of the period, for crystals with dumbbells whose neighbours nearly touch.
 CLOSEST_PERIODS = 0.3
+#: A gap at a disordered wall takes another column if that is this share of the nearest-neighbour distance from all ...
+ROOM_COLUMNS = 0.65
+#: ... and this share of the period.
+ROOM_PERIODS = 0.5
 #: Columns at a disordered wall settle at this share of the nearest-neighbour distance or more.
 RELAXED_COLUMNS = 0.9
 _RELAX_STEPS = 8
@@ -243,19 +247,25 @@ class Specimen:
     def columns(self, margin: float) -> Columns:
         """All atomic columns of the image and `margin` nm around it."""
         reach = (self.half_size[0] + margin, self.half_size[1] + margin)
-        parts = []
+        kept, spare = [], []
         for index, (grain, region) in enumerate(self.grains):
             points, sites = grain.fill(reach)
+            weights = grain.crystal.weights(self.exponent)[sites]
             keep = np.ones(len(points), bool)
             if region is not None:
-                overlap = BORDER_OVERLAP * grain.crystal.nearest_nm if index in self._incoherent else 0.0
+                overlap = BORDER_OVERLAP * grain.crystal.nearest_nm if region in self.crowded else 0.0
                 keep = np.asarray(region.distance(points[:, 0], points[:, 1]) < overlap)
             for _, later in self.grains[index + 1 :]:
                 if later is not None:
                     keep &= ~inside(later, points)
-            weights = grain.crystal.weights(self.exponent)[sites]
-            parts.append((points[keep], weights[keep], np.full(int(keep.sum()), index)))
-        columns = Columns(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+            number = np.full(len(points), index)
+            kept.append((points[keep], weights[keep], number[keep]))
+            spare.append((points[~keep], weights[~keep], number[~keep]))
+        columns = Columns(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
+        if len(self.grains) > 1:
+            self._fill_gaps(
+                columns, Columns(*(np.concatenate(arrays) for arrays in zip(*spare, strict=True)))
+            )
         for field_ in self.fields:
             # Fields are functions of the undisturbed place; several defects keep far apart, so that they add up.
             columns.points = columns.points + field_(columns.points)
@@ -264,33 +274,51 @@ class Specimen:
             edit(columns)
         return columns
 
-    @property
-    def _incoherent(self) -> set[int]:
-        return {
-            index
-            for index, (_, region) in enumerate(self.grains)
-            if region is not None and region in self.crowded
-        }
+    def _fill_gaps(self, columns: Columns, spare: Columns) -> None:
+        """Put columns of either lattice where a disordered wall has left room for them."""
+        self._thin(columns)
+        walls = [region for _, region in self.grains if region is not None and region in self.crowded]
+        if not walls:
+            return
+        distance = np.min([np.abs(wall.distance(*spare.points.T)) for wall in walls], axis=0)
+        spare.keep(distance < self.period)
+        room = max(ROOM_COLUMNS * self.base.crystal.nearest_nm, ROOM_PERIODS * self.period)
+        spare.keep(cKDTree(columns.points).query(spare.points)[0] > room)
+        chosen: list[int] = []
+        for index, point in enumerate(spare.points):
+            if all(np.hypot(*(point - spare.points[other])) > room for other in chosen):
+                chosen.append(index)
+        columns.points = np.concatenate([columns.points, spare.points[chosen]])
+        columns.weights = np.concatenate([columns.weights, spare.weights[chosen]])
+        columns.grain = np.concatenate([columns.grain, spare.grain[chosen]])
 
     def _uncrowd(self, columns: Columns) -> None:
-        """Of two columns that are too close near a disordered wall or core, remove the lighter one."""
-        if not self.crowded:
-            return
+        """Make the columns at disordered walls and cores keep their distance."""
+        if self.crowded:
+            self._thin(columns)
+            self._relax(columns, self._disordered(columns))
+
+    def _disordered(self, columns: Columns) -> NDArray[np.bool_]:
         near = np.zeros(len(columns.points), bool)
         for region in self.crowded:
             near |= np.abs(region.distance(columns.points[:, 0], columns.points[:, 1])) < 2 * self.period
-        chosen = np.flatnonzero(near)
-        closest = max(CLOSEST_COLUMNS * self.base.crystal.nearest_nm, CLOSEST_PERIODS * self.period)
-        closest = min(closest, 0.95 * self.base.crystal.nearest_nm)
+        return near
+
+    def _thin(self, columns: Columns) -> None:
+        """Of two columns that are too close near a disordered wall or core, remove the lighter one."""
+        chosen = np.flatnonzero(self._disordered(columns))
+        if len(chosen) == 0:
+            return
+        nearest = self.base.crystal.nearest_nm
+        closest = min(max(CLOSEST_COLUMNS * nearest, CLOSEST_PERIODS * self.period), 0.95 * nearest)
         pairs = chosen[cKDTree(columns.points[chosen]).query_pairs(closest, output_type="ndarray")]
         alive = np.ones(len(columns.points), bool)
         for i, j in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
             if alive[i] and alive[j]:
                 alive[i if columns.weights[i] < columns.weights[j] else j] = False
         columns.keep(alive)
-        self._relax(columns, near[alive])
 
-    def _relax(self, columns: Columns, near: Array) -> None:
+    def _relax(self, columns: Columns, near: NDArray[np.bool_]) -> None:
         """Push columns near a disordered wall apart until they are about as far from each other as in the crystal."""
         wanted = RELAXED_COLUMNS * self.base.crystal.nearest_nm
         chosen = np.flatnonzero(near)
