@@ -10,6 +10,7 @@ from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.preprocessing import Prepared, resize_linear
 from napari_hrstem_defects.core.recipe import VarianceParams
+from napari_hrstem_defects.core.segmentation import dilate
 from napari_hrstem_defects.core.variance import local_variance
 
 #: Edge of the windows whose autocorrelation is searched for a lattice, and their distance, in periods.
@@ -19,6 +20,8 @@ STEP_PERIODS = 1.0
 SEED_PERIODS = 1.5
 #: Lags at which nearest neighbours are expected, in periods.
 LAG_RANGE = (0.85, 1.6)
+#: Windows transformed at once.
+BATCH = 64
 #: An area has lost the lattice where its best peak is below this share of the model patch's.
 PEAK_SHARE = 0.5
 
@@ -39,9 +42,7 @@ class VarianceMap:
     amorphous: NDArray[np.bool_]
 
 
-def variance_map(
-    prepared: Prepared, patch: tuple[slice, slice], params: VarianceParams
-) -> VarianceMap:
+def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: VarianceParams) -> VarianceMap:
     """Local variance of the band-passed image and the amorphous areas.
 
     Parameters
@@ -65,18 +66,17 @@ def variance_map(
         # The edge of an area lies halfway between the variance inside and that of the crystal.
         inside = float(np.median(variance[seeds]))
         extended = variance < max(params.fraction * typical, 0.5 * (inside + typical))
-        # Windows that straddle the edge still see lattice: the area reaches half a window further than its seeds.
-        reach = 0.5 * WINDOW_PERIODS * prepared.period_px
-        amorphous = extended & (ndimage.distance_transform_edt(~seeds) <= reach)
+        # Windows that straddle the edge still see lattice: the area reaches half a window further.
+        reach = (0.5 * WINDOW_PERIODS + SEED_PERIODS) * prepared.period_px
+        amorphous = extended & dilate(seeds, reach)
     shape = prepared.shape
     return VarianceMap(
-        np.maximum(resize_linear(variance, shape), 0), resize_linear(amorphous.astype(np.float32), shape) > 0.5
+        np.maximum(resize_linear(variance, shape), 0),
+        resize_linear(amorphous.astype(np.float32), shape) > 0.5,
     )
 
 
-def _periodic(
-    prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]
-) -> NDArray[np.bool_]:
+def _periodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]) -> NDArray[np.bool_]:
     """Whether a lattice is seen around each pixel; True where nothing was asked."""
     out = np.ones(where.shape, bool)
     if not where.any():
@@ -84,46 +84,66 @@ def _periodic(
     period = prepared.period_px
     edge = max(8, min(round(WINDOW_PERIODS * period), *where.shape))
     step = max(1, round(STEP_PERIODS * period))
-    reference = float(np.median(_peaks(prepared.band[patch], edge, step, period)[0]))
-    rows, columns = np.nonzero(where.any(axis=1))[0], np.nonzero(where.any(axis=0))[0]
-    y0, x0 = max(rows[0] - edge // 2, 0), max(columns[0] - edge // 2, 0)
-    y1, x1 = min(rows[-1] + edge // 2 + 1, where.shape[0]), min(columns[-1] + edge // 2 + 1, where.shape[1])
-    y0, x0 = min(y0, where.shape[0] - edge), min(x0, where.shape[1] - edge)
-    y1, x1 = max(y1, y0 + edge), max(x1, x0 + edge)
-    peaks, ys, xs = _peaks(prepared.band[y0:y1, x0:x1], edge, step, period)
-    near_y = np.abs(np.arange(y0, y1)[:, None] - y0 - (ys + edge / 2)[None]).argmin(axis=1)
-    near_x = np.abs(np.arange(x0, x1)[:, None] - x0 - (xs + edge / 2)[None]).argmin(axis=1)
-    out[y0:y1, x0:x1] = peaks[np.ix_(near_y, near_x)] > PEAK_SHARE * reference
-    return out
+    reference = _peaks(prepared.band[patch], edge, _grid(prepared.band[patch].shape, edge, step), period)
+    ys, xs = _grid(where.shape, edge, step)
+    # Only windows whose cell of the grid holds a candidate are looked at.
+    cell_y = np.abs(np.arange(where.shape[0])[:, None] - (ys + edge / 2)[None]).argmin(axis=1)
+    cell_x = np.abs(np.arange(where.shape[1])[:, None] - (xs + edge / 2)[None]).argmin(axis=1)
+    rows, columns = np.nonzero(where)
+    asked = np.zeros((len(ys), len(xs)), bool)
+    asked[cell_y[rows], cell_x[columns]] = True
+    peaks = np.full(asked.shape, np.inf, np.float32)
+    index_y, index_x = np.nonzero(asked)
+    peaks[asked] = _peaks(prepared.band, edge, (ys[index_y], xs[index_x]), period, paired=True)
+    return (peaks > PEAK_SHARE * float(np.median(reference)))[np.ix_(cell_y, cell_x)]
+
+
+def _grid(shape: tuple[int, ...], edge: int, step: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Corners of windows spread evenly, about `step` apart, as rows and columns."""
+    ys, xs = (
+        np.rint(np.linspace(0, n - min(edge, n), max(1, (n - min(edge, n)) // step + 1))).astype(np.intp)
+        for n in shape
+    )
+    return ys, xs
 
 
 def _peaks(
-    image: NDArray[np.float32], edge: int, step: int, period: float
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]:
-    """Highest normalised autocorrelation at the lags of nearest neighbours, on a grid of windows."""
+    image: NDArray[np.float32],
+    edge: int,
+    corners: tuple[NDArray[np.intp], NDArray[np.intp]],
+    period: float,
+    *,
+    paired: bool = False,
+) -> NDArray[np.float32]:
+    """Highest normalised autocorrelation of each window at the lags of nearest neighbours.
+
+    `corners` are rows and columns of a grid, or with `paired` the coordinates of each window.
+    """
     edge = min(edge, *image.shape)
     ys, xs = (
-        np.rint(np.linspace(0, n - edge, max(1, (n - edge) // step + 1))).astype(np.intp) for n in image.shape
+        corners if paired else (np.repeat(corners[0], len(corners[1])), np.tile(corners[1], len(corners[0])))
     )
     windows = np.lib.stride_tricks.sliding_window_view(image, (edge, edge))
     weight = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
     size = fft.next_fast_len(2 * edge, real=True)
     lag = np.minimum(np.arange(size), size - np.arange(size))
     radius = np.hypot(lag[:, None], lag[None, :]) / period
-    ring = (radius >= LAG_RANGE[0]) & (radius <= LAG_RANGE[1])
+    # The autocorrelation is even: half of the ring says it all.
+    ring = (radius >= LAG_RANGE[0]) & (radius <= LAG_RANGE[1]) & (np.arange(size) < edge)[:, None]
     pairs = _acf(weight[None], size)[0]
     ring &= pairs > 0.05 * pairs[0, 0]
+    out = np.ones(len(ys), dtype=np.float32)
     if not ring.any():
-        return np.ones((len(ys), len(xs)), np.float32), ys, xs
+        return out
     share = pairs[ring] / pairs[0, 0]
-    out = np.empty((len(ys), len(xs)), dtype=np.float32)
-    for i, y in enumerate(ys):
-        tiles = windows[y, xs]
+    for start in range(0, len(ys), BATCH):
+        part = slice(start, start + BATCH)
+        tiles = windows[ys[part], xs[part]]
         tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * weight
         acf = _acf(tiles, size)
         centre = np.maximum(acf[:, 0, 0], np.finfo(np.float32).tiny)
-        out[i] = (acf[:, ring] / share).max(axis=1) / centre
-    return out, ys, xs
+        out[part] = (acf[:, ring] / share).max(axis=1) / centre
+    return out
 
 
 def _acf(tiles: NDArray[np.float32], size: int) -> NDArray[np.float32]:

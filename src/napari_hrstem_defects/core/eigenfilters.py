@@ -1,8 +1,9 @@
-"""Eigenfilters of a model patch and the Mahalanobis distance of an image to it (the published method)."""
+"""Eigenfilters of a model patch, their responses and energies, and the Mahalanobis transform."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -10,20 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core.errors import RecipeError
 
-Features = Literal["responses", "energies"]
 Eigenvectors = Literal["columns", "rows"]
-Comparison = Literal["distribution", "pixelwise"]
 
-#: Standard deviations below this share of the largest are raised to it: what float32 pixels and their sums can
-#: tell apart. Energies are squares, so their floor is the square.
+#: Standard deviations below this share of the largest are raised to it: what float32 pixels and their sums
+#: can tell apart. Energies are squares, so their floor is the square.
 RESPONSE_FLOOR = 1e-6
-#: Eigenvalues of the correlation matrix below this share of the largest are raised to it: keeps the inverse of a
-#: nearly singular covariance (few samples, noise-free images) from blowing up rounding errors.
+#: Eigenvalues of the correlation matrix below this share of the largest are raised to it: keeps the inverse
+#: of a nearly singular covariance (few samples, noise-free images) from blowing up rounding errors.
 CORRELATION_FLOOR = 1e-9
-#: Pixels left out at the rim of a compared patch, beyond half the energy window ([D]: 16 px in all).
-RIM_PX = 8
-#: Tile worked on at once, small enough for the filter responses of a tile to stay in the cache.
-_TILE = (64, 256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +60,19 @@ class EigenfilterBank:
             See :meth:`from_covariance`.
         """
         image = np.asarray(patch, dtype=np.float64)
-        _check_kernel(kernel)
+        check_kernel(kernel)
         if image.ndim != 2 or min(image.shape) <= kernel:
             raise ValueError(f"patch has shape {image.shape}, expected more than {kernel} × {kernel} pixels")
         offset = image.mean()
-        samples = _neighbourhoods(image - offset, kernel).reshape(kernel * kernel, -1)
+        samples = _neighbourhoods(image - offset, kernel)
         mean = samples.mean(axis=1)
         bank = cls.from_covariance(np.cov(samples), eigenvectors)
         return cls(bank.filters, bank.eigenvalues, (mean + offset).reshape(kernel, kernel))
 
     @classmethod
-    def from_covariance(cls, covariance: ArrayLike, eigenvectors: Eigenvectors = "columns") -> EigenfilterBank:
+    def from_covariance(
+        cls, covariance: ArrayLike, eigenvectors: Eigenvectors = "columns"
+    ) -> EigenfilterBank:
         """Bank of a known covariance of neighbourhoods of mean zero.
 
         Parameters
@@ -83,14 +80,14 @@ class EigenfilterBank:
         covariance : array (k·k, k·k)
             Between the pixels of a neighbourhood, row by row.
         eigenvectors : {"columns", "rows"}
-            Filters are the columns of the eigenvector matrix, as they should be. ``rows`` repeats a slip of the
-            published code, which takes the rows of what numpy returns and convolves (turns them by 180°): still
-            an orthonormal basis, but of no particular one. Eigenvectors are sorted by decreasing eigenvalue and
-            signed so that the entry of largest modulus is positive.
+            Filters are the columns of the eigenvector matrix, as they should be. ``rows`` repeats a slip of
+            the published code, which takes the rows of what numpy returns and convolves (turns them by 180°):
+            still an orthonormal basis, but of no particular one. Eigenvectors are sorted by decreasing
+            eigenvalue and signed so that the entry of largest modulus is positive.
         """
         matrix = np.asarray(covariance, dtype=np.float64)
-        kernel = int(np.sqrt(matrix.shape[0])) if matrix.ndim == 2 else 0
-        if matrix.ndim != 2 or matrix.shape != (kernel * kernel, kernel * kernel):
+        kernel = isqrt(len(matrix)) if matrix.ndim == 2 else 0
+        if matrix.shape != (kernel * kernel, kernel * kernel):
             raise ValueError(f"covariance has shape {matrix.shape}, expected (k·k, k·k)")
         if eigenvectors not in ("columns", "rows"):
             raise ValueError(f"eigenvectors is {eigenvectors!r}, expected 'columns' or 'rows'")
@@ -107,21 +104,39 @@ class EigenfilterBank:
         return int(self.filters.shape[-1])
 
     def responses(self, image: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Responses of all filters, shape ``(k·k, y, x)``; the image is mirrored at its border."""
-        return self._responses(_pad(_as_image(image), self.kernel // 2))
+        """Responses of all filters to an image mirrored at its border.
+
+        Parameters
+        ----------
+        image : array (y, x)
+
+        Returns
+        -------
+        float array (k·k, y, x)
+            Float32 unless `image` is float64: many times the image, so meant for patches and small images.
+        """
+        reach = self.kernel // 2
+        return filter_responses(np.pad(as_image(image), reach, mode="symmetric"), self.filters)
 
     def energies(self, image: ArrayLike, window: int = 16) -> NDArray[np.floating[Any]]:
-        """Squared responses summed over a window, shape ``(k·k, y, x)``.
+        """Squared responses summed over a window, of an image mirrored at its border.
 
-        An even window reaches one pixel further up and left than down and right.
+        Parameters
+        ----------
+        image : array (y, x)
+        window : int
+            Edge in pixels; an even window reaches one pixel further up and left than down and right.
+
+        Returns
+        -------
+        float array (k·k, y, x)
+            Float32 unless `image` is float64.
         """
         if window < 1:
             raise ValueError(f"window is {window}, expected at least 1 pixel")
-        padded = _pad(_as_image(image), self.kernel // 2 + window // 2, window % 2 - 1)
-        return _window_sums(np.square(self._responses(padded)), window)
-
-    def _responses(self, padded: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        return _filtered(padded, self.filters.reshape(len(self.filters), -1), self.kernel)
+        before, after = reach(self.kernel, window)
+        responses = filter_responses(np.pad(as_image(image), (before, after), mode="symmetric"), self.filters)
+        return window_sums(np.square(responses, out=responses), window)
 
 
 def mahalanobis_transform(
@@ -156,72 +171,93 @@ def mahalanobis_transform(
     return (vectors / np.sqrt(values)).T / scale, mean
 
 
-def eigenfilter_severity(
-    image: ArrayLike,
-    model_patch: tuple[slice, slice],
-    *,
-    kernel: int = 7,
-    features: Features = "responses",
-    eigenvectors: Eigenvectors = "columns",
-    comparison: Comparison = "distribution",
-    window: int = 16,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Mahalanobis distance between an image and a model patch in the responses of the patch's eigenfilters.
+def filter_responses(
+    block: NDArray[np.floating[Any]],
+    filters: NDArray[np.floating[Any]],
+    bias: NDArray[np.floating[Any]] | None = None,
+) -> NDArray[np.floating[Any]]:
+    """Correlate a block with filters, without a border.
 
     Parameters
     ----------
-    image : array (y, x)
-        Preprocessed.
-    model_patch : tuple of slice
-        Rows and columns of the model patch.
-    kernel : int
-        Edge of the filters in pixels, odd.
-    features : {"responses", "energies"}
-        What is compared: filter responses, or their squares summed over `window`.
-    eigenvectors : {"columns", "rows"}
-        See :meth:`EigenfilterBank.from_covariance`.
-    comparison : {"distribution", "pixelwise"}
-        Distance to the mean of the model patch's features, or, as published, to the model patch's features at
-        the same place of patches that cover the image with 50 % overlap and whose rims are left out; where
-        patches overlap the mean of their distances counts.
-    window : int
-        Edge of the window of the energies in pixels.
+    block : float array (y, x)
+    filters : array (n, k, k)
+    bias : array (n,), optional
+        Added to the responses.
 
     Returns
     -------
-    severity : float32 array (y, x)
-        Defined everywhere; the rim rests on mirrored pixels.
-    judged : bool array (y, x)
-        False at that rim.
-
-    Raises
-    ------
-    RecipeError
-        If the model patch is too small for the kernel, the window and the rim.
-
-    Notes
-    -----
-    The image is worked on in tiles, so memory stays near twice that of the image. As in the published code, the
-    covariance of a pixelwise comparison of energies is that of the whole model patch including its rim, where
-    windows reach outside and sum less; it thereby forgives changes of overall contrast.
-
-    References
-    ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (symmetry defects).
+    array (n, y - k + 1, x - k + 1)
+        Of the type of `block`.
     """
-    pixels = _as_image(image)
-    patch = pixels[model_patch]
-    energies = features == "energies"
-    _check(pixels, patch, kernel, features, comparison, window)
-    bank = EigenfilterBank.from_patch(patch, kernel, eigenvectors)
-    compare = _Comparison(bank, patch.astype(np.float64), window if energies else 0, comparison)
-    out = np.empty(pixels.shape, np.float32)
-    judged = np.zeros(pixels.shape, bool)
-    before, after = compare.reach
-    padded = _pad(pixels, before, after - before)
-    for y in range(0, pixels.shape[0], _TILE[0]):
-        for x in range(0, pixels.shape[1], _TILE[1]):
-            tile = np.s_[y : min(y + _TILE[0], pixels.shape[0]), x : min(x + _TILE[1], pixels.shape[1])]
-            block = padded[y : tile[0].stop + before + after, x : tile[1].stop + before + after]
-            compare.tile(block, tile, pixels.shape, out, judged)
-    return out, judged
+    count, kernel, _ = filters.shape
+    rows, columns = (length - kernel + 1 for length in block.shape)
+    # One matrix product over all neighbourhoods; a row of ones carries the bias along at no cost.
+    shifted = np.empty((kernel * kernel + 1, rows, columns), block.dtype)
+    for i in range(kernel):
+        for j in range(kernel):
+            shifted[i * kernel + j] = block[i : i + rows, j : j + columns]
+    shifted[-1] = 1
+    matrix = np.zeros((count, kernel * kernel + 1), block.dtype)
+    matrix[:, :-1] = filters.reshape(count, -1)
+    if bias is not None:
+        matrix[:, -1] = bias
+    return np.asarray(matrix @ shifted.reshape(len(shifted), -1)).reshape(count, rows, columns)
+
+
+def window_sums(planes: NDArray[np.floating[Any]], window: int) -> NDArray[np.floating[Any]]:
+    """Sums over square windows, without a border: ``(n, y, x)`` to ``(n, y - window + 1, x - window + 1)``.
+
+    Sums of 2, 4, 8, ... neighbours are built from each other, so no difference of large numbers is ever
+    taken.
+    """
+    for axis in (-2, -1):
+        planes = _axis_sums(planes, window, axis)
+    return planes
+
+
+def _axis_sums(planes: NDArray[np.floating[Any]], window: int, axis: int) -> NDArray[np.floating[Any]]:
+    length = planes.shape[axis] - window + 1
+
+    def part(array: NDArray[np.floating[Any]], start: int, count: int) -> NDArray[np.floating[Any]]:
+        index: list[slice] = [slice(None)] * array.ndim
+        index[axis] = slice(start, start + count)
+        return array[tuple(index)]
+
+    total: NDArray[np.floating[Any]] | None = None
+    power, size, offset = planes, 1, 0
+    while True:
+        if window & size:
+            piece = part(power, offset, length)
+            total = piece if total is None else total + piece
+            offset += size
+        if 2 * size > window:
+            return planes if total is None else total
+        pairs = power.shape[axis] - size
+        power = part(power, 0, pairs) + part(power, size, pairs)
+        size *= 2
+
+
+def reach(kernel: int, window: int) -> tuple[int, int]:
+    """How far a pixel's features reach up and left, and down and right, in pixels."""
+    return kernel // 2 + window // 2, kernel // 2 + (window - 1) // 2
+
+
+def as_image(image: ArrayLike, name: str = "image") -> NDArray[np.floating[Any]]:
+    """Float32 or float64 image ``(y, x)``; other real types become float32."""
+    out = np.asarray(image)
+    if out.ndim != 2 or out.size == 0 or out.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is a {out.dtype} array of shape {out.shape}, expected real numbers (y, x)")
+    return out if out.dtype in (np.float32, np.float64) else out.astype(np.float32)
+
+
+def check_kernel(kernel: int) -> None:
+    """Raise RecipeError unless the edge of the filters is odd and at least 3."""
+    if kernel < 3 or kernel % 2 == 0:
+        raise RecipeError(f"kernel_px is {kernel}, but it must be an odd number of at least 3.")
+
+
+def _neighbourhoods(image: NDArray[np.float64], kernel: int) -> NDArray[np.float64]:
+    """All neighbourhoods inside an image, shape ``(k·k, count)``."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel))
+    return windows.reshape(-1, kernel * kernel).T

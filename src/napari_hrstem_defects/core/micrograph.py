@@ -105,7 +105,9 @@ class Micrograph:
             yield self
             return
         for t in range(len(self)):
-            yield Micrograph(self.data[t], self.pixel_size_nm, f"{self.name}[{t}]", self.metadata, self.notices)
+            yield Micrograph(
+                self.data[t], self.pixel_size_nm, f"{self.name}[{t}]", self.metadata, self.notices
+            )
 
     @cached_property
     def sha256(self) -> str:
@@ -143,10 +145,14 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         try:
             data = np.asarray(data)
         except ValueError as error:
-            raise MicrographError(f"{name}: this is not a rectangular array of numbers; pass a 2-D image.") from error
+            raise MicrographError(
+                f"{name}: this is not a rectangular array of numbers; pass a 2-D image."
+            ) from error
     dtype = np.dtype(data.dtype)
     if dtype == np.bool_:
-        raise MicrographError(f"{name}: this is a black-and-white mask (boolean), not a micrograph; open the grey image.")
+        raise MicrographError(
+            f"{name}: this is a black-and-white mask (boolean), not a micrograph; open the grey image."
+        )
     if np.issubdtype(dtype, np.complexfloating):
         raise MicrographError(
             f"{name}: the pixels are complex numbers; take the modulus or the phase first (numpy.abs, numpy.angle)."
@@ -192,7 +198,9 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     valid = np.isfinite(values)
     fraction = 1.0 - np.count_nonzero(valid) / values.size
     if fraction == 1.0:
-        raise MicrographError(f"{name}: no pixel has a finite value (all NaN or infinite); check how it was exported.")
+        raise MicrographError(
+            f"{name}: no pixel has a finite value (all NaN or infinite); check how it was exported."
+        )
     if fraction > MAX_INVALID_FRACTION:
         raise MicrographError(
             f"{name}: {100 * fraction:.0f} % of the pixels are NaN or infinite, too many to judge the lattice; "
@@ -201,18 +209,24 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     finite = values[valid] if fraction else values
     low, high = float(finite.min()), float(finite.max())
     if not high > low:
-        raise MicrographError(f"{name}: all pixels have the same value ({low:g}); there is nothing to analyse.")
+        raise MicrographError(
+            f"{name}: all pixels have the same value ({low:g}); there is nothing to analyse."
+        )
     # Divide first: the difference of the extremes of a float64 image may overflow.
     scale = max(abs(low), abs(high))
     span = high / scale - low / scale
     if not span > 0:
-        raise MicrographError(f"{name}: the grey values differ by less than they can be told apart; rescale the image.")
+        raise MicrographError(
+            f"{name}: the grey values differ by less than they can be told apart; rescale the image."
+        )
     values = (values / scale - low / scale) / span
     notices: tuple[str, ...] = ()
     if fraction:
         values = _fill(values, valid)
         count = int(np.count_nonzero(~valid))
-        notices = (f"{count} pixel{'s were' if count > 1 else ' was'} NaN or infinite and filled from the neighbours.",)
+        notices = (
+            f"{count} pixel{'s were' if count > 1 else ' was'} NaN or infinite and filled from the neighbours.",
+        )
     return Frame(values.astype(np.float32), valid, notices)
 
 

@@ -357,11 +357,18 @@ class _Run:
             labels = np.zeros(self.shape, np.uint8)
         elif params.method == "triangle":
             mask = published.triangle_binarise(
-                severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
+                severity,
+                sigma=params.gauss_sigma,
+                median_size=params.median_size,
+                min_maximum=params.min_maximum,
             )
             labels = published.fuse(mask, self.found["amorphous"])
         else:
             mask = segmentation.hysteresis(severity, params)
+            if self.found["null"] is not None:
+                mask = segmentation.localise(
+                    mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
+                )
             labels = segmentation.fuse(mask, self.found["amorphous"], self._reach_px())
         typical: Lattice | None = self.found["typical"]
         if typical is not None:
@@ -385,10 +392,14 @@ class _Run:
             y, x = wanted  # type: ignore[misc]
             wanted = BestPatch(float(y), float(x), size, "hand")
         if wanted.size > min(self.shape):
-            raise RecipeError(f"The best patch is {wanted.size} px wide, more than the image; make it smaller.")
+            raise RecipeError(
+                f"The best patch is {wanted.size} px wide, more than the image; make it smaller."
+            )
         low, high = wanted.size / 2 - 0.5, np.array(self.shape) - wanted.size / 2 - 0.5
         point = np.array([wanted.y, wanted.x])
-        if not (np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(self.shape) - 0.5).all()):
+        if not (
+            np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(self.shape) - 0.5).all()
+        ):
             raise RecipeError(
                 f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
             )
@@ -429,7 +440,8 @@ class _Run:
         lattice = find_lattice(self.frame.pixels[_frame_slices(chosen, self.shape)])
         if lattice is None or lattice.strength < LOW_STRENGTH:
             self.doubt(
-                "best_patch", "The best patch is hardly periodic; place it by hand on a clean crystalline area."
+                "best_patch",
+                "The best patch is hardly periodic; place it by hand on a clean crystalline area.",
             )
         return lattice
 
@@ -474,7 +486,9 @@ class _Run:
                 "another place.",
             )
         if null.patch_q99 - null.patch_median > IMPURE:
-            self.doubt("symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place.")
+            self.doubt(
+                "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
+            )
         severity = prepared.to_frame((distances - np.float32(null.mode)) / np.float32(null.sigma))
         assert self.distances is not None
         bank = self.distances[1]
@@ -547,9 +561,7 @@ def _prepared_slices(chosen: BestPatch, prepared: Prepared) -> tuple[slice, slic
     return slice(int(y), int(y) + edge), slice(int(x), int(x) + edge)
 
 
-def _patch_means(
-    image: NDArray[np.float32], corners: NDArray[np.intp], edge: int
-) -> NDArray[np.float64]:
+def _patch_means(image: NDArray[np.float32], corners: NDArray[np.intp], edge: int) -> NDArray[np.float64]:
     """Mean of an image over each patch, shape ``(n_y, n_x)``."""
     sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
     np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])

@@ -78,7 +78,9 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
     return Prepared(values, band, noise, (pixels.shape[0], pixels.shape[1]), period)
 
 
-def white_noise(prepared: Prepared, shape: tuple[int, int], params: PreprocessParams, seed: int) -> NDArray[np.float32]:
+def white_noise(
+    prepared: Prepared, shape: tuple[int, int], params: PreprocessParams, seed: int
+) -> NDArray[np.float32]:
     """White noise as it looks after the band-pass, unit variance, on a `shape` of the prepared image's pixels."""
     scale = prepared.scale
     source = (round(shape[0] / scale[0]), round(shape[1] / scale[1]))
@@ -117,10 +119,13 @@ def _band_pass(
     spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False, workers=-1)
     spectrum = spectrum[: shape[0], : shape[1]]
     (low_y, low_x), (high_y, high_x) = (
-        tuple(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True)) for sigma in (low, high)
+        tuple(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
+        for sigma in (low, high)
     )
-    spectrum = spectrum * (np.outer(low_y, low_x) - np.outer(high_y, high_x)) * np.float32(
-        np.sqrt(np.prod(shape) / np.prod(pixels.shape))
+    spectrum = (
+        spectrum
+        * (np.outer(low_y, low_x) - np.outer(high_y, high_x))
+        * np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
     )
     out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
     return out

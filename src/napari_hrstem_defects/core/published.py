@@ -30,9 +30,9 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
 
     Notes
     -----
-    A Laplacian of Gaussian "of kernel n" is the sum of the second derivatives of Sobel type, whose smoothing is
-    binomial: weights ``(1 + z)^(n−1)`` across and ``(1 + z)^(n−3) (1 − z)²`` along. The binomial of order n−1 is a
-    Gaussian of σ = √(n−1)/2, 2.1 px for n = 19. The Gaussian has σ = (n−1)/4, 1 px for n = 5.
+    A Laplacian of Gaussian "of kernel n" is the sum of the second derivatives of Sobel type, whose smoothing
+    is binomial: weights ``(1 + z)^(n−1)`` across and ``(1 + z)^(n−3) (1 − z)²`` along. The binomial of order
+    n−1 is a Gaussian of σ = √(n−1)/2, 2.1 px for n = 19. The Gaussian has σ = (n−1)/4, 1 px for n = 5.
 
     References
     ----------
@@ -119,7 +119,8 @@ def triangle_binarise(
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (segmentation); the triangle method is that of Zack, Rogers
+    .. [D] Dennler et al., Micron 146 (2021) 103069 (segmentation); the triangle method is that of Zack,
+    Rogers
        and Latt, J. Histochem. Cytochem. 25 (1977) 741.
     """
     from scipy.ndimage import gaussian_filter, uniform_filter
@@ -128,7 +129,9 @@ def triangle_binarise(
     image = _image(severity, "severity")
     where = np.ones(image.shape, bool) if judged is None else np.asarray(judged)
     if where.shape != image.shape or where.dtype != np.bool_:
-        raise ValueError(f"judged is a {where.dtype} array of shape {where.shape}, expected booleans {image.shape}")
+        raise ValueError(
+            f"judged is a {where.dtype} array of shape {where.shape}, expected booleans {image.shape}"
+        )
     nothing = np.zeros(image.shape, bool)
     if not where.any():
         return nothing
@@ -149,7 +152,7 @@ def triangle_binarise(
 
 
 def fuse(symmetry: ArrayLike, amorphous: ArrayLike) -> NDArray[np.uint8]:
-    """Label image of two masks: 1 symmetry defect, 2 amorphous or blurred, 0 neither; 2 where both are True."""
+    """Label image of two masks: 1 symmetry defect, 2 amorphous or blurred (also where both), 0 neither."""
     first, second = np.asarray(symmetry, dtype=bool), np.asarray(amorphous, dtype=bool)
     if first.shape != second.shape:
         raise ValueError(f"amorphous has shape {second.shape}, expected that of symmetry, {first.shape}")
@@ -162,7 +165,9 @@ def _image(pixels: ArrayLike, name: str = "pixels") -> NDArray[np.float32]:
     """Float32 copy around zero, so that a large offset costs no precision."""
     image = np.asarray(pixels)
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "iuf":
-        raise ValueError(f"{name} is a {image.dtype} array of shape {image.shape}, expected real numbers (y, x)")
+        raise ValueError(
+            f"{name} is a {image.dtype} array of shape {image.shape}, expected real numbers (y, x)"
+        )
     return (image - image.mean(dtype=np.float64)).astype(np.float32)
 
 

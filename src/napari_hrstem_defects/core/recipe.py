@@ -77,7 +77,13 @@ def _checked(value: Any, kind: Any, item: dataclasses.Field[Any], name: str) -> 
         value = float(value)
     low, high = item.metadata["minimum"], item.metadata["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
-        limits = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+        limits = (
+            f"at least {low:g}"
+            if high is None
+            else f"at most {high:g}"
+            if low is None
+            else f"{low:g} to {high:g}"
+        )
         raise RecipeError(f"{name} must be {limits}, not {value:g}.")
     return value
 
@@ -93,24 +99,44 @@ class PreprocessParams(_Checked):
         shown=True,
     )
     px_per_period: float = _param(
-        8.0, "the image is resampled to this many pixels per lattice period, never up", unit="px", minimum=4, maximum=32
+        8.0,
+        "the image is resampled to this many pixels per lattice period, never up",
+        unit="px",
+        minimum=4,
+        maximum=32,
     )
     band_low: float = _param(
         0.12, "standard deviation of the smoothing Gaussian", unit="periods", minimum=0.0, maximum=1.0
     )
     band_high: float = _param(
-        0.8, "standard deviation of the Gaussian taken away as background", unit="periods", minimum=0.2, maximum=5.0
+        0.8,
+        "standard deviation of the Gaussian taken away as background",
+        unit="periods",
+        minimum=0.2,
+        maximum=5.0,
     )
     contrast_window: float = _param(
-        2.5, "standard deviation of the window in which the contrast is normalised", unit="periods", minimum=0.5, maximum=20
+        2.5,
+        "standard deviation of the window in which the contrast is normalised",
+        unit="periods",
+        minimum=0.5,
+        maximum=20,
     )
     contrast_floor: float = _param(
         0.02, "share of the median local variance added before dividing by it", minimum=0.0, maximum=10.0
     )
-    log_kernel: int = _param(19, "edge of the Laplacian-of-Gaussian kernel (log)", unit="px", minimum=3, maximum=101)
-    gauss_kernel: int = _param(5, "edge of the Gaussian kernel that follows (log)", unit="px", minimum=1, maximum=101)
-    dog_low: float = _param(2.0, "standard deviation of the narrower Gaussian (dog)", unit="px", minimum=0.1, maximum=50)
-    dog_high: float = _param(3.0, "standard deviation of the wider Gaussian (dog)", unit="px", minimum=0.1, maximum=50)
+    log_kernel: int = _param(
+        19, "edge of the Laplacian-of-Gaussian kernel (log)", unit="px", minimum=3, maximum=101
+    )
+    gauss_kernel: int = _param(
+        5, "edge of the Gaussian kernel that follows (log)", unit="px", minimum=1, maximum=101
+    )
+    dog_low: float = _param(
+        2.0, "standard deviation of the narrower Gaussian (dog)", unit="px", minimum=0.1, maximum=50
+    )
+    dog_high: float = _param(
+        3.0, "standard deviation of the wider Gaussian (dog)", unit="px", minimum=0.1, maximum=50
+    )
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,12 @@ class ClassifyParams(_Checked):
     """Which patches are defective."""
 
     patch_size: int = _param(
-        0, "edge of a patch; 0: 128 px, smaller on small images", unit="px", minimum=0, maximum=2048, shown=True
+        0,
+        "edge of a patch; 0: 128 px, smaller on small images",
+        unit="px",
+        minimum=0,
+        maximum=2048,
+        shown=True,
     )
     classifier: str = _param(
         "screening", "screening (no training needed), or the name or file of a trained classifier", shown=True
@@ -132,7 +163,10 @@ class ClassifyParams(_Checked):
         shown=True,
     )
     min_variance: float = _param(
-        0.25, "screening: patches with less than this share of the median contrast are defective", minimum=0, maximum=1
+        0.25,
+        "screening: patches with less than this share of the median contrast are defective",
+        minimum=0,
+        maximum=1,
     )
     probability: float = _param(
         0.5, "trained classifiers: a patch above this probability is defective", minimum=0.0, maximum=1.0
@@ -163,24 +197,39 @@ class SymmetryParams(_Checked):
         shown=True,
     )
     kernel_periods: float = _param(
-        1.5, "edge of the neighbourhood that is compared with the best patch", unit="periods", minimum=0.5, maximum=6, shown=True
+        1.5,
+        "edge of the neighbourhood that is compared with the best patch",
+        unit="periods",
+        minimum=0.5,
+        maximum=6,
+        shown=True,
     )
-    variance_kept: float = _param(0.95, "share of the model's variance that its components hold", minimum=0.5, maximum=0.9999)
+    variance_kept: float = _param(
+        0.95, "share of the model's variance that its components hold", minimum=0.5, maximum=0.9999
+    )
     min_components: int = _param(5, "fewest components of the model", minimum=1, maximum=200)
     max_components: int = _param(14, "most components of the model", minimum=1, maximum=200)
-    templates: int = _param(128, "neighbourhoods of the best patch that others are compared with", minimum=1, maximum=4096)
+    templates: int = _param(
+        128, "neighbourhoods of the best patch that others are compared with", minimum=1, maximum=4096
+    )
     smoothing: float = _param(
-        0.4, "standard deviation of the smoothing of the squared distance", unit="periods", minimum=0.0, maximum=3.0
+        0.4,
+        "standard deviation of the smoothing of the squared distance",
+        unit="periods",
+        minimum=0.0,
+        maximum=3.0,
     )
     kernel_px: int = _param(7, "edge of the eigenfilters (eigenfilter)", unit="px", minimum=3, maximum=31)
     features: Literal["responses", "energies"] = _param(
         "responses", "what is compared: filter responses, or their squares summed over a window (eigenfilter)"
     )
     eigenvectors: Literal["columns", "rows"] = _param(
-        "columns", "filters are the columns of the eigenvector matrix; rows repeats a slip of the published code"
+        "columns",
+        "filters are the columns of the eigenvector matrix; rows repeats a slip of the published code",
     )
     comparison: Literal["distribution", "pixelwise"] = _param(
-        "distribution", "Mahalanobis distance to the model patch's distribution, or to its pixel at the same place"
+        "distribution",
+        "Mahalanobis distance to the model patch's distribution, or to its pixel at the same place",
     )
     energy_window: int = _param(16, "edge of the window of the energies", unit="px", minimum=1, maximum=128)
 
@@ -196,11 +245,19 @@ class VarianceParams(_Checked):
         shown=True,
     )
     window_px: int = _param(20, "edge of the window, at least", unit="px", minimum=3, maximum=512, shown=True)
-    window_periods: float = _param(1.5, "edge of the window in periods, at least", unit="periods", minimum=0.0, maximum=20)
-    fraction: float = _param(
-        0.4, "amorphous: variance below this share of the best patch's median (lattice)", minimum=0.0, maximum=1.0, shown=True
+    window_periods: float = _param(
+        1.5, "edge of the window in periods, at least", unit="periods", minimum=0.0, maximum=20
     )
-    ratio: float = _param(1.2, "amorphous: variance below the best patch's minimum / ratio (box)", minimum=1.0, maximum=100)
+    fraction: float = _param(
+        0.4,
+        "amorphous: variance below this share of the best patch's median (lattice)",
+        minimum=0.0,
+        maximum=1.0,
+        shown=True,
+    )
+    ratio: float = _param(
+        1.2, "amorphous: variance below the best patch's minimum / ratio (box)", minimum=1.0, maximum=100
+    )
 
 
 @dataclass(frozen=True)
@@ -214,18 +271,39 @@ class SegmentParams(_Checked):
         shown=True,
     )
     threshold: float = _param(
-        7.0, "a defect must exceed this severity somewhere", unit="robust standard deviations", minimum=0, maximum=1000, shown=True
+        7.0,
+        "a defect must exceed this severity somewhere",
+        unit="robust standard deviations",
+        minimum=0,
+        maximum=1000,
+        shown=True,
     )
     low: float = _param(
-        4.0, "a defect extends as far as the severity exceeds this", unit="robust standard deviations", minimum=0, maximum=1000, shown=True
+        4.0,
+        "a defect extends as far as the severity exceeds this",
+        unit="robust standard deviations",
+        minimum=0,
+        maximum=1000,
+        shown=True,
+    )
+    overlap: float = _param(
+        0.2,
+        "a pixel whose squared distance is below this share of the worst nearby only overlaps a defect (hysteresis)",
+        minimum=0.0,
+        maximum=0.95,
     )
     min_area_periods: float = _param(
         0.5, "smaller marked areas are dropped", unit="periods²", minimum=0.0, maximum=1000, shown=True
     )
     min_maximum: float = _param(
-        90.0, "triangle: nothing is marked unless the severity, scaled to 0…255, exceeds this after smoothing", minimum=0, maximum=255
+        90.0,
+        "triangle: nothing is marked unless the severity, scaled to 0…255, exceeds this after smoothing",
+        minimum=0,
+        maximum=255,
     )
-    gauss_sigma: float = _param(6.0, "triangle: standard deviation of the Gaussian", unit="px", minimum=0, maximum=100)
+    gauss_sigma: float = _param(
+        6.0, "triangle: standard deviation of the Gaussian", unit="px", minimum=0, maximum=100
+    )
     median_size: int = _param(19, "triangle: edge of the median filter", unit="px", minimum=1, maximum=101)
 
 
@@ -300,7 +378,9 @@ class Recipe:
             step, _, key = name.partition(".")
             params = getattr(self, step, None) if step in STEP_PARAMS else None
             if params is None:
-                raise RecipeError(f"There is no step {step!r}; use step.key with one of {', '.join(STEP_PARAMS)}.")
+                raise RecipeError(
+                    f"There is no step {step!r}; use step.key with one of {', '.join(STEP_PARAMS)}."
+                )
             hints = typing.get_type_hints(type(params))
             if key not in hints:
                 keys = ", ".join(item.name for item in dataclasses.fields(params))
@@ -334,13 +414,17 @@ class Recipe:
             if step == "version":
                 continue
             if step not in STEP_PARAMS:
-                raise RecipeError(f"The recipe has an unknown step {step!r}; known are {', '.join(STEP_PARAMS)}.")
+                raise RecipeError(
+                    f"The recipe has an unknown step {step!r}; known are {', '.join(STEP_PARAMS)}."
+                )
             if not isinstance(keys, Mapping):
                 raise RecipeError(f"The recipe's step {step!r} must be a JSON object of parameters.")
             known = {item.name for item in dataclasses.fields(STEP_PARAMS[step])}
             unknown = sorted(set(keys) - known)
             if unknown:
-                raise RecipeError(f"The step {step} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+                raise RecipeError(
+                    f"The step {step} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}."
+                )
             steps[step] = STEP_PARAMS[step](**keys)
         return cls(**steps)
 

@@ -93,9 +93,7 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     flat = marks.reshape(-1, marks.shape[-1])
     count = len(flat)
     squares = (flat**2).sum(axis=1)
-    between = np.sqrt(
-        np.maximum(squares[:, None] + squares[None] - 2 * flat @ flat.T, 0) / flat.shape[1]
-    )
+    between = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ flat.T, 0) / flat.shape[1])
     contrast = _contrast(prepared, grid).ravel()
     faint = contrast < params.min_variance * np.median(contrast)
     peers = max(1, round(PEER_SHARE * count))
