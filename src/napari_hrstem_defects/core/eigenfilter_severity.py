@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -98,25 +98,20 @@ def eigenfilter_severity(
         raise ValueError(f"window is {window}, expected at least 1 pixel")
     window = window if features == "energies" else 1
     check_kernel(kernel)
-    rim = (
-        window // 2 + max(RIM_PX, kernel // 2)
-        if comparison == "pixelwise"
-        else sum(reach(kernel, window)) // 2
-    )
-    if min(patch.shape) < 2 * rim + MIN_CORE_PX:
+    before, after = near, far = reach(kernel, window)
+    if comparison == "pixelwise":
+        near = far = window // 2 + max(RIM_PX, kernel // 2)
+    if min(patch.shape) < near + far + MIN_CORE_PX:
         raise RecipeError(
             f"The model patch is {patch.shape[0]} × {patch.shape[1]} px, but these eigenfilters need "
-            f"{2 * rim + MIN_CORE_PX} px or more; choose a larger patch or a smaller kernel or window."
+            f"{near + far + MIN_CORE_PX} px or more; choose a larger patch or a smaller kernel or window."
         )
     model = _Features(patch, kernel, eigenvectors, window, features == "energies", comparison == "pixelwise")
-    before, after = reach(kernel, window)
-    near, far = (rim, rim) if comparison == "pixelwise" else (before, after)
     centred = (pixels - model.offset).astype(np.float32)
     bottom, right = (length - far for length in pixels.shape)
-    inside = slice(near, bottom), slice(near, right)
     if comparison == "pixelwise":
         own = model(np.pad(centred[model_patch], (before, after)))
-        distances: Callable[..., NDArray[np.float32]] = _Cover(own, rim, centred.shape).distances
+        distances: Callable[..., NDArray[np.float32]] = _Cover(own, near, centred.shape).distances
     else:
         distances = _length
     found = np.empty((bottom - near, right - near), np.float32)
@@ -126,7 +121,7 @@ def eigenfilter_severity(
             values = model(centred[y - before : y1 + after, x - before : x1 + after])
             found[y - near : y1 - near, x - near : x1 - near] = distances(values, y, x)
     judged = np.zeros(pixels.shape, bool)
-    judged[inside] = True
+    judged[near:bottom, near:right] = True
     return np.pad(found, (near, far), mode="symmetric"), judged
 
 
@@ -191,22 +186,20 @@ class _Cover:
         """Mean distance, over the patches around each pixel, of a tile whose first pixel is (y, x)."""
         shape = values.shape[1:]
         total, count = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        across = [_overlap(x, shape[1], start, self._core.shape[2]) for start in self._starts[1]]
-        for start in self._starts[0]:
-            down = _overlap(y, shape[0], start, self._core.shape[1])
-            for columns in filter(None, across) if down else ():
-                here = np.s_[down[0], columns[0]]
-                total[here] += _length(values[:, *here] - self._core[:, down[1], columns[1]])
-                count[here] += 1
+        for rows, core_rows in _overlaps(y, shape[0], self._starts[0], self._core.shape[1]):
+            for columns, core_columns in _overlaps(x, shape[1], self._starts[1], self._core.shape[2]):
+                difference = values[:, rows, columns] - self._core[:, core_rows, core_columns]
+                total[rows, columns] += _length(difference)
+                count[rows, columns] += 1
         return total / count
 
 
-def _overlap(tile: int, extent: int, start: int, length: int) -> tuple[slice, slice] | None:
-    """Where a core lies in a tile, and what part of the core that is; None if they do not meet."""
-    low, high = max(tile, start), min(tile + extent, start + length)
-    if low >= high:
-        return None
-    return slice(low - tile, high - tile), slice(low - start, high - start)
+def _overlaps(tile: int, extent: int, starts: list[int], length: int) -> Iterator[tuple[slice, slice]]:
+    """For each core that meets a tile, where it lies in the tile, and what part of the core that is."""
+    for start in starts:
+        low, high = max(tile, start), min(tile + extent, start + length)
+        if low < high:
+            yield slice(low - tile, high - tile), slice(low - start, high - start)
 
 
 def _length(vectors: NDArray[np.float32], *_place: int) -> NDArray[np.float32]:
