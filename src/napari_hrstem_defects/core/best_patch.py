@@ -8,8 +8,8 @@ from math import factorial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Base b of the weights by connectivity: large enough that one node more at distance i outweighs whatever
-#: lies further away, because at most 4i (8i) patches lie around a patch at distance i ([D], section 2.4).
+#: Base b of the weights by connectivity: large enough that one patch more at distance i outweighs whatever lies
+#: further away, as a patch has 4i (8i) others at distance i around it ([D], choice of the model patch).
 BASES = {4: 8, 8: 16}
 
 #: What is said when no patch is clean.
@@ -136,7 +136,7 @@ def weights(clean: ArrayLike, *, depth: int = 10, connectivity: int = 4) -> NDAr
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069, section 2.4.
+    .. [D] Dennler et al., Micron 146 (2021) 103069 (choice of the model patch).
 
     Examples
     --------

@@ -168,7 +168,7 @@ def _image(pixels: ArrayLike, name: str = "pixels") -> NDArray[np.float32]:
         raise ValueError(
             f"{name} is a {image.dtype} array of shape {image.shape}, expected real numbers (y, x)"
         )
-    return (image - image.mean(dtype=np.float64)).astype(np.float32)
+    return (image - float(image.mean(dtype=np.float64))).astype(np.float32, copy=False)
 
 
 def _odd(value: int, least: int, name: str) -> None:

@@ -32,7 +32,7 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069, section 2.6 (variance filter).
+    .. [D] Dennler et al., Micron 146 (2021) 103069 (variance filter).
 
     Examples
     --------
@@ -86,7 +86,7 @@ def amorphous_box(
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069, section 2.6 (variance filter).
+    .. [D] Dennler et al., Micron 146 (2021) 103069 (variance filter).
     """
     image = _image(variance, "variance")
     model = image[model_patch]
