@@ -97,8 +97,6 @@ class Parameters:
             raise SimulationError(f"The mode must be haadf, bf or hrtem, not {self.mode!r}.")
         if len(self.shape) != 2 or min(self.shape) < 64:
             raise SimulationError(f"The shape must be two numbers of at least 64 px, not {self.shape}.")
-        if not self.pixel_size_nm > 0 or not self.dose > 0 or not self.probe_nm > 0:
-            raise SimulationError("The pixel size, the dose and the probe must be larger than 0.")
         if self.bits not in (8, 16, 32):
             raise SimulationError(f"An image can have 8, 16 or 32 bits, not {self.bits}.")
 
@@ -261,6 +259,9 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     """
     known = {item.name for item in dataclasses.fields(Parameters)} | {"px_per_period"}
     unknown = sorted(set(overrides) - known)
+    for key in ("dose", "px_per_period", "pixel_size_nm", "probe_nm"):
+        if key in overrides and not float(overrides[key]) > 0:
+            raise SimulationError(f"{key} must be larger than 0, not {overrides[key]!r}.")
     if unknown:
         raise SimulationError(
             f"A simulation has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}."
