@@ -183,6 +183,13 @@ def test_amorphous_area_has_no_lattice():
     assert relative[2] < 0.25 * relative[0]
 
 
+def test_nothing_crystalline_is_claimed_under_an_amorphous_area():
+    sim = simulate("si_demo", seed=1, shape=(384, 384))
+    for defect in sim.defects:
+        if defect.label == 1:
+            assert not (defect.mask & (sim.labels == 2)).any()
+
+
 def test_vacuum_is_dark_in_haadf():
     sim = simulate(
         "vacuum", seed=1, **SMALL, mode="haadf", background=0.0, bits=32, material="si", zone_axis="110"
@@ -225,6 +232,18 @@ def test_sample_set_holds_out_families():
     assert sum(bool(s.description["parameters"]["defects"]) for s in sims) == 6
     perovskites = sample_set(4, 1, 0.0, materials=("srtio3",), zone_axes=("001",), shape=(96, 96))
     assert all(s.description["parameters"]["zone_axis"] == "100" for s in perovskites)
+    metals = sample_set(6, 1, 0.5, structures=("fcc",), shape=(96, 96))
+    assert {s.description["parameters"]["material"] for s in metals} <= {
+        "al",
+        "cu",
+        "ni",
+        "pd",
+        "ag",
+        "pt",
+        "au",
+    }
+    with pytest.raises(SimulationError, match="structure type"):
+        next(sample_set(1, structures=("quasi",)))
     with pytest.raises(SimulationError, match="zone axes"):
         next(sample_set(1, materials=("si",), zone_axes=("111",)))
     with pytest.raises(SimulationError, match="no material"):

@@ -72,7 +72,8 @@ def expose(specimen: Specimen, parameters: Parameters, seed: int, index: int = 0
     else:
         transfer = probe_transfer(qy, qx, p.probe_nm, p.astigmatism, float(rng.uniform(0, np.pi)))
     signal = filtered(density, transfer * cy * cx)
-    image = _contrast(signal, specimen, p, transfer_of=partial(_transfer_at, p))
+    veil = 1 + _slow(stream(seed, "veil"), y, x, size, 2 * p.haze)
+    image = _contrast(signal, specimen, p, veil, transfer_of=partial(_transfer_at, p))
     relief = 1 + _slow(stream(seed, "haze"), y, x, size, p.haze)
     angle = float(rng.uniform(0, 2 * np.pi))
     wedge = 1 + np.float32(p.wedge / size) * (np.float32(np.sin(angle)) * y + np.float32(np.cos(angle)) * x)
@@ -137,10 +138,10 @@ def _transfer_at(p: Parameters, qy: Array, qx: Array) -> Array:
     return np.asarray(probe_transfer(qy, qx, p.probe_nm))
 
 
-def _contrast(signal: Image, specimen: Specimen, p: Parameters, transfer_of: Any) -> Image:
+def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any, transfer_of: Any) -> Image:
     """Relative intensity, about 1 on average, of the filtered signal."""
     if p.mode == "haadf":
-        return np.asarray(np.float32(1 - p.background) * signal + np.float32(p.background), np.float32)
+        return np.asarray(np.float32(1 - p.background) * signal + np.float32(p.background) * veil, np.float32)
     q, amplitude = structure_factors(specimen.base.crystal, specimen.exponent)
     spread = float(np.sqrt(np.sum((amplitude * transfer_of(q[:, 0], q[:, 1])) ** 2)))
     factor = np.float32(p.contrast / max(spread, 1e-6))

@@ -53,7 +53,7 @@ class Parameters:
     wedge : float
         Relative change of thickness from the middle to the rim.
     haze : float
-        Relative amplitude of slow brightness changes.
+        Relative amplitude of slow brightness changes; twice that on the background.
     bending : float
         Largest local loss of lattice contrast by bending.
     jitter_px : float
@@ -325,7 +325,7 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         wedge=uniform("wedge", 0.0, 0.3 * scale),
         haze=uniform("haze", 0.0, 0.15 * scale),
         bending=uniform("bending", 0.0, 0.35 * scale),
-        jitter_px=float(overrides.get("jitter_px", rng("jitter_px").uniform(0.0, 0.03) * px * scale * scan)),
+        jitter_px=float(overrides.get("jitter_px", rng("jitter_px").uniform(0.0, 0.04) * px * scale * scan)),
         drift=_two(overrides.get("drift", drift)),
         readout=uniform("readout", 0.0, 1.5 * scale),
         bits=int(overrides.get("bits", (8, 8, 16)[int(rng("bits").integers(3))])),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
-from napari_hrstem_defects.simulation.presets import PRESETS, can_have, crystals_of, stream
+from napari_hrstem_defects.simulation.presets import can_have, crystals_of, stream
 from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate
 
 #: What a set's defective micrographs hold, each about as often as the others.
@@ -39,6 +39,7 @@ def sample_set(
     *,
     materials: Sequence[str] | None = None,
     zone_axes: Sequence[str] | None = None,
+    structures: Sequence[str] | None = None,
     defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
     films: bool = False,
     **overrides: object,
@@ -55,8 +56,8 @@ def sample_set(
         Which set.
     defect_fraction : float
         Share with defects, 0 to 1; they are spread evenly.
-    materials, zone_axes : sequence of str, optional
-        Only these, so that others can be held out; None: all.
+    materials, zone_axes, structures : sequence of str, optional
+        Only these (structures: structure types, ``"fcc"``, ...), so that others can be held out; None: all.
     defects : sequence of tuple of str
         What the defective ones hold, in turn.
     films : bool
@@ -72,7 +73,9 @@ def sample_set(
     if not 0 <= defect_fraction <= 1:
         raise SimulationError(f"The share of defective micrographs must be 0 to 1, not {defect_fraction}.")
     for index in range(count):
-        yield sample(index, seed, defect_fraction, materials, zone_axes, defects, films, **overrides)
+        yield sample(
+            index, seed, defect_fraction, materials, zone_axes, structures, defects, films, **overrides
+        )
 
 
 def sample(
@@ -81,12 +84,13 @@ def sample(
     defect_fraction: float = 1 / 3,
     materials: Sequence[str] | None = None,
     zone_axes: Sequence[str] | None = None,
+    structures: Sequence[str] | None = None,
     defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
     films: bool = False,
     **overrides: object,
 ) -> SimulatedMicrograph:
     """Micrograph number `index` of :func:`sample_set`."""
-    crystals = _crystals(materials, zone_axes)
+    crystals = _crystals(materials, zone_axes, structures)
     before = math.floor(index * defect_fraction + 1e-9)
     defective = math.floor((index + 1) * defect_fraction + 1e-9) > before
     rng = stream(seed, "set", index)
@@ -102,8 +106,8 @@ def sample(
         content = ("film",)
     crystals = [c for c in crystals if _fits(content, c)]
     # Choose the structure type first, then the crystal: there are many zinc blendes.
-    structures = sorted({MATERIALS[c[0]].structure for c in crystals})
-    structure = structures[int(rng.integers(len(structures)))]
+    kinds = sorted({MATERIALS[c[0]].structure for c in crystals})
+    structure = kinds[int(rng.integers(len(kinds)))]
     crystals = [c for c in crystals if MATERIALS[c[0]].structure == structure]
     material, zone_axis = crystals[int(rng.integers(len(crystals)))]
     points = {"vacancy", "interstitial", "substitution", "inversion domain"}
@@ -118,21 +122,23 @@ def _fits(content: tuple[str, ...], crystal: tuple[str, str]) -> bool:
     return all(can_have(defect, *crystal) for defect in content)
 
 
-def _crystals(materials: Sequence[str] | None, zone_axes: Sequence[str] | None) -> list[tuple[str, str]]:
+def _crystals(
+    materials: Sequence[str] | None, zone_axes: Sequence[str] | None, structures: Sequence[str] | None
+) -> list[tuple[str, str]]:
     for name in materials or ():
         if name not in MATERIALS:
             raise SimulationError(f"There is no material {name!r}; there are {', '.join(MATERIALS)}.")
+    for name in structures or ():
+        if name not in STRUCTURES:
+            raise SimulationError(f"There is no structure type {name!r}; there are {', '.join(STRUCTURES)}.")
     zones = None
     if zone_axes is not None:
         zones = {*zone_axes, *(("100",) if "001" in zone_axes else ())}
     found = [
         c
-        for c in crystals_of()
+        for c in crystals_of(None if structures is None else tuple(structures))
         if (materials is None or c[0] in materials) and (zones is None or c[1] in zones)
     ]
     if not found:
         raise SimulationError("None of these materials is offered along any of these zone axes.")
     return found
-
-
-__all__ = ["PRESETS", "SET_DEFECTS", "STRUCTURES", "sample", "sample_set"]

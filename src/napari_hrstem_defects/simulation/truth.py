@@ -67,30 +67,36 @@ def truth(
     """Labels, domains, ignored pixels and defects of a specimen as its image shows it."""
     shape = parameters.shape
     y, x = coordinates(parameters, shape)
-    defects = []
     labels = np.zeros(shape, np.uint8)
+    found = []
     for finding in specimen.findings:
         box = window(finding.region, parameters)
         if box is None:
             continue
         crop = np.asarray(finding.region.distance(y[box], x[box]) <= 0)
-        if not crop.any():
-            continue
         view = labels[box]
         np.maximum(view, np.uint8(finding.label) * crop, out=view)
-        origin = (int(box[0].start), int(box[1].start))
-        defects.append(
-            Defect(
-                finding.kind,
-                finding.label,
-                shape,
-                origin,
-                crop,
-                finding.displacement,
-                finding.region.to_dict(),
-                finding.details,
+        found.append((finding, box, crop))
+    defects = []
+    for finding, box, crop in found:
+        if finding.label < 2:
+            # What lies under an amorphous area cannot be seen and is no defect of its kind there.
+            crop &= labels[box] < 2
+        if crop.any():
+            origin = (int(box[0].start), int(box[1].start))
+            geometry = finding.region.to_dict()
+            defects.append(
+                Defect(
+                    finding.kind,
+                    finding.label,
+                    shape,
+                    origin,
+                    crop,
+                    finding.displacement,
+                    geometry,
+                    finding.details,
+                )
             )
-        )
     domains = np.zeros(shape, np.uint8)
     for index, (_, region) in enumerate(specimen.grains):
         if region is not None:
