@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 # Namespace of the identifiers in the files: equal contents get equal identifiers, so that files are reproducible.
 _NAMESPACE = uuid.UUID("5f0c3f43-52a1-5d0e-9f5b-5d4d2f6b9c11")
+# 2³¹ pixels per centimetre.
+_FINEST_TAG_NM = 0.005
 
 
 class OmeTiffWriter:
@@ -36,7 +38,8 @@ class OmeTiffWriter:
         self._frame_shape = shape[-2:]
         self._description: str | None = _description(path.stem, shape, self._dtype, pixel_size_nm, key)
         # The resolution tags are for programs that do not read OME: pixels per centimetre.
-        per_cm = None if pixel_size_nm is None else 1e7 / pixel_size_nm
+        # They hold 32-bit fractions, too small a number for the very finest pixels.
+        per_cm = None if pixel_size_nm is None or pixel_size_nm < _FINEST_TAG_NM else 1e7 / pixel_size_nm
         self._resolution = None if per_cm is None else (per_cm, per_cm)
         size = int(np.prod(shape)) * self._dtype.itemsize
         self._tiff = tifffile.TiffWriter(path, bigtiff=size > 3 * 2**30, ome=False)

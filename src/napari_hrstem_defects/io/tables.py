@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,13 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def read_table(path: Path) -> tuple[Row, ...]:
-    """Inverse of :func:`write_table`: numbers as numbers, empty cells as None, the rest as text."""
+def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
+    """Inverse of :func:`write_table`: numbers as numbers, empty cells as None, all else and the columns `text` as text."""
     with path.open(newline="", encoding="utf-8") as file:
-        return tuple({key: _value(text) for key, text in row.items()} for row in csv.DictReader(file))
+        return tuple(
+            {key: value if key in text else _value(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        )
 
 
 def _value(text: str) -> Any:

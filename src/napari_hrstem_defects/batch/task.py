@@ -1,0 +1,166 @@
+"""Analyse one file and write its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_hrstem_defects.batch.inputs import Input
+from napari_hrstem_defects.batch.summary import Row
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.loading import load_info
+from napari_hrstem_defects.io.provenance import software
+from napari_hrstem_defects.io.reading import read
+from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
+
+#: Set to 1 to see where an internal error comes from.
+DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
+
+#: ``progress(fraction, step)``, 0...1 of the file.
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file and what is to be done with it; travels to other processes.
+
+    Attributes
+    ----------
+    source : Input
+    name : str
+        Folder of the result, below `out`.
+    out : Path
+    recipe : Recipe
+    best_patch : tuple of float or None
+        ``(y, x)`` in px, for all frames.
+    pixel_size_nm : float or None
+        Instead of what the file says.
+    overwrite : bool
+        Analyse again even if the result is there.
+    """
+
+    source: Input
+    name: str
+    out: Path
+    recipe: Recipe
+    best_patch: tuple[float, float] | None = None
+    pixel_size_nm: float | None = None
+    overwrite: bool = False
+
+    def row(self, status: str, message: str = "", **values: Any) -> Row:
+        """Row of the summary for this file."""
+        return Row(self.name, os.path.abspath(self.source.path), status, message, **values)
+
+
+def run_task(
+    task: Task, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
+) -> Row:
+    """Analyse one file; whatever goes wrong with it becomes a row that says so."""
+    begin = time.perf_counter()
+    try:
+        row = _run(task, progress, cancelled)
+    except Cancelled:
+        return task.row("cancelled", "cancelled before it was finished")
+    except HrstemDefectsError as error:
+        row = task.row("failed", _named(str(error), task.source.path))
+    except MemoryError:
+        row = task.row(
+            "failed",
+            f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
+        )
+    except Exception as error:  # a bug, or a file that breaks a library: the other files go on
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc(file=sys.stderr)
+        row = task.row("failed", internal_error(error, task.source.path))
+    return dataclasses.replace(row, seconds=round(time.perf_counter() - begin, 3))
+
+
+def internal_error(error: BaseException, path: Path | str) -> str:
+    """One line for an error that nobody foresaw."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{path}: internal error ({text}); please report it, {DEBUG_VARIABLE}=1 shows where it comes from."
+
+
+def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row:
+    if task.source.error is not None:
+        raise ReadError(task.source.error)
+    micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm)
+    folder = task.out / task.name
+    if not task.overwrite:
+        info = _up_to_date(folder, task, micrograph)
+        if info is not None:
+            return _finished(task, "skipped", info)
+    frames = len(micrograph)
+    with ResultWriter(
+        folder, frames=frames if micrograph.is_stack else None, overwrite=True, best_patch=task.best_patch
+    ) as writer:
+        for index, frame in enumerate(micrograph):
+            writer.add(
+                pipeline.analyze(
+                    # Loaded once: the pixels are looked at several times.
+                    dataclasses.replace(frame, data=np.asarray(frame.data)),
+                    task.recipe,
+                    best_patch=task.best_patch,
+                    progress=None if progress is None else _in_file(progress, index, frames),
+                    cancelled=cancelled,
+                )
+            )
+    return _finished(task, "done", load_info(folder / INFO_FILE))
+
+
+def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, Any] | None:
+    """Contents of analysis.json if the result there is what the task would make."""
+    if not all((folder / name).is_file() for name in FILES):
+        return None
+    try:
+        info = load_info(folder / INFO_FILE)
+    except ReadError:
+        return None
+    asked = None if task.best_patch is None else [float(v) for v in task.best_patch]
+    package = "napari-hrstem-defects"
+    same = (
+        info["recipe"] == task.recipe.to_dict()
+        and info["best_patch_by_hand"] == asked
+        and info["software"].get(package) == software()[package]
+        and info["input"]["pixel_size_nm"] == micrograph.pixel_size_nm
+        # Last, for it reads all pixels.
+        and info["input"]["sha256"] == micrograph.sha256
+    )
+    return info if same else None
+
+
+def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
+    return task.row(
+        status,
+        " ".join([*info["input"]["notices"], *info["warnings"]]),
+        symmetry_fraction=info["fractions"]["symmetry_defect"],
+        amorphous_fraction=info["fractions"]["amorphous"],
+        regions=info["regions"],
+    )
+
+
+def _in_file(progress: Progress, index: int, frames: int) -> Callable[[str, float], None]:
+    steps = pipeline.STEPS
+
+    def report(step: str, fraction: float) -> None:
+        text = step.replace("_", " ") if frames == 1 else f"frame {index + 1} of {frames}"
+        progress((index + (steps.index(step) + fraction) / len(steps)) / frames, text)
+
+    return report
+
+
+def _named(message: str, path: Path) -> str:
+    """The message with the file in front, unless it names it."""
+    return message if path.name in message else f"{path}: {message}"

@@ -1,0 +1,154 @@
+"""The commands ``analyze`` and ``replay``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from napari_hrstem_defects import batch
+from napari_hrstem_defects.batch.run import make_folder
+from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
+from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, errors_as_lines
+from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
+from napari_hrstem_defects.core.recipe import Recipe
+
+_RECIPES = {"default": Recipe, "published": Recipe.published}
+# Classifiers that need no file.
+_CLASSIFIERS = ("screening",)
+
+
+def run(
+    paths: list[str],
+    out: Path,
+    recipe_name: str,
+    settings: list[str],
+    classifier: str | None,
+    best_patch: str | None,
+    pixel_size_nm: float | None,
+    jobs: int,
+    scheduler: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Analyse files; see :func:`napari_hrstem_defects.batch.run.analyze_files`."""
+    with errors_as_lines(USAGE):
+        recipe = _recipe(recipe_name, settings, classifier)
+        point = _point(best_patch)
+        if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
+            raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
+        make_folder(out)
+    rows: list[Row] = []
+    with errors_as_lines(USAGE), Reporter(quiet) as reporter:
+        # A batch system ends jobs with SIGTERM: stop as for Ctrl-C, with the table written.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+
+        def finished(row: Row) -> None:
+            rows.append(row)
+            (reporter.say if row.ok else reporter.complain)(_line(row))
+
+        try:
+            batch.analyze_files(
+                paths,
+                out,
+                recipe,
+                best_patch=point,
+                pixel_size_nm=pixel_size_nm,
+                jobs=jobs,
+                scheduler=scheduler,
+                overwrite=overwrite,
+                progress=reporter.progress,
+                finished=finished,
+            )
+        except KeyboardInterrupt:
+            reporter.complain(
+                f"Interrupted after {len(rows)} image{'' if len(rows) == 1 else 's'}; "
+                "the same command, run again, goes on from there."
+            )
+            raise typer.Exit(FAILED) from None
+    counts = Counter(row.status for row in rows)
+    if not quiet:
+        parts = [
+            f"{counts[status]} {status}"
+            for status in ("done", "skipped", "failed", "cancelled")
+            if counts[status]
+        ]
+        typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
+    if any(not row.ok for row in rows):
+        raise typer.Exit(FAILED)
+
+
+def run_replay(record: Path, out: Path, image: Path | None, overwrite: bool, quiet: bool) -> None:
+    """Repeat an analysis; see :func:`napari_hrstem_defects.batch.replaying.replay`."""
+    with errors_as_lines(USAGE):
+        make_folder(out)
+    with errors_as_lines(FAILED), Reporter(quiet) as reporter:
+        outcome = batch.replay(record, out, image=image, overwrite=overwrite, progress=reporter.progress)
+        if outcome.differing:
+            why = f" (other versions: {', '.join(outcome.changed)})" if outcome.changed else ""
+            reporter.complain(f"{outcome.folder}: the labels are not those of the first run{why}.")
+            raise typer.Exit(FAILED)
+        reporter.say(f"{outcome.folder}: the labels are identical.")
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
+    if name in _RECIPES:
+        recipe = _RECIPES[name]()
+    else:
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a text file"
+            raise RecipeError(
+                f"{name}: the recipe cannot be read ({reason}); name a JSON file, or one of {', '.join(_RECIPES)}."
+            ) from error
+        try:
+            recipe = Recipe.from_json(text)
+        except RecipeError as error:
+            raise RecipeError(f"{name}: {error}") from error
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise RecipeError(
+                f"--set {setting}: write it as step.key=value, for example segment.threshold=8."
+            )
+        values[key.strip()] = value.strip()
+    if classifier is not None:
+        values["classify.classifier"] = classifier
+    recipe = recipe.replace(values)
+    chosen = recipe.classify.classifier
+    if chosen not in _CLASSIFIERS:
+        raise RecipeError(f"There is no classifier {chosen!r}; choose {' or '.join(_CLASSIFIERS)}.")
+    return recipe
+
+
+def _point(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise HrstemDefectsError(
+            f"--best-patch {text}: write it as Y,X in pixels, for example 512,704."
+        ) from None
+    return y, x
+
+
+def _line(row: Row) -> str:
+    if not row.ok:
+        return row.message if row.status == "failed" else f"{row.path}: {row.message}"
+    marked = 100 * ((row.symmetry_fraction or 0) + (row.amorphous_fraction or 0))
+    text = f"{row.status:7} {row.name}: {row.regions} region{'' if row.regions == 1 else 's'}, {marked:.1f} % marked"
+    if row.status == "done":
+        text += f", {row.seconds:.1f} s"
+    return f"{text}. {row.message}" if row.message else text

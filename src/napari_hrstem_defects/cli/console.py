@@ -1,0 +1,92 @@
+"""What is shown: a progress bar on a terminal, plain lines in a pipe, one line for an error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import typer
+
+from napari_hrstem_defects.core.errors import HrstemDefectsError
+
+#: Exit statuses.
+FAILED, USAGE = 1, 2
+
+
+def complain(message: str) -> None:
+    """One line on the standard error."""
+    typer.echo(" ".join(message.split()), err=True)
+
+
+@contextlib.contextmanager
+def errors_as_lines(status: int) -> Iterator[None]:
+    """End with `status` and one line if a user can mend what went wrong."""
+    try:
+        yield
+    except HrstemDefectsError as error:
+        complain(str(error))
+        raise typer.Exit(status) from None
+    except KeyboardInterrupt:
+        complain("Interrupted.")
+        raise typer.Exit(FAILED) from None
+
+
+class Reporter:
+    """Shows how far a command is.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                BarColumn(bar_width=30),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=1.0)
+
+    def progress(self, fraction: float, text: str) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=fraction, description=text)
+
+    def say(self, line: str) -> None:
+        """One line on the standard output, above the bar."""
+        if not self._quiet:
+            self._write(line, err=False)
+
+    def complain(self, line: str) -> None:
+        """One line on the standard error, above the bar, even if quiet."""
+        self._write(" ".join(line.split()), err=True)
+
+    def _write(self, line: str, err: bool) -> None:
+        if self._bar is not None and (err or sys.stdout.isatty()):
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(line, err=err)
+
+    def __enter__(self) -> Reporter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,69 @@
+"""The command ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from napari_hrstem_defects.batch.evaluation import evaluate_folders
+from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as_lines
+from napari_hrstem_defects.core.errors import WriteError
+
+_COLUMNS = ("accuracy", "precision", "specificity", "recall", "balanced_accuracy")
+_HEADS = ("accuracy", "precision", "specificity", "recall", "balanced")
+
+
+def run(pred: Path, truth: Path, json_file: Path | None) -> None:
+    """Score label images; see :func:`napari_hrstem_defects.batch.evaluation.evaluate_folders`."""
+    with errors_as_lines(USAGE):
+        scores = evaluate_folders(pred, truth)
+        if json_file is not None:
+            try:
+                json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+            except OSError as error:
+                raise WriteError(
+                    f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
+                ) from error
+    _show(scores)
+    if scores["unpaired"]:
+        complain(f"Not compared, for they are in one folder only: {', '.join(scores['unpaired'])}.")
+    for message in scores["failed"].values():
+        complain(message)
+    if scores["failed"]:
+        raise typer.Exit(FAILED)
+
+
+def _show(scores: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(scores["mean"]["dice"])
+    table = Table("image", *_HEADS, *(f"Dice {name}" for name in names), "AUROC")
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    table.columns[0].overflow = "fold"
+    for stem, image in scores["images"].items():
+        table.add_row(stem, *_cells(image, names))
+    table.add_section()
+    table.add_row(f"mean of {len(scores['images'])}", *_cells(scores["mean"], names))
+    table.add_row("all pixels", *(_cell(scores[key]) for key in _COLUMNS), *[""] * (len(names) + 1))
+    if "patches" in scores:
+        table.add_row(
+            "patches", *(_cell(scores["patches"][key]) for key in _COLUMNS), *[""] * (len(names) + 1)
+        )
+    console = Console()
+    # In a pipe there is no width to keep to.
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def _cells(values: dict[str, Any], names: list[str]) -> list[str]:
+    dice = (values["dice"][name] for name in names)
+    return [_cell(value) for value in (*(values[key] for key in _COLUMNS), *dice, values["auroc"])]
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
