@@ -193,6 +193,17 @@ class Projection:
         distances = np.hypot(gaps[..., 0], gaps[..., 1])
         return float(distances[distances > _SAME_COLUMN_NM].min())
 
+    def hole(self) -> tuple[Array, float]:
+        """Middle ``(y, x)`` of the widest channel between the columns and its distance to the nearest, in nm."""
+        fractions = np.stack(np.meshgrid(*(np.arange(24) / 24,) * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+        grid = fractions @ self.cell
+        steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ self.cell
+        columns = (self.sites[:, None] + steps).reshape(-1, 2)
+        gaps = grid[:, None] - columns[None]
+        distance = np.hypot(gaps[..., 0], gaps[..., 1]).min(axis=1)
+        best = int(np.argmax(distance.round(6)))
+        return grid[best], float(distance[best])
+
     def weights(self, exponent: float) -> Array:
         """Signal of each column: sum of Z**exponent over its atoms per nm of thickness, shape (m,)."""
         return np.array([sum(density * z**exponent for z, density in column) for column in self.atoms])

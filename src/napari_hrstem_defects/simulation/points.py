@@ -79,13 +79,7 @@ def substitutions(specimen: Specimen, rng: np.random.Generator) -> None:
 
 def interstitials(specimen: Specimen, rng: np.random.Generator) -> None:
     """Add a few columns in the largest hole of the projection."""
-    grid = (np.stack(np.meshgrid(*(np.arange(24) / 24,) * 2, indexing="ij"), axis=-1).reshape(-1, 2)) @ (
-        specimen.base.cell
-    )
-    steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ specimen.base.cell
-    columns = (specimen.base.places()[:, None] + steps).reshape(-1, 2) - specimen.base.origin
-    gaps = np.hypot(*(grid[:, None] - columns[None]).transpose(2, 0, 1)).min(axis=1)
-    hole = grid[int(np.argmax(gaps.round(6)))] + specimen.base.origin
+    hole = specimen.base.matrix @ specimen.base.crystal.hole()[0] + specimen.base.origin
     strongest = float(specimen.base.crystal.weights(specimen.exponent).max())
     for place in _places(specimen, rng, int(rng.integers(1, 7)), _APART_PERIODS):
         site = _snapped(specimen, place, hole)

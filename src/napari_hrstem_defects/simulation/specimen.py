@@ -23,8 +23,8 @@ CLOSEST_COLUMNS = 0.6
 CLOSEST_PERIODS = 0.3
 #: A gap at a disordered wall takes another column if that is this share of the nearest-neighbour distance from all ...
 ROOM_COLUMNS = 0.65
-#: ... and this share of the period.
-ROOM_PERIODS = 0.5
+#: ... and this share of the half width of the crystal's own channels.
+ROOM_HOLES = 1.05
 #: Columns at a disordered wall settle at this share of the nearest-neighbour distance or more.
 RELAXED_COLUMNS = 0.9
 _RELAX_STEPS = 8
@@ -247,7 +247,7 @@ class Specimen:
     def columns(self, margin: float) -> Columns:
         """All atomic columns of the image and `margin` nm around it."""
         reach = (self.half_size[0] + margin, self.half_size[1] + margin)
-        kept, spare = [], []
+        kept = []
         for index, (grain, region) in enumerate(self.grains):
             points, sites = grain.fill(reach)
             weights = grain.crystal.weights(self.exponent)[sites]
@@ -260,12 +260,8 @@ class Specimen:
                     keep &= ~inside(later, points)
             number = np.full(len(points), index)
             kept.append((points[keep], weights[keep], number[keep]))
-            spare.append((points[~keep], weights[~keep], number[~keep]))
         columns = Columns(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))
-        if len(self.grains) > 1:
-            self._fill_gaps(
-                columns, Columns(*(np.concatenate(arrays) for arrays in zip(*spare, strict=True)))
-            )
+        self._fill_gaps(columns)
         for field_ in self.fields:
             # Fields are functions of the undisturbed place; several defects keep far apart, so that they add up.
             columns.points = columns.points + field_(columns.points)
@@ -274,23 +270,29 @@ class Specimen:
             edit(columns)
         return columns
 
-    def _fill_gaps(self, columns: Columns, spare: Columns) -> None:
-        """Put columns of either lattice where a disordered wall has left room for them."""
-        self._thin(columns)
+    def _fill_gaps(self, columns: Columns) -> None:
+        """Put columns where a disordered wall between two grains has left more room than the crystal has anywhere."""
         walls = [region for _, region in self.grains if region is not None and region in self.crowded]
         if not walls:
             return
-        distance = np.min([np.abs(wall.distance(*spare.points.T)) for wall in walls], axis=0)
-        spare.keep(distance < self.period)
-        room = max(ROOM_COLUMNS * self.base.crystal.nearest_nm, ROOM_PERIODS * self.period)
-        spare.keep(cKDTree(columns.points).query(spare.points)[0] > room)
-        chosen: list[int] = []
-        for index, point in enumerate(spare.points):
-            if all(np.hypot(*(point - spare.points[other])) > room for other in chosen):
-                chosen.append(index)
-        columns.points = np.concatenate([columns.points, spare.points[chosen]])
-        columns.weights = np.concatenate([columns.weights, spare.weights[chosen]])
-        columns.grain = np.concatenate([columns.grain, spare.grain[chosen]])
+        self._thin(columns)
+        crystal = self.base.crystal
+        room = max(ROOM_COLUMNS * crystal.nearest_nm, ROOM_HOLES * crystal.hole()[1])
+        step = crystal.nearest_nm / 4
+        axes = (np.arange(-half, half + step, step) for half in self.half_size)
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+        distance = np.min([np.abs(wall.distance(grid[:, 0], grid[:, 1])) for wall in walls], axis=0)
+        grid = grid[distance < self.period]
+        if len(grid) == 0:
+            return
+        gap = cKDTree(columns.points).query(grid)[0]
+        order = np.argsort(-gap, kind="stable")
+        chosen: list[Array] = []
+        for point in grid[order[gap[order] > room]]:
+            if all(np.hypot(*(point - other)) > room for other in chosen):
+                chosen.append(point)
+        if chosen:
+            columns.add(np.array(chosen), np.full(len(chosen), self.mean_weight))
 
     def _uncrowd(self, columns: Columns) -> None:
         """Make the columns at disordered walls and cores keep their distance."""
