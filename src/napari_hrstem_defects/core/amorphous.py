@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from napari_hrstem_defects.core.preprocessing import Prepared, resize_linear
+from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import VarianceParams
 from napari_hrstem_defects.core.segmentation import dilate
 from napari_hrstem_defects.core.variance import local_variance
@@ -32,14 +32,22 @@ class VarianceMap:
 
     Attributes
     ----------
-    variance : float32 array (y, x)
-        Local variance of the band-passed image, in squared grey values of the frame.
-    amorphous : bool array (y, x)
+    variance : float32 array (y', x')
+        Local variance of the band-passed image, in squared grey values of the frame, in pixels of the prepared
+        image.
+    amorphous : bool array (y', x')
         Little variance, connected to a place without lattice.
     """
 
     variance: NDArray[np.float32]
     amorphous: NDArray[np.bool_]
+
+    def in_frame(self, prepared: Prepared) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Both maps in pixels of the frame."""
+        return (
+            np.maximum(prepared.to_frame(self.variance), 0),
+            prepared.to_frame(self.amorphous.astype(np.float32)) > 0.5,
+        )
 
 
 def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: VarianceParams) -> VarianceMap:
@@ -69,11 +77,7 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
         # Windows that straddle the edge still see lattice: the area reaches half a window further.
         reach = (0.5 * WINDOW_PERIODS + SEED_PERIODS) * prepared.period_px
         amorphous = extended & dilate(seeds, reach)
-    shape = prepared.shape
-    return VarianceMap(
-        np.maximum(resize_linear(variance, shape), 0),
-        resize_linear(amorphous.astype(np.float32), shape) > 0.5,
-    )
+    return VarianceMap(variance, amorphous)
 
 
 def _periodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]) -> NDArray[np.bool_]:

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core import amorphous, noise, published, segmentation, symmetry
+from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains
+from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
+from napari_hrstem_defects.core.geometry import (
+    frame_slices,
+    patch_corners,
+    patch_edge,
+    patch_means,
+    prepared_slices,
+)
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
-from napari_hrstem_defects.core.micrograph import Frame, Micrograph
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, remove_small
-from napari_hrstem_defects.core.screening import patch_corners, patch_edge, screen
+from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.segmentation import Null
 from napari_hrstem_defects.core.symmetry import Bank
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
 
 #: The steps in order.
-STEPS = ("preprocess", "classify", "best_patch", "symmetry", "variance", "segment", "regions")
+STEPS = ("preprocess", "classify", "best_patch", "domains", "symmetry", "variance", "segment", "regions")
 
 #: Usual edge of a patch in pixels ([D]); a patch must also hold this many periods, and an image two patches.
 PATCH_PX = 128
@@ -81,8 +91,10 @@ class Analysis:
         The image as the published filters see it (eigenfilter mode).
     screened : PatchTable
         The patches as first classified or painted, before any revision.
+    domains : DomainMap or None
+        The lattices found and which pixel belongs to which (lattice mode).
     banks : tuple of Bank
-        The models that distances were taken to (lattice mode).
+        The models that distances were taken to (lattice mode), as in `domains`.
     null : Null or None
         Defect-free population of the log distances (lattice mode).
     doubts : mapping of str to tuple of str
@@ -105,6 +117,7 @@ class Analysis:
     prepared: Prepared | None
     filtered: NDArray[np.float32] | None
     screened: PatchTable
+    domains: DomainMap | None
     banks: tuple[Bank, ...]
     null: Null | None
     doubts: Mapping[str, tuple[str, ...]]
@@ -120,6 +133,7 @@ _ADDED = {
     "preprocess": ("typical", "prepared", "filtered"),
     "classify": ("screened",),
     "best_patch": ("patches", "best_patch", "lattice"),
+    "domains": ("domains",),
     "symmetry": ("banks", "null", "severity", "judged"),
     "variance": ("variance", "amorphous"),
     "segment": ("labels",),
@@ -155,8 +169,9 @@ def analyze(
         Patches judged by hand (True: defective) instead of by any classifier.
     previous : Analysis, optional
         An earlier result for the same micrograph whose steps before `start` are taken over.
-    start : {"preprocess", "classify", "best_patch", "symmetry", "variance", "segment", "regions"}, optional
-        First step to run; needs `previous`. What changed before it in `recipe` is not looked at.
+    start : {"preprocess", "classify", "best_patch", "domains", "symmetry", "variance", "segment", "regions"}, optional
+        First step to run; needs `previous`. What changed before it in `recipe` is not looked at. A best patch or
+        patches given by hand are always looked at.
     progress : callable, optional
         Called as ``progress(step, fraction)``, fractions 0...1 within the step.
     cancelled : callable, optional
@@ -187,6 +202,10 @@ def analyze(
         raise RecipeError(f"Starting at the step {start} needs an earlier analysis, given as `previous`.")
     run = _Run(micrograph, recipe, classifier, patch_labels, best_patch, progress, cancelled)
     first = STEPS.index(start) if start else 0
+    if best_patch is not None:
+        first = min(first, STEPS.index("best_patch"))
+    if patch_labels is not None:
+        first = min(first, STEPS.index("classify"))
     if previous is not None:
         run.take_over(previous, STEPS[:first])
     for step in STEPS[first:]:
@@ -219,8 +238,9 @@ class _Run:
         self.found: dict[str, Any] = {}
         self.timings: dict[str, float] = {}
         self.doubts: dict[str, tuple[str, ...]] = {"preprocess": self.frame.notices}
-        # Distances of the last best patch that was looked at, by its corner: the symmetry step reuses them.
-        self.distances: tuple[tuple[int, int], Bank, NDArray[np.float32]] | None = None
+        # Models of the patches looked at so far, by corner and edge: later steps reuse them.
+        self.models: dict[tuple[int, int, int], Model] = {}
+        self.variance_found: amorphous.VarianceMap | None = None
 
     def take_over(self, previous: Analysis, steps: tuple[str, ...]) -> None:
         """Use what an earlier analysis found in some steps."""
@@ -323,15 +343,37 @@ class _Run:
             lattice = self._lattice_of(chosen)
         self.found.update(patches=patches, best_patch=chosen, lattice=lattice)
 
+    def _domains(self) -> None:
+        params = self.recipe.domains
+        chosen: BestPatch | None = self.found["best_patch"]
+        prepared: Prepared | None = self.found["prepared"]
+        found = None
+        if chosen is not None and prepared is not None and self.recipe.symmetry.method == "lattice":
+            model = self._model(prepared, prepared_slices(chosen, prepared))
+            reference = Domain(chosen, model, self.found["lattice"], "reference", True, np.inf)
+            found = find_domains(
+                self.frame.pixels,
+                prepared,
+                reference,
+                lambda: self._lost(prepared, chosen),
+                lambda patch: self._model(prepared, patch),
+                params,
+                self.recipe.symmetry,
+            )
+        self.found["domains"] = found
+
     def _symmetry(self) -> None:
         self.found.update(banks=(), null=None)
         chosen: BestPatch | None = self.found["best_patch"]
+        found: DomainMap | None = self.found["domains"]
         if chosen is None:
             severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
-        elif self.recipe.symmetry.method == "lattice":
-            severity, judged = self._lattice_severity(chosen)
-        else:
+        elif self.recipe.symmetry.method == "eigenfilter":
             severity, judged = self._published_severity(chosen)
+        elif found is None:
+            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+        else:
+            severity, judged = self._lattice_severity(found)
         self.found.update(severity=severity, judged=judged & self.frame.valid)
 
     def _variance(self) -> None:
@@ -344,10 +386,10 @@ class _Run:
             variance = local_variance(pixels, min(params.window_px, *self.shape))
             lost = np.zeros(self.shape, bool)
             if chosen is not None:
-                lost = amorphous_box(variance, _frame_slices(chosen, self.shape), params.ratio)
+                lost = amorphous_box(variance, frame_slices(chosen, self.shape), params.ratio)
         else:
-            found = amorphous.variance_map(prepared, _prepared_slices(chosen, prepared), params)
-            variance, lost = found.variance, found.amorphous
+            found = self._variance_map(prepared, chosen)
+            variance, lost = found.in_frame(prepared)
         self.found.update(variance=variance, amorphous=lost)
 
     def _segment(self) -> None:
@@ -410,7 +452,7 @@ class _Run:
         """Best patch by W, revised by its own severity map: a patch that is marked cannot be the model."""
         grid = screened.grid
         edge = patch_edge(prepared, grid.size)
-        corners = patch_corners(prepared, grid, edge)
+        corners = patch_corners(prepared, grid)
         defective, severity = screened.defective, None
         choice = choose(~defective, depth=self.recipe.best_patch.depth)
         # Without the lattice-aware distance there is nothing to revise the choice by.
@@ -420,15 +462,15 @@ class _Run:
             if choice.index in seen:
                 break
             seen.append(choice.index)
-            corner = (int(corners[choice.index][0]), int(corners[choice.index][1]))
-            distances = self._distances(prepared, corner, edge)
-            null = self._null(distances, prepared, corner, edge)
-            severity = (distances - null.mode) / null.sigma
+            y, x = (int(v) for v in corners[choice.index])
+            model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
+            severity = model.severity
             marked = segmentation.hysteresis(severity, self.recipe.segment)
-            area = _patch_means(marked.astype(np.float32), corners, edge)
-            defective = screened.defective | (area > self.recipe.best_patch.max_defect_area)
+            defective = screened.defective | (
+                patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
+            )
             choice = choose(
-                ~defective, depth=self.recipe.best_patch.depth, severity=_patch_means(severity, corners, edge)
+                ~defective, depth=self.recipe.best_patch.depth, severity=patch_means(severity, corners, edge)
             )
             self.report("best_patch", (number + 1) / (rounds + 1))
         if choice.warning:
@@ -437,7 +479,7 @@ class _Run:
         return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
-        lattice = find_lattice(self.frame.pixels[_frame_slices(chosen, self.shape)])
+        lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
         if lattice is None or lattice.strength < LOW_STRENGTH:
             self.doubt(
                 "best_patch",
@@ -445,73 +487,59 @@ class _Run:
             )
         return lattice
 
-    def _distances(self, prepared: Prepared, corner: tuple[int, int], edge: int) -> NDArray[np.float32]:
-        """Log distances to the patch at `corner` of the prepared image, computed once."""
-        if self.distances is None or self.distances[0] != corner:
-            params = self.recipe.symmetry
-            y, x = corner
-            kernel = symmetry.kernel_edge(prepared.period_px, params, edge // 2)
-            bank = symmetry.fit_bank(prepared.values[y : y + edge, x : x + edge], kernel, params)
-            distances = symmetry.log_distances(prepared, [bank], params, cancelled=self.cancelled)[0]
-            patch = (slice(y, y + edge), slice(x, x + edge))
-            response = noise.noise_response(prepared, patch, bank, self.recipe.preprocess, params)
-            distances = response.normalise(distances, prepared)
-            self.distances = (corner, bank, distances)
-        return self.distances[2]
+    def _model(self, prepared: Prepared, patch: tuple[slice, slice]) -> Model:
+        """Model of a patch of the prepared image and the image's distances to it, computed once."""
+        key = (patch[0].start, patch[1].start, patch[0].stop - patch[0].start)
+        if key not in self.models:
+            self.models[key] = fit_model(
+                prepared, patch, self.recipe.preprocess, self.recipe.symmetry, cancelled=self.cancelled
+            )
+        return self.models[key]
 
-    def _null(
-        self, distances: NDArray[np.float32], prepared: Prepared, corner: tuple[int, int], edge: int
-    ) -> Null:
-        kernel = self.distances[1].kernel_px if self.distances else 0
-        rim = symmetry.rim_px(kernel, prepared.period_px, distances.shape)
-        judged = distances[rim : distances.shape[0] - rim, rim : distances.shape[1] - rim]
-        half = kernel // 2
-        y, x = corner
-        return segmentation.calibrate(
-            judged, distances[y + half : y + edge - half, x + half : x + edge - half]
-        )
+    def _variance_map(self, prepared: Prepared, chosen: BestPatch) -> amorphous.VarianceMap:
+        if self.variance_found is None:
+            self.variance_found = amorphous.variance_map(
+                prepared, prepared_slices(chosen, prepared), self.recipe.variance
+            )
+        return self.variance_found
 
-    def _lattice_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        prepared: Prepared | None = self.found["prepared"]
-        if prepared is None:
-            return np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
-        rows, columns = _prepared_slices(chosen, prepared)
-        corner, edge = (rows.start, columns.start), rows.stop - rows.start
-        distances = self._distances(prepared, corner, edge)
-        null = self._null(distances, prepared, corner, edge)
+    def _lost(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
+        """Amorphous areas in pixels of the prepared image; none in the published variance mode."""
+        if self.recipe.variance.method != "lattice":
+            return np.zeros(prepared.values.shape, bool)
+        return self._variance_map(prepared, chosen).amorphous
+
+    def _lattice_severity(self, found: DomainMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        prepared: Prepared = self.found["prepared"]
+        model = found.domains[0].model
+        null = model.null
         if null.mode - null.patch_median > UNTYPICAL:
             self.doubt(
                 "symmetry",
-                "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare with "
-                "another place.",
+                "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare "
+                "with another place.",
             )
         if null.patch_q99 - null.patch_median > IMPURE:
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
-        severity = prepared.to_frame((distances - np.float32(null.mode)) / np.float32(null.sigma))
-        assert self.distances is not None
-        bank = self.distances[1]
-        rim = symmetry.rim_px(bank.kernel_px, prepared.period_px, distances.shape)
-        inside = np.zeros(distances.shape, np.float32)
-        inside[rim : inside.shape[0] - rim, rim : inside.shape[1] - rim] = 1
-        self.found.update(banks=(bank,), null=null)
+        severity = prepared.to_frame(domain_severity(found, prepared, self.recipe.segment))
+        inside = np.zeros(prepared.values.shape, np.float32)
+        inside[model.judged(prepared)] = 1
+        self.found.update(banks=tuple(domain.model.bank for domain in found.domains), null=null)
         return severity, prepared.to_frame(inside) > 0.5
 
     def _published_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        from napari_hrstem_defects.core import eigenfilters
-
         params = self.recipe.symmetry
         filtered = self.found["filtered"]
-        pixels = self.frame.pixels if filtered is None else filtered
-        return eigenfilters.severity(
-            pixels,
-            _frame_slices(chosen, self.shape),
+        return eigenfilter_severity(
+            self.frame.pixels if filtered is None else filtered,
+            frame_slices(chosen, self.shape),
             kernel=params.kernel_px,
             features=params.features,
             eigenvectors=params.eigenvectors,
             comparison=params.comparison,
-            energy_window=params.energy_window,
+            window=params.energy_window,
         )
 
     def _reach_px(self) -> float:
@@ -544,29 +572,3 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0)
     if lattice is not None and most >= 2 * lattice.period_px:
         return int(most // lattice.period_px * lattice.period_px)
     return most
-
-
-def _frame_slices(chosen: BestPatch, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the best patch in the image."""
-    corner = np.rint(np.array([chosen.y, chosen.x]) - (chosen.size - 1) / 2).astype(int)
-    y, x = np.clip(corner, 0, np.array(shape) - chosen.size)
-    return slice(int(y), int(y) + chosen.size), slice(int(x), int(x) + chosen.size)
-
-
-def _prepared_slices(chosen: BestPatch, prepared: Prepared) -> tuple[slice, slice]:
-    """Rows and columns of the best patch in the prepared image."""
-    edge = patch_edge(prepared, chosen.size)
-    corner = np.rint(prepared.from_frame(np.array([chosen.y, chosen.x])) - (edge - 1) / 2).astype(int)
-    y, x = np.clip(corner, 0, np.array(prepared.values.shape) - edge)
-    return slice(int(y), int(y) + edge), slice(int(x), int(x) + edge)
-
-
-def _patch_means(image: NDArray[np.float32], corners: NDArray[np.intp], edge: int) -> NDArray[np.float64]:
-    """Mean of an image over each patch, shape ``(n_y, n_x)``."""
-    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
-    np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
-    y, x = corners[..., 0], corners[..., 1]
-    out: NDArray[np.float64] = (
-        sums[y + edge, x + edge] - sums[y, x + edge] - sums[y + edge, x] + sums[y, x]
-    ) / edge**2
-    return out

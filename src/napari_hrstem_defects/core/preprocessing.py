@@ -44,6 +44,10 @@ class Prepared:
         """Points ``(..., 2)`` of the frame in pixels of `values` (pixel centres at whole numbers)."""
         return (np.asarray(points, dtype=np.float64) + 0.5) * self.scale - 0.5
 
+    def to_frame_points(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Inverse of :meth:`from_frame`."""
+        return (np.asarray(points, dtype=np.float64) + 0.5) / self.scale - 0.5
+
     def to_frame(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
         """Resample a map of the shape of `values` to the frame by linear interpolation."""
         return resize_linear(image, self.shape)

@@ -187,6 +187,49 @@ class BestPatchParams(_Checked):
 
 
 @dataclass(frozen=True)
+class DomainParams(_Checked):
+    """Several lattices in one image."""
+
+    most: int = _param(
+        4,
+        "most lattices looked for; 1: the image is compared with the best patch only",
+        minimum=1,
+        maximum=20,
+        shown=True,
+    )
+    crystal: Literal["phases", "all", "reference"] = _param(
+        "phases",
+        "which lattices count as intact: the reference and second phases; all (only walls are defects); or the "
+        "reference alone",
+        shown=True,
+    )
+    grain_gain: float = _param(
+        0.4,
+        "a grain's own model must fit it better than the others by this",
+        unit="log energy",
+        minimum=0,
+        maximum=10,
+    )
+    grain_area: float = _param(0.03, "smallest share of the image of a grain", minimum=0, maximum=1)
+    same_lattice_gain: float = _param(
+        0.6,
+        "the same where both lattices coincide (shifted domains)",
+        unit="log energy",
+        minimum=0,
+        maximum=10,
+    )
+    phase_gain: float = _param(0.15, "the same for a second phase", unit="log energy", minimum=0, maximum=10)
+    phase_area: float = _param(0.1, "smallest share of the image of a second phase", minimum=0, maximum=1)
+    phase_contrast: float = _param(
+        0.34,
+        "a second phase differs by this in brightness or contrast",
+        unit="log ratio",
+        minimum=0,
+        maximum=10,
+    )
+
+
+@dataclass(frozen=True)
 class SymmetryParams(_Checked):
     """Severity of symmetry breaking."""
 
@@ -311,6 +354,7 @@ _STEP_NAMES = {
     "PreprocessParams": "preprocess",
     "ClassifyParams": "classify",
     "BestPatchParams": "best_patch",
+    "DomainParams": "domains",
     "SymmetryParams": "symmetry",
     "VarianceParams": "variance",
     "SegmentParams": "segment",
@@ -327,6 +371,7 @@ class Recipe:
     preprocess: PreprocessParams = field(default_factory=PreprocessParams)
     classify: ClassifyParams = field(default_factory=ClassifyParams)
     best_patch: BestPatchParams = field(default_factory=BestPatchParams)
+    domains: DomainParams = field(default_factory=DomainParams)
     symmetry: SymmetryParams = field(default_factory=SymmetryParams)
     variance: VarianceParams = field(default_factory=VarianceParams)
     segment: SegmentParams = field(default_factory=SegmentParams)
@@ -338,7 +383,8 @@ class Recipe:
             )
         if self.symmetry.method == "lattice" and self.preprocess.method != "lattice":
             raise RecipeError(
-                "symmetry.method lattice needs preprocess.method lattice; set symmetry.method to eigenfilter or change both."
+                "symmetry.method lattice needs preprocess.method lattice; set symmetry.method to eigenfilter or "
+                "change both."
             )
         if self.preprocess.band_low >= self.preprocess.band_high:
             raise RecipeError("preprocess.band_low must be smaller than preprocess.band_high.")
@@ -460,6 +506,7 @@ STEP_PARAMS: dict[str, Any] = {
     "preprocess": PreprocessParams,
     "classify": ClassifyParams,
     "best_patch": BestPatchParams,
+    "domains": DomainParams,
     "symmetry": SymmetryParams,
     "variance": VarianceParams,
     "segment": SegmentParams,

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from napari_hrstem_defects.core.geometry import patch_corners, patch_edge, patch_means
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import ClassifyParams
+from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
 
 #: Lags compared, in periods: the nearest neighbours and the ones behind them.
 SIGNATURE_RADIUS = 2.2
 #: Share of the patches among which the typical one must have close company.
 PEER_SHARE = 0.2
-#: Ratio of the standard deviation to the median absolute deviation of a normal distribution.
-MAD_TO_SIGMA = 1.4826
 #: Distances of identical patches differ by rounding only; the scatter is taken to be at least this.
 MIN_SCATTER = 0.01
 
@@ -42,7 +42,7 @@ def signatures(prepared: Prepared, grid: PatchGrid) -> NDArray[np.float32]:
     chosen = (np.hypot(lag_y, lag_x) <= radius) & ((lag_y > 0) | (lag_x > 0))
     padded = fft.next_fast_len(edge + radius + 1, real=True)
     pairs = _autocorrelate(window[None], padded)[0][lag_y[chosen], lag_x[chosen] % padded]
-    corners = patch_corners(prepared, grid, edge)
+    corners = patch_corners(prepared, grid)
     windows = np.lib.stride_tricks.sliding_window_view(prepared.values, (edge, edge))
     out = np.empty((*grid.counts, np.count_nonzero(chosen)), dtype=np.float32)
     for row in range(grid.counts[0]):
@@ -58,17 +58,6 @@ def _autocorrelate(tiles: NDArray[np.float32], size: int) -> NDArray[np.float32]
     spectrum = fft.rfft2(tiles, s=(size, size))
     out: NDArray[np.float32] = fft.irfft2(spectrum.real**2 + spectrum.imag**2, s=(size, size))
     return out
-
-
-def patch_edge(prepared: Prepared, size: int) -> int:
-    """Edge of a patch in pixels of the prepared image."""
-    return max(4, min(round(size * float(prepared.scale.mean())), *prepared.values.shape))
-
-
-def patch_corners(prepared: Prepared, grid: PatchGrid, edge: int) -> NDArray[np.intp]:
-    """Top-left corners of the patches in pixels of the prepared image, shape ``(n_y, n_x, 2)``."""
-    corners = prepared.from_frame(grid.centres) - (edge - 1) / 2
-    return np.clip(np.rint(corners).astype(np.intp), 0, np.array(prepared.values.shape) - edge)
 
 
 def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> PatchTable:
@@ -94,7 +83,9 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     count = len(flat)
     squares = (flat**2).sum(axis=1)
     between = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ flat.T, 0) / flat.shape[1])
-    contrast = _contrast(prepared, grid).ravel()
+    contrast = patch_means(
+        np.square(prepared.band), patch_corners(prepared, grid), patch_edge(prepared, grid.size)
+    ).ravel()
     faint = contrast < params.min_variance * np.median(contrast)
     peers = max(1, round(PEER_SHARE * count))
     company = np.sort(between, axis=1)[:, min(peers, count - 1)]
@@ -106,14 +97,3 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     defective = (scores > params.cutoff) | faint
     shape = grid.counts
     return PatchTable(grid, scores.reshape(shape), params.cutoff, defective.reshape(shape))
-
-
-def _contrast(prepared: Prepared, grid: PatchGrid) -> NDArray[np.float32]:
-    """Mean square of the band-passed image in each patch, shape ``(n_y, n_x)``."""
-    edge = patch_edge(prepared, grid.size)
-    corners = patch_corners(prepared, grid, edge)
-    sums = np.zeros((prepared.band.shape[0] + 1, prepared.band.shape[1] + 1))
-    np.cumsum(np.cumsum(prepared.band.astype(np.float64) ** 2, axis=0), axis=1, out=sums[1:, 1:])
-    y, x = corners[..., 0], corners[..., 1]
-    total = sums[y + edge, x + edge] - sums[y, x + edge] - sums[y + edge, x] + sums[y, x]
-    return (total / edge**2).astype(np.float32)

@@ -20,6 +20,8 @@ MIN_SIGMA = 0.05
 HALF_WIDTH_SIGMAS = 1.1774
 #: The right side of the clean population is at most this much wider than the left: beyond, it holds something else.
 MAX_SKEW = 1.2
+#: Ratio of the standard deviation to the median absolute deviation of a normal distribution.
+MAD_TO_SIGMA = 1.4826
 #: Share of a normal distribution within one standard deviation.
 ONE_SIGMA_SHARE = 0.6827
 

@@ -1,0 +1,356 @@
+"""Several lattices in one image: model patches found by competition, grains told from phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, patch_means
+from napari_hrstem_defects.core.lattice import Lattice, find_lattice
+from napari_hrstem_defects.core.model import Model
+from napari_hrstem_defects.core.preprocessing import Prepared
+from napari_hrstem_defects.core.recipe import DomainParams, SegmentParams, SymmetryParams
+from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, calibrate
+from napari_hrstem_defects.core.symmetry import fit_bank, log_distances
+
+#: A patch belongs to no known model where the severity exceeds `FAR` in this share of it.
+FAR = 3.0
+FAR_SHARE = 0.7
+#: Candidates are looked for on a grid finer than the patches by this factor: a domain need not fit the patch grid.
+STEPS_PER_PATCH = 2
+#: Candidates tried per domain found.
+TRIES = 3
+#: A candidate's lattice must be at least this strong compared with the reference's.
+STRENGTH_SHARE = 0.5
+#: Least variance of a quarter of a candidate patch compared with its best one: below, it straddles an edge.
+EVEN_SHARE = 0.3
+#: Edge of the box in which evidence is averaged before the models compete, in periods.
+EVIDENCE_PERIODS = 2.5
+#: An inversion domain: the reference turned by 180° closes this share of the gap to the domain's own model.
+TURNED_SHARE = 0.5
+#: Reach of an interface beyond half a kernel, in periods.
+INTERFACE_PERIODS = 1.8
+#: Lattices agree if every vector of one is a (half-)whole combination of the other's within this share of a vector.
+LATTICE_TOLERANCE = 0.12
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """One lattice of the image: a grain, a phase, or the reference crystal.
+
+    Attributes
+    ----------
+    patch : BestPatch
+        Its model patch, in pixels of the frame.
+    model : Model
+        What that patch says about the image.
+    lattice : Lattice or None
+        In pixels of the frame.
+    relation : str
+        To the first domain: ``"reference"``, ``"rotated"``, ``"inverted"``, ``"shifted"`` (same lattice, other
+        content) or ``"second phase"``.
+    crystal : bool
+        Whether it counts as intact crystal; otherwise all of it is a defect.
+    gain : float
+        How much better its model fits it than the next best, and the other way round: the smaller of the two
+        median differences of log residual energies. Infinite for the reference.
+    misorientation_deg : float or None
+        Smallest rotation that brings a lattice vector of the reference onto one of this domain; None if unknown.
+    """
+
+    patch: BestPatch
+    model: Model
+    lattice: Lattice | None
+    relation: str
+    crystal: bool
+    gain: float
+    misorientation_deg: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DomainMap:
+    """Which domain each pixel belongs to.
+
+    Attributes
+    ----------
+    domains : tuple of Domain
+        The reference first.
+    index : uint8 array (y', x')
+        Position in `domains`, in pixels of the prepared image.
+    """
+
+    domains: tuple[Domain, ...]
+    index: NDArray[np.uint8]
+
+
+def find_domains(
+    pixels: NDArray[np.float32],
+    prepared: Prepared,
+    reference: Domain,
+    lost: Callable[[], NDArray[np.bool_]],
+    fit: Callable[[tuple[slice, slice]], Model],
+    params: DomainParams,
+    symmetry: SymmetryParams,
+) -> DomainMap:
+    """Find further lattices by competition with the reference.
+
+    Where a crystalline patch lies far from all known models, a model is fitted to it, and every pixel goes to the
+    model that leaves the least residual energy. The newcomer is accepted if each side is explained clearly better
+    by its own model: no absolute threshold on noise or contrast is needed.
+
+    Parameters
+    ----------
+    pixels : float32 array (y, x)
+        The frame.
+    prepared : Prepared
+    reference : Domain
+        The best patch's.
+    lost : callable
+        Returns the amorphous areas, bool array (y', x'); no candidate may touch them. Asked only if needed.
+    fit : callable
+        Returns the model of a patch of the prepared image.
+    params : DomainParams
+    symmetry : SymmetryParams
+    """
+    domains = [reference]
+    index = np.zeros(prepared.values.shape, np.uint8)
+    edge = patch_edge(prepared, reference.patch.size)
+    corners = _fine_grid(prepared.values.shape, edge)
+    usable = np.ones(corners.shape[:2], bool)
+    far = reference.model.severity > FAR
+    while len(domains) < params.most:
+        candidates = usable & (patch_means(far, corners, edge) > FAR_SHARE)
+        if candidates.any():
+            candidates &= patch_means(lost(), corners, edge) == 0
+        found = None
+        for _ in range(TRIES):
+            candidates = _crystalline(candidates, pixels, prepared, corners, edge, reference)
+            if not candidates.any():
+                break
+            row, column = choose(candidates).index
+            y, x = (int(v) for v in corners[row, column])
+            model = fit((slice(y, y + edge), slice(x, x + edge)))
+            found = _compete(pixels, prepared, model, domains, index, params, symmetry)
+            around = (slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2))
+            candidates[around] = usable[around] = False
+            if found is not None:
+                break
+        if found is None:
+            break
+        domain, index = found
+        domains.append(domain)
+        far &= index != len(domains) - 1
+    return DomainMap(tuple(domains), index)
+
+
+def _compete(
+    pixels: NDArray[np.float32],
+    prepared: Prepared,
+    model: Model,
+    domains: Sequence[Domain],
+    index: NDArray[np.uint8],
+    params: DomainParams,
+    symmetry: SymmetryParams,
+) -> tuple[Domain, NDArray[np.uint8]] | None:
+    """The domain that a model wins and the new map, or None if it wins nothing worth a name."""
+    reference = domains[0]
+    best = np.minimum.reduce([domain.model.energies for domain in domains])
+    advantage = best - model.energies
+    won = ndimage.uniform_filter(advantage, max(1, round(EVIDENCE_PERIODS * prepared.period_px))) > 0
+    outside = won.copy()
+    # A model fits its own patch in any case.
+    outside[model.patch] = False
+    area = float(won.mean())
+    rest = ~won
+    rest[reference.model.patch] = False
+    edge = model.patch[0].stop - model.patch[0].start
+    if area < params.grain_area or outside.sum() < edge**2 / 4 or not rest.any():
+        return None
+    gain = min(float(np.median(advantage[outside])), -float(np.median(advantage[rest])))
+    place = _place(prepared, model.patch[0].start, model.patch[1].start, edge, reference.patch.size)
+    own, other = (pixels[frame_slices(p, pixels.shape)] for p in (place, reference.patch))
+    lattice = find_lattice(own)
+    relation = None
+    if _same_lattice(lattice, reference.lattice):
+        # Brightness is measured from the darkest pixel: the detector's zero is unknown.
+        brightness = abs(np.log(max(float(own.mean()), 1e-6) / max(float(other.mean()), 1e-6)))
+        contrast = abs(
+            np.log(_power(prepared, model.patch) / max(_power(prepared, reference.model.patch), 1e-12))
+        )
+        if gain > params.grain_gain and _turned_gain(prepared, model, reference, symmetry) > TURNED_SHARE:
+            relation = "inverted"
+        elif (
+            gain > params.phase_gain
+            and area > params.phase_area
+            and max(brightness, contrast) > params.phase_contrast
+        ):
+            relation = "second phase"
+        elif gain > params.same_lattice_gain:
+            relation = "shifted"
+    elif gain > params.grain_gain:
+        relation = "rotated"
+    if relation is None:
+        return None
+    crystal = params.crystal == "all" or (params.crystal == "phases" and relation == "second phase")
+    angle = misorientation(reference.lattice, lattice)
+    domain = Domain(place, model, lattice, relation, crystal, gain, angle)
+    return domain, np.where(won, np.uint8(len(domains)), index)
+
+
+def _place(prepared: Prepared, y: int, x: int, edge: int, size: int) -> BestPatch:
+    """Patch of the frame for a patch of the prepared image."""
+    centre = prepared.to_frame_points(np.array([y, x]) + (edge - 1) / 2)
+    return BestPatch(float(centre[0]), float(centre[1]), size)
+
+
+def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: SymmetryParams) -> float:
+    """Share of the gap between two models that the reference closes in the other's patch when turned by 180°."""
+    own = prepared.values[reference.model.patch]
+    turned = fit_bank(np.ascontiguousarray(own[::-1, ::-1]), reference.model.bank.kernel_px, symmetry)
+    values = prepared.values[model.patch]
+    cut = Prepared(values, values, values, (values.shape[0], values.shape[1]), prepared.period_px)
+    energies = log_distances(cut, [turned], symmetry)[0] + np.float32(np.log(turned.noise))
+    before = reference.model.energies[model.patch]
+    gap = float(np.median(before - model.energies[model.patch]))
+    return float(np.median(before - energies)) / gap if gap > 0 else 0.0
+
+
+def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams) -> NDArray[np.float32]:
+    """Severity of the whole image: each crystal domain judged by its own model.
+
+    In a domain that counts as a defect the severity is how much worse the reference fits it than its own model
+    does, if that is more. Along interfaces between intact domains, where neighbourhoods hold both, severity is
+    standardised among pixels at the same distance: what all of the interface shows is the interface; a misfit
+    dislocation stands out of it.
+
+    Parameters
+    ----------
+    found : DomainMap
+    prepared : Prepared
+    segment : SegmentParams
+        ``threshold`` is used.
+
+    Returns
+    -------
+    float32 array (y', x')
+    """
+    reference = found.domains[0].model
+    severity = reference.severity
+    if len(found.domains) == 1:
+        return severity
+    severity = severity.copy()
+    for i, domain in enumerate(found.domains[1:], start=1):
+        inside = found.index == i
+        if domain.crystal:
+            own = domain.model
+            null = calibrate(own.distances[inside], own.distances[own.patch])
+            severity[inside] = (own.distances[inside] - null.mode) / null.sigma
+        else:
+            evidence = (reference.energies - domain.model.energies)[inside] / np.float32(reference.null.sigma)
+            severity[inside] = np.maximum(severity[inside], np.maximum(evidence, segment.threshold))
+    intact = np.isin(found.index, [i for i, domain in enumerate(found.domains) if domain.crystal])
+    if sum(domain.crystal for domain in found.domains) > 1:
+        _level_interfaces(severity, found.index, intact, reference.bank.kernel_px, prepared.period_px)
+    return severity
+
+
+def _level_interfaces(
+    severity: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    intact: NDArray[np.bool_],
+    kernel_px: int,
+    period_px: float,
+) -> None:
+    """Standardise severity among pixels at the same distance from an interface of intact domains, in place."""
+    reach = kernel_px / 2 + INTERFACE_PERIODS * period_px
+    for i in np.unique(index[intact]):
+        others = intact & (index != i)
+        distance = ndimage.distance_transform_edt(~others)
+        band = (index == i) & (distance <= reach)
+        bins = np.minimum(distance[band].astype(np.intp), int(reach))
+        values = severity[band]
+        for number in np.unique(bins):
+            here = bins == number
+            median = float(np.median(values[here]))
+            if median > 0:
+                scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(values[here] - median))), 1.0)
+                values[here] = (values[here] - median) / scatter
+        severity[band] = values
+
+
+def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
+    """Smallest angle between a short vector of one lattice and any of the other, over all of them, in degrees."""
+    if a is None or b is None:
+        return None
+    first = np.array([a.v1, a.v2, np.add(a.v1, a.v2), np.subtract(a.v1, a.v2)])
+    second = np.array([b.v1, b.v2, np.add(b.v1, b.v2), np.subtract(b.v1, b.v2)])
+    lengths = np.hypot(*first.T)[:, None] / np.hypot(*second.T)[None]
+    alike = np.abs(np.log(lengths)) < np.log(1.1)
+    if not alike.any():
+        return None
+    angles = np.degrees(
+        np.arctan2(first[:, 0], first[:, 1])[:, None] - np.arctan2(second[:, 0], second[:, 1])[None]
+    )
+    angles = np.abs((angles + 90) % 180 - 90)
+    return float(angles[alike].min())
+
+
+def _same_lattice(a: Lattice | None, b: Lattice | None) -> bool:
+    """Whether two lattices agree, a cell twice or half as large included."""
+    if a is None or b is None:
+        return False
+    small, large = (a, b) if a.period_px <= b.period_px else (b, a)
+    basis = np.array([small.v1, small.v2]).T
+    for vector in (large.v1, large.v2):
+        coefficients = np.linalg.solve(basis, np.array(vector))
+        off = coefficients - np.rint(coefficients)
+        if np.hypot(*(basis @ off)) > LATTICE_TOLERANCE * np.hypot(*vector):
+            return False
+    ratio = (large.period_px / small.period_px) ** 2
+    return bool(ratio < 2.3)
+
+
+def _crystalline(
+    candidates: NDArray[np.bool_],
+    pixels: NDArray[np.float32],
+    prepared: Prepared,
+    corners: NDArray[np.intp],
+    edge: int,
+    reference: Domain,
+) -> NDArray[np.bool_]:
+    """Candidates with a lattice of their own throughout, checked from the most interior one outwards."""
+    out = candidates.copy()
+    least = STRENGTH_SHARE * (reference.lattice.strength if reference.lattice else 1.0)
+    while out.any():
+        row, column = choose(out).index
+        y, x = (int(v) for v in corners[row, column])
+        half = edge // 2
+        quarters = [
+            _power(prepared, (slice(y + i, y + i + half), slice(x + j, x + j + half)))
+            for i in (0, half)
+            for j in (0, half)
+        ]
+        if min(quarters) >= EVEN_SHARE * max(quarters):
+            place = _place(prepared, y, x, edge, reference.patch.size)
+            lattice = find_lattice(pixels[frame_slices(place, pixels.shape)])
+            if lattice is not None and lattice.strength >= least:
+                break
+        out[row, column] = False
+    return out
+
+
+def _fine_grid(shape: tuple[int, ...], edge: int) -> NDArray[np.intp]:
+    axes = []
+    for n in shape:
+        count = max(1, -(-STEPS_PER_PATCH * (n - edge) // edge) + 1)
+        axes.append(np.rint(np.linspace(0, n - edge, count)).astype(np.intp))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def _power(prepared: Prepared, patch: tuple[slice, slice]) -> float:
+    return float(np.mean(prepared.band[patch] ** 2))

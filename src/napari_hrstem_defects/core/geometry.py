@@ -1,0 +1,62 @@
+"""Where patches lie, in the frame and in the prepared image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.core.preprocessing import Prepared
+
+
+def patch_edge(prepared: Prepared, size: int) -> int:
+    """Edge in pixels of the prepared image of a patch of `size` pixels of the frame."""
+    return max(4, min(round(size * float(prepared.scale.mean())), *prepared.values.shape))
+
+
+def patch_corners(prepared: Prepared, grid: PatchGrid) -> NDArray[np.intp]:
+    """Top-left corners of the patches of a grid in pixels of the prepared image, shape ``(n_y, n_x, 2)``."""
+    edge = patch_edge(prepared, grid.size)
+    corners = prepared.from_frame(grid.centres) - (edge - 1) / 2
+    return np.clip(np.rint(corners).astype(np.intp), 0, np.array(prepared.values.shape) - edge)
+
+
+def frame_slices(patch: BestPatch, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a patch in a frame of `shape`; a patch that sticks out is moved in."""
+    return _slices(np.array([patch.y, patch.x]), patch.size, shape)
+
+
+def prepared_slices(patch: BestPatch, prepared: Prepared) -> tuple[slice, slice]:
+    """Rows and columns of a patch in the prepared image."""
+    centre = prepared.from_frame(np.array([patch.y, patch.x]))
+    return _slices(centre, patch_edge(prepared, patch.size), prepared.values.shape)
+
+
+def _slices(centre: NDArray[np.float64], edge: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    corner = np.clip(np.rint(centre - (edge - 1) / 2).astype(int), 0, np.array(shape) - edge)
+    y, x = (int(v) for v in corner)
+    return slice(y, y + edge), slice(x, x + edge)
+
+
+def patch_means(image: NDArray[np.generic], corners: NDArray[np.intp], edge: int) -> NDArray[np.float64]:
+    """Mean of an image over square patches.
+
+    Parameters
+    ----------
+    image : array (y, x)
+    corners : int array (n_y, n_x, 2)
+        Top-left corners.
+    edge : int
+        Edge of a patch in pixels.
+
+    Returns
+    -------
+    float64 array (n_y, n_x)
+    """
+    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
+    np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+    y, x = corners[..., 0], corners[..., 1]
+    total = sums[y + edge, x + edge] - sums[y, x + edge] - sums[y + edge, x] + sums[y, x]
+    out: NDArray[np.float64] = total / edge**2
+    return out
