@@ -66,7 +66,7 @@ def test_an_override_changes_nothing_else():
         ("perfect", {"defects": "hole"}, "no defect"),
         ("perfect", {"shape": (10, 10)}, "at least 64"),
         ("perfect", {"dose": -1.0}, "larger than 0"),
-        ("perfect", {"mode": "sem"}, "haadf, bf or hrtem"),
+        ("perfect", {"mode": "sem"}, "haadf, bf, hrtem"),
         ("perfect", {"bits": 12}, "8, 16 or 32"),
         ("perfect", {"seed": -1}, "seed"),
     ],
@@ -162,6 +162,27 @@ def test_second_grain_takes_at_most_about_half():
         share = np.mean(sim.domains == 1)
         assert 0.02 < share < 0.56
         assert np.all(sim.labels[sim.domains == 1] == 1)
+
+
+def test_domains_are_only_built_where_they_show():
+    from napari_hrstem_defects.simulation import project
+    from napari_hrstem_defects.simulation.visibility import domain_contrast
+
+    # Two columns whose signals differ by a share e: only the reflections of the difference change sign.
+    assert (
+        domain_contrast(project("insb", "110"), 1.7) < 0.1 < 1.0 < domain_contrast(project("gap", "110"), 1.7)
+    )
+    nial = project("nial", "100")
+    # A lattice vector changes nothing; CsCl under a/2[111] swaps Ni and Al.
+    assert domain_contrast(nial, 1.7, nial.cell[0]) == pytest.approx(0, abs=1e-9)
+    assert domain_contrast(nial, 1.7, nial.vector((0.5, 0.5, 0.5))) > 1.0
+    with pytest.raises(SimulationError, match="inversion domain cannot be simulated"):
+        simulate("inversion_domain", material="gaas", zone_axis="110")
+    modes = {
+        simulate("antiphase_boundary", s, material="srtio3", **SMALL).description["parameters"]["mode"]
+        for s in range(8)
+    }
+    assert modes == {"haadf"}
 
 
 def test_film_is_no_defect():

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from napari_hrstem_defects.simulation.crystals import (
-    ATOMIC_NUMBERS,
     MATERIALS,
     STRUCTURES,
     SimulationError,
     project,
 )
+from napari_hrstem_defects.simulation.optics import EXPONENTS
 from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
-from napari_hrstem_defects.simulation.visibility import modulation, sharpest_spacing_nm
+from napari_hrstem_defects.simulation.visibility import domain_contrast, modulation, sharpest_spacing_nm
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,6 @@ class Parameters:
     offset_nm: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("haadf", "bf", "hrtem"):
-            raise SimulationError(f"The mode must be haadf, bf or hrtem, not {self.mode!r}.")
         if len(self.shape) != 2 or min(self.shape) < 64:
             raise SimulationError(f"The shape must be two numbers of at least 64 px, not {self.shape}.")
         if self.bits not in (8, 16, 32):
@@ -152,26 +150,36 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
         return (structure, zone_axis) in FAULT_PLANES
     if defect == "twin":
         return (structure, zone_axis) in TWIN_PLANES
-    if defect == "inversion domain":
-        return _is_polar(material) and (structure, zone_axis) in _POLAR_VIEWS
-    if defect == "antiphase boundary":
-        return (structure, zone_axis) in {("perovskite", "100"), ("cscl", "100"), ("cscl", "110")}
+    if defect in _DOMAINS:
+        return _shows_domains(defect, material, zone_axis, "haadf")
     if defect == "film":
         return material in FILMS and zone_axis in FILM_PLANES
     return True
 
 
-#: Structure types and zone axes in which the two sublattices are seen side by side and without inversion symmetry.
-_POLAR_VIEWS = {("zincblende", "110"), ("zincblende", "100"), ("honeycomb", "001")}
-#: Atomic numbers closer than this ratio cannot be told apart in one image; GaAs and InSb have no visible polarity.
-_POLAR_RATIO = 1.3
+#: A domain whose image differs less than this (see `visibility.domain_contrast`) cannot be told from its surroundings:
+#: GaAs and CdTe have no visible polarity, SrTiO3 in bright field no visible antiphase domains.
+_LEAST_DOMAIN_CONTRAST = 0.3
+_INVERTIBLE = ("zincblende", "honeycomb")
+_ANTIPHASE_VIEWS = {("perovskite", "100"), ("cscl", "100"), ("cscl", "110")}
 
 
-def _is_polar(material: str) -> bool:
-    numbers = [ATOMIC_NUMBERS[element.rstrip("0123456789")] for element in MATERIALS[material].elements]
-    return len(numbers) == 2 and max(numbers) >= _POLAR_RATIO * min(numbers)
+def _shows_domains(defect: str, material: str, zone_axis: str, mode: str) -> bool:
+    """Whether a domain of opposite polarity or antiphase looks different from the reference."""
+    structure = MATERIALS[material].structure
+    crystal = project(material, zone_axis)
+    shift = None
+    if defect == "inversion domain":
+        if structure not in _INVERTIBLE or len(crystal.sites) != 2 or crystal.atoms[0] == crystal.atoms[1]:
+            return False
+    else:
+        if (structure, zone_axis) not in _ANTIPHASE_VIEWS:
+            return False
+        shift = crystal.vector((0.5, 0.5, 0.5))
+    return domain_contrast(crystal, EXPONENTS[mode], shift) > _LEAST_DOMAIN_CONTRAST
 
 
+_DOMAINS = ("inversion domain", "antiphase boundary")
 _FAULTS = (
     "intrinsic stacking fault",
     "extrinsic stacking fault",
@@ -283,6 +291,12 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     defects = (defects,) if isinstance(defects, str) else tuple(defects)
     material, zone_axis = _crystal(preset, rng("crystal"), overrides, defects)
     mode = str(overrides.get("mode", preset.modes[int(rng("mode").integers(len(preset.modes)))]))
+    if mode not in EXPONENTS:
+        raise SimulationError(f"The mode must be {', '.join(EXPONENTS)}, not {mode!r}.")
+    if "mode" not in overrides and not all(
+        _shows_domains(defect, material, zone_axis, mode) for defect in defects if defect in _DOMAINS
+    ):
+        mode = "haadf"
     shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or _size(rng("shape")))
     dose = log_uniform("dose", *preset.dose)
     crystal = project(material, zone_axis)

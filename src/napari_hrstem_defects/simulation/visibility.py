@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.simulation.crystals import Array, Projection
 from napari_hrstem_defects.simulation.optics import EXPONENTS, probe_transfer
 
 #: Reflections below this share of the strongest are no lattice planes one would see.
 _STRONG = 0.15
+_TYPICAL_PROBE_NM = 0.09
 
 
 def structure_factors(crystal: Projection, exponent: float, order: int = 6) -> tuple[Array, Array]:
@@ -21,13 +23,42 @@ def structure_factors(crystal: Projection, exponent: float, order: int = 6) -> t
     amplitude : float array (n,)
         |F| relative to the mean signal.
     """
-    index = np.array(
-        [(h, k) for h in range(-order, order + 1) for k in range(-order, order + 1) if (h, k) != (0, 0)]
-    )
+    q, factor = _complex_factors(crystal, exponent, order)
+    return q, np.abs(factor)
+
+
+def _complex_factors(
+    crystal: Projection, exponent: float, order: int = 6
+) -> tuple[Array, NDArray[np.complex128]]:
+    orders = range(-order, order + 1)
+    index = np.array([(h, k) for h in orders for k in orders if (h, k) != (0, 0)])
     q = index @ np.linalg.inv(crystal.cell).T
     weights = crystal.weights(exponent)
     factor = np.exp(2j * np.pi * (q @ crystal.sites.T)) @ weights
-    return q, np.abs(factor) / weights.sum()
+    return q, np.asarray(factor / weights.sum())
+
+
+def domain_contrast(crystal: Projection, exponent: float, shift: ArrayLike | None = None) -> float:
+    """How much a domain's image differs from the reference's.
+
+    Parameters
+    ----------
+    shift : float array (2,), optional
+        Displacement ``(y, x)`` of the domain in nm; None: it is inverted about the mean of its columns.
+
+    Returns
+    -------
+    float
+        Root mean square difference over root mean square modulation, seen with a probe of `_TYPICAL_PROBE_NM`.
+    """
+    q, factor = _complex_factors(crystal, exponent)
+    factor = factor * np.asarray(probe_transfer(q[:, 0], q[:, 1], _TYPICAL_PROBE_NM), float)
+    if shift is None:
+        centred = factor * np.exp(-2j * np.pi * (q @ crystal.sites.mean(axis=0)))
+        change = centred - np.conj(centred)
+    else:
+        change = factor * (1 - np.exp(2j * np.pi * (q @ np.asarray(shift, float))))
+    return float(np.sqrt(np.sum(np.abs(change) ** 2) / np.sum(np.abs(factor) ** 2)))
 
 
 def sharpest_spacing_nm(crystal: Projection) -> float:
