@@ -1,0 +1,182 @@
+"""Turns what a person does to our layers into wishes of the session."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer
+
+from napari_hrstem_defects.core.regions import find_regions
+from napari_hrstem_defects.widgets import placing
+from napari_hrstem_defects.widgets.document import Correction, Document
+from napari_hrstem_defects.widgets.outputs import (
+    BEST_PATCH_COLOUR,
+    CANDIDATE_COLOUR,
+    Output,
+    region_outputs,
+)
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
+from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
+
+if TYPE_CHECKING:
+    from napari.layers import Layer, Points
+
+    from napari_hrstem_defects.core.pipeline import Analysis
+    from napari_hrstem_defects.widgets.session import Session
+
+
+class EditWatcher:
+    """Watches the layers of a session for edits by hand.
+
+    Parameters
+    ----------
+    session : Session
+        Only weakly referred to.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = weakref.ref(session)
+        self._ignoring = 0
+        self._measuring: TaskWorker | None = None
+
+    @contextlib.contextmanager
+    def ignored(self) -> Iterator[None]:
+        """What happens inside is our own doing: layers emit the same events for a program as for a hand."""
+        self._ignoring += 1
+        try:
+            yield
+        finally:
+            self._ignoring -= 1
+
+    def watch(self, layer: Layer) -> None:
+        """Connect to the events of one of our layers; they end with the layer."""
+        role = role_of(layer)
+        if role is Role.BEST_PATCH:
+            layer.events.data.connect(self._points_changed)
+        elif role in (Role.PATCHES, Role.LABELS):
+            layer.events.paint.connect(self._painted)
+
+    def _concerned(self, layer: Layer, role: Role) -> tuple[Session, Document] | None:
+        """Session and image of a layer, if it is the one in use."""
+        session = self._session()
+        if session is None or self._ignoring:
+            return None
+        document = session.document
+        if document is None or entry(layer).get("source") != document.source_id:
+            return None
+        if document.outputs.get(role) != layer.unique_id:
+            return None
+        return session, document
+
+    # The best patch -------------------------------------------------------------------------------------------
+
+    def _points_changed(self, event: Any) -> None:
+        layer: Points = event.source
+        concerned = self._concerned(layer, Role.BEST_PATCH)
+        if concerned is None:
+            return
+        session, document = concerned
+        action = str(getattr(event.action, "value", event.action))
+        indices = [int(index) % max(len(layer.data), 1) for index in event.data_indices]
+        if action == "changing":
+            document.moving = True
+            session.changed.emit()
+        elif action in ("added", "changed") and indices:
+            document.moving = False
+            document.place(document.point_of(layer, indices[-1]))
+            self._settle(layer, indices[-1])
+            self._moved(session)
+        elif action == "removed" and (0 in event.data_indices or len(layer.data) == 0):
+            document.moving = False
+            document.place(None)
+            self._moved(session)
+
+    def _settle(self, layer: Points, chosen: int) -> None:
+        """Make the chosen point the first and the only bright one, once the event is over."""
+
+        def settle() -> None:
+            order = [chosen, *(i for i in range(len(layer.data)) if i not in (0, chosen))]
+            if chosen >= len(layer.data):
+                return
+            with self.ignored():
+                layer.data = np.asarray(layer.data)[order]
+                layer.border_color = [BEST_PATCH_COLOUR] + [CANDIDATE_COLOUR] * (len(order) - 1)
+                layer.features = {"kind": ["best patch"] + ["candidate"] * (len(order) - 1)}
+
+        if chosen != 0:
+            QTimer.singleShot(0, settle)
+
+    @staticmethod
+    def _moved(session: Session) -> None:
+        session.changed.emit()
+        session.update()
+
+    def place(self, point: tuple[float, float] | None) -> None:
+        """Move the best patch from the panel: to a point, or back to automatic (None)."""
+        session = self._session()
+        if session is not None and session.document is not None:
+            session.document.place(point)
+            self._moved(session)
+
+    def undo(self) -> None:
+        """Take back the last move of the best patch."""
+        session = self._session()
+        if session is not None and session.document is not None:
+            session.document.undo()
+            self._moved(session)
+
+    # Painting -------------------------------------------------------------------------------------------------
+
+    def _painted(self, event: Any) -> None:
+        layer = event.source
+        role = role_of(layer)
+        if role is None or self._ignoring:
+            return
+        tag(layer, edited=True)
+        concerned = self._concerned(layer, role)
+        if concerned is None:
+            return
+        session, document = concerned
+        session.changed.emit()
+        if role is Role.PATCHES:
+            session.update()
+        elif document.analysis is not None:
+            self._measure(document, layer, document.analysis)
+
+    def _measure(self, document: Document, layer: Layer, analysis: Analysis) -> None:
+        """Measure the painted regions, so that the table follows."""
+        labels = np.array(layer.data)
+        labels = np.clip(labels.reshape(labels.shape[-2:]), 0, 2).astype(np.uint8)
+        if labels.shape != analysis.labels.shape:
+            return
+
+        def measure(monitor: Monitor) -> tuple[Correction, Output]:
+            regions = find_regions(
+                labels,
+                analysis.severity,
+                pixel_size_nm=analysis.micrograph.pixel_size_nm,
+                lattice=analysis.lattice,
+            )
+            return Correction(labels, regions), region_outputs(labels, regions)
+
+        worker = self._measuring = TaskWorker(measure)
+        worker.returned.connect(functools.partial(self._measured, worker, document, analysis))
+        worker.start()
+
+    def _measured(self, worker: TaskWorker, document: Document, analysis: Analysis, result: Any) -> None:
+        session = self._session()
+        viewer = None if session is None else session.viewer
+        late = worker is not self._measuring or document.analysis is not analysis or document.layer is None
+        if late or session is None or viewer is None or isinstance(result, Failure):
+            return
+        self._measuring = None
+        document.correction, output = result
+        with self.ignored():
+            placing.write(viewer, document, output, {})
+        session.changed.emit()
+        session.finished.emit()

@@ -1,0 +1,272 @@
+"""What an analysis becomes in napari: layers described outside the GUI's thread, where all arrays are computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.best_patch import BestPatch, weights
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.regions import Region, label_regions, region_rows
+from napari_hrstem_defects.io.display import (
+    AMORPHOUS_COLOUR,
+    BEST_PATCH_COLOUR,
+    SYMMETRY_COLOUR,
+    severity_range,
+)
+from napari_hrstem_defects.widgets.roles import Role
+
+#: Names of the classes of the label image, in the order of their values.
+LABEL_CLASSES = ("crystal", "symmetry defect", "amorphous or blurred")
+#: Values of the patch layer; 0, what the eraser leaves, means "as judged automatically".
+PATCH_CLEAN, PATCH_DEFECTIVE = 1, 2
+PATCH_CLASSES = ("as judged", "clean", "defective")
+#: Okabe & Ito's bluish green and vermillion: told apart in any colour vision.
+CLEAN_COLOUR = "#009E73"
+#: Other good places for the best patch that are offered, dimmed.
+CANDIDATES = 4
+#: Grey of their frames.
+CANDIDATE_COLOUR = "#BBBBBB80"
+#: Bins of the severity histogram.
+HISTOGRAM_BINS = 120
+#: Pixels that contrast limits are taken from.
+_SAMPLED = 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """One layer to be written.
+
+    Attributes
+    ----------
+    role : Role
+    kind : {"image", "labels", "points"}
+    data : array
+        Of the frame, ``(y, x)``; points ``(n, 2)``.
+    options : dict
+        Of the layer when it is made.
+    kept_up : tuple of str
+        Those options that follow a rerun as well; the others are the user's once the layer is there.
+    zoom, offset : tuple of float
+        Pixels of the image per pixel of the layer, and the centre of its first pixel in the image.
+    features : dict or None
+        Columns of the layer's table.
+    """
+
+    role: Role
+    kind: str
+    data: NDArray[Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    kept_up: tuple[str, ...] = ()
+    zoom: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    features: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Distribution of the severity of the judged pixels.
+
+    Attributes
+    ----------
+    counts : int array (n,)
+    edges : float array (n + 1,)
+    null : tuple of float or None
+        Mean and standard deviation of the defect-free population, in the units of the severity.
+    """
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    null: tuple[float, float] | None
+
+
+def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
+    """Layers of some steps of an analysis, from the bottom up."""
+    makers = {
+        "preprocess": _preprocessed,
+        "classify": _patches,
+        "variance": _variance,
+        "symmetry": _severity,
+        "segment": _labels,
+        "best_patch": _best_patch,
+    }
+    outputs = [output for step, make in makers.items() if step in steps for output in make(analysis)]
+    order = list(Role)
+    return sorted(outputs, key=lambda output: order.index(output.role))
+
+
+def histogram(analysis: Analysis) -> Histogram | None:
+    """Histogram of the severity, None where nothing was judged."""
+    values = analysis.severity[analysis.judged]
+    if values.size == 0:
+        return None
+    low, high, _ = severity_range(analysis)
+    low = min(low, float(np.quantile(values[:: max(1, values.size // _SAMPLED)], 0.001)))
+    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
+    # By construction of the lattice-aware severity.
+    null = (0.0, 1.0) if analysis.null is not None else None
+    return Histogram(counts, edges, null)
+
+
+def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]) -> Output:
+    """Layer of the numbered regions; its table is the table of regions."""
+    rows = region_rows(regions)
+    features: dict[str, Any] = {"index": [0, *(row["id"] for row in rows)]}
+    if rows:
+        features |= {
+            key: [None, *(row[key] for row in rows)]
+            for key in ("kind", "area_px", "area_nm2", "length_nm", "width_nm", "max_severity")
+        }
+    numbered = label_regions(labels)
+    return Output(
+        Role.REGIONS, "labels", numbered, {"visible": False, "opacity": 0.5}, features=features
+    )
+
+
+def _preprocessed(analysis: Analysis) -> list[Output]:
+    shape = analysis.labels.shape
+    if analysis.filtered is not None:
+        values = analysis.filtered
+    elif analysis.prepared is not None:
+        values = analysis.prepared.values
+    else:
+        return []
+    return [_image(Role.PREPROCESSED, values, shape, {"visible": False, "colormap": "gray"})]
+
+
+def _patches(analysis: Analysis) -> list[Output]:
+    table = analysis.patches
+    shape = analysis.labels.shape
+    verdict = np.where(table.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
+    scores = _image(
+        Role.SCORES,
+        table.scores.astype(np.float32),
+        shape,
+        {"visible": False, "colormap": "viridis", "opacity": 0.5, "blending": "translucent"},
+    )
+    zoom, offset = _cells(verdict.shape, shape)
+    patches = Output(
+        Role.PATCHES,
+        "labels",
+        verdict,
+        {
+            "visible": False,
+            "opacity": 0.3,
+            "colormap": {PATCH_CLEAN: CLEAN_COLOUR, PATCH_DEFECTIVE: SYMMETRY_COLOUR},
+        },
+        zoom=zoom,
+        offset=offset,
+        features={"index": [0, 1, 2], "class": list(PATCH_CLASSES)},
+    )
+    return [scores, patches]
+
+
+def _best_patch(analysis: Analysis) -> list[Output]:
+    best = analysis.best_patch
+    if best is None:
+        return []
+    points = [(best.y, best.x), *_candidates(analysis, best)]
+    colours = [BEST_PATCH_COLOUR] + [CANDIDATE_COLOUR] * (len(points) - 1)
+    return [
+        Output(
+            Role.BEST_PATCH,
+            "points",
+            np.array(points, dtype=float),
+            {
+                "symbol": "square",
+                "size": best.size,
+                "face_color": "transparent",
+                "border_color": colours,
+                "border_width": 0.03,
+                "border_width_is_relative": True,
+                "canvas_size_limits": (2, 10000),
+            },
+            features={"kind": ["best patch"] + ["candidate"] * (len(points) - 1)},
+        )
+    ]
+
+
+def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]]:
+    """The next best patches by W that do not overlap the chosen one."""
+    clean = ~analysis.patches.defective
+    if not clean.any():
+        return []
+    weight = weights(clean, depth=analysis.recipe.best_patch.depth)
+    centres = analysis.patches.grid.centres
+    found: list[tuple[float, float]] = []
+    for index in np.argsort(-weight, axis=None, kind="stable"):
+        row, column = np.unravel_index(index, weight.shape)
+        if not clean[row, column] or len(found) == CANDIDATES:
+            break
+        y, x = centres[row, column]
+        if max(abs(y - best.y), abs(x - best.x)) >= best.size:
+            found.append((float(y), float(x)))
+    return found
+
+
+def _severity(analysis: Analysis) -> list[Output]:
+    low, high, _ = severity_range(analysis)
+    options = {
+        "colormap": "inferno",
+        "blending": "additive",
+        "opacity": 0.8,
+        "contrast_limits": (low, high),
+    }
+    return [Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))]
+
+
+def _variance(analysis: Analysis) -> list[Output]:
+    shape = analysis.labels.shape
+    mask = Output(
+        Role.AMORPHOUS,
+        "labels",
+        analysis.amorphous.astype(np.uint8),
+        {"visible": False, "opacity": 0.5, "colormap": {1: AMORPHOUS_COLOUR}},
+        features={"index": [0, 1], "class": ["crystal", "amorphous or blurred"]},
+    )
+    options = {"visible": False, "colormap": "viridis"}
+    return [_image(Role.VARIANCE, analysis.variance, shape, options), mask]
+
+
+def _labels(analysis: Analysis) -> list[Output]:
+    labels = Output(
+        Role.LABELS,
+        "labels",
+        analysis.labels.astype(np.uint8),
+        {"opacity": 0.5, "colormap": {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}},
+        features={"index": [0, 1, 2], "class": list(LABEL_CLASSES)},
+    )
+    return [region_outputs(analysis.labels, analysis.regions), labels]
+
+
+def _image(role: Role, values: NDArray[Any], shape: tuple[int, ...], options: dict[str, Any]) -> Output:
+    step = max(1, values.size // _SAMPLED)
+    low, high = (float(v) for v in np.quantile(values.ravel()[::step], (0.002, 0.998)))
+    limits = (low, high if high > low else low + 1.0)
+    zoom, offset = _cells(values.shape, shape)
+    return Output(
+        role, "image", values, {"contrast_limits": limits, **options}, ("contrast_limits",), zoom, offset
+    )
+
+
+def _cells(
+    counts: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Zoom and offset of a coarser raster that covers an image."""
+    zoom = (shape[0] / counts[0], shape[1] / counts[1])
+    return zoom, ((zoom[0] - 1) / 2, (zoom[1] - 1) / 2)
+
+
+def corrected(analysis: Analysis, labels: NDArray[np.uint8], regions: tuple[Region, ...]) -> Analysis:
+    """An analysis with labels that a person painted; a warning says so wherever it is written."""
+    doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), PAINTED)}
+    return dataclasses.replace(analysis, labels=labels, regions=regions, doubts=doubts)
+
+
+#: Warning in results whose labels are not the program's alone.
+PAINTED = "The labels were corrected by hand."

@@ -1,0 +1,139 @@
+"""Writes outputs as layers: in place where the layer is only ours, as a new layer where a person edited it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hrstem_defects.widgets.document import PAINTABLE, Document
+from napari_hrstem_defects.widgets.outputs import Output
+from napari_hrstem_defects.widgets.roles import NAMES, Role, role_of, tag
+from napari_hrstem_defects.widgets.source import placed_like
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+
+def write(
+    viewer: ViewerModel, document: Document, output: Output, provenance: Mapping[str, Any]
+) -> tuple[Layer | None, str | None]:
+    """Show an output.
+
+    Returns
+    -------
+    layer : Layer or None
+        The layer if it was made, None if it was there.
+    note : str or None
+        What a person should know: an edited layer was kept.
+    """
+    source = document.layer
+    assert source is not None
+    data, placed = _fitted(source, document, output)
+    role = output.role
+    layer = document.output(viewer.layers, role)
+    note = None
+    if layer is not None and document.is_edited(layer, role):
+        if role is Role.PATCHES and layer.data.shape == data.shape:
+            return None, None  # what a person painted is what was used
+        tag(layer, kept=True)
+        layer.visible = False
+        note = f"Your edited layer “{layer.name}” was kept and hidden; the new result is in a layer of its own."
+        layer = None
+    made = None
+    if layer is None:
+        layer = made = _make(source, output, data, placed)
+        viewer.layers.insert(_position(viewer, role), layer)
+        document.outputs[role] = layer.unique_id
+    else:
+        _update(layer, output, data, placed)
+    if role in PAINTABLE:
+        document.references[role] = data.copy()
+    tag(layer, role=role.value, source=document.source_id, provenance=dict(provenance), edited=False)
+    return made, note
+
+
+def follow(viewer: ViewerModel, document: Document) -> None:
+    """The image was moved or calibrated anew: its outputs follow."""
+    source = document.layer
+    if source is None:
+        return
+    for role in document.outputs:
+        layer = document.output(viewer.layers, role)
+        if layer is None:
+            continue
+        shape = np.array(layer.data.shape[-2:])
+        zoom, offset = (1.0, 1.0), (0.0, 0.0)
+        if role is not Role.BEST_PATCH:
+            y, x = np.array(document.frame_shape) / shape
+            zoom, offset = (float(y), float(x)), (float(y - 1) / 2, float(x - 1) / 2)
+        single = layer.data.ndim == 3 and layer.data.shape[0] == 1
+        frame = document.frame if single and role is not Role.BEST_PATCH else 0
+        for key, value in placed_like(source, layer.ndim, zoom=zoom, offset=offset, frame=frame).items():
+            if value is not None:
+                setattr(layer, key, value)
+
+
+def _fitted(source: Image, document: Document, output: Output) -> tuple[Any, dict[str, Any]]:
+    """Data and place of an output in the dimensions of its image."""
+    data = output.data
+    stack = document.is_stack
+    if output.kind == "points":
+        if stack:
+            data = np.column_stack([np.full(len(data), float(document.frame)), data])
+        return data, placed_like(source, data.shape[1])
+    frame = 0
+    if stack and data.ndim == 2:
+        data, frame = data[np.newaxis], document.frame
+    return data, placed_like(source, data.ndim, zoom=output.zoom, offset=output.offset, frame=frame)
+
+
+def _make(source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
+    from napari.layers import Image, Labels, Points
+
+    options = dict(output.options)
+    if "colormap" in options and output.kind == "labels":
+        options["colormap"] = label_colours(options["colormap"])
+    if output.features is not None:
+        options["features"] = output.features
+    made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
+    layer: Layer = made(data, name=f"{NAMES[output.role]} · {source.name}", **placed, **options)
+    if output.role in PAINTABLE:
+        layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)
+        layer.selected_label = 2 if output.role is Role.PATCHES else 1
+    return layer
+
+
+def label_colours(colours: Mapping[int, str]) -> Any:
+    """Colour map of a few classes; everything else is transparent."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours})
+
+
+def _update(layer: Layer, output: Output, data: Any, placed: Mapping[str, Any]) -> None:
+    if output.kind == "points":
+        layer.data = data
+        layer.size = output.options["size"]
+        layer.border_color = output.options["border_color"]
+        layer.face_color = "transparent"
+        layer.selected_data = set()
+    else:
+        layer.data = data
+    for key in output.kept_up:
+        setattr(layer, key, output.options[key])
+    for key in ("scale", "translate"):
+        if not np.array_equal(getattr(layer, key), placed[key]):
+            setattr(layer, key, placed[key])
+    if output.features is not None:
+        layer.features = output.features
+
+
+def _position(viewer: ViewerModel, role: Role) -> int:
+    """Below the outputs that belong above, however the layers were reordered."""
+    order = list(Role)
+    above = {other for other in order if order.index(other) > order.index(role)}
+    found = [index for index, layer in enumerate(viewer.layers) if role_of(layer) in above]
+    return min(found) if found else len(viewer.layers)

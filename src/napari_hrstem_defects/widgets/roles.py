@@ -1,0 +1,69 @@
+"""What a layer is for: written into its metadata, so that it is found again whatever a person calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+#: Our entry in ``layer.metadata``; what others keep there is left alone.
+KEY = "hrstem_defects"
+
+
+class Role(StrEnum):
+    """Use of a layer, from the bottom of the layer list to the top."""
+
+    PREPROCESSED = "preprocessed"
+    SCORES = "scores"
+    VARIANCE = "variance"
+    SEVERITY = "severity"
+    AMORPHOUS = "amorphous"
+    PATCHES = "patches"
+    REGIONS = "regions"
+    LABELS = "labels"
+    BEST_PATCH = "best_patch"
+
+
+#: What the layers are called when they are made.
+NAMES: Mapping[Role, str] = {
+    Role.PREPROCESSED: "Preprocessed",
+    Role.SCORES: "Patch scores",
+    Role.VARIANCE: "Local variance",
+    Role.SEVERITY: "Severity",
+    Role.AMORPHOUS: "Amorphous mask",
+    Role.PATCHES: "Patches",
+    Role.REGIONS: "Regions",
+    Role.LABELS: "Labels",
+    Role.BEST_PATCH: "Best patch",
+}
+
+
+def entry(layer: Layer) -> Mapping[str, Any]:
+    """Our entry in a layer's metadata, empty if there is none."""
+    found = layer.metadata.get(KEY)
+    return found if isinstance(found, dict) else {}
+
+
+def tag(layer: Layer, **values: Any) -> None:
+    """Merge values into our entry, in place: assigning ``layer.metadata`` would drop what others stored."""
+    found = entry(layer)
+    layer.metadata[KEY] = {**found, **values}
+
+
+def role_of(layer: Layer) -> Role | None:
+    """Role of a layer; None if it is not one of our outputs."""
+    value = entry(layer).get("role")
+    return Role(value) if value in set(Role) else None
+
+
+def with_role(layers: Iterable[Layer], role: Role, source: str) -> list[Layer]:
+    """Outputs of a role that belong to the image with the id `source`, bottom first."""
+    return [layer for layer in layers if role_of(layer) is role and entry(layer).get("source") == source]
+
+
+def by_id(layers: Iterable[Layer], unique_id: object) -> Layer | None:
+    """The layer with a ``unique_id``, None if it was deleted."""
+    return next((layer for layer in layers if layer.unique_id == unique_id), None)

@@ -1,0 +1,183 @@
+"""The image layer that is analysed: its pixels as a micrograph, its place in the world for the outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hrstem_defects.core.micrograph import Micrograph
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+#: Pixels whose sides differ by more than this have no one edge length.
+SQUARE_TOLERANCE = 0.01
+#: Said where areas and lengths stay in pixels for that reason.
+NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
+
+
+def pixel_size_nm(layer: Layer) -> float | None:
+    """Edge of a pixel of a layer in nm; None where the unit is no length or the pixels are not square."""
+    from pint.errors import PintError
+
+    try:
+        sides = [
+            abs(float(scale)) * float((1 * unit).to("nanometer").magnitude)
+            for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+        ]
+    except (PintError, AttributeError):
+        return None
+    if min(sides) <= 0 or max(sides) > (1 + SQUARE_TOLERANCE) * min(sides):
+        return None
+    return sides[1]
+
+
+def has_square_pixels(layer: Layer) -> bool:
+    """Whether both sides of a pixel are alike."""
+    sides = np.abs(np.asarray(layer.scale[-2:], dtype=float))
+    return bool(sides.max() <= (1 + SQUARE_TOLERANCE) * sides.min())
+
+
+def pixels_of(layer: Image) -> Any:
+    """Array of an image layer, the finest level of a pyramid."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def is_stack(layer: Image) -> bool:
+    """Whether a layer is a time series ``(t, y, x)`` of more than one frame."""
+    shape = pixels_of(layer).shape
+    return not layer.rgb and len(shape) == 3 and shape[0] > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a run needs of an image layer, taken in the GUI's thread without looking at the pixels.
+
+    Attributes
+    ----------
+    data : array
+        The layer's own array, numpy or dask.
+    frame : int or None
+        Frame of a series that is to be analysed; None for a single image.
+    name : str
+        File name where the layer came from a file, so that results say the same as the command line's.
+    path : str or None
+    pixel_size : float or None
+        In nm.
+    notices : tuple of str
+        What was changed on reading, and doubts about the scale.
+    """
+
+    data: Any
+    frame: int | None
+    name: str
+    path: str | None
+    pixel_size: float | None
+    notices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, layer: Image, frame: int | None = None) -> Source:
+        """Describe a layer; `frame` is looked at for time series only."""
+        from napari_hrstem_defects.widgets.roles import entry
+
+        path = layer.source.path
+        notices = tuple(entry(layer).get("notices", ()))
+        if not has_square_pixels(layer):
+            notices = (*notices, NOT_SQUARE)
+        return cls(
+            data=pixels_of(layer),
+            frame=frame if is_stack(layer) else None,
+            name=layer.name if path is None else Path(path).name,
+            path=path,
+            pixel_size=pixel_size_nm(layer),
+            notices=notices,
+        )
+
+    def micrograph(self, frame: int | None = None) -> Micrograph:
+        """The pixels to analyse, loaded; looks at them, so not for the GUI's thread.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Another frame than the source's own.
+
+        Raises
+        ------
+        MicrographError
+            If they cannot be analysed.
+        """
+        whole = self.series()
+        if not whole.is_stack:
+            return Micrograph(
+                np.asarray(whole.data), whole.pixel_size_nm, whole.name, whole.metadata, whole.notices
+            )
+        index = self.frame if frame is None else frame
+        index = 0 if index is None else index
+        return Micrograph(
+            np.asarray(whole.data[index]),
+            whole.pixel_size_nm,
+            f"{whole.name}[{index}]",
+            whole.metadata,
+            whole.notices,
+        )
+
+    def series(self) -> Micrograph:
+        """All frames, still lazy where the layer is.
+
+        Raises
+        ------
+        MicrographError
+            If it is no image or time series.
+        """
+        metadata = {} if self.path is None else {"path": str(Path(self.path).absolute())}
+        return Micrograph(self.data, self.pixel_size, self.name, metadata, self.notices)
+
+
+def placed_like(
+    layer: Image,
+    ndim: int,
+    *,
+    zoom: tuple[float, float] = (1.0, 1.0),
+    offset: tuple[float, float] = (0.0, 0.0),
+    frame: int = 0,
+) -> dict[str, Any]:
+    """Layer options that lay an output over its source.
+
+    Parameters
+    ----------
+    layer : Image
+        The source.
+    ndim : int
+        Dimensions of the output: those of the source, or only its last two.
+    zoom : tuple of float
+        Pixels of the source per pixel of the output, ``(y, x)``.
+    offset : tuple of float
+        Where the centre of the output's first pixel lies, in pixels of the source.
+    frame : int
+        Frame of the source that the output's first one lies on.
+    """
+    from napari.utils.transforms import Affine
+
+    scale = np.array(layer.scale, dtype=float)
+    shift = np.zeros(layer.ndim)
+    shift[-2:] = offset
+    if is_stack(layer):
+        shift[-3] = frame
+    # world = affine(translate + rotate · shear · scale · p): the offset goes through the linear part once.
+    translate = Affine(
+        scale=scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate, ndim=layer.ndim
+    )(shift)
+    scale[-2:] *= zoom
+    whole = layer.ndim == ndim
+    return {
+        "scale": scale[-ndim:],
+        "translate": np.asarray(translate)[-ndim:],
+        "rotate": layer.rotate if whole else layer.rotate[-ndim:, -ndim:],
+        "shear": layer.shear if whole else None,
+        "affine": layer.affine if whole else None,
+        "units": layer.units[-ndim:],
+        "axis_labels": layer.axis_labels[-ndim:],
+    }

@@ -1,0 +1,135 @@
+"""The steps as a person sees them, and which of them is up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.recipe import Recipe
+
+
+class State(StrEnum):
+    """State of a step; shown by a sign and a word, never by colour alone."""
+
+    EMPTY = "not run"
+    RUNNING = "running"
+    CURRENT = "current"
+    STALE = "stale"
+    FAILED = "failed"
+
+
+#: Sign of each state.
+SIGNS = {
+    State.EMPTY: "○",
+    State.RUNNING: "◌",
+    State.CURRENT: "●",
+    State.STALE: "◐",
+    State.FAILED: "✕",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One group of the panel.
+
+    Attributes
+    ----------
+    name : str
+        Step of the pipeline, and of the recipe.
+    title, does : str
+        Heading, and a sentence for the tooltip.
+    needs : tuple of str
+        Steps whose results it uses.
+    """
+
+    name: str
+    title: str
+    does: str
+    needs: tuple[str, ...]
+
+
+STEPS = (
+    Step("preprocess", "Preprocess", "Finds the lattice period and evens out background and contrast.", ()),
+    Step(
+        "classify",
+        "Classify patches",
+        "Cuts the image into patches and judges which of them contain a defect.",
+        ("preprocess",),
+    ),
+    Step(
+        "best_patch",
+        "Best patch",
+        "Chooses the clean patch that everything else is compared with.",
+        ("classify",),
+    ),
+    Step(
+        "symmetry",
+        "Symmetry filter",
+        "Measures at every pixel how far its surroundings differ from the best patch.",
+        ("preprocess", "best_patch"),
+    ),
+    Step(
+        "variance",
+        "Variance filter",
+        "Measures the local variance and finds amorphous or damaged areas.",
+        ("preprocess", "best_patch"),
+    ),
+    Step(
+        "segment",
+        "Labels and regions",
+        "Marks the defects and measures each connected one.",
+        ("symmetry", "variance"),
+    ),
+)
+
+STEP_NAMES = tuple(step.name for step in STEPS)
+TITLES = {step.name: step.title for step in STEPS}
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a result depends on beside the pixels.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    point : tuple of float or None
+        Centre of the best patch placed by hand, ``(y, x)`` in pixels.
+    patches : bool array (n_y, n_x) or None
+        Patches painted by hand, True: defective.
+    """
+
+    recipe: Recipe
+    point: tuple[float, float] | None = None
+    patches: NDArray[np.bool_] | None = None
+
+    def differs(self, other: Inputs, step: str) -> bool:
+        """Whether a step itself was asked for something else."""
+        if getattr(self.recipe, step) != getattr(other.recipe, step):
+            return True
+        if step == "classify":
+            return not _same(self.patches, other.patches)
+        return step == "best_patch" and self.point != other.point
+
+
+def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
+    """Steps whose result would change: those asked for something else, and all that follow from them."""
+    found: set[str] = set()
+    for step in STEPS:
+        if done.differs(now, step.name) or found.intersection(step.needs):
+            found.add(step.name)
+    return frozenset(found)
+
+
+def first_of(steps: frozenset[str]) -> str | None:
+    """The earliest of some steps."""
+    return next((name for name in STEP_NAMES if name in steps), None)
+
+
+def _same(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b)
