@@ -88,11 +88,15 @@ def _pool(
         while running:
             done, _ = wait(running, _POLL_S, FIRST_COMPLETED)
             for future in done:
-                yield running.pop(future), future.result()
+                index = running.pop(future)
+                if not future.cancelled():
+                    yield index, future.result()
             if cancelled is not None and cancelled():
-                return
+                # What runs notices within a moment and cleans up after itself.
+                stop.set()
+                for future in running:
+                    future.cancel()
     finally:
-        # What runs notices within a moment and cleans up after itself.
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import typer
 from napari_hrstem_defects import batch
 from napari_hrstem_defects.batch.run import make_folder
 from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
-from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, errors_as_lines
+from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 
@@ -42,43 +44,31 @@ def run(
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
         make_folder(out)
-    rows: list[Row] = []
-    with errors_as_lines(USAGE), Reporter(quiet) as reporter:
-        # A batch system ends jobs with SIGTERM: stop as for Ctrl-C, with the table written.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)
+    with errors_as_lines(USAGE), _stop_signals() as stop, Reporter(quiet) as reporter:
 
         def finished(row: Row) -> None:
-            rows.append(row)
             (reporter.say if row.ok else reporter.complain)(_line(row))
 
-        try:
-            batch.analyze_files(
-                paths,
-                out,
-                recipe,
-                best_patch=point,
-                pixel_size_nm=pixel_size_nm,
-                jobs=jobs,
-                scheduler=scheduler,
-                overwrite=overwrite,
-                progress=reporter.progress,
-                finished=finished,
-            )
-        except KeyboardInterrupt:
-            reporter.complain(
-                f"Interrupted after {len(rows)} image{'' if len(rows) == 1 else 's'}; "
-                "the same command, run again, goes on from there."
-            )
-            raise typer.Exit(FAILED) from None
+        rows = batch.analyze_files(
+            paths,
+            out,
+            recipe,
+            best_patch=point,
+            pixel_size_nm=pixel_size_nm,
+            jobs=jobs,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=reporter.progress,
+            finished=finished,
+            cancelled=stop.is_set,
+        )
     counts = Counter(row.status for row in rows)
     if not quiet:
-        parts = [
-            f"{counts[status]} {status}"
-            for status in ("done", "skipped", "failed", "cancelled")
-            if counts[status]
-        ]
+        order = ("done", "skipped", "failed", "cancelled")
+        parts = [f"{counts[status]} {status}" for status in order if counts[status]]
         typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
+    if stop.is_set():
+        complain("Interrupted; the same command, run again, goes on from there.")
     if any(not row.ok for row in rows):
         raise typer.Exit(FAILED)
 
@@ -96,8 +86,25 @@ def run_replay(record: Path, out: Path, image: Path | None, overwrite: bool, qui
         reporter.say(f"{outcome.folder}: the labels are identical.")
 
 
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Event that Ctrl-C and the SIGTERM of a batch system set; a second Ctrl-C ends the program at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from napari_hrstem_defects.cli.console import FAILED, complain, errors_as_lines
-
-if TYPE_CHECKING:
-    from napari.components import ViewerModel
-
-    from napari_hrstem_defects.core.micrograph import Micrograph
-    from napari_hrstem_defects.core.pipeline import Analysis
 
 _SAMPLE = "gaas_twin.tif"
 _NEEDED = (
@@ -24,63 +17,17 @@ _NEEDED = (
 def run(image: Path | None) -> None:
     """Open napari with a micrograph and its analysis (of a series, that of the first frame)."""
     try:
-        import napari
-        import qtpy.QtWidgets  # noqa: F401  napari without a Qt binding fails late, and with a traceback
+        from napari_hrstem_defects.widgets._results import show
+        from napari_hrstem_defects.widgets._samples import sample_folder
     except (ImportError, RuntimeError):
         complain(_NEEDED)
         raise typer.Exit(FAILED) from None
     from napari_hrstem_defects.core.pipeline import analyze
     from napari_hrstem_defects.io import read
-    from napari_hrstem_defects.widgets._samples import sample_folder
 
     with errors_as_lines(FAILED):
         micrograph = read(sample_folder() / _SAMPLE if image is None else image)
         analysis = analyze(next(iter(micrograph)))
         for warning in analysis.warnings:
             complain(warning)
-        viewer = napari.Viewer(title=f"HRSTEM defects – {micrograph.name}")
-        add_layers(viewer, micrograph, analysis)
-    napari.run()
-
-
-def add_layers(viewer: ViewerModel, micrograph: Micrograph, analysis: Analysis) -> None:
-    """Add the micrograph and, over it, what was found: variance and severity (hidden), labels, best patch."""
-    import numpy as np
-
-    from napari_hrstem_defects.io.display import (
-        AMORPHOUS_COLOUR,
-        BEST_PATCH_COLOUR,
-        SYMMETRY_COLOUR,
-        severity_range,
-    )
-    from napari_hrstem_defects.widgets._readers import image_layer
-
-    data, options, _ = image_layer(micrograph)
-    viewer.add_image(data, **options)
-    place = {key: options[key][-2:] for key in ("scale", "units", "axis_labels")}
-    viewer.add_image(analysis.variance, name="local variance", visible=False, colormap="viridis", **place)
-    low, high, _ = severity_range(analysis)
-    viewer.add_image(
-        analysis.severity,
-        name="severity",
-        visible=False,
-        colormap="inferno",
-        contrast_limits=(low, high),
-        blending="additive",
-        **place,
-    )
-    colours = {None: "transparent", 0: "transparent", 1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}
-    viewer.add_labels(analysis.labels, name="labels", colormap=colours, opacity=0.5, **place)
-    best = analysis.best_patch
-    if best is not None:
-        half = best.size / 2
-        corners = np.array([[best.y - half, best.x - half], [best.y + half, best.x + half]])
-        viewer.add_shapes(
-            [corners],
-            shape_type="rectangle",
-            name="best patch",
-            edge_color=BEST_PATCH_COLOUR,
-            face_color="transparent",
-            edge_width=max(2.0, max(analysis.labels.shape) / 300),
-            **place,
-        )
+        show(micrograph, analysis)

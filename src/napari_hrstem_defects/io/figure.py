@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.display import (
     AMORPHOUS_COLOUR,
     BEST_PATCH_COLOUR,
@@ -145,12 +146,14 @@ def _header(
     analysis: Analysis, frame: int, series: Sequence[Mapping[str, float]] | None
 ) -> list[tuple[str, str]]:
     """Lines of text and their style."""
-    micrograph, lattice = analysis.micrograph, analysis.lattice
+    micrograph = analysis.micrograph
     size = micrograph.pixel_size_nm
     height, width = analysis.labels.shape
     facts = [f"{width} × {height} px"]
     if size is not None:
         facts += [f"{width * size:.3g} × {height * size:.3g} nm", f"{size:.4g} nm/px"]
+    # A best patch too noisy for a lattice of its own was compared at the scale of the whole image.
+    lattice = analysis.lattice or (analysis.typical if analysis.best_patch else None)
     if lattice is None:
         facts.append("no lattice found")
     else:
@@ -247,6 +250,8 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     display.show(axes, display.severity_overlay(low, high))
     robust = analysis.recipe.symmetry.method == "lattice"
     _title(axes, "Symmetry breaking")
+    if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
+        axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
     if analysis.best_patch is None:
         strip.text(0.5, 0.72, "not computed", ha="center", va="center", fontsize=10, family=_FONT)
     else:
@@ -281,25 +286,30 @@ def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) 
         (Patch(facecolor=AMORPHOUS_COLOUR), f"amorphous {100 * share['amorphous']:.1f} %"),
     ]
     _legend(strip, entries)
-    height, width = analysis.labels.shape
-    # Numbers of regions at the rim move inwards, so that they are not cut.
-    inset = 0.02 * max(height, width)
-    inset_y, inset_x = min(inset, 0.25 * height), min(inset, 0.25 * width)
     for region in analysis.regions[:_NUMBERED]:
-        y = min(max(region.centroid[0], inset_y), height - 1 - inset_y)
-        x = min(max(region.centroid[1], inset_x), width - 1 - inset_x)
-        number = axes.text(
-            x,
-            y,
-            str(region.id),
-            color="white",
-            fontsize=8.5,
-            ha="center",
-            va="center",
-            family=_FONT,
-            clip_on=True,
-        )
-        number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+        _draw_number(axes, region, analysis.labels.shape)
+
+
+def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
+    """The region's number on it, or beside it where it would cover it."""
+    y, x = region.centroid
+    small = min(region.bbox[2] - region.bbox[0], region.bbox[3] - region.bbox[1]) < 0.04 * max(shape)
+    # Towards the middle of the image, so that it is not cut at the rim.
+    offset = (8 if x < shape[1] / 2 else -8, -8 if y < shape[0] / 2 else 8) if small else (0, 0)
+    inset_y, inset_x = (min(0.02 * max(shape), 0.25 * n) for n in shape)
+    place = min(max(x, inset_x), shape[1] - 1 - inset_x), min(max(y, inset_y), shape[0] - 1 - inset_y)
+    number = axes.annotate(
+        str(region.id),
+        place,
+        offset,
+        textcoords="offset points",
+        color="white",
+        fontsize=8.5,
+        ha="center",
+        va="center",
+        family=_FONT,
+    )
+    number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
 
 
 def _legend(strip: Axes, entries: Sequence[tuple[Any, str]]) -> None:

@@ -50,10 +50,11 @@ def fractions(analysis: Analysis) -> dict[str, float]:
 
 def frame_record(analysis: Analysis) -> dict[str, Any]:
     """What was found out about one frame, without the arrays and tables."""
-    best, lattice = analysis.best_patch, analysis.lattice
+    best, lattice, typical = analysis.best_patch, analysis.lattice, analysis.typical
     return {
         "best_patch": None if best is None else dataclasses.asdict(best),
         "lattice": None if lattice is None else dataclasses.asdict(lattice),
+        "typical_lattice": None if typical is None else dataclasses.asdict(typical),
         "patch_size": analysis.patches.grid.size,
         "defective_patches": int(np.count_nonzero(analysis.patches.defective)),
         "regions": len(analysis.regions),

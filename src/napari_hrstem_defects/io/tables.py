@@ -76,7 +76,7 @@ def _cell(value: Any) -> str:
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
-    """Inverse of :func:`write_table`: numbers as numbers, empty cells as None, all else and the columns `text` as text."""
+    """Inverse of :func:`write_table`: numbers, None for empty cells, and text, always so in the columns `text`."""
     with path.open(newline="", encoding="utf-8") as file:
         return tuple(
             {key: value if key in text else _value(value) for key, value in row.items()}

@@ -1,0 +1,530 @@
+"""Many files: what is found, how results are named, what is done again, what is left after an interruption."""
+
+import csv
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_hrstem_defects import Recipe
+from napari_hrstem_defects.batch import analyze_files, find_inputs, replay
+from napari_hrstem_defects.batch.inputs import result_names
+from napari_hrstem_defects.batch.summary import COLUMNS
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError, WriteError
+from napari_hrstem_defects.io import load
+
+
+def crystal(shape=(128, 128), period=12.0, seed=0):
+    y, x = np.indices(shape)
+    waves = np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / period)
+    noise = np.random.default_rng(seed).normal(0, 0.1, shape)
+    return (8000 + 2000 * (waves + noise)).clip(0, 65535).astype(np.uint16)
+
+
+@pytest.fixture(autouse=True)
+def quick_overview(monkeypatch):
+    from napari_hrstem_defects.io import figure
+
+    monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def write(path, seed=0, shape=(128, 128)):
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, crystal(shape, seed=seed))
+    return path
+
+
+def statuses(rows):
+    return {row.name: row.status for row in rows}
+
+
+def table(out):
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+# -- what is found --------------------------------------------------------------------------------------------
+
+
+def found(*named):
+    return [entry.path.name for entry in find_inputs(named)]
+
+
+def test_folders_stand_for_the_images_in_them(folder):
+    for name in ("f10.tif", "f2.TIF", "notes.txt", ".hidden.tif", "f2_mask.png", "alone_mask.png", "f1.npy"):
+        (folder / name).write_bytes(b"x")
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "f3.tif").write_bytes(b"x")
+    assert found(folder) == ["alone_mask.png", "f1.npy", "f2.TIF", "f10.tif"]
+
+
+def test_files_folders_and_patterns_mixed_and_once(folder):
+    for name in ("a.tif", "b.tif", "c.png", "c.csv"):
+        (folder / name).write_bytes(b"x")
+    assert found(folder / "b.tif", f"{folder}/*.tif", folder) == ["b.tif", "a.tif", "c.png"]
+    assert found(f"{folder}/[ac].*") == ["a.tif", "c.png"]
+    assert found(f"{folder.parent}/ima*") == ["a.tif", "b.tif", "c.png"]
+    assert found(f"{folder.parent}/**/*.png") == ["c.png"]
+
+
+def test_names_with_brackets_are_files_first(folder):
+    (folder / "a[1].tif").write_bytes(b"x")
+    assert found(folder / "a[1].tif") == ["a[1].tif"]
+
+
+def test_nothing_found(folder):
+    empty, pattern, missing = find_inputs([folder, f"{folder}/*.tif", folder / "missing.tif"])
+    assert "there is no image in this folder" in empty.error
+    assert "no image matches this pattern" in pattern.error
+    assert missing.error is None  # reading it says so
+
+
+# -- how results are named ------------------------------------------------------------------------------------
+
+
+def nobody(name):
+    return None
+
+
+def test_plain_stems():
+    assert result_names([Path("a.tif"), Path("b.c.dm3")], nobody) == ["a", "b.c"]
+
+
+def test_equal_stems_get_different_names():
+    paths = [Path("/x/a.tif"), Path("/x/a.dm3"), Path("/y/A.tif")]
+    first = result_names(paths, nobody)
+    assert len({name.lower() for name in first}) == 3
+    assert "a" in {name.lower() for name in first}
+    again = result_names(paths[::-1], nobody)
+    assert first == again[::-1]
+
+
+def test_the_owner_keeps_the_plain_stem(tmp_path):
+    paths = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
+    for path in paths:
+        write(path)
+    names = result_names(paths, {"x": str(paths[1])}.get)
+    assert names[1] == "x"
+    assert names[0].startswith("x-")
+    # If the owner is gone, the name is free.
+    paths[1].unlink()
+    assert result_names(paths[:1], {"x": str(paths[1])}.get) == ["x"]
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=8).filter(lambda s: "/" not in s and "\0" not in s), unique=True)
+)
+def test_names_are_unique_and_fit_for_files(stems):
+    names = result_names([Path("/data") / f"{stem}.tif" for stem in stems], nobody)
+    assert len({name.lower() for name in names}) == len(stems)
+    for name in names:
+        assert name.strip(" .") == name != ""
+        assert not set(name) & set('<>:"|?*\\/\0')
+        assert name.lower() != "summary.csv"
+
+
+# -- one batch ------------------------------------------------------------------------------------------------
+
+
+def test_batch(folder, out):
+    write(folder / "good.tif")
+    (folder / "bad.tif").write_text("no image")
+    reports, finished = [], []
+    rows = analyze_files(
+        [folder, folder / "missing.tif"],
+        out,
+        progress=lambda fraction, text: reports.append((fraction, text)),
+        finished=finished.append,
+    )
+    assert statuses(rows) == {"good": "done", "bad": "failed", "missing": "failed"}
+    assert [row.name for row in rows] == ["bad", "good", "missing"]
+    assert finished == rows
+    fractions = [fraction for fraction, _ in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert any("good.tif: symmetry" in text for _, text in reports)
+    written = table(out)
+    assert tuple(written["good"]) == COLUMNS
+    assert written["good"]["path"] == str(folder / "good.tif")
+    assert float(written["good"]["seconds"]) > 0
+    assert 0 <= float(written["good"]["symmetry_fraction"]) <= 1
+    assert "bad.tif" in written["bad"]["message"]
+    assert names(out) == {"good", "summary.csv"}
+
+
+def test_two_files_of_one_stem(folder, out):
+    a, b = write(folder / "a" / "x.tif", 1), write(folder / "b" / "x.tif", 2)
+    for order in ([a, b], [b, a]):
+        rows = analyze_files(order, out)
+        shas = {row.path: load(out / row.name).info["input"]["path"] for row in rows}
+        assert shas == {str(a): str(a), str(b): str(b)}
+    assert all(row.status == "skipped" for row in rows)
+
+
+def test_batches_into_one_folder_do_not_replace_each_other(folder, out):
+    a, b = write(folder / "a" / "x.tif", 1), write(folder / "b" / "x.tif", 2)
+    first = analyze_files([a], out)
+    second = analyze_files([b], out)
+    assert first[0].name == "x"
+    assert second[0].name.startswith("x-")
+    assert load(out / "x").info["input"]["path"] == str(a)
+    assert set(table(out)) == {"x", second[0].name}
+
+
+def test_what_is_there_is_not_made_again(folder, out, monkeypatch):
+    path = write(folder / "a.tif")
+    calls = []
+    analyze = pipeline.analyze
+    monkeypatch.setattr(
+        pipeline, "analyze", lambda *args, **kwargs: calls.append(1) or analyze(*args, **kwargs)
+    )
+
+    def again(**options):
+        calls.clear()
+        (row,) = analyze_files([path], out, **options)
+        assert row.status == ("done" if calls else "skipped")
+        assert row.regions is not None
+        return bool(calls)
+
+    assert again()
+    assert not again()
+    assert again(overwrite=True)
+    assert not again()
+    changed = Recipe().replace({"segment.threshold": 9})
+    assert again(recipe=changed)
+    assert not again(recipe=changed)
+    assert again(recipe=changed, best_patch=(3, 3))  # moved inside the image, yet the same wish
+    assert not again(recipe=changed, best_patch=(3, 3))
+    assert again()
+    assert again(pixel_size_nm=0.02)
+    assert again()
+    write(path, seed=5)
+    assert again()
+    (out / "a" / "overview.png").unlink()
+    assert again()
+    info = out / "a" / "analysis.json"
+    info.write_text(info.read_text().replace('"napari-hrstem-defects": "', '"napari-hrstem-defects": "0.0.'))
+    assert again()
+    info.write_text("{")
+    (row,) = analyze_files([path], out)
+    assert row.status == "done"
+
+
+def test_folders_of_others_are_left_alone(folder, out):
+    path = write(folder / "a.tif")
+    (out / "a").mkdir(parents=True)
+    (out / "a" / "thesis.txt").write_text("precious")
+    (row,) = analyze_files([path], out, overwrite=True)
+    assert row.status == "failed"
+    assert "other files" in row.message
+    assert names(out / "a") == {"thesis.txt"}
+
+
+def test_series(folder, out):
+    frames = np.stack([crystal(seed=seed) for seed in range(3)])
+    tifffile.imwrite(folder / "series.tif", frames, photometric="minisblack")
+    reports = []
+    (row,) = analyze_files([folder], out, progress=lambda fraction, text: reports.append(text))
+    assert row.status == "done"
+    assert "series.tif: frame 2 of 3" in reports
+    result = load(out / "series")
+    assert result.labels.shape == (3, 128, 128)
+    assert len(result.frames) == 3
+    (row,) = analyze_files([folder], out)
+    assert row.status == "skipped"
+
+
+def test_one_bad_frame_fails_the_series_and_leaves_nothing(folder, out):
+    frames = np.stack([crystal(), np.full((128, 128), 7, np.uint16)])
+    tifffile.imwrite(folder / "series.tif", frames, photometric="minisblack")
+    (row,) = analyze_files([folder], out)
+    assert row.status == "failed"
+    assert "series.tif[1]: all pixels have the same value" in row.message
+    assert names(out) == {"summary.csv"}
+
+
+def test_internal_errors_cost_one_line(folder, out, monkeypatch):
+    write(folder / "a.tif")
+    write(folder / "b.tif")
+
+    def broken(micrograph, *args, **kwargs):
+        if micrograph.name == "a.tif":
+            raise ZeroDivisionError("a\nbug")
+        return analyze(micrograph, *args, **kwargs)
+
+    analyze = pipeline.analyze
+    monkeypatch.setattr(pipeline, "analyze", broken)
+    rows = analyze_files([folder], out)
+    assert statuses(rows) == {"a": "failed", "b": "done"}
+    assert "internal error (ZeroDivisionError: a bug); please report it" in rows[0].message
+
+
+def test_too_little_memory(folder, out, monkeypatch):
+    write(folder / "a.tif")
+    monkeypatch.setattr(pipeline, "analyze", lambda *args, **kwargs: bytearray(1 << 62))
+    (row,) = analyze_files([folder], out)
+    assert "not enough memory" in row.message
+
+
+def test_messages_name_the_file(folder, out):
+    write(folder / "a.tif")
+    (row,) = analyze_files([folder], out, best_patch=(5000, 5))
+    assert row.status == "failed"
+    assert str(folder / "a.tif") in row.message
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_unusable_output(folder, tmp_path, where):
+    write(folder / "a.tif")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be made"):
+        analyze_files([folder], tmp_path / where)
+
+
+# -- interruptions --------------------------------------------------------------------------------------------
+
+
+def test_interrupt_writes_the_table_and_leaves_nothing_half_done(folder, out, monkeypatch):
+    for name in "abc":
+        write(folder / f"{name}.tif")
+
+    def interrupted(micrograph, *args, **kwargs):
+        if micrograph.name == "b.tif":
+            raise KeyboardInterrupt
+        return analyze(micrograph, *args, **kwargs)
+
+    analyze = pipeline.analyze
+    monkeypatch.setattr(pipeline, "analyze", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        analyze_files([folder], out)
+    assert {name: row["status"] for name, row in table(out).items()} == {
+        "a": "done",
+        "b": "cancelled",
+        "c": "cancelled",
+    }
+    assert names(out) == {"a", "summary.csv"}
+    monkeypatch.setattr(pipeline, "analyze", analyze)
+    assert statuses(analyze_files([folder], out)) == {"a": "skipped", "b": "done", "c": "done"}
+
+
+def test_cancel(folder, out):
+    for name in "abc":
+        write(folder / f"{name}.tif")
+    seen = []
+    rows = analyze_files([folder], out, finished=seen.append, cancelled=lambda: len(seen) >= 1)
+    assert statuses(rows) == {"a": "done", "b": "cancelled", "c": "cancelled"}
+    assert names(out) == {"a", "summary.csv"}
+
+
+def test_leftovers_of_a_killed_batch_are_cleared(folder, out):
+    write(folder / "a.tif")
+    (out / ".a.x1y2.partial").mkdir(parents=True)
+    (out / ".other.x1y2.partial").mkdir()
+    analyze_files([folder], out)
+    assert names(out) == {"a", ".other.x1y2.partial", "summary.csv"}
+
+
+def test_somebody_elses_table_is_written_anew(folder, out):
+    write(folder / "a.tif")
+    out.mkdir()
+    (out / "summary.csv").write_text("x,y\n1,2\n")
+    analyze_files([folder], out)
+    assert set(table(out)) == {"a"}
+
+
+def test_rows_of_lost_results_go(folder, out):
+    a, b = write(folder / "a.tif"), write(folder / "007.tif")
+    analyze_files([a, b], out)
+    assert set(table(out)) == {"a", "007"}
+    analyze_files([a], out)
+    assert set(table(out)) == {"a", "007"}
+    (out / "007").rename(out.parent / "elsewhere")
+    analyze_files([a], out)
+    assert set(table(out)) == {"a"}
+
+
+# -- other processes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_processes(folder, out):
+    for name in "abc":
+        write(folder / f"{name}.tif", seed=ord(name))
+    (folder / "bad.tif").write_text("no image")
+    rows = analyze_files([folder], out, jobs=2)
+    assert statuses(rows) == {"a": "done", "b": "done", "bad": "failed", "c": "done"}
+    alone = analyze_files([folder], out.parent / "alone")
+    assert statuses(alone) == statuses(rows)
+    for name in "abc":
+        np.testing.assert_array_equal(load(out / name).severity, load(out.parent / "alone" / name).severity)
+    assert multiprocessing.active_children() == []
+
+
+_DEADLY = """
+import os
+
+def work(task):
+    if task.name == "deadly":
+        os._exit(9)
+    return task.row("done")
+"""
+
+
+def test_a_process_that_dies_fails_its_image_only(folder, out, tmp_path, monkeypatch):
+    from napari_hrstem_defects.batch import workers
+
+    write(folder / "a.tif")
+    write(folder / "deadly.tif")
+    (tmp_path / "deadly.py").write_text(_DEADLY)
+    monkeypatch.syspath_prepend(tmp_path)  # worker processes look there as well
+    monkeypatch.setattr(workers, "_work", importlib.import_module("deadly").work)
+    rows = analyze_files([folder], out, jobs=2)
+    assert statuses(rows) == {"a": "done", "deadly": "failed"}
+    assert "ended by the system" in rows[1].message
+
+
+_DRIVER = """
+import sys
+from napari_hrstem_defects.cli import main
+if __name__ == "__main__":
+    sys.argv = ["hrstem-defects", "analyze", *sys.argv[1:]]
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(folder, out, tmp_path, jobs, number):
+    for index in range(30):
+        write(folder / f"{index:02}.tif", shape=(512, 512), seed=index)
+    driver = tmp_path / "driver.py"
+    driver.write_text(_DRIVER)
+    process = subprocess.Popen(
+        [sys.executable, str(driver), str(folder), "--out", str(out), "--jobs", str(jobs)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "summary.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Interrupted; the same command" in errors
+    assert "Traceback" not in errors
+    results = table(out)
+    assert len(results) == 30
+    assert {row["status"] for row in results.values()} == {"done", "cancelled"}
+    done = {name for name, row in results.items() if row["status"] == "done"}
+    assert names(out) == done | {"summary.csv"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the cluster
+def test_cluster(folder, out):
+    from distributed import LocalCluster
+
+    write(folder / "a.tif")
+    (folder / "bad.tif").write_text("no image")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        rows = analyze_files([folder], out, scheduler=cluster.scheduler_address)
+    assert statuses(rows) == {"a": "done", "bad": "failed"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_scheduler(folder, out, monkeypatch):
+    from napari_hrstem_defects.batch import workers
+
+    monkeypatch.setattr(workers, "_SCHEDULER_TIMEOUT_S", 1)
+    write(folder / "a.tif")
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
+            analyze_files([folder], out, scheduler=address)
+
+
+# -- repeating ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("best_patch", [None, (40, 50)])
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe.published()], ids=["default", "published"])
+def test_replay_gives_the_same_bits(folder, out, best_patch, recipe):
+    data = crystal((192, 160))
+    data[80:110, 60:] = np.roll(data, 5, axis=1)[80:110, 60:]
+    tifffile.imwrite(folder / "a.tif", data)
+    analyze_files([folder], out, recipe, best_patch=best_patch, pixel_size_nm=0.02)
+    outcome = replay(out / "a" / "analysis.json", out.parent / "again")
+    assert outcome.differing == ()
+    assert outcome.changed == ()
+    first, second = load(out / "a"), load(outcome.folder)
+    assert outcome.folder == out.parent / "again" / "a"
+    for name in ("labels", "severity", "variance"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    ignored = {"created": "", "timings": {}}
+    assert {**first.info, **ignored} == {**second.info, **ignored}
+    assert first.regions == second.regions
+
+
+def test_replay_of_a_series(folder, out):
+    tifffile.imwrite(
+        folder / "s.tif", np.stack([crystal(seed=s) for s in range(2)]), photometric="minisblack"
+    )
+    analyze_files([folder], out)
+    assert replay(out / "s" / "analysis.json", out.parent / "again").differing == ()
+
+
+def test_replay_notices_other_pixels_and_moved_images(folder, out):
+    path = write(folder / "a.tif")
+    analyze_files([path], out)
+    record = out / "a" / "analysis.json"
+    moved = path.rename(folder / "b.tif")
+    with pytest.raises(ReadError, match="there is no such file"):
+        replay(record, out.parent / "again")
+    assert replay(record, out.parent / "again", image=moved).differing == ()
+    write(path, seed=3)
+    with pytest.raises(ReadError, match="not those that were analysed"):
+        replay(record, out.parent / "other")
+    assert not (out.parent / "other").exists()
+
+
+def test_replay_notices_other_labels(folder, out):
+    analyze_files([write(folder / "a.tif")], out)
+    record = out / "a" / "analysis.json"
+    info = json.loads(record.read_text())
+    info["labels_sha256"] = "0" * 64
+    info["software"]["numpy"] = "1.0"
+    record.write_text(json.dumps(info))
+    outcome = replay(record, out.parent / "again")
+    assert outcome.differing == (0,)
+    assert outcome.changed == (f"numpy 1.0 → {np.__version__}",)
