@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
-from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
+from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram, corrected
 from napari_hrstem_defects.widgets.roles import Role, by_id, entry, tag, with_role
 from napari_hrstem_defects.widgets.source import is_stack, pixels_of
 from napari_hrstem_defects.widgets.steps import Inputs
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Image, Layer, Points
+
+    from napari_hrstem_defects.widgets.series import SeriesResult
 
 #: Layers whose contents a person may paint.
 PAINTABLE = (Role.PATCHES, Role.LABELS)
@@ -61,8 +63,16 @@ class Document:
         Role → ``unique_id`` of the layer that shows it.
     references : dict
         Role → what was written to a paintable layer.
+    histogram : Histogram or None
+        Of the severity of `analysis`.
+    correction : Correction or None
+        Labels that a person painted over those of `analysis`.
     failed : tuple of str or None
         Step and sentence.
+    series : SeriesResult or None
+        All frames of a time series.
+    notes : tuple of str
+        What became of edited layers in the last run.
     """
 
     _layer: weakref.ref[Image]
@@ -80,6 +90,7 @@ class Document:
     histogram: Histogram | None = None
     correction: Correction | None = None
     failed: tuple[str, str] | None = None
+    series: SeriesResult | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -110,7 +121,7 @@ class Document:
 
     def forget(self) -> None:
         """The pixels changed: nothing that was found still holds. Layers stay."""
-        self.analysis = self.done = self.histogram = self.correction = self.failed = None
+        self.analysis = self.done = self.histogram = self.correction = self.failed = self.series = None
         self.written.clear()
 
     def output(self, layers: Sequence[Layer], role: Role) -> Any:
@@ -163,6 +174,20 @@ class Document:
         if point != self.point:
             self.history.append(self.point)
             self.point = point
+
+    def regions(self, frame: int | None = None) -> tuple[Region, ...]:
+        """Regions to show: as painted, else as found (of a series: those of a frame)."""
+        if self.correction is not None:
+            return self.correction.regions
+        if self.series is not None and frame is not None and frame != self.frame:
+            return self.series.regions[frame]
+        return () if self.analysis is None or "segment" not in self.shown else self.analysis.regions
+
+    def result(self) -> Analysis | None:
+        """The analysis as it stands, with labels painted by hand in place of those found."""
+        if self.analysis is None or self.correction is None:
+            return self.analysis
+        return corrected(self.analysis, self.correction.labels, self.correction.regions)
 
     def undo(self) -> None:
         """Take back the last change of the best patch."""

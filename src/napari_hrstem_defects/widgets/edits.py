@@ -114,7 +114,7 @@ class EditWatcher:
     @staticmethod
     def _moved(session: Session) -> None:
         session.changed.emit()
-        session.update()
+        session.runs.update()
 
     def place(self, point: tuple[float, float] | None) -> None:
         """Move the best patch from the panel: to a point, or back to automatic (None)."""
@@ -144,7 +144,7 @@ class EditWatcher:
         session, document = concerned
         session.changed.emit()
         if role is Role.PATCHES:
-            session.update()
+            session.runs.update()
         elif document.analysis is not None:
             self._measure(document, layer, document.analysis)
 

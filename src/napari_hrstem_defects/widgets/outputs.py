@@ -123,9 +123,7 @@ def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]
             for key in ("kind", "area_px", "area_nm2", "length_nm", "width_nm", "max_severity")
         }
     numbered = label_regions(labels)
-    return Output(
-        Role.REGIONS, "labels", numbered, {"visible": False, "opacity": 0.5}, features=features
-    )
+    return Output(Role.REGIONS, "labels", numbered, {"visible": False, "opacity": 0.5}, features=features)
 
 
 def _preprocessed(analysis: Analysis) -> list[Output]:

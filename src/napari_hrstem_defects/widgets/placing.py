@@ -35,12 +35,19 @@ def write(
     role = output.role
     layer = document.output(viewer.layers, role)
     note = None
+    if layer is not None and _is_frame_of(layer, document, output) and not document.is_edited(layer, role):
+        # One frame of a series that was analysed as a whole.
+        layer.data[document.frame] = data[0]
+        layer.refresh()
+        return None, None
     if layer is not None and document.is_edited(layer, role):
         if role is Role.PATCHES and layer.data.shape == data.shape:
             return None, None  # what a person painted is what was used
         tag(layer, kept=True)
         layer.visible = False
-        note = f"Your edited layer “{layer.name}” was kept and hidden; the new result is in a layer of its own."
+        note = (
+            f"Your edited layer “{layer.name}” was kept and hidden; the new result is in a layer of its own."
+        )
         layer = None
     made = None
     if layer is None:
@@ -74,6 +81,17 @@ def follow(viewer: ViewerModel, document: Document) -> None:
         for key, value in placed_like(source, layer.ndim, zoom=zoom, offset=offset, frame=frame).items():
             if value is not None:
                 setattr(layer, key, value)
+
+
+def _is_frame_of(layer: Layer, document: Document, output: Output) -> bool:
+    return bool(
+        document.is_stack
+        and output.kind != "points"
+        and output.data.ndim == 2
+        and layer.data.ndim == 3
+        and layer.data.shape[0] > 1
+        and layer.data.shape[1:] == output.data.shape
+    )
 
 
 def _fitted(source: Image, document: Document, output: Output) -> tuple[Any, dict[str, Any]]:
@@ -110,7 +128,9 @@ def label_colours(colours: Mapping[int, str]) -> Any:
     """Colour map of a few classes; everything else is transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
-    return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colours})
+    table: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    table.update(colours)
+    return DirectLabelColormap(color_dict=table)
 
 
 def _update(layer: Layer, output: Output, data: Any, placed: Mapping[str, Any]) -> None:

@@ -1,24 +1,21 @@
-"""One viewer's work: which image, which parameters, which step is in which state, and the run under way."""
+"""One viewer's work: which image, which parameters, which step is in which state."""
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets import placing, task
+from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.roles import role_of
-from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, first_of, outdated
-from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
+from napari_hrstem_defects.widgets.runs import Runs
+from napari_hrstem_defects.widgets.source import pixels_of
+from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,19 +36,6 @@ def session_of(viewer: ViewerModel) -> Session:
     if found is None:
         found = _sessions[viewer] = Session(viewer)
     return found
-
-
-@dataclass(eq=False)
-class _Job:
-    """A run under way and what it was started for."""
-
-    document: Document
-    worker: TaskWorker
-    inputs: Inputs
-    frame: int
-    steps: frozenset[str]
-    begin: str
-    placing: bool = False
 
 
 class Session:
@@ -92,14 +76,16 @@ class Session:
         self._recipe = Recipe()
         self._documents: dict[str, Document] = {}
         self._current: str | None = None
-        self._job: _Job | None = None
-        self._pending: Callable[[], None] | None = None
+        self.runs = Runs(self)
         self._auto: bool | None = None
+        #: Whether a panel has filled in the parameters of the last session.
+        self.ready = False
         self.edits = EditWatcher(self)
         events = viewer.layers.events
         events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
         events.renamed.connect(self._layers_renamed)
+        viewer.dims.events.current_step.connect(self._frame_changed)
         for layer in viewer.layers:
             self._watch(layer)
         images = self.images()
@@ -193,7 +179,7 @@ class Session:
         old = self.outdated()
         states = {}
         for step in STEP_NAMES:
-            if self._job is not None and self._job.document is document and step in self._job.steps:
+            if self.runs.is_running(document, step):
                 state = State.RUNNING
             elif document.failed is not None and document.failed[0] == step:
                 state = State.FAILED
@@ -209,155 +195,36 @@ class Session:
         document = self.document
         if document is None or document.done is None:
             return frozenset(STEP_NAMES)
-        return outdated(document.done, self.inputs(document))
+        found = outdated(document.done, self.inputs(document))
+        shown = self.shown_frame(document)
+        if shown is not None and shown != document.frame and document.series is None:
+            return frozenset(STEP_NAMES)
+        return found
 
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._job is not None
+        return self.runs.running
 
     def next_step(self) -> str | None:
         """The step that a person would run next; None when all is current."""
         states = self.states()
         return next((step for step in STEP_NAMES if states[step] is not State.CURRENT), None)
 
-    # Running --------------------------------------------------------------------------------------------------
+    def document_frame(self) -> int | None:
+        """Frame of the chosen series that is shown; None for a single image."""
+        return None if self.document is None else self.shown_frame(self.document)
 
-    def run_all(self) -> None:
-        """Run every step, anew."""
-        self._start(STEP_NAMES, begin=STEP_NAMES[0])
-
-    def run_step(self, step: str) -> None:
-        """Run one step, and before it whatever it needs that is not up to date."""
-        last = STEP_NAMES.index(step)
-        states = self.states()
-        steps = [name for name in STEP_NAMES[:last] if states[name] is not State.CURRENT]
-        self._start([*steps, step], begin=step)
-
-    def update(self) -> None:
-        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
-        document = self.document
-        if document is None or document.analysis is None or not self.auto_update or document.moving:
-            return
-        if self._job is not None:
-            self._pending = self.update
-            return
-        steps = self.outdated() & document.shown
-        if steps:
-            self._start(steps)
-
-    def cancel(self) -> None:
-        """Stop the run under way; the layers stay as they are."""
-        self._pending = None
-        job, self._job = self._job, None
-        if job is not None:
-            job.worker.quit()
-            self.changed.emit()
-
-    def _start(self, steps: Collection[str], *, begin: str | None = None) -> None:
-        document = self.document
-        layer = None if document is None else document.layer
-        if document is None or layer is None:
-            self.noticed.emit("Open an image first: drop a file on the window, or take one of File → Open Sample.")
-            return
-        self.cancel()
-        frame = self._shown_frame(document)
-        source = Source.of(layer, frame)
-        inputs = self.inputs(document)
-        previous = document.analysis if frame == document.frame else None
-        old = self.outdated() if previous is not None else frozenset(STEP_NAMES)
-        # The pipeline runs from here; what a step needs has been included by the caller.
-        start = first_of(old | ({begin} if begin is not None and begin not in self._unwritten(document, old) else set()))
-        worker = TaskWorker(
-            functools.partial(
-                task.run, source=source, inputs=inputs, previous=previous, start=start, write=frozenset(steps)
-            )
-        )
-        first = first_of(frozenset(steps)) or STEP_NAMES[0]
-        job = self._job = _Job(document, worker, inputs, frame or 0, frozenset(steps), first)
-        document.failed = None
-        worker.progressed.connect(self._progressed)
-        worker.returned.connect(functools.partial(self._returned, job))
-        worker.start()
-        self.progressed.emit(first, 0.0)
-        self.changed.emit()
-
-    @staticmethod
-    def _unwritten(document: Document, old: frozenset[str]) -> frozenset[str]:
-        """Steps whose result is there but was not shown yet: they need no second computation."""
-        if document.analysis is None:
-            return frozenset()
-        return frozenset(set(STEP_NAMES) - document.written - old)
-
-    def _shown_frame(self, document: Document) -> int | None:
+    def shown_frame(self, document: Document) -> int | None:
+        """Frame of a series that the viewer shows; None for a single image."""
         viewer = self.viewer
         if viewer is None or not document.is_stack or document.layer is None:
             return None
-        last = len(document.layer.data) - 1
-        axis = viewer.dims.ndim - 3
         layer = document.layer
+        last = len(pixels_of(layer)) - 1
+        axis = viewer.dims.ndim - 3
         step = (viewer.dims.point[axis] - layer.translate[0]) / layer.scale[0]
         return min(max(round(float(step)), 0), last)
-
-    def _progressed(self, stage: str, fraction: float) -> None:
-        if self._job is not None and not self._job.placing:
-            self.progressed.emit(stage, fraction)
-
-    def _returned(self, job: _Job, result: Any) -> None:
-        if job is not self._job:
-            return  # cancelled, or about an image that is gone
-        if isinstance(result, Failure):
-            self._job = None
-            step = "segment" if result.during == "regions" else result.during or job.begin
-            job.document.failed = (step, result.message)
-            self.failed.emit(result.message)
-            self._ended()
-            return
-        job.placing = True
-        job.document.notes = ()
-        QTimer.singleShot(0, functools.partial(self._place, job, result, list(result.outputs)))
-
-    def _place(self, job: _Job, result: task.Result, left: list[Any]) -> None:
-        """Write one layer a turn of the event loop: together they would hold up the window."""
-        viewer, document = self.viewer, job.document
-        if job is not self._job or viewer is None or document.layer is None:
-            return
-        if left:
-            output = left.pop(0)
-            active = viewer.layers.selection.active
-            selected = set(viewer.layers.selection)
-            with self.edits.ignored():
-                made, note = placing.write(viewer, document, output, result.provenance)
-            if made is not None:
-                self.edits.watch(made)
-                if selected:
-                    viewer.layers.selection = selected
-                    viewer.layers.selection.active = active
-            if note is not None:
-                document.notes = (*document.notes, note)
-            QTimer.singleShot(0, functools.partial(self._place, job, result, left))
-            return
-        self._accept(job, result)
-
-    def _accept(self, job: _Job, result: task.Result) -> None:
-        document = job.document
-        before = document.done
-        kept = document.written - (frozenset(STEP_NAMES) if before is None else outdated(before, job.inputs))
-        document.analysis, document.done = result.analysis, job.inputs
-        document.histogram, document.frame = result.histogram, job.frame
-        document.written = kept | job.steps
-        document.shown |= job.steps
-        if "segment" in job.steps:
-            document.correction = None
-        self._job = None
-        self._ended()
-        self.finished.emit()
-
-    def _ended(self) -> None:
-        self.changed.emit()
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending()
 
     # The viewer's layers --------------------------------------------------------------------------------------
 
@@ -368,7 +235,12 @@ class Session:
             self.edits.watch(layer)
         elif type(layer) is Image:
             layer.events.data.connect(self._pixels_replaced)
-            for event in (layer.events.scale, layer.events.translate, layer.events.rotate, layer.events.units):
+            for event in (
+                layer.events.scale,
+                layer.events.translate,
+                layer.events.rotate,
+                layer.events.units,
+            ):
                 event.connect(self._image_moved)
 
     def _layer_inserted(self, event: Any) -> None:
@@ -379,7 +251,7 @@ class Session:
         images = self.images()
         if layer in images:
             # A new image is what a person wants to look at, unless a run is under way.
-            if self._current is None or self._job is None:
+            if self._current is None or not self.running:
                 self._current = str(layer.unique_id)
             self.image_changed.emit()
             self.changed.emit()
@@ -388,8 +260,8 @@ class Session:
         layer = event.value
         removed = str(layer.unique_id)
         document = self._documents.pop(removed, None)
-        if document is not None and self._job is not None and self._job.document is document:
-            self.cancel()
+        if document is not None:
+            self.runs.drop(document)
         if removed == self._current:
             images = self.images()
             self._current = str(images[-1].unique_id) if images else None
@@ -400,13 +272,17 @@ class Session:
     def _layers_renamed(self) -> None:
         self.image_changed.emit()
 
+    def _frame_changed(self) -> None:
+        document = self.document
+        if document is not None and document.is_stack:
+            self.changed.emit()
+
     def _pixels_replaced(self, event: Any) -> None:
         document = self._documents.get(str(event.source.unique_id))
         if document is None:
             return
         document.forget()
-        if self._job is not None and self._job.document is document:
-            self.cancel()
+        if self.runs.drop(document):
             self.noticed.emit(REPLACED)
         self.changed.emit()
 

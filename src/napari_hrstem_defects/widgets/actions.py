@@ -1,0 +1,210 @@
+"""Export, recipes and rating: what the buttons at the bottom of the panel do."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushButton, QWidget
+
+from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets import export, series, settings
+from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.steps import Inputs
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.widgets.session import Session
+
+_JSON = "Recipes (*.json)"
+
+
+class Actions:
+    """What can be done with a result, without any dialog.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def export(self, parent: Path, *, overwrite: bool = False, all_frames: bool = False) -> Path | None:
+        """Write the result into a new folder below `parent`, in the background.
+
+        Returns
+        -------
+        Path or None
+            The folder; None if there is nothing to write.
+        """
+        session = self._session
+        document = session.document
+        analysis = None if document is None else document.result()
+        if document is None or document.layer is None or analysis is None:
+            session.noticed.emit("There is no result to export yet; press Run all first.")
+            return None
+        source = Source.of(document.layer, document.frame)
+        folder = parent / export.folder_name(source.name)
+        call: Any
+        if all_frames and document.is_stack:
+            inputs = document.done or session.inputs(document)
+            call = functools.partial(
+                export.export_series, source=source, inputs=inputs, folder=folder, overwrite=overwrite
+            )
+        else:
+            call = functools.partial(
+                export.export_image, analysis=analysis, folder=folder, overwrite=overwrite
+            )
+        session.runs.background(
+            call, lambda path: session.noticed.emit(f"The result was written to {path}."), "writing"
+        )
+        return folder
+
+    def run_series(self, *, fixed: bool) -> None:
+        """Analyse all frames of the chosen time series.
+
+        Parameters
+        ----------
+        fixed : bool
+            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
+            placed by hand.
+        """
+        session = self._session
+        document = session.document
+        if document is None or document.layer is None or not document.is_stack:
+            return
+        inputs = session.inputs(document)
+        best = None if document.analysis is None else document.analysis.best_patch
+        if fixed and inputs.point is None and best is not None:
+            inputs = Inputs(inputs.recipe, (best.y, best.x))
+        else:
+            inputs = Inputs(inputs.recipe, inputs.point)
+        shown = session.shown_frame(document) or 0
+        source = Source.of(document.layer, shown)
+        call = functools.partial(series.run_series, source=source, inputs=inputs, shown=shown)
+        session.runs.background(
+            call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
+        )
+
+    def save_recipe(self, path: Path) -> None:
+        """Write the parameters as JSON."""
+        try:
+            path.write_text(self._session.recipe.to_json(), encoding="utf-8")
+        except OSError as error:
+            self._session.noticed.emit(f"{path}: the recipe cannot be written ({error.strerror or error}).")
+
+    def load_recipe(self, path: Path) -> None:
+        """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
+        try:
+            self._session.recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
+        except RecipeError as error:
+            self._session.noticed.emit(f"{path.name}: {error}")
+        except (OSError, UnicodeDecodeError) as error:
+            self._session.noticed.emit(f"{path}: the recipe cannot be read ({error}).")
+
+    def rate(self, rating: str, path: Path) -> None:
+        """Append a rating of the result to a CSV file."""
+        session = self._session
+        result = None if session.document is None else session.document.result()
+        if result is None:
+            session.noticed.emit("There is no result to rate yet; press Run all first.")
+            return
+        try:
+            append_rating(path, rating, result)
+        except HrstemDefectsError as error:
+            session.noticed.emit(str(error))
+        else:
+            session.noticed.emit(f"Rated “{rating}” in {path}.")
+
+
+class Footer(QWidget):
+    """The buttons at the bottom of the panel, with their dialogs.
+
+    Parameters
+    ----------
+    actions : Actions
+    session : Session
+    """
+
+    def __init__(self, actions: Actions, session: Session) -> None:
+        super().__init__()
+        self._actions = actions
+        self._session = weakref.ref(session)
+        self.export = QPushButton("Export…")
+        self.export.setToolTip(
+            "<qt>Write masks, severity, tables and a figure into a folder: the same files as "
+            "<code>hrstem-defects analyze</code></qt>"
+        )
+        self.export.clicked.connect(lambda: self._export())
+        self.recipe = QPushButton("Recipe")
+        self.recipe.setToolTip("Save, load or reset all parameters")
+        menu = QMenu(self.recipe)
+        menu.addAction("Save recipe…", self._save_recipe)
+        menu.addAction("Load recipe…", self._load_recipe)
+        menu.addSeparator()
+        self.reset = menu.addAction("Reset to defaults", self._reset)
+        menu.addAction("As published (Dennler et al.)", self._published)
+        self.recipe.setMenu(menu)
+        self.rate = QPushButton("Rate")
+        self.rate.setToolTip("<qt>Note in a CSV file how helpful this result is</qt>")
+        ratings = QMenu(self.rate)
+        for rating in RATINGS:
+            ratings.addAction(rating, functools.partial(self._rate, rating))
+        self.rate.setMenu(ratings)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for button in (self.export, self.recipe, self.rate):
+            layout.addWidget(button)
+
+    def _export(self) -> None:
+        session = self._session()
+        document = None if session is None else session.document
+        if session is None or document is None or document.result() is None or document.layer is None:
+            self._actions.export(Path())
+            return
+        chosen = QFileDialog.getExistingDirectory(self, "Folder for the result", settings.recall("export"))
+        if not chosen:
+            return
+        settings.remember("export", chosen)
+        target = Path(chosen) / export.folder_name(Source.of(document.layer).name)
+        overwrite = False
+        if target.exists():
+            question = f"“{target.name}” is there already. Replace the result in it?"
+            answer = QMessageBox.question(self, "Replace the result?", question)
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+            overwrite = True
+        self._actions.export(Path(chosen), overwrite=overwrite, all_frames=document.series is not None)
+
+    def _save_recipe(self) -> None:
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", _JSON)
+        if chosen:
+            self._actions.save_recipe(Path(chosen))
+
+    def _load_recipe(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", _JSON)
+        if chosen:
+            self._actions.load_recipe(Path(chosen))
+
+    def _reset(self) -> None:
+        if (session := self._session()) is not None:
+            session.recipe = Recipe()
+
+    def _published(self) -> None:
+        if (session := self._session()) is not None:
+            session.recipe = Recipe.published()
+
+    def _rate(self, rating: str) -> None:
+        known = settings.recall("ratings")
+        if not known:
+            known, _ = QFileDialog.getSaveFileName(
+                self, "File for the ratings", "ratings.csv", "Tables (*.csv)"
+            )
+        if known:
+            settings.remember("ratings", known)
+            self._actions.rate(rating, Path(known))

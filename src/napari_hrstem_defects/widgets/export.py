@@ -1,0 +1,60 @@
+"""Export of what the panel shows: the files that the command line writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.steps import Inputs
+from napari_hrstem_defects.widgets.worker import Monitor
+
+
+def export_image(monitor: Monitor, analysis: Analysis, folder: Path, overwrite: bool) -> Path:
+    """Write the result of one image or frame into `folder`.
+
+    Raises
+    ------
+    WriteError
+        If the folder exists or cannot be written.
+    """
+    from napari_hrstem_defects.io import save
+
+    monitor.progress("writing", 0.3)
+    return save(analysis, folder, overwrite=overwrite)
+
+
+def export_series(monitor: Monitor, source: Source, inputs: Inputs, folder: Path, overwrite: bool) -> Path:
+    """Analyse and write every frame of a time series, one at a time.
+
+    Raises
+    ------
+    WriteError
+        If the folder exists or cannot be written.
+    MicrographError
+        If a frame cannot be analysed.
+    """
+    from napari_hrstem_defects.io import ResultWriter
+
+    frames = len(source.series())
+    with ResultWriter(folder, frames=frames, overwrite=overwrite, best_patch=inputs.point) as writer:
+        for index in range(frames):
+            monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
+            writer.add(
+                pipeline.analyze(
+                    source.micrograph(index),
+                    inputs.recipe,
+                    best_patch=inputs.point,
+                    cancelled=monitor.cancelled,
+                )
+            )
+    return folder
+
+
+def folder_name(name: str) -> str:
+    """Name of the result's folder: the image's, without its suffix."""
+    from napari_hrstem_defects.io import SUFFIXES
+
+    stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"

@@ -1,0 +1,102 @@
+"""Takes the viewer where a button of the panel points: tools, layers, camera."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hrstem_defects.widgets.roles import Role
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_hrstem_defects.core.regions import Region
+    from napari_hrstem_defects.widgets.session import Session
+
+#: A region that was clicked takes up this share of the view's shorter side, at most.
+_REGION_SHARE = 0.35
+
+
+class Navigator:
+    """Moves around in a viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Only weakly referred to.
+    session : Session
+    """
+
+    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._session = session
+
+    def layer(self, role: Role) -> Any:
+        """Layer of a role of the chosen image."""
+        viewer, document = self._viewer(), self._session.document
+        if viewer is None or document is None:
+            return None
+        return document.output(viewer.layers, role)
+
+    def _take(self, role: Role, mode: str) -> Any:
+        layer, viewer = self.layer(role), self._viewer()
+        if layer is not None and viewer is not None:
+            layer.visible = True
+            viewer.layers.selection.active = layer
+            layer.mode = mode
+        return layer
+
+    def move_best_patch(self) -> None:
+        """Select the square of the best patch, ready to be dragged."""
+        layer = self._take(Role.BEST_PATCH, "select")
+        if layer is not None and len(layer.data):
+            layer.selected_data = {0}
+
+    def paint_patches(self) -> None:
+        """Take the brush on the patches."""
+        layer = self._take(Role.PATCHES, "paint")
+        if layer is not None:
+            layer.brush_size = 1
+
+    def paint_labels(self) -> None:
+        """Take the brush on the labels."""
+        self._take(Role.LABELS, "paint")
+
+    def toggle_results(self) -> None:
+        """Show the bare image, or the results again."""
+        layers = [
+            layer for role in (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH) if (layer := self.layer(role))
+        ]
+        shown = any(layer.visible for layer in layers)
+        for layer in layers:
+            layer.visible = not shown
+
+    def go_to(self, region: Region) -> None:
+        """Bring a region into the middle of the view, and mark it in its layer."""
+        viewer, document = self._viewer(), self._session.document
+        source = None if document is None else document.layer
+        if viewer is None or source is None or document is None:
+            return
+        point = np.zeros(source.ndim)
+        point[-2:] = region.centroid
+        if document.is_stack:
+            point[-3] = self._session.document_frame() or 0
+        viewer.camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
+        self._zoom_to(viewer, source, region)
+        layer = self.layer(Role.REGIONS)
+        if layer is not None:
+            layer.selected_label = region.id
+
+    @staticmethod
+    def _zoom_to(viewer: ViewerModel, source: Layer, region: Region) -> None:
+        y0, x0, y1, x1 = region.bbox
+        longest = max(y1 - y0, x1 - x0) * float(np.abs(source.scale[-1]))
+        height, width = source.data.shape[-2:]
+        whole = min(height, width) * float(np.abs(source.scale[-1]))
+        # Never so near that the surroundings are lost.
+        wanted = max(longest / _REGION_SHARE, whole / 6)
+        canvas = min(getattr(viewer, "_canvas_size", (600, 600)))
+        viewer.camera.zoom = min(canvas / wanted, 6 * canvas / whole)

@@ -1,0 +1,238 @@
+"""Editors of recipe parameters, made from what the recipe says about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_hrstem_defects.core.recipe import STEP_PARAMS, Recipe
+
+#: Units as they stand behind a number.
+_SUFFIXES = {"robust standard deviations": "σ"}
+#: How far the parameters of a step stand in from its heading, in px of the screen.
+INDENT = 22
+#: Widest whole number that Qt's spin box holds.
+_INT_MAX = 2**31 - 1
+#: Names of parameters in plain words, where the name itself is not.
+_LABELS = {
+    "classify.cutoff": "cutoff",
+    "classify.patch_size": "patch",
+    "segment.min_area_periods": "at least",
+    "segment.low": "grow to",
+    "variance.fraction": "below",
+}
+#: Texts of choices, and of numbers with a meaning of their own.
+_CHOICES = {"screening": "screening"}
+_SPECIAL = {"classify.patch_size": "automatic"}
+
+
+class _Quiet:
+    """Leaves the wheel to the panel's scroll bar unless the editor has the focus."""
+
+    def wheelEvent(self, event: Any) -> None:
+        """Scroll the panel instead of changing a value by accident."""
+        if self.hasFocus():  # type: ignore[attr-defined]
+            super().wheelEvent(event)  # type: ignore[misc]
+        else:
+            event.ignore()
+
+
+class FloatEditor(_Quiet, QDoubleSpinBox):
+    """Number; ``value()``, ``setValue()``, ``valueChanged``."""
+
+    def textFromValue(self, value: float) -> str:
+        """Without trailing zeros."""
+        return f"{value:.6g}"
+
+
+class IntEditor(_Quiet, QSpinBox):
+    """Whole number; ``value()``, ``setValue()``, ``valueChanged``."""
+
+
+class ChoiceEditor(_Quiet, QComboBox):
+    """One of a few names.
+
+    Parameters
+    ----------
+    choices : sequence of str
+    open_ended : bool
+        Whether other values (a file's name) may be set and are then offered as well.
+    """
+
+    valueChanged = Signal(str)
+
+    def __init__(self, choices: Sequence[str], open_ended: bool = False) -> None:
+        super().__init__()
+        self._open_ended = open_ended
+        for choice in choices:
+            self.addItem(_CHOICES.get(choice, choice), choice)
+        self.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(6)
+
+    def value(self) -> str:
+        """The name chosen."""
+        return str(self.currentData())
+
+    def setValue(self, value: str) -> None:
+        """Choose a name."""
+        index = self.findData(value)
+        if index < 0 and self._open_ended:
+            self.addItem(value, value)
+            index = self.count() - 1
+        self.setCurrentIndex(index)
+
+
+class TextEditor(QLineEdit):
+    """Text."""
+
+    valueChanged = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editingFinished.connect(lambda: self.valueChanged.emit(self.text()))
+
+    def value(self) -> str:
+        """The text."""
+        return self.text()
+
+    def setValue(self, value: str) -> None:
+        """Show a text."""
+        self.setText(value)
+
+
+def editor_of(name: str) -> Any:
+    """Editor of the parameter ``step.key``, with its limits and a tooltip that names its unit."""
+    step, _, key = name.partition(".")
+    params = STEP_PARAMS[step]
+    kind = typing.get_type_hints(params)[key]
+    item = next(item for item in dataclasses.fields(params) if item.name == key)
+    about = item.metadata
+    unit = about["unit"]
+    editor: Any
+    if typing.get_origin(kind) is Literal:
+        editor = ChoiceEditor(typing.get_args(kind))
+    elif name == "classify.classifier":
+        editor = ChoiceEditor(["screening"], open_ended=True)
+    elif kind is int:
+        editor = IntEditor()
+        editor.setRange(_limit(about["minimum"], -_INT_MAX), _limit(about["maximum"], _INT_MAX))
+    elif kind is float:
+        editor = FloatEditor()
+        editor.setDecimals(4)
+        low, high = about["minimum"], about["maximum"]
+        editor.setRange(-1e9 if low is None else low, 1e9 if high is None else high)
+        editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
+    else:
+        editor = TextEditor()
+    if isinstance(editor, IntEditor | FloatEditor):
+        editor.setKeyboardTracking(False)
+        # The arrow keys and the wheel step as well; two in a row must fit.
+        editor.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        editor.setMinimumWidth(64)
+        editor.setAlignment(Qt.AlignmentFlag.AlignRight)
+        if unit:
+            editor.setSuffix(f" {_SUFFIXES.get(unit, unit)}")
+        if name in _SPECIAL:
+            editor.setSpecialValueText(_SPECIAL[name])
+    editor.setToolTip(tooltip_of(name, about))
+    editor.setAccessibleName(name)
+    editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return editor
+
+
+def tooltip_of(name: str, about: Mapping[str, Any]) -> str:
+    """What a parameter does, its unit and its limits."""
+    doc = about["doc"][:1].upper() + about["doc"][1:]
+    facts = [f"Unit: {about['unit'] or 'none'}"]
+    low, high = about["minimum"], about["maximum"]
+    if low is not None or high is not None:
+        facts.append(f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip())
+    return f"<qt>{doc}.<br><i>{', '.join(facts)}</i> &nbsp; <code>{name}</code></qt>"
+
+
+def label_of(name: str) -> str:
+    """Name of a parameter in plain words; the unit stands behind the number."""
+    if name in _LABELS:
+        return _LABELS[name]
+    key = name.partition(".")[2]
+    for ending in ("_px", "_periods"):
+        key = key.removesuffix(ending)
+    return key.replace("_", " ")
+
+
+class ParameterGrid(QWidget):
+    """Some parameters of the recipe, two in a row.
+
+    Parameters
+    ----------
+    names : sequence of str
+        ``step.key`` of each.
+    columns : int
+    named : bool
+        With a label beside each.
+    """
+
+    #: ``(name, value)``: a person changed one.
+    valueChanged = Signal(str, object)
+
+    def __init__(self, names: Sequence[str], columns: int = 2, *, named: bool = True) -> None:
+        super().__init__()
+        self.editors: dict[str, Any] = {}
+        layout = QGridLayout(self)
+        layout.setContentsMargins(INDENT if named else 0, 0, 0, 0)
+        layout.setHorizontalSpacing(6)
+        layout.setVerticalSpacing(2)
+        for number, name in enumerate(names):
+            row, column = divmod(number, columns)
+            editor = editor_of(name)
+            label = QLabel(label_of(name))
+            label.setToolTip(editor.toolTip())
+            label.setBuddy(editor)
+            if named:
+                layout.addWidget(label, row, 2 * column)
+            layout.addWidget(editor, row, 2 * column + 1)
+            editor.valueChanged.connect(lambda value, name=name: self.valueChanged.emit(name, value))
+            self.editors[name] = editor
+        for column in range(columns):
+            layout.setColumnStretch(2 * column + 1, 1)
+
+    def value(self) -> dict[str, Any]:
+        """All values by name."""
+        return {name: editor.value() for name, editor in self.editors.items()}
+
+    def setValue(self, recipe: Recipe) -> None:
+        """Show the values of a recipe; nothing is emitted."""
+        for name, editor in self.editors.items():
+            step, _, key = name.partition(".")
+            value = getattr(getattr(recipe, step), key)
+            if editor.value() != value:
+                with QSignalBlocker(editor):
+                    editor.setValue(value)
+
+
+def names_of(step: str, *, shown: bool) -> list[str]:
+    """Parameters of a step that matter to most users, or the others."""
+    return [
+        f"{step}.{item.name}"
+        for item in dataclasses.fields(STEP_PARAMS[step])
+        if item.metadata["shown"] is shown
+    ]
+
+
+def _limit(value: float | None, fallback: int) -> int:
+    return fallback if value is None else int(value)

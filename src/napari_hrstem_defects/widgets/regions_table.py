@@ -1,0 +1,181 @@
+"""Table of the defects, docked below the image and tied to the layer of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+
+from napari_hrstem_defects.core.regions import Region
+
+#: Words for the kinds of defects.
+KINDS = {1: "symmetry defect", 2: "amorphous or blurred"}
+
+_NO_INDEX = QModelIndex()
+
+
+class RegionModel(QAbstractTableModel):
+    """Regions as rows; lengths in nm, or in px where the pixel size is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._regions: tuple[Region, ...] = ()
+
+    def regions(self) -> tuple[Region, ...]:
+        """The rows."""
+        return self._regions
+
+    def setRegions(self, regions: Sequence[Region]) -> None:
+        """Show other regions."""
+        self.beginResetModel()
+        self._regions = tuple(regions)
+        self.endResetModel()
+
+    @property
+    def in_nm(self) -> bool:
+        """Whether lengths are known in nm."""
+        return bool(self._regions) and self._regions[0].area_nm2 is not None
+
+    def headings(self) -> tuple[str, ...]:
+        """Column headings with units."""
+        length = "nm" if self.in_nm else "px"
+        return (
+            "No.",
+            "Kind",
+            f"Area ({length}²)",
+            f"Length ({length})",
+            f"Width ({length})",
+            "Angle (°)",
+            "To lattice (°)",
+            "Mean severity",
+            "Max. severity",
+            "Centre y, x (px)",
+        )
+
+    def row(self, region: Region) -> tuple[Any, ...]:
+        """Values of a row, unrounded."""
+        sizes = (region.area_px, region.length_px, region.width_px)
+        if self.in_nm:
+            sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
+        return (
+            region.id,
+            KINDS.get(region.label, str(region.label)),
+            *sizes,
+            region.orientation_deg,
+            region.to_lattice_deg,
+            region.mean_severity,
+            region.max_severity,
+            region.centroid,
+        )
+
+    def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:
+        """Number of regions."""
+        return 0 if parent.isValid() else len(self._regions)
+
+    def columnCount(self, parent: QModelIndex = _NO_INDEX) -> int:
+        """Number of columns."""
+        return 0 if parent.isValid() else len(self.headings())
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
+        """Heading of a column."""
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return self.headings()[section]
+        return None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """A cell: text to show, or the value itself to sort by."""
+        value = self.row(self._regions[index.row()])[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _text(value)
+        if role == Qt.ItemDataRole.UserRole:
+            return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
+        if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(f"{part:.0f}" for part in value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+class RegionTable(QWidget):
+    """View of the regions; clicking a row asks for the view to go there."""
+
+    #: ``(Region)``: a person chose a row.
+    regionChosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = RegionModel()
+        self._sorted = QSortFilterProxyModel()
+        self._sorted.setSourceModel(self.model)
+        self._sorted.setSortRole(Qt.ItemDataRole.UserRole)
+        self.view = QTableView()
+        self.view.setModel(self._sorted)
+        self.view.setSortingEnabled(True)
+        self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        rows: Any = self.view.verticalHeader()
+        rows.hide()
+        rows.setDefaultSectionSize(22)
+        columns: Any = self.view.horizontalHeader()
+        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        columns.setStretchLastSection(True)
+        self.view.setAlternatingRowColors(False)
+        self.view.setAccessibleName("defect regions")
+        self.view.clicked.connect(self._chosen)
+        self.view.activated.connect(self._chosen)
+        self.setMinimumHeight(90)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+
+    def value(self) -> tuple[Region, ...]:
+        """The regions shown."""
+        return self.model.regions()
+
+    def setValue(self, regions: Sequence[Region]) -> None:
+        """Show other regions."""
+        if tuple(regions) != self.model.regions():
+            self.model.setRegions(regions)
+
+    def select(self, number: int) -> None:
+        """Mark the row of a region; nothing is emitted."""
+        for row, region in enumerate(self.model.regions()):
+            if region.id == number:
+                index = self._sorted.mapFromSource(self.model.index(row, 0))
+                flags = QItemSelectionModel.SelectionFlag
+                self._selection().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+                self.view.scrollTo(index)
+                return
+        self.view.clearSelection()
+
+    def selected(self) -> int:
+        """Number of the region whose row is marked, 0 without one."""
+        rows = self._selection().selectedRows()
+        return 0 if not rows else self.model.regions()[self._sorted.mapToSource(rows[0]).row()].id
+
+    def _selection(self) -> QItemSelectionModel:
+        found = self.view.selectionModel()
+        assert found is not None
+        return found
+
+    def _chosen(self, index: QModelIndex) -> None:
+        self.regionChosen.emit(self.model.regions()[self._sorted.mapToSource(index).row()])

@@ -1,0 +1,118 @@
+"""The dock below the image: table of the regions, and their areas against time."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QWidget
+
+from napari_hrstem_defects.widgets.links import Links
+from napari_hrstem_defects.widgets.navigation import Navigator
+from napari_hrstem_defects.widgets.regions_table import RegionTable
+from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.series_view import AreaPlot
+from napari_hrstem_defects.widgets.theme import Colours
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from napari_hrstem_defects.widgets.session import Session
+
+#: Height that the dock opens with, in px of the screen: a heading and four rows.
+_HEIGHT = 130
+#: Name of the dock.
+NAME = "Defect regions"
+
+
+class ResultsDock:
+    """Opens with the first result and closes with the panel.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Only weakly referred to.
+    session : Session
+    colours : Colours
+    """
+
+    def __init__(self, viewer: Viewer, session: Session, colours: Colours) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._session = session
+        self._links = Links()
+        self._navigator = Navigator(viewer, session)
+        self._dock: Any = None
+        self._watched: Any = None
+        self.table = RegionTable()
+        self.plot = AreaPlot(colours)
+        self.plot.hide()
+        self.widget = QWidget()
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.addWidget(self.table)
+        splitter.addWidget(self.plot)
+        layout = QHBoxLayout(self.widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(splitter)
+        self.table.regionChosen.connect(self._navigator.go_to)
+        self.plot.frameChosen.connect(self._go_to_frame)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self.plot.setColours(colours)
+
+    def open_dock(self) -> None:
+        """Dock below the image, once."""
+        viewer = self._viewer()
+        if viewer is None or self._dock is not None:
+            return
+        window = getattr(viewer, "window", None)
+        if window is not None and hasattr(window, "_qt_window"):
+            self._dock = window.add_dock_widget(self.widget, name=NAME, area="bottom")
+            main = self.widget.window()
+            if isinstance(main, QMainWindow):
+                # Below the image only: the panel keeps the full height of the window.
+                main.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+                main.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+                main.resizeDocks([self._dock], [_HEIGHT], Qt.Orientation.Vertical)
+
+    def close_dock(self) -> None:
+        """Take the dock away and end all connections."""
+        self._links.clear()
+        self._watched = None
+        viewer, dock, self._dock = self._viewer(), self._dock, None
+        window = getattr(viewer, "window", None)
+        if dock is not None and window is not None:
+            with contextlib.suppress(LookupError, RuntimeError, AttributeError):
+                window.remove_dock_widget(dock)
+
+    def refresh(self) -> None:
+        """Show the regions of the chosen image and frame."""
+        document = self._session.document
+        frame = self._session.document_frame()
+        self.table.setValue(() if document is None else document.regions(frame))
+        series = None if document is None else document.series
+        self.plot.setVisible(series is not None)
+        if series is not None:
+            if self.plot.value() != series.areas:
+                self.plot.setValue(series.areas)
+            self.plot.setFrame(frame or 0)
+        layer = self._navigator.layer(Role.REGIONS)
+        if layer is not self._watched:
+            self._links.clear()
+            self._watched = layer
+            if layer is not None:
+                self._links.connect(layer.events.selected_label, self._label_selected)
+
+    def _label_selected(self, event: Any) -> None:
+        number = int(event.source.selected_label)
+        if number != self.table.selected():
+            self.table.select(number)
+
+    def _go_to_frame(self, frame: int) -> None:
+        viewer, document = self._viewer(), self._session.document
+        if viewer is not None and document is not None and document.layer is not None:
+            axis = viewer.dims.ndim - 3
+            layer = document.layer
+            viewer.dims.set_point(axis, float(layer.translate[0] + frame * layer.scale[0]))

@@ -1,0 +1,277 @@
+"""The run under way: started, followed, cancelled, and its result written layer by layer."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+
+from napari_hrstem_defects.widgets import placing, task
+from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.outputs import Output
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, first_of, outdated
+from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.widgets.series import SeriesResult
+    from napari_hrstem_defects.widgets.session import Session
+
+#: Said when there is nothing to run on.
+NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
+
+
+@dataclass(eq=False)
+class _Job:
+    """A run and what it was started for.
+
+    Attributes
+    ----------
+    steps : frozenset of str
+        Whose layers it writes; empty for other tasks (export, series), whose result goes to `done`.
+    begin : str
+        Step that is blamed if nothing was reported before it failed.
+    left : list of Output
+        Layers that are still to be written, once it has ended.
+    """
+
+    document: Document
+    worker: TaskWorker
+    inputs: Inputs
+    frame: int
+    steps: frozenset[str] = frozenset()
+    begin: str = STEP_NAMES[0]
+    done: Callable[[Any], None] | None = None
+    result: task.Result | None = None
+    left: list[Output] = field(default_factory=list)
+
+
+class Runs:
+    """Runs of one session, one at a time.
+
+    Parameters
+    ----------
+    session : Session
+        Only weakly referred to.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = weakref.ref(session)
+        self._job: _Job | None = None
+        self._again = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._job is not None
+
+    def is_running(self, document: Document, step: str) -> bool:
+        """Whether a step of an image is being run."""
+        return self._job is not None and self._job.document is document and step in self._job.steps
+
+    # Starting and stopping ------------------------------------------------------------------------------------
+
+    def all(self) -> None:
+        """Run every step, anew."""
+        self._start(STEP_NAMES, begin=STEP_NAMES[0])
+
+    def step(self, step: str) -> None:
+        """Run one step, and before it whatever it needs that is not up to date."""
+        session = self._session()
+        if session is not None:
+            old, document = session.outdated(), session.document
+            written = set() if document is None else document.written
+            before = STEP_NAMES[: STEP_NAMES.index(step)]
+            self._start([*(name for name in before if name in old or name not in written), step], begin=step)
+
+    def update(self) -> None:
+        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
+        session = self._session()
+        document = None if session is None else session.document
+        if session is None or document is None or document.analysis is None:
+            return
+        if not session.auto_update or document.moving:
+            return
+        if self.running:
+            self._again = True
+            return
+        steps = session.outdated() & document.shown
+        if steps:
+            self._start(steps)
+
+    def cancel(self) -> None:
+        """Stop the run under way; the layers stay as they are."""
+        self._again = False
+        job = self._job
+        session = self._session()
+        if job is None or session is None:
+            return
+        if job.result is not None:
+            # All is computed and partly written: half a result would be neither the old nor the new one.
+            while self._job is job:
+                self._place(job)
+            return
+        self._job = None
+        job.worker.quit()
+        session.changed.emit()
+
+    def drop(self, document: Document) -> bool:
+        """Stop a run about an image that is gone or was replaced; tells whether there was one."""
+        job = self._job
+        if job is None or job.document is not document:
+            return False
+        self._job, self._again = None, False
+        job.worker.quit()
+        return True
+
+    def background(self, call: Callable[[Monitor], Any], done: Callable[[Any], None], stage: str) -> None:
+        """Do something else about the chosen image in the background, with the same progress and Cancel.
+
+        Parameters
+        ----------
+        call : callable
+            Takes a :class:`Monitor`; runs in a thread.
+        done : callable
+            Takes its result, in the GUI's thread.
+        stage : str
+            What is shown until the first progress.
+        """
+        session = self._session()
+        document = None if session is None else session.document
+        if session is None or document is None:
+            return
+        self.cancel()
+        inputs = session.inputs(document)
+        self._launch(_Job(document, TaskWorker(call), inputs, document.frame, done=done), stage)
+
+    def _start(self, steps: Collection[str], *, begin: str | None = None) -> None:
+        session = self._session()
+        if session is None:
+            return
+        document = session.document
+        layer = None if document is None else document.layer
+        if document is None or layer is None:
+            session.noticed.emit(NO_IMAGE)
+            return
+        self.cancel()
+        shown = session.shown_frame(document)
+        frame = shown or 0
+        inputs = session.inputs(document)
+        previous = document.analysis if frame == document.frame else None
+        old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
+        # What was computed but not shown yet needs no second computation.
+        again = {begin} if begin is not None and begin in document.written else set()
+        call = functools.partial(
+            task.run,
+            source=Source.of(layer, shown),
+            inputs=inputs,
+            previous=previous,
+            start=first_of(old | again),
+            write=frozenset(steps),
+        )
+        first = first_of(frozenset(steps)) or STEP_NAMES[0]
+        document.failed = None
+        self._launch(_Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first), first)
+
+    def _launch(self, job: _Job, stage: str) -> None:
+        session = self._session()
+        assert session is not None
+        self._job = job
+        job.worker.progressed.connect(functools.partial(self._progressed, job))
+        job.worker.returned.connect(functools.partial(self._returned, job))
+        job.worker.start()
+        session.progressed.emit(stage, 0.0)
+        session.changed.emit()
+
+    # What comes back ------------------------------------------------------------------------------------------
+
+    def _progressed(self, job: _Job, stage: str, fraction: float) -> None:
+        session = self._session()
+        if job is self._job and session is not None:
+            session.progressed.emit(stage, fraction)
+
+    def _returned(self, job: _Job, result: Any) -> None:
+        session = self._session()
+        if job is not self._job or session is None:
+            return  # cancelled, or about an image that is gone
+        if isinstance(result, task.Result):
+            job.result, job.left = result, list(result.outputs)
+            job.document.notes = ()
+            QTimer.singleShot(0, functools.partial(self._place, job))
+            return
+        self._job = None
+        if isinstance(result, Failure):
+            if job.done is None:
+                step = "segment" if result.during == "regions" else result.during or job.begin
+                job.document.failed = (step, result.message)
+            session.failed.emit(result.message)
+        elif job.done is not None:
+            job.done(result)
+        self._ended(session)
+
+    def _place(self, job: _Job) -> None:
+        """Write one layer a turn of the event loop: together they would hold up the window."""
+        session = self._session()
+        viewer = None if session is None else session.viewer
+        if job is not self._job or session is None or viewer is None or job.document.layer is None:
+            return
+        assert job.result is not None
+        if job.left:
+            self._write(session, job.document, job.left.pop(0), job.result.provenance)
+            QTimer.singleShot(0, functools.partial(self._place, job))
+            return
+        self._accept(session, job, job.result)
+
+    @staticmethod
+    def _write(session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
+        viewer = session.viewer
+        assert viewer is not None
+        selected, active = set(viewer.layers.selection), viewer.layers.selection.active
+        with session.edits.ignored():
+            made, note = placing.write(viewer, document, output, provenance)
+        if made is not None:
+            session.edits.watch(made)
+            if selected:
+                viewer.layers.selection = selected
+                viewer.layers.selection.active = active
+        if note is not None:
+            document.notes = (*document.notes, note)
+
+    def _accept(self, session: Session, job: _Job, result: task.Result) -> None:
+        document = job.document
+        before = document.done
+        kept = document.written - (frozenset(STEP_NAMES) if before is None else outdated(before, job.inputs))
+        document.analysis, document.done = result.analysis, job.inputs
+        document.histogram, document.frame = result.histogram, job.frame
+        document.written = kept | job.steps
+        document.shown |= job.steps
+        if "segment" in job.steps:
+            document.correction = None
+        self._job = None
+        session.finished.emit()
+        self._ended(session)
+
+    def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
+        """Write the layers of a whole time series."""
+        session = self._session()
+        if session is None or session.viewer is None or document.layer is None:
+            return
+        document.analysis, document.frame = result.analysis, shown
+        document.done = Inputs(result.analysis.recipe, document.point)
+        document.series, document.correction, document.notes = result, None, ()
+        document.histogram = result.histogram
+        document.written = set(STEP_NAMES)
+        document.shown = set(STEP_NAMES)
+        for output in result.outputs:
+            self._write(session, document, output, result.provenance)
+        session.finished.emit()
+
+    def _ended(self, session: Session) -> None:
+        session.changed.emit()
+        again, self._again = self._again, False
+        if again:
+            self.update()

@@ -1,0 +1,106 @@
+"""All frames of a time series, one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.io.provenance import fractions
+from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
+from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.steps import Inputs
+from napari_hrstem_defects.widgets.task import provenance_of
+from napari_hrstem_defects.widgets.worker import Monitor
+
+#: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
+SEVERITY_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesResult:
+    """What was found in a time series.
+
+    Attributes
+    ----------
+    areas : list of dict
+        Per frame the shares of the pixels: symmetry defect, amorphous, not judged.
+    regions : list of tuple of Region
+        Per frame.
+    warnings : tuple of str
+        Each with the number of frames it was raised for.
+    analysis : Analysis
+        Of the frame that was shown.
+    outputs : list of Output
+    histogram : Histogram or None
+        Of the severity of that frame.
+    provenance : dict
+    """
+
+    areas: list[dict[str, float]]
+    regions: list[tuple[Region, ...]]
+    warnings: tuple[str, ...]
+    analysis: Analysis
+    outputs: list[Output]
+    histogram: Histogram | None
+    provenance: dict[str, Any]
+
+
+def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> SeriesResult:
+    """Analyse every frame; only one at a time is loaded."""
+    whole = source.series()
+    frames = len(whole)
+    labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
+    severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
+    areas: list[dict[str, float]] = []
+    regions: list[tuple[Region, ...]] = []
+    counts: dict[str, int] = {}
+    kept: Analysis | None = None
+    for index in range(frames):
+        analysis = pipeline.analyze(
+            source.micrograph(index),
+            inputs.recipe,
+            best_patch=inputs.point,
+            progress=_progress(monitor, index, frames),
+            cancelled=monitor.cancelled,
+        )
+        labels[index] = analysis.labels
+        if severity is not None:
+            severity[index] = analysis.severity
+        areas.append(fractions(analysis))
+        regions.append(analysis.regions)
+        for text in analysis.warnings:
+            counts[text] = counts.get(text, 0) + 1
+        if kept is None or index == shown:
+            kept = analysis
+    assert kept is not None
+    warnings = tuple(f"{text} ({count} of {frames} frames)" for text, count in counts.items())
+    outputs = []
+    for output in describe(kept, ("best_patch", "symmetry", "segment")):
+        whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}.get(output.role, output.data)
+        if whole_data is not None and output.role is not Role.REGIONS:
+            outputs.append(
+                Output(
+                    output.role,
+                    output.kind,
+                    whole_data,
+                    output.options,
+                    output.kept_up,
+                    features=output.features,
+                )
+            )
+    return SeriesResult(areas, regions, warnings, kept, outputs, histogram(kept), provenance_of(kept))
+
+
+def _progress(monitor: Monitor, index: int, frames: int) -> pipeline.Progress:
+    def report(step: str, fraction: float) -> None:
+        done = (pipeline.STEPS.index(step) + fraction) / len(pipeline.STEPS)
+        monitor.progress(f"frame {index + 1} of {frames}", (index + done) / frames)
+
+    return report

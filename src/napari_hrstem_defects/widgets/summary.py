@@ -1,0 +1,73 @@
+"""Sentences of the panel about an image and its analysis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.steps import State
+
+
+def about_image(document: Document | None) -> str:
+    """Shape, pixel size and lattice period."""
+    if document is None or document.layer is None:
+        return "No image is open."
+    height, width = document.frame_shape
+    parts = [f"{height} × {width} px"]
+    if document.is_stack:
+        parts[0] = f"{len(pixels_of(document.layer))} frames of {parts[0]}"
+    size = pixel_size_nm(document.layer)
+    parts.append("no pixel size" if size is None else f"{size:.4g} nm/px")
+    if document.analysis is not None:
+        lattice = document.analysis.lattice or document.analysis.typical
+        parts.append("no lattice" if lattice is None else f"period {lattice.period_px:.1f} px")
+    return " · ".join(parts)
+
+
+def about_patches(document: Document | None) -> str:
+    """How many patches there are, and how many defective."""
+    if document is None or document.analysis is None or "classify" not in document.shown:
+        return "–"
+    defective = document.analysis.patches.defective
+    by_hand = ", painted" if document.done is not None and document.done.patches is not None else ""
+    return f"{defective.size} patches · {np.count_nonzero(defective)} defective{by_hand}"
+
+
+def by_hand(document: Document | None, state: State) -> bool:
+    """Whether the best patch is current and was placed by hand."""
+    return document is not None and document.point is not None and state is State.CURRENT
+
+
+def about_best_patch(document: Document | None) -> str:
+    """Where the best patch is."""
+    if document is None or document.analysis is None or "best_patch" not in document.shown:
+        return "–"
+    best = document.analysis.best_patch
+    if best is None:
+        return "none: no lattice was found"
+    return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
+
+
+def about_regions(document: Document | None, frame: int | None) -> str:
+    """How many regions there are and how much of the image they cover."""
+    if document is None or document.analysis is None or "segment" not in document.shown:
+        return "–"
+    regions = document.regions(frame)
+    area = sum(region.area_px for region in regions)
+    share = 100 * area / max(document.analysis.labels.size, 1)
+    count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
+    painted = " · painted" if document.correction is not None else ""
+    return f"{count} · {share:.1f} % of the image{painted}"
+
+
+def messages(document: Document | None, notice: str | None) -> tuple[str | None, list[str]]:
+    """What went wrong, and what is doubtful or worth knowing."""
+    if document is None:
+        return None, [] if notice is None else [notice]
+    error = None if document.failed is None else document.failed[1]
+    found = [] if document.analysis is None else list(document.analysis.warnings)
+    if document.series is not None:
+        found = list(document.series.warnings)
+    warnings = [*found, *document.notes, *([] if notice is None else [notice])]
+    return error, list(dict.fromkeys(warnings))
