@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as
 from napari_hrstem_defects.core.errors import WriteError
 
 _COLUMNS = ("accuracy", "precision", "specificity", "recall", "balanced_accuracy")
+_PIPE_WIDTH = 200
 _HEADS = ("accuracy", "precision", "specificity", "recall", "balanced")
 
 
@@ -37,11 +39,12 @@ def run(pred: Path, truth: Path, json_file: Path | None) -> None:
 
 
 def _show(scores: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     names = list(scores["mean"]["dice"])
-    table = Table("image", *_HEADS, *(f"Dice {name}" for name in names), "AUROC")
+    table = Table("image", *_HEADS, *(f"Dice {name}" for name in names), "AUROC", box=box.SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
@@ -55,9 +58,8 @@ def _show(scores: dict[str, Any]) -> None:
         table.add_row(
             "patches", *(_cell(scores["patches"][key]) for key in _COLUMNS), *[""] * (len(names) + 1)
         )
-    console = Console()
     # In a pipe there is no width to keep to.
-    console.print(table, width=None if console.is_terminal else 200)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _cells(values: dict[str, Any], names: list[str]) -> list[str]:

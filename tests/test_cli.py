@@ -1,0 +1,500 @@
+"""The command line: options, exit statuses, messages, bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+import napari_hrstem_defects
+from napari_hrstem_defects import Recipe
+from napari_hrstem_defects.cli import app, main
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.io import load, read
+
+REAL = Path(__file__).parents[2] / "shared/data/real"
+
+
+@pytest.fixture(autouse=True)
+def quick_overview(request, monkeypatch):
+    from napari_hrstem_defects.io import figure
+
+    if "overview" not in request.node.name:
+        monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+def crystal(shape=(128, 128), period=12.0):
+    y, x = np.indices(shape)
+    waves = np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / period)
+    noise = np.random.default_rng(0).normal(0, 0.1, shape)
+    return (8000 + 2000 * (waves + noise)).astype(np.uint16)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "crystal.tif"
+    tifffile.imwrite(path, crystal())
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def one_line(text):
+    (line,) = text.strip().splitlines()
+    assert line.endswith(".")
+    return line
+
+
+# -- the program ----------------------------------------------------------------------------------------------
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"hrstem-defects {napari_hrstem_defects.__version__}"
+
+
+@pytest.mark.parametrize("command", ["analyze", "replay", "evaluate", "simulate", "view"])
+def test_help(command):
+    assert command in run("--help").stdout
+    assert "--help" in run(command, "--help").stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['hrstem-defects', '--help']\n"
+        "from napari_hrstem_defects.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'scipy', 'skimage', 'matplotlib', 'dask', 'napari', 'qtpy', 'rich', 'tifffile', 'PIL'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["analyze"],
+        ["analyze", "image.tif"],
+        ["analyze", "--out", "out"],
+        ["analyze", "image.tif", "--out", "out", "--jobs", "0"],
+        ["analyze", "image.tif", "--out", "out", "--unknown"],
+        ["evaluate", "--pred", "x"],
+        ["simulate", "--out", "x", "--count", "0", "--seed", "1"],
+        ["simulate", "--out", "x", "--count", "1"],
+    ],
+)
+def test_wrong_usage(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(*arguments, status=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_internal_errors_cost_one_line(monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("a\nbug")
+
+    monkeypatch.setattr("napari_hrstem_defects.cli.evaluate.evaluate_folders", broken)
+    monkeypatch.setattr(sys, "argv", ["hrstem-defects", "evaluate", "--pred", "a", "--truth", "b"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "internal error (ZeroDivisionError: a bug); please report it" in one_line(capsys.readouterr().err)
+    monkeypatch.setenv("HRSTEM_DEFECTS_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+# -- analyze --------------------------------------------------------------------------------------------------
+
+
+def test_analyze_with_its_overview(image, out):
+    lines = run("analyze", image, "--out", out).stdout.splitlines()
+    assert lines[0].startswith("done    crystal: ")
+    assert lines[-1] == f"1 done; table in {out / 'summary.csv'}"
+    assert {path.name for path in (out / "crystal").iterdir()} == {
+        "labels.tif",
+        "severity.tif",
+        "variance.tif",
+        "patches.csv",
+        "regions.csv",
+        "overview.png",
+        "analysis.json",
+    }
+    with Image.open(out / "crystal" / "overview.png") as picture:
+        assert picture.format == "PNG"
+    again = run("analyze", image, "--out", out).stdout.splitlines()
+    assert again[0].startswith("skipped crystal: ")
+    assert run("analyze", image, "--out", out, "--overwrite").stdout.startswith("done")
+
+
+def test_quiet(image, out, tmp_path):
+    assert run("analyze", image, "--out", out, "--quiet").output == ""
+    result = run("analyze", image, tmp_path / "missing.tif", "--out", out, "--quiet", status=1)
+    assert result.stdout == ""
+    assert "missing.tif: there is no such file" in one_line(result.stderr)
+
+
+def test_recipe_and_settings(image, out, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(Recipe().replace({"segment.threshold": 9}).to_json())
+    run(
+        "analyze",
+        image,
+        "--out",
+        out,
+        "--recipe",
+        recipe,
+        "--set",
+        "segment.low=3",
+        "--set",
+        "symmetry.templates=64",
+    )
+    used = load(out / "crystal").recipe
+    assert (used.segment.threshold, used.segment.low, used.symmetry.templates) == (9, 3, 64)
+
+
+def test_published_recipe(image, out):
+    run("analyze", image, "--out", out, "--recipe", "published")
+    assert load(out / "crystal").recipe == Recipe.published()
+
+
+def test_best_patch_and_pixel_size(image, out):
+    run("analyze", image, "--out", out, "--best-patch", "60,70.5", "--pixel-size", "0.015")
+    result = load(out / "crystal")
+    assert result.info["best_patch_by_hand"] == [60, 70.5]
+    assert result.best_patches[0].placed == "hand"
+    assert result.pixel_size_nm == 0.015
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--recipe", "missing.json"], "missing.json: the recipe cannot be read"),
+        (["--recipe", "broken.json"], "broken.json: The recipe is not valid JSON"),
+        (["--recipe", "image.bin"], "image.bin: the recipe cannot be read"),
+        (["--set", "segment.threshold"], "write it as step.key=value"),
+        (["--set", "segment.thresh=3"], "no parameter 'thresh'"),
+        (["--set", "segment.threshold=high"], "must be a number"),
+        (["--set", "segment.threshold=-3"], "segment.threshold must be"),
+        (["--classifier", "vgg99"], "There is no classifier 'vgg99'"),
+        (["--best-patch", "12"], "write it as Y,X"),
+        (["--best-patch", "a,b"], "write it as Y,X"),
+        (["--pixel-size", "-1"], "positive length"),
+        (["--pixel-size", "nan"], "positive length"),
+    ],
+)
+def test_wrong_options(image, out, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "image.bin").write_bytes(b"\xff\xfe\x00\x80")
+    result = run("analyze", image, "--out", out, *options, status=2)
+    assert words in one_line(result.stderr)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("where", ["crystal.tif", "crystal.tif/below"])
+def test_output_that_is_a_file(image, where):
+    result = run("analyze", image, "--out", image.parent / where, status=2)
+    assert "choose another place" in one_line(result.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs access rights that count")
+def test_output_without_permission(image, out):
+    out.mkdir()
+    out.chmod(0o500)
+    result = run("analyze", image, "--out", out, status=2)
+    assert "no permission" in one_line(result.stderr)
+
+
+def picture(path, *channels):
+    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)
+
+
+GREY = crystal() // 64
+
+BAD_INPUTS = {
+    "constant.tif": (lambda path: tifffile.imwrite(path, np.full((128, 128), 7, np.uint8)), "the same value"),
+    "nan.tif": (
+        lambda path: tifffile.imwrite(path, np.full((128, 128), np.nan, np.float32)),
+        "no pixel has a finite value",
+    ),
+    "colour.png": (lambda path: picture(path, GREY, GREY // 2, GREY // 3), "colour picture"),
+    "boolean.npy": (lambda path: np.save(path, crystal() > 8000), "black-and-white"),
+    "bilevel.png": (lambda path: Image.fromarray(crystal() > 8000).save(path), "1-bit"),
+    "complex.npy": (lambda path: np.save(path, crystal() * 1j), "complex numbers"),
+    "line.npy": (lambda path: np.save(path, np.arange(100.0)), "an image (y, x)"),
+    "tiny.tif": (lambda path: tifffile.imwrite(path, crystal((20, 20))), "20 × 20 px"),
+    "empty.tif": (lambda path: path.write_bytes(b""), "the file is empty"),
+    "text.tif": (lambda path: path.write_text("This is a text.\n" * 100), "damaged or not really a tif file"),
+    "truncated.tif": (lambda path: path.write_bytes(_tiff_bytes(path)[:20000]), "cut off (truncated)"),
+    "missing.tif": (lambda path: None, "there is no such file"),
+    "table.csv": (lambda path: path.write_text("a,b\n1,2\n"), "the format '.csv' is not known"),
+    "folder": (lambda path: path.mkdir(), "there is no image in this folder"),
+    "*.emd": (lambda path: None, "no image matches this pattern"),
+}
+
+
+def _tiff_bytes(path):
+    tifffile.imwrite(path, crystal())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input(tmp_path, out, name):
+    make, words = BAD_INPUTS[name]
+    make(tmp_path / name)
+    result = run("analyze", tmp_path / name, "--out", out, status=1)
+    line = one_line(result.stderr)
+    assert name in line
+    assert words in line
+    assert {path.name for path in out.iterdir()} == {"summary.csv"}
+
+
+def test_bad_inputs_do_not_stop_the_others(image, out, tmp_path):
+    (tmp_path / "bad.tif").write_text("text")
+    result = run("analyze", tmp_path / "bad.tif", image, "--out", out, status=1)
+    assert "bad.tif" in one_line(result.stderr)
+    assert result.stdout.splitlines()[-1].startswith("1 done, 1 failed;")
+
+
+def holes(count):
+    data = crystal().astype(np.float32)
+    data.ravel()[np.random.default_rng(1).choice(data.size, count, replace=False)] = np.nan
+    data[0, 0] = np.inf
+    return data
+
+
+SENSIBLE_INPUTS = {
+    "holes": lambda path: tifffile.imwrite(path, holes(50)),
+    "small": lambda path: tifffile.imwrite(path, crystal((64, 64))),
+    "huge_range": lambda path: tifffile.imwrite(path, crystal().astype(np.uint32) * 200_000),
+    "grey_rgb": lambda path: tifffile.imwrite(path, np.stack([crystal()] * 3, axis=-1), photometric="rgb"),
+    "negative": lambda path: tifffile.imwrite(path, -crystal().astype(np.float64) * 1e300),
+}
+
+
+@pytest.mark.parametrize("name", SENSIBLE_INPUTS)
+def test_unusual_input(tmp_path, out, name):
+    path = tmp_path / f"{name}.tif"
+    SENSIBLE_INPUTS[name](path)
+    run("analyze", path, "--out", out)
+    assert load(out / name).labels.shape == read(path).frame_shape
+
+
+def test_noise_has_no_lattice_and_nothing_is_marked(tmp_path, out):
+    tifffile.imwrite(
+        tmp_path / "noise.tif", np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    )
+    assert "No lattice was found" in run("analyze", tmp_path / "noise.tif", "--out", out).stdout
+    assert not load(out / "noise").labels.any()
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real images are not here")
+def test_folder_of_images_and_masks(out):
+    run("analyze", REAL / "au_gb*", "--out", out)
+    assert {path.name for path in out.iterdir()} == {"au_gb", "summary.csv"}
+
+
+# -- replay ---------------------------------------------------------------------------------------------------
+
+
+def test_replay(image, out, tmp_path):
+    run("analyze", image, "--out", out)
+    record = out / "crystal" / "analysis.json"
+    assert "the labels are identical" in run("replay", record, "--out", tmp_path / "again").stdout
+    assert "there is a result already" in one_line(
+        run("replay", record, "--out", tmp_path / "again", status=1).stderr
+    )
+    run("replay", record, "--out", tmp_path / "again", "--overwrite", "--quiet")
+    moved = image.rename(tmp_path / "moved.tif")
+    assert "there is no such file" in one_line(
+        run("replay", record, "--out", tmp_path / "b", status=1).stderr
+    )
+    run("replay", record, "--out", tmp_path / "b", "--image", moved)
+
+
+def test_replay_that_differs(image, out, tmp_path):
+    run("analyze", image, "--out", out)
+    record = out / "crystal" / "analysis.json"
+    info = json.loads(record.read_text())
+    record.write_text(json.dumps({**info, "labels_sha256": ""}))
+    result = run("replay", record, "--out", tmp_path / "again", status=1)
+    assert "the labels are not those of the first run" in one_line(result.stderr)
+
+
+def test_replay_of_something_else(image, out):
+    assert "not a JSON file" in one_line(run("replay", image, "--out", out, status=1).stderr)
+
+
+# -- simulate and evaluate ------------------------------------------------------------------------------------
+
+
+def test_simulate(out, tmp_path):
+    text = run("simulate", "--out", out, "--count", 2, "--seed", 5, "--preset", "si_stacking_fault").stdout
+    assert "intrinsic stacking fault" in text
+    descriptions = json.loads((out / "simulation.json").read_text())
+    assert list(descriptions) == ["si_stacking_fault-5", "si_stacking_fault-6"]
+    for name, description in descriptions.items():
+        micrograph = read(out / f"{name}.tif")
+        assert micrograph.pixel_size_nm == pytest.approx(description["parameters"]["pixel_size_nm"])
+        with Image.open(out / f"{name}_mask.png") as mask:
+            assert mask.size == micrograph.shape[::-1]
+            assert set(np.unique(np.asarray(mask))) <= {0, 1, 2, 255}
+    run(
+        "simulate",
+        "--out",
+        tmp_path / "again",
+        "--count",
+        2,
+        "--seed",
+        5,
+        "--preset",
+        "si_stacking_fault",
+        "--quiet",
+    )
+    for path in out.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_simulate_unknown_preset(out):
+    result = run("simulate", "--out", out, "--count", 1, "--seed", 0, "--preset", "nonsense", status=2)
+    assert "There is no preset 'nonsense'" in one_line(result.stderr)
+    assert not out.exists()
+
+
+def labels(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.array(pixels, np.uint8)
+    tifffile.imwrite(path, data) if path.suffix == ".tif" else Image.fromarray(data).save(path)
+
+
+def test_evaluate(tmp_path):
+    pred, truth, numbers = tmp_path / "pred", tmp_path / "truth", tmp_path / "scores.json"
+    labels(pred / "a.tif", [[0, 0, 1, 1], [0, 1, 2, 0]])
+    labels(truth / "a_mask.png", [[0, 0, 1, 1], [1, 0, 2, 255]])
+    labels(pred / "b" / "labels.tif", [[0, 0, 0, 0]])
+    tifffile.imwrite(pred / "b" / "severity.tif", np.array([[1, 2, 3, 4]], np.float32))
+    labels(truth / "b.png", [[0, 0, 1, 0]])
+    labels(pred / "c.tif", [[0]])
+    text = run("evaluate", "--pred", pred, "--truth", truth, "--json", numbers)
+    assert "c." in one_line(text.stderr)
+    assert "mean of 2" in text.stdout
+    scores = json.loads(numbers.read_text())
+    # 11 pixels count: 5 crystal (1 false alarm), 5 symmetry (2 + 1 missed), 1 amorphous
+    assert scores["confusion"] == {
+        "classes": ["crystal", "symmetry", "amorphous"],
+        "counts": [[5, 1, 0], [2, 2, 0], [0, 0, 1]],
+    }
+    assert scores["accuracy"] == pytest.approx(8 / 11)
+    assert scores["precision"] == pytest.approx(3 / 4)
+    assert scores["recall"] == pytest.approx(3 / 5)
+    assert scores["specificity"] == pytest.approx(5 / 6)
+    assert scores["balanced_accuracy"] == pytest.approx((5 / 6 + 2 / 4 + 1) / 3)
+    a, b = scores["images"]["a"], scores["images"]["b"]
+    assert a["dice"] == {"symmetry": pytest.approx(2 * 2 / 6), "amorphous": 1}
+    assert a["auroc"] is None
+    assert b["auroc"] == pytest.approx(2 / 3)
+    assert b["dice"] == {"symmetry": 0, "amorphous": None}
+    assert b["precision"] is None
+    assert scores["mean"]["dice"]["symmetry"] == pytest.approx(1 / 3)
+    assert scores["mean"]["auroc"] == pytest.approx(2 / 3)
+    assert scores["image_recall"] == 0.5
+    assert scores["image_specificity"] is None
+    assert "patches" not in scores
+
+
+def test_evaluate_results_of_analyze(tmp_path, out):
+    run("simulate", "--out", tmp_path / "sim", "--count", 1, "--seed", 3, "--preset", "si_stacking_fault")
+    run("analyze", tmp_path / "sim", "--out", out)
+    numbers = tmp_path / "scores.json"
+    text = run("evaluate", "--pred", out, "--truth", tmp_path / "sim", "--json", numbers)
+    assert text.stderr == ""
+    scores = json.loads(numbers.read_text())
+    assert 0 <= scores["patches"]["accuracy"] <= 1
+    assert scores["patches"]["confusion"]["classes"] == ["non-defective", "defective"]
+    assert 0 <= scores["mean"]["auroc"] <= 1
+
+
+def test_evaluate_what_does_not_fit(tmp_path):
+    pred, truth = tmp_path / "pred", tmp_path / "truth"
+    for stem in ("good", "shape", "values", "damaged"):
+        labels(pred / f"{stem}.tif", [[0, 1]])
+        labels(truth / f"{stem}.png", [[0, 1]])
+    labels(pred / "shape.tif", [[0, 1, 1]])
+    labels(truth / "values.png", [[0, 77]])
+    (pred / "damaged.tif").write_text("text")
+    result = run("evaluate", "--pred", pred, "--truth", truth, "--json", tmp_path / "scores.json", status=1)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    for part in ("damaged.tif", "shape.tif", "values.png"):
+        assert sum(part in line for line in lines) == 1
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores["images"]) == {"good"}
+    assert set(scores["failed"]) == {"shape", "values", "damaged"}
+
+
+def test_evaluate_wrong_folders(tmp_path):
+    labels(tmp_path / "pred" / "a.tif", [[0, 1]])
+    labels(tmp_path / "truth" / "b.tif", [[0, 1]])
+    (tmp_path / "empty").mkdir()
+    for pred, words in (
+        ("missing", "no such folder"),
+        ("empty", "no label images"),
+        ("pred", "has the stem"),
+    ):
+        result = run("evaluate", "--pred", tmp_path / pred, "--truth", tmp_path / "truth", status=2)
+        assert words in one_line(result.stderr)
+
+
+# -- view -----------------------------------------------------------------------------------------------------
+
+
+def test_view_without_napari(image, monkeypatch):
+    monkeypatch.setitem(sys.modules, "napari", None)
+    monkeypatch.delitem(sys.modules, "napari_hrstem_defects.widgets._results", raising=False)
+    result = run("view", image, status=1)
+    assert 'pip install "napari-hrstem-defects[qt]"' in one_line(result.stderr)
+
+
+def test_layers_over_the_image(image):
+    pytest.importorskip("napari")
+    from napari.components import ViewerModel
+
+    from napari_hrstem_defects.widgets._results import add_layers
+
+    micrograph = read(image, pixel_size_nm=0.02)
+    analysis = pipeline.analyze(micrograph)
+    viewer = ViewerModel()
+    add_layers(viewer, micrograph, analysis)
+    assert [layer.name for layer in viewer.layers] == [
+        "crystal.tif",
+        "local variance",
+        "severity",
+        "labels",
+        "best patch",
+    ]
+    for layer in viewer.layers:
+        np.testing.assert_allclose(layer.scale, 0.02)
+        assert [str(unit) for unit in layer.units] == ["nanometer"] * 2
+
+
+def test_view_of_bad_input(tmp_path, monkeypatch):
+    pytest.importorskip("qtpy.QtWidgets")
+    assert "no such file" in one_line(run("view", tmp_path / "missing.tif", status=1).stderr)
