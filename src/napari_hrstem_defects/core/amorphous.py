@@ -18,6 +18,10 @@ WINDOW_PERIODS = 4.0
 STEP_PERIODS = 1.0
 #: Smallest width of an area without lattice that is believed, in periods.
 SEED_PERIODS = 1.5
+#: How far windows see a lattice beyond its edge, in periods: a window, for the part inside outweighs the rest.
+EDGE_PERIODS = 4.5
+#: Nothing with more than this share of the crystal's variance is taken for amorphous.
+MOST_VARIANCE = 0.6
 #: Lags at which nearest neighbours are expected, in periods.
 LAG_RANGE = (0.85, 1.6)
 #: Windows transformed at once.
@@ -69,15 +73,23 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
     seeds = candidates & ~_periodic(prepared, candidates, patch)
     amorphous = np.zeros_like(candidates)
     # A single window without peaks is chance.
-    seeds = ndimage.binary_opening(seeds, iterations=max(1, round(SEED_PERIODS * prepared.period_px / 2)))
+    seeds = _open(seeds, max(1, round(SEED_PERIODS * prepared.period_px / 2)))
     if seeds.any():
         # The edge of an area lies halfway between the variance inside and that of the crystal.
         inside = float(np.median(variance[seeds]))
-        extended = variance < max(params.fraction * typical, 0.5 * (inside + typical))
-        # Windows that straddle the edge still see lattice: the area reaches half a window further.
-        reach = (0.5 * WINDOW_PERIODS + SEED_PERIODS) * prepared.period_px
+        middle = min(0.5 * (inside + typical), MOST_VARIANCE * typical)
+        extended = variance < max(params.fraction * typical, middle)
+        # Windows that straddle the edge still see lattice: the area reaches further than its seeds.
+        reach = EDGE_PERIODS * prepared.period_px
         amorphous = extended & dilate(seeds, reach)
     return VarianceMap(variance, amorphous)
+
+
+def _open(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Drop what is narrower than a square of ``2 reach + 1`` px; the rim of the image is no edge."""
+    eroded = ndimage.minimum_filter(mask, size=2 * reach + 1, mode="nearest")
+    out: NDArray[np.bool_] = ndimage.maximum_filter(eroded, size=2 * reach + 1, mode="nearest")
+    return out
 
 
 def _periodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]) -> NDArray[np.bool_]:

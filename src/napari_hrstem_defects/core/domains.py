@@ -223,8 +223,8 @@ def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: 
 def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams) -> NDArray[np.float32]:
     """Severity of the whole image: each crystal domain judged by its own model.
 
-    In a domain that counts as a defect the severity is how much worse the reference fits it than its own model
-    does, if that is more. Along interfaces between intact domains, where neighbourhoods hold both, severity is
+    In a domain that counts as a defect the severity is at least the threshold, and to it is added how much worse
+    the reference fits it than its own model does: it grows from the wall inwards. Along interfaces between intact domains, where neighbourhoods hold both, severity is
     standardised among pixels at the same distance: what all of the interface shows is the interface; a misfit
     dislocation stands out of it.
 
@@ -252,7 +252,7 @@ def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams
             severity[inside] = (own.distances[inside] - null.mode) / null.sigma
         else:
             evidence = (reference.energies - domain.model.energies)[inside] / np.float32(reference.null.sigma)
-            severity[inside] = np.maximum(severity[inside], np.maximum(evidence, segment.threshold))
+            severity[inside] = np.maximum(severity[inside], segment.threshold) + np.maximum(evidence, 0)
     intact = np.isin(found.index, [i for i, domain in enumerate(found.domains) if domain.crystal])
     if sum(domain.crystal for domain in found.domains) > 1:
         _level_interfaces(severity, found.index, intact, reference.bank.kernel_px, prepared.period_px)

@@ -29,6 +29,7 @@ from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, Patch
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, remove_small
+from napari_hrstem_defects.core.ridges import line_severity
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.segmentation import Null
 from napari_hrstem_defects.core.symmetry import Bank
@@ -523,7 +524,14 @@ class _Run:
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
-        severity = prepared.to_frame(domain_severity(found, prepared, self.recipe.segment))
+        severity = domain_severity(found, prepared, self.recipe.segment)
+        self.report("symmetry", 0.5)
+        needed = self.recipe.symmetry.line_significance
+        if needed > 0:
+            lines = line_severity(severity, prepared.period_px)
+            lines *= np.float32(self.recipe.segment.threshold / needed)
+            severity = np.where(lines > self.recipe.segment.low, np.maximum(severity, lines), severity)
+        severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
         inside[model.judged(prepared)] = 1
         self.found.update(banks=tuple(domain.model.bank for domain in found.domains), null=null)

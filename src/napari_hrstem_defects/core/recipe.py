@@ -262,6 +262,14 @@ class SymmetryParams(_Checked):
         minimum=0.0,
         maximum=3.0,
     )
+    line_significance: float = _param(
+        5.0,
+        "a straight line of this significance is a defect even where no single place exceeds the threshold; 0: lines "
+        "are not looked for",
+        unit="robust standard deviations",
+        minimum=0.0,
+        maximum=1000,
+    )
     kernel_px: int = _param(7, "edge of the eigenfilters (eigenfilter)", unit="px", minimum=3, maximum=31)
     features: Literal["responses", "energies"] = _param(
         "responses", "what is compared: filter responses, or their squares summed over a window (eigenfilter)"

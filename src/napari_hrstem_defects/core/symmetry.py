@@ -26,8 +26,10 @@ CHUNK_PX = 4096
 #: The model's noise variance is at least this share of its mean variance: a noise-free (simulated, averaged) patch
 #: has none, and every distance would be infinite.
 MIN_NOISE_SHARE = 1e-3
+#: A template stands for shifts of up to this; beyond, another is nearer.
+MAX_SHIFT_PX = 0.75
 #: Reach of the band-pass beyond the rim of the image, in periods.
-RIM_PERIODS = 1.2
+RIM_PERIODS = 0.6
 #: Shortest usable kernel edge in px.
 MIN_KERNEL_PX = 5
 
@@ -47,6 +49,8 @@ class Bank:
         Variances along them.
     templates : float32 array (n, r)
         Components of n neighbourhoods of the patch.
+    tangents : float32 array (n, 2, r)
+        How those change when the neighbourhood moves by one px in y and in x.
     noise : float
         s², mean of the other eigenvalues.
     """
@@ -56,6 +60,7 @@ class Bank:
     components: NDArray[np.float32]
     eigenvalues: NDArray[np.float64]
     templates: NDArray[np.float32]
+    tangents: NDArray[np.float32]
     noise: float
 
     @property
@@ -111,11 +116,25 @@ def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams)
     components = np.ascontiguousarray(vectors[:, :rank].T, dtype=np.float32)
     noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues))
     # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
-    # of the lattice are favoured, and the choice is the same every time.
-    count = min(params.templates, len(centred))
-    index = (np.arange(count) * _coprime_step(len(centred))) % len(centred)
-    templates = centred[np.sort(index)] @ components.T
-    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, max(noise, 1e-12))
+    # of the lattice are favoured, and the choice is the same every time. The outermost have no neighbours to take
+    # differences with.
+    n_y, n_x = windows.shape[0] - 2, windows.shape[1] - 2
+    if n_y < 1 or n_x < 1:
+        raise ValueError(f"patch has shape {patch.shape}, expected at least {kernel_px + 2} px to a side")
+    count = min(params.templates, n_y * n_x)
+    index = np.sort((np.arange(count) * _coprime_step(n_y * n_x)) % (n_y * n_x))
+    y, x = index // n_x + 1, index % n_x + 1
+    turn = components.T
+
+    def project(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        taken: NDArray[np.float32] = windows[rows, columns].reshape(count, -1) @ turn
+        return taken
+
+    templates = project(y, x) - mean @ turn
+    tangents = 0.5 * np.stack(
+        [project(y + 1, x) - project(y - 1, x), project(y, x + 1) - project(y, x - 1)], axis=1
+    )
+    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, max(noise, 1e-12))
 
 
 def _coprime_step(n: int) -> int:
@@ -196,7 +215,7 @@ def log_distances(
     tiny = np.float32(1e-6)
     for i in range(len(banks)):
         judged = np.log(np.maximum(gaussian(np.ascontiguousarray(out[i][inside]), sigma), tiny))
-        out[i] = np.pad(judged, rim, mode="symmetric")
+        out[i] = np.pad(judged, rim, mode="edge")
     return out
 
 
@@ -232,19 +251,48 @@ def _squared_distance(
     mean_sum = bank.mean @ bank.mean
     residual = squares.ravel() - 2 * flat[rank] + mean_sum
     responses = flat[:rank] - (bank.components @ bank.mean)[:, None]
-    # |y − y_t|² + Q = |x − μ|² − 2 y·y_t + |y_t|²: the squared responses cancel.
-    lengths = (bank.templates**2).sum(axis=1)
-    twice = -2 * bank.templates
     nearest = np.empty(flat.shape[1], dtype=np.float32)
+    search = _Nearest(bank)
     for start in range(0, flat.shape[1], CHUNK_PX):
         part = slice(start, start + CHUNK_PX)
-        product = twice @ responses[:, part]
-        product += lengths[:, None]
-        np.minimum.reduce(product, axis=0, out=nearest[part])
+        nearest[part] = search(responses[:, part])
     distance = nearest + residual
     np.maximum(distance, 0, out=distance)
     distance /= np.float32(bank.noise * k * k)
     return distance.reshape(shape)
+
+
+class _Nearest:
+    """Squared distance to the nearest template, any shift of it by a fraction of a pixel included.
+
+    A lattice that is strained, drifts or is turned a little meets the pixels at phases that the model patch has not
+    got. To first order a shifted template lies on the plane through the template along its tangents.
+    """
+
+    def __init__(self, bank: Bank) -> None:
+        self.templates = bank.templates
+        self.lengths = (bank.templates**2).sum(axis=1)
+        self.search = np.ascontiguousarray(-2 * bank.templates.T)
+        self.tangents = bank.tangents
+        self.offsets = np.einsum("nir,nr->ni", bank.tangents, bank.templates)
+        grams = np.einsum("nir,njr->nij", bank.tangents, bank.tangents).astype(np.float64)
+        grams += 1e-6 * np.trace(grams, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
+        self.grams = grams.astype(np.float32)
+        self.inverses = np.linalg.inv(grams).astype(np.float32)
+
+    def __call__(self, responses: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distances less ``|y|²``, shape ``(n,)``, of components of shape ``(r, n)``."""
+        y = np.ascontiguousarray(responses.T)
+        product = y @ self.search
+        product += self.lengths
+        index = product.argmin(axis=1)
+        distance = np.take_along_axis(product, index[:, None], axis=1)[:, 0]
+        along = np.matmul(self.tangents[index], y[:, :, None])[:, :, 0] - self.offsets[index]
+        shift = np.matmul(self.inverses[index], along[:, :, None])[:, :, 0]
+        np.clip(shift, -MAX_SHIFT_PX, MAX_SHIFT_PX, out=shift)
+        turned = np.matmul(self.grams[index], shift[:, :, None])[:, :, 0]
+        distance += (shift * (turned - 2 * along)).sum(axis=1)
+        return distance
 
 
 def _box_sum(tile: NDArray[np.float32], k: int) -> NDArray[np.float32]:
