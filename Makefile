@@ -13,9 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHON
 
 INPUTS := pyproject.toml constraints.txt
-TESTED := src tests benchmarks examples docs scripts
 
-.PHONY: help run test lint format pytest bench docs constraints clean
+.PHONY: help run test lint style types layers manifest format pytest bench docs constraints clean
 
 help:
 	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
@@ -32,12 +31,20 @@ run: $(VENV)/.run-installed
 
 test: lint pytest
 
-lint: $(VENV)/.test-installed
+lint: style types layers manifest
+
+style: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-installed
 	$(BIN)/mypy
+
+layers: $(VENV)/.test-installed
 	$(BIN)/lint-imports
-	$(BIN)/npe2 validate src/napari_hrstem_defects/napari.yaml
+
+manifest: $(VENV)/.test-installed
+	$(BIN)/npe2 validate --imports src/napari_hrstem_defects/napari.yaml
 	$(PIP) check
 
 # Last, so that its summary closes the output.
