@@ -458,13 +458,20 @@ def test_cluster(folder, out):
 
     write(folder / "a.tif")
     (folder / "bad.tif").write_text("no image")
+    tifffile.imwrite(
+        folder / "s.tif", np.stack([crystal(seed=s) for s in range(2)]), photometric="minisblack"
+    )
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         rows = analyze_files([folder], out, scheduler=cluster.scheduler_address)
-    assert statuses(rows) == {"a": "done", "bad": "failed"}
+        again = analyze_files([folder], out, scheduler=cluster.scheduler_address)
+    assert statuses(rows) == {"a": "done", "bad": "failed", "s": "done"}
+    assert statuses(again) == {"a": "skipped", "bad": "failed", "s": "skipped"}
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_scheduler(folder, out, monkeypatch):
+    from distributed import default_client
+
     from napari_hrstem_defects.batch import workers
 
     monkeypatch.setattr(workers, "_SCHEDULER_TIMEOUT_S", 1)
@@ -472,6 +479,8 @@ def test_no_scheduler(folder, out, monkeypatch):
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
         with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
             analyze_files([folder], out, scheduler=address)
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
 
 
 # -- repeating ------------------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
@@ -18,6 +16,7 @@ from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import sha256_of, software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import ResultWriter
+from napari_hrstem_defects.io.source import frames_here
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ def replay(
     if source is None:
         raise ReadError(f"{record}: the analysed pixels did not come from a file; name the image to use.")
     micrograph = read(source, pixel_size_nm=info["input"]["pixel_size_nm"])
+    micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
     if micrograph.sha256 != info["input"]["sha256"]:
         raise ReadError(
             f"{source}: the pixels are not those that were analysed (other SHA-256); name the original image."
@@ -93,7 +93,7 @@ def replay(
         for index, (frame, was) in enumerate(zip(micrograph, records, strict=True)):
             best = was["best_patch"]
             analysis = pipeline.analyze(
-                dataclasses.replace(frame, data=np.asarray(frame.data)),
+                frame,
                 recipe,
                 # An automatic one follows from the pixels and the recipe.
                 best_patch=BestPatch(**best) if best and best["placed"] == "hand" else None,

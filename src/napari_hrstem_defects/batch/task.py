@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_hrstem_defects.batch.inputs import Input
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core import pipeline
@@ -24,6 +22,7 @@ from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
+from napari_hrstem_defects.io.source import frames_here
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
@@ -97,6 +96,7 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
     if task.source.error is not None:
         raise ReadError(task.source.error)
     micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm)
+    micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
     folder = task.out / task.name
     if not task.overwrite:
         info = _up_to_date(folder, task, micrograph)
@@ -109,8 +109,7 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         for index, frame in enumerate(micrograph):
             writer.add(
                 pipeline.analyze(
-                    # Loaded once: the pixels are looked at several times.
-                    dataclasses.replace(frame, data=np.asarray(frame.data)),
+                    frame,
                     task.recipe,
                     best_patch=task.best_patch,
                     progress=None if progress is None else _in_file(progress, index, frames),

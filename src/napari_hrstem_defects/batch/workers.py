@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -124,13 +125,13 @@ def run_on_cluster(
 ) -> Generator[Row, None, None]:
     """On the workers of a running dask cluster, which must see the same files under the same paths."""
     from distributed import Client
-    from distributed import wait as wait_for
 
     from napari_hrstem_defects.batch.task import internal_error, run_task
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
     try:
-        client = Client(address, timeout=_SCHEDULER_TIMEOUT_S)
+        # Not the default: this is no business of other dask arrays in the process.
+        client = Client(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise HrstemDefectsError(
             f"{address}: no dask scheduler answers there; start one with `dask scheduler` or check the address."
@@ -139,10 +140,9 @@ def run_on_cluster(
         running = {client.submit(run_task, task, pure=False): task for task in tasks}
         try:
             while running:
-                try:
-                    done = wait_for(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-                except TimeoutError:
-                    done = set()
+                done = [future for future in running if future.done()]
+                if not done:
+                    time.sleep(_POLL_S)
                 for future in done:
                     task = running.pop(future)
                     failure = future.exception()

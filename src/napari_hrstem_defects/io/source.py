@@ -68,3 +68,14 @@ def lazy_stack(shape: tuple[int, ...], dtype: Any, load: Callable[[int], NDArray
         asarray=False,
         meta=np.empty((0,) * len(shape), frames.dtype),
     )
+
+
+def frames_here(data: Any) -> Any:
+    """Array-like series whose frames are loaded in this thread, one at a time.
+
+    A dask array asks the scheduler that happens to be the current one; in a task of a cluster that would be the
+    cluster itself, and open files cannot travel there.
+    """
+    if not hasattr(data, "compute"):
+        return data
+    return LazyFrames(data.shape, data.dtype, lambda t: np.asarray(data[t].compute(scheduler="synchronous")))
