@@ -22,6 +22,8 @@ HALF_WIDTH_SIGMAS = 1.1774
 MAX_SKEW = 1.2
 #: Ratio of the standard deviation to the median absolute deviation of a normal distribution.
 MAD_TO_SIGMA = 1.4826
+#: Log distance above the clean population's beyond which nothing is left of the lattice: more says no more.
+LOG_DISTANCE_CAP = 2.5
 #: Share of a normal distribution within one standard deviation.
 ONE_SIGMA_SHARE = 0.6827
 
@@ -118,7 +120,7 @@ def localise(
     """
     if share <= 0 or not mask.any():
         return mask
-    excess = np.expm1(np.minimum(np.float32(null.sigma) * severity, np.float32(60)))
+    excess = np.expm1(np.minimum(np.float32(null.sigma) * severity, np.float32(LOG_DISTANCE_CAP)))
     worst = ndimage.maximum_filter(excess, size=2 * int(window_px / 2) + 1, mode="nearest")
     return mask & (excess > np.float32(share) * worst)
 
