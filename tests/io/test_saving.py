@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from napari_hrstem_defects import Micrograph, Recipe
 from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.domains import Domain, DomainMap
 from napari_hrstem_defects.core.errors import ReadError, WriteError
 from napari_hrstem_defects.io import ResultWriter, load, read, save, saving
 from napari_hrstem_defects.io.loading import load_info
@@ -51,6 +52,7 @@ def test_round_trip(tmp_path, make_analysis):
     analysis = make_analysis(recipe=recipe)
     save(analysis, tmp_path / "out")
     result = load(tmp_path / "out")
+    assert result.domains is None
     for name in ("labels", "severity", "variance"):
         expected = getattr(analysis, name)
         assert getattr(result, name).dtype == expected.dtype
@@ -99,6 +101,42 @@ def test_without_pixel_size_and_lattice(tmp_path, make_micrograph, make_analysis
     assert result.regions == ()
     with tifffile.TiffFile(tmp_path / "out" / "labels.tif") as tif:
         assert "PhysicalSize" not in tif.ome_metadata
+
+
+def test_several_lattices(tmp_path, make_analysis):
+    size, pieces = BestPatch(40.0, 50.0, 32), np.zeros((48, 64), np.uint8)
+    pieces[:, 32:] = 1
+    domains = tuple(
+        Domain(size, None, None, relation, crystal, gain, angle)
+        for relation, crystal, gain, angle in (
+            ("reference", True, np.inf, None),
+            ("rotated", False, 0.8, 12.5),
+        )
+    )
+    analysis = dataclasses.replace(make_analysis(), domains=DomainMap(domains, pieces))
+    save(analysis, tmp_path / "out")
+    assert names(tmp_path / "out") == FILES | {"domains.tif", "domains.csv"}
+    result = load(tmp_path / "out")
+    assert result.domains.dtype == np.uint8
+    np.testing.assert_array_equal(result.domains, np.repeat([[0] * 64 + [1] * 64], 96, axis=0))
+    first, second = result.domain_table
+    assert (first["domain"], first["relation"], first["crystal"], first["gain"]) == (
+        0,
+        "reference",
+        "yes",
+        None,
+    )
+    assert (second["relation"], second["crystal"], second["gain"], second["misorientation_deg"]) == (
+        "rotated",
+        "no",
+        0.8,
+        12.5,
+    )
+    assert (second["fraction"], second["period_px"], second["patch_y_px"]) == (0.5, None, 40)
+    save([make_analysis(), analysis], tmp_path / "series")
+    result = load(tmp_path / "series")
+    assert [frame.any() for frame in result.domains] == [False, True]
+    assert [row["frame"] for row in result.domain_table] == [1, 1]
 
 
 def test_who_placed_the_best_patch(tmp_path, make_analysis):

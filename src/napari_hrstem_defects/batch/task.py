@@ -143,7 +143,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
 def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
     return task.row(
         status,
-        " ".join([*info["input"]["notices"], *info["warnings"]]),
+        " ".join(info["warnings"]),
         symmetry_fraction=info["fractions"]["symmetry_defect"],
         amorphous_fraction=info["fractions"]["amorphous"],
         regions=info["regions"],

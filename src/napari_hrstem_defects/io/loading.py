@@ -34,6 +34,10 @@ class Result:
         Table rows: column → number, text or None. Time series have the column ``frame``.
     info : mapping
         Contents of analysis.json.
+    domains : uint8 array of the same shape or None
+        Number of each pixel's domain, 0 the reference; None where only one lattice was found.
+    domain_table : tuple of dict
+        Table rows, one a domain.
     """
 
     folder: Path
@@ -43,6 +47,8 @@ class Result:
     patches: tuple[Row, ...]
     regions: tuple[Row, ...]
     info: Mapping[str, Any]
+    domains: NDArray[np.uint8] | None
+    domain_table: tuple[Row, ...]
 
     @property
     def recipe(self) -> Recipe:
@@ -80,12 +86,15 @@ def load(folder: str | os.PathLike[str]) -> Result:
     try:
         maps = {name: tifffile.imread(folder / f"{name}.tif") for name in ("labels", "severity", "variance")}
         shape = tuple(info["input"]["shape"])
+        several = (folder / "domains.tif").is_file()
         return Result(
             folder,
             **{name: array.reshape(shape) for name, array in maps.items()},
             patches=read_table(folder / "patches.csv"),
             regions=read_table(folder / "regions.csv"),
             info=info,
+            domains=tifffile.imread(folder / "domains.tif").reshape(shape) if several else None,
+            domain_table=read_table(folder / "domains.csv") if several else (),
         )
     except (OSError, ValueError, KeyError) as error:
         raise ReadError(

@@ -20,6 +20,7 @@ import numpy as np
 from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
+from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import (
     PATCH_COLUMNS,
@@ -32,7 +33,7 @@ from napari_hrstem_defects.io.tables import (
 
 #: File of a result that holds everything but pixels and tables.
 INFO_FILE = "analysis.json"
-#: Files of a result.
+#: Files of every result; where several lattices were found there are also domains.tif and domains.csv.
 FILES = (
     "labels.tif",
     "severity.tif",
@@ -44,7 +45,7 @@ FILES = (
 )
 
 # Map → type on disk.
-_MAPS = {"labels": np.uint8, "severity": np.float32, "variance": np.float32}
+_MAPS = {"labels": np.uint8, "severity": np.float32, "variance": np.float32, "domains": np.uint8}
 
 
 def save(
@@ -53,8 +54,9 @@ def save(
     """Write a result folder.
 
     ``labels.tif``, ``severity.tif`` and ``variance.tif`` (OME-TIFF with the pixel size and the shape of the input),
-    ``patches.csv``, ``regions.csv``, ``overview.png`` and ``analysis.json``. The folder appears when all of it is
-    written; if anything fails nothing is left behind.
+    ``patches.csv``, ``regions.csv``, ``overview.png`` and ``analysis.json``; where several lattices were found also
+    ``domains.tif`` and ``domains.csv``. The folder appears when all of it is written; if anything fails nothing is
+    left behind.
 
     Parameters
     ----------
@@ -127,6 +129,7 @@ class ResultWriter:
         self._records: list[dict[str, Any]] = []
         self._patches: list[Row] = []
         self._regions: list[Row] = []
+        self._domains: list[Row] = []
         self._digest = hashlib.sha256()
         self._first: Analysis
         self._shown: tuple[int, Analysis]
@@ -149,13 +152,14 @@ class ResultWriter:
             if self._count == 0:
                 self._begin(analysis)
             for name, image in self._images.items():
-                image.write(getattr(analysis, name))
+                image.write(domain_image(analysis) if name == "domains" else getattr(analysis, name))
         except OSError as error:
             raise _unwritable(self._target, error) from error
         series = self._frames is not None
         stamp = {"frame": self._count} if series else {}
         self._patches += ({**stamp, **row} for row in patch_rows(analysis.patches))
         self._regions += ({**stamp, **row} for row in region_rows(analysis.regions))
+        self._domains += ({**stamp, **row} for row in domain_rows(analysis))
         record = {**stamp, **provenance.frame_record(analysis)}
         if series:
             self._digest.update(np.ascontiguousarray(analysis.micrograph.data).data)
@@ -204,6 +208,10 @@ class ResultWriter:
         leading = () if self._frames is None else ("frame",)
         write_table(self._folder / "patches.csv", (*leading, *PATCH_COLUMNS), self._patches)
         write_table(self._folder / "regions.csv", (*leading, *REGION_COLUMNS), self._regions)
+        if any(row["domain"] > 0 for row in self._domains):
+            write_table(self._folder / "domains.csv", (*leading, *DOMAIN_COLUMNS), self._domains)
+        else:
+            (self._folder / "domains.tif").unlink()
         index, shown = self._shown
         areas = None if self._frames is None else [record["fractions"] for record in self._records]
         save_overview(self._folder / "overview.png", shown, frame=index, series=areas)
