@@ -24,6 +24,11 @@ EDGE_PERIODS = 4.5
 MOST_VARIANCE = 0.6
 #: Lags at which nearest neighbours are expected, in periods.
 LAG_RANGE = (0.85, 1.6)
+#: The same for the mean over all windows of an area, in which noise averages out.
+TOGETHER_SHARE = 0.25
+#: A lattice with less than about this share of the model patch's power is none: the band-pass carries traces of the
+#: crystal's edge far into empty areas.
+FAINTEST = 0.04
 #: Windows transformed at once.
 BATCH = 64
 #: An area has lost the lattice where its best peak is below this share of the model patch's.
@@ -70,10 +75,8 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
     variance = local_variance(prepared.band, window)
     typical = float(np.median(variance[patch]))
     candidates = variance < params.fraction * typical
-    seeds = candidates & ~_periodic(prepared, candidates, patch)
+    seeds = _aperiodic(prepared, candidates, patch)
     amorphous = np.zeros_like(candidates)
-    # A single window without peaks is chance.
-    seeds = _open(seeds, max(1, round(SEED_PERIODS * prepared.period_px / 2)))
     if seeds.any():
         # The edge of an area lies halfway between the variance inside and that of the crystal.
         inside = float(np.median(variance[seeds]))
@@ -92,26 +95,43 @@ def _open(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     return out
 
 
-def _periodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]) -> NDArray[np.bool_]:
-    """Whether a lattice is seen around each pixel; True where nothing was asked."""
-    out = np.ones(where.shape, bool)
+def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice, slice]) -> NDArray[np.bool_]:
+    """Connected parts of a mask in which no lattice is seen, neither locally nor on average."""
+    out = np.zeros(where.shape, bool)
     if not where.any():
         return out
     period = prepared.period_px
     edge = max(8, min(round(WINDOW_PERIODS * period), *where.shape))
     step = max(1, round(STEP_PERIODS * period))
-    reference = _peaks(prepared.band[patch], edge, _grid(prepared.band[patch].shape, edge, step), period)
+    own = prepared.band[patch]
+    rows, columns = np.meshgrid(*_grid(own.shape, edge, step), indexing="ij")
+    floor = FAINTEST * float(np.mean(own**2))
+    known = _correlations(own, edge, rows.ravel(), columns.ravel(), period, floor)
+    reference = float(np.median(known.max(axis=1)))
     ys, xs = _grid(where.shape, edge, step)
     # Only windows whose cell of the grid holds a candidate are looked at.
     cell_y = np.abs(np.arange(where.shape[0])[:, None] - (ys + edge / 2)[None]).argmin(axis=1)
     cell_x = np.abs(np.arange(where.shape[1])[:, None] - (xs + edge / 2)[None]).argmin(axis=1)
-    rows, columns = np.nonzero(where)
     asked = np.zeros((len(ys), len(xs)), bool)
-    asked[cell_y[rows], cell_x[columns]] = True
-    peaks = np.full(asked.shape, np.inf, np.float32)
-    index_y, index_x = np.nonzero(asked)
-    peaks[asked] = _peaks(prepared.band, edge, (ys[index_y], xs[index_x]), period, paired=True)
-    return (peaks > PEAK_SHARE * float(np.median(reference)))[np.ix_(cell_y, cell_x)]
+    here = np.nonzero(where)
+    asked[cell_y[here[0]], cell_x[here[1]]] = True
+    row, column = np.nonzero(asked)
+    correlations = _correlations(prepared.band, edge, ys[row], xs[column], period, floor)
+    lost = np.zeros(asked.shape, bool)
+    lost[asked] = correlations.max(axis=1) < PEAK_SHARE * reference
+    # A single window without peaks is chance.
+    seeds = _open(where & lost[np.ix_(cell_y, cell_x)], max(1, round(SEED_PERIODS * period / 2)))
+    labels, count = ndimage.label(seeds)
+    cells = labels[
+        np.ix_(*(np.clip(c + edge // 2, 0, n - 1) for c, n in zip((ys, xs), where.shape, strict=True)))
+    ]
+    for number in range(1, count + 1):
+        # Under heavy noise no window shows the lattice, but all of them together do.
+        together = correlations[cells[asked] == number]
+        if len(together) and together.mean(axis=0).max() > TOGETHER_SHARE * reference:
+            continue
+        out |= labels == number
+    return out
 
 
 def _grid(shape: tuple[int, ...], edge: int, step: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -123,22 +143,19 @@ def _grid(shape: tuple[int, ...], edge: int, step: int) -> tuple[NDArray[np.intp
     return ys, xs
 
 
-def _peaks(
+def _correlations(
     image: NDArray[np.float32],
     edge: int,
-    corners: tuple[NDArray[np.intp], NDArray[np.intp]],
+    ys: NDArray[np.intp],
+    xs: NDArray[np.intp],
     period: float,
-    *,
-    paired: bool = False,
+    floor: float,
 ) -> NDArray[np.float32]:
-    """Highest normalised autocorrelation of each window at the lags of nearest neighbours.
+    """Normalised autocorrelation of windows with these corners, at the lags of nearest neighbours, ``(n, lags)``.
 
-    `corners` are rows and columns of a grid, or with `paired` the coordinates of each window.
+    `floor` is added to the mean square that it is divided by.
     """
     edge = min(edge, *image.shape)
-    ys, xs = (
-        corners if paired else (np.repeat(corners[0], len(corners[1])), np.tile(corners[1], len(corners[0])))
-    )
     windows = np.lib.stride_tricks.sliding_window_view(image, (edge, edge))
     weight = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
     size = fft.next_fast_len(2 * edge, real=True)
@@ -148,17 +165,17 @@ def _peaks(
     ring = (radius >= LAG_RANGE[0]) & (radius <= LAG_RANGE[1]) & (np.arange(size) < edge)[:, None]
     pairs = _acf(weight[None], size)[0]
     ring &= pairs > 0.05 * pairs[0, 0]
-    out = np.ones(len(ys), dtype=np.float32)
     if not ring.any():
-        return out
+        return np.ones((len(ys), 1), np.float32)
     share = pairs[ring] / pairs[0, 0]
+    out = np.empty((len(ys), len(share)), dtype=np.float32)
     for start in range(0, len(ys), BATCH):
         part = slice(start, start + BATCH)
         tiles = windows[ys[part], xs[part]]
         tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * weight
         acf = _acf(tiles, size)
-        centre = np.maximum(acf[:, 0, 0], np.finfo(np.float32).tiny)
-        out[part] = (acf[:, ring] / share).max(axis=1) / centre
+        centre = np.maximum(acf[:, 0, 0] + np.float32(floor) * pairs[0, 0], np.finfo(np.float32).tiny)
+        out[part] = acf[:, ring] / share / centre[:, None]
     return out
 
 

@@ -224,9 +224,9 @@ def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams
     """Severity of the whole image: each crystal domain judged by its own model.
 
     In a domain that counts as a defect the severity is at least the threshold, and to it is added how much worse
-    the reference fits it than its own model does: it grows from the wall inwards. Along interfaces between intact domains, where neighbourhoods hold both, severity is
-    standardised among pixels at the same distance: what all of the interface shows is the interface; a misfit
-    dislocation stands out of it.
+    the reference fits it than its own model does: it grows from the wall inwards. Along interfaces between intact
+    domains, where neighbourhoods hold both, severity is standardised among pixels at the same distance: what all
+    of the interface shows is the interface; a misfit dislocation stands out of it.
 
     Parameters
     ----------

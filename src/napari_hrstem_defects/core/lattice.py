@@ -30,7 +30,7 @@ MIN_STRENGTH = 0.45
 MIN_PERIODS = 3.5
 #: Share of the tiles that must agree on being periodic, and the most tiles looked at.
 MIN_TILE_SHARE = 0.2
-MAX_TILES = 64
+MAX_TILES = 30
 
 
 @dataclass(frozen=True)

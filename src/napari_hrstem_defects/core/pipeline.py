@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core import amorphous, published, segmentation
-from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
 from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
@@ -32,7 +32,7 @@ from napari_hrstem_defects.core.regions import Region, find_regions, remove_smal
 from napari_hrstem_defects.core.ridges import line_severity
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.segmentation import Null
-from napari_hrstem_defects.core.symmetry import Bank
+from napari_hrstem_defects.core.symmetry import Bank, thread_pools
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
 
 #: The steps in order.
@@ -209,8 +209,10 @@ def analyze(
         first = min(first, STEPS.index("classify"))
     if previous is not None:
         run.take_over(previous, STEPS[:first])
-    for step in STEPS[first:]:
-        run.step(step)
+    # The steps run their own threads; those of the linear algebra would only get in their way.
+    with thread_pools().limit(limits=1, user_api="blas"):
+        for step in STEPS[first:]:
+            run.step(step)
     return run.result()
 
 
@@ -458,22 +460,35 @@ class _Run:
         choice = choose(~defective, depth=self.recipe.best_patch.depth)
         # Without the lattice-aware distance there is nothing to revise the choice by.
         rounds = self.recipe.best_patch.rounds if self.recipe.symmetry.method == "lattice" else 0
-        seen: list[tuple[int, int]] = []
+        impure = np.zeros(grid.counts, bool)
+        tried: list[PatchChoice] = []
         for number in range(rounds):
-            if choice.index in seen:
-                break
-            seen.append(choice.index)
             y, x = (int(v) for v in corners[choice.index])
             model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
-            severity = model.severity
-            marked = segmentation.hysteresis(severity, self.recipe.segment)
-            defective = screened.defective | (
-                patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
-            )
-            choice = choose(
-                ~defective, depth=self.recipe.best_patch.depth, severity=patch_means(severity, corners, edge)
-            )
             self.report("best_patch", (number + 1) / (rounds + 1))
+            if (
+                model.null.impurity > IMPURE
+                and number + 1 < rounds
+                and (~screened.defective & ~impure).sum() > 1
+            ):
+                impure[choice.index] = True
+            else:
+                tried.append(choice)
+                severity = model.severity
+                marked = segmentation.hysteresis(severity, self.recipe.segment)
+                defective = screened.defective | (
+                    patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
+                )
+            choice = choose(
+                ~(defective | impure),
+                depth=self.recipe.best_patch.depth,
+                severity=None if severity is None else patch_means(severity, corners, edge),
+            )
+            if any(choice.index == earlier.index for earlier in tried):
+                break
+        else:
+            # The rounds ran out: rather a patch whose map was looked at than one more guess.
+            choice = tried[-1] if tried else choice
         if choice.warning:
             self.doubt("best_patch", choice.warning)
         y, x = grid.centres[choice.index]
@@ -520,7 +535,7 @@ class _Run:
                 "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare "
                 "with another place.",
             )
-        if null.patch_q99 - null.patch_median > IMPURE:
+        if null.impurity > IMPURE:
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )

@@ -69,7 +69,11 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
         ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
     """
     factor = min(1.0, params.px_per_period / period_px)
-    shape = (max(8, round(pixels.shape[0] * factor)), max(8, round(pixels.shape[1] * factor)))
+    # Sizes that transform fast; a fraction of a per cent in scale does not matter.
+    rows, columns = (
+        min(n, int(fft.next_fast_len(max(8, round(n * factor)), real=True))) for n in pixels.shape
+    )
+    shape = (rows, columns)
     band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
     period = period_px * shape[0] / pixels.shape[0]
     power = np.maximum(gaussian(band**2, params.contrast_window * period), 0)

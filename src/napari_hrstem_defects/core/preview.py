@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.preprocessing import Prepared
 
 #: Lags of the model patch's autocovariance that are kept, in periods: further ones rest on few pairs of pixels.
 LAG_PERIODS = 2.2
-#: White variance added to the spectrum, as a share of the patch's variance: bounds the gain between the lattice's peaks.
+#: White variance added to the spectrum, as a share of the patch's variance: bounds the gain between lattice peaks.
 FLOOR_SHARE = 0.1
 #: Edge of the box in which the whitened image's power is averaged, in periods.
 WINDOW_PERIODS = 1.5

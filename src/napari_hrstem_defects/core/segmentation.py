@@ -45,6 +45,11 @@ class Null:
     patch_median: float
     patch_q99: float
 
+    @property
+    def impurity(self) -> float:
+        """How far the worst of the model patch lies above its median: large where it holds a defect itself."""
+        return self.patch_q99 - self.patch_median
+
 
 def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Null:
     """Find the clean population: from the model patch's median climb the histogram of the image to a mode.

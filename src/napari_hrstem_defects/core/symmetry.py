@@ -19,6 +19,9 @@ from napari_hrstem_defects.core.recipe import SymmetryParams
 #: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
 #: a dozen filter responses stay in the cache and a large image does not fill the memory.
 TILE_PX = 256
+#: Distances are taken at every second pixel of the prepared image, a quarter of a period apart where it has 8 px to
+#: a period: neighbouring neighbourhoods share most of their pixels.
+STRIDE = 2
 #: Tiles filtered side by side.
 WORKERS = 2
 #: Pixels compared with all templates in one matrix product.
@@ -172,8 +175,8 @@ def log_distances(
     Returns
     -------
     float32 array (len(banks), y', x')
-        In the pixels of ``prepared.values``. Within :func:`rim_px` of the rim it is the mirror image of what lies
-        inside: pixels are mirrored there, and a mirrored lattice is a twin.
+        In the pixels of ``prepared.values``. Within :func:`rim_px` of the rim it repeats what lies inside: pixels
+        are mirrored there, and a mirrored lattice is a twin.
 
     Raises
     ------
@@ -184,79 +187,116 @@ def log_distances(
     kernel = banks[0].kernel_px
     half = kernel // 2
     padded = np.pad(values, half, mode="symmetric")
-    out = np.empty((len(banks), *values.shape), dtype=np.float32)
-    step = TILE_PX - kernel + 1
-    if step < kernel:
-        step = 3 * kernel
-    edge = fft.next_fast_len(step + kernel - 1, real=True)
-    step = edge - kernel + 1
+    coarse = (-(-values.shape[0] // STRIDE), -(-values.shape[1] // STRIDE))
+    out = np.empty((len(banks), *coarse), dtype=np.float32)
+    edge = _tile_edge(kernel, max(padded.shape))
+    # Both are even: tiles fit the stride, and so does the first place where a kernel lies inside one.
+    step = (edge - kernel + 1) // STRIDE * STRIDE
     spectra = [_kernel_spectra(bank, edge) for bank in banks]
+    searches = [_Nearest(bank) for bank in banks]
     tiles = [(y, x) for y in range(0, values.shape[0], step) for x in range(0, values.shape[1], step)]
 
     def one(corner: tuple[int, int]) -> None:
         if cancelled is not None and cancelled():
             raise Cancelled
         y, x = corner
-        tile = padded[y : y + edge, x : x + edge]
-        inside = (slice(y, y + step), slice(x, x + step))
+        tile = np.zeros((edge, edge), np.float32)
+        piece = padded[y : y + edge, x : x + edge]
+        tile[: piece.shape[0], : piece.shape[1]] = piece
+        y, x = y // STRIDE, x // STRIDE
+        inside = (slice(y, y + step // STRIDE), slice(x, x + step // STRIDE))
         shape = out[0][inside].shape
-        spectrum = fft.rfft2(tile, s=(edge, edge))
+        spectrum = fft.rfft2(tile)
+        squares = _box_sum(tile, kernel)[::STRIDE, ::STRIDE][: shape[0], : shape[1]]
         for i, bank in enumerate(banks):
-            out[i][inside] = _squared_distance(spectrum, spectra[i], bank, shape, edge)
+            out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
 
     # Tiles run side by side; matrix products that start threads of their own would only get in each other's way.
-    with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+    with thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
         for done, _ in enumerate(pool.map(one, tiles), start=1):
             if progress is not None:
                 progress(done / len(tiles))
-    rim = rim_px(kernel, prepared.period_px, values.shape)
-    inside = (slice(rim, values.shape[0] - rim), slice(rim, values.shape[1] - rim))
-    sigma = params.smoothing * prepared.period_px
+    rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
+    inside = (slice(rim, coarse[0] - rim), slice(rim, coarse[1] - rim))
+    sigma = params.smoothing * prepared.period_px / STRIDE
     tiny = np.float32(1e-6)
+    result = np.empty((len(banks), *values.shape), np.float32)
     for i in range(len(banks)):
         judged = np.log(np.maximum(gaussian(np.ascontiguousarray(out[i][inside]), sigma), tiny))
-        out[i] = np.pad(judged, rim, mode="edge")
-    return out
+        result[i] = _between(np.pad(judged, rim, mode="edge"), (values.shape[0], values.shape[1]))
+    return result
 
 
 @lru_cache(maxsize=1)
-def _thread_pools() -> ThreadpoolController:
+def thread_pools() -> ThreadpoolController:
+    """What controls the threads of the linear algebra libraries."""
     return ThreadpoolController()
 
 
+def _tile_edge(kernel: int, longest: int) -> int:
+    """Edge of a tile in px: a fast size for the transform, a multiple of twice the stride."""
+    wanted = min(max(TILE_PX, 4 * kernel), longest)
+    unit = 2 * STRIDE
+    return unit * int(fft.next_fast_len(-(-wanted // unit), real=True))
+
+
+def _between(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Fill in the pixels between those of the stride by linear interpolation."""
+    for axis in (0, 1):
+        image = np.moveaxis(image, axis, 0)
+        full = np.empty((STRIDE * image.shape[0], image.shape[1]), np.float32)
+        nearest = np.concatenate([image[1:], image[-1:]])
+        for offset in range(STRIDE):
+            share = np.float32(offset / STRIDE)
+            full[offset::STRIDE] = (1 - share) * image + share * nearest if offset else image
+        image = np.moveaxis(full[: shape[axis]], 0, axis)
+    return image
+
+
 def _kernel_spectra(bank: Bank, edge: int) -> NDArray[np.complex64]:
-    """Spectra of the eigenfilters, the mean and the box, turned for correlation."""
+    """Spectra of the eigenfilters and the mean, turned for correlation."""
     k = bank.kernel_px
     kernels = np.concatenate([bank.components, bank.mean[None]]).reshape(-1, k, k)[:, ::-1, ::-1]
     out: NDArray[np.complex64] = fft.rfft2(kernels, s=(edge, edge))
     return out
 
 
+def _decimate(spectrum: NDArray[np.complex64], edge: int) -> NDArray[np.float32]:
+    """Every second pixel of the real image that has this half spectrum: in the spectrum, four quarters add up."""
+    quarter = edge // 4
+    mirrored = np.concatenate([spectrum[:1], spectrum[:0:-1]])[:, edge // 2 - quarter :][:, ::-1]
+    folded = spectrum[:, : quarter + 1] + np.conj(mirrored)
+    folded = folded[: edge // 2] + folded[edge // 2 :]
+    folded *= np.float32(0.25)
+    out: NDArray[np.float32] = fft.irfft2(folded, s=(edge // 2, edge // 2), overwrite_x=True)
+    return out
+
+
 def _squared_distance(
     spectrum: NDArray[np.complex64],
+    squares: NDArray[np.float32],
     kernels: NDArray[np.complex64],
     bank: Bank,
-    shape: tuple[int, ...],
-    edge: int,
+    search: _Nearest,
 ) -> NDArray[np.float32]:
     """Squared distance to the nearest template, residual included, over s² D, for one tile."""
     k = bank.kernel_px
     rank = len(bank.components)
-    valid = (slice(k - 1, k - 1 + shape[0]), slice(k - 1, k - 1 + shape[1]))
+    first = (k - 1) // STRIDE
+    shape = squares.shape
     planes = np.empty((rank + 1, *shape), dtype=np.float32)
     for i, kernel in enumerate(kernels):
-        planes[i] = fft.irfft2(spectrum * kernel, s=(edge, edge), overwrite_x=True)[valid]
-    squares = _box_sum(fft.irfft2(spectrum, s=(edge, edge)), k)[: shape[0], : shape[1]]
+        plane = _decimate(spectrum * kernel, spectrum.shape[0])
+        planes[i] = plane[first : first + shape[0], first : first + shape[1]]
     flat = planes.reshape(rank + 1, -1)
-    mean_sum = bank.mean @ bank.mean
-    residual = squares.ravel() - 2 * flat[rank] + mean_sum
+    residual = squares.ravel() - 2 * flat[rank] + bank.mean @ bank.mean
     responses = flat[:rank] - (bank.components @ bank.mean)[:, None]
-    nearest = np.empty(flat.shape[1], dtype=np.float32)
-    search = _Nearest(bank)
+    # |y − y_t|² + Q = |x − μ|² − 2 y·y_t + |y_t|²: the squared responses cancel.
+    distance = np.empty(flat.shape[1], dtype=np.float32)
     for start in range(0, flat.shape[1], CHUNK_PX):
         part = slice(start, start + CHUNK_PX)
-        nearest[part] = search(responses[:, part])
-    distance = nearest + residual
+        distance[part] = search(responses[:, part])
+    distance += residual
     np.maximum(distance, 0, out=distance)
     distance /= np.float32(bank.noise * k * k)
     return distance.reshape(shape)
