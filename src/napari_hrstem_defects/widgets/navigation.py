@@ -84,7 +84,8 @@ class Navigator:
         point[-2:] = region.centroid
         if document.is_stack:
             point[-3] = self._session.document_frame() or 0
-        viewer.camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
+        camera = _camera(viewer)
+        camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
         self._zoom_to(viewer, source, region)
         layer = self.layer(Role.REGIONS)
         if layer is not None:
@@ -99,4 +100,9 @@ class Navigator:
         # Never so near that the surroundings are lost.
         wanted = max(longest / _REGION_SHARE, whole / 6)
         canvas = min(getattr(viewer, "_canvas_size", (600, 600)))
-        viewer.camera.zoom = min(canvas / wanted, 6 * canvas / whole)
+        _camera(viewer).zoom = min(canvas / wanted, 6 * canvas / whole)
+
+
+def _camera(viewer: ViewerModel) -> Any:
+    # napari 0.9 moved it into the scene.
+    return (viewer.scene if hasattr(viewer, "scene") else viewer).camera

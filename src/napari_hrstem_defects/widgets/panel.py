@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFrame,
-    QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -25,9 +22,10 @@ from napari_hrstem_defects.widgets.actions import Actions, Footer
 from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header, ImageChooser, Messages, RunRow
 from napari_hrstem_defects.widgets.help import HelpDialog
+from napari_hrstem_defects.widgets.layout import Column, row
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.navigation import Navigator
-from napari_hrstem_defects.widgets.parameters import INDENT, ParameterGrid, names_of
+from napari_hrstem_defects.widgets.parameters import ParameterGrid, names_of
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.session import session_of
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
@@ -38,8 +36,6 @@ from napari_hrstem_defects.widgets.threshold import ThresholdEditor
 if TYPE_CHECKING:
     import napari
 
-#: Width of a scroll bar in napari's themes, in px of the screen.
-_SCROLL_BAR = 14
 #: Parameters with a place of their own.
 _ELSEWHERE = ("segment.threshold",)
 #: Parameters beside the heading of their step.
@@ -51,7 +47,7 @@ _BESIDE = {
     "segment": "segment.method",
 }
 #: A change of these is followed by a run at once: it takes a fraction of a second.
-_LIVE = frozenset(("symmetry", "variance", "segment"))
+_LIVE = frozenset(("symmetry", "domains", "variance", "segment"))
 
 
 class DefectsPanel(QWidget):
@@ -96,7 +92,7 @@ class DefectsPanel(QWidget):
         self.groups = {
             step.name: StepGroup(
                 step,
-                [name for name in names_of(step.name, shown=True) if name not in _ELSEWHERE],
+                [name for name in _names(step.name, shown=True) if name not in _ELSEWHERE],
                 _BESIDE.get(step.name),
             )
             for step in STEPS
@@ -107,7 +103,7 @@ class DefectsPanel(QWidget):
             "back to the classifier.</qt>"
         )
         self.patch_count = QLabel("–")
-        self.groups["classify"].addWidget(_row(self.patch_count, self.patches))
+        self.groups["classify"].addWidget(row(self.patch_count, self.patches))
         self.best_patch = BestPatchView()
         self.groups["best_patch"].addWidget(self.best_patch)
         self.threshold = ThresholdEditor(self._colours)
@@ -118,8 +114,8 @@ class DefectsPanel(QWidget):
         self.paint_labels.setToolTip(
             "<qt>Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.</qt>"
         )
-        self.groups["segment"].addWidget(_row(self.region_count, self.paint_labels))
-        self.frames = _row(
+        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
+        self.frames = row(
             self._frames_button("All frames", fixed=False), self._frames_button("…same patch", fixed=True)
         )
         self.auto = QCheckBox("Update at once")
@@ -138,7 +134,7 @@ class DefectsPanel(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         self.grids = {}
         for step in STEPS:
-            names = names_of(step.name, shown=False)
+            names = _names(step.name, shown=False)
             if names:
                 inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
                 self.grids[step.name] = ParameterGrid(names)
@@ -157,10 +153,10 @@ class DefectsPanel(QWidget):
         for group in self.groups.values():
             body.addWidget(group)
         body.addWidget(self.frames)
-        body.addWidget(_row(self.more, self.auto))
+        body.addWidget(row(self.more, self.auto))
         body.addWidget(self.folded)
         body.addStretch(1)
-        area = _Column(inside)
+        area = Column(inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
         layout.setSpacing(2)
@@ -203,6 +199,7 @@ class DefectsPanel(QWidget):
         for grid in self.grids.values():
             grid.valueChanged.connect(self._edit)
         self.threshold.valueChanged.connect(lambda value: self._edit("segment.threshold", value))
+        self.threshold.slider.sliderReleased.connect(session.runs.update)
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
@@ -258,7 +255,9 @@ class DefectsPanel(QWidget):
         recipe = self.session.recipe
         params = dataclasses.replace(getattr(recipe, step), **{key: value})
         self.session.recipe = dataclasses.replace(recipe, **{step: params})
-        if self.session.outdated() <= _LIVE:
+        if name == "segment.threshold" and self.threshold.slider.isSliderDown():
+            self.session.runs.preview()
+        elif step in _LIVE:
             self.session.runs.update()
 
     def _fold(self, shown: bool) -> None:
@@ -354,44 +353,7 @@ class DefectsPanel(QWidget):
         self._show()
 
 
-class _Column(QScrollArea):
-    """Scrolls up and down only: as wide as its contents, so that nothing is cut off sideways.
-
-    Parameters
-    ----------
-    inside : QWidget
-    """
-
-    def __init__(self, inside: QWidget) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidget(inside)
-        self._inside = inside
-
-    def minimumSizeHint(self) -> QSize:
-        """Width of the contents and of the scroll bar."""
-        return QSize(self._inside.minimumSizeHint().width() + _SCROLL_BAR, 120)
-
-    def sizeHint(self) -> QSize:
-        """All of the contents."""
-        hint = self.minimumSizeHint()
-        return QSize(hint.width(), self._inside.sizeHint().height())
-
-    def event(self, event: Any) -> bool:
-        """Take another width when the contents do."""
-        if event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return super().event(event)
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(INDENT, 0, 0, 0)
-    for i, widget in enumerate(widgets):
-        if i:
-            layout.addStretch(1)
-        layout.addWidget(widget)
-    return row
+def _names(step: str, *, shown: bool) -> list[str]:
+    """Parameters of a step of the panel."""
+    parts = ("symmetry", "domains") if step == "symmetry" else (step,)
+    return [name for part in parts for name in names_of(part, shown=shown)]

@@ -34,6 +34,8 @@ _LABELS = {
     "segment.min_area_periods": "at least",
     "segment.low": "grow to",
     "variance.fraction": "below",
+    "domains.most": "lattices",
+    "domains.crystal": "intact",
 }
 #: Texts of choices, and of numbers with a meaning of their own.
 _CHOICES = {"screening": "screening"}

@@ -128,7 +128,7 @@ def label_colours(colours: Mapping[int, str]) -> Any:
     """Colour map of a few classes; everything else is transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
-    table: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    table: dict[Any, str] = {None: "transparent", 0: "transparent"}
     table.update(colours)
     return DirectLabelColormap(color_dict=table)
 

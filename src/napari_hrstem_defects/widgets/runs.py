@@ -14,7 +14,7 @@ from napari_hrstem_defects.widgets import placing, task
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, first_of, outdated
+from napari_hrstem_defects.widgets.steps import SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class _Job:
         Whose layers it writes; empty for other tasks (export, series), whose result goes to `done`.
     begin : str
         Step that is blamed if nothing was reported before it failed.
+    preview : bool
+        Its labels are shown, but do not count as the result.
     left : list of Output
         Layers that are still to be written, once it has ended.
     """
@@ -46,6 +48,7 @@ class _Job:
     steps: frozenset[str] = frozenset()
     begin: str = STEP_NAMES[0]
     done: Callable[[Any], None] | None = None
+    preview: bool = False
     result: task.Result | None = None
     left: list[Output] = field(default_factory=list)
 
@@ -102,6 +105,29 @@ class Runs:
         steps = session.outdated() & document.shown
         if steps:
             self._start(steps)
+
+    def preview(self) -> None:
+        """Show the labels at the present threshold at once; the exact ones take another run from the best patch on."""
+        session = self._session()
+        document = None if session is None else session.document
+        if (
+            session is None
+            or document is None
+            or document.analysis is None
+            or "segment" not in document.written
+        ):
+            return
+        if not session.auto_update:
+            return
+        if self.running:
+            self._again = True
+            return
+        inputs = session.inputs(document)
+        call = functools.partial(task.preview, recipe=inputs.recipe, previous=document.analysis)
+        self._launch(
+            _Job(document, TaskWorker(call), inputs, document.frame, frozenset({"segment"}), preview=True),
+            "segment",
+        )
 
     def cancel(self) -> None:
         """Stop the run under way; the layers stay as they are."""
@@ -206,7 +232,7 @@ class Runs:
         self._job = None
         if isinstance(result, Failure):
             if job.done is None:
-                step = "segment" if result.during == "regions" else result.during or job.begin
+                step = SHOWN_AS.get(result.during, job.begin)
                 job.document.failed = (step, result.message)
             session.failed.emit(result.message)
         elif job.done is not None:
@@ -243,6 +269,10 @@ class Runs:
 
     def _accept(self, session: Session, job: _Job, result: task.Result) -> None:
         document = job.document
+        if job.preview:
+            self._job = None
+            self._ended(session)
+            return
         before = document.done
         kept = document.written - (frozenset(STEP_NAMES) if before is None else outdated(before, job.inputs))
         document.analysis, document.done = result.analysis, job.inputs

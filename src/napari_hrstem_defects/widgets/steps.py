@@ -38,17 +38,19 @@ class Step:
     Attributes
     ----------
     name : str
-        Step of the pipeline, and of the recipe.
     title, does : str
         Heading, and a sentence for the tooltip.
     needs : tuple of str
         Steps whose results it uses.
+    runs : tuple of str
+        Steps of the pipeline that it stands for; by default the one of its name.
     """
 
     name: str
     title: str
     does: str
     needs: tuple[str, ...]
+    runs: tuple[str, ...] = ()
 
 
 STEPS = (
@@ -68,8 +70,9 @@ STEPS = (
     Step(
         "symmetry",
         "Symmetry filter",
-        "Measures at every pixel how far its surroundings differ from the best patch.",
+        "Measures at every pixel how far its surroundings differ from the best patch, and from other intact lattices.",
         ("preprocess", "best_patch"),
+        ("domains", "symmetry"),
     ),
     Step(
         "variance",
@@ -82,10 +85,15 @@ STEPS = (
         "Labels and regions",
         "Marks the defects and measures each connected one.",
         ("symmetry", "variance"),
+        ("segment", "regions"),
     ),
 )
 
 STEP_NAMES = tuple(step.name for step in STEPS)
+#: Step of the pipeline → the step that stands for it.
+SHOWN_AS = {part: step.name for step in STEPS for part in (step.runs or (step.name,))}
+#: Step → where the pipeline begins to run it.
+BEGINS = {step.name: (step.runs or (step.name,))[0] for step in STEPS}
 TITLES = {step.name: step.title for step in STEPS}
 
 
@@ -108,11 +116,33 @@ class Inputs:
 
     def differs(self, other: Inputs, step: str) -> bool:
         """Whether a step itself was asked for something else."""
-        if getattr(self.recipe, step) != getattr(other.recipe, step):
+        if step == "classify" and not _same(self.patches, other.patches):
             return True
-        if step == "classify":
-            return not _same(self.patches, other.patches)
-        return step == "best_patch" and self.point != other.point
+        if step == "best_patch" and self.point != other.point:
+            return True
+        reads = _READS[step]
+        if step == "best_patch" and self.point is None:
+            # Chosen automatically, it is revised by its own severity map.
+            reads = (*reads, "symmetry", "segment.threshold", "segment.low")
+        return any(_value(self.recipe, name) != _value(other.recipe, name) for name in reads)
+
+
+#: Parameters that each step reads: those of a whole step, or single ones.
+_READS = {
+    "preprocess": ("preprocess",),
+    "classify": ("classify",),
+    "best_patch": ("best_patch",),
+    # Other lattices are looked for outside amorphous areas, and faint lines are scaled to the threshold.
+    "symmetry": ("domains", "symmetry", "variance", "segment.threshold", "segment.low"),
+    "variance": ("variance",),
+    "segment": ("segment",),
+}
+
+
+def _value(recipe: Recipe, name: str) -> object:
+    step, _, key = name.partition(".")
+    params = getattr(recipe, step)
+    return getattr(params, key) if key else params
 
 
 def outdated(done: Inputs, now: Inputs) -> frozenset[str]:

@@ -1,0 +1,123 @@
+"""Opens a result folder, as the panel and the command line write it, in napari."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hrstem_defects.widgets._readers import LayerData, Paths, image_layer
+from napari_hrstem_defects.widgets.roles import KEY, NAMES, Role
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.io import Result
+
+
+def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
+    """Answer napari's question for a reader: None unless it is a result folder or its analysis.json."""
+    return None if _folder(path) is None else read_result
+
+
+def read_result(path: Paths) -> list[LayerData]:
+    """Read a result folder as layers; the micrograph comes first if it is still where it was.
+
+    Raises
+    ------
+    ReadError
+        If a file of the result is missing or damaged.
+    """
+    from napari_hrstem_defects.core.errors import HrstemDefectsError
+    from napari_hrstem_defects.io import load, read
+
+    folder = _folder(path)
+    assert folder is not None
+    result = load(folder)
+    layers: list[LayerData] = []
+    source = result.info["input"].get("path")
+    if source and Path(source).is_file():
+        try:
+            micrograph = read(source, pixel_size_nm=result.pixel_size_nm)
+            if micrograph.shape == result.labels.shape:
+                layers.append(image_layer(micrograph))
+        except HrstemDefectsError:
+            pass  # the result is of use without it
+    return [*layers, *_layers(result)]
+
+
+def _folder(path: Paths) -> Path | None:
+    from napari_hrstem_defects.io.saving import INFO_FILE, is_result
+
+    if not isinstance(path, str):
+        if len(path) != 1:
+            return None
+        path = path[0]
+    chosen = Path(path)
+    folder = chosen.parent if chosen.name == INFO_FILE else chosen
+    return folder if is_result(folder) else None
+
+
+def _layers(result: Result) -> list[LayerData]:
+    from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
+    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES
+    from napari_hrstem_defects.widgets.placing import label_colours
+
+    name = str(result.info["name"])
+    top = float(np.quantile(result.severity[..., ::4, ::4], 0.998))
+    threshold = result.recipe.segment.threshold
+    severity = {
+        "colormap": "inferno",
+        "blending": "additive",
+        "contrast_limits": (0.0, max(min(top, 5 * threshold), 2 * threshold, 1e-6)),
+    }
+    labels = {
+        "colormap": label_colours({1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}),
+        "opacity": 0.5,
+        "features": {"index": [0, 1, 2], "class": list(LABEL_CLASSES)},
+    }
+    found: list[tuple[Role, Any, dict[str, Any], str]] = [
+        (Role.VARIANCE, result.variance, {"visible": False, "colormap": "viridis"}, "image"),
+        (Role.SEVERITY, result.severity, severity, "image"),
+        (Role.LABELS, result.labels, labels, "labels"),
+    ]
+    patches = [(t, best) for t, best in enumerate(result.best_patches) if best is not None]
+    if patches:
+        series = result.labels.ndim == 3
+        points = [(*((t,) if series else ()), best.y, best.x) for t, best in patches]
+        options = {
+            "symbol": "square",
+            "size": patches[0][1].size,
+            "face_color": "transparent",
+            "border_color": BEST_PATCH_COLOUR,
+            "border_width": 0.03,
+            "canvas_size_limits": (2, 10000),
+        }
+        found.append((Role.BEST_PATCH, np.array(points, dtype=float), options, "points"))
+    place = _place(result, result.labels.ndim)
+    provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}
+    return [
+        (
+            data,
+            {
+                "name": f"{NAMES[role]} · {name}",
+                "metadata": {
+                    KEY: {"role": role.value, "provenance": provenance, "folder": str(result.folder)}
+                },
+                **place,
+                **options,
+            },
+            kind,
+        )
+        for role, data, options, kind in found
+    ]
+
+
+def _place(result: Result, ndim: int) -> dict[str, Sequence[Any]]:
+    size = result.pixel_size_nm
+    frames = ndim - 2
+    return {
+        "scale": (1.0,) * frames + (size or 1.0,) * 2,
+        "units": ("pixel",) * frames + ("pixel" if size is None else "nm",) * 2,
+        "axis_labels": ("t",) * frames + ("y", "x"),
+    }

@@ -1,0 +1,57 @@
+"""Ways to arrange widgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QWidget
+
+from napari_hrstem_defects.widgets.parameters import INDENT
+
+#: Width of a scroll bar in napari's themes, in px of the screen.
+_SCROLL_BAR = 14
+
+
+class Column(QScrollArea):
+    """Scrolls up and down only: as wide as its contents, so that nothing is cut off sideways.
+
+    Parameters
+    ----------
+    inside : QWidget
+    """
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidget(inside)
+        self._inside = inside
+
+    def minimumSizeHint(self) -> QSize:
+        """Width of the contents and of the scroll bar."""
+        return QSize(self._inside.minimumSizeHint().width() + _SCROLL_BAR, 120)
+
+    def sizeHint(self) -> QSize:
+        """All of the contents."""
+        hint = self.minimumSizeHint()
+        return QSize(hint.width(), self._inside.sizeHint().height())
+
+    def event(self, event: Any) -> bool:
+        """Take another width when the contents do."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().event(event)
+
+
+def row(*widgets: QWidget) -> QWidget:
+    """Widgets side by side, spread out."""
+    whole = QWidget()
+    layout = QHBoxLayout(whole)
+    layout.setContentsMargins(INDENT, 0, 0, 0)
+    for i, widget in enumerate(widgets):
+        if i:
+            layout.addStretch(1)
+        layout.addWidget(widget)
+    return whole

@@ -1,0 +1,150 @@
+"""A real window with the panel docked, and hands to use it with."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from npe2 import PluginManager
+from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.io import read
+from napari_hrstem_defects.widgets._readers import image_layer
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.panel import DefectsPanel
+from napari_hrstem_defects.widgets.roles import Role
+
+TIMEOUT = 30_000
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path) -> None:
+    """What the panel remembers belongs to the test, not to the person who runs it."""
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+class Desk:
+    """A viewer with the panel, driven by clicks."""
+
+    def __init__(self, viewer: Any, panel: DefectsPanel, qtbot: Any) -> None:
+        self.viewer, self.panel, self.qtbot = viewer, panel, qtbot
+
+    @property
+    def session(self) -> Any:
+        return self.panel.session
+
+    @property
+    def document(self) -> Any:
+        return self.session.document
+
+    def wait(self) -> None:
+        """Until nothing runs any more."""
+        self.qtbot.waitUntil(lambda: not self.session.running, timeout=TIMEOUT)
+
+    def click(self, button: Any) -> None:
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def run_all(self) -> None:
+        self.click(self.panel.run_row.run)
+        assert self.session.running
+        self.wait()
+
+    def states(self) -> dict[str, str]:
+        """As the panel says them."""
+        return {name: str(group.state()) for name, group in self.panel.groups.items()}
+
+    def layer(self, role: Role) -> Any:
+        return self.document.output(self.viewer.layers, role)
+
+    def add(self, data: Any, **options: Any) -> Image:
+        return self.viewer.add_image(data, **options)
+
+    def show(self) -> None:
+        """Put the image in the middle of the canvas."""
+        self.viewer.reset_view()
+        QApplication.processEvents()
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 5) -> None:
+        """Press at a point of the image (y, x in px), move and release."""
+        native = self.viewer.window._qt_viewer.canvas.native
+        path = [
+            self.canvas_position(np.array(start) + (np.array(end) - start) * t)
+            for t in np.linspace(0, 1, steps)
+        ]
+        self.qtbot.mouseMove(native, path[0])
+        self.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=path[0])
+        for point in path[1:]:
+            # QTest's own move says that no button is down.
+            place = QPointF(point)
+            whole = QPointF(native.mapToGlobal(point))
+            left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+            move = QMouseEvent(
+                QEvent.Type.MouseMove, place, whole, none, left, Qt.KeyboardModifier.NoModifier
+            )
+            QApplication.sendEvent(native, move)
+            QApplication.processEvents()
+        self.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[-1])
+
+    def canvas_position(self, point: Any) -> QPoint:
+        """Where a point of the image lies on the canvas."""
+        world = np.asarray(
+            self.document.layer.data_to_world((0,) * (self.document.layer.ndim - 2) + tuple(point))
+        )[-2:]
+        canvas = self.viewer.window._qt_viewer.canvas
+        # The camera maps linearly: two points tell how.
+        origin, other = (
+            np.asarray(canvas._map_canvas2world(p, canvas.view))[-2:] for p in ((0, 0), (100, 100))
+        )
+        y, x = 100 * (world - origin) / (other - origin)
+        return QPoint(round(x), round(y))
+
+
+@pytest.fixture
+def desk(make_napari_viewer: Any, qtbot: Any) -> Iterator[Callable[..., Desk]]:
+    """Make a viewer with an image and the docked panel."""
+    PluginManager.instance().discover()
+    desks: list[Desk] = []
+
+    def make(data: Any = "gaas_twin", size: tuple[int, int] = (1280, 800), **options: Any) -> Desk:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(*size)
+        if isinstance(data, str):
+            pixels, about, _ = image_layer(read(sample_folder() / f"{data}.tif"))
+            viewer.add_image(pixels, **{**about, **options})
+        elif data is not None:
+            viewer.add_image(data, **options)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+        desks.append(Desk(viewer, panel, qtbot))
+        QApplication.processEvents()
+        return desks[-1]
+
+    yield make
+    for made in desks:
+        made.session.runs.cancel()
+    deadline = time.monotonic() + 20
+    from napari.qt.threading import WorkerBase
+
+    while WorkerBase._worker_set and time.monotonic() < deadline:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+def lattice_image(shape: tuple[int, int], period: float = 14.0, fault: bool = True, seed: int = 0) -> Any:
+    """Square lattice with noise; its right third is shifted by half a period."""
+    y, x = np.indices(shape, dtype=np.float32)
+    if fault:
+        y = y + np.where(x > 2 * shape[1] / 3, np.float32(period / 2), np.float32(0))
+    k = np.float32(2 * np.pi / period)
+    image = 2 + np.cos(k * x) + np.cos(k * y)
+    noise = np.random.default_rng(seed).normal(0, 0.25, shape).astype(np.float32)
+    return (image + noise).astype(np.float32)
+
+
+def micrograph_of(layer: Image, size: float | None = None) -> Micrograph:
+    return Micrograph(np.asarray(layer.data), size, layer.name)

@@ -1,0 +1,339 @@
+"""The panel, clicked through in a real window."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QPushButton
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io import read
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.rating import RATINGS
+from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.steps import STEPS
+
+from .conftest import lattice_image
+
+
+def test_first_result_takes_two_clicks(desk: Any) -> None:
+    """Open Sample is the first, Run all the second."""
+    made = desk(None)
+    assert made.panel.info.text() == "No image is open."
+    made.viewer.open_sample("napari-hrstem-defects", "gaas_twin")
+    made.run_all()
+    assert set(made.states().values()) == {"current"}
+    expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"))
+    assert expected.labels.any()
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
+    assert_array_equal(made.layer(Role.SEVERITY).data, expected.severity)
+    assert f"period {expected.lattice.period_px:.1f} px" in made.panel.info.text()
+    assert made.panel.results.table.model.rowCount() == len(expected.regions)
+
+
+def test_run_without_an_image_says_what_to_do(desk: Any) -> None:
+    made = desk(None)
+    made.click(made.panel.run_row.run)
+    assert not made.session.running
+    assert "Open an image first" in made.panel.messages.text()
+
+
+def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
+    made = desk()
+    seen = []
+    for step in STEPS:
+        made.click(made.panel.groups[step.name].button)
+        made.wait()
+        states = made.states()
+        seen.append(sum(state == "current" for state in states.values()))
+        assert states[step.name] == "current"
+    assert seen == [1, 2, 3, 4, 5, 6]
+    expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"))
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
+
+
+def test_run_of_a_late_step_runs_what_it_needs(desk: Any) -> None:
+    made = desk()
+    made.click(made.panel.groups["symmetry"].button)
+    made.wait()
+    states = made.states()
+    assert [states[name] for name in ("preprocess", "classify", "best_patch", "symmetry")] == ["current"] * 4
+    assert states["segment"] == "not run"
+    assert made.layer(Role.SEVERITY) is not None
+    assert made.layer(Role.LABELS) is None
+
+
+def test_the_next_thing_to_press_is_accented(desk: Any) -> None:
+    made = desk()
+
+    def accented() -> list[str]:
+        return [b.text() for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet()]
+
+    assert accented() == ["▶  Run all"]
+    made.run_all()
+    assert accented() == []
+    made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.0)
+    made.wait()
+    made.panel.auto.click()
+    made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(3)
+    assert made.states() == {**dict.fromkeys(made.states(), "current"), "segment": "stale"}
+    (button,) = (b for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet())
+    assert button is made.panel.groups["segment"].button
+    made.panel.groups["classify"].parameters.editors["classify.cutoff"].setValue(4)
+    assert made.states() == {**dict.fromkeys(made.states(), "stale"), "preprocess": "current"}
+
+
+def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    before = made.layer(Role.LABELS).data.copy()
+    made.panel.threshold.slider.setValue(made.panel.threshold.slider.maximum())
+    threshold = made.session.recipe.segment.threshold
+    assert threshold > 10
+    made.wait()
+    after = made.layer(Role.LABELS).data
+    expected = pipeline.analyze(
+        read(sample_folder() / "si_fault_amorphous.tif"), Recipe().replace({"segment.threshold": threshold})
+    )
+    assert_array_equal(after, expected.labels)
+    assert not np.array_equal(after, before)
+    assert set(made.states().values()) == {"current"}
+
+
+def test_histogram_marks_threshold_and_null(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    view = made.panel.threshold.histogram
+    histogram = made.document.histogram
+    judged = made.document.analysis.severity[made.document.analysis.judged]
+    low, high = histogram.edges[[0, -1]]
+    assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))
+    assert histogram.null == (0.0, 1.0)
+    # The mode of the histogram is the clean population's, within half a standard deviation.
+    middles = (histogram.edges[1:] + histogram.edges[:-1]) / 2
+    clean = middles < 4
+    assert abs(middles[clean][np.argmax(histogram.counts[clean])]) < 0.5
+    made.qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=QPoint(view.width() // 2, 10))
+    low, high = view.range()
+    assert made.session.recipe.segment.threshold == pytest.approx((low + high) / 2, abs=(high - low) / 50)
+    made.wait()
+
+
+def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
+    made = desk(None)
+    editors = {}
+    for part in (*made.panel.groups.values(),):
+        editors |= part.parameters.editors | part.method.editors
+    for grid in made.panel.grids.values():
+        editors |= grid.editors
+    editors["segment.threshold"] = made.panel.threshold.number
+    recipe = Recipe()
+    parameters = {name: about for name, _, about in recipe.parameters()}
+    assert editors.keys() == parameters.keys()
+    for name, about in parameters.items():
+        tip = editors[name].toolTip()
+        assert about["doc"][1:30] in tip
+        assert f"Unit: {about['unit'] or 'none'}" in tip
+    folded = {name for grid in made.panel.grids.values() for name in grid.editors}
+    assert folded == {name for name, about in parameters.items() if not about["shown"]}
+
+
+def test_values_persist_and_reset_restores_the_defaults(desk: Any) -> None:
+    first = desk(None)
+    first.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.5)
+    second = desk(None)
+    assert second.session is not first.session
+    editor = second.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
+    assert editor.value() == 2.5
+    second.panel.footer.reset.trigger()
+    assert editor.value() == 1.5
+    assert second.session.recipe == Recipe()
+    assert desk(None).session.recipe == Recipe()
+
+
+def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tmp_path: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.panel.groups["segment"].parameters.editors["segment.low"].setValue(5.0)
+    made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(1.8)
+    made.run_all()
+    made.panel.actions_.save_recipe(tmp_path / "recipe.json")
+    loaded = Recipe.from_json((tmp_path / "recipe.json").read_text("utf-8"))
+    assert loaded.symmetry.kernel_periods == 1.8
+    expected = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"), loaded)
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
+    made.panel.footer.reset.trigger()
+    made.panel.actions_.load_recipe(tmp_path / "recipe.json")
+    assert made.session.recipe == loaded
+    assert made.panel.groups["segment"].parameters.editors["segment.low"].value() == 5.0
+
+
+def test_broken_recipe_is_refused_in_a_sentence(desk: Any, tmp_path: Any) -> None:
+    made = desk(None)
+    (tmp_path / "broken.json").write_text("{", "utf-8")
+    made.panel.actions_.load_recipe(tmp_path / "broken.json")
+    assert "not valid JSON" in made.panel.messages.text()
+    assert made.session.recipe == Recipe()
+
+
+def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) -> None:
+    from napari_hrstem_defects.io import load, save
+
+    made = desk(None)
+    path = sample_folder() / "si_fault_amorphous.tif"
+    (layer,) = made.viewer.open(path, plugin="napari")
+    # napari's own reader does not look at the pixel size: a person types it in.
+    layer.scale, layer.units = [read(path).pixel_size_nm] * 2, ["nm", "nm"]
+    made.run_all()
+    folder = made.panel.actions_.export(tmp_path / "panel")
+    assert folder == tmp_path / "panel" / "si_fault_amorphous"
+    made.wait()
+    save(pipeline.analyze(read(path)), tmp_path / "library" / "si_fault_amorphous")
+    ours, theirs = load(folder), load(tmp_path / "library" / "si_fault_amorphous")
+    assert_array_equal(ours.labels, theirs.labels)
+    assert ours.regions == theirs.regions
+    assert ours.patches == theirs.patches
+    assert ours.info["input"] == theirs.info["input"]
+    assert {p.name for p in folder.iterdir()} == {p.name for p in theirs.folder.iterdir()}
+    made.panel.actions_.export(tmp_path / "panel")
+    made.wait()
+    assert "result already" in made.panel.messages.text()
+
+
+def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
+    import csv
+
+    made = desk()
+    made.panel.actions_.rate(RATINGS[0], tmp_path / "r.csv")
+    assert "no result to rate" in made.panel.messages.text()
+    made.run_all()
+    for rating in RATINGS[:2]:
+        made.panel.actions_.rate(rating, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rating"] for row in rows] == ["Very helpful", "Potentially helpful"]
+    assert rows[0]["input_sha256"] == made.document.analysis.micrograph.sha256
+
+
+BAD = {
+    "colour": (
+        np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8),
+        {"rgb": True},
+        "colour picture",
+    ),
+    "constant": (np.full((128, 128), 3.0, np.float32), {}, "same value"),
+    "all NaN": (np.full((128, 128), np.nan, np.float32), {"contrast_limits": (0, 1)}, "finite"),
+    "boolean": (np.eye(128, dtype=bool), {}, "boolean"),
+    "tiny": (np.eye(16, dtype=np.float32), {}, "at least 32"),
+    "four axes": (np.random.default_rng(0).random((2, 3, 64, 64)), {}, "time series"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*NaN.*:RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_image_gets_a_sentence_and_a_notification(desk: Any, kind: str, monkeypatch: Any) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
+    data, options, words = BAD[kind]
+    made = desk(data, **options)
+    made.run_all()
+    assert words in made.panel.messages.text()
+    assert shown == [made.document.failed[1]]
+    assert "Traceback" not in made.panel.messages.text()
+    assert made.states()["preprocess"] == "failed"
+    assert len(made.viewer.layers) == 1
+
+
+@pytest.mark.parametrize("data", [np.eye(64, dtype=np.complex64), np.arange(64.0), np.full((64, 64), "a")])
+def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
+    """Complex, 1-D and text arrays never become a layer, but the session would say why."""
+    from napari_hrstem_defects.core.errors import MicrographError
+    from napari_hrstem_defects.widgets.source import Source
+
+    with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
+        Source(data, None, "x", None, None, ()).micrograph()
+
+
+def test_image_without_a_lattice_gets_a_warning(desk: Any) -> None:
+    made = desk(np.random.default_rng(0).random((256, 256)).astype(np.float32))
+    made.run_all()
+    assert "No lattice was found" in made.panel.messages.text()
+    assert not made.layer(Role.LABELS).data.any()
+
+
+def test_doubtful_best_patch_gets_a_warning(desk: Any) -> None:
+    image = lattice_image((512, 512), fault=False)
+    image[192:320, 192:320] = np.random.default_rng(1).normal(2, 0.5, (128, 128))
+    made = desk(image)
+    made.run_all()
+    assert "hardly periodic" not in made.panel.messages.text()
+    made.session.edits.place((255.0, 255.0))
+    made.wait()
+    assert "hardly periodic" in made.panel.messages.text()
+
+
+def test_panel_fits_a_laptop(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    made.qtbot.wait(50)
+    assert made.viewer.window._qt_window.height() <= 800
+    bar = made.panel.findChild(type(made.panel.run_row.parent().parent().parent())).verticalScrollBar()
+    assert bar.maximum() == 0, "the panel must be scrolled at 1280 × 800"
+    for button in made.panel.findChildren(QPushButton):
+        if button.isVisible():
+            right = button.mapTo(made.panel, QPoint(button.width(), 0)).x()
+            assert right <= made.panel.width(), f"{button.text()} is cut off"
+            assert button.width() >= button.minimumSizeHint().width() - 2, (
+                f"the text of {button.text()} is cut"
+            )
+
+
+def test_opening_the_dock_imports_no_tensorflow() -> None:
+    code = (
+        "import sys, napari_hrstem_defects.widgets.panel as p; "
+        "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_help_and_citation_are_in_the_header(desk: Any) -> None:
+    made = desk(None)
+    assert "10.1016/j.micron.2021.103069" in made.panel.header.citation.text()
+    made.panel.header.help.click()
+    from napari_hrstem_defects.widgets.help import HelpDialog
+
+    (dialog,) = made.panel.findChildren(HelpDialog)
+    assert dialog.isVisible()
+    dialog.close()
+
+
+def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    table = made.panel.results.table
+    region = table.value()[-1]
+    row = next(
+        r
+        for r in range(table.view.model().rowCount())
+        if table.view.model().index(r, 0).data() == str(region.id)
+    )
+    rect = table.view.visualRect(table.view.model().index(row, 1))
+    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    expected = np.array(region.centroid) * made.document.layer.scale
+    np.testing.assert_allclose(made.viewer.scene.camera.center[-2:], expected, rtol=1e-6)
+    layer = made.layer(Role.REGIONS)
+    assert layer.selected_label == region.id
+    assert list(layer.features["area_px"])[1:] == [r.area_px for r in table.value()]
+    layer.selected_label = table.value()[0].id
+    assert table.selected() == table.value()[0].id
+
+
+def test_our_own_outputs_are_not_offered_as_images(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    assert len(made.session.images()) == 1
+    assert sum(role_of(layer) is not None for layer in made.viewer.layers) == len(made.viewer.layers) - 1
