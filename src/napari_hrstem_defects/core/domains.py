@@ -87,6 +87,12 @@ class DomainMap:
     domains: tuple[Domain, ...]
     index: NDArray[np.uint8]
 
+    @property
+    def defective(self) -> NDArray[np.bool_]:
+        """Where the domains lie that count as defects."""
+        out: NDArray[np.bool_] = np.array([not domain.crystal for domain in self.domains])[self.index]
+        return out
+
 
 def find_domains(
     pixels: NDArray[np.float32],

@@ -29,7 +29,7 @@ from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, Patch
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, remove_small
-from napari_hrstem_defects.core.ridges import line_severity
+from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.segmentation import Null
 from napari_hrstem_defects.core.symmetry import Bank, thread_pools
@@ -42,6 +42,8 @@ STEPS = ("preprocess", "classify", "best_patch", "domains", "symmetry", "varianc
 PATCH_PX = 128
 PATCH_PERIODS = 5.0
 
+#: Half width of the wall of a domain, in periods.
+WALL_PERIODS = 0.75
 #: Limits of the doubts about the best patch, on the scale of the log distance.
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
@@ -414,6 +416,7 @@ class _Run:
                 mask = segmentation.localise(
                     mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
                 )
+            mask |= self._defective_domains()
             labels = segmentation.fuse(mask, self.found["amorphous"], self._reach_px())
         typical: Lattice | None = self.found["typical"]
         if typical is not None:
@@ -545,7 +548,11 @@ class _Run:
         if needed > 0:
             lines = line_severity(severity, prepared.period_px)
             lines *= np.float32(self.recipe.segment.threshold / needed)
-            severity = np.where(lines > self.recipe.segment.low, np.maximum(severity, lines), severity)
+            # The edge of a grain is no fault beside it.
+            near = segmentation.dilate(found.defective, FLANK_PERIODS * prepared.period_px)
+            severity = np.where(
+                (lines > self.recipe.segment.low) & ~near, np.maximum(severity, lines), severity
+            )
         severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
         inside[model.judged(prepared)] = 1
@@ -564,6 +571,15 @@ class _Run:
             comparison=params.comparison,
             window=params.energy_window,
         )
+
+    def _defective_domains(self) -> NDArray[np.bool_]:
+        """Grains that count as defects, with their walls."""
+        found: DomainMap | None = self.found["domains"]
+        prepared: Prepared | None = self.found["prepared"]
+        if found is None or prepared is None or not found.defective.any():
+            return np.zeros(self.shape, bool)
+        inside = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
+        return segmentation.dilate(inside, WALL_PERIODS * self.found["typical"].period_px)
 
     def _reach_px(self) -> float:
         """How far from an amorphous area the severity feels it, in pixels of the image."""
