@@ -177,10 +177,10 @@ class Document:
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
         """Regions to show: as painted, else as found (of a series: those of a frame)."""
+        if frame is not None and frame != self.frame:
+            return () if self.series is None else self.series.regions[frame]
         if self.correction is not None:
             return self.correction.regions
-        if self.series is not None and frame is not None and frame != self.frame:
-            return self.series.regions[frame]
         return () if self.analysis is None or "segment" not in self.shown else self.analysis.regions
 
     def result(self) -> Analysis | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.series import SeriesResult
     from napari_hrstem_defects.widgets.session import Session
 
+#: Time for the window to draw itself and to answer between two layers.
+_PAUSE_MS = 20
 #: Said when there is nothing to run on.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
 
@@ -226,8 +228,8 @@ class Runs:
             return  # cancelled, or about an image that is gone
         if isinstance(result, task.Result):
             job.result, job.left = result, list(result.outputs)
-            job.document.notes = ()
-            QTimer.singleShot(0, functools.partial(self._place, job))
+            job.document.notes, job.document.frame = (), job.frame
+            QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._job = None
         if isinstance(result, Failure):
@@ -240,7 +242,7 @@ class Runs:
         self._ended(session)
 
     def _place(self, job: _Job) -> None:
-        """Write one layer a turn of the event loop: together they would hold up the window."""
+        """Write one layer at a time: together they would hold up the window."""
         session = self._session()
         viewer = None if session is None else session.viewer
         if job is not self._job or session is None or viewer is None or job.document.layer is None:
@@ -248,7 +250,7 @@ class Runs:
         assert job.result is not None
         if job.left:
             self._write(session, job.document, job.left.pop(0), job.result.provenance)
-            QTimer.singleShot(0, functools.partial(self._place, job))
+            QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._accept(session, job, job.result)
 
@@ -276,7 +278,9 @@ class Runs:
         before = document.done
         kept = document.written - (frozenset(STEP_NAMES) if before is None else outdated(before, job.inputs))
         document.analysis, document.done = result.analysis, job.inputs
-        document.histogram, document.frame = result.histogram, job.frame
+        document.histogram = result.histogram
+        if before is not None and outdated(before, job.inputs):
+            document.series = None  # the other frames were analysed otherwise
         document.written = kept | job.steps
         document.shown |= job.steps
         if "segment" in job.steps:

@@ -1,0 +1,142 @@
+"""What the manifest offers: docks of single steps, menus, writers and readers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from npe2 import PluginManager, PluginManifest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.io import read, save
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets._view import open_panel
+from napari_hrstem_defects.widgets._writers import write_layer
+from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.steps import STEPS
+
+PLUGIN = "napari-hrstem-defects"
+MANIFEST = PluginManifest.from_distribution(PLUGIN)
+
+
+def test_manifest_is_valid() -> None:
+    done = subprocess.run([sys.executable, "-m", "npe2", "validate", PLUGIN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_single_steps_share_the_work_of_the_panel(desk: Any) -> None:
+    made = desk()
+    docks = {}
+    for step in STEPS:
+        _, docks[step.name] = made.viewer.window.add_plugin_dock_widget(PLUGIN, step.title)
+    assert {dock.session for dock in docks.values()} == {made.session}
+    made.click(docks["symmetry"].group.button)
+    made.wait()
+    assert str(docks["preprocess"].group.state()) == "current"
+    assert str(docks["segment"].group.state()) == "not run"
+    assert made.states()["symmetry"] == "current"
+    assert made.layer(Role.SEVERITY) is not None
+    docks["symmetry"].group.parameters.editors["symmetry.kernel_periods"].setValue(2.0)
+    assert made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].value() == 2.0
+    assert str(docks["symmetry"].group.state()) == "stale"
+
+
+def test_export_dock(desk: Any, tmp_path: Path) -> None:
+    made = desk()
+    _, dock = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
+    assert not dock.footer.export.isEnabled()
+    made.run_all()
+    assert dock.footer.export.isEnabled()
+    folder = dock.export(tmp_path)
+    made.wait()
+    assert (folder / "labels.tif").is_file()
+
+
+def test_steps_are_in_the_layer_menus(desk: Any) -> None:
+    from napari._app_model import get_app_model
+
+    desk(None)
+    menus = get_app_model().menus
+    for menu, entries in MANIFEST.contributions.menus.items():
+        offered = {item.command.id for item in menus.get_menu(menu) if hasattr(item, "command")}
+        assert {entry.command for entry in entries} <= offered, menu
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.arange(64 * 48, dtype=np.uint16).reshape(64, 48),
+        np.random.default_rng(0).random((3, 40, 32), dtype=np.float32),
+        np.eye(48, dtype=np.int64),
+    ],
+    ids=["image", "series", "labels"],
+)
+def test_saved_layer_keeps_its_pixel_size(data: Any, tmp_path: Path) -> None:
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    add = viewer.add_labels if data.dtype.kind == "i" else viewer.add_image
+    frames = (1,) * (data.ndim - 2)
+    layer = add(data, scale=(*frames, 0.0123, 0.0123), units=("pixel",) * (data.ndim - 2) + ("nm", "nm"))
+    path = tmp_path / "saved.ome.tif"
+    assert layer.save(str(path), plugin=PLUGIN) == [str(path)]
+    back = read(path)
+    assert_array_equal(np.asarray(back.data), data)
+    assert back.pixel_size_nm == pytest.approx(0.0123)
+
+
+def test_units_are_converted_and_pixels_have_no_size(tmp_path: Path) -> None:
+    data = np.eye(40, dtype=np.uint8)
+    write_layer(str(tmp_path / "um.ome.tif"), data, {"scale": (2e-5, 2e-5), "units": ("um", "um")})
+    assert read(tmp_path / "um.ome.tif").pixel_size_nm == pytest.approx(0.02)
+    write_layer(str(tmp_path / "px.ome.tif"), data, {"scale": (2.0, 2.0), "units": ("pixel", "pixel")})
+    assert read(tmp_path / "px.ome.tif").pixel_size_nm is None
+
+
+def test_layer_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="only images"):
+        write_layer(str(tmp_path / "x.ome.tif"), np.zeros((2, 2, 4, 4)), {})
+    with pytest.raises(WriteError, match="cannot be written"):
+        write_layer(str(tmp_path / "missing" / "x.ome.tif"), np.zeros((8, 8), np.uint8), {})
+
+
+@pytest.mark.parametrize("by", ["folder", "analysis.json"])
+def test_exported_folder_opens_as_layers(by: str, tmp_path: Path) -> None:
+    path = sample_folder() / "si_fault_amorphous.tif"
+    analysis = pipeline.analyze(read(path))
+    folder = save(analysis, tmp_path / "result")
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    viewer.open(folder if by == "folder" else folder / by, plugin=PLUGIN)
+    found = {role_of(layer): layer for layer in viewer.layers}
+    assert_array_equal(found[None].data, read(path).data)
+    assert_array_equal(found[Role.LABELS].data, analysis.labels)
+    assert_array_equal(found[Role.SEVERITY].data, analysis.severity)
+    assert_allclose(found[Role.BEST_PATCH].data, [[analysis.best_patch.y, analysis.best_patch.x]])
+    for layer in viewer.layers:
+        assert_allclose(layer.scale, [analysis.micrograph.pixel_size_nm] * 2)
+        assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+
+
+def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:
+    from napari_hrstem_defects.widgets._result_folder import get_reader
+
+    (tmp_path / "analysis.json").write_text("{}", "utf-8")
+    assert get_reader(str(tmp_path)) is None
+    assert get_reader([str(tmp_path), str(tmp_path)]) is None
+
+
+def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monkeypatch: Any) -> None:
+    PluginManager.instance().discover()
+    made = make_napari_viewer(show=True)
+    monkeypatch.setattr("napari.Viewer", lambda **options: made)
+    viewer = open_panel(read(sample_folder() / "gaas_twin.tif"))
+    (panel,) = (widget for name, widget in viewer.window.dock_widgets.items() if "HRSTEM" in name)
+    session = panel.session
+    qtbot.waitUntil(lambda: session.document.analysis is not None and not session.running, timeout=30_000)
+    assert viewer.layers[0].name == "gaas_twin.tif"
+    assert {str(state) for state in session.states().values()} == {"current"}

@@ -1,0 +1,114 @@
+"""Time series in the panel."""
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import QPoint, Qt
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.io import load, read
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.roles import Role
+
+from .conftest import lattice_image
+
+
+def _go_to(made: Any, frame: int) -> None:
+    made.viewer.dims.set_point(0, frame)
+
+
+def _expected() -> list[Any]:
+    return [pipeline.analyze(frame) for frame in read(sample_folder() / "si_series.tif")]
+
+
+def test_shown_frame_alone_then_all_frames(desk: Any, tmp_path: Any) -> None:
+    made = desk("si_series")
+    series = read(sample_folder() / "si_series.tif")
+    assert made.panel.info.text().startswith("5 frames of 288 × 288 px")
+    _go_to(made, 3)
+    made.run_all()
+    expected = _expected()
+    labels = made.layer(Role.LABELS)
+    assert labels.data.shape == (1, 288, 288)
+    assert_array_equal(labels.data[0], expected[3].labels)
+    assert_allclose(labels.data_to_world((0, 0, 0)), made.document.layer.data_to_world((3, 0, 0)))
+    assert_allclose(made.layer(Role.BEST_PATCH).data[:, 0], 3)
+    assert [str(unit) for unit in labels.units] == [str(unit) for unit in made.document.layer.units]
+    # Another frame was never analysed, so nothing is said about it.
+    _go_to(made, 1)
+    assert set(made.states().values()) == {"stale"}
+
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    stack = made.layer(Role.LABELS)
+    assert_array_equal(np.asarray(stack.data), np.stack([frame.labels for frame in expected]))
+    assert_array_equal(
+        np.asarray(made.layer(Role.SEVERITY).data), np.stack([frame.severity for frame in expected])
+    )
+    assert_allclose(stack.translate, made.document.layer.translate)
+    plot = made.panel.results.plot
+    assert plot.isVisible()
+    shares = [np.count_nonzero(frame.labels == 1) / frame.labels.size for frame in expected]
+    assert_allclose([area["symmetry_defect"] for area in plot.value()], shares)
+    for frame in (0, 4):
+        made.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(round(plot.x_of(frame)), 40))
+        assert made.session.document_frame() == frame
+        assert len(made.panel.results.table.value()) == len(expected[frame].regions)
+
+    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    made.wait()
+    result = load(folder)
+    assert result.info["input"]["sha256"] == series.sha256
+    assert_array_equal(result.labels, stack.data)
+
+
+def test_best_patch_of_the_shown_frame_serves_all(desk: Any) -> None:
+    made = desk("si_series")
+    _go_to(made, 2)
+    made.run_all()
+    best = made.document.analysis.best_patch
+    made.panel.actions_.run_series(fixed=True)
+    made.wait()
+    expected = [
+        pipeline.analyze(frame, best_patch=(best.y, best.x)).labels
+        for frame in read(sample_folder() / "si_series.tif")
+    ]
+    assert_array_equal(np.asarray(made.layer(Role.LABELS).data), np.stack(expected))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_only_the_shown_frame_is_loaded(desk: Any, lazy: bool) -> None:
+    loaded: list[int] = []
+    frames = np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(6)])
+
+    def load_frame(block_info: Any = None) -> Any:
+        frame = block_info[None]["chunk-location"][0]
+        loaded.append(frame)
+        return frames[frame : frame + 1]
+
+    lazy_frames = da.map_blocks(
+        load_frame, chunks=((1,) * 6, (192,), (192,)), dtype=np.float32, meta=np.empty((0, 0, 0))
+    )
+    made = desk(lazy_frames if lazy else frames, contrast_limits=(0, 4))
+    _go_to(made, 4)
+    made.qtbot.wait(50)
+    loaded.clear()
+    made.run_all()
+    assert set(loaded) <= {4}
+    assert made.document.analysis.micrograph.frame_shape == (192, 192)
+    assert made.document.frame == 4
+    assert_array_equal(made.layer(Role.LABELS).data[0], made.document.analysis.labels)
+
+
+def test_series_can_be_cancelled(desk: Any) -> None:
+    made = desk("si_series")
+    before = len(made.viewer.layers)
+    made.panel.actions_.run_series(fixed=False)
+    assert made.session.running
+    made.click(made.panel.run_row.cancel)
+    made.qtbot.wait(300)
+    assert not made.session.running
+    assert len(made.viewer.layers) == before
