@@ -1,0 +1,220 @@
+"""Periods and vectors of lattices made by hand."""
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.core.lattice import (
+    MIN_STRENGTH,
+    autocorrelation,
+    find_lattice,
+    lattice_of_autocorrelation,
+    power_spectrum,
+    typical_lattice,
+)
+
+from .helpers import CELLS, counted, crystal, glass, noisy, vectors
+
+KINDS = sorted(CELLS)
+
+
+def two_shortest(basis):
+    """Lengths of the two shortest independent vectors, by trying all small combinations."""
+    a, b = np.array(basis)
+    found = sorted(
+        (float(np.hypot(*(h * a + k * b))), h, k)
+        for h in range(-4, 5)
+        for k in range(-4, 5)
+        if (h, k) != (0, 0)
+    )
+    first = found[0]
+    second = next(v for v in found if v[1] * first[2] != v[2] * first[1])
+    return first[0], second[0]
+
+
+def assert_lattice(lattice, basis, period, tolerance=0.02):
+    assert lattice is not None
+    assert lattice.period_px == pytest.approx(period, rel=tolerance)
+    v1, v2 = np.array(lattice.v1), np.array(lattice.v2)
+    # Each is a whole combination of the true vectors, and together they span the same lattice.
+    coefficients = np.linalg.solve(np.array(basis).T, np.array([v1, v2]).T).T
+    whole = np.rint(coefficients)
+    off = np.hypot(*((coefficients - whole) @ np.array(basis)).T)
+    assert (off <= tolerance * np.hypot(*np.array([v1, v2]).T)).all()
+    assert abs(round(float(np.linalg.det(whole)))) == 1
+    np.testing.assert_allclose(sorted(np.hypot(*np.array([v1, v2]).T)), two_shortest(basis), rtol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("period", [5.0, 8.3, 14.7, 27.0])
+@pytest.mark.parametrize("angle", [0.0, 12.0, 41.0])
+def test_known_vectors(kind, period, angle):
+    basis = vectors(kind, period, angle)
+    image = noisy(crystal((160, 160), basis, shift=(0.3, 0.4)), 0.05)
+    lattice = find_lattice(image)
+    assert_lattice(lattice, basis, period)
+    assert 0.85 < lattice.strength <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("period", [40.0, 60.0])
+def test_large_cells(kind, period):
+    basis = vectors(kind, period, 7.0)
+    image = noisy(crystal((320, 320), basis), 0.1)
+    assert_lattice(find_lattice(image), basis, period)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_stronger_than_the_lattice(kind):
+    """Ten times the lattice's variance: white noise is told from it by the spectrum, so the strength stays."""
+    basis = vectors(kind, 12.0, 20.0)
+    clean = crystal((160, 160), basis)
+    lattice = find_lattice(noisy(clean, np.sqrt(10) * clean.std(), seed=1))
+    assert_lattice(lattice, basis, 12.0)
+    assert lattice.strength > 0.6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dose", [30.0, 3.0])
+def test_few_electrons(kind, dose):
+    basis = vectors(kind, 11.0, 33.0)
+    image = counted(0.3 + crystal((160, 160), basis), dose, seed=2)
+    assert_lattice(find_lattice(image), basis, 11.0)
+
+
+def test_two_columns_in_the_cell_do_not_halve_it():
+    basis = vectors("centred rectangular", 16.0)
+    dumbbells = crystal((160, 160), basis, [((0.0, 0.0), 1.0), ((0.25, 0.25), 0.8)], width=0.09)
+    assert_lattice(find_lattice(noisy(dumbbells, 0.05)), basis, 16.0)
+
+
+def test_contrast_and_offset_do_not_matter():
+    basis = vectors("oblique", 13.0, 5.0)
+    image = noisy(crystal((128, 128), basis), 0.2)
+    plain = find_lattice(image)
+    for other in (-image, 3000 * image + 20000, 1e-6 * image):
+        lattice = find_lattice(other)
+        assert lattice.period_px == pytest.approx(plain.period_px, rel=1e-3)
+        assert lattice.strength == pytest.approx(plain.strength, rel=1e-2)
+
+
+def test_background_slope_does_not_hide_the_lattice():
+    basis = vectors("hexagonal", 10.0, 3.0)
+    y, x = np.indices((160, 160))
+    image = noisy(crystal((160, 160), basis), 0.1) + 5 * (x / 160) ** 2 + 3 * np.sin(y / 60)
+    assert_lattice(find_lattice(image), basis, 10.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("blur", [0.0, 0.7, 1.5, 3.0])
+def test_noise_has_no_lattice(seed, blur):
+    noise = glass((384, 384), blur, seed)
+    assert typical_lattice(noise)[0] is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_patch_of_white_noise_has_no_lattice(seed):
+    assert find_lattice(glass((128, 128), 0.0, seed)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_patch_of_blurred_noise_is_hardly_crystalline(seed):
+    lattice = find_lattice(glass((128, 128), 2.0, seed))
+    assert lattice is None or lattice.strength < MIN_STRENGTH
+
+
+@pytest.mark.xfail(reason="scatter along a ridge of the autocorrelation is taken for a second vector")
+def test_stripes_are_no_lattice():
+    """Periodic in one direction only: no two independent vectors."""
+    x = np.arange(160)
+    image = noisy(np.tile(np.cos(2 * np.pi * x / 11.0), (160, 1)), 0.3)
+    lattice = find_lattice(image)
+    assert lattice is None or lattice.strength < MIN_STRENGTH
+
+
+def test_constant_patch():
+    assert find_lattice(np.full((64, 64), 3.0, np.float32)) is None
+    assert typical_lattice(np.full((200, 150), 3.0, np.float32)) == (None, 150)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (96, 130), (211, 97)])
+def test_strength_falls_with_disorder(shape):
+    """A copy of each column moved at random: the share that is left of the peaks is below 1 and falls."""
+    basis = vectors("square", 12.0)
+    clean = crystal(shape, basis)
+    strengths = []
+    for jitter in (0.0, 0.5, 1.0):
+        disorder = glass(shape, 2.0, 4) * clean.std() * jitter
+        strengths.append(find_lattice((clean + disorder).astype(np.float32)).strength)
+    assert 1 >= strengths[0] > strengths[1] > strengths[2] > 0
+    assert strengths[0] > 0.95
+
+
+def test_scaled():
+    lattice = find_lattice(crystal((128, 128), vectors("oblique", 12.0)).astype(np.float32))
+    half = lattice.scaled(0.5)
+    assert half.period_px == lattice.period_px / 2
+    assert half.v1 == (lattice.v1[0] / 2, lattice.v1[1] / 2)
+    assert half.v2 == (lattice.v2[0] / 2, lattice.v2[1] / 2)
+    assert half.strength == lattice.strength
+
+
+def test_autocorrelation_by_hand():
+    """Centre 1; at a lag it is the normalised mean product, and it is even."""
+    basis = vectors("square", 16.0)
+    acf = autocorrelation(crystal((128, 128), basis, width=0.3).astype(np.float32))
+    centre = tuple(n // 2 for n in acf.values.shape)
+    assert acf.values[centre] == pytest.approx(1)
+    assert acf.denoised[centre] == pytest.approx(1)
+    np.testing.assert_allclose(acf.values, acf.values[::-1, ::-1], atol=1e-4)
+    # cos + cos: 1 one period off, 0 half a period off along one axis, -1 along both.
+    assert acf.values[centre[0] + 16, centre[1]] == pytest.approx(1, abs=0.05)
+    assert acf.values[centre[0] + 8, centre[1]] == pytest.approx(0, abs=0.1)
+    assert acf.values[centre[0] + 8, centre[1] + 8] == pytest.approx(-1, abs=0.1)
+    assert_lattice(lattice_of_autocorrelation(acf), basis, 16.0)
+
+
+def test_noise_of_the_autocorrelation_is_as_stated():
+    """White noise under a faint lattice: away from peaks the values scatter by `noise`."""
+    basis = vectors("square", 8.0)
+    deviations = []
+    for seed in range(12):
+        acf = autocorrelation(noisy(crystal((128, 128), basis), 0.6, seed))
+        lags = np.indices(acf.values.shape).T - np.array(acf.values.shape) // 2
+        near = (np.hypot(*lags.T) > 10) & (np.hypot(*lags.T) < 40)
+        deviations.append((acf.values[near], acf.noise[near]))
+    values = np.array([v for v, _ in deviations])
+    spread = values.std(axis=0, ddof=1)
+    stated = np.mean([n for _, n in deviations], axis=0)
+    # The products of noise with the lattice come on top of those of noise with noise.
+    assert 0.8 < np.median(spread / stated) < 2.5
+
+
+def test_power_spectrum_is_that_of_the_windowed_patch():
+    patch = np.random.default_rng(0).normal(3.0, 1.0, (17, 24))
+    window = np.outer(np.hanning(19)[1:-1], np.hanning(26)[1:-1])
+    inner = (patch - (patch * window).sum() / window.sum()) * window
+    expected = np.abs(np.fft.rfft2(inner, s=(34, 48))) ** 2
+    np.testing.assert_allclose(power_spectrum(patch), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_typical_is_that_of_most_tiles():
+    small, large = vectors("square", 9.0, 10.0), vectors("square", 20.0)
+    image = crystal((512, 512), small)
+    image[:, 400:] = crystal((512, 112), large)
+    lattice, size = typical_lattice(noisy(image, 0.2))
+    assert size == 128
+    assert_lattice(lattice, small, 9.0)
+
+
+def test_typical_of_a_large_cell_takes_larger_tiles():
+    basis = vectors("hexagonal", 55.0, 10.0)
+    lattice, size = typical_lattice(noisy(crystal((640, 640), basis), 0.2))
+    assert size > 128
+    assert_lattice(lattice, basis, 55.0)
+
+
+def test_typical_survives_a_glassy_majority():
+    basis = vectors("square", 12.0, 4.0)
+    image = 0.1 * glass((512, 512), 2.0)
+    image[:, :190] = crystal((512, 190), basis)
+    assert_lattice(typical_lattice(noisy(image, 0.1))[0], basis, 12.0)

@@ -1,0 +1,108 @@
+"""The patch grid: nothing left out, nothing out of range."""
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_hrstem_defects.core.patches import PatchGrid
+
+
+@st.composite
+def grids(draw, longest=700, most=400):
+    """Grids of at most `most` patches to a side."""
+    sides = st.integers(1, longest)
+    shape = draw(st.tuples(sides, sides))
+    return PatchGrid(shape, draw(st.integers(min(-(-max(shape) // most), min(shape)), min(shape))))
+
+
+@settings(max_examples=50, deadline=None)
+@given(grids(most=20))
+def test_every_pixel_lies_in_a_patch(grid):
+    hypothesis.assume(max(grid.counts) <= 50)
+    covered = np.zeros(grid.shape, bool)
+    for y, x in grid.corners.reshape(-1, 2):
+        assert y >= 0
+        assert x >= 0
+        assert y + grid.size <= grid.shape[0]
+        assert x + grid.size <= grid.shape[1]
+        covered[y : y + grid.size, x : x + grid.size] = True
+    assert covered.all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(grids())
+def test_as_few_as_possible_and_evenly_spread(grid):
+    for axis, (length, count) in enumerate(zip(grid.shape, grid.counts, strict=True)):
+        assert count * grid.size >= length
+        assert (count - 1) * grid.size < length
+        starts = np.unique(grid.corners[..., axis])
+        assert len(starts) == count
+        steps = np.diff(starts)
+        assert steps.size == 0 or steps.max() - steps.min() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids(longest=90, most=12))
+def test_extract_cuts_out_at_the_corners(grid):
+    hypothesis.assume(max(grid.counts) <= 20)
+    image = np.arange(np.prod(grid.shape), dtype=np.float32).reshape(grid.shape)
+    tiles = grid.extract(image)
+    assert tiles.shape == (*grid.counts, grid.size, grid.size)
+    for index in np.ndindex(grid.counts):
+        y, x = grid.corners[index]
+        np.testing.assert_array_equal(tiles[index], image[y : y + grid.size, x : x + grid.size])
+
+
+@settings(max_examples=50, deadline=None)
+@given(grids())
+def test_painting_gives_each_patch_the_cell_around_its_centre(grid):
+    numbers = np.arange(np.prod(grid.counts)).reshape(grid.counts)
+    painted = grid.paint(numbers)
+    assert painted.shape == grid.shape
+    # A centre may lie on the line between two cells: one of the pixels around it is the patch's.
+    found = np.zeros(grid.counts, bool)
+    for y in (np.floor, np.ceil):
+        for x in (np.floor, np.ceil):
+            rows, columns = y(grid.centres[..., 0]).astype(int), x(grid.centres[..., 1]).astype(int)
+            found |= painted[rows, columns] == numbers
+    assert found.all()
+
+
+def test_round_trip_where_the_image_is_a_multiple():
+    grid = PatchGrid((256, 384), 128)
+    assert grid.counts == (2, 3)
+    image = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
+    tiles = grid.extract(image)
+    np.testing.assert_array_equal(tiles.transpose(0, 2, 1, 3).reshape(256, 384), image)
+    values = np.array([[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(grid.paint(values), np.kron(values, np.ones((128, 128), int)))
+    means = grid.extract(grid.paint(values).astype(np.float32)).mean(axis=(2, 3))
+    np.testing.assert_array_equal(means, values)
+
+
+def test_centres_are_at_pixel_centres():
+    # Four pixels 0...3: the middle is 1.5.
+    np.testing.assert_array_equal(PatchGrid((4, 4), 4).centres, [[[1.5, 1.5]]])
+    np.testing.assert_array_equal(PatchGrid((4, 7), 4).centres, [[[1.5, 1.5], [1.5, 4.5]]])
+
+
+def test_copies_not_views():
+    image = np.zeros((8, 8), np.float32)
+    PatchGrid((8, 8), 4).extract(image)[:] = 1
+    assert not image.any()
+
+
+@pytest.mark.parametrize("size", [0, -3, 9])
+def test_impossible_size_is_named(size):
+    with pytest.raises(ValueError, match=f"size is {size}"):
+        _ = PatchGrid((8, 20), size).counts
+
+
+def test_wrong_shapes_are_named():
+    grid = PatchGrid((8, 20), 4)
+    with pytest.raises(ValueError, match=r"image has shape \(20, 8\)"):
+        grid.extract(np.zeros((20, 8), np.float32))
+    with pytest.raises(ValueError, match=r"values has shape \(5, 2\)"):
+        grid.paint(np.zeros((5, 2)))
