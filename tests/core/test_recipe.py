@@ -20,7 +20,7 @@ def kind_of(name):
 
 def another(name, value):
     """A valid value that is not the default."""
-    kind, metadata = kind_of(name), dict((n, m) for n, _, m in PARAMETERS)[name]
+    kind, metadata = kind_of(name), {n: m for n, _, m in PARAMETERS}[name]
     if typing.get_origin(kind) is typing.Literal:
         return next(v for v in typing.get_args(kind) if v != value)
     if kind is str:
@@ -48,7 +48,7 @@ def test_every_parameter_survives_json(name, value):
     assert recipe != Recipe()
     back = Recipe.from_json(recipe.to_json())
     assert back == recipe
-    assert dict((n, v) for n, v, _ in back.parameters())[name] == changes[name]
+    assert {n: v for n, v, _ in back.parameters()}[name] == changes[name]
 
 
 @pytest.mark.parametrize(("name", "metadata"), [(n, m) for n, _, m in PARAMETERS], ids=NAMES)
@@ -82,7 +82,7 @@ def test_wrong_type_is_named(name, wrong):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if kind_of(n) in (int, float)])
 def test_limits_are_named(name):
-    metadata = dict((n, m) for n, _, m in PARAMETERS)[name]
+    metadata = {n: m for n, _, m in PARAMETERS}[name]
     for wrong in (metadata["minimum"] - 1, metadata["maximum"] + 1):
         with pytest.raises(RecipeError, match=f"{name} must be .*not {wrong:g}".replace("+", r"\+")):
             Recipe().replace({name: wrong})

@@ -1,0 +1,178 @@
+"""Several lattices in one image: which pixel belongs to which is known by construction."""
+
+import numpy as np
+import pytest
+
+import napari_hrstem_defects as hd
+from napari_hrstem_defects.core.domains import misorientation
+from napari_hrstem_defects.core.lattice import Lattice
+
+from .helpers import crystal, glass, noisy, vectors
+
+PERIOD = 12.0
+SHAPE = (384, 400)
+WALL = 230
+
+
+def side_by_side(left, right, sigma=0.15):
+    image = left.copy()
+    image[:, WALL:] = right[:, WALL:]
+    return noisy(image, sigma)
+
+
+def grains(kind, turn, sigma=0.15):
+    return side_by_side(
+        crystal(SHAPE, vectors(kind, PERIOD, 8.0)), crystal(SHAPE, vectors(kind, PERIOD, 8.0 + turn)), sigma
+    )
+
+
+def analyzed(image, **changes):
+    recipe = hd.Recipe().replace({f"domains.{key}": value for key, value in changes.items()})
+    return hd.analyze(hd.Micrograph(image), recipe)
+
+
+def assert_halves(analysis):
+    """Two domains, each pixel further than half a period from the wall in the right one."""
+    index = analysis.domains.index
+    assert index.shape == analysis.prepared.values.shape
+    assert set(np.unique(index)) == {0, 1}
+    x = analysis.prepared.to_frame_points(
+        np.stack(np.broadcast_arrays(0.0, np.arange(index.shape[1])), axis=-1)
+    )[:, 1]
+    reference = 0 if analysis.domains.domains[0].patch.x < WALL else 1
+    right = (index == 1) == (reference == 0)
+    # The wall itself wavers with the phase of the lattices; on the whole it is where it should be.
+    position = x[0] + np.count_nonzero(~right, axis=1) * (x[1] - x[0]) - (x[1] - x[0]) / 2
+    assert abs(np.median(position) - (WALL - 0.5)) < PERIOD / 2
+    assert np.mean(np.abs(position - (WALL - 0.5)) < PERIOD) > 0.9
+    assert right[:, x > WALL + 1.5 * PERIOD].mean() > 0.995
+    assert right[:, x < WALL - 1.5 * PERIOD].mean() < 0.005
+
+
+@pytest.mark.parametrize(("kind", "turn"), [("square", 15.0), ("oblique", 23.0), ("hexagonal", 27.0)])
+@pytest.mark.parametrize("sigma", [0.1, 0.25])
+def test_bicrystal(kind, turn, sigma):
+    analysis = analyzed(grains(kind, turn, sigma))
+    first, second = analysis.domains.domains
+    assert (first.relation, first.crystal) == ("reference", True)
+    assert (second.relation, second.crystal) == ("rotated", False)
+    assert second.misorientation_deg == pytest.approx(turn, abs=0.5)
+    assert second.gain > 0.4
+    assert second.lattice.period_px == pytest.approx(PERIOD, rel=0.02)
+    assert_halves(analysis)
+    # The other grain is a defect, the reference is not.
+    marked = analysis.labels == 1
+    x = np.arange(SHAPE[1])
+    other = x > WALL if first.patch.x < WALL else x < WALL
+    far = np.abs(x - WALL) > 2.5 * PERIOD
+    assert marked[:, other & far].mean() > 0.97
+    assert marked[:, ~other & far].mean() < 0.02
+
+
+def test_other_lattice():
+    left, right = vectors("square", PERIOD, 8.0), vectors("oblique", 1.25 * PERIOD, 31.0)
+    analysis = analyzed(side_by_side(crystal(SHAPE, left), crystal(SHAPE, right)))
+    assert [d.relation for d in analysis.domains.domains] == ["reference", "rotated"]
+    assert_halves(analysis)
+
+
+def test_all_lattices_intact_marks_walls_only():
+    analysis = analyzed(grains("oblique", 23.0), crystal="all")
+    second = analysis.domains.domains[1]
+    assert (second.relation, second.crystal) == ("rotated", True)
+    assert_halves(analysis)
+    far = np.abs(np.arange(SHAPE[1]) - WALL) > 3 * PERIOD
+    assert (analysis.labels[:, far] == 1).mean() < 0.01
+
+
+def test_only_the_reference_intact():
+    analysis = analyzed(phases(), crystal="reference")
+    second = analysis.domains.domains[1]
+    assert (second.relation, second.crystal) == ("second phase", False)
+    x = np.arange(SHAPE[1])
+    other = x > WALL if analysis.domains.domains[0].patch.x < WALL else x < WALL
+    assert (analysis.labels[:, other & (np.abs(x - WALL) > 2.5 * PERIOD)] == 1).mean() > 0.97
+
+
+def test_one_lattice_asked_for():
+    assert len(analyzed(grains("oblique", 23.0), most=1).domains.domains) == 1
+
+
+POLAR = [((0.0, 0.0), 1.0), ((0.3, 0.22), 0.5)]
+
+
+def phases(sigma=0.1):
+    """A film that continues the lattice with brighter columns in other places of the cell."""
+    basis = vectors("square", 16.0, 6.0)
+    substrate = crystal(SHAPE, basis, POLAR, width=0.12)
+    film = crystal(SHAPE, basis, [((0.0, 0.0), 2.0), ((0.5, 0.5), 1.0), ((0.5, 0.0), 0.5)], width=0.12)
+    return side_by_side(substrate, film, sigma)
+
+
+def test_coherent_film_is_a_phase_and_no_defect():
+    analysis = analyzed(phases())
+    second = analysis.domains.domains[1]
+    assert (second.relation, second.crystal) == ("second phase", True)
+    assert second.misorientation_deg == pytest.approx(0, abs=0.5)
+    assert_halves(analysis)
+    assert (analysis.labels == 1).mean() < 0.01
+
+
+def test_inverted_polarity():
+    basis = vectors("square", 16.0, 6.0)
+    turned = [((-a, -b), weight) for (a, b), weight in POLAR]
+    analysis = analyzed(
+        side_by_side(crystal(SHAPE, basis, POLAR, width=0.1), crystal(SHAPE, basis, turned, width=0.1), 0.05)
+    )
+    second = analysis.domains.domains[1]
+    assert (second.relation, second.crystal) == ("inverted", False)
+    assert_halves(analysis)
+
+
+@pytest.mark.parametrize("brightness", [1.3, 1.6])
+def test_thickness_step_is_no_domain(brightness):
+    """The same crystal, thicker on one side: nothing to mark."""
+    plain = crystal(SHAPE, vectors("oblique", PERIOD, 8.0))
+    analysis = analyzed(side_by_side(plain, brightness * plain, 0.15))
+    assert len(analysis.domains.domains) == 1
+    assert (analysis.labels == 1).mean() < 0.02
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3])
+def test_perfect_crystal_is_one_domain(sigma):
+    analysis = analyzed(noisy(crystal(SHAPE, vectors("oblique", PERIOD, 8.0)), sigma))
+    assert len(analysis.domains.domains) == 1
+    assert not analysis.domains.index.any()
+
+
+def test_glass_is_no_domain():
+    image = crystal(SHAPE, vectors("oblique", PERIOD, 8.0))
+    image[:, WALL:] = image.mean() + 0.05 * glass(SHAPE, 2.0)[:, WALL:]
+    assert len(analyzed(noisy(image, 0.03)).domains.domains) == 1
+
+
+def lattice_of(basis):
+    (a, b), (c, d) = basis
+    return Lattice(basis[0], basis[1], float(np.sqrt(abs(a * d - b * c))), 1.0)
+
+
+@pytest.mark.parametrize("kind", ["square", "oblique", "hexagonal"])
+@pytest.mark.parametrize("turn", [0.0, 3.0, 11.0, -11.0, 20.0])
+def test_misorientation_of_known_lattices(kind, turn):
+    first, second = vectors(kind, 10.0, 4.0), vectors(kind, 10.0, 4.0 + turn)
+    assert misorientation(lattice_of(first), lattice_of(second)) == pytest.approx(abs(turn), abs=1e-6)
+
+
+def test_misorientation_by_symmetry():
+    square, hexagonal = vectors("square", 10.0), vectors("hexagonal", 10.0)
+    assert misorientation(lattice_of(square), lattice_of(vectors("square", 10.0, 80.0))) == pytest.approx(10)
+    turned = lattice_of(vectors("hexagonal", 10.0, 50.0))
+    assert misorientation(lattice_of(hexagonal), turned) == pytest.approx(10)
+
+
+def test_misorientation_unknown():
+    square = lattice_of(vectors("square", 10.0))
+    assert misorientation(None, square) is None
+    assert misorientation(square, None) is None
+    # No vector of one is as long as any of the other.
+    assert misorientation(square, lattice_of(vectors("square", 23.0))) is None
