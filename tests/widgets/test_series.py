@@ -105,6 +105,11 @@ def test_only_the_shown_frame_is_loaded(desk: Any, lazy: bool) -> None:
 
 def test_series_can_be_cancelled(desk: Any) -> None:
     made = desk("si_series")
+    series = made.document
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    assert made.document is series  # not one of its own outputs
+    assert len(made.session.images()) == 1
     before = len(made.viewer.layers)
     made.panel.actions_.run_series(fixed=False)
     assert made.session.running

@@ -121,6 +121,7 @@ class EditWatcher:
         session = self._session()
         if session is not None and session.document is not None:
             session.document.place(point)
+            self._show_point(session, session.document)
             self._moved(session)
 
     def undo(self) -> None:
@@ -128,7 +129,19 @@ class EditWatcher:
         session = self._session()
         if session is not None and session.document is not None:
             session.document.undo()
+            self._show_point(session, session.document)
             self._moved(session)
+
+    def _show_point(self, session: Session, document: Document) -> None:
+        """Put the square where the best patch was asked for from the panel; where it was chosen, a run will tell."""
+        viewer = session.viewer
+        layer = None if viewer is None else document.output(viewer.layers, Role.BEST_PATCH)
+        if layer is None or document.point is None or len(layer.data) == 0:
+            return
+        points = np.array(layer.data)
+        points[0, -2:] = document.point
+        with self.ignored():
+            layer.data = points
 
     # Painting -------------------------------------------------------------------------------------------------
 

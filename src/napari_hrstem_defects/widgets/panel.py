@@ -116,7 +116,8 @@ class DefectsPanel(QWidget):
         )
         self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
         self.frames = row(
-            self._frames_button("All frames", fixed=False), self._frames_button("…same patch", fixed=True)
+            self._frames_button("All frames", fixed=False),
+            self._frames_button("All frames, this patch", fixed=True),
         )
         self.auto = QCheckBox("Update at once")
         self.auto.setToolTip(
@@ -137,7 +138,7 @@ class DefectsPanel(QWidget):
             names = _names(step.name, shown=False)
             if names:
                 inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
-                self.grids[step.name] = ParameterGrid(names)
+                self.grids[step.name] = ParameterGrid(names, columns=1)
                 inner.addWidget(self.grids[step.name])
         self.folded.hide()
         self.footer = Footer(self.actions_, self.session)
@@ -299,6 +300,7 @@ class DefectsPanel(QWidget):
                 "placed by hand" if name == "best_patch" and summary.by_hand(document, states[name]) else None
             )
             group.setState(states[name], self._colours, note, name == following and not nothing)
+            group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document))
         self.patch_count.setText(summary.about_patches(document))
         self.region_count.setText(summary.about_regions(document, session.document_frame()))

@@ -31,10 +31,10 @@ _INT_MAX = 2**31 - 1
 _LABELS = {
     "classify.cutoff": "cutoff",
     "classify.patch_size": "patch",
-    "segment.min_area_periods": "at least",
+    "segment.min_area_periods": "smallest",
     "segment.low": "grow to",
-    "variance.fraction": "below",
-    "domains.most": "lattices",
+    "variance.fraction": "amorphous below",
+    "domains.most": "most lattices",
     "domains.crystal": "intact",
 }
 #: Texts of choices, and of numbers with a meaning of their own.

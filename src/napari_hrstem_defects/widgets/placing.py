@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hrstem_defects.widgets.document import PAINTABLE, Document
 from napari_hrstem_defects.widgets.outputs import Output
-from napari_hrstem_defects.widgets.roles import NAMES, Role, role_of, tag
+from napari_hrstem_defects.widgets.roles import KEY, NAMES, Role, role_of, tag
 from napari_hrstem_defects.widgets.source import placed_like
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def write(
         layer = None
     made = None
     if layer is None:
-        layer = made = _make(source, output, data, placed)
+        layer = made = _make(document, source, output, data, placed)
         viewer.layers.insert(_position(viewer, role), layer)
         document.outputs[role] = layer.unique_id
     else:
@@ -108,16 +109,21 @@ def _fitted(source: Image, document: Document, output: Output) -> tuple[Any, dic
     return data, placed_like(source, data.ndim, zoom=output.zoom, offset=output.offset, frame=frame)
 
 
-def _make(source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
+def _make(document: Document, source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
     from napari.layers import Image, Labels, Points
 
     options = dict(output.options)
+    # From the beginning, so that nobody takes it for an image to analyse.
+    options["metadata"] = {KEY: {"role": output.role.value, "source": document.source_id}}
+    contour = options.pop("contour", 0)
     if "colormap" in options and output.kind == "labels":
         options["colormap"] = label_colours(options["colormap"])
     if output.features is not None:
         options["features"] = output.features
     made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
-    layer: Layer = made(data, name=f"{NAMES[output.role]} · {source.name}", **placed, **options)
+    layer: Layer = made(data, name=f"{NAMES[output.role]} · {Path(source.name).stem}", **placed, **options)
+    if contour:
+        layer.contour = contour
     if output.role in PAINTABLE:
         layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1

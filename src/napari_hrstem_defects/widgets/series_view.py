@@ -13,7 +13,7 @@ from napari_hrstem_defects.widgets.theme import Colours
 
 #: Key of the share, its name, its pen: told apart by the dashes too.
 _CURVES = (
-    ("symmetry_defect", "symmetry defect", "#D55E00", Qt.PenStyle.SolidLine),
+    ("symmetry_defect", "symmetry", "#D55E00", Qt.PenStyle.SolidLine),
     ("amorphous", "amorphous", "#56B4E9", Qt.PenStyle.DashLine),
 )
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 20, 20
@@ -31,7 +31,7 @@ class AreaPlot(QWidget):
         self._areas: list[dict[str, float]] = []
         self._frame = 0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumSize(220, 90)
+        self.setMinimumSize(250, 90)
         self.setAccessibleName("area of the defects against time")
         self.setToolTip("Share of the image that is marked, frame by frame; click to go to a frame")
 
@@ -93,7 +93,8 @@ class AreaPlot(QWidget):
         painter.drawText(QRectF(_LEFT, base + 2, self.width() - _LEFT - _RIGHT, 16), centre, "frame")
         painter.setPen(QPen(ink, 1, Qt.PenStyle.DotLine))
         painter.drawLine(QPointF(self.x_of(self._frame), _TOP), QPointF(self.x_of(self._frame), base))
-        x = float(_LEFT) + 6
+        metrics = painter.fontMetrics()
+        x = self.width() - sum(metrics.horizontalAdvance(name) + 44.0 for _, name, *_ in _CURVES)
         for key, name, colour, style in _CURVES:
             painter.setPen(QPen(QColor(colour), 2, style))
             points = [
@@ -105,6 +106,6 @@ class AreaPlot(QWidget):
                 painter.drawEllipse(point, 2, 2)
             painter.drawLine(QPointF(x, 9), QPointF(x + 22, 9))
             painter.setPen(QPen(ink, 1))
-            width = painter.fontMetrics().horizontalAdvance(name)
+            width = metrics.horizontalAdvance(name)
             painter.drawText(QRectF(x + 27, 0, width + 4, 18), Qt.AlignmentFlag.AlignVCenter, name)
-            x += width + 46
+            x += width + 44

@@ -1,0 +1,151 @@
+"""Make the screenshots of the panel in docs/images, in a real window.
+
+Run it as it is where there is a display; without one it starts itself again under Xvfb::
+
+    python docs/make_screenshots.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+IMAGES = Path(__file__).parent / "images"
+SIZES = {"small": (1280, 800), "large": (1920, 1080)}
+
+
+def main(names: list[str]) -> None:
+    """Make all pictures, or those whose file name contains one of `names`."""
+    from qtpy.QtCore import QSettings
+
+    # Neither reads nor changes what the panel remembers of the person who runs this.
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "/nonexistent")
+    IMAGES.mkdir(exist_ok=True)
+    for theme in ("dark", "light"):
+        for size in SIZES:
+            _picture(names, f"panel-result-{theme}-{size}", theme, size, "si_fault_amorphous", _result)
+    _picture(names, "panel-start", "dark", "small", "gaas_twin", _start)
+    _picture(names, "panel-corrected", "dark", "small", "si_fault_amorphous", _corrected)
+    _picture(names, "panel-stale", "light", "small", "gaas_twin", _stale)
+    _picture(names, "panel-running", "dark", "small", "si_fault_amorphous", _running)
+    _picture(names, "panel-parameters", "light", "large", "si_fault_amorphous", _parameters)
+    _picture(names, "panel-series", "dark", "small", "si_series", _series)
+    _picture(names, "panel-warning", "light", "small", None, _warning)
+
+
+def _picture(
+    names: list[str], name: str, theme: str, size: str, sample: str | None, act: Callable[..., None]
+) -> None:
+    if names and not any(part in name for part in names):
+        return
+    import napari
+    from PIL import Image
+
+    viewer = napari.Viewer(show=True)
+    viewer.theme = theme
+    viewer.window.resize(*SIZES[size])
+    if sample is not None:
+        viewer.open_sample("napari-hrstem-defects", sample)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+    _pump(0.5)
+    act(viewer, panel)
+    if not panel.session.running:
+        _pump(0.7)
+    picture = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+    # 256 colours are enough for a page and take a third of the space.
+    Image.fromarray(picture).quantize(256).save(IMAGES / f"{name}.png", optimize=True)
+    print(name, panel.size(), flush=True)
+    panel.session.runs.cancel()
+    viewer.close()
+    _pump(0.1)
+
+
+def _start(viewer, panel) -> None:
+    viewer.reset_view()
+
+
+def _result(viewer, panel) -> None:
+    panel.run_row.run.click()
+    _wait(panel)
+    _pump(0.3)
+    viewer.reset_view()
+
+
+def _corrected(viewer, panel) -> None:
+    _result(viewer, panel)
+    panel.best_patch.move_button.click()
+    panel.session.edits.place((260.0, 130.0))
+    _wait(panel)
+
+
+def _stale(viewer, panel) -> None:
+    _result(viewer, panel)
+    if panel.auto.isChecked():
+        panel.auto.click()
+    panel.session.edits.place((300.0, 400.0))
+
+
+def _running(viewer, panel) -> None:
+    import numpy as np
+
+    # Large enough that the run is still under way when the picture is taken.
+    layer = viewer.layers[0]
+    layer.data = np.tile(layer.data, (4, 4))
+    viewer.reset_view()
+    _pump(0.5)
+    panel.run_row.run.click()
+    end = time.monotonic() + 20
+    while panel.run_row.bar.value() < 300 and panel.session.running and time.monotonic() < end:
+        _pump(0.01)
+
+
+def _parameters(viewer, panel) -> None:
+    _result(viewer, panel)
+    panel.more.click()
+
+
+def _series(viewer, panel) -> None:
+    panel.actions_.run_series(fixed=False)
+    _wait(panel)
+    _pump(0.3)
+    viewer.reset_view()
+
+
+def _warning(viewer, panel) -> None:
+    import numpy as np
+
+    noise = np.random.default_rng(0).random((512, 512)).astype("float32")
+    viewer.add_image(noise, name="no lattice at all.tif", scale=(0.02, 0.02), units=("nm", "nm"))
+    _result(viewer, panel)
+
+
+def _wait(panel) -> None:
+    deadline = time.monotonic() + 60
+    while panel.session.running and time.monotonic() < deadline:
+        _pump(0.01)
+
+
+def _pump(seconds: float) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    headless = sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if headless:
+        xvfb = shutil.which("xvfb-run")
+        if xvfb is None:
+            sys.exit("There is no display; install Xvfb.")
+        os.environ.pop("QT_QPA_PLATFORM", None)
+        os.execv(xvfb, [xvfb, "-a", "-s", "-screen 0 1920x1200x24", sys.executable, __file__, *sys.argv[1:]])
+    main(sys.argv[1:])
