@@ -78,13 +78,13 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
     seeds = _aperiodic(prepared, candidates, patch)
     amorphous = np.zeros_like(candidates)
     if seeds.any():
-        # The edge of an area lies halfway between the variance inside and that of the crystal.
-        inside = float(np.median(variance[seeds]))
-        middle = min(0.5 * (inside + typical), MOST_VARIANCE * typical)
-        extended = variance < max(params.fraction * typical, middle)
         # Windows that straddle the edge still see lattice: the area reaches further than its seeds.
-        reach = EDGE_PERIODS * prepared.period_px
-        amorphous = extended & dilate(seeds, reach)
+        near = dilate(seeds, EDGE_PERIODS * prepared.period_px)
+        around = dilate(near, EDGE_PERIODS * prepared.period_px) & ~near
+        # Its edge lies halfway between the variance inside and that of the crystal around it.
+        crystal = min(float(np.median(variance[around])), typical) if around.any() else typical
+        middle = 0.5 * (float(np.median(variance[seeds])) + crystal)
+        amorphous = near & (variance < min(middle, MOST_VARIANCE * crystal))
     return VarianceMap(variance, amorphous)
 
 

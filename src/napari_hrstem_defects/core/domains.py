@@ -20,7 +20,9 @@ from napari_hrstem_defects.core.symmetry import fit_bank, log_distances
 
 #: A patch belongs to no known model where the severity exceeds `FAR` in this share of it.
 FAR = 3.0
-FAR_SHARE = 0.7
+FAR_SHARE = 0.9
+#: Least thickness of a domain beyond its model patch, in periods.
+THINNEST_PERIODS = 4.0
 #: Candidates are looked for on a grid finer than the patches by this factor: a domain need not fit the patch grid.
 STEPS_PER_PATCH = 2
 #: Candidates tried per domain found.
@@ -174,11 +176,14 @@ def _compete(
     area = float(won.mean())
     rest = ~won
     rest[reference.model.patch] = False
-    edge = model.patch[0].stop - model.patch[0].start
-    if area < params.grain_area or outside.sum() < edge**2 / 4 or not rest.any():
+    if area < params.grain_area or not rest.any():
+        return None
+    # A patch on a fault wins the fault: a band no wider than what its neighbourhoods reach.
+    if ndimage.distance_transform_edt(outside).max() < 0.5 * THINNEST_PERIODS * prepared.period_px:
         return None
     gain = min(float(np.median(advantage[outside])), -float(np.median(advantage[rest])))
-    place = _place(prepared, model.patch[0].start, model.patch[1].start, edge, reference.patch.size)
+    rows, columns = model.patch
+    place = _place(prepared, rows.start, columns.start, rows.stop - rows.start, reference.patch.size)
     own, other = (pixels[frame_slices(p, pixels.shape)] for p in (place, reference.patch))
     lattice = find_lattice(own)
     relation = None

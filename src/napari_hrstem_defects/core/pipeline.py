@@ -32,7 +32,8 @@ from napari_hrstem_defects.core.regions import Region, find_regions, remove_smal
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.segmentation import Null
-from napari_hrstem_defects.core.symmetry import Bank, thread_pools
+from napari_hrstem_defects.core.symmetry import Bank
+from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
 
 #: The steps in order.
@@ -42,6 +43,14 @@ STEPS = ("preprocess", "classify", "best_patch", "domains", "symmetry", "varianc
 PATCH_PX = 128
 PATCH_PERIODS = 5.0
 
+#: Periods that the patches of a small image hold where half its side does not hold more.
+LEAST_PERIODS = 4.0
+#: Largest patch of a small image that would otherwise hold too few periods, as a share of its shorter side.
+MOST_OF_SIDE = 0.7
+#: How far a drawn-in mask spreads beyond what is no crystal, and the widest strip along an amorphous area that is
+#: taken for part of it, in periods.
+SPREAD_PERIODS = 0.75
+STRIP_PERIODS = 3.0
 #: Half width of the wall of a domain, in periods.
 WALL_PERIODS = 0.75
 #: Limits of the doubts about the best patch, on the scale of the log distance.
@@ -211,8 +220,7 @@ def analyze(
         first = min(first, STEPS.index("classify"))
     if previous is not None:
         run.take_over(previous, STEPS[:first])
-    # The steps run their own threads; those of the linear algebra would only get in their way.
-    with thread_pools().limit(limits=1, user_api="blas"):
+    with own_threads():
         for step in STEPS[first:]:
             run.step(step)
     return run.result()
@@ -399,6 +407,7 @@ class _Run:
 
     def _segment(self) -> None:
         params = self.recipe.segment
+        typical: Lattice | None = self.found["typical"]
         severity: NDArray[np.float32] = self.found["severity"]
         if self.found["best_patch"] is None:
             labels = np.zeros(self.shape, np.uint8)
@@ -416,9 +425,16 @@ class _Run:
                 mask = segmentation.localise(
                     mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
                 )
-            mask |= self._defective_domains()
-            labels = segmentation.fuse(mask, self.found["amorphous"], self._reach_px())
-        typical: Lattice | None = self.found["typical"]
+            amorphous_area, grains = self.found["amorphous"], self._defective_domains()
+            if typical is not None:
+                amorphous_area = segmentation.complete_amorphous(
+                    amorphous_area,
+                    mask & ~grains,
+                    SPREAD_PERIODS * typical.period_px,
+                    STRIP_PERIODS * typical.period_px,
+                )
+            mask |= grains
+            labels = segmentation.fuse(mask, amorphous_area, self._reach_px())
         if typical is not None:
             labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
         self.found["labels"] = labels
@@ -604,10 +620,11 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0)
     shorter = min(shape)
     if wanted:
         return min(wanted, shorter)
-    most = shorter // 2
-    size = PATCH_PX if lattice is None else max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))
-    if size <= most:
+    if lattice is None:
+        return min(PATCH_PX, shorter // 2)
+    size = max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))
+    if size <= shorter // 2:
         return size
-    if lattice is not None and most >= 2 * lattice.period_px:
-        return int(most // lattice.period_px * lattice.period_px)
-    return most
+    most = max(shorter // 2, min(round(LEAST_PERIODS * lattice.period_px), round(MOST_OF_SIDE * shorter)))
+    periods = int(most / lattice.period_px + 0.1)
+    return min(most, round(periods * lattice.period_px)) if periods >= 2 else most

@@ -107,12 +107,12 @@ def _noise_power(pixels: NDArray[np.float32], shape: tuple[int, int], sigma: flo
     rows = pixels[2:] - 2 * pixels[1:-1] + pixels[:-2]
     high = rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2]
     power = np.pad(np.square(high, out=high), 1, mode="edge")
-    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True, workers=-1)[: shape[0], : shape[1]]
+    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True)[: shape[0], : shape[1]]
     spectrum = spectrum * np.outer(
         *(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
     ).astype(np.float32)
     spectrum *= np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
     return np.maximum(out, 0)
 
 
@@ -124,7 +124,7 @@ def _band_pass(
     With mirrored rims a Gaussian is a product in the cosine transform, and leaving out its high frequencies is
     resampling to fewer pixels.
     """
-    spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False, workers=-1)
+    spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False)
     spectrum = spectrum[: shape[0], : shape[1]]
     (low_y, low_x), (high_y, high_x) = (
         tuple(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
@@ -135,7 +135,7 @@ def _band_pass(
         * (np.outer(low_y, low_x) - np.outer(high_y, high_x))
         * np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
     )
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
     return out
 
 
@@ -143,10 +143,10 @@ def gaussian(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Gaussian filter with mirrored rims by cosine transform: the time does not depend on `sigma` (in px)."""
     if sigma <= 0:
         return image
-    spectrum = fft.dctn(image, norm="ortho", workers=-1)
+    spectrum = fft.dctn(image, norm="ortho")
     spectrum *= _transfer(image.shape[0], image.shape[0], sigma)[:, None]
     spectrum *= _transfer(image.shape[1], image.shape[1], sigma)[None, :]
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True, workers=-1)
+    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
     return out
 
 

@@ -54,9 +54,9 @@ def preview(prepared: Prepared, patch: BestPatch) -> NDArray[np.float32]:
     taper = np.cos(0.5 * np.pi * np.minimum(np.hypot(near[:, None], near[None, :]) / (reach + 1), 1)) ** 2
     grid = np.ix_(near, near)
     covariance[grid] = taper * lags(own * window)[grid] / lags(window)[grid]
-    spectrum = np.maximum(fft.rfft2(covariance, workers=-1).real, 0)
+    spectrum = np.maximum(fft.rfft2(covariance).real, 0)
     gain = 1 / np.sqrt(spectrum + np.float32(FLOOR_SHARE * float(own.var()) + 1e-12))
-    white = fft.irfft2(fft.rfft2(values, s=size, workers=-1) * gain, s=size, workers=-1)
+    white = fft.irfft2(fft.rfft2(values, s=size) * gain, s=size)
     white = white[: values.shape[0], : values.shape[1]]
     box = max(3, round(WINDOW_PERIODS * prepared.period_px))
     power = ndimage.uniform_filter(np.square(white), box)

@@ -55,7 +55,7 @@ def line_severity(severity: NDArray[np.float32], period_px: float) -> NDArray[np
     pad = round(2 * ALONG_PERIODS * period)
     padded = np.pad(small, pad, mode="symmetric" if pad <= min(shape) else "edge")
     size = [fft.next_fast_len(n, real=True) for n in padded.shape]
-    spectrum = fft.rfft2(padded, s=size, workers=-1)
+    spectrum = fft.rfft2(padded, s=size)
     fy, fx = fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None, :]
     along, across = ALONG_PERIODS * period, ACROSS_PERIODS * period
     window = max(3, round(SCATTER_PERIODS * period))
@@ -64,7 +64,7 @@ def line_severity(severity: NDArray[np.float32], period_px: float) -> NDArray[np
         # Line along (sin, cos) in (y, x).
         u, v = fy * np.sin(angle) + fx * np.cos(angle), fy * np.cos(angle) - fx * np.sin(angle)
         transfer = np.exp(-2 * np.pi**2 * ((along * u) ** 2 + (across * v) ** 2)).astype(np.float32)
-        mean = fft.irfft2(spectrum * transfer, s=size, workers=-1)
+        mean = fft.irfft2(spectrum * transfer, s=size)
         dy, dx = (round(FLANK_PERIODS * period * c) for c in (np.cos(angle), -np.sin(angle)))
         here, left, right = (
             mean[pad + s * dy : pad + s * dy + shape[0], pad + s * dx : pad + s * dx + shape[1]]

@@ -15,7 +15,7 @@ BINS_PER_SIGMA = 8
 #: Standard deviation of the smoothing of that histogram, in standard deviations of the model patch.
 HISTOGRAM_SMOOTHING = 0.35
 #: Smallest spread of log distances: an image without noise would have none, and everything would be a defect.
-MIN_SIGMA = 0.1
+MIN_SIGMA = 0.15
 #: Half width at half maximum of a normal distribution, in standard deviations.
 HALF_WIDTH_SIGMAS = 1.1774
 #: The right side of the clean population is at most this much wider than the left: beyond, it holds something else.
@@ -87,7 +87,7 @@ def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Nul
     # Log distances lean to the right; defects reach into the tail there, but hardly to half the height of the mode.
     fallen = np.flatnonzero(smooth[here:] < 0.5 * smooth[here])
     right = float(fallen[0]) * step / HALF_WIDTH_SIGMAS if fallen.size else left
-    return Null(mode, max(left, min(right, MAX_SKEW * left), MIN_SIGMA), median, q99)
+    return Null(mode, float(max(left, min(right, MAX_SKEW * left), MIN_SIGMA)), median, q99)
 
 
 def hysteresis(severity: NDArray[np.float32], params: SegmentParams) -> NDArray[np.bool_]:
@@ -128,6 +128,32 @@ def localise(
     excess = np.expm1(np.minimum(np.float32(null.sigma) * severity, np.float32(LOG_DISTANCE_CAP)))
     worst = ndimage.maximum_filter(excess, size=2 * int(window_px / 2) + 1, mode="nearest")
     return mask & (excess > np.float32(share) * worst)
+
+
+def complete_amorphous(
+    amorphous: NDArray[np.bool_], mask: NDArray[np.bool_], spread_px: float, reach_px: float
+) -> NDArray[np.bool_]:
+    """Add to an amorphous area the strips along its edge that are not crystal either.
+
+    Variance does not see them: the step of brightness at the edge of a film or a hole has plenty of it. Severity
+    does, and it spreads beyond them by a known amount.
+
+    Parameters
+    ----------
+    amorphous : bool array (y, x)
+    mask : bool array (y, x)
+        Symmetry defects, drawn in.
+    spread_px : float
+        How far the mask spreads beyond what is no crystal, in pixels.
+    reach_px : float
+        Widest strip, in pixels.
+    """
+    if not amorphous.any() or not mask.any():
+        return amorphous
+    either = amorphous | mask
+    core = ~dilate(~either, spread_px)
+    out: NDArray[np.bool_] = amorphous | (core & dilate(amorphous, reach_px))
+    return out
 
 
 def fuse(symmetry: NDArray[np.bool_], amorphous: NDArray[np.bool_], reach_px: float) -> NDArray[np.uint8]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from threadpoolctl import ThreadpoolController
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian
 from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.threads import own_threads, thread_count
 
 #: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
 #: a dozen filter responses stay in the cache and a large image does not fill the memory.
@@ -22,8 +21,6 @@ TILE_PX = 256
 #: Distances are taken at every second pixel of the prepared image, a quarter of a period apart where it has 8 px to
 #: a period: neighbouring neighbourhoods share most of their pixels.
 STRIDE = 2
-#: Tiles filtered side by side.
-WORKERS = 2
 #: Pixels compared with all templates in one matrix product.
 CHUNK_PX = 4096
 #: The model's noise variance is at least this share of its mean variance: a noise-free (simulated, averaged) patch
@@ -212,7 +209,7 @@ def log_distances(
             out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
 
     # Tiles run side by side; matrix products that start threads of their own would only get in each other's way.
-    with thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+    with own_threads(), fft.set_workers(1), ThreadPoolExecutor(thread_count()) as pool:
         for done, _ in enumerate(pool.map(one, tiles), start=1):
             if progress is not None:
                 progress(done / len(tiles))
@@ -225,12 +222,6 @@ def log_distances(
         judged = np.log(np.maximum(gaussian(np.ascontiguousarray(out[i][inside]), sigma), tiny))
         result[i] = _between(np.pad(judged, rim, mode="edge"), (values.shape[0], values.shape[1]))
     return result
-
-
-@lru_cache(maxsize=1)
-def thread_pools() -> ThreadpoolController:
-    """What controls the threads of the linear algebra libraries."""
-    return ThreadpoolController()
 
 
 def _tile_edge(kernel: int, longest: int) -> int:
