@@ -1,0 +1,1 @@
+"""What docs/make_results.py is made of: scores, sections of the page, figures."""
