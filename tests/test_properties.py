@@ -220,7 +220,8 @@ def values_of(metadata, value):
     """Values within the limits of a parameter."""
     if isinstance(value, int) and not isinstance(value, bool):
         return st.integers(int(metadata["minimum"]), int(min(metadata["maximum"], 4 * value + 16)))
-    return st.floats(metadata["minimum"], min(metadata["maximum"], 4 * value + 4))
+    # Nobody types 1e-108.
+    return st.floats(metadata["minimum"], min(metadata["maximum"], 4 * value + 4)).map(lambda v: round(v, 6))
 
 
 NUMBERS = {
