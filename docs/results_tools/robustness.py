@@ -61,7 +61,8 @@ _INTRODUCTION = """\
 
 {count} simulated micrographs ({presets}), {shape[0]}² px, from which one property at a time departs
 (else {px:g} px per period, {dose:g} electrons per pixel, probe {probe:g} nm, jitter {jitter:g} px, no drift). Means
-over the micrographs; of two grains either may be the reference. As numbers: [robustness.csv](results/robustness.csv).
+over the micrographs; of two grains either may be the reference, and a micrograph that a fault fills by more than half
+is left out. As numbers: [robustness.csv](results/robustness.csv).
 
 ![Dice and AUROC against each property](results/{figure})
 
@@ -84,8 +85,10 @@ def make(preset: str, seed: int, **overrides: Any) -> SimulatedMicrograph:
 def one(preset: str, seed: int, name: str, value: float) -> list[dict[str, Any]]:
     """Score one micrograph with one property changed, in every mode."""
     sim = make(preset, seed, **{name: (value, value) if name == "drift" else value})
+    # A fault that fills more than half of the image leaves open what is the crystal and what the defect.
+    unclear = float((sim.labels == 1).mean()) > 0.5 and len(scoring.truths(sim)) == 1
     rows = []
-    for mode, recipe in MODES.items():
+    for mode, recipe in () if unclear else MODES.items():
         found = scoring.score(sim, hd.analyze(sim.micrograph, recipe()))
         scores = {"dice": found["dice_symmetry"], "auroc": found["auroc"]}
         rows.append({"property": name, "value": float(value), "preset": preset, "mode": mode, **scores})
