@@ -1,5 +1,6 @@
 """The panel, clicked through in a real window."""
 
+import csv
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.rating import RATINGS
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.steps import STEPS
@@ -34,13 +36,8 @@ def test_first_result_takes_two_clicks(desk: Any) -> None:
     assert_array_equal(made.layer(Role.SEVERITY).data, expected.severity)
     assert f"period {expected.lattice.period_px:.1f} px" in made.panel.info.text()
     assert made.panel.results.table.model.rowCount() == len(expected.regions)
-
-
-def test_run_without_an_image_says_what_to_do(desk: Any) -> None:
-    made = desk(None)
-    made.click(made.panel.run_row.run)
-    assert not made.session.running
-    assert "Open an image first" in made.panel.messages.text()
+    assert len(made.session.images()) == 1  # our own outputs are not offered as images
+    assert sum(role_of(layer) is not None for layer in made.viewer.layers) == len(made.viewer.layers) - 1
 
 
 def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
@@ -143,6 +140,46 @@ def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
     assert folded == {name for name, about in parameters.items() if not about["shown"]}
 
 
+def test_empty_panel_says_what_to_do(desk: Any, tmp_path: Any) -> None:
+    made = desk(None)
+    made.click(made.panel.run_row.run)
+    assert not made.session.running
+    assert "Open an image first" in made.panel.messages.text()
+    (tmp_path / "broken.json").write_text("{", "utf-8")
+    made.panel.actions_.load_recipe(tmp_path / "broken.json")
+    assert "not valid JSON" in made.panel.messages.text()
+    assert made.session.recipe == Recipe()
+    assert made.panel.actions_.export(tmp_path) is None
+    assert "no result to export" in made.panel.messages.text()
+    assert "10.1016/j.micron.2021.103069" in made.panel.header.citation.text()
+    made.panel.header.help.click()
+    (dialog,) = made.panel.findChildren(HelpDialog)
+    assert dialog.isVisible()
+    dialog.close()
+
+
+def test_pixel_size_is_taken_from_the_file(desk: Any) -> None:
+    """napari's own TIFF reader leaves it out; without it lengths are in px."""
+    made = desk(None)
+    path = sample_folder() / "si_fault_amorphous.tif"
+    made.viewer.open(path, plugin="napari")
+    made.run_all()
+    assert "no pixel size" in made.panel.info.text()
+    assert made.document.regions()[0].area_nm2 is None
+    made.click(made.panel.calibrate)
+    made.wait()
+    size = read(path).pixel_size_nm
+    assert made.document.layer.scale[-1] == pytest.approx(size)
+    assert not made.panel.calibrate.isVisible()
+    assert made.states() == {**dict.fromkeys(made.states(), "current"), "segment": "stale"}
+    made.click(made.panel.groups["segment"].button)
+    made.wait()
+    region = made.document.regions()[0]
+    assert region.area_nm2 == pytest.approx(region.area_px * size**2)
+    assert made.panel.results.table.model.headings()[2] == "Area (nm²)"
+    assert made.layer(Role.LABELS).scale[-1] == pytest.approx(size)
+
+
 def test_values_persist_and_reset_restores_the_defaults(desk: Any) -> None:
     first = desk(None)
     first.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.5)
@@ -172,14 +209,6 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tm
     assert made.panel.groups["segment"].parameters.editors["segment.low"].value() == 5.0
 
 
-def test_broken_recipe_is_refused_in_a_sentence(desk: Any, tmp_path: Any) -> None:
-    made = desk(None)
-    (tmp_path / "broken.json").write_text("{", "utf-8")
-    made.panel.actions_.load_recipe(tmp_path / "broken.json")
-    assert "not valid JSON" in made.panel.messages.text()
-    assert made.session.recipe == Recipe()
-
-
 def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) -> None:
     from napari_hrstem_defects.io import load, save
 
@@ -205,9 +234,7 @@ def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) ->
 
 
 def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
-    import csv
-
-    made = desk()
+    made = desk(lattice_image((192, 192), period=11))
     made.panel.actions_.rate(RATINGS[0], tmp_path / "r.csv")
     assert "no result to rate" in made.panel.messages.text()
     made.run_all()
@@ -233,19 +260,22 @@ BAD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*NaN.*:RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
-@pytest.mark.parametrize("kind", BAD)
-def test_bad_image_gets_a_sentence_and_a_notification(desk: Any, kind: str, monkeypatch: Any) -> None:
+@pytest.mark.filterwarnings("ignore:.*NaN.*:RuntimeWarning")
+def test_bad_images_get_a_sentence_and_a_notification(desk: Any, monkeypatch: Any) -> None:
     shown: list[str] = []
     monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
-    data, options, words = BAD[kind]
-    made = desk(data, **options)
-    made.run_all()
-    assert words in made.panel.messages.text()
-    assert shown == [made.document.failed[1]]
-    assert "Traceback" not in made.panel.messages.text()
-    assert made.states()["preprocess"] == "failed"
-    assert len(made.viewer.layers) == 1
+    made = desk(None)
+    for number, (kind, (data, options, words)) in enumerate(BAD.items(), start=1):
+        made.add(data, name=kind, **options)
+        made.run_all()
+        message = made.panel.messages.text()
+        assert words in message, kind
+        assert message.startswith(kind)
+        assert "Traceback" not in message
+        assert shown[-1] == made.document.failed[1] == message
+        assert len(shown) == number
+        assert made.states()["preprocess"] == "failed"
+        assert len(made.viewer.layers) == number
 
 
 @pytest.mark.parametrize("data", [np.eye(64, dtype=np.complex64), np.arange(64.0), np.full((64, 64), "a")])
@@ -300,17 +330,6 @@ def test_opening_the_dock_imports_no_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_help_and_citation_are_in_the_header(desk: Any) -> None:
-    made = desk(None)
-    assert "10.1016/j.micron.2021.103069" in made.panel.header.citation.text()
-    made.panel.header.help.click()
-    from napari_hrstem_defects.widgets.help import HelpDialog
-
-    (dialog,) = made.panel.findChildren(HelpDialog)
-    assert dialog.isVisible()
-    dialog.close()
-
-
 def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
     made = desk("si_fault_amorphous")
     made.run_all()
@@ -330,10 +349,3 @@ def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
     assert list(layer.features["area_px"])[1:] == [r.area_px for r in table.value()]
     layer.selected_label = table.value()[0].id
     assert table.selected() == table.value()[0].id
-
-
-def test_our_own_outputs_are_not_offered_as_images(desk: Any) -> None:
-    made = desk()
-    made.run_all()
-    assert len(made.session.images()) == 1
-    assert sum(role_of(layer) is not None for layer in made.viewer.layers) == len(made.viewer.layers) - 1

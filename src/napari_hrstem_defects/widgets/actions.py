@@ -13,12 +13,15 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import export, series, settings
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
-from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.source import Source, set_pixel_size
 from napari_hrstem_defects.widgets.steps import Inputs
+from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
 
+#: Said when the file does not help.
+UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
 _JSON = "Recipes (*.json)"
 
 
@@ -63,6 +66,32 @@ class Actions:
             call, lambda path: session.noticed.emit(f"The result was written to {path}."), "writing"
         )
         return folder
+
+    def take_pixel_size(self) -> None:
+        """Give the chosen image the pixel size that its file tells; napari's own readers do not look at it."""
+        session = self._session
+        document = session.document
+        layer = None if document is None else document.layer
+        if layer is None:
+            return
+        if layer.source.path is None:
+            session.noticed.emit(UNKNOWN_SIZE)
+            return
+        path, known = layer.source.path, weakref.ref(layer)
+
+        def read_size(monitor: Monitor) -> float | None:
+            from napari_hrstem_defects.io import read
+
+            return read(path).pixel_size_nm
+
+        def apply(size: float | None) -> None:
+            image = known()
+            if size is None or image is None:
+                session.noticed.emit(UNKNOWN_SIZE)
+            else:
+                set_pixel_size(image, size)
+
+        session.runs.background(read_size, apply, "reading the pixel size")
 
     def run_series(self, *, fixed: bool) -> None:
         """Analyse all frames of the chosen time series.

@@ -9,6 +9,8 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
+    QHBoxLayout,
+    QInputDialog,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -18,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.widgets import settings, summary
-from napari_hrstem_defects.widgets.actions import Actions, Footer
+from napari_hrstem_defects.widgets.actions import UNKNOWN_SIZE, Actions, Footer
 from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header, ImageChooser, Messages, RunRow
 from napari_hrstem_defects.widgets.help import HelpDialog
@@ -28,6 +30,7 @@ from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.parameters import ParameterGrid, names_of
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.session import session_of
+from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.theme import colours
@@ -87,6 +90,10 @@ class DefectsPanel(QWidget):
         self.info = QLabel()
         self.info.setAccessibleName("about the image")
         self.info.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.calibrate = QPushButton("Pixel size…")
+        self.calibrate.setToolTip(
+            "<qt>Takes the pixel size from the file, or else asks for it: lengths are then given in nm.</qt>"
+        )
         self.run_row = RunRow()
         self.messages = Messages()
         self.groups = {
@@ -149,8 +156,14 @@ class DefectsPanel(QWidget):
         body = QVBoxLayout(inside)
         body.setContentsMargins(6, 2, 6, 2)
         body.setSpacing(4)
-        for widget in (self.header, self.image, self.info, self.run_row, self.messages):
-            body.addWidget(widget)
+        about = QHBoxLayout()
+        about.addWidget(self.info, 1)
+        about.addWidget(self.calibrate)
+        body.addWidget(self.header)
+        body.addWidget(self.image)
+        body.addLayout(about)
+        body.addWidget(self.run_row)
+        body.addWidget(self.messages)
         for group in self.groups.values():
             body.addWidget(group)
         body.addWidget(self.frames)
@@ -205,6 +218,7 @@ class DefectsPanel(QWidget):
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
         self.best_patch.undoRequested.connect(session.edits.undo)
+        self.calibrate.clicked.connect(self._calibrate)
         self.patches.clicked.connect(lambda: self.navigator.paint_patches())
         self.paint_labels.clicked.connect(lambda: self.navigator.paint_labels())
         for keys, slot in (
@@ -261,6 +275,18 @@ class DefectsPanel(QWidget):
         elif step in _LIVE:
             self.session.runs.update()
 
+    def _calibrate(self) -> None:
+        document = self.session.document
+        layer = None if document is None else document.layer
+        if layer is None:
+            return
+        if layer.source.path is not None and self._notice != UNKNOWN_SIZE:
+            self.actions_.take_pixel_size()
+            return
+        size, given = QInputDialog.getDouble(self, "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6)
+        if given:
+            set_pixel_size(layer, size)
+
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
         self.more.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
@@ -302,6 +328,7 @@ class DefectsPanel(QWidget):
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document))
+        self.calibrate.setVisible(document is not None and summary.has_no_pixel_size(document))
         self.patch_count.setText(summary.about_patches(document))
         self.region_count.setText(summary.about_regions(document, session.document_frame()))
         has_patch = (

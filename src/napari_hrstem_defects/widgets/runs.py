@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import weakref
 from collections.abc import Callable, Collection
@@ -295,7 +296,7 @@ class Runs:
         if session is None or session.viewer is None or document.layer is None:
             return
         document.analysis, document.frame = result.analysis, shown
-        document.done = Inputs(result.analysis.recipe, document.point)
+        document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
         document.series, document.correction, document.notes = result, None, ()
         document.histogram = result.histogram
         document.written = set(STEP_NAMES)

@@ -14,7 +14,7 @@ from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.roles import role_of
 from napari_hrstem_defects.widgets.runs import Runs
-from napari_hrstem_defects.widgets.source import pixels_of
+from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ class Session:
         viewer = self.viewer
         layers = [] if viewer is None else viewer.layers
         point = (float("nan"), float("nan")) if document.moving else document.point
-        return Inputs(self._recipe, point, document.painted_patches(layers))
+        size = None if document.layer is None else pixel_size_nm(document.layer)
+        return Inputs(self._recipe, point, document.painted_patches(layers), size)
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
@@ -294,3 +295,4 @@ class Session:
         with self.edits.ignored():
             placing.follow(viewer, document)
         self.image_changed.emit()
+        self.changed.emit()

@@ -35,6 +35,14 @@ def pixel_size_nm(layer: Layer) -> float | None:
     return sides[1]
 
 
+def set_pixel_size(layer: Layer, size_nm: float) -> None:
+    """Calibrate a layer; what else says where it lies is kept."""
+    scale = np.array(layer.scale, dtype=float)
+    scale[-2:] = size_nm
+    layer.units = (*layer.units[:-2], "nm", "nm")
+    layer.scale = scale
+
+
 def has_square_pixels(layer: Layer) -> bool:
     """Whether both sides of a pixel are alike."""
     sides = np.abs(np.asarray(layer.scale[-2:], dtype=float))

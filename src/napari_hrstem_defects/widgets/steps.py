@@ -108,17 +108,22 @@ class Inputs:
         Centre of the best patch placed by hand, ``(y, x)`` in pixels.
     patches : bool array (n_y, n_x) or None
         Patches painted by hand, True: defective.
+    pixel_size : float or None
+        In nm; the regions are measured with it.
     """
 
     recipe: Recipe
     point: tuple[float, float] | None = None
     patches: NDArray[np.bool_] | None = None
+    pixel_size: float | None = None
 
     def differs(self, other: Inputs, step: str) -> bool:
         """Whether a step itself was asked for something else."""
         if step == "classify" and not _same(self.patches, other.patches):
             return True
         if step == "best_patch" and self.point != other.point:
+            return True
+        if step == "segment" and self.pixel_size != other.pixel_size:
             return True
         reads = _READS[step]
         if step == "best_patch" and self.point is None:

@@ -25,6 +25,11 @@ def about_image(document: Document | None) -> str:
     return " · ".join(parts)
 
 
+def has_no_pixel_size(document: Document) -> bool:
+    """Whether lengths can be given in px only."""
+    return document.layer is not None and pixel_size_nm(document.layer) is None
+
+
 def about_patches(document: Document | None) -> str:
     """How many patches there are, and how many defective."""
     if document is None or document.analysis is None or "classify" not in document.shown:

@@ -64,6 +64,8 @@ def run(
     analysis = previous
     if start is not None or analysis is None:
         micrograph = source.micrograph() if previous is None else previous.micrograph
+        if micrograph.pixel_size_nm != source.pixel_size:
+            micrograph = dataclasses.replace(micrograph, pixel_size_nm=source.pixel_size)
         first = pipeline.STEPS[0] if start is None or previous is None else BEGINS[start]
         begin = pipeline.STEPS.index(first)
 
