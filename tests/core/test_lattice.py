@@ -122,7 +122,6 @@ def test_patch_of_blurred_noise_is_hardly_crystalline(seed):
     assert lattice is None or lattice.strength < MIN_STRENGTH
 
 
-@pytest.mark.xfail(reason="scatter along a ridge of the autocorrelation is taken for a second vector")
 def test_stripes_are_no_lattice():
     """Periodic in one direction only: no two independent vectors."""
     x = np.arange(160)

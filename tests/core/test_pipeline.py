@@ -178,11 +178,7 @@ def test_restart_equals_the_whole_run(monkeypatch, whole, start):
 @pytest.mark.parametrize(
     ("start", "change"),
     [
-        pytest.param(
-            "segment",
-            {"segment.threshold": 30.0, "segment.low": 20.0},
-            marks=pytest.mark.xfail(reason="the severity of lines depends on the threshold"),
-        ),
+        ("segment", {"segment.threshold": 30.0, "segment.low": 20.0}),
         ("segment", {"segment.min_area_periods": 40.0}),
         ("variance", {"variance.fraction": 0.9}),
         ("symmetry", {"symmetry.line_significance": 0.0}),

@@ -48,7 +48,6 @@ def test_clean_crystal_is_level():
     assert found[INNER, INNER].std() < 0.5
 
 
-@pytest.mark.xfail(reason="beyond the rim the image is taken for zero")
 def test_rim_of_clean_crystal_is_level():
     found = look(noisy(crystal(SHAPE, BASIS), 0.3))
     assert np.median(found[:6]) < 0.25

@@ -8,7 +8,6 @@ from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold
 from skimage.morphology import disk
 
-from napari_hrstem_defects.core.recipe import SegmentParams
 from napari_hrstem_defects.core.segmentation import (
     MIN_SIGMA,
     Null,
@@ -88,21 +87,21 @@ def test_scale_and_shift():
 @given(st.integers(0, 10**6), st.floats(0, 3), st.floats(0, 4), st.floats(0.5, 4))
 def test_hysteresis_is_scikit_images(seed, low, step, blur):
     severity = (3 * glass((60, 71), blur, seed)).astype(np.float32)
-    params = SegmentParams(low=low, threshold=low + step)
+    params = (low, low + step)
     # Both connect along diagonals only where scikit-image's own labelling is asked to: compare on its terms.
-    found = hysteresis(severity, params)
+    found = hysteresis(severity, *params)
     labels, _ = ndimage.label(severity > low, np.ones((3, 3)))
-    expected = np.isin(labels, np.setdiff1d(np.unique(labels[severity > params.threshold]), 0))
+    expected = np.isin(labels, np.setdiff1d(np.unique(labels[severity > params[1]]), 0))
     np.testing.assert_array_equal(found, expected)
     # With edges only: a subset.
-    assert not (apply_hysteresis_threshold(severity, low, params.threshold) & ~found).any()
+    assert not (apply_hysteresis_threshold(severity, low, params[1]) & ~found).any()
 
 
 def test_hysteresis_without_diagonals_is_scikit_images():
     """Where blobs touch along edges only, both agree exactly."""
     severity = np.kron(glass((12, 15), 1.0, 1), np.ones((8, 8))).astype(np.float32) * 3
     severity = ndimage.gaussian_filter(severity, 3.0)
-    found = hysteresis(severity, SegmentParams(low=1.0, threshold=2.5))
+    found = hysteresis(severity, 1.0, 2.5)
     np.testing.assert_array_equal(found, apply_hysteresis_threshold(severity, 1.0, 2.5))
     assert found.any()
     assert not found.all()
@@ -110,11 +109,11 @@ def test_hysteresis_without_diagonals_is_scikit_images():
 
 def test_hysteresis_by_hand():
     severity = np.array([[5, 5, 0, 5], [0, 0, 5, 0], [0, 0, 0, 8], [5, 0, 0, 0]], np.float32)
-    found = hysteresis(severity, SegmentParams(low=4, threshold=7))
+    found = hysteresis(severity, 4, 7)
     expected = [[1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
     np.testing.assert_array_equal(found, np.array(expected, bool))
-    assert not hysteresis(severity, SegmentParams(low=4, threshold=8)).any()
-    assert not hysteresis(severity, SegmentParams(low=8, threshold=8)).any()
+    assert not hysteresis(severity, 4, 8).any()
+    assert not hysteresis(severity, 8, 8).any()
 
 
 def test_localise_halves_a_cone():

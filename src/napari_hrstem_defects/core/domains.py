@@ -14,8 +14,8 @@ from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, patch_
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice
 from napari_hrstem_defects.core.model import Model
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.recipe import DomainParams, SegmentParams, SymmetryParams
-from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, calibrate
+from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams
+from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
 from napari_hrstem_defects.core.symmetry import fit_bank, log_distances
 
 #: A patch belongs to no known model where the severity exceeds `FAR` in this share of it.
@@ -26,7 +26,7 @@ THINNEST_PERIODS = 4.0
 #: Candidates are looked for on a grid finer than the patches by this factor: a domain need not fit the patch grid.
 STEPS_PER_PATCH = 2
 #: Candidates tried per domain found.
-TRIES = 3
+TRIES = 2
 #: A candidate's lattice must be at least this strong compared with the reference's.
 STRENGTH_SHARE = 0.5
 #: Least variance of a quarter of a candidate patch compared with its best one: below, it straddles an edge.
@@ -37,8 +37,10 @@ EVIDENCE_PERIODS = 2.5
 TURNED_SHARE = 0.5
 #: Reach of an interface beyond half a kernel, in periods.
 INTERFACE_PERIODS = 1.8
-#: Lattices agree if every vector of one is a (half-)whole combination of the other's within this share of a vector.
-LATTICE_TOLERANCE = 0.12
+#: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
+SAME_ANGLE_DEG = 3.0
+SAME_STRETCH = 1.1
+MOST_CELLS = 2.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,7 @@ def find_domains(
     pixels: NDArray[np.float32],
     prepared: Prepared,
     reference: Domain,
+    unlike: NDArray[np.bool_],
     lost: Callable[[], NDArray[np.bool_]],
     fit: Callable[[tuple[slice, slice]], Model],
     params: DomainParams,
@@ -118,6 +121,8 @@ def find_domains(
     prepared : Prepared
     reference : Domain
         The best patch's.
+    unlike : bool array (y', x')
+        Patches that the screening found unlike the typical one.
     lost : callable
         Returns the amorphous areas, bool array (y', x'); no candidate may touch them. Asked only if needed.
     fit : callable
@@ -131,8 +136,14 @@ def find_domains(
     corners = _fine_grid(prepared.values.shape, edge)
     usable = np.ones(corners.shape[:2], bool)
     far = reference.model.severity > FAR
+    other = unlike.copy()
+    # Unlike the rest by its autocorrelation, and not fitted too well by the reference either.
+    distant = patch_means(reference.model.severity, corners, edge) > 0.5 * FAR
     while len(domains) < params.most:
-        candidates = usable & (patch_means(far, corners, edge) > FAR_SHARE)
+        candidates = usable & (
+            (patch_means(far, corners, edge) > FAR_SHARE)
+            | ((patch_means(other, corners, edge) > FAR_SHARE) & distant)
+        )
         if candidates.any():
             candidates &= patch_means(lost(), corners, edge) == 0
         found = None
@@ -153,6 +164,7 @@ def find_domains(
         domain, index = found
         domains.append(domain)
         far &= index != len(domains) - 1
+        other &= index == 0
     return DomainMap(tuple(domains), index)
 
 
@@ -231,10 +243,10 @@ def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: 
     return float(np.median(before - energies)) / gap if gap > 0 else 0.0
 
 
-def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams) -> NDArray[np.float32]:
+def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]:
     """Severity of the whole image: each crystal domain judged by its own model.
 
-    In a domain that counts as a defect the severity is at least the threshold, and to it is added how much worse
+    In a domain that counts as a defect the severity is at least `SEVERE`, and to it is added how much worse
     the reference fits it than its own model does: it grows from the wall inwards. Along interfaces between intact
     domains, where neighbourhoods hold both, severity is standardised among pixels at the same distance: what all
     of the interface shows is the interface; a misfit dislocation stands out of it.
@@ -243,8 +255,6 @@ def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams
     ----------
     found : DomainMap
     prepared : Prepared
-    segment : SegmentParams
-        ``threshold`` is used.
 
     Returns
     -------
@@ -263,7 +273,7 @@ def domain_severity(found: DomainMap, prepared: Prepared, segment: SegmentParams
             severity[inside] = (own.distances[inside] - null.mode) / null.sigma
         else:
             evidence = (reference.energies - domain.model.energies)[inside] / np.float32(reference.null.sigma)
-            severity[inside] = np.maximum(severity[inside], segment.threshold) + np.maximum(evidence, 0)
+            severity[inside] = np.maximum(severity[inside], SEVERE) + np.maximum(evidence, 0)
     intact = np.isin(found.index, [i for i, domain in enumerate(found.domains) if domain.crystal])
     if sum(domain.crystal for domain in found.domains) > 1:
         _level_interfaces(severity, found.index, intact, reference.bank.kernel_px, prepared.period_px)
@@ -312,18 +322,21 @@ def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
 
 
 def _same_lattice(a: Lattice | None, b: Lattice | None) -> bool:
-    """Whether two lattices agree, a cell twice or half as large included."""
+    """Whether two lattices agree but for a small turn and stretch, a cell twice or half as large included."""
     if a is None or b is None:
         return False
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)
-    basis = np.array([small.v1, small.v2]).T
-    for vector in (large.v1, large.v2):
-        coefficients = np.linalg.solve(basis, np.array(vector))
-        off = coefficients - np.rint(coefficients)
-        if np.hypot(*(basis @ off)) > LATTICE_TOLERANCE * np.hypot(*vector):
-            return False
-    ratio = (large.period_px / small.period_px) ** 2
-    return bool(ratio < 2.3)
+    if (large.period_px / small.period_px) ** 2 > MOST_CELLS:
+        return False
+    basis, target = np.array([small.v1, small.v2]).T, np.array([large.v1, large.v2]).T
+    multiple = np.rint(np.linalg.solve(basis, target))
+    if abs(np.linalg.det(multiple)) < 0.5:
+        return False
+    # target = rotation · stretch · (basis · multiple)
+    u, stretches, vt = np.linalg.svd(target @ np.linalg.inv(basis @ multiple))
+    rotation = u @ vt
+    angle = np.degrees(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
+    return bool(abs(angle) < SAME_ANGLE_DEG and np.abs(np.log(stretches)).max() < np.log(SAME_STRETCH))
 
 
 def _crystalline(

@@ -14,6 +14,8 @@ from scipy import fft, ndimage
 PEAK_SHARE = 0.72
 #: Two vectors are taken for collinear below this sine of the angle between them.
 MIN_SINE = 0.3
+#: Between the centre and a lattice vector the autocorrelation falls below this share of the peak's height.
+DIP_SHARE = 0.92
 #: Vectors longer than this share of the patch rest on too few pairs of pixels.
 MAX_LAG_SHARE = 0.45
 #: Shortest period that can be told from noise, in pixels.
@@ -183,7 +185,7 @@ def lattice_of_autocorrelation(acf: Autocorrelation) -> Lattice | None:
     vectors = np.array([_refine(smooth, peak) for peak in peaks[strong]]) - centre
     vectors = vectors[np.argsort(np.hypot(*vectors.T), kind="stable")]
     basis = _reduced_basis(vectors)
-    if basis is None:
+    if basis is None or not all(_stands_apart(smooth, centre, v) for v in basis):
         return None
     heights = np.array([_height(acf.values, centre + v) for v in basis])
     noise = np.array([_height(acf.noise, centre + v) for v in basis])
@@ -202,6 +204,13 @@ def _reduced_basis(vectors: NDArray[np.float64]) -> NDArray[np.float64] | None:
         if cross > MIN_SINE * np.hypot(*v1) * np.hypot(*v2):
             return np.array([v1, v2 - np.round(v1 @ v2 / (v1 @ v1)) * v1])
     return None
+
+
+def _stands_apart(smooth: NDArray[np.float32], centre: NDArray[np.intp], vector: NDArray[np.float64]) -> bool:
+    """Whether there is a dip between the centre and a peak: along a stripe there is none."""
+    steps = np.linspace(0.0, 1.0, 2 * int(np.ceil(np.hypot(*vector))) + 1)
+    profile = ndimage.map_coordinates(smooth, (centre + steps[:, None] * vector).T, order=1, mode="nearest")
+    return bool(profile.min() < DIP_SHARE * profile[-1])
 
 
 def _height(values: NDArray[np.float32], position: NDArray[np.float64]) -> float:

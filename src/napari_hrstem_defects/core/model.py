@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.noise import noise_response
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
@@ -59,9 +60,22 @@ def fit_model(
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> Model:
-    """Fit a bank to a patch, take the distances of the whole image and find their null."""
+    """Fit a bank to a patch, take the distances of the whole image and find their null.
+
+    Raises
+    ------
+    RecipeError
+        If the patch is too small to learn from.
+    Cancelled
+        If `cancelled` returned True.
+    """
     edge = patch[0].stop - patch[0].start
     kernel = kernel_edge(prepared.period_px, params, edge // 2)
+    if edge < kernel + 2:
+        raise RecipeError(
+            f"The best patch holds {edge / prepared.period_px:.1f} lattice periods, too few to learn the crystal from; "
+            "make it larger."
+        )
     bank = fit_bank(prepared.values[patch], kernel, params)
     raw = log_distances(prepared, [bank], params, cancelled=cancelled)[0]
     distances = noise_response(prepared, patch, bank, preprocess, params).normalise(raw, prepared)

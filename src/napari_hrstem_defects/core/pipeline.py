@@ -23,7 +23,7 @@ from napari_hrstem_defects.core.geometry import (
     prepared_slices,
 )
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
-from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
@@ -368,6 +368,7 @@ class _Run:
                 self.frame.pixels,
                 prepared,
                 reference,
+                self._unlike(prepared),
                 lambda: self._lost(prepared, chosen),
                 lambda patch: self._model(prepared, patch),
                 params,
@@ -420,7 +421,7 @@ class _Run:
             )
             labels = published.fuse(mask, self.found["amorphous"])
         else:
-            mask = segmentation.hysteresis(severity, params)
+            mask = segmentation.hysteresis(severity, params.low, params.threshold)
             if self.found["null"] is not None:
                 mask = segmentation.localise(
                     mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
@@ -476,7 +477,7 @@ class _Run:
         edge = patch_edge(prepared, grid.size)
         corners = patch_corners(prepared, grid)
         defective, severity = screened.defective, None
-        choice = choose(~defective, depth=self.recipe.best_patch.depth)
+        choice = choose(~defective, depth=self.recipe.best_patch.depth, severity=screened.scores)
         # Without the lattice-aware distance there is nothing to revise the choice by.
         rounds = self.recipe.best_patch.rounds if self.recipe.symmetry.method == "lattice" else 0
         impure = np.zeros(grid.counts, bool)
@@ -494,14 +495,14 @@ class _Run:
             else:
                 tried.append(choice)
                 severity = model.severity
-                marked = segmentation.hysteresis(severity, self.recipe.segment)
+                marked = segmentation.hysteresis(severity)
                 defective = screened.defective | (
                     patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
                 )
             choice = choose(
                 ~(defective | impure),
                 depth=self.recipe.best_patch.depth,
-                severity=None if severity is None else patch_means(severity, corners, edge),
+                severity=screened.scores if severity is None else patch_means(severity, corners, edge),
             )
             if any(choice.index == earlier.index for earlier in tried):
                 break
@@ -538,6 +539,15 @@ class _Run:
             )
         return self.variance_found
 
+    def _unlike(self, prepared: Prepared) -> NDArray[np.bool_]:
+        """Patches that were classified as defective, in pixels of the prepared image."""
+        screened: PatchTable = self.found["screened"]
+        rows, columns = (
+            np.arange(n) * count // n
+            for n, count in zip(prepared.values.shape, screened.grid.counts, strict=True)
+        )
+        return screened.defective[np.ix_(rows, columns)]
+
     def _lost(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
         """Amorphous areas in pixels of the prepared image; none in the published variance mode."""
         if self.recipe.variance.method != "lattice":
@@ -558,16 +568,24 @@ class _Run:
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
-        severity = domain_severity(found, prepared, self.recipe.segment)
+        severity = domain_severity(found, prepared)
         self.report("symmetry", 0.5)
         needed = self.recipe.symmetry.line_significance
         if needed > 0:
-            lines = line_severity(severity, prepared.period_px)
-            lines *= np.float32(self.recipe.segment.threshold / needed)
-            # The edge of a grain is no fault beside it.
+            lines = line_severity(severity, prepared.period_px, model.judged(prepared))
+            lines *= np.float32(min(segmentation.SEVERE / needed, 1e6))
+            # The edge of a grain is no fault beside it, and what is repeated at the rim is no line.
             near = segmentation.dilate(found.defective, FLANK_PERIODS * prepared.period_px)
-            severity = np.where(
-                (lines > self.recipe.segment.low) & ~near, np.maximum(severity, lines), severity
+            faint = (lines > segmentation.NOTABLE) & ~near
+            severity = np.where(faint, np.maximum(severity, lines), severity)
+            rows, columns = model.judged(prepared)
+            severity = np.pad(
+                severity[rows, columns],
+                (
+                    (rows.start, severity.shape[0] - rows.stop),
+                    (columns.start, severity.shape[1] - columns.stop),
+                ),
+                mode="edge",
             )
         severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
@@ -619,6 +637,10 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0)
     """
     shorter = min(shape)
     if wanted:
+        if wanted < MIN_SIDE_PX:
+            raise RecipeError(
+                f"classify.patch_size must be 0 (automatic) or at least {MIN_SIDE_PX} px, not {wanted}."
+            )
         return min(wanted, shorter)
     if lattice is None:
         return min(PATCH_PX, shorter // 2)

@@ -10,6 +10,9 @@ from scipy import fft
 
 from napari_hrstem_defects.core.recipe import PreprocessParams
 
+#: Change of scale that is accepted for a size that transforms fast.
+MAX_STRETCH = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -69,10 +72,7 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
         ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
     """
     factor = min(1.0, params.px_per_period / period_px)
-    # Sizes that transform fast; a fraction of a per cent in scale does not matter.
-    rows, columns = (
-        min(n, int(fft.next_fast_len(max(8, round(n * factor)), real=True))) for n in pixels.shape
-    )
+    rows, columns = (min(n, _fast_size(n * factor)) for n in pixels.shape)
     shape = (rows, columns)
     band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
     period = period_px * shape[0] / pixels.shape[0]
@@ -114,6 +114,13 @@ def _noise_power(pixels: NDArray[np.float32], shape: tuple[int, int], sigma: flo
     spectrum *= np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
     out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
     return np.maximum(out, 0)
+
+
+def _fast_size(length: float) -> int:
+    """Whole number near `length` that transforms fast, where that changes the scale by next to nothing."""
+    size = max(8, round(length))
+    fast = int(fft.next_fast_len(size, real=True))
+    return fast if fast <= (1 + MAX_STRETCH) * length else size
 
 
 def _band_pass(

@@ -57,8 +57,10 @@ def preview(prepared: Prepared, patch: BestPatch) -> NDArray[np.float32]:
     spectrum = np.maximum(fft.rfft2(covariance).real, 0)
     gain = 1 / np.sqrt(spectrum + np.float32(FLOOR_SHARE * float(own.var()) + 1e-12))
     white = fft.irfft2(fft.rfft2(values, s=size) * gain, s=size)
-    white = white[: values.shape[0], : values.shape[1]]
+    # The filter meets an edge at the rim: what lies inside is repeated there.
+    rim = min(reach, min(values.shape) // 4)
+    white = white[rim : values.shape[0] - rim, rim : values.shape[1] - rim]
     box = max(3, round(WINDOW_PERIODS * prepared.period_px))
-    power = ndimage.uniform_filter(np.square(white), box)
+    power = np.pad(ndimage.uniform_filter(np.square(white), box), rim, mode="edge")
     level = max(float(np.median(power)), float(np.finfo(np.float32).tiny))
     return prepared.to_frame(np.log(np.maximum(power, 1e-6 * level) / level))

@@ -145,7 +145,7 @@ class ClassifyParams(_Checked):
 
     patch_size: int = _param(
         0,
-        "edge of a patch; 0: 128 px, smaller on small images",
+        "edge of a patch, at least 32; 0: 128 px, more where the lattice is coarse, smaller on small images",
         unit="px",
         minimum=0,
         maximum=2048,
@@ -204,7 +204,7 @@ class DomainParams(_Checked):
         shown=True,
     )
     grain_gain: float = _param(
-        0.4,
+        0.5,
         "a grain's own model must fit it better than the others by this",
         unit="log energy",
         minimum=0,
@@ -264,8 +264,8 @@ class SymmetryParams(_Checked):
     )
     line_significance: float = _param(
         5.0,
-        "a straight line of this significance is a defect even where no single place exceeds the threshold; 0: lines "
-        "are not looked for",
+        "a straight line of this significance is given a severity of 7 even where no single place stands out; 0: "
+        "lines are not looked for",
         unit="robust standard deviations",
         minimum=0.0,
         maximum=1000,

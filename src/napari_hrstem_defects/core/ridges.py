@@ -28,7 +28,9 @@ LINE_PX_PER_PERIOD = 4.0
 SEVERITY_LIMITS = (-3.0, 4.0)
 
 
-def line_severity(severity: NDArray[np.float32], period_px: float) -> NDArray[np.float32]:
+def line_severity(
+    severity: NDArray[np.float32], period_px: float, judged: tuple[slice, slice] = (slice(None), slice(None))
+) -> NDArray[np.float32]:
     """Significance of a straight ridge of severity through each pixel, in robust standard deviations.
 
     For each of `DIRECTIONS` the severity is averaged along the line, a = G ∗ z, and compared with both flanks,
@@ -41,11 +43,14 @@ def line_severity(severity: NDArray[np.float32], period_px: float) -> NDArray[np
         In robust standard deviations.
     period_px : float
         Lattice period in px of the map.
+    judged : tuple of slice
+        Rows and columns that are looked at; elsewhere the result is 0.
 
     Returns
     -------
     float32 array (y, x)
     """
+    whole, severity = np.zeros(severity.shape, np.float32), severity[judged]
     factor = min(1.0, LINE_PX_PER_PERIOD / period_px)
     shape = (max(8, round(severity.shape[0] * factor)), max(8, round(severity.shape[1] * factor)))
     small = np.clip(severity, *SEVERITY_LIMITS)
@@ -78,4 +83,5 @@ def line_severity(severity: NDArray[np.float32], period_px: float) -> NDArray[np
         local = np.sqrt(ndimage.uniform_filter(clipped**2, window))
         scatter = np.maximum(local, max(mad, 1e-6))
         np.maximum(best, np.minimum(ridge / scatter, ridge / FAINTEST), out=best)
-    return resize_linear(best, (severity.shape[0], severity.shape[1]))
+    whole[judged] = resize_linear(best, (severity.shape[0], severity.shape[1]))
+    return whole

@@ -16,47 +16,86 @@ from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
 SIGNATURE_RADIUS = 2.2
 #: Share of the patches among which the typical one must have close company.
 PEER_SHARE = 0.2
+#: Lags compared between the quarters of a patch, and the least size of a quarter, in periods.
+QUARTER_RADIUS = 1.6
+QUARTER_PERIODS = 2.0
+#: Patches transformed at once.
+BATCH = 64
 #: Distances of identical patches differ by rounding only; the scatter is taken to be at least this.
 MIN_SCATTER = 0.01
 
 
-def signatures(prepared: Prepared, grid: PatchGrid) -> NDArray[np.float32]:
-    """Normalised autocorrelation of each patch out to `SIGNATURE_RADIUS` periods.
+def signatures(
+    prepared: Prepared, corners: NDArray[np.intp], edge: int, radius_px: float
+) -> NDArray[np.float32]:
+    """Normalised autocorrelation of square pieces of the prepared image.
 
     Parameters
     ----------
     prepared : Prepared
-    grid : PatchGrid
-        In pixels of the frame.
+    corners : int array (n, 2)
+        Top-left corners in pixels of the prepared image.
+    edge : int
+        Edge of a piece in pixels.
+    radius_px : float
+        Largest lag, at most half the edge.
 
     Returns
     -------
-    float32 array (n_y, n_x, d)
+    float32 array (n, d)
         The lags of one half plane; the centre, which holds the noise, is left out of the list but is what the
         values are divided by.
     """
-    edge = patch_edge(prepared, grid.size)
-    radius = min(int(np.ceil(SIGNATURE_RADIUS * prepared.period_px)), edge // 2)
+    radius = min(int(np.ceil(radius_px)), edge // 2)
     window = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
     lag_y, lag_x = np.mgrid[0 : radius + 1, -radius : radius + 1]
     chosen = (np.hypot(lag_y, lag_x) <= radius) & ((lag_y > 0) | (lag_x > 0))
     padded = fft.next_fast_len(edge + radius + 1, real=True)
     pairs = _autocorrelate(window[None], padded)[0][lag_y[chosen], lag_x[chosen] % padded]
-    corners = patch_corners(prepared, grid)
     windows = np.lib.stride_tricks.sliding_window_view(prepared.values, (edge, edge))
-    out = np.empty((*grid.counts, np.count_nonzero(chosen)), dtype=np.float32)
-    for row in range(grid.counts[0]):
-        tiles = windows[corners[row, :, 0], corners[row, :, 1]]
+    out = np.empty((len(corners), np.count_nonzero(chosen)), dtype=np.float32)
+    for start in range(0, len(corners), BATCH):
+        part = slice(start, start + BATCH)
+        tiles = windows[corners[part, 0], corners[part, 1]]
         tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * window
         acf = _autocorrelate(tiles, padded)
         centre = np.maximum(acf[:, 0, 0], np.finfo(np.float32).tiny)[:, None]
-        out[row] = acf[:, lag_y[chosen], lag_x[chosen] % padded] / centre * (window**2).sum() / pairs
+        out[part] = acf[:, lag_y[chosen], lag_x[chosen] % padded] / centre * (window**2).sum() / pairs
     return out
 
 
 def _autocorrelate(tiles: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     spectrum = fft.rfft2(tiles, s=(size, size))
     out: NDArray[np.float32] = fft.irfft2(spectrum.real**2 + spectrum.imag**2, s=(size, size))
+    return out
+
+
+def _unevenness(prepared: Prepared, corners: NDArray[np.intp], edge: int) -> NDArray[np.float32]:
+    """Largest distance between the autocorrelations of the four quarters of each patch.
+
+    A patch across a boundary between two equal grains resembles neither, but lies no further from the typical
+    patch than the other grain does.
+    """
+    half = edge // 2
+    if half < QUARTER_PERIODS * prepared.period_px:
+        return np.zeros(len(corners), np.float32)
+    quarters = np.concatenate(
+        [corners + np.array([y, x]) for y in (0, edge - half) for x in (0, edge - half)]
+    )
+    marks = signatures(prepared, quarters, half, QUARTER_RADIUS * prepared.period_px)
+    marks = marks.reshape(4, len(corners), -1)
+    worst = np.zeros(len(corners), np.float32)
+    for a in range(4):
+        for b in range(a):
+            worst = np.maximum(worst, np.sqrt(((marks[a] - marks[b]) ** 2).mean(axis=1)))
+    return worst
+
+
+def _standardised(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Robust standard deviations above the median."""
+    median = float(np.median(values))
+    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(values - median))), MIN_SCATTER)
+    out: NDArray[np.float32] = ((values - median) / scatter).astype(np.float32)
     return out
 
 
@@ -76,10 +115,12 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     Returns
     -------
     PatchTable
-        Scores are distances from the typical patch in robust standard deviations above the median.
+        Scores are robust standard deviations above the median, of the distance from the typical patch or of the
+        largest distance between a patch's own quarters, whichever is more.
     """
-    marks = signatures(prepared, grid)
-    flat = marks.reshape(-1, marks.shape[-1])
+    edge = patch_edge(prepared, grid.size)
+    corners = patch_corners(prepared, grid).reshape(-1, 2)
+    flat = signatures(prepared, corners, edge, SIGNATURE_RADIUS * prepared.period_px)
     count = len(flat)
     squares = (flat**2).sum(axis=1)
     between = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * flat @ flat.T, 0) / flat.shape[1])
@@ -91,9 +132,7 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     company = np.sort(between, axis=1)[:, min(peers, count - 1)]
     company = np.where(faint & ~faint.all(), np.inf, company)
     distance = between[int(np.argmin(company))]
-    median = float(np.median(distance))
-    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(distance - median))), MIN_SCATTER)
-    scores = ((distance - median) / scatter).astype(np.float32)
+    scores = np.maximum(_standardised(distance), _standardised(_unevenness(prepared, corners, edge)))
     defective = (scores > params.cutoff) | faint
     shape = grid.counts
     return PatchTable(grid, scores.reshape(shape), params.cutoff, defective.reshape(shape))

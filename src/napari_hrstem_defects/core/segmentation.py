@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.recipe import SegmentParams
-
+#: Severity that is given to what is a defect for another reason than its severity (grains, faint lines): the usual
+#: threshold, and the usual level down to which a defect extends.
+SEVERE = 7.0
+NOTABLE = 4.0
 #: Bins of the histogram that is climbed, per standard deviation of the model patch.
 BINS_PER_SIGMA = 8
 #: Standard deviation of the smoothing of that histogram, in standard deviations of the model patch.
@@ -90,13 +92,15 @@ def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Nul
     return Null(mode, float(max(left, min(right, MAX_SKEW * left), MIN_SIGMA)), median, q99)
 
 
-def hysteresis(severity: NDArray[np.float32], params: SegmentParams) -> NDArray[np.bool_]:
-    """Everything above ``params.low`` that is connected to something above ``params.threshold``."""
-    labels, count = ndimage.label(severity > params.low, structure=np.ones((3, 3)))
+def hysteresis(
+    severity: NDArray[np.float32], low: float = NOTABLE, threshold: float = SEVERE
+) -> NDArray[np.bool_]:
+    """Everything above `low` that is connected, corners included, to something above `threshold`."""
+    labels, count = ndimage.label(severity > low, structure=np.ones((3, 3)))
     if count == 0:
         return np.zeros(severity.shape, bool)
     marked = np.zeros(count + 1, bool)
-    marked[np.unique(labels[severity > params.threshold])] = True
+    marked[np.unique(labels[severity > threshold])] = True
     marked[0] = False
     out: NDArray[np.bool_] = marked[labels]
     return out

@@ -307,7 +307,8 @@ class _Nearest:
         self.tangents = bank.tangents
         self.offsets = np.einsum("nir,nr->ni", bank.tangents, bank.templates)
         grams = np.einsum("nir,njr->nij", bank.tangents, bank.tangents).astype(np.float64)
-        grams += 1e-6 * np.trace(grams, axis1=1, axis2=2)[:, None, None] * np.eye(2) + 1e-12 * np.eye(2)
+        ridge = np.maximum(1e-6 * np.trace(grams, axis1=1, axis2=2), 1e-9)
+        grams += ridge[:, None, None] * np.eye(2)
         self.grams = grams.astype(np.float32)
         self.inverses = np.linalg.inv(grams).astype(np.float32)
 
