@@ -100,6 +100,19 @@ def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
     assert_array_equal(after, expected.labels)
     assert not np.array_equal(after, before)
     assert set(made.states().values()) == {"current"}
+    # While the slider is held the labels follow at once; the exact ones come when it is let go.
+    slider = made.panel.threshold.slider
+    slider.setSliderDown(True)
+    slider.setValue(slider.maximum() // 4)
+    made.wait()
+    assert made.layer(Role.LABELS).data.sum() > after.sum()
+    assert made.states()["segment"] == "stale"
+    slider.setSliderDown(False)
+    made.wait()
+    assert made.states()["segment"] == "current"
+    exact = Recipe().replace({"segment.threshold": made.session.recipe.segment.threshold})
+    expected = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"), exact)
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
 def test_histogram_marks_threshold_and_null(desk: Any) -> None:

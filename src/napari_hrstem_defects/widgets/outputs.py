@@ -212,7 +212,7 @@ def _severity(analysis: Analysis) -> list[Output]:
     options = {
         "colormap": "inferno",
         "blending": "additive",
-        "opacity": 0.65,
+        "opacity": 0.5,
         "contrast_limits": (low, high),
     }
     return [Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))]
@@ -236,12 +236,7 @@ def _labels(analysis: Analysis) -> list[Output]:
         Role.LABELS,
         "labels",
         analysis.labels.astype(np.uint8),
-        {
-            "opacity": 1.0,
-            "colormap": {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR},
-            # Outlines: filled, they would mix with the colours of the severity below.
-            "contour": max(2, round(max(analysis.labels.shape) / 250)),
-        },
+        {"opacity": 0.6, "colormap": {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}},
         features={"index": [0, 1, 2], "class": list(LABEL_CLASSES)},
     )
     return [region_outputs(analysis.labels, analysis.regions), labels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
@@ -33,6 +34,7 @@ from napari_hrstem_defects.widgets.session import session_of
 from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
+from napari_hrstem_defects.widgets.task import import_early
 from napari_hrstem_defects.widgets.theme import colours
 from napari_hrstem_defects.widgets.threshold import ThresholdEditor
 
@@ -80,6 +82,8 @@ class DefectsPanel(QWidget):
         self._show_recipe()
         self._show_images()
         self._show()
+        # Now, while the person looks at the panel, rather than in the first run.
+        threading.Thread(target=import_early, daemon=True).start()
 
     # Parts ----------------------------------------------------------------------------------------------------
 

@@ -115,15 +115,12 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
     options = dict(output.options)
     # From the beginning, so that nobody takes it for an image to analyse.
     options["metadata"] = {KEY: {"role": output.role.value, "source": document.source_id}}
-    contour = options.pop("contour", 0)
     if "colormap" in options and output.kind == "labels":
         options["colormap"] = label_colours(options["colormap"])
     if output.features is not None:
         options["features"] = output.features
     made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
     layer: Layer = made(data, name=f"{NAMES[output.role]} · {Path(source.name).stem}", **placed, **options)
-    if contour:
-        layer.contour = contour
     if output.role in PAINTABLE:
         layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1

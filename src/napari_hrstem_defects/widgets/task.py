@@ -60,7 +60,7 @@ def run(
     write: Collection[str],
 ) -> Result:
     """Analyse a frame from the step `start` on (None: nothing is left to do) and describe the layers."""
-    _import_early()
+    import_early()
     analysis = previous
     if start is not None or analysis is None:
         micrograph = source.micrograph() if previous is None else previous.micrograph
@@ -99,7 +99,7 @@ def preview(monitor: Monitor, recipe: Recipe, previous: Analysis) -> Result:
     return Result(analysis, labels, None, provenance_of(analysis))
 
 
-def _import_early() -> None:
+def import_early() -> None:
     """Import here what napari would import in the GUI's thread at the first table of a layer: a second or so."""
     with contextlib.suppress(ImportError):
         importlib.import_module("pandas")
