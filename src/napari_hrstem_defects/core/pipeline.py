@@ -53,6 +53,8 @@ SPREAD_PERIODS = 0.75
 STRIP_PERIODS = 3.0
 #: Half width of the wall of a domain, in periods.
 WALL_PERIODS = 0.75
+#: Share of the classifier's threshold above which a clean patch is not taken for the best one.
+DOUBTFUL_SHARE = 2 / 3
 #: Limits of the doubts about the best patch, on the scale of the log distance.
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
@@ -477,10 +479,13 @@ class _Run:
         edge = patch_edge(prepared, grid.size)
         corners = patch_corners(prepared, grid)
         defective, severity = screened.defective, None
-        choice = choose(~defective, depth=self.recipe.best_patch.depth, severity=screened.scores)
+        # A patch that is hardly clean may stand in the graph of clean ones, but is no model for them.
+        impure = screened.scores > DOUBTFUL_SHARE * screened.threshold
+        if (defective | impure).all():
+            impure = np.zeros(grid.counts, bool)
+        choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=screened.scores)
         # Without the lattice-aware distance there is nothing to revise the choice by.
         rounds = self.recipe.best_patch.rounds if self.recipe.symmetry.method == "lattice" else 0
-        impure = np.zeros(grid.counts, bool)
         tried: list[PatchChoice] = []
         for number in range(rounds):
             y, x = (int(v) for v in corners[choice.index])
