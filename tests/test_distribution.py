@@ -101,12 +101,15 @@ def test_installed_in_an_empty_environment_it_analyses_a_sample(
     run("python", "-m", "pip", "install", "--quiet", "--constraint", constraints, getattr(built, kind))
     run("python", "-m", "pip", "check")
 
+    # Without a Qt binding there are no widgets, but the plugin is found and its samples open.
     found = run(
         "python",
         "-c",
         "import importlib.resources, npe2\n"
-        "manifest = npe2.PluginManifest.from_distribution('napari-hrstem-defects')\n"
-        "manifest.validate_imports()\n"
+        "manager = npe2.PluginManager.instance()\n"
+        "manager.discover()\n"
+        "contributions = manager.get_manifest('napari-hrstem-defects').contributions\n"
+        "assert all(sample.open() for sample in contributions.sample_data)\n"
         f"print(importlib.resources.files('{PACKAGE}') / 'sample_data')",
     )
     folder = Path(found.strip())
