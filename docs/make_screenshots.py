@@ -56,8 +56,11 @@ def _picture(
     if not panel.session.running:
         _pump(0.7)
     picture = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
-    # 256 colours are enough for a page and take a third of the space.
-    Image.fromarray(picture).quantize(256).save(IMAGES / f"{name}.png", optimize=True)
+    image = Image.fromarray(picture)
+    if size == "large":
+        # Only to be looked at when the panel is changed: 256 colours take a third of the space.
+        image = image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    image.save(IMAGES / f"{name}.png", optimize=True)
     print(name, panel.size(), flush=True)
     panel.session.runs.cancel()
     viewer.close()

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
 PLUGIN, PANEL = "napari-hrstem-defects", "HRSTEM defects"
 
 
+def available() -> bool:
+    """Whether napari and a Qt binding are there."""
+    try:
+        import napari
+        import qtpy.QtWidgets
+    except (ImportError, RuntimeError):
+        return False
+    return bool(napari and qtpy.QtWidgets)
+
+
+def wait() -> None:
+    """Run the event loop until the windows are closed."""
+    import napari
+
+    napari.run()
+
+
 def open_panel(micrograph: Micrograph, *, run: bool = True) -> napari.Viewer:
     """Make a viewer with a micrograph and the panel docked.
 

@@ -51,6 +51,9 @@ def about_best_patch(document: Document | None) -> str:
     best = document.analysis.best_patch
     if best is None:
         return "none: no lattice was found"
+    if document.done is not None and document.point not in (None, document.done.point):
+        y, x = document.point
+        return f"y {y:.0f}, x {x:.0f} px · not run yet"
     return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
 
 
