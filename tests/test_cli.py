@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import napari_hrstem_defects
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.cli import app, main
-from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.io import load, read
 
 REAL = Path(__file__).parents[2] / "shared/data/real"
@@ -468,31 +467,9 @@ def test_evaluate_wrong_folders(tmp_path):
 
 def test_view_without_napari(image, monkeypatch):
     monkeypatch.setitem(sys.modules, "napari", None)
-    monkeypatch.delitem(sys.modules, "napari_hrstem_defects.widgets._results", raising=False)
+    monkeypatch.delitem(sys.modules, "napari_hrstem_defects.widgets._view", raising=False)
     result = run("view", image, status=1)
     assert 'pip install "napari-hrstem-defects[qt]"' in one_line(result.stderr)
-
-
-def test_layers_over_the_image(image):
-    pytest.importorskip("napari")
-    from napari.components import ViewerModel
-
-    from napari_hrstem_defects.widgets._results import add_layers
-
-    micrograph = read(image, pixel_size_nm=0.02)
-    analysis = pipeline.analyze(micrograph)
-    viewer = ViewerModel()
-    add_layers(viewer, micrograph, analysis)
-    assert [layer.name for layer in viewer.layers] == [
-        "crystal.tif",
-        "local variance",
-        "severity",
-        "labels",
-        "best patch",
-    ]
-    for layer in viewer.layers:
-        np.testing.assert_allclose(layer.scale, 0.02)
-        assert [str(unit) for unit in layer.units] == ["nanometer"] * 2
 
 
 def test_view_of_bad_input(tmp_path, monkeypatch):

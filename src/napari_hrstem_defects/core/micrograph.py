@@ -194,7 +194,7 @@ def _grey(data: Any, name: str) -> Any:
 
 
 def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
-    values = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+    values: NDArray[np.floating] = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     valid = np.isfinite(values)
     fraction = 1.0 - np.count_nonzero(valid) / values.size
     if fraction == 1.0:

@@ -85,7 +85,8 @@ def noise_response(
     first = min(bank.noise / max(variance, 1e-12), 0.9)
     shares, medians, widths = [], [], []
     for added in ADDED:
-        mixed = (values + np.float32(np.sqrt(added * variance)) * noise) / np.float32(np.sqrt(1 + added))
+        mixed = values + np.float32(np.sqrt(added * variance)) * noise
+        mixed *= np.float32(1 / np.sqrt(1 + added))
         copy = Prepared(mixed, mixed, mixed, (values.shape[0], values.shape[1]), prepared.period_px)
         found = log_distances(copy, [bank], params)[0]
         low, median, high = np.quantile(found, (0.16, 0.5, 0.84))

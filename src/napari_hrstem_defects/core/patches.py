@@ -41,7 +41,8 @@ class PatchGrid:
     @property
     def centres(self) -> NDArray[np.float64]:
         """Centres, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels (pixel centres at whole numbers)."""
-        return self.corners + (self.size - 1) / 2
+        centres: NDArray[np.float64] = self.corners.astype(np.float64) + (self.size - 1) / 2
+        return centres
 
     def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Copy of all patches, shape ``(n_y, n_x, size, size)``."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core import amorphous, published, segmentation
+from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
 from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
@@ -28,16 +29,11 @@ from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
-from napari_hrstem_defects.core.regions import Region, find_regions, remove_small
+from napari_hrstem_defects.core.regions import find_regions, remove_small
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.screening import screen
-from napari_hrstem_defects.core.segmentation import Null
-from napari_hrstem_defects.core.symmetry import Bank
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
-
-#: The steps in order.
-STEPS = ("preprocess", "classify", "best_patch", "domains", "symmetry", "variance", "segment", "regions")
 
 #: Usual edge of a patch in pixels ([D]); a patch must also hold this many periods, and an image two patches.
 PATCH_PX = 128
@@ -66,93 +62,6 @@ NO_LATTICE = (
 )
 
 Progress = Callable[[str, float], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """Everything found out about one frame.
-
-    Attributes
-    ----------
-    micrograph : Micrograph
-        The input, one frame ``(y, x)``.
-    recipe : Recipe
-    patches : PatchTable
-        Verdict on each patch, revised by the severity map where the best patch was chosen automatically.
-    best_patch : BestPatch or None
-        None where no lattice was found.
-    lattice : Lattice or None
-        Lattice of the best patch, in pixels of the image.
-    severity : float32 array (y, x)
-        Symmetry breaking in robust standard deviations of the image's defect-free population (lattice mode), or
-        the Mahalanobis distance (eigenfilter mode).
-    judged : bool array (y, x)
-        False where the severity rests on mirrored or missing pixels.
-    variance : float32 array (y, x)
-        Local variance.
-    amorphous : bool array (y, x)
-        Areas that the variance step takes for amorphous, blurred or damaged.
-    labels : uint8 array (y, x)
-        0 crystal, 1 symmetry defect, 2 amorphous or blurred.
-    regions : tuple of Region
-    timings : mapping of str to float
-        Seconds per step.
-    typical : Lattice or None
-        Lattice of the image as a whole, which sets the scales.
-    prepared : Prepared or None
-        The image as the screening and the lattice-aware filters see it; None where no lattice was found.
-    filtered : float32 array (y, x) or None
-        The image as the published filters see it (eigenfilter mode).
-    screened : PatchTable
-        The patches as first classified or painted, before any revision.
-    domains : DomainMap or None
-        The lattices found and which pixel belongs to which (lattice mode).
-    banks : tuple of Bank
-        The models that distances were taken to (lattice mode), as in `domains`.
-    null : Null or None
-        Defect-free population of the log distances (lattice mode).
-    doubts : mapping of str to tuple of str
-        `warnings` by the step that raised them.
-    """
-
-    micrograph: Micrograph
-    recipe: Recipe
-    patches: PatchTable
-    best_patch: BestPatch | None
-    lattice: Lattice | None
-    severity: NDArray[np.float32]
-    judged: NDArray[np.bool_]
-    variance: NDArray[np.float32]
-    amorphous: NDArray[np.bool_]
-    labels: NDArray[np.uint8]
-    regions: tuple[Region, ...]
-    timings: Mapping[str, float]
-    typical: Lattice | None
-    prepared: Prepared | None
-    filtered: NDArray[np.float32] | None
-    screened: PatchTable
-    domains: DomainMap | None
-    banks: tuple[Bank, ...]
-    null: Null | None
-    doubts: Mapping[str, tuple[str, ...]]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Doubts about the result, in plain words, and what was changed in the input."""
-        return (*self.micrograph.notices, *(text for step in STEPS for text in self.doubts.get(step, ())))
-
-
-#: What each step adds to an Analysis.
-_ADDED = {
-    "preprocess": ("typical", "prepared", "filtered"),
-    "classify": ("screened",),
-    "best_patch": ("patches", "best_patch", "lattice"),
-    "domains": ("domains",),
-    "symmetry": ("banks", "null", "severity", "judged"),
-    "variance": ("variance", "amorphous"),
-    "segment": ("labels",),
-    "regions": ("regions",),
-}
 
 
 def analyze(
@@ -265,7 +174,7 @@ class _Run:
                 f"{self.shape}; analyse it anew."
             )
         for step in steps:
-            for name in _ADDED[step]:
+            for name in ADDED[step]:
                 self.found[name] = getattr(previous, name)
             self.timings[step] = previous.timings.get(step, 0.0)
             self.doubts[step] = previous.doubts.get(step, ())

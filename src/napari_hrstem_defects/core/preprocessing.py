@@ -81,8 +81,9 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
     if level <= 0:
         level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
     power += np.float32(params.contrast_floor * level)
-    values = band / np.sqrt(power)
-    noise = _noise_power(pixels, shape, params.contrast_window * period_px) / power
+    values = (band / np.sqrt(power)).astype(np.float32, copy=False)
+    noise = _noise_power(pixels, shape, params.contrast_window * period_px)
+    noise /= power
     return Prepared(values, band, noise, (pixels.shape[0], pixels.shape[1]), period)
 
 

@@ -131,9 +131,10 @@ def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams)
         return taken
 
     templates = project(y, x) - mean @ turn
-    tangents = 0.5 * np.stack(
+    tangents = np.stack(
         [project(y + 1, x) - project(y - 1, x), project(y, x + 1) - project(y, x - 1)], axis=1
     )
+    tangents *= np.float32(0.5)
     return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, max(noise, 1e-12))
 
 
