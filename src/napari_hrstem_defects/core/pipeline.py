@@ -46,7 +46,7 @@ MOST_OF_SIDE = 0.7
 #: How far a drawn-in mask spreads beyond what is no crystal, and the widest strip along an amorphous area that is
 #: taken for part of it, in periods.
 SPREAD_PERIODS = 0.75
-STRIP_PERIODS = 3.0
+STRIP_PERIODS = 2.0
 #: Half width of the wall of a domain, in periods.
 WALL_PERIODS = 0.75
 #: Share of the classifier's threshold above which a clean patch is not taken for the best one.
@@ -393,8 +393,9 @@ class _Run:
         if (defective | impure).all():
             impure = np.zeros(grid.counts, bool)
         choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=screened.scores)
-        # Without the lattice-aware distance there is nothing to revise the choice by.
-        rounds = self.recipe.best_patch.rounds if self.recipe.symmetry.method == "lattice" else 0
+        # Without the lattice-aware distance there is nothing to revise the choice by, and what a person judged stays.
+        revised = self.recipe.symmetry.method == "lattice" and screened.classifier != "hand"
+        rounds = self.recipe.best_patch.rounds if revised else 0
         tried: list[PatchChoice] = []
         for number in range(rounds):
             y, x = (int(v) for v in corners[choice.index])
