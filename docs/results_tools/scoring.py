@@ -19,7 +19,8 @@ POINTS = ("vacancy", "interstitial", "substitution")
 CORES = ("dislocation",)
 #: A second grain may be called the reference where it and the rest both have at least this share of the image.
 LARGE_SHARE = 0.25
-_GRAINS = ("second grain", "inversion domain")
+_LAMELLAE = ("stacking fault lamella", "twin lamella")
+_GRAINS = ("second grain", "inversion domain", *_LAMELLAE)
 _TOUCHING = np.ones((3, 3), int)
 
 
@@ -44,14 +45,17 @@ def truths(sim: SimulatedMicrograph) -> list[Truth]:
     """The truth as simulated and, of two large grains, the same seen from the other one."""
     out = [Truth(0, sim.labels, sim.ignore)]
     grains = [d for d in sim.defects if d.kind in _GRAINS]
-    shares = np.bincount(sim.domains.ravel()) / sim.domains.size
-    if len(grains) != 1 or len(shares) != 2 or shares.min() < LARGE_SHARE:
+    if len(grains) != 1:
+        return out
+    # A lamella has no domain of its own in the truth; its mask says where it is.
+    inside = grains[0].mask if grains[0].kind in _LAMELLAE else sim.domains > 0
+    if not LARGE_SHARE <= inside.mean() <= 1 - LARGE_SHARE:
         return out
     walls = np.zeros(sim.labels.shape, bool)
     for defect in sim.defects:
         if defect.label == 1 and defect not in grains:
             walls |= defect.mask
-    labels = ((sim.domains == 0) | walls).astype(np.uint8)
+    labels = (~inside | walls).astype(np.uint8)
     labels[sim.labels == 2] = 2
     border = 2 * round(BORDER_PERIODS * sim.period_px) + 1
     squares = labels.astype(np.float32) ** 2
@@ -133,7 +137,7 @@ def _objects(sim: SimulatedMicrograph, truth: Truth, labels: NDArray[np.uint8]) 
             continue
         mask = defect.mask
         if defect.kind in _GRAINS and truth.reference:
-            mask = sim.domains == 0
+            mask = ~defect.mask if defect.kind in _LAMELLAE else sim.domains == 0
         hit, total = found.get(defect.kind, [0, 0])
         found[defect.kind] = [hit + bool((marked & _grown(mask, sim.period_px)).any()), total + 1]
     regions, count = ndimage.label(marked, structure=_TOUCHING)

@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 
 #: A peak of the autocorrelation counts as a lattice vector from this share of the best off-centre one: lower, and
 #: similar columns within the cell pass for translations; higher, and noise drops true ones.
-PEAK_SHARE = 0.72
+PEAK_SHARE = 0.8
 #: Two vectors are taken for collinear below this sine of the angle between them.
 MIN_SINE = 0.3
 #: Between the centre and a lattice vector the autocorrelation falls below this share of the peak's height.
