@@ -18,6 +18,8 @@ WINDOW_PERIODS = 4.0
 STEP_PERIODS = 1.0
 #: Smallest width of an area without lattice that is believed, in periods.
 SEED_PERIODS = 1.5
+#: Smallest amorphous area, in squared periods.
+LEAST_AREA_PERIODS = 6.0
 #: How far windows see a lattice beyond its edge, in periods: a window, for the part inside outweighs the rest.
 EDGE_PERIODS = 4.5
 #: Nothing with more than this share of the crystal's variance is taken for amorphous.
@@ -84,7 +86,15 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
         # Its edge lies halfway between the variance inside and that of the crystal around it.
         crystal = min(float(np.median(variance[around])), typical) if around.any() else typical
         middle = 0.5 * (float(np.median(variance[seeds])) + crystal)
-        amorphous = near & (variance < min(middle, MOST_VARIANCE * crystal))
+        low = near & (variance < min(middle, MOST_VARIANCE * crystal))
+        # Only what is connected to a seed, and not the splinters that noise leaves.
+        labels, count = ndimage.label(low)
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        kept = np.zeros(count + 1, bool)
+        kept[np.unique(labels[seeds])] = True
+        kept &= areas >= LEAST_AREA_PERIODS * prepared.period_px**2
+        kept[0] = False
+        amorphous = kept[labels]
     return VarianceMap(variance, amorphous)
 
 

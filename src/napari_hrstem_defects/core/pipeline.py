@@ -431,6 +431,9 @@ class _Run:
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
         lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
+        if lattice is None and chosen.placed == "automatic":
+            # Too few electrons in one patch; the image as a whole has shown its lattice.
+            lattice = self.found["typical"]
         if lattice is None or lattice.strength < LOW_STRENGTH:
             self.doubt(
                 "best_patch",

@@ -152,8 +152,8 @@ def _header(
     facts = [f"{width} × {height} px"]
     if size is not None:
         facts += [f"{width * size:.3g} × {height * size:.3g} nm", f"{size:.4g} nm/px"]
-    # A best patch too noisy for a lattice of its own was compared at the scale of the whole image.
-    lattice = analysis.lattice or (analysis.typical if analysis.best_patch else None)
+    # The period that set the scales: that of the image as a whole, steadier than one patch's.
+    lattice = (analysis.typical or analysis.lattice) if analysis.best_patch else None
     if lattice is None:
         facts.append("no lattice found")
     else:
