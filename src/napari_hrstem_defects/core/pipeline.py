@@ -51,6 +51,9 @@ STRIP_PERIODS = 2.0
 WALL_PERIODS = 0.75
 #: Share of the classifier's threshold above which a clean patch is not taken for the best one.
 DOUBTFUL_SHARE = 2 / 3
+#: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
+QUIET = 1.0
+CHANCE_CONTRAST = 0.5
 #: Limits of the doubts about the best patch, on the scale of the log distance.
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
@@ -426,6 +429,13 @@ class _Run:
             choice = tried[-1] if tried else choice
         if choice.warning:
             self.doubt("best_patch", choice.warning)
+        if severity is not None:
+            # Unlike the others, but neither marked nor faint nor anywhere near it: chance, not a defect.
+            contrast = patch_means(np.square(prepared.band), corners, edge)
+            quiet = patch_means(severity, corners, edge) < QUIET
+            chance = screened.defective & quiet & (contrast > CHANCE_CONTRAST * np.median(contrast))
+            share = patch_means(segmentation.hysteresis(severity), corners, edge)
+            defective = defective & ~(chance & (share <= self.recipe.best_patch.max_defect_area))
         y, x = grid.centres[choice.index]
         return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
 
