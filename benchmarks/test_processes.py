@@ -25,15 +25,18 @@ print(time.perf_counter() - begin)
 
 # The peak counts from after the imports. The small image comes first: it pays for what is loaded on first use.
 _LARGE = """
-import json, sys, time
+import json, pathlib, sys, time
 import numpy as np
 import napari_hrstem_defects as hd
 from resource import RUSAGE_SELF, getrusage
 
 hd.analyze, hd.Micrograph  # imports everything
-unit = 1 if sys.platform == "darwin" else 1024
 def peak():
-    return getrusage(RUSAGE_SELF).ru_maxrss * unit
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():  # Linux: ru_maxrss would be that of the process that started this one
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 before = peak()
 
 def seconds(image):
