@@ -25,5 +25,9 @@ class WriteError(HrstemDefectsError):
     """A result cannot be written."""
 
 
+class ModelError(HrstemDefectsError):
+    """A trained classifier cannot be made, read or used, or what it needs is not installed."""
+
+
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller asked for it
     """The caller asked to stop; nothing was changed."""

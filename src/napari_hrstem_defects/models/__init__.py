@@ -1,0 +1,1 @@
+"""Trained patch classifiers. The only code that uses Keras, all of it through :mod:`.backend`."""
