@@ -16,7 +16,7 @@ from napari_hrstem_defects.core.model import Model
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
-from napari_hrstem_defects.core.symmetry import fit_bank, log_distances
+from napari_hrstem_defects.core.symmetry import Bank, fit_bank, log_distances, rim_px
 
 #: A patch belongs to no known model where the severity exceeds `FAR` in this share of it.
 FAR = 3.0
@@ -153,8 +153,9 @@ def find_domains(
                 break
             row, column = choose(candidates).index
             y, x = (int(v) for v in corners[row, column])
-            model = fit((slice(y, y + edge), slice(x, x + edge)))
-            found = _compete(pixels, prepared, model, domains, index, params, symmetry)
+            patch = (slice(y, y + edge), slice(x, x + edge))
+            if _promising(prepared, patch, domains, params, symmetry):
+                found = _compete(pixels, prepared, fit(patch), domains, index, params, symmetry)
             around = (slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2))
             candidates[around] = usable[around] = False
             if found is not None:
@@ -166,6 +167,72 @@ def find_domains(
         far &= index != len(domains) - 1
         other &= index == 0
     return DomainMap(tuple(domains), index)
+
+
+def _promising(
+    prepared: Prepared,
+    patch: tuple[slice, slice],
+    domains: Sequence[Domain],
+    params: DomainParams,
+    symmetry: SymmetryParams,
+) -> bool:
+    """Whether a patch's model can win a domain: tried around the patch before it is fitted to the whole image.
+
+    It must be worse than the reference in the reference's patch, and better than all models around its own.
+    """
+    least = min(params.grain_gain, params.phase_gain, params.same_lattice_gain)
+    home = domains[0].model
+    kernel = home.bank.kernel_px
+    bank = fit_bank(prepared.values[patch], kernel, symmetry)
+    if float(np.median(_energies(prepared, home.patch, bank, symmetry) - home.energies[home.patch])) < least:
+        return False
+    shape, reach = prepared.values.shape, (patch[0].stop - patch[0].start) // 2
+    near = _widened(patch, reach, shape)
+    wide = _widened(near, rim_px(kernel, prepared.period_px, shape), shape)
+    best = np.minimum.reduce([domain.model.energies[near] for domain in domains])
+    advantage = best - _energies(prepared, wide, bank, symmetry)[_within(near, wide)]
+    outside = _evidence(advantage, prepared.period_px) > 0
+    # A model fits its own patch in any case.
+    outside[_within(patch, near)] = False
+    return _wide_enough(outside, prepared.period_px) and float(np.median(advantage[outside])) > least
+
+
+def _energies(
+    prepared: Prepared, window: tuple[slice, slice], bank: Bank, symmetry: SymmetryParams
+) -> NDArray[np.float32]:
+    """Log residual energies that a model leaves in part of the image."""
+    values = prepared.values[window]
+    cut = Prepared(values, values, values, (values.shape[0], values.shape[1]), prepared.period_px)
+    out: NDArray[np.float32] = log_distances(cut, [bank], symmetry)[0] + np.float32(np.log(bank.noise))
+    return out
+
+
+def _widened(window: tuple[slice, slice], reach: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """A window grown to all sides, as far as the image goes."""
+    rows, columns = (
+        slice(max(s.start - reach, 0), min(s.stop + reach, n)) for s, n in zip(window, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _within(inner: tuple[slice, slice], outer: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Rows and columns of a window counted from the corner of one that holds it."""
+    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
+    return rows, columns
+
+
+def _evidence(advantage: NDArray[np.float32], period_px: float) -> NDArray[np.float32]:
+    """How much better a model fits around each pixel."""
+    out: NDArray[np.float32] = ndimage.uniform_filter(advantage, max(1, round(EVIDENCE_PERIODS * period_px)))
+    return out
+
+
+def _wide_enough(area: NDArray[np.bool_], period_px: float) -> bool:
+    """Whether an area is anywhere as thick as a domain must be."""
+    # Half the resolution tells as well.
+    return bool(
+        2 * ndimage.distance_transform_edt(area[::2, ::2]).max() >= 0.5 * THINNEST_PERIODS * period_px
+    )
 
 
 def _compete(
@@ -181,7 +248,7 @@ def _compete(
     reference = domains[0]
     best = np.minimum.reduce([domain.model.energies for domain in domains])
     advantage = best - model.energies
-    won = ndimage.uniform_filter(advantage, max(1, round(EVIDENCE_PERIODS * prepared.period_px))) > 0
+    won = _evidence(advantage, prepared.period_px) > 0
     outside = won.copy()
     # A model fits its own patch in any case.
     outside[model.patch] = False
@@ -191,7 +258,7 @@ def _compete(
     if area < params.grain_area or not rest.any():
         return None
     # A patch on a fault wins the fault: a band no wider than what its neighbourhoods reach.
-    if ndimage.distance_transform_edt(outside).max() < 0.5 * THINNEST_PERIODS * prepared.period_px:
+    if not _wide_enough(outside, prepared.period_px):
         return None
     gain = min(float(np.median(advantage[outside])), -float(np.median(advantage[rest])))
     rows, columns = model.patch
@@ -235,9 +302,7 @@ def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: 
     """Share of the gap between two models that the reference closes in the other's patch when turned by 180°."""
     own = prepared.values[reference.model.patch]
     turned = fit_bank(np.ascontiguousarray(own[::-1, ::-1]), reference.model.bank.kernel_px, symmetry)
-    values = prepared.values[model.patch]
-    cut = Prepared(values, values, values, (values.shape[0], values.shape[1]), prepared.period_px)
-    energies = log_distances(cut, [turned], symmetry)[0] + np.float32(np.log(turned.noise))
+    energies = _energies(prepared, model.patch, turned, symmetry)
     before = reference.model.energies[model.patch]
     gap = float(np.median(before - model.energies[model.patch]))
     return float(np.median(before - energies)) / gap if gap > 0 else 0.0

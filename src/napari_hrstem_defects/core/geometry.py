@@ -54,9 +54,21 @@ def patch_means(image: NDArray[np.generic], corners: NDArray[np.intp], edge: int
     -------
     float64 array (n_y, n_x)
     """
-    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
-    np.cumsum(np.cumsum(image, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
-    y, x = corners[..., 0], corners[..., 1]
-    total = sums[y + edge, x + edge] - sums[y, x + edge] - sums[y + edge, x] + sums[y, x]
+    # Sums between all the edges of patches first: what is left to accumulate is a small table.
+    (rows, y0, y1), (columns, x0, x1) = (_cuts(corners[..., axis], edge) for axis in (0, 1))
+    bands = np.add.reduceat(image[: rows[-1]], rows[:-1], axis=0, dtype=np.float64)
+    cells = np.add.reduceat(bands[:, : columns[-1]], columns[:-1], axis=1)
+    sums = np.zeros((len(rows), len(columns)))
+    np.cumsum(np.cumsum(cells, axis=0), axis=1, out=sums[1:, 1:])
+    total = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
     out: NDArray[np.float64] = total / edge**2
     return out
+
+
+def _cuts(
+    corners: NDArray[np.intp], edge: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """All places where a patch begins or ends along one axis, and which of them each patch begins and ends at."""
+    cuts, places = np.unique(np.stack([corners, corners + edge]), return_inverse=True)
+    places = places.reshape(2, *corners.shape)
+    return cuts, places[0], places[1]

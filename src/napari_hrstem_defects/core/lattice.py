@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from napari_hrstem_defects.core.threads import side_by_side
+
 #: A peak of the autocorrelation counts as a lattice vector from this share of the best off-centre one: lower, and
 #: similar columns within the cell pass for translations; higher, and noise drops true ones.
 PEAK_SHARE = 0.8
@@ -249,16 +251,15 @@ def typical_lattice(pixels: NDArray[np.floating]) -> tuple[Lattice | None, int]:
     longest = min(pixels.shape)
     size = min(128, longest)
     while True:
-        found = []
         tiles = _tiles(pixels.shape, size)
-        for y, x in tiles:
-            lattice = find_lattice(pixels[y : y + size, x : x + size])
-            if (
-                lattice is not None
-                and lattice.strength >= MIN_STRENGTH
-                and np.hypot(*lattice.v2) * MIN_PERIODS <= size
-            ):
-                found.append(lattice)
+        seen = side_by_side(find_lattice, [pixels[y : y + size, x : x + size] for y, x in tiles])
+        found = [
+            lattice
+            for lattice in seen
+            if lattice is not None
+            and lattice.strength >= MIN_STRENGTH
+            and np.hypot(*lattice.v2) * MIN_PERIODS <= size
+        ]
         if len(found) >= max(1, MIN_TILE_SHARE * len(tiles)):
             found.sort(key=lambda lattice: lattice.period_px)
             return found[len(found) // 2], size

@@ -8,6 +8,7 @@ from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.preprocessing import resize_linear
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
+from napari_hrstem_defects.core.threads import side_by_side
 
 #: Directions tried.
 DIRECTIONS = 12
@@ -64,8 +65,8 @@ def line_severity(
     fy, fx = fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None, :]
     along, across = ALONG_PERIODS * period, ACROSS_PERIODS * period
     window = max(3, round(SCATTER_PERIODS * period))
-    best = np.full(shape, -np.inf, np.float32)
-    for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
+
+    def significance(angle: float) -> NDArray[np.float32]:
         # Line along (sin, cos) in (y, x).
         u, v = fy * np.sin(angle) + fx * np.cos(angle), fy * np.cos(angle) - fx * np.sin(angle)
         transfer = np.exp(-2 * np.pi**2 * ((along * u) ** 2 + (across * v) ** 2)).astype(np.float32)
@@ -82,6 +83,11 @@ def line_severity(
         clipped = np.clip(ridge, -CLIP_MADS * mad, CLIP_MADS * mad)
         local = np.sqrt(ndimage.uniform_filter(clipped**2, window))
         scatter = np.maximum(local, max(mad, 1e-6))
-        np.maximum(best, np.minimum(ridge / scatter, ridge / FAINTEST), out=best)
+        out: NDArray[np.float32] = np.minimum(ridge / scatter, ridge / FAINTEST)
+        return out
+
+    best = np.full(shape, -np.inf, np.float32)
+    for found in side_by_side(significance, np.arange(DIRECTIONS) * np.pi / DIRECTIONS):
+        np.maximum(best, found, out=best)
     whole[judged] = resize_linear(best, (severity.shape[0], severity.shape[1]))
     return whole

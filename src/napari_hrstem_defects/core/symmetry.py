@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import fft
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian
 from napari_hrstem_defects.core.recipe import SymmetryParams
-from napari_hrstem_defects.core.threads import own_threads, thread_count
+from napari_hrstem_defects.core.threads import own_threads, side_by_side
 
 #: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
 #: a dozen filter responses stay in the cache and a large image does not fill the memory.
@@ -210,8 +209,8 @@ def log_distances(
             out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
 
     # Tiles run side by side; matrix products that start threads of their own would only get in each other's way.
-    with own_threads(), fft.set_workers(1), ThreadPoolExecutor(thread_count()) as pool:
-        for done, _ in enumerate(pool.map(one, tiles), start=1):
+    with own_threads():
+        for done, _ in enumerate(side_by_side(one, tiles), start=1):
             if progress is not None:
                 progress(done / len(tiles))
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)

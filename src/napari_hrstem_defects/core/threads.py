@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 
 from scipy import fft
 from threadpoolctl import ThreadpoolController
 
 #: More threads than this gain nothing at the sizes of micrographs.
 MOST_THREADS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def thread_count() -> int:
@@ -34,3 +39,9 @@ def own_threads() -> Iterator[None]:
     """Use `thread_count` threads for transforms and none for linear algebra, whose would only get in the way."""
     with _controller().limit(limits=1, user_api="blas"), fft.set_workers(thread_count()):
         yield
+
+
+def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Like ``map``, several items at a time; transforms inside use one thread each."""
+    with ThreadPoolExecutor(thread_count()) as pool:
+        yield from pool.map(function, items)
