@@ -9,8 +9,9 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.analysis import ADDED
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
+from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import NO_LATTICE, STEPS, analyze, patch_size
 from napari_hrstem_defects.simulation import simulate
@@ -213,6 +214,46 @@ def test_moving_the_best_patch(monkeypatch, whole):
     # Both sides of the fault are the same crystal: much the same is marked.
     assert dice(moved.labels == 1, whole.labels == 1) > 0.9
     assert_same(moved, analyze(whole.micrograph, best_patch=(200.0, 290.0)))
+
+
+@pytest.mark.parametrize("stop", STEPS)
+def test_stopped_after_a_step_and_taken_up_again(monkeypatch, whole, stop):
+    made = calls(monkeypatch)
+    part = analyze(whole.micrograph, whole.recipe, stop=stop)
+    number = STEPS.index(stop) + 1
+    assert tuple(made) == part.steps == STEPS[:number]
+    assert part.is_complete == (stop == STEPS[-1])
+    for step in STEPS[number:]:
+        for name in ADDED[step]:
+            value = getattr(part, name)
+            value = getattr(value, "scores", value)
+            assert value is None or np.size(value) == 0, name
+    made.clear()
+    # What is missing is run, whatever the caller believes to have.
+    assert_same(whole, analyze(whole.micrograph, whole.recipe, previous=part, start="regions"))
+    assert tuple(made) == (STEPS[number:] or STEPS[-1:])
+
+
+def test_what_still_holds_is_taken_over(whole):
+    part = analyze(whole.micrograph, whole.recipe, stop="best_patch")
+    assert part.taking_over(whole, ("symmetry", "preprocess")).steps == (*STEPS[:3], "symmetry")
+    joined = part.taking_over(whole, STEPS)
+    assert joined.is_complete
+    assert joined.severity is whole.severity
+    assert joined.screened is part.screened
+    assert_same(whole, joined)
+
+
+def test_unfinished_analysis_is_not_saved(whole, tmp_path):
+    part = analyze(whole.micrograph, stop="symmetry")
+    with pytest.raises(WriteError, match="stopped after the step symmetry"):
+        hd.save(part, tmp_path / "part")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_stop_is_a_sentence(whole):
+    with pytest.raises(RecipeError, match="stop is 'labels', expected one of preprocess"):
+        analyze(whole.micrograph, stop="labels")
 
 
 def test_patch_placed_at_the_rim_is_moved_in(whole):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.patches import PatchTable
+from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region
@@ -26,6 +27,8 @@ STEPS = ("preprocess", "classify", "best_patch", "domains", "symmetry", "varianc
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """Everything found out about one frame.
+
+    What belongs to steps that were not run is empty: None, no rows, arrays of shape ``(0, 0)``.
 
     Attributes
     ----------
@@ -96,6 +99,26 @@ class Analysis:
         """Doubts about the result, in plain words, and what was changed in the input."""
         return (*self.micrograph.notices, *(text for step in STEPS for text in self.doubts.get(step, ())))
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that were run; all of `STEPS` unless the analysis was stopped early."""
+        return tuple(step for step in STEPS if step in self.timings)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every step was run."""
+        return len(self.steps) == len(STEPS)
+
+    def taking_over(self, other: Analysis, steps: Collection[str]) -> Analysis:
+        """Add what another analysis of the same frame found in those of `steps` that were not run here."""
+        missing = [step for step in other.steps if step in steps and step not in self.steps]
+        return replace(
+            self,
+            timings={**self.timings, **{step: other.timings[step] for step in missing}},
+            doubts={**self.doubts, **{step: other.doubts.get(step, ()) for step in missing}},
+            **{name: getattr(other, name) for step in missing for name in ADDED[step]},
+        )
+
 
 #: What each step adds to an Analysis.
 ADDED = {
@@ -108,3 +131,21 @@ ADDED = {
     "segment": ("labels",),
     "regions": ("regions",),
 }
+
+
+def not_found(shape: tuple[int, int]) -> dict[str, Any]:
+    """What the steps add to the Analysis of a frame of a shape ``(y, x)`` before they are run."""
+    no_patches = PatchTable(
+        PatchGrid(shape, min(shape)), np.zeros((0, 0), np.float32), 0.5, np.zeros((0, 0), bool), "none"
+    )
+    empty: dict[str, Any] = dict.fromkeys(name for names in ADDED.values() for name in names)
+    empty.update(screened=no_patches, patches=no_patches, banks=(), regions=())
+    for name, dtype in {
+        "severity": np.float32,
+        "judged": np.bool_,
+        "variance": np.float32,
+        "amorphous": np.bool_,
+        "labels": np.uint8,
+    }.items():
+        empty[name] = np.zeros((0, 0), dtype)
+    return empty

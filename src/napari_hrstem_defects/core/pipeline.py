@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core import amorphous, published, segmentation
-from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis
+from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis, not_found
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
 from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
@@ -76,6 +76,7 @@ def analyze(
     patch_labels: ArrayLike | None = None,
     previous: Analysis | None = None,
     start: str | None = None,
+    stop: str | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Analysis:
@@ -97,7 +98,9 @@ def analyze(
         An earlier result for the same micrograph whose steps before `start` are taken over.
     start : {"preprocess", "classify", "best_patch", "domains", "symmetry", "variance", "segment", "regions"}, optional
         First step to run; needs `previous`. What changed before it in `recipe` is not looked at. A best patch or
-        patches given by hand are always looked at.
+        patches given by hand are always looked at. Steps before it that `previous` lacks are run, too.
+    stop : str, optional
+        Last step to run, one of those above; what the later ones would find stays empty. Default: all are run.
     progress : callable, optional
         Called as ``progress(step, fraction)``, fractions 0...1 within the step.
     cancelled : callable, optional
@@ -122,8 +125,9 @@ def analyze(
             f"{micrograph.name}: this is a time series of {len(micrograph)} frames; analyse one frame at a time "
             "(iterate over it)."
         )
-    if start is not None and start not in STEPS:
-        raise RecipeError(f"start is {start!r}, expected one of {', '.join(STEPS)}.")
+    for name, wanted in (("start", start), ("stop", stop)):
+        if wanted is not None and wanted not in STEPS:
+            raise RecipeError(f"{name} is {wanted!r}, expected one of {', '.join(STEPS)}.")
     if start not in (None, STEPS[0]) and previous is None:
         raise RecipeError(f"Starting at the step {start} needs an earlier analysis, given as `previous`.")
     run = _Run(micrograph, recipe, classifier, patch_labels, best_patch, progress, cancelled)
@@ -132,10 +136,12 @@ def analyze(
         first = min(first, STEPS.index("best_patch"))
     if patch_labels is not None:
         first = min(first, STEPS.index("classify"))
+    last = STEPS.index(stop) + 1 if stop else len(STEPS)
     if previous is not None:
-        run.take_over(previous, STEPS[:first])
+        first = min([first, *(i for i, step in enumerate(STEPS) if step not in previous.steps)])
+        run.take_over(previous, STEPS[: min(first, last)])
     with own_threads():
-        for step in STEPS[first:]:
+        for step in STEPS[first:last]:
             run.step(step)
     return run.result()
 
@@ -179,7 +185,7 @@ class _Run:
         for step in steps:
             for name in ADDED[step]:
                 self.found[name] = getattr(previous, name)
-            self.timings[step] = previous.timings.get(step, 0.0)
+            self.timings[step] = previous.timings[step]
             self.doubts[step] = previous.doubts.get(step, ())
 
     def step(self, name: str) -> None:
@@ -208,7 +214,7 @@ class _Run:
             recipe=self.recipe,
             timings=self.timings,
             doubts=self.doubts,
-            **self.found,
+            **{**not_found(self.shape), **self.found},
         )
 
     # The steps ----------------------------------------------------------------------------------------------

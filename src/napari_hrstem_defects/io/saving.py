@@ -148,6 +148,11 @@ class ResultWriter:
 
     def add(self, analysis: Analysis) -> None:
         """Append a frame (or the one image)."""
+        if not analysis.is_complete:
+            raise WriteError(
+                f"{analysis.micrograph.name}: the analysis was stopped after the step {analysis.steps[-1]}; run it "
+                "to its end before it is saved."
+            )
         try:
             if self._count == 0:
                 self._begin(analysis)
