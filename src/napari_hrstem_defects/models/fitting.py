@@ -1,0 +1,255 @@
+"""Fit one network: losses reported, early stopping, checkpoints to go on from, cancelling keeps the best so far."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.options import Progress, TrainingProgress
+
+#: ``augment(inputs, rng) -> inputs``, applied to each batch.
+Augment = Callable[[Any, np.random.Generator], Any]
+#: Inputs of a network: an array, or several for several inputs; the first axis counts patches.
+Inputs = NDArray[np.float32] | tuple[NDArray[np.float32], ...]
+
+# Reports in a pass: often enough for a bar, seldom enough to cost nothing.
+_REPORTS_PER_EPOCH = 50
+
+
+@dataclass
+class History:
+    """Course of a fit.
+
+    Attributes
+    ----------
+    loss, accuracy, validation_loss, validation_accuracy : list of float
+        One value a pass.
+    best_epoch : int
+        Pass (from 0) whose weights the network has in the end; -1 if none was finished.
+    waited : int
+        Passes since then.
+    stopped : bool
+        Whether the caller asked to stop.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+    waited: int = 0
+    stopped: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Finished passes."""
+        return len(self.loss)
+
+
+def fit_network(
+    network: Any,
+    train: tuple[Inputs, NDArray[Any]],
+    validation: tuple[Inputs, NDArray[Any]],
+    *,
+    loss: str,
+    learning_rate: float,
+    batch: int,
+    epochs: int,
+    patience: int,
+    seed: int = 0,
+    workspace: Path | None = None,
+    tag: str = "network",
+    augment: Augment | None = None,
+    class_weight: dict[int, float] | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> History:
+    """Fit a network with Adam; in the end it has the weights of its lowest loss on the validation part.
+
+    After every pass all that is needed to go on is written to `workspace`; called again with the same arguments the
+    fit goes on from there and ends with the same weights as one that was never interrupted.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled here.
+    train, validation : tuple
+        Inputs and targets (one-hot for ``categorical_crossentropy``, 0 or 1 for ``binary_crossentropy``). The inputs
+        are an array or a tuple of arrays.
+    loss : str
+    learning_rate : float
+    batch : int
+        Patches a step.
+    epochs : int
+        Most passes.
+    patience : int
+        Passes without a lower validation loss after which it stops.
+    seed : int
+        Order of the patches and augmentation.
+    workspace : Path, optional
+        Folder for checkpoints; None: none are written.
+    tag : str
+        Name of the network in reports and of its checkpoints.
+    augment : callable, optional
+        ``augment(inputs, rng)``, applied to each batch of the training part.
+    class_weight : dict, optional
+        Weight of each class in the loss.
+    progress : callable, optional
+    cancelled : callable, optional
+        Asked before every step. If it returns True the best weights so far are kept and the history says so.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    Cancelled
+        If the caller asked to stop before the first pass was finished.
+    ModelError
+        If the loss is not a finite number any more.
+    """
+    library = keras()
+    network.compile(
+        optimizer=library.optimizers.Adam(learning_rate),
+        loss=loss,
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    network.optimizer.build(network.trainable_variables)
+    inputs, targets = train
+    count = len(targets)
+    checkpoint = None if workspace is None else _Checkpoint(workspace, tag)
+    history, best = History(), network.get_weights()
+    if checkpoint is not None:
+        history, best = checkpoint.load(network, best)
+    steps = -(-count // batch)
+    often = max(1, steps // _REPORTS_PER_EPOCH)
+    history.stopped = False
+
+    def tell(epoch: int, done: float, values: dict[str, float], ended: bool) -> None:
+        if progress is not None:
+            progress(
+                TrainingProgress(
+                    (epoch + done) / epochs,
+                    f"epoch {min(epoch + (not ended), epochs)} of {epochs}",
+                    tag,
+                    epoch,
+                    epochs,
+                    values.get("loss"),
+                    values.get("accuracy"),
+                    values.get("validation_loss"),
+                    values.get("validation_accuracy"),
+                )
+            )
+
+    while history.epochs < epochs and history.waited < patience and not history.stopped:
+        epoch = history.epochs
+        # A stream of its own for each pass: where it goes on does not depend on where it was interrupted.
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(count)
+        network.reset_metrics()
+        values: dict[str, float] = {}
+        for step in range(steps):
+            if cancelled is not None and cancelled():
+                history.stopped = True
+                break
+            chosen = order[step * batch : (step + 1) * batch]
+            part = _take(inputs, chosen)
+            if augment is not None:
+                part = augment(part, rng)
+            values = network.train_on_batch(
+                part, targets[chosen], class_weight=class_weight, return_dict=True
+            )
+            if step % often == 0 and step + 1 < steps:
+                tell(epoch, step / steps, _plain(values), False)
+        if history.stopped:
+            break
+        values = _plain(values)
+        if not np.isfinite(values["loss"]):
+            raise ModelError(
+                "The training went astray (the loss is no number any more); use a smaller learning rate."
+            )
+        scores = _plain(network.evaluate(*validation, batch_size=max(batch, 32), verbose=0, return_dict=True))
+        history.loss.append(values["loss"])
+        history.accuracy.append(values["accuracy"])
+        history.validation_loss.append(scores["loss"])
+        history.validation_accuracy.append(scores["accuracy"])
+        history.waited += 1
+        if scores["loss"] <= min(history.validation_loss):
+            history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
+        if checkpoint is not None:
+            checkpoint.save(network, best, history)
+        tell(
+            epoch + 1,
+            0.0,
+            {**values, "validation_loss": scores["loss"], "validation_accuracy": scores["accuracy"]},
+            True,
+        )
+    if history.best_epoch < 0:
+        raise Cancelled
+    network.set_weights(best)
+    return history
+
+
+def _take(inputs: Inputs, chosen: NDArray[np.intp]) -> Any:
+    return tuple(part[chosen] for part in inputs) if isinstance(inputs, tuple) else inputs[chosen]
+
+
+def _plain(values: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
+class _Checkpoint:
+    """State of a fit on disk: weights, state of the optimizer and of the random layers, best weights, history."""
+
+    def __init__(self, folder: Path, tag: str) -> None:
+        self._path = folder / f"{tag}.checkpoint.npz"
+
+    def save(self, network: Any, best: list[NDArray[Any]], history: History) -> None:
+        arrays = {f"state{i:04d}": value for i, value in enumerate(_state(network))}
+        arrays.update({f"best{i:04d}": value for i, value in enumerate(best)})
+        text = json.dumps(asdict(history))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._path.with_suffix(".partial")
+        with open(aside, "wb") as file:
+            np.savez(file, history=np.array(text), allow_pickle=False, **arrays)
+        os.replace(aside, self._path)
+
+    def load(self, network: Any, best: list[NDArray[Any]]) -> tuple[History, list[NDArray[Any]]]:
+        if not self._path.exists():
+            return History(), best
+        try:
+            with np.load(self._path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            history = History(**json.loads(str(arrays.pop("history"))))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{self._path}: the checkpoint is damaged; train anew.") from error
+        state = [arrays[name] for name in sorted(arrays) if name.startswith("state")]
+        variables = _variables(network)
+        if [v.shape for v in state] != [tuple(v.shape) for v in variables]:
+            raise ModelError(f"{self._path}: the checkpoint is of another network; train anew.")
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
+        return history, [arrays[name] for name in sorted(arrays) if name.startswith("best")]
+
+
+def _variables(network: Any) -> list[Any]:
+    # Beside the weights the seeds of the random layers; metrics are left out, they start anew with every pass.
+    seen = {id(variable) for variable in network.metrics_variables}
+    own = [variable for variable in network.variables if id(variable) not in seen]
+    return [*own, *network.optimizer.variables]
+
+
+def _state(network: Any) -> list[NDArray[Any]]:
+    return [np.asarray(variable) for variable in _variables(network)]

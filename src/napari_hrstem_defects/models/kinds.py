@@ -1,0 +1,106 @@
+"""The kinds of classifiers: what each brings to the common way of training, judging and using one.
+
+A kind is a module with two functions. ::
+
+    fit(train, validation, options, *, workspace, progress=None, cancelled=None) -> Fitted
+    predict(model, patches, *, progress=None, cancelled=None) -> float32 array (n, classes)
+
+`train` and `validation` are :class:`~.data.PatchSet`; `workspace` is a folder that outlives a kill, for checkpoints.
+`model` has ``contract`` and ``networks``; `patches` is a float32 array ``(n, patch_px, patch_px)``, 0...1. The columns
+of what `predict` returns are probabilities of the classes; they need not add up to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from napari_hrstem_defects.core.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of classifier.
+
+    Attributes
+    ----------
+    name : str
+    summary : str
+        One line for a list.
+    module : str
+        Where its functions are, below this package.
+    patch_px : int
+        Usual edge of a patch in px.
+    epochs, batch : int
+    learning_rate : float
+        Used where the options say 0.
+    filter : {"none", "log"}
+        What is done to a frame before patches are cut from it.
+    """
+
+    name: str
+    summary: str
+    module: str
+    patch_px: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    filter: str = "none"
+
+    def function(self, name: str) -> Any:
+        """Its function of a name."""
+        return getattr(import_module(f"napari_hrstem_defects.models.{self.module}"), name)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What `fit` returns.
+
+    Attributes
+    ----------
+    networks : mapping of str to keras.Model
+    preprocessing : mapping
+        How patches are made ready, for the contract.
+    history : mapping of str to mapping
+        For each network the losses and accuracies by epoch.
+    stopped : bool
+        Whether the caller asked to stop; the networks are the best so far.
+    """
+
+    networks: Mapping[str, Any]
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("vgg16", "VGG16, transfer learning (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log"),
+        Kind("compact", "small network, up to a million parameters", "compact", 128, 60, 32, 1e-3),
+        Kind(
+            "fft-ensemble",
+            "one network for each class on Fourier transforms of patches",
+            "fft_ensemble",
+            64,
+            12,
+            32,
+            1e-3,
+        ),
+    )
+}
+
+
+def kind_of(name: str) -> Kind:
+    """Kind of a name.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    if name not in KINDS:
+        raise ModelError(f"There is no kind of classifier {name!r}; choose {', '.join(KINDS)}.")
+    return KINDS[name]
