@@ -5,7 +5,9 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.domains import misorientation
+from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.recipe import points_of
 
 from .helpers import crystal, glass, noisy, vectors
 
@@ -176,3 +178,88 @@ def test_misorientation_unknown():
     assert misorientation(square, None) is None
     # No vector of one is as long as any of the other.
     assert misorientation(square, lattice_of(vectors("square", 23.0))) is None
+
+
+# Said by hand ---------------------------------------------------------------------------------------------------
+
+
+def marked_share(analysis, right):
+    """Share marked of one side, away from the wall."""
+    x = np.arange(SHAPE[1])
+    far = x > WALL + 2.5 * PERIOD if right else x < WALL - 2.5 * PERIOD
+    return (analysis.labels[:, far] == 1).mean()
+
+
+def test_points_say_which_lattices_are_intact():
+    image = grains("oblique", 23.0)
+    whole = analyzed(image)
+    other = whole.domains.domains[0].patch.x < WALL
+    far = (200, 390) if other else (200, 10)
+    near = (200, 10) if other else (200, 390)
+    intact = analyzed(image, intact_at=f"{far[0]},{far[1]}")
+    assert [d.crystal for d in intact.domains.domains] == [True, True]
+    assert marked_share(intact, other) < 0.01
+    assert marked_share(whole, other) > 0.97
+    # The reference is what everything is compared with: it stays intact.
+    same = analyzed(image, defective_at=f"{near[0]},{near[1]}")
+    assert [d.crystal for d in same.domains.domains] == [True, False]
+    np.testing.assert_array_equal(same.labels, whole.labels)
+    both = analyzed(image, crystal="all", defective_at=f"1000,{far[1]}")  # beyond the rim: the nearest pixel
+    assert [d.crystal for d in both.domains.domains] == [True, False]
+    np.testing.assert_array_equal(both.labels, whole.labels)
+
+
+def test_other_verdict_needs_no_new_search(monkeypatch):
+    image = grains("oblique", 23.0)
+    whole = analyzed(image)
+    y, x = whole.domains.domains[1].patch.y, whole.domains.domains[1].patch.x
+    recipe = whole.recipe.replace({"domains.intact_at": f"{y},{x}"})
+    monkeypatch.setattr(
+        "napari_hrstem_defects.core.pipeline.find_domains", lambda *args: pytest.fail("searched")
+    )
+    again = hd.analyze(whole.micrograph, recipe, previous=whole, start="symmetry")
+    monkeypatch.undo()
+    expected = hd.analyze(whole.micrograph, recipe)
+    np.testing.assert_array_equal(again.labels, expected.labels)
+    np.testing.assert_array_equal(again.severity, expected.severity)
+    assert not np.array_equal(again.labels, whole.labels)
+    assert whole.domains.domains[1].crystal is False
+
+
+def test_lattice_given_by_hand():
+    """Too few were allowed to be found; a person points at the other grain."""
+    image = grains("oblique", 23.0)
+    alone = analyzed(image, most=1)
+    place = (150.0, 320.0 if alone.domains.domains[0].patch.x < WALL else 100.0)
+    given = analyzed(image, most=1, given=f"{place[0]},{place[1]}")
+    first, second = given.domains.domains
+    assert (second.relation, second.crystal, second.patch.placed) == ("rotated", False, "hand")
+    assert (second.patch.y, second.patch.x) == pytest.approx(place, abs=1)
+    assert second.misorientation_deg == pytest.approx(23, abs=0.5)
+    assert second.patch.size == first.patch.size
+    assert_halves(given)
+    assert not given.warnings
+    # Where one is given, the search finds no second one for the same grain.
+    assert len(analyzed(image, given=f"{place[0]},{place[1]}").domains.domains) == 2
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3])
+def test_lattice_given_where_there_is_none_is_left_out(sigma):
+    image = noisy(crystal(SHAPE, vectors("oblique", PERIOD, 8.0)), sigma)
+    plain = analyzed(image)
+    given = analyzed(image, given="100,100; 300,330")
+    assert len(given.domains.domains) == 1
+    assert any("explained as well by another" in text for text in given.warnings)
+    np.testing.assert_array_equal(given.labels, plain.labels)
+
+
+@pytest.mark.parametrize("text", ["5", "1,2,3", "a,b", "1,nan", "1,2;;"])
+def test_points_that_are_none_are_a_sentence(text):
+    with pytest.raises(RecipeError, match=r"domains\.given must be points in px"):
+        hd.Recipe().replace({"domains.given": text})
+
+
+def test_points_are_written_in_one_way():
+    params = hd.Recipe().replace({"domains.given": " 5, 7.123456 ;-1,2.50"}).domains
+    assert params.given == "5,7.12; -1,2.5"
+    assert points_of(params.given) == ((5.0, 7.12), (-1.0, 2.5))

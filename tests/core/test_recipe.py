@@ -24,7 +24,7 @@ def another(name, value):
     if typing.get_origin(kind) is typing.Literal:
         return next(v for v in typing.get_args(kind) if v != value)
     if kind is str:
-        return "some name"
+        return "12,80.5; 3,4" if metadata["one_image"] else "some name"
     if kind is bool:
         return not value
     low, high = metadata["minimum"], metadata["maximum"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, patch_
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice
 from napari_hrstem_defects.core.model import Model
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams
+from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams, points_of
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
 from napari_hrstem_defects.core.symmetry import Bank, fit_bank, log_distances, rim_px
 
@@ -35,6 +35,8 @@ EVEN_SHARE = 0.3
 EVIDENCE_PERIODS = 2.5
 #: An inversion domain: the reference turned by 180° closes this share of the gap to the domain's own model.
 TURNED_SHARE = 0.5
+#: Gain that is asked of a domain whose model patch a person placed: less is one crystal cut in two by chance.
+GIVEN_GAIN = 0.1
 #: Reach of an interface beyond half a kernel, in periods.
 INTERFACE_PERIODS = 1.8
 #: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
@@ -130,13 +132,12 @@ def find_domains(
     params : DomainParams
     symmetry : SymmetryParams
     """
-    domains = [reference]
-    index = np.zeros(prepared.values.shape, np.uint8)
     edge = patch_edge(prepared, reference.patch.size)
+    domains, index = _given(pixels, prepared, reference, fit, params, symmetry)
     corners = _fine_grid(prepared.values.shape, edge)
     usable = np.ones(corners.shape[:2], bool)
-    far = reference.model.severity > FAR
-    other = unlike.copy()
+    far = (reference.model.severity > FAR) & (index == 0)
+    other = unlike & (index == 0)
     # Unlike the rest by its autocorrelation, and not fitted too well by the reference either.
     distant = patch_means(reference.model.severity, corners, edge) > 0.5 * FAR
     while len(domains) < params.most:
@@ -166,7 +167,53 @@ def find_domains(
         domains.append(domain)
         far &= index != len(domains) - 1
         other &= index == 0
-    return DomainMap(tuple(domains), index)
+    return with_verdicts(DomainMap(tuple(domains), index), prepared, params)
+
+
+def with_verdicts(found: DomainMap, prepared: Prepared, params: DomainParams) -> DomainMap:
+    """The same domains with what the recipe says now about which of them count as intact crystal.
+
+    A point in ``params.intact_at`` or ``params.defective_at`` speaks for the domain it lies in; the later point
+    wins, and the reference, with which all is compared, is always intact.
+    """
+    verdicts = [
+        domain.crystal
+        if i == 0
+        else params.crystal == "all" or (params.crystal == "phases" and domain.relation == "second phase")
+        for i, domain in enumerate(found.domains)
+    ]
+    for text, crystal in ((params.intact_at, True), (params.defective_at, False)):
+        for point in points_of(text):
+            place = np.rint(prepared.from_frame(np.array(point))).astype(np.intp)
+            y, x = np.clip(place, 0, np.array(found.index.shape) - 1)
+            if found.index[y, x] > 0:
+                verdicts[found.index[y, x]] = crystal
+    domains = (
+        replace(domain, crystal=verdict) for domain, verdict in zip(found.domains, verdicts, strict=True)
+    )
+    return DomainMap(tuple(domains), found.index)
+
+
+def _given(
+    pixels: NDArray[np.float32],
+    prepared: Prepared,
+    reference: Domain,
+    fit: Callable[[tuple[slice, slice]], Model],
+    params: DomainParams,
+    symmetry: SymmetryParams,
+) -> tuple[list[Domain], NDArray[np.uint8]]:
+    """The reference and the domains whose model patches a person placed, and which pixel belongs to which."""
+    domains, index = [reference], np.zeros(prepared.values.shape, np.uint8)
+    edge = patch_edge(prepared, reference.patch.size)
+    for point in points_of(params.given):
+        corner = np.rint(prepared.from_frame(np.array(point)) - (edge - 1) / 2).astype(np.intp)
+        y, x = (int(v) for v in np.clip(corner, 0, np.array(index.shape) - edge))
+        model = fit((slice(y, y + edge), slice(x, x + edge)))
+        found = _compete(pixels, prepared, model, domains, index, params, symmetry, by_hand=True)
+        if found is not None:
+            domains.append(found[0])
+            index = found[1]
+    return domains, index
 
 
 def _promising(
@@ -243,8 +290,13 @@ def _compete(
     index: NDArray[np.uint8],
     params: DomainParams,
     symmetry: SymmetryParams,
+    *,
+    by_hand: bool = False,
 ) -> tuple[Domain, NDArray[np.uint8]] | None:
-    """The domain that a model wins and the new map, or None if it wins nothing worth a name."""
+    """The domain that a model wins and the new map, or None if it wins nothing worth a name.
+
+    Where the patch was placed by hand only `GIVEN_GAIN` and a few pixels are asked for.
+    """
     reference = domains[0]
     best = np.minimum.reduce([domain.model.energies for domain in domains])
     advantage = best - model.energies
@@ -255,10 +307,10 @@ def _compete(
     area = float(won.mean())
     rest = ~won
     rest[reference.model.patch] = False
-    if area < params.grain_area or not rest.any():
+    if not outside.any() or not rest.any() or (area < params.grain_area and not by_hand):
         return None
     # A patch on a fault wins the fault: a band no wider than what its neighbourhoods reach.
-    if not _wide_enough(outside, prepared.period_px):
+    if not by_hand and not _wide_enough(outside, prepared.period_px):
         return None
     gain = min(float(np.median(advantage[outside])), -float(np.median(advantage[rest])))
     rows, columns = model.patch
@@ -280,15 +332,16 @@ def _compete(
             and max(brightness, contrast) > params.phase_contrast
         ):
             relation = "second phase"
-        elif gain > params.same_lattice_gain:
+        elif gain > (GIVEN_GAIN if by_hand else params.same_lattice_gain):
             relation = "shifted"
-    elif gain > params.grain_gain:
+    elif gain > (GIVEN_GAIN if by_hand else params.grain_gain):
         relation = "rotated"
     if relation is None:
         return None
-    crystal = params.crystal == "all" or (params.crystal == "phases" and relation == "second phase")
+    if by_hand:
+        place = replace(place, placed="hand")
     angle = misorientation(reference.lattice, lattice)
-    domain = Domain(place, model, lattice, relation, crystal, gain, angle)
+    domain = Domain(place, model, lattice, relation, False, gain, angle)
     return domain, np.where(won, np.uint8(len(domains)), index)
 
 

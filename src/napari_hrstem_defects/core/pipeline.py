@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis, not_found
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
-from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains
+from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains, with_verdicts
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
 from napari_hrstem_defects.core.geometry import (
@@ -28,7 +28,7 @@ from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
-from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe
+from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.screening import screen
@@ -63,6 +63,8 @@ NO_LATTICE = (
     "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
     "crystalline part."
 )
+
+NO_OTHER_LATTICE = "At a place where a lattice was given by hand the image is explained as well by another one; it was left out."
 
 Progress = Callable[[str, float], None]
 
@@ -294,12 +296,19 @@ class _Run:
                 params,
                 self.recipe.symmetry,
             )
+            by_hand = sum(domain.patch.placed == "hand" for domain in found.domains[1:])
+            if by_hand < len(points_of(params.given)):
+                self.doubt("domains", NO_OTHER_LATTICE)
         self.found["domains"] = found
 
     def _symmetry(self) -> None:
         self.found.update(banks=(), null=None)
         chosen: BestPatch | None = self.found["best_patch"]
         found: DomainMap | None = self.found["domains"]
+        if found is not None:
+            # Found earlier, maybe when others counted as intact.
+            found = with_verdicts(found, self.found["prepared"], self.recipe.domains)
+            self.found["domains"] = found
         if chosen is None:
             severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
         elif self.recipe.symmetry.method == "eigenfilter":

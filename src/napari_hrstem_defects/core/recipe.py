@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,11 +29,23 @@ def _param(
     minimum: float | None = None,
     maximum: float | None = None,
     shown: bool = False,
+    one_image: bool = False,
 ) -> Any:
-    """Describe a parameter: `doc` for tooltips, `shown` if it matters to most users (not folded away)."""
+    """Describe a parameter.
+
+    `doc` is for tooltips; `shown` if it matters to most users (not folded away); `one_image` if it says something
+    about the places of one image, so that it is no setting for others.
+    """
     return field(
         default=default,
-        metadata={"doc": doc, "unit": unit, "minimum": minimum, "maximum": maximum, "shown": shown},
+        metadata={
+            "doc": doc,
+            "unit": unit,
+            "minimum": minimum,
+            "maximum": maximum,
+            "shown": shown,
+            "one_image": one_image,
+        },
     )
 
 
@@ -86,6 +98,28 @@ def _checked(value: Any, kind: Any, item: dataclasses.Field[Any], name: str) -> 
         )
         raise RecipeError(f"{name} must be {limits}, not {value:g}.")
     return value
+
+
+def points_of(text: str) -> tuple[tuple[float, float], ...]:
+    """Points ``(y, x)`` of a text ``"y,x; y,x"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is none of that kind.
+    """
+    points = []
+    for part in text.split(";") if text.strip() else ():
+        y, x = (float(number) for number in part.split(","))
+        if not (math.isfinite(y) and math.isfinite(x)):
+            raise ValueError(text)
+        points.append((y, x))
+    return tuple(points)
+
+
+def points_text(points: Iterable[tuple[float, float]]) -> str:
+    """Inverse of :func:`points_of`, rounded to hundredths."""
+    return "; ".join(f"{y:.10g},{x:.10g}" for y, x in ((round(y, 2), round(x, 2)) for y, x in points))
 
 
 @dataclass(frozen=True)
@@ -227,6 +261,35 @@ class DomainParams(_Checked):
         minimum=0,
         maximum=10,
     )
+    given: str = _param(
+        "",
+        "model patches of further lattices, placed by hand: their centres “y,x; y,x”; others are looked for as well",
+        unit="px",
+        one_image=True,
+    )
+    intact_at: str = _param(
+        "",
+        "the lattices at these points “y,x; y,x” count as intact, whatever `crystal` says",
+        unit="px",
+        one_image=True,
+    )
+    defective_at: str = _param(
+        "",
+        "the lattices at these points “y,x; y,x” count as defects, whatever `crystal` says",
+        unit="px",
+        one_image=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("given", "intact_at", "defective_at"):
+            try:
+                text = points_text(points_of(getattr(self, name)))
+            except ValueError:
+                raise RecipeError(
+                    f"domains.{name} must be points in px like “120,80; 300,95.5”, not {getattr(self, name)!r}."
+                ) from None
+            object.__setattr__(self, name, text)
 
 
 @dataclass(frozen=True)

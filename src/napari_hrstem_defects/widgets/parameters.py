@@ -228,11 +228,11 @@ class ParameterGrid(QWidget):
 
 
 def names_of(step: str, *, shown: bool) -> list[str]:
-    """Parameters of a step that matter to most users, or the others."""
+    """Parameters of a step that matter to most users, or the others; without those about one image's places."""
     return [
         f"{step}.{item.name}"
         for item in dataclasses.fields(STEP_PARAMS[step])
-        if item.metadata["shown"] is shown
+        if item.metadata["shown"] is shown and not item.metadata["one_image"]
     ]
 
 
