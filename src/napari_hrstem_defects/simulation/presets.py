@@ -17,7 +17,12 @@ from napari_hrstem_defects.simulation.crystals import (
 )
 from napari_hrstem_defects.simulation.optics import EXPONENTS
 from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
-from napari_hrstem_defects.simulation.visibility import domain_contrast, modulation, sharpest_spacing_nm
+from napari_hrstem_defects.simulation.visibility import (
+    domain_contrast,
+    modulation,
+    polarity,
+    sharpest_spacing_nm,
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
 #: A domain whose image differs less than this (see `visibility.domain_contrast`) cannot be told from its surroundings:
 #: GaAs and CdTe have no visible polarity, SrTiO3 in bright field no visible antiphase domains.
 _LEAST_DOMAIN_CONTRAST = 0.3
+_LEAST_POLARITY = 0.03
 _INVERTIBLE = ("zincblende", "honeycomb")
 _ANTIPHASE_VIEWS = {("perovskite", "100"), ("cscl", "100"), ("cscl", "110")}
 
@@ -171,6 +177,8 @@ def _shows_domains(defect: str, material: str, zone_axis: str, mode: str) -> boo
     shift = None
     if defect == "inversion domain":
         if structure not in _INVERTIBLE or len(crystal.sites) != 2 or crystal.atoms[0] == crystal.atoms[1]:
+            return False
+        if polarity(crystal, EXPONENTS[mode]) < _LEAST_POLARITY:
             return False
     else:
         if (structure, zone_axis) not in _ANTIPHASE_VIEWS:

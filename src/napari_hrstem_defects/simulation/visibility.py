@@ -11,6 +11,8 @@ from napari_hrstem_defects.simulation.optics import EXPONENTS, probe_transfer
 #: Reflections below this share of the strongest are no lattice planes one would see.
 _STRONG = 0.15
 _TYPICAL_PROBE_NM = 0.09
+#: Points per lattice vector that are tried as centres of inversion.
+_CENTRES = 24
 
 
 def structure_factors(crystal: Projection, exponent: float, order: int = 6) -> tuple[Array, Array]:
@@ -59,6 +61,25 @@ def domain_contrast(crystal: Projection, exponent: float, shift: ArrayLike | Non
     else:
         change = factor * (1 - np.exp(2j * np.pi * (q @ np.asarray(shift, float))))
     return float(np.sqrt(np.sum(np.abs(change) ** 2) / np.sum(np.abs(factor) ** 2)))
+
+
+def polarity(crystal: Projection, exponent: float) -> float:
+    """How far a projected crystal is from having a centre of inversion.
+
+    Zinc blende along [100] has such centres, seen from the side: an inverted domain is only a shifted one there.
+
+    Returns
+    -------
+    float
+        Root mean square difference between the crystal and its inverse about the best centre, over the root mean
+        square modulation: 0 for a centrosymmetric projection.
+    """
+    q, factor = _complex_factors(crystal, exponent)
+    steps = np.arange(_CENTRES) / _CENTRES
+    centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ np.asarray(crystal.cell).T
+    centred = factor * np.exp(-2j * np.pi * (centres @ q.T))
+    change = np.sum(np.abs(centred - np.conj(centred)) ** 2, axis=1).min()
+    return float(np.sqrt(change / np.sum(np.abs(factor) ** 2)))
 
 
 def sharpest_spacing_nm(crystal: Projection) -> float:
