@@ -76,7 +76,7 @@ def polarity(crystal: Projection, exponent: float) -> float:
     """
     q, factor = _complex_factors(crystal, exponent)
     steps = np.arange(_CENTRES) / _CENTRES
-    centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ np.asarray(crystal.cell).T
+    centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ np.asarray(crystal.cell)
     centred = factor * np.exp(-2j * np.pi * (centres @ q.T))
     change = np.sum(np.abs(centred - np.conj(centred)) ** 2, axis=1).min()
     return float(np.sqrt(change / np.sum(np.abs(factor) ** 2)))
