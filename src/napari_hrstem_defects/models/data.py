@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.core.metrics import PATCH_CLASSES
+from napari_hrstem_defects.core.metrics import IGNORE, PATCH_CLASSES
 
 #: Names of classes that mean "nothing wrong here", lower case.
 CLEAN_NAMES = (
@@ -38,12 +38,15 @@ class LabelledImage:
     mask : uint8 array (y, x)
         0 crystal, 255 not labelled, anything else a defect.
     pixel_size_nm : float or None
+    group : str
+        Images of the same group (frames of a series, parts of an image) show the same specimen; empty: `name`.
     """
 
     name: str
     pixels: NDArray[np.float32]
     mask: NDArray[np.uint8]
     pixel_size_nm: float | None = None
+    group: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.shape != self.mask.shape:
@@ -51,6 +54,14 @@ class LabelledImage:
                 f"{self.name}: the labels have shape {self.mask.shape}, the image has {self.pixels.shape}; "
                 "label the same field of view."
             )
+
+        if not self.group:
+            object.__setattr__(self, "group", self.name)
+
+    @property
+    def has_defects(self) -> bool:
+        """Whether anything is marked."""
+        return bool(((self.mask > 0) & (self.mask != IGNORE)).any())
 
     @cached_property
     def sha256(self) -> str:
