@@ -1,0 +1,78 @@
+"""Make probabilities of what binary networks say: a line through the logits, fitted on patches held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+#: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
+FEWEST = 5
+# Sigmoids nearer to 0 or 1 than this are rounding.
+_NEAREST = 1e-6
+# Weak belief, in standard deviations, that the logits are right as they are: few patches must not make certainties.
+_LOG_SLOPE_SCALE, _OFFSET_SCALE = 1.0, 1.0
+
+
+def calibrate(probabilities: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
+    """Platt scaling of each class on held-out patches, positives and the rest with equal weight.
+
+    Parameters
+    ----------
+    probabilities : float array (n, classes)
+        Sigmoids of the networks.
+    labels : int array (n,)
+        Number of the class.
+
+    Returns
+    -------
+    dict
+        ``slope`` and ``offset`` of the line through the logits, for each class, and ``fitted``: whether there were
+        enough patches. A class without them gets the mean slope of the others and no offset.
+
+    References
+    ----------
+    .. Platt, Advances in Large Margin Classifiers (1999) 61; Guo et al., ICML 2017.
+    """
+    logits = _logits(probabilities)
+    count = logits.shape[1]
+    slopes, offsets, fitted = np.ones(count), np.zeros(count), np.zeros(count, bool)
+    for k in range(count):
+        positive = labels == k
+        if min(np.count_nonzero(positive), np.count_nonzero(~positive)) >= FEWEST:
+            slopes[k], offsets[k] = _fit(logits[:, k], positive)
+            fitted[k] = True
+    if fitted.any():
+        slopes[~fitted] = np.exp(np.log(slopes[fitted]).mean())
+    return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
+
+
+def apply_calibration(probabilities: NDArray[np.float32], calibration: Any) -> NDArray[np.float32]:
+    """Calibrated probabilities (n, classes) of the networks' sigmoids; an empty calibration changes nothing."""
+    if not calibration:
+        return probabilities
+    slope, offset = (np.asarray(calibration[key], np.float64) for key in ("slope", "offset"))
+    out: NDArray[np.float32] = expit(slope * _logits(probabilities) + offset).astype(np.float32)
+    return out
+
+
+def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = logit(np.clip(np.asarray(probabilities, np.float64), _NEAREST, 1 - _NEAREST))
+    return out
+
+
+def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
+    weights = np.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum()) * len(logits)
+    signs = np.where(positive, 1.0, -1.0)
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        log_slope, offset = parameters
+        margin = signs * (np.exp(log_slope) * logits + offset)
+        belief = (log_slope / _LOG_SLOPE_SCALE) ** 2 / 2 + (offset / _OFFSET_SCALE) ** 2 / 2
+        return float((weights * np.logaddexp(0, -margin)).sum() + belief)
+
+    best = minimize(cost, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
+    return float(np.exp(best.x[0])), float(best.x[1])

@@ -1,0 +1,113 @@
+"""The binary networks of the FFT ensemble: the published one and a far cheaper one with a raw-image branch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.backend import keras
+
+#: Networks that can be chosen.
+ARCHITECTURES = ("efficient", "published")
+#: What a network may look at.
+BRANCHES = ("raw+fft", "raw", "fft")
+#: Edge of a patch in px that the published network is made for.
+PUBLISHED_PATCH_PX = 64
+
+# Channels of the efficient network's convolutions.
+_RAW_CHANNELS = (12, 16, 24, 32)
+_FFT_CHANNELS = (8, 12, 16)
+_FFT_OUT_CHANNELS = 4
+_HIDDEN = 24
+_DROPOUT = 0.3
+# The statistics of a batch settle within a few passes of a small training set.
+_MOMENTUM = 0.9
+
+
+def build_published(patch_px: int = PUBLISHED_PATCH_PX) -> Any:
+    """The network of Marvin, Holt et al.: convolutions 1×1, 8×8 and 1×1 of 64 channels on the log spectrum.
+
+    Parameters
+    ----------
+    patch_px : int
+        Edge of a patch; 64 gives the published 294 433 parameters.
+
+    Returns
+    -------
+    keras.Model
+        One input ``(patch_px, patch_px, 1)``, one sigmoid.
+    """
+    library = keras()
+    layers = library.layers
+    spectrum = library.Input((patch_px, patch_px, 1), name="spectrum")
+    values = spectrum
+    for edge in (1, 8, 1):
+        values = layers.Conv2D(64, edge, kernel_initializer="he_normal")(values)
+        values = layers.BatchNormalization()(values)
+        values = layers.Activation("selu")(values)
+    values = layers.MaxPooling2D(2)(values)
+    values = layers.Dense(32, activation="selu")(values)
+    values = layers.Flatten()(values)
+    return library.Model(spectrum, layers.Dense(1, activation="sigmoid")(values))
+
+
+def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft") -> Any:
+    """A small network for the equalised patch, its log spectrum, or both.
+
+    The spectrum knows nothing about places and phases: it is the same for a crystal and its 180° copy and hardly
+    changes with one missing column. The raw branch sees those; its maxima over the patch say whether a defect is
+    somewhere in it, its means how much of one.
+
+    Parameters
+    ----------
+    patch_px : int
+    branches : {"raw+fft", "raw", "fft"}
+
+    Returns
+    -------
+    keras.Model
+        Inputs ``(patch_px, patch_px, 1)``, the raw one first; one sigmoid.
+    """
+    if branches not in BRANCHES:
+        raise ModelError(f"There are no branches {branches!r}; choose {', '.join(BRANCHES)}.")
+    library = keras()
+    layers = library.layers
+    inputs, parts = [], []
+    if "raw" in branches:
+        raw = library.Input((patch_px, patch_px, 1), name="raw")
+        inputs.append(raw)
+        values = _convolution(raw, _RAW_CHANNELS[0], edge=5, stride=2)
+        values = _convolution(values, _RAW_CHANNELS[1])
+        values = layers.MaxPooling2D(2)(values)
+        values = _convolution(values, _RAW_CHANNELS[2])
+        values = layers.MaxPooling2D(2)(values)
+        values = _convolution(values, _RAW_CHANNELS[3])
+        parts += [layers.GlobalMaxPooling2D()(values), layers.GlobalAveragePooling2D()(values)]
+    if "fft" in branches:
+        spectrum = library.Input((patch_px, patch_px, 1), name="spectrum")
+        inputs.append(spectrum)
+        values = spectrum
+        for channels in _FFT_CHANNELS:
+            values = _convolution(values, channels, stride=2)
+        values = layers.Conv2D(_FFT_OUT_CHANNELS, 1, activation="selu", kernel_initializer="he_normal")(
+            values
+        )
+        parts.append(layers.Flatten()(values))
+    values = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    values = layers.Dropout(_DROPOUT)(values)
+    values = layers.Dense(_HIDDEN, activation="selu", kernel_initializer="he_normal")(values)
+    return library.Model(inputs, layers.Dense(1, activation="sigmoid")(values))
+
+
+def _convolution(values: Any, channels: int, edge: int = 3, stride: int = 1) -> Any:
+    layers = keras().layers
+    values = layers.Conv2D(
+        channels,
+        edge,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )(values)
+    values = layers.BatchNormalization(momentum=_MOMENTUM)(values)
+    return layers.Activation("selu")(values)

@@ -1,0 +1,400 @@
+"""The FFT ensemble: one binary network for each class, each against all others.
+
+The networks share no weights. They are trained side by side, on the same variants of the same patches, which costs one
+augmentation instead of many and lets all of them be stopped, or taken up again, together.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.errors import Cancelled as CancelledError
+from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
+from napari_hrstem_defects.models.ensemble_calibration import apply_calibration, calibrate
+from napari_hrstem_defects.models.ensemble_networks import (
+    ARCHITECTURES,
+    BRANCHES,
+    build_efficient,
+    build_published,
+)
+from napari_hrstem_defects.models.fft_features import (
+    BLUR_PX,
+    THRESHOLD,
+    equalise,
+    log_spectra,
+    standardised,
+)
+from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.kinds import Fitted, kind_of
+from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions
+
+#: Patches of each class shown in one pass: as many as the largest class has, within these limits.
+LEAST_PER_PASS, MOST_PER_PASS = 64, 4000
+#: Held-out patches of each class that decide when to stop.
+PER_VALIDATION_CLASS = 64
+#: Windows that go through the networks at once.
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """What only the ensemble can be told, the ``extra`` of the training options.
+
+    Attributes
+    ----------
+    architecture : {"efficient", "published"}
+    branches : {"raw+fft", "raw", "fft"}
+        What the efficient networks look at; the published one knows the spectrum only.
+    augmentation : {"full", "turns"}
+        Symmetry, zoom, grey scale, brightness, noise; or quarter turns alone, as published.
+    balance : bool
+        Show all classes equally often and let each class weigh as much as its rest.
+    calibrate : bool
+        Calibrate the probabilities on the validation part.
+    threshold : float
+        Of the log spectra.
+    """
+
+    architecture: str = "efficient"
+    branches: str = "raw+fft"
+    augmentation: str = "full"
+    balance: bool = True
+    calibrate: bool = True
+    threshold: float = THRESHOLD
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("architecture", ARCHITECTURES),
+            ("branches", BRANCHES),
+            ("augmentation", ("full", "turns")),
+        ):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name} must be {' or '.join(known)}, not {getattr(self, name)!r}.")
+        if not self.threshold >= 0:
+            raise ModelError(f"threshold must be 0 or more, not {self.threshold!r}.")
+
+    @classmethod
+    def published(cls) -> EnsembleSettings:
+        """The recipe of Marvin, Holt et al."""
+        return cls("published", "fft", "turns", balance=False, calibrate=False)
+
+    @classmethod
+    def of(cls, extra: Mapping[str, Any]) -> EnsembleSettings:
+        """Settings from the ``extra`` of training options.
+
+        Raises
+        ------
+        ModelError
+            If a key is unknown or a value impossible.
+        """
+        unknown = sorted(set(extra) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ModelError(
+                f"The FFT ensemble has no setting {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}."
+            )
+        return cls(**extra)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What the contract must say to make patches ready again."""
+        published = self.architecture == "published"
+        return {
+            "architecture": self.architecture,
+            "branches": "fft" if published else self.branches,
+            "equalise": not published,
+            "threshold": float(self.threshold),
+            "blur_px": BLUR_PX,
+        }
+
+
+class Ensemble(Protocol):
+    """A trained ensemble, e.g. a stored model."""
+
+    @property
+    def contract(self) -> Contract:
+        """Its contract."""
+        ...
+
+    @property
+    def networks(self) -> Mapping[str, Any]:
+        """Its networks, ``class-0`` and so on in the order of the classes."""
+        ...
+
+
+def fit(
+    train: PatchSet,
+    validation: PatchSet,
+    options: TrainingOptions,
+    *,
+    workspace: Path | None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> Fitted:
+    """Train an ensemble.
+
+    Parameters
+    ----------
+    train, validation : PatchSet
+        With the same classes. A class that the validation part lacks is watched on training patches instead, and its
+        calibration is taken from the others.
+    options : TrainingOptions
+        ``extra`` holds :class:`EnsembleSettings`.
+    workspace : Path or None
+        Folder for checkpoints.
+    progress, cancelled : callable, optional
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    Cancelled
+        If the caller asked to stop before the first pass was finished.
+    ModelError
+        If a setting is impossible or a class has no patches.
+    """
+    settings = EnsembleSettings.of(options.extra)
+    missing = [name for name, count in train.counts.items() if count == 0]
+    if missing:
+        raise ModelError(
+            f"There are no training patches of {', '.join(missing)}; label some or leave it out."
+        )
+    library = keras()
+    library.utils.set_random_seed(options.seed)
+    kind = kind_of("fft-ensemble")
+    networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
+    preprocessing = settings.preprocessing()
+    chosen = _shown(train, settings, options.seed)
+    batch, epochs = options.batch or kind.batch, options.epochs or kind.epochs
+    whole = _side_by_side(networks)
+    watched = _watched(train, validation, options.seed)
+    turn = quarter_turns if settings.augmentation == "turns" else varied
+
+    def augment(pixels: NDArray[np.float32], rng: np.random.Generator) -> Any:
+        return _inputs(turn(pixels, rng), preprocessing, equal=settings.augmentation == "full")
+
+    rate: Any = options.learning_rate or kind.learning_rate
+    if settings.architecture != "published":
+        rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(chosen) // batch), alpha=0.02)
+    loss: Any = _balanced_loss(len(train.classes)) if settings.balance else "binary_crossentropy"
+    with tempfile.TemporaryDirectory() as none:
+        history = fit_network(
+            whole,
+            (train.pixels[chosen], _targets(train)[chosen]),
+            (_inputs(watched.pixels, preprocessing), _targets(watched)),
+            loss=loss,
+            learning_rate=rate,
+            batch=batch,
+            epochs=epochs,
+            patience=options.patience,
+            seed=options.seed,
+            workspace=Path(none) if workspace is None else workspace,
+            tag="ensemble",
+            augment=augment,
+            progress=progress,
+            cancelled=cancelled,
+        )
+    calibration: dict[str, Any] = {}
+    held_out = validation.take(validation.labels >= 0)
+    if settings.calibrate and len(held_out):
+        calibration = calibrate(_run(whole, held_out.pixels, preprocessing), held_out.labels)
+    return Fitted(
+        networks,
+        {**preprocessing, "calibration": calibration},
+        {"ensemble": history},
+        history.stopped,
+    )
+
+
+def predict(
+    model: Ensemble,
+    patches: NDArray[np.float32],
+    *,
+    symmetric: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float32]:
+    """Calibrated probability of each class for each patch.
+
+    Parameters
+    ----------
+    model : Ensemble
+    patches : float32 array (n, patch_px, patch_px)
+        0...1.
+    symmetric : bool
+        Average over the eight turned and mirrored copies of each patch (eight times the work).
+    progress, cancelled : callable, optional
+
+    Returns
+    -------
+    float32 array (n, classes)
+        Each class against the rest; a row need not add up to one.
+
+    Raises
+    ------
+    Cancelled
+        If the caller asked to stop.
+    """
+    return Predictor(model)(patches, symmetric=symmetric, cancelled=cancelled)
+
+
+class Predictor:
+    """An ensemble ready for many patches.
+
+    Parameters
+    ----------
+    model : Ensemble
+
+    Raises
+    ------
+    ModelError
+        If the model is no FFT ensemble or lacks a network.
+    """
+
+    def __init__(self, model: Ensemble) -> None:
+        contract = model.contract
+        names = _names(contract.classes)
+        if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
+            raise ModelError(
+                f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
+            )
+        self.contract = contract
+        self._whole = _side_by_side({name: model.networks[name] for name in names})
+
+    def __call__(
+        self,
+        patches: NDArray[np.float32],
+        *,
+        symmetric: bool = False,
+        cancelled: Cancelled | None = None,
+    ) -> NDArray[np.float32]:
+        """See :func:`predict`."""
+        edge = self.contract.patch_px
+        if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
+            raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
+        settings = self.contract.preprocessing
+        copies = symmetries(patches) if symmetric else [patches]
+        found = [_run(self._whole, copy, settings, cancelled) for copy in copies]
+        mean = found[0] if len(found) == 1 else _mean_of_logits(found)
+        return apply_calibration(mean, settings.get("calibration"))
+
+
+def _names(classes: tuple[str, ...]) -> list[str]:
+    # The names of the classes may be anything; those of members of a file may not.
+    return [f"class-{k}" for k in range(len(classes))]
+
+
+def _build(settings: EnsembleSettings, edge: int) -> Any:
+    if settings.architecture == "published":
+        return build_published(edge)
+    return build_efficient(edge, settings.branches)
+
+
+def _side_by_side(networks: Mapping[str, Any]) -> Any:
+    """One model with the inputs that all networks share and one output column for each."""
+    library = keras()
+    first = next(iter(networks.values()))
+    inputs = [library.Input(tensor.shape[1:]) for tensor in first.inputs]
+    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks.values()]
+    if len(outputs) == 1:
+        return library.Model(inputs, outputs[0])
+    return library.Model(inputs, library.layers.Concatenate()(outputs))
+
+
+def _inputs(patches: NDArray[np.float32], preprocessing: Mapping[str, Any], *, equal: bool = False) -> Any:
+    """What the networks take; `equal`: the patches are equalised already."""
+    if preprocessing["equalise"] and not equal:
+        patches = equalise(patches)
+    branches = preprocessing["branches"]
+    parts = []
+    if "raw" in branches:
+        parts.append(standardised(patches)[..., None])
+    if "fft" in branches:
+        spectra = log_spectra(patches, threshold=preprocessing["threshold"], blur_px=preprocessing["blur_px"])
+        parts.append(spectra[..., None])
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _run(
+    whole: Any,
+    patches: NDArray[np.float32],
+    preprocessing: Mapping[str, Any],
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float32]:
+    """Sigmoids (n, classes)."""
+    out = np.empty((len(patches), whole.outputs[0].shape[-1]), np.float32)
+    for start in range(0, len(patches), BATCH):
+        if cancelled is not None and cancelled():
+            raise CancelledError
+        part = patches[start : start + BATCH]
+        # A last, shorter batch would be compiled anew: it is filled up and the surplus dropped.
+        full = part if len(part) == BATCH else np.resize(part, (BATCH, *part.shape[1:]))
+        out[start : start + len(part)] = whole.predict_on_batch(_inputs(full, preprocessing))[: len(part)]
+    return out
+
+
+def _mean_of_logits(found: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    values = np.clip(np.stack(found).astype(np.float64), 1e-6, 1 - 1e-6)
+    mean = np.log(values / (1 - values)).mean(axis=0)
+    out: NDArray[np.float32] = (1 / (1 + np.exp(-mean))).astype(np.float32)
+    return out
+
+
+def _targets(patches: PatchSet) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = (patches.labels[:, None] == np.arange(len(patches.classes))).astype(np.float32)
+    return out
+
+
+def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np.intp]:
+    """Patches of one pass: of each class as many as of the largest, or all in all four turns as published."""
+    labelled = np.flatnonzero(train.labels >= 0)
+    if not settings.balance:
+        return np.tile(labelled, 4)
+    rng = np.random.default_rng(seed)
+    count = int(np.clip(max(train.counts.values()), LEAST_PER_PASS, MOST_PER_PASS))
+    return np.concatenate(
+        [
+            np.resize(rng.permutation(np.flatnonzero(train.labels == k)), count)
+            for k in range(len(train.classes))
+        ]
+    )
+
+
+def _watched(train: PatchSet, validation: PatchSet, seed: int) -> PatchSet:
+    """Patches that decide when to stop, of each class equally many."""
+    from napari_hrstem_defects.models.data import join
+
+    rng = np.random.default_rng(seed)
+    parts = []
+    for k in range(len(train.classes)):
+        held_out = validation.labels == k
+        source = validation if held_out.any() else train
+        own = rng.permutation(np.flatnonzero(source.labels == k))
+        parts.append(source.take(np.resize(own, PER_VALIDATION_CLASS)))
+    return join(parts)
+
+
+def _balanced_loss(classes: int) -> Any:
+    """Binary cross-entropy in which a class weighs as much as its rest, all classes being equally frequent."""
+    library = keras()
+    positive, negative = classes / 2, classes / (2 * (classes - 1))
+
+    def loss(targets: Any, sigmoids: Any) -> Any:
+        ops = library.ops
+        sigmoids = ops.clip(sigmoids, 1e-7, 1 - 1e-7)
+        return -ops.mean(
+            positive * targets * ops.log(sigmoids) + negative * (1 - targets) * ops.log(1 - sigmoids), axis=-1
+        )
+
+    return loss

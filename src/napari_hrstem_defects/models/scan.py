@@ -1,0 +1,303 @@
+"""Slide an FFT ensemble over an image: a probability map for each class, vote masks, a class map, its regions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.regions import Region, find_regions
+from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.fft_ensemble import BATCH, Ensemble, Predictor
+
+#: Step between windows in px: an eighth of the published window, twice the published step.
+STRIDE_PX = 8
+#: A window votes for a class above this probability; a pixel is of a class from this share of its most votes ([M]).
+VOTE_ABOVE, VOTE_SHARE = 0.5, 0.5
+#: Value of the class map where no class is likely.
+UNCERTAIN = 255
+#: Below this mean probability no class is likely.
+LEAST_PROBABILITY = 0.5
+#: Regions below this share of a window's area are accidents of the threshold.
+LEAST_REGION = 0.05
+# The networks have seen zooms up to 1.3; beyond it they guess.
+_PERIOD_TOLERANCE = 1.3
+
+
+@dataclass(frozen=True)
+class ClassRegion:
+    """A connected area of one class.
+
+    Attributes
+    ----------
+    name : str
+        The class.
+    region : Region
+        Its measures; ``label`` is the number of the class, the severities are probabilities of the class.
+    """
+
+    name: str
+    region: Region
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a scan found.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The first is the clean one.
+    stride_px : int
+    probabilities : float32 array (classes, y, x)
+        Mean calibrated probability of the windows over each pixel, each class against the rest.
+    votes : bool array (classes, y, x)
+        The published masks.
+    labels : uint8 array (y, x)
+        Number of the most probable class, 0 the clean one; 255 where none reaches `LEAST_PROBABILITY`.
+    regions : tuple of ClassRegion
+        Of all classes but the clean one.
+    warnings : tuple of str
+        What speaks against believing it, one sentence each.
+    """
+
+    classes: tuple[str, ...]
+    stride_px: int
+    probabilities: NDArray[np.float32]
+    votes: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    regions: tuple[ClassRegion, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def scan(
+    model: Ensemble,
+    pixels: NDArray[np.float32],
+    *,
+    stride_px: int = STRIDE_PX,
+    pixel_size_nm: float | None = None,
+    least_probability: float = LEAST_PROBABILITY,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Scan:
+    """Slide an ensemble over a frame.
+
+    Parameters
+    ----------
+    model : Ensemble
+        E.g. what :func:`~.store.load_model` gives.
+    pixels : float32 array (y, x)
+        0...1; any shape from one window on.
+    stride_px : int
+        Step between windows; the last ones touch the rim, so that every pixel is seen.
+    pixel_size_nm : float, optional
+        For the sizes of the regions.
+    least_probability : float
+        Where no class has more, the class map says 255, uncertain.
+    progress : callable, optional
+        Called as ``progress(fraction, text)``.
+    cancelled : callable, optional
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    ModelError
+        If the model is no ensemble, the frame is smaller than a window, or the stride leaves gaps.
+    Cancelled
+        If `cancelled` returned True.
+
+    Notes
+    -----
+    The rule across classes: every pixel takes the class whose calibrated probability, averaged over all windows
+    that cover it, is largest, unless that is below `least_probability`. The vote masks follow [M]: a window above
+    0.5 votes on its whole area, and the mask of a class holds the pixels with more than half of the class's most
+    votes; masks of different classes may overlap, and a class with a single stray vote has a mask.
+    """
+    contract = model.contract
+    edge = contract.patch_px
+    _check(pixels, edge, stride_px, least_probability)
+    warnings = _doubts(contract, pixels, pixel_size_nm)
+    found, rows, columns = _windows(model, pixels, stride_px, progress, cancelled)
+    probabilities = _mean_over_windows(found, rows, columns, edge)
+    votes = _vote_masks(found > VOTE_ABOVE, rows, columns, edge)
+    labels = class_map(probabilities, least_probability)
+    regions = class_regions(labels, probabilities, contract.classes, edge, pixel_size_nm)
+    return Scan(contract.classes, stride_px, probabilities, votes, labels, regions, warnings)
+
+
+def scan_file(
+    path: str | os.PathLike[str],
+    pixels: NDArray[np.float32],
+    *,
+    stride_px: int = STRIDE_PX,
+    pixel_size_nm: float | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Scan:
+    """:func:`scan` with the model of a file; all that goes in and comes out travels between processes."""
+    from napari_hrstem_defects.models.store import load_model
+
+    return scan(
+        load_model(path),
+        pixels,
+        stride_px=stride_px,
+        pixel_size_nm=pixel_size_nm,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def window_means(
+    model: Ensemble,
+    pixels: NDArray[np.float32],
+    stride_px: int,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Only the probability maps of :func:`scan`, float32 (classes, y, x)."""
+    edge = model.contract.patch_px
+    _check(pixels, edge, stride_px, LEAST_PROBABILITY)
+    found, rows, columns = _windows(model, pixels, stride_px, None, cancelled)
+    return _mean_over_windows(found, rows, columns, edge)
+
+
+def class_map(
+    probabilities: NDArray[np.float32], least_probability: float = LEAST_PROBABILITY
+) -> NDArray[np.uint8]:
+    """Number of the most probable class of each pixel, uint8 (y, x); 255 where none has `least_probability`."""
+    labels = probabilities.argmax(axis=0).astype(np.uint8)
+    labels[probabilities.max(axis=0) < least_probability] = UNCERTAIN
+    return labels
+
+
+def class_regions(
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    classes: tuple[str, ...],
+    window_px: int,
+    pixel_size_nm: float | None = None,
+    lattice: Lattice | None = None,
+) -> tuple[ClassRegion, ...]:
+    """Connected areas of all classes but the clean one, by decreasing area."""
+    known = np.where(labels == UNCERTAIN, 0, labels)
+    # Of each pixel the probability of its own class.
+    own = np.take_along_axis(probabilities, known[None].astype(np.intp), axis=0)[0]
+    found = find_regions(
+        known,
+        own,
+        pixel_size_nm=pixel_size_nm,
+        lattice=lattice,
+        min_area_px=LEAST_REGION * window_px**2,
+    )
+    return tuple(ClassRegion(classes[region.label], region) for region in found)
+
+
+def _check(pixels: NDArray[np.float32], edge: int, stride_px: int, least_probability: float) -> None:
+    if pixels.ndim != 2:
+        raise ValueError(f"pixels has shape {pixels.shape}, expected (y, x)")
+    if min(pixels.shape) < edge:
+        raise ModelError(
+            f"The image has {pixels.shape[0]} × {pixels.shape[1]} px, the classifier looks at windows of {edge} px; "
+            "take a larger image."
+        )
+    if not 1 <= stride_px <= edge:
+        raise ModelError(f"The stride must be 1 to {edge} px, the size of a window, not {stride_px}.")
+    if not 0 <= least_probability <= 1:
+        raise ModelError(f"The least probability must be 0 to 1, not {least_probability:g}.")
+
+
+def _doubts(contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: float | None) -> tuple[str, ...]:
+    """Whether the image is of the scale that the networks know."""
+    out = []
+    sizes, periods = contract.pixel_size_nm, contract.period_px
+    if pixel_size_nm is not None and sizes is not None:
+        low, high = sizes[0] / _PERIOD_TOLERANCE, sizes[1] * _PERIOD_TOLERANCE
+        if not low <= pixel_size_nm <= high:
+            out.append(
+                f"The pixel size {pixel_size_nm:.3g} nm is far from the {sizes[0]:.3g} to {sizes[1]:.3g} nm of the "
+                "training images; do not trust the classes."
+            )
+    if periods is not None:
+        from napari_hrstem_defects.core.lattice import typical_lattice
+
+        lattice, _ = typical_lattice(pixels)
+        if lattice is None:
+            out.append("No lattice was found in the image; do not trust the classes.")
+        elif not periods[0] / _PERIOD_TOLERANCE <= lattice.period_px <= periods[1] * _PERIOD_TOLERANCE:
+            out.append(
+                f"The lattice period of {lattice.period_px:.1f} px is far from the {periods[0]:.1f} to "
+                f"{periods[1]:.1f} px of the training patches; resample the image or do not trust the classes."
+            )
+    return tuple(out)
+
+
+def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:
+    starts = np.arange(0, length - edge + 1, stride)
+    return starts if starts[-1] == length - edge else np.append(starts, length - edge)
+
+
+def _windows(
+    model: Ensemble,
+    pixels: NDArray[np.float32],
+    stride: int,
+    progress: Callable[[float, str], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]:
+    """Probabilities (classes, n_y, n_x) of all windows, and the rows and columns where they start."""
+    edge = model.contract.patch_px
+    rows, columns = (_starts(side, edge, stride) for side in pixels.shape)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (edge, edge))
+    predictor = Predictor(model)
+    count = len(rows) * len(columns)
+    out = np.empty((count, len(model.contract.classes)), np.float32)
+    with own_threads():
+        for part in _batches(count):
+            y, x = np.divmod(np.arange(part.start, part.stop), len(columns))
+            out[part] = predictor(windows[rows[y], columns[x]], cancelled=cancelled)
+            if progress is not None:
+                progress(part.stop / count, f"{part.stop} of {count} windows")
+    return np.moveaxis(out, 1, 0).reshape(-1, len(rows), len(columns)), rows, columns
+
+
+def _batches(count: int) -> Iterator[slice]:
+    step = 2 * BATCH
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _covered(starts: NDArray[np.intp], edge: int) -> NDArray[np.float32]:
+    """1 where a pixel (row) lies in a window (column)."""
+    pixel = np.arange(starts[-1] + edge)[:, None]
+    out: NDArray[np.float32] = ((pixel >= starts) & (pixel < starts + edge)).astype(np.float32)
+    return out
+
+
+def _sums(
+    values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
+) -> NDArray[np.float32]:
+    """Sum over the windows that cover each pixel, (..., y, x) of values (..., n_y, n_x)."""
+    out = _covered(rows, edge) @ values @ _covered(columns, edge).T
+    return out.astype(np.float32, copy=False)
+
+
+def _mean_over_windows(
+    values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
+) -> NDArray[np.float32]:
+    windows = np.outer(_covered(rows, edge).sum(axis=1), _covered(columns, edge).sum(axis=1))
+    return (_sums(values, rows, columns, edge) / windows).astype(np.float32, copy=False)
+
+
+def _vote_masks(
+    votes: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
+) -> NDArray[np.bool_]:
+    counts = _sums(votes.astype(np.float32), rows, columns, edge)
+    most = counts.max(axis=(1, 2), keepdims=True)
+    return (counts > VOTE_SHARE * most) & (most > 0)

@@ -1,0 +1,192 @@
+"""Networks of the ensemble, its training and prediction, on patches that a glance tells apart."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.ensemble_classifier import EnsembleClassifier
+from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
+from napari_hrstem_defects.models.options import TrainingOptions
+from napari_hrstem_defects.models.scan import scan
+from napari_hrstem_defects.models.store import load_model, save_model
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow (extra: tensorflow)"
+)
+CLASSES = ("Bulk", "bright / dot", "stripes")
+EDGE = 32
+
+
+def make(count: int, seed: int) -> PatchSet:
+    """A lattice, the same with one bright dot, another lattice."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:EDGE, :EDGE]
+    labels = np.arange(count) % 3
+    pixels = np.empty((count, EDGE, EDGE), np.float32)
+    for patch, label in zip(pixels, labels, strict=True):
+        a, b = rng.uniform(0, 6, 2)
+        patch[:] = np.cos(y * 2 * np.pi / 8 + a) + np.cos(x * 2 * np.pi / 8 + b)
+        if label == 1:
+            i, j = rng.integers(6, 26, 2)
+            patch += 4 * np.exp(-((y - i) ** 2 + (x - j) ** 2) / 8)
+        if label == 2:
+            patch[:] = 2 * np.cos((y + x) * 2 * np.pi / 6 + a)
+        patch += rng.normal(0, 0.3, patch.shape)
+    return PatchSet(pixels, labels, CLASSES, np.array(["image"] * count))
+
+
+def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
+    contract = Contract("fft-ensemble", "dots", CLASSES, edge, preprocessing=fitted.preprocessing)
+    return SimpleNamespace(contract=contract, networks=fitted.networks)
+
+
+@pytest.fixture(scope="module")
+def trained() -> SimpleNamespace:
+    options = TrainingOptions(epochs=12, batch=32, learning_rate=4e-3, seed=1)
+    fitted = fit(make(192, 0), make(60, 1), options, workspace=None)
+    return SimpleNamespace(fitted=fitted, model=model_of(fitted))
+
+
+def test_published_network_has_the_published_size() -> None:
+    from napari_hrstem_defects.models.ensemble_networks import build_published
+
+    network = build_published()
+    assert network.count_params() == 294_433
+    shapes = [tuple(layer.output.shape[1:]) for layer in network.layers if type(layer).__name__ == "Conv2D"]
+    assert shapes == [(64, 64, 64), (57, 57, 64), (57, 57, 64)]
+    counts = [layer.count_params() for layer in network.layers if type(layer).__name__ in ("Conv2D", "Dense")]
+    assert counts == [128, 262_208, 4160, 2080, 25_089]
+
+
+@pytest.mark.parametrize("branches", ["raw+fft", "raw", "fft"])
+def test_efficient_network_is_cheap(branches: str) -> None:
+    from napari_hrstem_defects.models.ensemble_networks import build_efficient
+
+    network = build_efficient(64, branches)
+    assert len(network.inputs) == 1 + ("+" in branches)
+    assert network.count_params() < 40_000
+    products = sum(
+        layer.kernel.shape[0]
+        * layer.kernel.shape[1]
+        * layer.kernel.shape[2]
+        * int(np.prod(layer.output.shape[1:]))
+        for layer in network.layers
+        if type(layer).__name__ == "Conv2D"
+    )
+    assert products < 5e6  # the published one: 0.87e9
+
+
+def test_settings() -> None:
+    assert EnsembleSettings.of({"branches": "raw"}).branches == "raw"
+    assert EnsembleSettings.published().preprocessing()["equalise"] is False
+    with pytest.raises(ModelError, match="has no setting 'colour'"):
+        EnsembleSettings.of({"colour": 1})
+    with pytest.raises(ModelError, match="architecture must be"):
+        EnsembleSettings.of({"architecture": "huge"})
+
+
+def test_learns(trained: SimpleNamespace) -> None:
+    test = make(90, 2)
+    probabilities = predict(trained.model, test.pixels)
+    assert probabilities.shape == (90, 3)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    assert (probabilities.argmax(axis=1) == test.labels).mean() > 0.9
+    averaged = predict(trained.model, test.pixels, symmetric=True)
+    assert (averaged.argmax(axis=1) == test.labels).mean() > 0.9
+    turned = np.ascontiguousarray(np.rot90(test.pixels, 1, (1, 2)))
+    np.testing.assert_allclose(predict(trained.model, turned, symmetric=True), averaged, atol=1e-3)
+    assert trained.fitted.preprocessing["calibration"]["fitted"] == [True] * 3
+
+
+def test_brightness_and_contrast_change_nothing(trained: SimpleNamespace) -> None:
+    patches = make(30, 3).pixels
+    np.testing.assert_allclose(
+        predict(trained.model, patches * 0.1 + 0.6), predict(trained.model, patches), atol=2e-3
+    )
+
+
+def test_batches_change_nothing(trained: SimpleNamespace) -> None:
+    patches = make(130, 4).pixels
+    whole = predict(trained.model, patches)
+    np.testing.assert_allclose(predict(trained.model, patches[:7]), whole[:7], atol=1e-5)
+    np.testing.assert_allclose(predict(trained.model, patches[-2:]), whole[-2:], atol=1e-5)
+
+
+def test_file(trained: SimpleNamespace, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "dots.hrstem", trained.model.contract, trained.model.networks)
+    stored = load_model(path)
+    assert stored.contract.classes == CLASSES
+    patches = make(20, 5).pixels
+    np.testing.assert_allclose(predict(stored, patches), predict(trained.model, patches), atol=1e-5)
+
+
+def test_wrong_model(trained: SimpleNamespace) -> None:
+    other = SimpleNamespace(contract=trained.model.contract, networks={"network": None})
+    with pytest.raises(ModelError, match="no FFT ensemble"):
+        Predictor(other)
+    with pytest.raises(ValueError, match=r"expected \(n, 32, 32\)"):
+        predict(trained.model, np.zeros((2, 16, 16), np.float32))
+
+
+def test_scan_finds_where_the_dot_and_the_other_lattice_are(trained: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :130]
+    pixels = np.cos(y * 2 * np.pi / 8) + np.cos(x * 2 * np.pi / 8)
+    pixels = np.where(x > 90, 2 * np.cos((y + x) * 2 * np.pi / 6), pixels)
+    pixels += 4 * np.exp(-((y - 50) ** 2 + (x - 40) ** 2) / 8) + rng.normal(0, 0.3, pixels.shape)
+    told: list[float] = []
+    found = scan(
+        trained.model,
+        pixels.astype(np.float32),
+        stride_px=5,
+        progress=lambda share, text: told.append(share),
+    )
+    assert found.probabilities.shape == (3, 96, 130)
+    assert found.labels.shape == found.votes.shape[1:] == (96, 130)
+    assert found.labels[50, 40] == 1
+    assert found.labels[20, 120] == 2
+    assert found.votes[1, 50, 40]
+    assert not found.votes[1, 20, 120]
+    assert told[-1] == 1
+    assert {"stripes", "bright / dot"} <= {part.name for part in found.regions}
+    table = EnsembleClassifier(trained.model, "dots").classify(
+        pixels.astype(np.float32), PatchGrid((96, 130), 48)
+    )
+    assert table.classifier == "dots"
+    assert table.defective[:, -1].all()
+    assert table.defective[1, 0] or table.defective[0, 0]
+    with pytest.raises(Cancelled):
+        scan(trained.model, pixels.astype(np.float32), cancelled=lambda: True)
+
+
+def test_cancelling_keeps_the_best_so_far(tmp_path: Path) -> None:
+    asked = iter(range(1000))
+    options = TrainingOptions(epochs=3, batch=64, extra={"branches": "fft"})
+    # 64 patches of each class a pass: three steps of 64.
+    fitted = fit(make(30, 0), make(15, 1), options, workspace=tmp_path, cancelled=lambda: next(asked) > 4)
+    assert fitted.stopped
+    assert fitted.history["ensemble"].epochs == 1
+    assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
+    resumed = fit(make(30, 0), make(15, 1), options, workspace=tmp_path)
+    assert resumed.history["ensemble"].epochs == 3
+
+
+def test_class_without_patches() -> None:
+    train = make(60, 0).take(np.arange(60) % 3 != 2)
+    with pytest.raises(ModelError, match="no training patches of stripes"):
+        fit(train, make(30, 1), TrainingOptions(epochs=1), workspace=None)
+
+
+@pytest.mark.slow
+def test_published_recipe_trains() -> None:
+    options = TrainingOptions(epochs=1, extra=vars(EnsembleSettings.published()))
+    fitted = fit(make(12, 0), make(6, 1), options, workspace=None)
+    assert fitted.preprocessing["calibration"] == {}
+    assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
