@@ -40,7 +40,7 @@ from napari_hrstem_defects.models.kinds import Fitted, kind_of
 from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
-LEAST_PER_PASS, MOST_PER_PASS = 64, 4000
+LEAST_PER_PASS, MOST_PER_PASS = 256, 4000
 #: Held-out patches of each class that decide when to stop.
 PER_VALIDATION_CLASS = 64
 #: Windows that go through the networks at once.
@@ -136,7 +136,7 @@ def fit(
     validation: PatchSet,
     options: TrainingOptions,
     *,
-    workspace: Path | None,
+    workspace: Path | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> Fitted:
@@ -146,7 +146,7 @@ def fit(
     ----------
     train, validation : PatchSet
         With the same classes. A class that the validation part lacks is watched on training patches instead, and its
-        calibration is taken from the others.
+        calibration is taken from the others; an empty validation part leaves the probabilities as they are.
     options : TrainingOptions
         ``extra`` holds :class:`EnsembleSettings`.
     workspace : Path or None
@@ -212,7 +212,7 @@ def fit(
     return Fitted(
         networks,
         {**preprocessing, "calibration": calibration},
-        {"ensemble": history},
+        {"ensemble": vars(history)},
         history.stopped,
     )
 

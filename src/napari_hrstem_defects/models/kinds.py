@@ -85,9 +85,9 @@ KINDS: Mapping[str, Kind] = {
             "one network for each class on Fourier transforms of patches",
             "fft_ensemble",
             64,
-            12,
+            14,
             32,
-            1e-3,
+            2e-3,
         ),
     )
 }
