@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,10 @@ class Region:
     to_lattice_deg : float or None
         Smallest angle between the long axis and a lattice vector (v1, v2, v1 ± v2).
     mean_severity, max_severity : float
+    type : str
+        Probable type, see `defect_types.TYPES`; ``"unknown"`` where nobody judged or nothing fits.
+    confidence : float
+        Of the type, 0...1.
     """
 
     id: int
@@ -56,6 +60,8 @@ class Region:
     to_lattice_deg: float | None
     mean_severity: float
     max_severity: float
+    type: str = "unknown"
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ def find_regions(
     pixel_size_nm: float | None = None,
     lattice: Lattice | None = None,
     min_area_px: float = 0.0,
+    judge: Callable[[Region, NDArray[np.bool_]], tuple[str, float]] | None = None,
 ) -> tuple[Region, ...]:
     """Measure the 8-connected regions of each label.
 
@@ -87,6 +94,8 @@ def find_regions(
         Lattice that `to_lattice_deg` refers to.
     min_area_px : float
         Smaller regions are left out.
+    judge : callable, optional
+        Says type and confidence of a region with its mask, a bool array that fills its bounding box.
 
     Returns
     -------
@@ -116,24 +125,26 @@ def find_regions(
         y0, x0 = part.window[0].start, part.window[1].start
         length, width = _length_and_width(part.mask)
         orientation = _orientation(y, x)
-        regions.append(
-            Region(
-                id=number,
-                label=part.label,
-                centroid=(float(y.mean() + y0), float(x.mean() + x0)),
-                bbox=(y0, x0, part.window[0].stop, part.window[1].stop),
-                area_px=float(part.area),
-                length_px=length,
-                width_px=width,
-                area_nm2=None if nm is None else part.area * nm**2,
-                length_nm=None if nm is None else length * nm,
-                width_nm=None if nm is None else width * nm,
-                orientation_deg=orientation,
-                to_lattice_deg=None if lattice is None else _to_lattice(orientation, lattice),
-                mean_severity=float(inside.mean(dtype=np.float64)),
-                max_severity=float(inside.max()),
-            )
+        region = Region(
+            id=number,
+            label=part.label,
+            centroid=(float(y.mean() + y0), float(x.mean() + x0)),
+            bbox=(y0, x0, part.window[0].stop, part.window[1].stop),
+            area_px=float(part.area),
+            length_px=length,
+            width_px=width,
+            area_nm2=None if nm is None else part.area * nm**2,
+            length_nm=None if nm is None else length * nm,
+            width_nm=None if nm is None else width * nm,
+            orientation_deg=orientation,
+            to_lattice_deg=None if lattice is None else _to_lattice(orientation, lattice),
+            mean_severity=float(inside.mean(dtype=np.float64)),
+            max_severity=float(inside.max()),
         )
+        if judge is not None:
+            kind, confidence = judge(region, part.mask)
+            region = dataclasses.replace(region, type=kind, confidence=confidence)
+        regions.append(region)
     return tuple(regions)
 
 

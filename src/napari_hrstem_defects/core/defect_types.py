@@ -1,0 +1,450 @@
+"""Probable type of a marked region, with a confidence: rules on geometry, displacement, domains and brightness.
+
+The rules are tried from the most to the least specific; each has one number that says how clearly it holds, turned
+into a confidence by a logistic function. What no rule explains is ``"unknown"``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core import stacking
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.coincidence import lattice_rotation
+from napari_hrstem_defects.core.displacement import (
+    CIRCUIT_PERIODS,
+    LatticePhases,
+    across,
+    circuit,
+    lattice_phases,
+)
+from napari_hrstem_defects.core.domains import DomainMap
+from napari_hrstem_defects.core.geometry import prepared_slices
+from napari_hrstem_defects.core.lattice import Lattice, find_lattice
+from napari_hrstem_defects.core.preprocessing import Prepared
+from napari_hrstem_defects.core.regions import Region
+
+#: Every type there is.
+TYPES = (
+    "stacking fault",
+    "intrinsic stacking fault",
+    "extrinsic stacking fault",
+    "twin boundary",
+    "twin lamella",
+    "grain boundary",
+    "second grain",
+    "second phase",
+    "inversion domain",
+    "antiphase domain",
+    "dislocation core",
+    "vacancy-like",
+    "interstitial-like",
+    "amorphous",
+    "interface",
+    "unknown",
+)
+UNKNOWN = ("unknown", 0.0)
+
+#: Share of a region in one domain from which it is that domain.
+DOMAIN_SHARE = 0.4
+#: A band is at least this many periods long and this many times longer than wide.
+BAND_PERIODS = 5.0
+BAND_ASPECT = 1.6
+#: Least share of the layers' steps that a stacking sequence must explain, and least lead in layers over any other.
+STACKING_FIT = 0.45
+STACKING_MARGIN = 0.1
+#: A twin boundary is at most this many periods wide; what is wider holds the twin.
+WALL_PERIODS = 5.0
+#: Largest radius of a region that a Burgers circuit is drawn around, in periods, and least clarity of the circuit.
+CIRCUIT_MOST = 14.0
+CIRCUIT_CLEAR = 0.3
+#: Largest area of a point defect in periods², and least deviation of its brightness: in standard deviations of the
+#: noise and of the lattice.
+POINT_AREA = 30.0
+SPOT_NOISES = 3.5
+SPOT_SHARE = 0.25
+#: Standard deviation of the smoothing of that deviation, in periods: about a column.
+SPOT_PERIODS = 0.25
+#: Below this skewness of the lattice's brightness it is not known whether columns are bright or dark.
+LEAST_SKEWNESS = 0.2
+#: Displacement across a wall that is one, in periods, and least coherence of it.
+SHIFT_PERIODS = 0.15
+SHIFT_COHERENCE = 0.5
+#: Agreement of the translation-invariant phases that tells an inversion.
+INVERTED = 0.4
+#: How much better jumps of each harmonic by itself explain a wall than one displacement, where it is none.
+UNEXPLAINED = 0.2
+#: Strength of the reference lattice, relative to the model patch, below which a side of a wall is another crystal,
+#: below which the inside of a region is, and below which it has lost the lattice.
+OTHER_SIDE = 0.4
+OTHER_INSIDE = 0.6
+LOST = 0.25
+#: A region is an area if it is at least this thick, from the rim to its innermost point, in periods.
+AREA_DEPTH = 2.2
+#: A second grain has a lattice at least this strong, relative to the model patch's.
+GRAIN_STRENGTH = 0.6
+#: ... and is turned by at least this angle.
+GRAIN_DEG = 3.0
+#: Ratio of the contrast on the two sides of an interface (natural logarithm).
+INTERFACE_RATIO = 0.25
+#: Remainders at the edge of an amorphous area: nearer than this in periods, with this share of them, or smaller than
+#: this many periods².
+RIM_PERIODS = 1.5
+RIM_SHARE = 0.5
+RIM_AREA = 12.0
+#: Around a point defect the lattice is intact: this strong, relative to the model patch.
+POINT_ORDER = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class TypeJudge:
+    """Says the probable type of regions of one image; give it to :func:`~.regions.find_regions`.
+
+    Parameters
+    ----------
+    labels : uint8 array (y, x)
+        All that is marked.
+    prepared : Prepared
+    lattice : Lattice
+        Of the model patch, in pixels of the frame.
+    best_patch : BestPatch
+    domains : DomainMap, optional
+    """
+
+    labels: NDArray[np.uint8]
+    prepared: Prepared
+    lattice: Lattice
+    best_patch: BestPatch
+    domains: DomainMap | None = None
+
+    def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
+        """Type and confidence of a region whose `mask` fills its bounding box."""
+        if self.phases is None:
+            return ("amorphous", 0.5) if region.label == 2 else UNKNOWN
+        sampled = self._sampled(region, mask)
+        if region.label == 2:
+            return "amorphous", _confidence(0.6 - self._order(sampled), 0.12)
+        for found in self._verdicts(region, sampled):
+            if found is not None:
+                return found
+        return UNKNOWN
+
+    def _verdicts(self, region: Region, sampled: NDArray[np.bool_]) -> Iterator[tuple[str, float] | None]:
+        """Verdicts of the rules in their order."""
+        yield self._rim(region, sampled)
+        yield self._stacking(region, sampled)
+        yield self._domain(sampled)
+        yield self._dislocation(region, sampled)
+        yield self._point(region, sampled)
+        yield self._area(sampled)
+        yield self._wall(region, sampled)
+
+    # What the rules look at ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _patch(self) -> tuple[slice, slice]:
+        return prepared_slices(self.best_patch, self.prepared)
+
+    @cached_property
+    def phases(self) -> LatticePhases | None:
+        """Phases of the reference lattice."""
+        return lattice_phases(self.prepared, self.lattice, self._patch)
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the frame under the samples of the phases."""
+        assert self.phases is not None
+        out = []
+        for n, m, scale in zip(
+            self.phases.values.shape[1:], self.labels.shape, self.prepared.scale, strict=True
+        ):
+            centre = (np.arange(n) + 0.5) * self.phases.step_px / scale - 0.5
+            out.append(np.clip(np.rint(centre), 0, m - 1).astype(np.intp))
+        return out[0], out[1]
+
+    @cached_property
+    def _marked(self) -> NDArray[np.bool_]:
+        return self.labels[np.ix_(*self._places)] > 0
+
+    @cached_property
+    def _index(self) -> NDArray[np.uint8] | None:
+        if self.domains is None or len(self.domains.domains) < 2:
+            return None
+        assert self.phases is not None
+        rows, columns = (
+            np.minimum(((np.arange(n) + 0.5) * self.phases.step_px).astype(np.intp), m - 1)
+            for n, m in zip(self.phases.values.shape[1:], self.domains.index.shape, strict=True)
+        )
+        return self.domains.index[np.ix_(rows, columns)]
+
+    @cached_property
+    def _to_amorphous(self) -> NDArray[np.float64] | None:
+        """Distance of each sample to an amorphous area, in periods; None if there is none."""
+        amorphous = self.labels[np.ix_(*self._places)] == 2
+        if not amorphous.any():
+            return None
+        assert self.phases is not None
+        out: NDArray[np.float64] = ndimage.distance_transform_edt(~amorphous) / self.phases.period
+        return out
+
+    @cached_property
+    def _contrast(self) -> NDArray[np.float64]:
+        """Logarithm of the local contrast, in grey values of the frame, on the samples of the phases."""
+        assert self.phases is not None
+        block = int(self.phases.step_px)
+        rows, columns = self.phases.values.shape[1:]
+        part = self.prepared.band[: rows * block, : columns * block]
+        power = np.square(part).reshape(rows, block, columns, block).mean(axis=(1, 3))
+        smooth = ndimage.gaussian_filter(power.astype(np.float64), self.phases.period)
+        return np.asarray(0.5 * np.log(np.maximum(smooth, 1e-12 + 1e-6 * smooth.max())))
+
+    @cached_property
+    def _reference_invariant(self) -> complex | None:
+        """Translation-invariant phase of the reference crystal, as a number of length 1 or less."""
+        assert self.phases is not None
+        rows, columns = (
+            slice(int(s.start / self.phases.step_px), int(s.stop / self.phases.step_px)) for s in self._patch
+        )
+        own = self.phases.values[:, rows, columns].reshape(len(self.phases.orders), -1)
+        return _mean_phase(self.phases.invariant(own.astype(np.complex128)))
+
+    @cached_property
+    def _skewness(self) -> float:
+        band = self.prepared.band[self._patch]
+        return float(np.mean((band - band.mean()) ** 3) / (band.std() ** 3 + 1e-12))
+
+    @cached_property
+    def _noise(self) -> float:
+        """Standard deviation in the model patch of what is no lattice."""
+        rows, columns = self._patch
+        return float(self._unlike_lattice(rows.start, columns.start, rows.stop, columns.stop).std()) + 1e-12
+
+    def _unlike_lattice(self, y0: int, x0: int, y1: int, x1: int) -> NDArray[np.float64]:
+        """A part of the prepared image less the median of its eight neighbours a lattice vector away."""
+        period = self.prepared.period_px
+        sigma = SPOT_PERIODS * period
+        margin = int(3 * sigma) + 1
+        y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
+        v1, v2 = (np.array(v) * self.prepared.scale for v in (self.lattice.v1, self.lattice.v2))
+        vectors = (np.zeros(2), v1, -v1, v2, -v2, v1 + v2, -v1 - v2, v1 - v2, v2 - v1)
+        here, *neighbours = (
+            ndimage.map_coordinates(self.prepared.band, (y + dy, x + dx), order=1, mode="mirror")
+            for dy, dx in vectors
+        )
+        smooth = ndimage.gaussian_filter(here - np.median(neighbours, axis=0), sigma)
+        return np.asarray(smooth[margin:-margin, margin:-margin], np.float64)
+
+    def _sampled(self, region: Region, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The region on the samples of the phases; at least the sample at its centre."""
+        rows, columns = self._places
+        y0, x0, y1, x1 = region.bbox
+        a, b = np.searchsorted(rows, (y0, y1))
+        c, d = np.searchsorted(columns, (x0, x1))
+        out = np.zeros((len(rows), len(columns)), bool)
+        out[a:b, c:d] = mask[np.ix_(rows[a:b] - y0, columns[c:d] - x0)]
+        if not out.any():
+            y, x = region.centroid
+            out[np.argmin(np.abs(rows - y)), np.argmin(np.abs(columns - x))] = True
+        return out
+
+    def _order(self, sampled: NDArray[np.bool_]) -> float:
+        """Strength of the reference lattice in the inner half of a region, relative to the model patch."""
+        assert self.phases is not None
+        depth = ndimage.distance_transform_edt(np.pad(sampled, 1))[1:-1, 1:-1]
+        inner = depth >= 0.5 * depth.max()
+        return float(np.mean([np.median(np.abs(v[inner])) for v in self.phases.values[:2]]))
+
+    def _periods(self, length_px: float) -> float:
+        """A length in pixels of the frame in lattice periods."""
+        return length_px * float(self.prepared.scale.mean()) / self.prepared.period_px
+
+    def _area_periods(self, region: Region) -> float:
+        """Area of a region in periods²."""
+        return self._periods(math.sqrt(region.area_px)) ** 2
+
+    # The rules ----------------------------------------------------------------------------------------------
+
+    def _stacking(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """Faults and twins of close-packed layers seen edge-on."""
+        length, width = self._periods(region.length_px), self._periods(region.width_px)
+        if length < BAND_PERIODS or length < BAND_ASPECT * width:
+            return None
+        assert self.phases is not None
+        step = self.phases.step_px
+        points = (np.argwhere(sampled) + 0.5) * step - 0.5
+        found = stacking.read_stacking(self.prepared, self.lattice, points, self._marked & ~sampled, step)
+        if found is None or found.fit < STACKING_FIT or found.margin < STACKING_MARGIN:
+            return None
+        confidence = _confidence(min(found.margin, 2 * (found.fit - STACKING_FIT)) - 0.2, 0.12)
+        names = {
+            stacking.INTRINSIC: "intrinsic stacking fault",
+            stacking.EXTRINSIC: "extrinsic stacking fault",
+            stacking.SEVERAL: "stacking fault",
+            stacking.LAMELLA: "twin lamella",
+        }
+        if found.kind in names:
+            return names[found.kind], confidence
+        if found.kind == stacking.TWIN:
+            return ("twin boundary" if width < WALL_PERIODS else "second grain"), confidence
+        return None
+
+    def _domain(self, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """A domain that counts as a defect."""
+        if self._index is None or self.domains is None:
+            return None
+        counts = np.bincount(self._index[sampled], minlength=len(self.domains.domains))
+        share = counts / counts.sum()
+        number = int(np.argmax(share * [not domain.crystal for domain in self.domains.domains]))
+        domain = self.domains.domains[number]
+        if domain.crystal or share[number] < DOMAIN_SHARE:
+            return None
+        names = {
+            "inverted": "inversion domain",
+            "shifted": "antiphase domain",
+            "second phase": "second phase",
+        }
+        clear = (share[number] - DOMAIN_SHARE) / 0.2 + (domain.gain - 0.3) / 0.2
+        return names.get(domain.relation, "second grain"), _confidence(float(clear), 1.0)
+
+    def _dislocation(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """A core: a circuit around it does not close."""
+        assert self.phases is not None
+        points = np.argwhere(sampled).astype(np.float64)
+        centre = points.mean(axis=0)
+        radius = float(np.hypot(*(points - centre).T).max()) + CIRCUIT_PERIODS * self.phases.period
+        if radius > CIRCUIT_MOST * self.phases.period:
+            return None
+        found = circuit(self.phases, centre, radius)
+        if found is None or found.burgers == (0, 0) or found.clear < CIRCUIT_CLEAR:
+            return None
+        return "dislocation core", _confidence(found.clear - 0.35, 0.1)
+
+    def _rim(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """What is left over at the edge of an amorphous area belongs to it."""
+        if self._to_amorphous is None:
+            return None
+        share = float(np.mean(self._to_amorphous[sampled] <= RIM_PERIODS))
+        if share > RIM_SHARE or (share > 0 and self._area_periods(region) < RIM_AREA):
+            return "amorphous", _confidence(share - 0.3, 0.2)
+        return None
+
+    def _point(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """A column too little or too much, by its brightness."""
+        assert self.phases is not None
+        if self._area_periods(region) > POINT_AREA:
+            return None
+        reach = round(2 * self.phases.period)
+        ring = ndimage.binary_dilation(sampled, iterations=reach)
+        ring &= ~ndimage.binary_dilation(sampled, iterations=reach // 2)
+        around = np.abs(self.phases.values[:2][:, ring])
+        if around.size == 0 or float(np.quantile(around, 0.1)) < POINT_ORDER:
+            return None
+        deviation = self._spot(region)
+        contrast = float(self.prepared.band[self._patch].std()) + 1e-12
+        clear = min(abs(deviation) / (SPOT_NOISES * self._noise), abs(deviation) / (SPOT_SHARE * contrast))
+        if clear < 1:
+            return None
+        dark_columns = self._skewness < -LEAST_SKEWNESS
+        name = "interstitial-like" if (deviation > 0) != dark_columns else "vacancy-like"
+        return name, _confidence(math.log(clear), 0.3)
+
+    def _spot(self, region: Region) -> float:
+        """Largest deviation of the brightness from the lattice's in a small region, in grey values."""
+        y0, x0, y1, x1 = region.bbox
+        corners = self.prepared.from_frame(np.array([(y0, x0), (y1 - 1, x1 - 1)]))
+        low = np.maximum(np.floor(corners[0]), 0).astype(int)
+        high = np.minimum(np.ceil(corners[1]) + 1, self.prepared.values.shape).astype(int)
+        inside = self._unlike_lattice(*low.tolist(), *high.tolist())
+        return float(inside.ravel()[np.argmax(np.abs(inside))])
+
+    def _wall(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """A wall between two pieces of crystal."""
+        if self._periods(region.length_px) < BAND_PERIODS:
+            return None
+        assert self.phases is not None
+        found = across(self.phases, sampled, self._marked, self._contrast)
+        if found is None:
+            return None
+        weak, _ = found.order
+        period = self.prepared.period_px
+        if found.inverted > INVERTED and found.inverted > found.invariant + INVERTED:
+            return "inversion domain", _confidence(found.inverted - found.invariant - 0.6, 0.2)
+        if weak < OTHER_SIDE:
+            return "grain boundary", _confidence(OTHER_SIDE - weak, 0.1)
+        if found.steadiness > found.coherence + UNEXPLAINED:
+            # The harmonics jump, but not as one displacement would have it: another structure.
+            return "inversion domain", _confidence(found.steadiness - found.coherence - UNEXPLAINED, 0.1)
+        if found.shift_px > SHIFT_PERIODS * period and found.coherence > SHIFT_COHERENCE:
+            clear = min(
+                found.shift_px / period / SHIFT_PERIODS - 1, (found.coherence - SHIFT_COHERENCE) / 0.2
+            )
+            return "antiphase domain", _confidence(clear, 0.5)
+        step = abs(found.step)
+        if step > INTERFACE_RATIO:
+            return "interface", _confidence(step / INTERFACE_RATIO - 1, 0.5)
+        return None
+
+    def _area(self, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+        """An area of something else: another grain, the inverted crystal, no crystal."""
+        assert self.phases is not None
+        depth = ndimage.distance_transform_edt(np.pad(sampled, 1))[1:-1, 1:-1]
+        if depth.max() < AREA_DEPTH * self.phases.period:
+            return None
+        inner = depth >= 0.5 * depth.max()
+        values = self.phases.values[:, inner].astype(np.complex128)
+        order = float(np.mean([np.median(np.abs(v)) for v in values[:2]]))
+        if order > OTHER_INSIDE:
+            own, inside = self._reference_invariant, _mean_phase(self.phases.invariant(values))
+            if own is None or inside is None:
+                return None
+            same, opposite = (inside * own.conjugate()).real, (inside * own).real
+            if opposite > INVERTED and opposite > same + INVERTED:
+                return "inversion domain", _confidence(opposite - same - 0.6, 0.2)
+            return None
+        centre = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape))
+        half = depth.max() * self.phases.step_px / math.sqrt(2)
+        middle = (centre + 0.5) * self.phases.step_px - 0.5
+        low = np.maximum(np.rint(middle - half), 0).astype(int)
+        high = np.rint(middle + half).astype(int) + 1
+        found = find_lattice(self.prepared.values[low[0] : high[0], low[1] : high[1]])
+        if found is not None and found.strength > GRAIN_STRENGTH * self.lattice.strength:
+            turn = lattice_rotation(self.lattice.scaled(float(self.prepared.scale.mean())), found)
+            if turn is None or turn > GRAIN_DEG:
+                return "second grain", _confidence(
+                    found.strength / self.lattice.strength - GRAIN_STRENGTH, 0.15
+                )
+        if order < LOST:
+            return "amorphous", _confidence(LOST - order, 0.1)
+        return None
+
+
+def type_judge(
+    labels: NDArray[np.uint8],
+    prepared: Prepared | None,
+    lattice: Lattice | None,
+    best_patch: BestPatch | None,
+    domains: DomainMap | None,
+) -> TypeJudge | None:
+    """A judge, or None where no lattice was found or nothing is marked."""
+    if prepared is None or lattice is None or best_patch is None or not labels.any():
+        return None
+    return TypeJudge(labels, prepared, lattice, best_patch, domains)
+
+
+def _mean_phase(values: NDArray[np.complex128] | None) -> complex | None:
+    """Sum of complex numbers over the sum of their sizes; None if there are none."""
+    if values is None or values.size == 0:
+        return None
+    return complex(values.sum() / (np.abs(values).sum() + 1e-12))
+
+
+def _confidence(clear: float, scale: float) -> float:
+    """Logistic function: 0.5 where a rule just holds."""
+    return 1 / (1 + math.exp(-max(min(clear / scale, 30.0), -30.0)))
