@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis, not_found
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
+from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains, with_verdicts
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
@@ -375,6 +376,9 @@ class _Run:
             self.found["severity"],
             pixel_size_nm=self.micrograph.pixel_size_nm,
             lattice=self.found["lattice"],
+            judge=type_judge(
+                *(self.found[name] for name in ("labels", "prepared", "lattice", "best_patch", "domains"))
+            ),
         )
 
     # Their parts --------------------------------------------------------------------------------------------
