@@ -7,17 +7,36 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.coincidence import coincidence, lattice_rotation
+from napari_hrstem_defects.core.domains import Domain
+from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io.tables import Row
+
+#: Lattice vectors count as equally short up to this difference in length.
+EQUALLY_SHORT = 0.03
 
 DOMAIN_COLUMNS = (
     "domain",
     "relation",
     "crystal",
     "fraction",
+    "area_px",
+    "area_nm2",
+    "orientation_deg",
     "misorientation_deg",
+    "zone_axis",
+    "coincidence",
     "gain",
     "period_px",
+    "v1_y_px",
+    "v1_x_px",
+    "v2_y_px",
+    "v2_x_px",
+    "v1_y_nm",
+    "v1_x_nm",
+    "v2_y_nm",
+    "v2_x_nm",
     "patch_y_px",
     "patch_x_px",
     "patch_size_px",
@@ -26,7 +45,7 @@ DOMAIN_COLUMNS = (
 
 def domain_image(analysis: Analysis) -> NDArray[np.uint8]:
     """Number of each pixel's domain, 0 the reference, uint8 ``(y, x)``."""
-    shape = analysis.labels.shape
+    shape = analysis.micrograph.frame_shape
     found = analysis.domains
     if found is None:
         return np.zeros(shape, np.uint8)
@@ -39,23 +58,74 @@ def domain_image(analysis: Analysis) -> NDArray[np.uint8]:
 
 
 def domain_rows(analysis: Analysis) -> list[Row]:
-    """One row a domain: number in the image, relation to the first, whether it counts as crystal, model patch."""
+    """One row a domain: number in the image, relation to the first, whether it counts as crystal, model patch.
+
+    ``orientation_deg`` is the angle of the shortest lattice vector to the image's x axis, counter-clockwise as seen on
+    screen, of several equally short ones the smallest; ``misorientation_deg`` the smallest turn that brings the first
+    domain's lattice onto this one; ``zone_axis`` and ``coincidence`` the relation if both are a cubic lattice seen
+    along the same axis.
+    """
     if analysis.domains is None:
         return []
-    index = analysis.domains.index
-    return [
-        {
-            "domain": number,
-            "relation": domain.relation,
-            "crystal": "yes" if domain.crystal else "no",
-            "fraction": float(np.count_nonzero(index == number) / index.size),
-            "misorientation_deg": domain.misorientation_deg,
-            # The reference competes with nobody.
-            "gain": domain.gain if math.isfinite(domain.gain) else None,
-            "period_px": None if domain.lattice is None else domain.lattice.period_px,
-            "patch_y_px": domain.patch.y,
-            "patch_x_px": domain.patch.x,
-            "patch_size_px": domain.patch.size,
-        }
-        for number, domain in enumerate(analysis.domains.domains)
-    ]
+    found, size = analysis.domains, analysis.micrograph.pixel_size_nm
+    first = found.domains[0].lattice
+    rows = []
+    for number, domain in enumerate(found.domains):
+        fraction = float(np.count_nonzero(found.index == number) / found.index.size)
+        area = fraction * math.prod(analysis.micrograph.frame_shape)
+        special = coincidence(first, domain.lattice) if number > 0 else None
+        rows.append(
+            {
+                "domain": number,
+                "relation": domain.relation,
+                "crystal": "yes" if domain.crystal else "no",
+                "fraction": fraction,
+                "area_px": area,
+                "area_nm2": None if size is None else area * size**2,
+                "orientation_deg": None if domain.lattice is None else orientation(domain.lattice),
+                "misorientation_deg": _misorientation(first, domain),
+                "zone_axis": None if special is None else "[{}{}{}]".format(*special.zone_axis),
+                "coincidence": None if special is None else special.name,
+                # The reference competes with nobody.
+                "gain": domain.gain if math.isfinite(domain.gain) else None,
+                "period_px": None if domain.lattice is None else domain.lattice.period_px,
+                **_vectors(domain.lattice, size),
+                "patch_y_px": domain.patch.y,
+                "patch_x_px": domain.patch.x,
+                "patch_size_px": domain.patch.size,
+            }
+        )
+    return rows
+
+
+def orientation(lattice: Lattice) -> float:
+    """Angle of the shortest lattice vector to the x axis, counter-clockwise as seen on screen, in (-90, 90] degrees.
+
+    Of vectors that differ in length by less than `EQUALLY_SHORT` the one nearest to the axis counts.
+    """
+    v1, v2 = np.array(lattice.v1), np.array(lattice.v2)
+    vectors = np.array([v1, v2, v1 + v2, v1 - v2])
+    lengths = np.hypot(*vectors.T)
+    short = vectors[lengths < (1 + EQUALLY_SHORT) * lengths.min()]
+    angles = np.degrees(np.arctan2(-short[:, 0], short[:, 1]))
+    angles = 90 - (90 - angles) % 180
+    return float(angles[np.argmin(np.abs(angles))])
+
+
+def _misorientation(first: Lattice | None, domain: Domain) -> float | None:
+    """Of the whole lattices where they agree but for a turn, else of their vectors."""
+    turn = None
+    if first is not None and domain.lattice is not None and domain.relation != "reference":
+        turn = lattice_rotation(first, domain.lattice)
+    return domain.misorientation_deg if turn is None else turn
+
+
+def _vectors(lattice: Lattice | None, size: float | None) -> Row:
+    """Lattice vectors in px and nm, as columns."""
+    row: Row = {}
+    for unit, scale in (("px", 1.0), ("nm", size)):
+        for name in ("v1", "v2"):
+            vector = (None, None) if lattice is None else getattr(lattice, name)
+            for axis, value in zip("yx", vector, strict=True):
+                row[f"{name}_{axis}_{unit}"] = None if value is None or scale is None else value * scale
+    return row
