@@ -1,0 +1,246 @@
+"""Patches of simulated micrographs with the class of the defect that each shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.simulation.presets import stream
+from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate
+from napari_hrstem_defects.simulation.truth import Defect
+
+#: Edge of the simulated images in px, and patches cut from each.
+IMAGE_PX, PER_IMAGE = 320, 6
+#: Pixels per lattice period, log-uniform; with 64 px windows the published images have 14 (CdTe) and 17 (SrTiO3).
+PX_PER_PERIOD = (12.0, 20.0)
+#: Full width at half maximum of the probe in nm, log-uniform: from columns apart to dumbbells run together.
+PROBE_NM = (0.08, 0.2)
+#: Defects lie at least this share of the patch's edge inside the patch.
+INSIDE = 0.15
+#: Clean patches keep this many periods away from every defect.
+CLEAR_PERIODS = 1.0
+_TRIES = 200
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A crystal and how its defects are called.
+
+    Attributes
+    ----------
+    material, zone_axis : str
+    defects : mapping of str to str
+        Class → what is built in (key of ``BUILDERS``); the clean class is not listed.
+    shown : mapping of str to str
+        Class → kind of the truth's defect that a patch must show.
+    clean : str
+        Name of the clean class.
+    """
+
+    material: str
+    zone_axis: str
+    defects: Mapping[str, str]
+    shown: Mapping[str, str]
+    clean: str = "Bulk"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The clean class first, the others in alphabetical order."""
+        return (self.clean, *sorted(self.defects))
+
+
+_POINTS = {"Vacancy": "vacancy", "Interstitial": "interstitial"}
+_CDTE = {"SF1": "intrinsic stacking fault", "SF2": "extrinsic stacking fault", "LC": "dislocation"}
+
+#: The classes of the published ensembles. LC, a Lomer-Cottrell dislocation, is stood for by a perfect edge
+#: dislocation: the same Burgers vector, its core not split.
+SCHEMES: dict[str, Scheme] = {
+    "CdTe": Scheme(
+        "cdte",
+        "110",
+        {**_CDTE, **_POINTS, "TB": "twin"},
+        {**_CDTE, **_POINTS, "TB": "twin boundary"},
+    ),
+    "STO": Scheme(
+        "srtio3",
+        "100",
+        {**_POINTS, "Substitution": "substitution"},
+        {**_POINTS, "Substitution": "substitution"},
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPatches:
+    """Labelled patches.
+
+    Attributes
+    ----------
+    pixels : float32 array (n, edge, edge)
+        0...1, in the grey values of their image.
+    labels : int64 array (n,)
+    classes : tuple of str
+    source : array of str (n,)
+        The simulated micrograph.
+    corners : float64 array (n, 2)
+        Top-left corner in it, ``(y, x)`` in px.
+    period_px : (float, float)
+        Smallest and largest lattice period.
+    pixel_size_nm : (float, float)
+        Smallest and largest pixel size.
+    """
+
+    pixels: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    source: NDArray[np.str_]
+    corners: NDArray[np.float64]
+    period_px: tuple[float, float]
+    pixel_size_nm: tuple[float, float]
+
+
+def class_patches(
+    scheme: Scheme,
+    per_class: int,
+    seed: int,
+    *,
+    patch_px: int = 64,
+    per_image: int = PER_IMAGE,
+    progress: Callable[[float, str], None] | None = None,
+    **overrides: object,
+) -> ClassPatches:
+    """Simulate micrographs with one kind of defect each and cut patches that show it.
+
+    Parameters
+    ----------
+    scheme : Scheme
+        E.g. ``SCHEMES["CdTe"]``.
+    per_class : int
+        Patches of each class. Half of the clean ones come from images with defects, away from them.
+    seed : int
+    patch_px : int
+    per_image : int
+        Patches of a class cut from one micrograph, at most.
+    progress : callable, optional
+    **overrides
+        Parameters of :func:`~.simulate.simulate`, the same for all.
+
+    Returns
+    -------
+    ClassPatches
+        Sorted by class.
+    """
+    pixels: list[NDArray[np.float32]] = []
+    labels: list[int] = []
+    names: list[str] = []
+    corners: list[tuple[int, int]] = []
+    sizes: list[float] = []
+    periods: list[float] = []
+    for k, wanted in enumerate(scheme.classes):
+        count, number = 0, 0
+        while count < per_class:
+            image = _image(scheme, wanted, k, number, seed, overrides)
+            number += 1
+            grey = image.micrograph.frame().pixels
+            rng = stream(seed, "patches", k, number)
+            for y, x in _places(image, scheme, wanted, patch_px, rng, min(per_image, per_class - count)):
+                pixels.append(grey[y : y + patch_px, x : x + patch_px])
+                labels.append(k)
+                names.append(image.micrograph.name)
+                corners.append((y, x))
+                count += 1
+            sizes.append(float(image.micrograph.pixel_size_nm or 0))
+            periods.append(image.period_px)
+            if progress is not None:
+                progress((k + count / per_class) / len(scheme.classes), image.micrograph.name)
+    return ClassPatches(
+        np.stack(pixels).astype(np.float32),
+        np.array(labels, np.int64),
+        scheme.classes,
+        np.array(names),
+        np.array(corners, np.float64),
+        (min(periods), max(periods)),
+        (min(sizes), max(sizes)),
+    )
+
+
+def _image(
+    scheme: Scheme, wanted: str, k: int, number: int, seed: int, overrides: dict[str, object]
+) -> SimulatedMicrograph:
+    rng = stream(seed, "image", k, number)
+    if wanted != scheme.clean:
+        defects: tuple[str, ...] = (scheme.defects[wanted],)
+    elif number % 2:
+        defects = (list(scheme.defects.values())[number // 2 % len(scheme.defects)],)
+    else:
+        defects = ()
+    arguments = {
+        "material": scheme.material,
+        "zone_axis": scheme.zone_axis,
+        "defects": defects,
+        "shape": (IMAGE_PX, IMAGE_PX),
+        "mode": "haadf",
+        "px_per_period": float(np.exp(rng.uniform(*np.log(PX_PER_PERIOD)))),
+        "probe_nm": float(np.exp(rng.uniform(*np.log(PROBE_NM)))),
+        **overrides,
+    }
+    draw = int(rng.integers(2**31))
+    return simulate("set", draw, name=f"{scheme.material}-{wanted}-{seed}-{number}", **arguments)
+
+
+def _places(
+    image: SimulatedMicrograph,
+    scheme: Scheme,
+    wanted: str,
+    patch_px: int,
+    rng: np.random.Generator,
+    count: int,
+) -> Iterator[tuple[int, int]]:
+    """Top-left corners of patches that show what is wanted, and for the clean class nothing."""
+    room = np.array(image.labels.shape) - patch_px
+    kinds = set(scheme.shown.values())
+    shown = [defect for defect in image.defects if defect.kind in kinds]
+    if wanted == scheme.clean:
+        near = np.zeros(image.labels.shape, bool)
+        for defect in shown:
+            near |= defect.mask
+        margin = round(CLEAR_PERIODS * image.period_px)
+        found = 0
+        for _ in range(_TRIES):
+            y, x = (int(rng.integers(0, side + 1)) for side in room)
+            top, left = max(0, y - margin), max(0, x - margin)
+            if not near[top : y + patch_px + margin, left : x + patch_px + margin].any():
+                yield y, x
+                found += 1
+            if found == count:
+                return
+        return
+    own = [defect for defect in shown if defect.kind == scheme.shown[wanted]]
+    centres = _centres(own)
+    inner = round(INSIDE * patch_px)
+    found = 0
+    for _ in range(_TRIES if len(centres) else 0):
+        point = centres[int(rng.integers(len(centres)))]
+        offset = rng.integers(inner, patch_px - inner, 2)
+        y, x = (int(n) for n in point - offset)
+        if 0 <= y <= room[0] and 0 <= x <= room[1]:
+            yield y, x
+            found += 1
+        if found == count:
+            return
+
+
+def _centres(defects: list[Defect]) -> NDArray[np.intp]:
+    """Points in the middle of what each defect's mask shows: of a point its centre, of a band its middle line."""
+    from scipy.ndimage import distance_transform_edt
+
+    out = []
+    for defect in defects:
+        # Cut off by the rim of the image a band goes on: the rim is no border of it.
+        depth = distance_transform_edt(np.pad(defect.crop, 1, mode="edge"))[1:-1, 1:-1]
+        deepest = np.argwhere(depth >= 0.9 * depth.max())
+        out.append(deepest + np.array(defect.origin))
+    return np.concatenate(out) if out else np.empty((0, 2), np.intp)

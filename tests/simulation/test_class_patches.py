@@ -1,0 +1,45 @@
+"""Patches with the class of the defect that they show."""
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.simulation.class_patches import SCHEMES, class_patches
+from napari_hrstem_defects.simulation.simulate import simulate
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_class_patches(name: str) -> None:
+    scheme = SCHEMES[name]
+    made = class_patches(scheme, 4, seed=2, per_image=2, px_per_period=12.0)
+    assert made.classes[0] == "Bulk"
+    assert np.bincount(made.labels).tolist() == [4] * len(made.classes)
+    assert made.pixels.shape == (4 * len(made.classes), 64, 64)
+    assert made.period_px == pytest.approx((12.0, 12.0), rel=0.02)
+    again = class_patches(scheme, 4, seed=2, per_image=2, px_per_period=12.0)
+    np.testing.assert_array_equal(again.pixels, made.pixels)
+    other = class_patches(scheme, 4, seed=3, per_image=2, px_per_period=12.0)
+    assert not np.array_equal(other.pixels, made.pixels)
+
+
+def test_point_defects_are_inside_and_clean_patches_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_hrstem_defects.simulation import class_patches as module
+
+    images = {}
+
+    def remember(*args: object, **kwargs: object) -> object:
+        image = simulate(*args, **kwargs)
+        images[image.micrograph.name] = image
+        return image
+
+    monkeypatch.setattr(module, "simulate", remember)
+    made = class_patches(SCHEMES["STO"], 6, seed=1, per_image=2)
+    for label, source, corner in zip(made.labels, made.source, made.corners.astype(int), strict=True):
+        window = tuple(slice(n, n + 64) for n in corner)
+        kinds = {d.kind for d in images[source].defects if d.mask[window].any()}
+        if label == 0:
+            assert not kinds
+        else:
+            wanted = SCHEMES["STO"].shown[made.classes[label]]
+            assert wanted in kinds
+            inner = tuple(slice(n + 8, n + 56) for n in corner)
+            assert any(d.mask[inner].any() for d in images[source].defects if d.kind == wanted)
