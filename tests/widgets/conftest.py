@@ -66,7 +66,8 @@ class Desk:
         return self.viewer.add_image(data, **options)
 
     def show(self) -> None:
-        """Put the image in the middle of the canvas."""
+        """Put the image in the middle of the canvas, once the docks have taken their places."""
+        self.qtbot.wait(100)
         self.viewer.reset_view()
         QApplication.processEvents()
 

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,18 +101,77 @@ def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
     assert_array_equal(after, expected.labels)
     assert not np.array_equal(after, before)
     assert set(made.states().values()) == {"current"}
-    # While the slider is held the labels follow at once; the exact ones come when it is let go.
+    # While the slider is held the labels follow, and the severity is not computed anew.
+    severity = made.layer(Role.SEVERITY).data
     slider = made.panel.threshold.slider
     slider.setSliderDown(True)
     slider.setValue(slider.maximum() // 4)
     made.wait()
     assert made.layer(Role.LABELS).data.sum() > after.sum()
-    assert made.states()["segment"] == "stale"
     slider.setSliderDown(False)
-    made.wait()
-    assert made.states()["segment"] == "current"
-    exact = Recipe().replace({"segment.threshold": made.session.recipe.segment.threshold})
+    assert set(made.states().values()) == {"current"}
+    assert made.layer(Role.SEVERITY).data is severity
+    segment = made.session.recipe.segment
+    assert segment.low == min(4.0, segment.threshold)
+    exact = Recipe().replace({"segment.threshold": segment.threshold, "segment.low": segment.low})
     expected = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"), exact)
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
+
+
+def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: Any) -> None:
+    made = desk(None)
+    made.panel.groups["preprocess"].method.editors["preprocess.method"].setValue("log")
+    assert "symmetry.method lattice needs preprocess.method lattice" in made.panel.messages.text()
+    assert made.session.recipe == Recipe()
+    assert made.panel.groups["preprocess"].method.editors["preprocess.method"].value() == "lattice"
+    made.panel.groups["segment"].parameters.editors["segment.low"].setValue(9)
+    assert (made.session.recipe.segment.low, made.session.recipe.segment.threshold) == (9, 9)
+
+
+def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
+    made = desk()
+    ran: list[str] = []
+    for step in pipeline.STEPS:
+        original = getattr(pipeline._Run, f"_{step}")
+
+        def wrapped(self: Any, original: Any = original, step: str = step) -> None:
+            ran.append(step)
+            original(self)
+
+        monkeypatch.setattr(pipeline._Run, f"_{step}", wrapped)
+    made.click(made.panel.groups["best_patch"].button)
+    made.wait()
+    assert ran == ["preprocess", "classify", "best_patch"]
+    assert made.panel.actions_.export(Path("nowhere")) is None
+    made.click(made.panel.groups["symmetry"].button)
+    made.wait()
+    assert ran[3:] == ["domains", "symmetry"]
+    made.run_all()
+    assert ran[5:] == list(pipeline.STEPS)
+    ran.clear()
+    # What still holds is kept when a step before it is run again.
+    made.click(made.panel.groups["preprocess"].button)
+    made.wait()
+    assert ran == ["preprocess"]
+    assert set(made.states().values()) == {"current"}
+    assert made.document.analysis.is_complete
+    # A stale step stays stale, with its layer and table, until it is run.
+    made.panel.auto.click()
+    made.panel.groups["classify"].parameters.editors["classify.cutoff"].setValue(5)
+    ran.clear()
+    made.click(made.panel.groups["classify"].button)
+    made.wait()
+    assert ran == ["classify"]
+    states = made.states()
+    assert [states[name] for name in ("classify", "best_patch", "segment")] == ["current", "stale", "stale"]
+    assert made.panel.results.table.value()
+    made.panel.auto.click()
+    made.session.runs.update()
+    made.wait()
+    assert set(made.states().values()) == {"current"}
+    expected = pipeline.analyze(
+        read(sample_folder() / "gaas_twin.tif"), Recipe().replace({"classify.cutoff": 5})
+    )
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
@@ -163,7 +223,7 @@ def test_empty_panel_says_what_to_do(desk: Any, tmp_path: Any) -> None:
     assert "not valid JSON" in made.panel.messages.text()
     assert made.session.recipe == Recipe()
     assert made.panel.actions_.export(tmp_path) is None
-    assert "no result to export" in made.panel.messages.text()
+    assert "no complete result to export" in made.panel.messages.text()
     assert "10.1016/j.micron.2021.103069" in made.panel.header.citation.text()
     made.panel.header.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
@@ -249,7 +309,7 @@ def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) ->
 def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
     made = desk(lattice_image((192, 192), period=11))
     made.panel.actions_.rate(RATINGS[0], tmp_path / "r.csv")
-    assert "no result to rate" in made.panel.messages.text()
+    assert "no complete result to rate" in made.panel.messages.text()
     made.run_all()
     for rating in RATINGS[:2]:
         made.panel.actions_.rate(rating, tmp_path / "r.csv")

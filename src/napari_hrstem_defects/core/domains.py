@@ -184,14 +184,29 @@ def with_verdicts(found: DomainMap, prepared: Prepared, params: DomainParams) ->
     ]
     for text, crystal in ((params.intact_at, True), (params.defective_at, False)):
         for point in points_of(text):
-            place = np.rint(prepared.from_frame(np.array(point))).astype(np.intp)
-            y, x = np.clip(place, 0, np.array(found.index.shape) - 1)
-            if found.index[y, x] > 0:
-                verdicts[found.index[y, x]] = crystal
+            number = domain_at(found, prepared, point)
+            if number > 0:
+                verdicts[number] = crystal
     domains = (
         replace(domain, crystal=verdict) for domain, verdict in zip(found.domains, verdicts, strict=True)
     )
     return DomainMap(tuple(domains), found.index)
+
+
+def domain_at(found: DomainMap, prepared: Prepared, point: tuple[float, float]) -> int:
+    """Number of the domain at a point ``(y, x)`` of the frame; beyond the rim that of the nearest pixel."""
+    place = np.rint(prepared.from_frame(np.array(point))).astype(np.intp)
+    y, x = np.clip(place, 0, np.array(found.index.shape) - 1)
+    return int(found.index[y, x])
+
+
+def point_in(found: DomainMap, prepared: Prepared, number: int) -> tuple[float, float] | None:
+    """The point ``(y, x)`` of the frame inside a domain that is furthest from its edges; None if it is empty."""
+    depth = ndimage.distance_transform_edt(np.pad(found.index == number, 1))[1:-1, 1:-1]
+    if not depth.any():
+        return None
+    y, x = prepared.to_frame_points(np.array(np.unravel_index(depth.argmax(), depth.shape)))
+    return float(y), float(x)
 
 
 def _given(

@@ -47,8 +47,8 @@ class Actions:
         session = self._session
         document = session.document
         analysis = None if document is None else document.result()
-        if document is None or document.layer is None or analysis is None:
-            session.noticed.emit("There is no result to export yet; press Run all first.")
+        if document is None or document.layer is None or analysis is None or not analysis.is_complete:
+            session.noticed.emit("There is no complete result to export yet; press Run all first.")
             return None
         source = Source.of(document.layer, document.frame)
         folder = parent / export.folder_name(source.name)
@@ -122,25 +122,36 @@ class Actions:
     def save_recipe(self, path: Path) -> None:
         """Write the parameters as JSON."""
         try:
-            path.write_text(self._session.recipe.to_json(), encoding="utf-8")
+            path.write_text(self.recipe().to_json(), encoding="utf-8")
         except OSError as error:
             self._session.noticed.emit(f"{path}: the recipe cannot be written ({error.strerror or error}).")
 
     def load_recipe(self, path: Path) -> None:
         """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
         try:
-            self._session.recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
+            recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
         except RecipeError as error:
             self._session.noticed.emit(f"{path.name}: {error}")
         except (OSError, UnicodeDecodeError) as error:
             self._session.noticed.emit(f"{path}: the recipe cannot be read ({error}).")
+        else:
+            self._session.recipe = recipe
+            document = self._session.document
+            if document is not None:
+                document.ask(document.by_hand.told_by(recipe))
+            self._session.changed.emit()
+
+    def recipe(self) -> Recipe:
+        """Parameters, and what was said by hand about the lattices of the chosen image."""
+        document = self._session.document
+        return self._session.recipe if document is None else self._session.inputs(document).recipe
 
     def rate(self, rating: str, path: Path) -> None:
         """Append a rating of the result to a CSV file."""
         session = self._session
         result = None if session.document is None else session.document.result()
-        if result is None:
-            session.noticed.emit("There is no result to rate yet; press Run all first.")
+        if result is None or not result.is_complete:
+            session.noticed.emit("There is no complete result to rate yet; press Run all first.")
             return
         try:
             append_rating(path, rating, result)

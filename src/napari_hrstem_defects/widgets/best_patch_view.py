@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QImage, QPainter
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_hrstem_defects.widgets.layout import fixed_button
 from napari_hrstem_defects.widgets.parameters import INDENT
 
 #: Edge of a small picture and the gap between two, in px of the screen.
@@ -77,11 +78,13 @@ class BestPatchView(QWidget):
         super().__init__()
         self.place = QLabel("–")
         self.place.setAccessibleName("place of the best patch")
-        self.move_button = _button(
+        self.move_button = fixed_button(
             "Move…", "Selects the yellow square: drag it, or click elsewhere with the add tool."
         )
-        self.automatic = _button("Back to automatic", "Forgets where you placed the best patch.")
-        self.undo = _button("Undo", "Takes back the last move of the best patch.")
+        self.automatic = fixed_button("Back to automatic", "Forgets where you placed the best patch.")
+        self.undo = fixed_button(
+            "Undo", "Takes back the last move of a patch, or the last tick of a lattice."
+        )
         self.filters = FilterStrip()
         buttons = QHBoxLayout()
         buttons.setSpacing(4)
@@ -106,10 +109,3 @@ class BestPatchView(QWidget):
         self.automatic.setEnabled(by_hand)
         self.undo.setEnabled(undoable)
         self.move_button.setEnabled(movable)
-
-
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(f"<qt>{tooltip}</qt>")
-    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-    return button

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.domains import Domain, domain_at, point_in, with_verdicts
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram, corrected
 from napari_hrstem_defects.widgets.roles import Role, by_id, entry, tag, with_role
@@ -19,9 +21,11 @@ from napari_hrstem_defects.widgets.steps import Inputs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Image, Layer, Points
+    from napari.layers import Image, Layer
 
     from napari_hrstem_defects.widgets.series import SeriesResult
+
+Point = tuple[float, float]
 
 #: Layers whose contents a person may paint.
 PAINTABLE = (Role.PATCHES, Role.LABELS)
@@ -35,6 +39,42 @@ class Correction:
 
     labels: NDArray[np.uint8]
     regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What a person asked for about places of an image, ``(y, x)`` in pixels.
+
+    Attributes
+    ----------
+    point : tuple of float or None
+        Centre of the best patch; None: chosen automatically.
+    lattices : tuple of tuple of float
+        Centres of the model patches of further lattices.
+    intact, defective : tuple of tuple of float
+        Points in lattices that count as intact or as defects.
+    """
+
+    point: Point | None = None
+    lattices: tuple[Point, ...] = ()
+    intact: tuple[Point, ...] = ()
+    defective: tuple[Point, ...] = ()
+
+    def in_recipe(self, recipe: Recipe) -> Recipe:
+        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
+        texts: dict[str, Any] = {key: points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
+        return replace(recipe, domains=replace(recipe.domains, **texts))
+
+    def told_by(self, recipe: Recipe) -> ByHand:
+        """With what a recipe says about the lattices instead."""
+        points: dict[str, Any] = {
+            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
+        }
+        return replace(self, **points)
+
+
+#: Parameter of the step domains → what it is called here.
+_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
 
 
 @dataclass(eq=False)
@@ -53,10 +93,10 @@ class Document:
         Steps that have ever been written, maybe out of date.
     frame : int
         Frame of a series that `analysis` is of.
-    point : tuple of float or None
-        Centre of the best patch placed by hand.
-    history : list
-        Earlier values of `point`, for undo.
+    by_hand : ByHand
+        What a person asked for.
+    history : list of ByHand
+        Earlier values of it, for undo.
     moving : bool
         The best patch is being dragged.
     outputs : dict
@@ -65,6 +105,8 @@ class Document:
         Role → what was written to a paintable layer.
     histogram : Histogram or None
         Of the severity of `analysis`.
+    found : tuple of Region
+        Regions of the labels that are shown, as they were found.
     correction : Correction or None
         Labels that a person painted over those of `analysis`.
     failed : tuple of str or None
@@ -82,12 +124,13 @@ class Document:
     written: set[str] = field(default_factory=set)
     shown: set[str] = field(default_factory=set)
     frame: int = 0
-    point: tuple[float, float] | None = None
-    history: list[tuple[float, float] | None] = field(default_factory=list)
+    by_hand: ByHand = field(default_factory=ByHand)
+    history: list[ByHand] = field(default_factory=list)
     moving: bool = False
     outputs: dict[Role, object] = field(default_factory=dict)
     references: dict[Role, NDArray[Any]] = field(default_factory=dict)
     histogram: Histogram | None = None
+    found: tuple[Region, ...] = ()
     correction: Correction | None = None
     failed: tuple[str, str] | None = None
     series: SeriesResult | None = None
@@ -123,6 +166,7 @@ class Document:
         """The pixels changed: nothing that was found still holds. Layers stay."""
         self.analysis = self.done = self.histogram = self.correction = self.failed = self.series = None
         self.written.clear()
+        self.found = ()
 
     def output(self, layers: Sequence[Layer], role: Role) -> Any:
         """The layer that shows a role, None if it was never written or was deleted."""
@@ -167,13 +211,59 @@ class Document:
 
     def place(self, point: tuple[float, float] | None) -> None:
         """Ask for another best patch (None: automatic); can be undone."""
-        if point is not None:
-            limits = np.array(self.frame_shape) - 1
-            y, x = np.clip(np.asarray(point, dtype=float), 0, limits)
-            point = (float(y), float(x))
-        if point != self.point:
-            self.history.append(self.point)
-            self.point = point
+        self.ask(replace(self.by_hand, point=None if point is None else self.inside(point)))
+
+    def inside(self, point: Point) -> Point:
+        """The point of the image that is nearest to a point."""
+        y, x = np.clip(np.asarray(point, dtype=float), 0, np.array(self.frame_shape) - 1)
+        return float(y), float(x)
+
+    def ask(self, by_hand: ByHand) -> None:
+        """Ask for something else by hand; can be undone."""
+        if by_hand != self.by_hand:
+            self.history.append(self.by_hand)
+            self.by_hand = by_hand
+
+    @property
+    def point(self) -> Point | None:
+        """Centre of the best patch placed by hand."""
+        return self.by_hand.point
+
+    @property
+    def lattices(self) -> tuple[Domain, ...]:
+        """The lattices found in the latest run, the best patch's first."""
+        if self.analysis is None or self.analysis.domains is None:
+            return ()
+        return self.analysis.domains.domains
+
+    def verdicts(self) -> tuple[bool, ...]:
+        """Which of the lattices count as intact, as asked for now."""
+        analysis = self.analysis
+        if analysis is None or analysis.domains is None or analysis.prepared is None:
+            return ()
+        wanted = self.by_hand.in_recipe(analysis.recipe).domains
+        return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
+
+    def count_as(self, number: int, intact: bool) -> None:
+        """Ask for a lattice of the latest run to count as intact, or as a defect; can be undone."""
+        analysis = self.analysis
+        if analysis is None or analysis.domains is None or analysis.prepared is None:
+            return
+        found, prepared = analysis.domains, analysis.prepared
+        point = point_in(found, prepared, number)
+        if point is None:
+            return
+        # What was said about this lattice earlier no longer holds.
+        kept = {
+            name: tuple(
+                other for other in getattr(self.by_hand, name) if domain_at(found, prepared, other) != number
+            )
+            for name in ("intact", "defective")
+        }
+        name = "intact" if intact else "defective"
+        # To the hundredth of a pixel that a recipe keeps, so that both say the same.
+        kept[name] += ((round(point[0], 2), round(point[1], 2)),)
+        self.ask(replace(self.by_hand, **kept))
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
         """Regions to show: as painted, else as found (of a series: those of a frame)."""
@@ -181,7 +271,7 @@ class Document:
             return () if self.series is None else self.series.regions[frame]
         if self.correction is not None:
             return self.correction.regions
-        return () if self.analysis is None or "segment" not in self.shown else self.analysis.regions
+        return self.found
 
     def result(self) -> Analysis | None:
         """The analysis as it stands, with labels painted by hand in place of those found."""
@@ -190,11 +280,6 @@ class Document:
         return corrected(self.analysis, self.correction.labels, self.correction.regions)
 
     def undo(self) -> None:
-        """Take back the last change of the best patch."""
+        """Take back what was asked for last."""
         if self.history:
-            self.point = self.history.pop()
-
-    def point_of(self, layer: Points, index: int) -> tuple[float, float]:
-        """``(y, x)`` of a point of the best-patch layer."""
-        y, x = np.asarray(layer.data)[index][-2:]
-        return float(y), float(x)
+            self.by_hand = self.history.pop()

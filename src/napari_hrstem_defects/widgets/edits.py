@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import Correction, Document
+from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import (
     BEST_PATCH_COLOUR,
     CANDIDATE_COLOUR,
     Output,
+    lattice_colour,
+    lattice_patches,
     region_outputs,
 )
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
@@ -30,17 +33,11 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
 
 
-class EditWatcher:
-    """Watches the layers of a session for edits by hand.
-
-    Parameters
-    ----------
-    session : Session
-        Only weakly referred to.
-    """
+class EditWatcher(OfSession):
+    """Watches the layers of a session for edits by hand."""
 
     def __init__(self, session: Session) -> None:
-        self._session = weakref.ref(session)
+        super().__init__(session)
         self._ignoring = 0
         self._measuring: TaskWorker | None = None
 
@@ -58,6 +55,8 @@ class EditWatcher:
         role = role_of(layer)
         if role is Role.BEST_PATCH:
             layer.events.data.connect(self._points_changed)
+        elif role is Role.LATTICE_PATCHES:
+            layer.events.data.connect(self._lattices_changed)
         elif role in (Role.PATCHES, Role.LABELS):
             layer.events.paint.connect(self._painted)
 
@@ -88,7 +87,8 @@ class EditWatcher:
             session.changed.emit()
         elif action in ("added", "changed") and indices:
             document.moving = False
-            document.place(document.point_of(layer, indices[-1]))
+            y, x = np.asarray(layer.data)[indices[-1]][-2:]
+            document.place((float(y), float(x)))
             self._settle(layer, indices[-1])
             self._moved(session)
         elif action == "removed" and (0 in event.data_indices or len(layer.data) == 0):
@@ -130,6 +130,7 @@ class EditWatcher:
         if session is not None and session.document is not None:
             session.document.undo()
             self._show_point(session, session.document)
+            self._show_lattices(session, session.document)
             self._moved(session)
 
     def _show_point(self, session: Session, document: Document) -> None:
@@ -142,6 +143,65 @@ class EditWatcher:
         points[0, -2:] = document.point
         with self.ignored():
             layer.data = points
+
+    # Further lattices -----------------------------------------------------------------------------------------
+
+    def _lattices_changed(self, event: Any) -> None:
+        layer: Points = event.source
+        concerned = self._concerned(layer, Role.LATTICE_PATCHES)
+        action = str(getattr(event.action, "value", event.action))
+        if concerned is None or action not in ("added", "changed", "removed"):
+            return
+        session, document = concerned
+        points = [document.inside((float(y), float(x))) for *_, y, x in np.asarray(layer.data)]
+        by_hand = [value is True or value == 1 for value in layer.features.get("by_hand", ())]
+        by_hand += [True] * (len(points) - len(by_hand))
+        if action != "removed":
+            for index in event.data_indices:
+                by_hand[int(index) % len(points)] = True
+        given = tuple(point for point, placed in zip(points, by_hand, strict=False) if placed)
+        before = document.by_hand
+        document.ask(dataclasses.replace(before, lattices=given))
+        if document.by_hand == before:
+            # One that was found by itself was deleted; it would be found again.
+            QTimer.singleShot(0, lambda: self._show_lattices(session, document))
+            return
+
+        def settle() -> None:
+            with self.ignored():
+                if len(layer.data) == len(by_hand):
+                    layer.features = {
+                        "lattice": [str(i + 1) for i in range(len(points))],
+                        "by_hand": by_hand,
+                    }
+                    layer.border_color = [lattice_colour(i + 1) for i in range(len(points))] or "white"
+
+        QTimer.singleShot(0, settle)
+        self._moved(session)
+
+    def count_as(self, number: int, intact: bool) -> None:
+        """Let a lattice count as intact, or as a defect."""
+        session = self._session()
+        if session is not None and session.document is not None:
+            session.document.count_as(number, intact)
+            self._moved(session)
+
+    def offer_lattices(self) -> None:
+        """Make the layer in which further lattices are pointed out, if it is not there."""
+        session = self._session()
+        document = None if session is None else session.document
+        if session is not None and document is not None:
+            self._show_lattices(session, document, make=True)
+
+    def _show_lattices(self, session: Session, document: Document, *, make: bool = False) -> None:
+        """Put the frames where the lattices of the latest run are, and where others were asked for since."""
+        viewer, analysis = session.viewer, document.analysis
+        if viewer is None or analysis is None or document.layer is None:
+            return
+        if make and document.output(viewer.layers, Role.LATTICE_PATCHES) is not None:
+            return
+        found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
+        session.runs.write(session, document, lattice_patches(analysis, found, make=make), {})
 
     # Painting -------------------------------------------------------------------------------------------------
 
@@ -165,7 +225,7 @@ class EditWatcher:
         """Measure the painted regions, so that the table follows."""
         labels = np.array(layer.data)
         labels = np.clip(labels.reshape(labels.shape[-2:]), 0, 2).astype(np.uint8)
-        if labels.shape != analysis.labels.shape:
+        if labels.shape != analysis.severity.shape:
             return
 
         def measure(monitor: Monitor) -> tuple[Correction, Output]:

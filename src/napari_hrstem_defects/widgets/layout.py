@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QSizePolicy, QWidget
 
 from napari_hrstem_defects.widgets.parameters import INDENT
 
@@ -43,6 +43,14 @@ class Column(QScrollArea):
         if event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().event(event)
+
+
+def fixed_button(text: str, tooltip: str) -> QPushButton:
+    """Button no larger than its text."""
+    button = QPushButton(text)
+    button.setToolTip(f"<qt>{tooltip}</qt>")
+    button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+    return button
 
 
 def row(*widgets: QWidget) -> QWidget:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.roles import Role
 
 if TYPE_CHECKING:
@@ -54,6 +55,27 @@ class Navigator:
         layer = self._take(Role.BEST_PATCH, "select")
         if layer is not None and len(layer.data):
             layer.selected_data = {0}
+
+    def move_lattices(self) -> None:
+        """Select the patches of the other lattices, ready to be dragged."""
+        self._take(Role.LATTICE_PATCHES, "select")
+
+    def add_lattice(self) -> None:
+        """Take the tool that points out another lattice."""
+        self._session.edits.offer_lattices()
+        layer, best = self._take(Role.LATTICE_PATCHES, "add"), self.layer(Role.BEST_PATCH)
+        if layer is not None and best is not None and len(best.size):
+            layer.selected_data = set()
+            layer.current_size = float(best.size[0])
+            layer.current_symbol = "square"
+            layer.current_face_color = "transparent"
+            layer.current_border_color = lattice_colour(len(layer.data) + 1)
+
+    def show_lattices(self, shown: bool) -> None:
+        """Show or hide the map of the lattices."""
+        layer = self.layer(Role.LATTICES)
+        if layer is not None:
+            layer.visible = shown
 
     def paint_patches(self) -> None:
         """Take the brush on the patches."""

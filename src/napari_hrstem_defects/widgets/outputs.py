@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
+from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region, label_regions, region_rows
 from napari_hrstem_defects.io.display import (
@@ -19,6 +20,7 @@ from napari_hrstem_defects.io.display import (
     SYMMETRY_COLOUR,
     severity_range,
 )
+from napari_hrstem_defects.io.domains import domain_image, domain_rows
 from napari_hrstem_defects.widgets.roles import Role
 
 #: Names of the classes of the label image, in the order of their values.
@@ -32,6 +34,8 @@ CLEAN_COLOUR = "#009E73"
 CANDIDATES = 4
 #: Grey of their frames.
 CANDIDATE_COLOUR = "#BBBBBB80"
+#: Okabe & Ito's colours that are not taken yet: reddish purple, blue, orange, bluish green, grey.
+LATTICE_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#009E73", "#BBBBBB")
 #: Bins of the severity histogram.
 HISTOGRAM_BINS = 120
 #: Pixels that contrast limits are taken from.
@@ -52,6 +56,8 @@ class Output:
         Of the layer when it is made.
     kept_up : tuple of str
         Those options that follow a rerun as well; the others are the user's once the layer is there.
+    if_there : bool
+        Only keeps up a layer that is there already.
     zoom, offset : tuple of float
         Pixels of the image per pixel of the layer, and the centre of its first pixel in the image.
     features : dict or None
@@ -63,6 +69,7 @@ class Output:
     data: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
     kept_up: tuple[str, ...] = ()
+    if_there: bool = False
     zoom: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     features: dict[str, Any] | None = None
@@ -96,6 +103,9 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
         "best_patch": _best_patch,
     }
     outputs = [output for step, make in makers.items() if step in steps for output in make(analysis)]
+    if "best_patch" in steps and "classify" not in steps:
+        # The verdicts on the patches are revised when the best one is chosen.
+        outputs.append(_verdicts(analysis))
     order = list(Role)
     return sorted(outputs, key=lambda output: order.index(output.role))
 
@@ -127,7 +137,7 @@ def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]
 
 
 def _preprocessed(analysis: Analysis) -> list[Output]:
-    shape = analysis.labels.shape
+    shape = analysis.micrograph.frame_shape
     if analysis.filtered is not None:
         values = analysis.filtered
     elif analysis.prepared is not None:
@@ -138,17 +148,25 @@ def _preprocessed(analysis: Analysis) -> list[Output]:
 
 
 def _patches(analysis: Analysis) -> list[Output]:
-    table = analysis.patches
-    shape = analysis.labels.shape
-    verdict = np.where(table.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
+    table, shape = patches_of(analysis), analysis.micrograph.frame_shape
     scores = _image(
         Role.SCORES,
         table.scores.astype(np.float32),
         shape,
         {"visible": False, "colormap": "viridis", "opacity": 0.5, "blending": "translucent"},
     )
-    zoom, offset = _cells(verdict.shape, shape)
-    patches = Output(
+    return [scores, _verdicts(analysis)]
+
+
+def patches_of(analysis: Analysis) -> PatchTable:
+    """The verdict on each patch, revised where the best patch was chosen already."""
+    return analysis.patches if "best_patch" in analysis.steps else analysis.screened
+
+
+def _verdicts(analysis: Analysis) -> Output:
+    verdict = np.where(patches_of(analysis).defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
+    zoom, offset = _cells(verdict.shape, analysis.micrograph.frame_shape)
+    return Output(
         Role.PATCHES,
         "labels",
         verdict,
@@ -161,7 +179,6 @@ def _patches(analysis: Analysis) -> list[Output]:
         offset=offset,
         features={"index": [0, 1, 2], "class": list(PATCH_CLASSES)},
     )
-    return [scores, patches]
 
 
 def _best_patch(analysis: Analysis) -> list[Output]:
@@ -175,18 +192,22 @@ def _best_patch(analysis: Analysis) -> list[Output]:
             Role.BEST_PATCH,
             "points",
             np.array(points, dtype=float),
-            {
-                "symbol": "square",
-                "size": best.size,
-                "face_color": "transparent",
-                "border_color": colours,
-                "border_width": 0.03,
-                "border_width_is_relative": True,
-                "canvas_size_limits": (2, 10000),
-            },
+            {**_frames(best.size), "border_color": colours},
             features={"kind": ["best patch"] + ["candidate"] * (len(points) - 1)},
         )
     ]
+
+
+def _frames(size: float) -> dict[str, Any]:
+    """Options of points that are drawn as frames of the size of a patch."""
+    return {
+        "symbol": "square",
+        "size": size,
+        "face_color": "transparent",
+        "border_width": 0.03,
+        "border_width_is_relative": True,
+        "canvas_size_limits": (2, 10000),
+    }
 
 
 def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]]:
@@ -215,11 +236,65 @@ def _severity(analysis: Analysis) -> list[Output]:
         "opacity": 0.5,
         "contrast_limits": (low, high),
     }
-    return [Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))]
+    severity = Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))
+    return [severity, *_lattices(analysis)]
+
+
+def _lattices(analysis: Analysis) -> list[Output]:
+    """Which lattice each pixel belongs to, and the model patches of all but the first."""
+    others = () if analysis.domains is None else analysis.domains.domains[1:]
+    rows = domain_rows(analysis)
+    features: dict[str, Any] = {"index": [row["domain"] for row in rows]}
+    if rows:
+        features |= {key: [row[key] for row in rows] for key in ("relation", "crystal", "fraction")}
+    lattices = Output(
+        Role.LATTICES,
+        "labels",
+        domain_image(analysis),
+        {
+            "visible": False,
+            "opacity": 0.4,
+            "colormap": {number: lattice_colour(number) for number in range(1, 256)},
+        },
+        if_there=not others,
+        features=features,
+    )
+    return [lattices, lattice_patches(analysis, [(d.patch.y, d.patch.x) for d in others])]
+
+
+def lattice_patches(
+    analysis: Analysis, points: Sequence[tuple[float, float]], *, make: bool = False
+) -> Output:
+    """Frames of the model patches of further lattices; no layer is made for none unless `make`."""
+    others = () if analysis.domains is None else analysis.domains.domains[1:]
+    by_hand = [domain.patch.placed == "hand" for domain in others]
+    by_hand += [True] * (len(points) - len(by_hand))
+    return Output(
+        Role.LATTICE_PATCHES,
+        "points",
+        np.array(points, dtype=float).reshape(-1, 2),
+        {
+            **_frames(
+                patches_of(analysis).grid.size if analysis.best_patch is None else analysis.best_patch.size
+            ),
+            "border_color": [lattice_colour(number + 1) for number in range(len(points))]
+            or LATTICE_COLOURS[0],
+        },
+        if_there=not points and not make,
+        features={
+            "lattice": [str(number + 1) for number in range(len(points))],
+            "by_hand": by_hand[: len(points)],
+        },
+    )
+
+
+def lattice_colour(number: int) -> str:
+    """Colour of a lattice; number 0, the best patch's, has none."""
+    return LATTICE_COLOURS[(number - 1) % len(LATTICE_COLOURS)]
 
 
 def _variance(analysis: Analysis) -> list[Output]:
-    shape = analysis.labels.shape
+    shape = analysis.micrograph.frame_shape
     mask = Output(
         Role.AMORPHOUS,
         "labels",
@@ -248,7 +323,13 @@ def _image(role: Role, values: NDArray[Any], shape: tuple[int, ...], options: di
     limits = (low, high if high > low else low + 1.0)
     zoom, offset = _cells(values.shape, shape)
     return Output(
-        role, "image", values, {"contrast_limits": limits, **options}, ("contrast_limits",), zoom, offset
+        role,
+        "image",
+        values,
+        {"contrast_limits": limits, **options},
+        ("contrast_limits",),
+        zoom=zoom,
+        offset=offset,
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -23,19 +22,19 @@ from qtpy.QtWidgets import (
 from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.actions import UNKNOWN_SIZE, Actions, Footer
 from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
-from napari_hrstem_defects.widgets.head import Header, ImageChooser, Messages, RunRow
+from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
+from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.layout import Column, row
-from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.navigation import Navigator
-from napari_hrstem_defects.widgets.parameters import ParameterGrid, names_of
+from napari_hrstem_defects.widgets.parameters import ParameterGrid, step_parameters
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
-from napari_hrstem_defects.widgets.session import session_of
+from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.session_widget import SessionWidget
 from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.task import import_early
-from napari_hrstem_defects.widgets.theme import colours
 from napari_hrstem_defects.widgets.threshold import ThresholdEditor
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ _BESIDE = {
 _LIVE = frozenset(("symmetry", "domains", "variance", "segment"))
 
 
-class DefectsPanel(QWidget):
+class DefectsPanel(SessionWidget):
     """Dock widget with the whole pipeline.
 
     Parameters
@@ -64,24 +63,13 @@ class DefectsPanel(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.session = session_of(self._viewer)
+        super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
-        self._links = Links()
-        self._docked = False
-        self._notice: str | None = None
-        self._colours = colours(self._viewer)
         self._build()
         self.navigator = Navigator(self._viewer, self.session)
         self.results = ResultsDock(self._viewer, self.session, self._colours)
         self._connect()
-        if not self.session.ready:
-            self.session.ready = True
-            self.session.recipe = settings.recall_recipe()
-        self._show_recipe()
-        self._show_images()
-        self._show()
+        self._begin()
         # Now, while the person looks at the panel, rather than in the first run.
         threading.Thread(target=import_early, daemon=True).start()
 
@@ -90,7 +78,6 @@ class DefectsPanel(QWidget):
     def _build(self) -> None:
         self.header = Header()
         self.header.setColours(self._colours)
-        self.image = ImageChooser()
         self.info = QLabel()
         self.info.setAccessibleName("about the image")
         self.info.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -98,12 +85,10 @@ class DefectsPanel(QWidget):
         self.calibrate.setToolTip(
             "<qt>Takes the pixel size from the file, or else asks for it: lengths are then given in nm.</qt>"
         )
-        self.run_row = RunRow()
-        self.messages = Messages()
         self.groups = {
             step.name: StepGroup(
                 step,
-                [name for name in _names(step.name, shown=True) if name not in _ELSEWHERE],
+                [name for name in step_parameters(step.name, shown=True) if name not in _ELSEWHERE],
                 _BESIDE.get(step.name),
             )
             for step in STEPS
@@ -117,6 +102,8 @@ class DefectsPanel(QWidget):
         self.groups["classify"].addWidget(row(self.patch_count, self.patches))
         self.best_patch = BestPatchView()
         self.groups["best_patch"].addWidget(self.best_patch)
+        self.lattices = LatticesView()
+        self.groups["symmetry"].addWidget(self.lattices)
         self.threshold = ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
         self.region_count = QLabel("–")
@@ -146,7 +133,7 @@ class DefectsPanel(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         self.grids = {}
         for step in STEPS:
-            names = _names(step.name, shown=False)
+            names = step_parameters(step.name, shown=False)
             if names:
                 inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
                 self.grids[step.name] = ParameterGrid(names, columns=1)
@@ -198,30 +185,23 @@ class DefectsPanel(QWidget):
     # Connections ----------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        session, link = self.session, self._links.connect
-        link(session.changed, self._show)
-        link(session.image_changed, self._show_images)
-        link(session.recipe_changed, self._show_recipe)
-        link(session.progressed, self.run_row.setProgress)
-        link(session.finished, self._finished)
-        link(session.failed, self._failed)
-        link(session.noticed, self._noticed)
-        link(self._viewer.events.theme, self._theme_changed)
+        session = self.session
         self.header.helpRequested.connect(self.show_help)
-        self.image.valueChanged.connect(self._choose)
         self.run_row.runRequested.connect(self._run_all)
-        self.run_row.cancelRequested.connect(session.runs.cancel)
         for group in self.groups.values():
             group.runRequested.connect(self._run_step)
             group.valueChanged.connect(self._edit)
         for grid in self.grids.values():
             grid.valueChanged.connect(self._edit)
         self.threshold.valueChanged.connect(lambda value: self._edit("segment.threshold", value))
-        self.threshold.slider.sliderReleased.connect(session.runs.update)
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
         self.best_patch.undoRequested.connect(session.edits.undo)
+        self.lattices.verdictGiven.connect(session.edits.count_as)
+        self.lattices.addRequested.connect(self.navigator.add_lattice)
+        self.lattices.moveRequested.connect(self.navigator.move_lattices)
+        self.lattices.mapRequested.connect(self.navigator.show_lattices)
         self.calibrate.clicked.connect(self._calibrate)
         self.patches.clicked.connect(lambda: self.navigator.paint_patches())
         self.paint_labels.clicked.connect(lambda: self.navigator.paint_labels())
@@ -235,34 +215,16 @@ class DefectsPanel(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(slot)
 
-    def event(self, event: Any) -> bool:
-        """Let go of everything when the dock is closed: napari then takes the panel out of it."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                self.disconnect_all()
-        return super().event(event)
-
     def disconnect_all(self) -> None:
         """End all connections to the viewer and its session."""
-        self._links.clear()
+        super().disconnect_all()
         self.results.close_dock()
 
     # What a person does ---------------------------------------------------------------------------------------
 
-    def _choose(self, unique_id: str) -> None:
-        self._notice = None
-        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
-        self.session.choose(layer)
-
     def _run_all(self) -> None:
         self._notice = None
         self.session.runs.all()
-
-    def _run_step(self, step: str) -> None:
-        self._notice = None
-        self.session.runs.step(step)
 
     def _run_next(self) -> None:
         step = self.session.next_step()
@@ -270,13 +232,8 @@ class DefectsPanel(QWidget):
             self._run_step(step)
 
     def _edit(self, name: str, value: Any) -> None:
-        step, _, key = name.partition(".")
-        recipe = self.session.recipe
-        params = dataclasses.replace(getattr(recipe, step), **{key: value})
-        self.session.recipe = dataclasses.replace(recipe, **{step: params})
-        if name == "segment.threshold" and self.threshold.slider.isSliderDown():
-            self.session.runs.preview()
-        elif step in _LIVE:
+        super()._edit(name, value)
+        if name.partition(".")[0] in _LIVE:
             self.session.runs.update()
 
     def _calibrate(self) -> None:
@@ -302,10 +259,8 @@ class DefectsPanel(QWidget):
     # What is shown --------------------------------------------------------------------------------------------
 
     def _show_images(self) -> None:
-        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
-        document = self.session.document
-        self.image.setValue("" if document is None else document.source_id)
-        self.info.setText(summary.about_image(document))
+        super()._show_images()
+        self.info.setText(summary.about_image(self.session.document))
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
@@ -348,6 +303,12 @@ class DefectsPanel(QWidget):
         )
         banks = () if document is None or document.analysis is None else document.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
+        self.lattices.setValue(summary.lattices(document))
+        lattice_map = self.navigator.layer(Role.LATTICES)
+        self.lattices.setState(
+            known=document is not None and bool(document.lattices),
+            mapped=lattice_map is not None and lattice_map.visible,
+        )
         self.threshold.setHistogram(None if document is None else document.histogram)
         shown = () if document is None else document.shown
         self.patches.setEnabled("classify" in shown)
@@ -359,34 +320,23 @@ class DefectsPanel(QWidget):
         self.results.refresh()
 
     def _finished(self) -> None:
-        self._show()
+        super()._finished()
         self.results.open_dock()
 
     def _failed(self, message: str) -> None:
         from napari.utils.notifications import show_error
 
-        document = self.session.document
-        if document is None or document.failed is None:
-            self._notice = message
-        self._show()
+        super()._failed(message)
         show_error(message)
 
     def _noticed(self, message: str) -> None:
         from napari.utils.notifications import show_info
 
-        self._notice = message
-        self._show()
+        super()._noticed(message)
         show_info(message)
 
     def _theme_changed(self) -> None:
-        self._colours = colours(self._viewer)
+        super()._theme_changed()
         self.header.setColours(self._colours)
         self.threshold.histogram.setColours(self._colours)
         self.results.setColours(self._colours)
-        self._show()
-
-
-def _names(step: str, *, shown: bool) -> list[str]:
-    """Parameters of a step of the panel."""
-    parts = ("symmetry", "domains") if step == "symmetry" else (step,)
-    return [name for part in parts for name in names_of(part, shown=shown)]

@@ -236,5 +236,11 @@ def names_of(step: str, *, shown: bool) -> list[str]:
     ]
 
 
+def step_parameters(step: str, *, shown: bool) -> list[str]:
+    """The same for a step of the panel; the lattices of an image belong to the symmetry filter there."""
+    parts = ("symmetry", "domains") if step == "symmetry" else (step,)
+    return [name for part in parts for name in names_of(part, shown=shown)]
+
+
 def _limit(value: float | None, fallback: int) -> int:
     return fallback if value is None else int(value)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
+#: Outputs that are points, in pixels of the image.
+POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
+
+
 def write(
     viewer: ViewerModel, document: Document, output: Output, provenance: Mapping[str, Any]
 ) -> tuple[Layer | None, str | None]:
@@ -35,6 +39,8 @@ def write(
     data, placed = _fitted(source, document, output)
     role = output.role
     layer = document.output(viewer.layers, role)
+    if layer is None and output.if_there:
+        return None, None
     note = None
     if layer is not None and _is_frame_of(layer, document, output) and not document.is_edited(layer, role):
         # One frame of a series that was analysed as a whole.
@@ -74,11 +80,12 @@ def follow(viewer: ViewerModel, document: Document) -> None:
             continue
         shape = np.array(layer.data.shape[-2:])
         zoom, offset = (1.0, 1.0), (0.0, 0.0)
-        if role is not Role.BEST_PATCH:
+        points = role in POINTS
+        if not points:
             y, x = np.array(document.frame_shape) / shape
             zoom, offset = (float(y), float(x)), (float(y - 1) / 2, float(x - 1) / 2)
         single = layer.data.ndim == 3 and layer.data.shape[0] == 1
-        frame = document.frame if single and role is not Role.BEST_PATCH else 0
+        frame = document.frame if single and not points else 0
         for key, value in placed_like(source, layer.ndim, zoom=zoom, offset=offset, frame=frame).items():
             if value is not None:
                 setattr(layer, key, value)
@@ -138,11 +145,12 @@ def label_colours(colours: Mapping[int, str]) -> Any:
 
 def _update(layer: Layer, output: Output, data: Any, placed: Mapping[str, Any]) -> None:
     if output.kind == "points":
-        layer.data = data
-        layer.size = output.options["size"]
-        layer.border_color = output.options["border_color"]
-        layer.face_color = "transparent"
         layer.selected_data = set()
+        layer.data = data
+        if len(data):
+            layer.size = output.options["size"]
+            layer.border_color = output.options["border_color"]
+            layer.face_color = "transparent"
     else:
         layer.data = data
     for key in output.kept_up:

@@ -22,8 +22,10 @@ class Role(StrEnum):
     SEVERITY = "severity"
     AMORPHOUS = "amorphous"
     PATCHES = "patches"
+    LATTICES = "lattices"
     REGIONS = "regions"
     LABELS = "labels"
+    LATTICE_PATCHES = "lattice_patches"
     BEST_PATCH = "best_patch"
 
 
@@ -35,8 +37,10 @@ NAMES: Mapping[Role, str] = {
     Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
     Role.PATCHES: "Patches",
+    Role.LATTICES: "Lattices",
     Role.REGIONS: "Regions",
     Role.LABELS: "Labels",
+    Role.LATTICE_PATCHES: "Patches of other lattices",
     Role.BEST_PATCH: "Best patch",
 }
 

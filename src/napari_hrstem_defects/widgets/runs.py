@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import weakref
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.widgets import placing, task
 from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.steps import SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
+from napari_hrstem_defects.widgets.steps import PARTS, SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class _Job:
         Whose layers it writes; empty for other tasks (export, series), whose result goes to `done`.
     begin : str
         Step that is blamed if nothing was reported before it failed.
-    preview : bool
-        Its labels are shown, but do not count as the result.
+    kept : frozenset of str
+        Steps whose earlier results still hold beside them.
     left : list of Output
         Layers that are still to be written, once it has ended.
     """
@@ -51,22 +51,16 @@ class _Job:
     steps: frozenset[str] = frozenset()
     begin: str = STEP_NAMES[0]
     done: Callable[[Any], None] | None = None
-    preview: bool = False
+    kept: frozenset[str] = frozenset()
     result: task.Result | None = None
     left: list[Output] = field(default_factory=list)
 
 
-class Runs:
-    """Runs of one session, one at a time.
-
-    Parameters
-    ----------
-    session : Session
-        Only weakly referred to.
-    """
+class Runs(OfSession):
+    """Runs of one session, one at a time."""
 
     def __init__(self, session: Session) -> None:
-        self._session = weakref.ref(session)
+        super().__init__(session)
         self._job: _Job | None = None
         self._again = False
 
@@ -89,10 +83,9 @@ class Runs:
         """Run one step, and before it whatever it needs that is not up to date."""
         session = self._session()
         if session is not None:
-            old, document = session.outdated(), session.document
-            written = set() if document is None else document.written
+            old = session.outdated()
             before = STEP_NAMES[: STEP_NAMES.index(step)]
-            self._start([*(name for name in before if name in old or name not in written), step], begin=step)
+            self._start([*(name for name in before if name in old), step], begin=step)
 
     def update(self) -> None:
         """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
@@ -108,29 +101,6 @@ class Runs:
         steps = session.outdated() & document.shown
         if steps:
             self._start(steps)
-
-    def preview(self) -> None:
-        """Show the labels at the present threshold at once; the exact ones take another run from the best patch on."""
-        session = self._session()
-        document = None if session is None else session.document
-        if (
-            session is None
-            or document is None
-            or document.analysis is None
-            or "segment" not in document.written
-        ):
-            return
-        if not session.auto_update:
-            return
-        if self.running:
-            self._again = True
-            return
-        inputs = session.inputs(document)
-        call = functools.partial(task.preview, recipe=inputs.recipe, previous=document.analysis)
-        self._launch(
-            _Job(document, TaskWorker(call), inputs, document.frame, frozenset({"segment"}), preview=True),
-            "segment",
-        )
 
     def cancel(self) -> None:
         """Stop the run under way; the layers stay as they are."""
@@ -192,19 +162,23 @@ class Runs:
         inputs = session.inputs(document)
         previous = document.analysis if frame == document.frame else None
         old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
-        # What was computed but not shown yet needs no second computation.
-        again = {begin} if begin is not None and begin in document.written else set()
+        first = first_of(steps) or STEP_NAMES[0]
+        start = PARTS[first][0]
+        if document.done is not None and first != begin:
+            start = inputs.begins(document.done, first)
+        kept = frozenset(STEP_NAMES) - old
         call = functools.partial(
             task.run,
             source=Source.of(layer, shown),
             inputs=inputs,
             previous=previous,
-            start=first_of(old | again),
+            start=start,
             write=frozenset(steps),
+            kept=kept,
         )
-        first = first_of(frozenset(steps)) or STEP_NAMES[0]
         document.failed = None
-        self._launch(_Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first), first)
+        job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first, kept=kept)
+        self._launch(job, first)
 
     def _launch(self, job: _Job, stage: str) -> None:
         session = self._session()
@@ -250,13 +224,14 @@ class Runs:
             return
         assert job.result is not None
         if job.left:
-            self._write(session, job.document, job.left.pop(0), job.result.provenance)
+            self.write(session, job.document, job.left.pop(0), job.result.provenance)
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._accept(session, job, job.result)
 
     @staticmethod
-    def _write(session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
+    def write(session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
+        """Show an output, and watch what a person does to its layer; the selection of layers stays."""
         viewer = session.viewer
         assert viewer is not None
         selected, active = set(viewer.layers.selection), viewer.layers.selection.active
@@ -272,20 +247,16 @@ class Runs:
 
     def _accept(self, session: Session, job: _Job, result: task.Result) -> None:
         document = job.document
-        if job.preview:
-            self._job = None
-            self._ended(session)
-            return
         before = document.done
-        kept = document.written - (frozenset(STEP_NAMES) if before is None else outdated(before, job.inputs))
         document.analysis, document.done = result.analysis, job.inputs
-        document.histogram = result.histogram
         if before is not None and outdated(before, job.inputs):
             document.series = None  # the other frames were analysed otherwise
-        document.written = kept | job.steps
+        document.written = set(job.kept | job.steps)
         document.shown |= job.steps
+        if "symmetry" in job.steps:
+            document.histogram = result.histogram
         if "segment" in job.steps:
-            document.correction = None
+            document.correction, document.found = None, result.analysis.regions
         self._job = None
         session.finished.emit()
         self._ended(session)
@@ -298,11 +269,11 @@ class Runs:
         document.analysis, document.frame = result.analysis, shown
         document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
         document.series, document.correction, document.notes = result, None, ()
-        document.histogram = result.histogram
+        document.histogram, document.found = result.histogram, result.analysis.regions
         document.written = set(STEP_NAMES)
         document.shown = set(STEP_NAMES)
         for output in result.outputs:
-            self._write(session, document, output, result.provenance)
+            self.write(session, document, output, result.provenance)
         session.finished.emit()
 
     def _ended(self, session: Session) -> None:

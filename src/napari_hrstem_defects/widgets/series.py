@@ -83,8 +83,10 @@ def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> 
     warnings = tuple(f"{text} ({count} of {frames} frames)" for text, count in counts.items())
     outputs = []
     for output in describe(kept, ("best_patch", "symmetry", "segment")):
-        whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}.get(output.role, output.data)
-        if whole_data is not None and output.role is not Role.REGIONS:
+        whole_data = {Role.LABELS: labels, Role.SEVERITY: severity, Role.BEST_PATCH: output.data}.get(
+            output.role
+        )
+        if whole_data is not None:
             outputs.append(
                 Output(
                     output.role,

@@ -10,7 +10,7 @@ from psygnal import Signal
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import placing
-from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.roles import role_of
 from napari_hrstem_defects.widgets.runs import Runs
@@ -141,6 +141,8 @@ class Session:
 
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
+        # What is said about the places of one image is the document's.
+        recipe = ByHand().in_recipe(recipe)
         if recipe != self._recipe:
             self._recipe = recipe
             self.recipe_changed.emit()
@@ -170,7 +172,7 @@ class Session:
         layers = [] if viewer is None else viewer.layers
         point = (float("nan"), float("nan")) if document.moving else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
-        return Inputs(self._recipe, point, document.painted_patches(layers), size)
+        return Inputs(document.by_hand.in_recipe(self._recipe), point, document.painted_patches(layers), size)
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
@@ -184,7 +186,7 @@ class Session:
                 state = State.RUNNING
             elif document.failed is not None and document.failed[0] == step:
                 state = State.FAILED
-            elif document.analysis is not None and step in document.written and step not in old:
+            elif step not in old:
                 state = State.CURRENT
             else:
                 state = State.STALE if step in document.shown else State.EMPTY
@@ -196,11 +198,10 @@ class Session:
         document = self.document
         if document is None or document.done is None:
             return frozenset(STEP_NAMES)
-        found = outdated(document.done, self.inputs(document))
         shown = self.shown_frame(document)
         if shown is not None and shown != document.frame and document.series is None:
             return frozenset(STEP_NAMES)
-        return found
+        return outdated(document.done, self.inputs(document)) | (frozenset(STEP_NAMES) - document.written)
 
     @property
     def running(self) -> bool:

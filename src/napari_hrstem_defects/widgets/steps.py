@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.recipe import DomainParams, Recipe, SegmentParams
 
 
 class State(StrEnum):
@@ -92,8 +95,8 @@ STEPS = (
 STEP_NAMES = tuple(step.name for step in STEPS)
 #: Step of the pipeline → the step that stands for it.
 SHOWN_AS = {part: step.name for step in STEPS for part in (step.runs or (step.name,))}
-#: Step → where the pipeline begins to run it.
-BEGINS = {step.name: (step.runs or (step.name,))[0] for step in STEPS}
+#: Step → steps of the pipeline that it stands for.
+PARTS = {step.name: step.runs or (step.name,) for step in STEPS}
 TITLES = {step.name: step.title for step in STEPS}
 
 
@@ -128,26 +131,40 @@ class Inputs:
         reads = _READS[step]
         if step == "best_patch" and self.point is None:
             # Chosen automatically, it is revised by its own severity map.
-            reads = (*reads, "symmetry", "segment.threshold", "segment.low")
-        return any(_value(self.recipe, name) != _value(other.recipe, name) for name in reads)
+            reads = (*reads, "symmetry")
+        return any(getattr(self.recipe, name) != getattr(other.recipe, name) for name in reads)
+
+    def begins(self, other: Inputs, step: str) -> str:
+        """Step of the pipeline that a step of the panel begins with, if `other` was asked for before."""
+        parts = PARTS[step]
+        if step != "symmetry" or self.point != other.point or not _same(self.patches, other.patches):
+            return parts[0]
+        before, now = (
+            dataclasses.replace(
+                inputs.recipe,
+                segment=SegmentParams(),
+                domains=dataclasses.replace(inputs.recipe.domains, **_VERDICTS),
+            )
+            for inputs in (other, self)
+        )
+        # Which lattices count as intact is asked for only after they are found.
+        return parts[1] if before == now else parts[0]
 
 
-#: Parameters that each step reads: those of a whole step, or single ones.
+#: Steps of the recipe that each step reads.
 _READS = {
     "preprocess": ("preprocess",),
     "classify": ("classify",),
     "best_patch": ("best_patch",),
-    # Other lattices are looked for outside amorphous areas, and faint lines are scaled to the threshold.
-    "symmetry": ("domains", "symmetry", "variance", "segment.threshold", "segment.low"),
+    # Other lattices are looked for outside amorphous areas.
+    "symmetry": ("domains", "symmetry", "variance"),
     "variance": ("variance",),
     "segment": ("segment",),
 }
-
-
-def _value(recipe: Recipe, name: str) -> object:
-    step, _, key = name.partition(".")
-    params = getattr(recipe, step)
-    return getattr(params, key) if key else params
+#: What the recipe says about lattices that were found already, as it is by default.
+_VERDICTS: dict[str, Any] = {
+    name: getattr(DomainParams(), name) for name in ("crystal", "intact_at", "defective_at")
+}
 
 
 def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
@@ -159,7 +176,7 @@ def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
     return frozenset(found)
 
 
-def first_of(steps: frozenset[str]) -> str | None:
+def first_of(steps: Collection[str]) -> str | None:
     """The earliest of some steps."""
     return next((name for name in STEP_NAMES if name in steps), None)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.lattices_view import LatticeRow
+from napari_hrstem_defects.widgets.outputs import lattice_colour, patches_of
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.steps import State
 
@@ -32,9 +36,9 @@ def has_no_pixel_size(document: Document) -> bool:
 
 def about_patches(document: Document | None) -> str:
     """How many patches there are, and how many defective."""
-    if document is None or document.analysis is None or "classify" not in document.shown:
+    if document is None or document.analysis is None or "classify" not in document.analysis.steps:
         return "–"
-    defective = document.analysis.patches.defective
+    defective = patches_of(document.analysis).defective
     by_hand = ", painted" if document.done is not None and document.done.patches is not None else ""
     return f"{defective.size} patches · {np.count_nonzero(defective)} defective{by_hand}"
 
@@ -48,12 +52,14 @@ def about_best_patch(document: Document | None) -> str:
     """Where the best patch is."""
     if document is None or document.analysis is None or "best_patch" not in document.shown:
         return "–"
-    best = document.analysis.best_patch
-    if best is None:
-        return "none: no lattice was found"
     if document.done is not None and document.point not in (None, document.done.point):
         y, x = document.point
         return f"y {y:.0f}, x {x:.0f} px · not run yet"
+    if "best_patch" not in document.analysis.steps:
+        return "–"
+    best = document.analysis.best_patch
+    if best is None:
+        return "none: no lattice was found"
     return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
 
 
@@ -63,10 +69,33 @@ def about_regions(document: Document | None, frame: int | None) -> str:
         return "–"
     regions = document.regions(frame)
     area = sum(region.area_px for region in regions)
-    share = 100 * area / max(document.analysis.labels.size, 1)
+    share = 100 * area / max(math.prod(document.frame_shape), 1)
     count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
     painted = " · painted" if document.correction is not None else ""
     return f"{count} · {share:.1f} % of the image{painted}"
+
+
+def lattices(document: Document | None) -> list[LatticeRow]:
+    """The lattices beside the best patch's."""
+    analysis = None if document is None else document.analysis
+    if document is None or analysis is None or analysis.domains is None:
+        return []
+    index = analysis.domains.index
+    shares = np.bincount(index.ravel(), minlength=len(document.lattices)) / index.size
+    asked = document.verdicts()
+    return [
+        LatticeRow(
+            number,
+            domain.relation,
+            domain.misorientation_deg,
+            float(shares[number]),
+            asked[number],
+            domain.patch.placed == "hand",
+            lattice_colour(number),
+        )
+        for number, domain in enumerate(document.lattices)
+        if number
+    ]
 
 
 def messages(document: Document | None, notice: str | None) -> tuple[str | None, list[str]]:

@@ -12,11 +12,9 @@ from typing import Any
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
-from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.steps import BEGINS, Inputs
+from napari_hrstem_defects.widgets.steps import PARTS, Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
 
 #: What is shown while a step of the pipeline runs.
@@ -56,47 +54,55 @@ def run(
     source: Source,
     inputs: Inputs,
     previous: Analysis | None,
-    start: str | None,
+    start: str,
     write: Collection[str],
+    kept: Collection[str],
 ) -> Result:
-    """Analyse a frame from the step `start` on (None: nothing is left to do) and describe the layers."""
+    """Analyse a frame, no further than what is to be written needs, and describe the layers.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    source : Source
+    inputs : Inputs
+    previous : Analysis or None
+        An earlier result for the same frame.
+    start : str
+        Step of the pipeline to begin with.
+    write : collection of str
+        Steps of the panel whose layers are wanted.
+    kept : collection of str
+        Steps of the panel whose earlier results still hold.
+    """
     import_early()
-    analysis = previous
-    if start is not None or analysis is None:
-        micrograph = source.micrograph() if previous is None else previous.micrograph
-        if micrograph.pixel_size_nm != source.pixel_size:
-            micrograph = dataclasses.replace(micrograph, pixel_size_nm=source.pixel_size)
-        first = pipeline.STEPS[0] if start is None or previous is None else BEGINS[start]
-        begin = pipeline.STEPS.index(first)
+    micrograph = source.micrograph() if previous is None else previous.micrograph
+    if micrograph.pixel_size_nm != source.pixel_size:
+        micrograph = dataclasses.replace(micrograph, pixel_size_nm=source.pixel_size)
+    begin = 0 if previous is None else pipeline.STEPS.index(start)
+    end = max(pipeline.STEPS.index(part) for step in write for part in PARTS[step])
 
-        def progress(step: str, fraction: float) -> None:
-            done = pipeline.STEPS.index(step) - begin + fraction
-            monitor.progress(step, done / (len(pipeline.STEPS) - begin))
+    def progress(step: str, fraction: float) -> None:
+        done = pipeline.STEPS.index(step) - begin + fraction
+        monitor.progress(step, max(done, 0.0) / max(end + 1 - begin, 1))
 
-        analysis = pipeline.analyze(
-            micrograph,
-            inputs.recipe,
-            # Given again they would be run again: what was found with them is in `previous`.
-            best_patch=inputs.point if begin <= pipeline.STEPS.index("best_patch") else None,
-            patch_labels=inputs.patches if begin <= pipeline.STEPS.index("classify") else None,
-            previous=previous,
-            start=first,
-            progress=progress,
-            cancelled=monitor.cancelled,
-        )
+    analysis = pipeline.analyze(
+        micrograph,
+        inputs.recipe,
+        # Given again they would be run again: what was found with them is in `previous`.
+        best_patch=inputs.point if begin <= pipeline.STEPS.index("best_patch") else None,
+        patch_labels=inputs.patches if begin <= pipeline.STEPS.index("classify") else None,
+        previous=previous,
+        start=pipeline.STEPS[begin],
+        stop=pipeline.STEPS[end],
+        progress=progress,
+        cancelled=monitor.cancelled,
+    )
+    if previous is not None:
+        analysis = analysis.taking_over(previous, [part for step in kept for part in PARTS[step]])
     outputs = describe(analysis, write)
     if monitor.cancelled():
         raise Cancelled
     return Result(analysis, outputs, histogram(analysis), provenance_of(analysis))
-
-
-def preview(monitor: Monitor, recipe: Recipe, previous: Analysis) -> Result:
-    """Labels of an analysis at other thresholds, with the severity as it was."""
-    analysis = pipeline.analyze(
-        previous.micrograph, recipe, previous=previous, start="segment", cancelled=monitor.cancelled
-    )
-    labels = [output for output in describe(analysis, ("segment",)) if output.role is Role.LABELS]
-    return Result(analysis, labels, None, provenance_of(analysis))
 
 
 def import_early() -> None:

@@ -1,0 +1,129 @@
+"""What every dock of ours has in common: the image chosen, progress, messages, the session of the viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.widgets import settings
+from napari_hrstem_defects.widgets.head import ImageChooser, Messages, RunRow
+from napari_hrstem_defects.widgets.links import Links
+from napari_hrstem_defects.widgets.session import session_of
+from napari_hrstem_defects.widgets.theme import colours
+
+if TYPE_CHECKING:
+    import napari
+
+
+class SessionWidget(QWidget):
+    """Works on the session of a viewer, and lets go of it when its dock is closed.
+
+    Docks of one viewer share its session: what one of them ran, the others show.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = session_of(self._viewer)
+        self._links = Links()
+        self._docked = False
+        self._notice: str | None = None
+        self._colours = colours(self._viewer)
+        self.image = ImageChooser()
+        self.run_row = RunRow()
+        self.messages = Messages()
+
+    def _begin(self) -> None:
+        """Connect and show; called when the widget is built."""
+        session, link = self.session, self._links.connect
+        link(session.changed, self._show)
+        link(session.image_changed, self._show_images)
+        link(session.recipe_changed, self._show_recipe)
+        link(session.progressed, self.run_row.setProgress)
+        link(session.finished, self._finished)
+        link(session.failed, self._failed)
+        link(session.noticed, self._noticed)
+        link(self._viewer.events.theme, self._theme_changed)
+        self.image.valueChanged.connect(self._choose)
+        self.run_row.cancelRequested.connect(session.runs.cancel)
+        if not session.ready:
+            session.ready = True
+            session.recipe = settings.recall_recipe()
+        self._show_recipe()
+        self._show_images()
+        self._show()
+
+    def event(self, event: Any) -> bool:
+        """Let go of everything when the dock is closed: napari then takes the widget out of it."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.disconnect_all()
+        return super().event(event)
+
+    def disconnect_all(self) -> None:
+        """End all connections to the viewer and its session."""
+        self._links.clear()
+
+    # What a person does ---------------------------------------------------------------------------------------
+
+    def _choose(self, unique_id: str) -> None:
+        self._notice = None
+        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
+        self.session.choose(layer)
+
+    def _run_step(self, step: str) -> None:
+        self._notice = None
+        self.session.runs.step(step)
+
+    def _edit(self, name: str, value: Any) -> None:
+        """Give a parameter another value; one that fits to no other is refused with a sentence."""
+        changes, segment = {name: value}, self.session.recipe.segment
+        # The lower threshold cannot be above the upper one: the one that is not moved gives way.
+        if name == "segment.threshold":
+            changes["segment.low"] = min(segment.low, value)
+        elif name == "segment.low":
+            changes["segment.threshold"] = max(segment.threshold, value)
+        try:
+            self.session.recipe = self.session.recipe.replace(changes)
+        except RecipeError as error:
+            self._show_recipe()
+            self._noticed(str(error))
+
+    # What is shown --------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Show the states of the steps and what came out."""
+
+    def _show_recipe(self) -> None:
+        """Show the parameters."""
+
+    def _show_images(self) -> None:
+        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
+        document = self.session.document
+        self.image.setValue("" if document is None else document.source_id)
+
+    def _finished(self) -> None:
+        self._show()
+
+    def _failed(self, message: str) -> None:
+        document = self.session.document
+        if document is None or document.failed is None:
+            self._notice = message
+        self._show()
+
+    def _noticed(self, message: str) -> None:
+        self._notice = message
+        self._show()
+
+    def _theme_changed(self) -> None:
+        self._colours = colours(self._viewer)
+        self._show()
