@@ -85,6 +85,8 @@ class PatchTable:
         The verdict: usually ``scores > threshold``, revised by the severity map or by hand.
     classifier : str
         Who judged.
+    classifier_sha256 : str or None
+        SHA-256 of the model file, of a trained one.
     """
 
     grid: PatchGrid
@@ -92,6 +94,7 @@ class PatchTable:
     threshold: float
     defective: NDArray[np.bool_]
     classifier: str = "screening"
+    classifier_sha256: str | None = None
 
 
 class PatchClassifier(Protocol):

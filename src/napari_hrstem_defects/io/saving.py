@@ -242,7 +242,10 @@ class ResultWriter:
             "software": dict(provenance.software()),
             "input": provenance.input_record(first.micrograph, self._shape, sha256),
             "recipe": first.recipe.to_dict(),
-            "classifier": {"name": first.patches.classifier, "sha256": None},
+            "classifier": {
+                "name": first.patches.classifier,
+                "sha256": first.patches.classifier_sha256,
+            },
             "best_patch_by_hand": None if asked is None else [float(asked[0]), float(asked[1])],
         }
         if not series:

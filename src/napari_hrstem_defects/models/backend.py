@@ -81,6 +81,7 @@ def _silent_notices() -> Iterator[None]:
 def _import() -> ModuleType:
     import tensorflow
 
+    tensorflow.get_logger().setLevel("ERROR")  # advice about tracing is for who writes networks
     threads = thread_count()
     try:
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)

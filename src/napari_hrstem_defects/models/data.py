@@ -40,6 +40,10 @@ class LabelledImage:
     pixel_size_nm : float or None
     group : str
         Images of the same group (frames of a series, parts of an image) show the same specimen; empty: `name`.
+    origin : str
+        SHA-256 of the whole image that this is a part of; empty: it is whole.
+    simulated : bool
+        Made by a simulation, and so certainly no copy of another.
     """
 
     name: str
@@ -47,6 +51,8 @@ class LabelledImage:
     mask: NDArray[np.uint8]
     pixel_size_nm: float | None = None
     group: str = ""
+    origin: str = ""
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.shape != self.mask.shape:
@@ -65,8 +71,8 @@ class LabelledImage:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the pixels alone, to recognise the image again."""
-        return _digest(self.pixels)
+        """Of the pixels of the whole image, to recognise it again."""
+        return self.origin or _digest(self.pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +93,8 @@ class PatchSet:
         Top-left corner ``(y, x)`` in px of the source; None where unknown, or where patches were rotated.
     names : tuple of str
         What to call each patch in messages; empty: by number.
+    shares : float array (n,) or None
+        Share of the labelled area that is marked as defect, where known.
     """
 
     pixels: NDArray[np.float32]
@@ -95,6 +103,7 @@ class PatchSet:
     source: NDArray[np.str_]
     corners: NDArray[np.float64] | None = None
     names: tuple[str, ...] = ()
+    shares: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.pixels)
@@ -129,6 +138,7 @@ class PatchSet:
             source=self.source[index],
             corners=None if self.corners is None else self.corners[index],
             names=tuple(self.names[i] for i in index) if self.names else (),
+            shares=None if self.shares is None else self.shares[index],
         )
 
     @cached_property
@@ -147,14 +157,16 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     first = sets[0]
     if any(part.classes != first.classes or part.edge != first.edge for part in sets):
         raise ValueError("sets have different classes or edges")
-    known = all(part.corners is not None for part in sets)
+    corners = [part.corners for part in sets if part.corners is not None]
+    shares = [part.shares for part in sets if part.shares is not None]
     return PatchSet(
         np.concatenate([part.pixels for part in sets]),
         np.concatenate([part.labels for part in sets]),
         first.classes,
         np.concatenate([part.source for part in sets]),
-        np.concatenate([part.corners for part in sets if part.corners is not None]) if known else None,
+        np.concatenate(corners) if len(corners) == len(sets) else None,
         tuple(name for part in sets for name in part.names) if all(part.names for part in sets) else (),
+        np.concatenate(shares) if len(shares) == len(sets) else None,
     )
 
 

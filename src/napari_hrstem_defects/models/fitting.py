@@ -24,6 +24,8 @@ Inputs = NDArray[np.float32] | tuple[NDArray[np.float32], ...]
 
 # Reports in a pass: often enough for a bar, seldom enough to cost nothing.
 _REPORTS_PER_EPOCH = 50
+# Patches of the validation part given to the network at once, at least.
+_JUDGED_AT_ONCE = 32
 
 
 @dataclass
@@ -70,6 +72,7 @@ def fit_network(
     workspace: Path | None = None,
     tag: str = "network",
     augment: Augment | None = None,
+    prepare: Callable[[Any], Any] | None = None,
     class_weight: dict[int, float] | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -102,6 +105,9 @@ def fit_network(
         Name of the network in reports and of its checkpoints.
     augment : callable, optional
         ``augment(inputs, rng)``, applied to each batch of the training part.
+    prepare : callable, optional
+        ``prepare(inputs)``, applied last to each batch of both parts, where doing so beforehand would cost too much
+        memory.
     class_weight : dict, optional
         Weight of each class in the loss.
     progress : callable, optional
@@ -168,6 +174,8 @@ def fit_network(
             part = _take(inputs, chosen)
             if augment is not None:
                 part = augment(part, rng)
+            if prepare is not None:
+                part = prepare(part)
             values = network.train_on_batch(
                 part, targets[chosen], class_weight=class_weight, return_dict=True
             )
@@ -180,7 +188,7 @@ def fit_network(
             raise ModelError(
                 "The training went astray (the loss is no number any more); use a smaller learning rate."
             )
-        scores = _plain(network.evaluate(*validation, batch_size=max(batch, 32), verbose=0, return_dict=True))
+        scores = _judge(network, *validation, max(batch, _JUDGED_AT_ONCE), prepare)
         history.loss.append(values["loss"])
         history.accuracy.append(values["accuracy"])
         history.validation_loss.append(scores["loss"])
@@ -204,6 +212,24 @@ def fit_network(
 
 def _take(inputs: Inputs, chosen: NDArray[np.intp]) -> Any:
     return tuple(part[chosen] for part in inputs) if isinstance(inputs, tuple) else inputs[chosen]
+
+
+def _judge(
+    network: Any,
+    inputs: Inputs,
+    targets: NDArray[Any],
+    batch: int,
+    prepare: Callable[[Any], Any] | None,
+) -> dict[str, float]:
+    network.reset_metrics()
+    values: Any = {}
+    for start in range(0, len(targets), batch):
+        chosen = np.arange(start, min(start + batch, len(targets)))
+        part = _take(inputs, chosen)
+        values = network.test_on_batch(
+            part if prepare is None else prepare(part), targets[chosen], return_dict=True
+        )
+    return _plain(values)
 
 
 def _plain(values: Any) -> dict[str, float]:

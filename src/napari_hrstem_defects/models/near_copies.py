@@ -23,29 +23,58 @@ COPY_PEAK = 0.25
 #: each other, 0.39 for a crop of a quarter of the area.
 IMAGE_COPY_PEAK = 0.1
 #: Larger images are reduced to this many pixels along their longer side before they are compared.
-MOST_PX = 512
+MOST_PX = 384
 # Spectra kept at once.
 _BATCH = 256
 
 
-def peak(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Highest value of the phase correlation of two images, over all shifts and the eight turns and reflections.
+def peak(a: NDArray[np.float32], b: NDArray[np.float32], *, turned: bool = True) -> float:
+    """Highest value of the phase correlation of two images, over all shifts.
 
     Parameters
     ----------
     a, b : float array (y, x)
         Of any sizes; the smaller is laid into the larger.
+    turned : bool
+        Also over the eight turns by right angles and reflections.
 
     Returns
     -------
     float
         0...1, about the common share of the area.
     """
-    factor = max(1.0, max(*a.shape, *b.shape) / MOST_PX)
-    first, second = (_levelled(_reduced(image, factor)) for image in (a, b))
-    side = fft.next_fast_len(max(*first.shape, *second.shape), real=True)
-    reference = _phases(first, side)
-    return max(_highest(reference * _phases(turned, side).conj(), side) for turned in turns(second))
+    return Comparison([a, b]).peak(0, 1, turned=turned)
+
+
+class Comparison:
+    """Compares images of a set with each other; spectra are computed once.
+
+    Parameters
+    ----------
+    images : sequence of float array (y, x)
+    """
+
+    def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
+        self._images = images
+        self._spectra: dict[tuple[int, float, int, int], NDArray[np.complex64]] = {}
+
+    def peak(self, first: int, second: int, *, turned: bool = True) -> float:
+        """As of the function, of two images by their numbers."""
+        sides = [*self._images[first].shape, *self._images[second].shape]
+        factor = max(1.0, max(sides) / MOST_PX)
+        side = fft.next_fast_len(max(round(n / factor) for n in sides), real=True)
+        reference = self._spectrum(first, factor, side, 0)
+        return max(
+            _highest(reference * self._spectrum(second, factor, side, turn).conj(), side)
+            for turn in range(8 if turned else 1)
+        )
+
+    def _spectrum(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
+        key = number, factor, side, turn
+        if key not in self._spectra:
+            piece = turns(_levelled(_reduced(self._images[number], factor)))[turn]
+            self._spectra[key] = _phases(piece, side)
+        return self._spectra[key]
 
 
 def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

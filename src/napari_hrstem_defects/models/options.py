@@ -40,6 +40,8 @@ class TrainingOptions:
         Train the convolutional base as well (VGG16).
     clean : str or None
         Name of the clean class where it cannot be told.
+    split : {"auto", "random"}
+        How patch tables are split: so that nothing is shared, or at random.
     force : bool
         Train even if parts of the data that must not share anything do.
     seed : int
@@ -61,6 +63,7 @@ class TrainingOptions:
     weights: str = "imagenet"
     train_base: bool = False
     clean: str | None = None
+    split: str = "auto"
     force: bool = False
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +82,8 @@ class TrainingOptions:
                 raise ModelError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if self.patch_px != 0 and not 16 <= self.patch_px <= 512:
             raise ModelError(f"The patch size must be 16 to 512 px, not {self.patch_px}.")
+        if self.split not in ("auto", "random"):
+            raise ModelError(f"The split must be auto or random, not {self.split!r}.")
         if self.learning_rate < 0:
             raise ModelError(f"The learning rate must be positive, not {self.learning_rate:g}.")
         for name in ("test_share", "validation_share"):

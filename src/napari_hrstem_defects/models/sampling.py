@@ -87,7 +87,7 @@ def sample_patches(
     able = [[d for d in drawers if d.has(k)] for k in (0, 1)]
     for k, name in enumerate(PATCH_CLASSES):
         if not able[k]:
-            raise _nothing_to_draw(name, patch_px)
+            raise nothing_to_draw(name, patch_px)
     for index in range(2 * per_class):
         if cancelled is not None and cancelled():
             raise Cancelled
@@ -95,7 +95,7 @@ def sample_patches(
         patch = None
         while patch is None:
             if not able[k]:
-                raise _nothing_to_draw(PATCH_CLASSES[k], patch_px)
+                raise nothing_to_draw(PATCH_CLASSES[k], patch_px)
             # In turn, so that a large image or a large defect does not drown the others.
             drawer = able[k][(index // 2) % len(able[k])]
             patch = drawer.draw(k, rng)
@@ -115,7 +115,7 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
     Returns
     -------
     PatchSet
-        Ambivalent patches and those that are mostly unlabelled have the label -1.
+        Ambivalent patches have the label -1; those that are mostly unlabelled are left out.
 
     Raises
     ------
@@ -128,11 +128,15 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
         grid = PatchGrid((image.pixels.shape[0], image.pixels.shape[1]), patch_px)
         patches = grid.extract(filter_frame(image.pixels, filter_kind)).reshape(-1, patch_px, patch_px)
         truth = patch_truth(image.mask, grid).ravel().astype(np.int64)
-        unlabelled = grid.extract((image.mask == IGNORE).astype(np.float32)).mean(axis=(2, 3)).ravel()
-        truth[unlabelled > 1 - LABELLED_ABOVE] = -1
+        labelled = grid.extract((image.mask != IGNORE).astype(np.float32)).mean(axis=(2, 3)).ravel()
+        marked = ((image.mask > 0) & (image.mask != IGNORE)).astype(np.float32)
+        shares = grid.extract(marked).mean(axis=(2, 3)).ravel().astype(np.float64)
+        shares /= np.maximum(labelled, 1e-9)
+        known = labelled >= LABELLED_ABOVE
         source = np.full(len(patches), image.name)
         corners = grid.corners.reshape(-1, 2).astype(np.float64)
-        sets.append(PatchSet(patches, truth, PATCH_CLASSES, source, corners))
+        part = PatchSet(patches, truth, PATCH_CLASSES, source, corners, (), shares)
+        sets.append(part.take(known))
     return join(sets)
 
 
@@ -244,7 +248,8 @@ def _check_sizes(images: Sequence[LabelledImage], patch_px: int) -> None:
             )
 
 
-def _nothing_to_draw(name: str, patch_px: int) -> ModelError:
+def nothing_to_draw(name: str, patch_px: int) -> ModelError:
+    """What to say when no image has patches of a class."""
     if name == PATCH_CLASSES[0]:
         return ModelError(
             f"No labelled image has a clean place of {patch_px} × {patch_px} px (less than 1 % marked); add an image "

@@ -14,19 +14,20 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.sampling import room
+from napari_hrstem_defects.models.sampling import nothing_to_draw, room
 
 #: Fewer images with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
+#: More pairs of images than this are not compared turned and mirrored as well.
+_MANY_PAIRS = 500
 #: Share of the expected training patches that must be left by a validation part that shares no pixel with them.
 ENOUGH_TRAIN = 0.6
 #: Random cuts through a patch table that are tried.
 _CUTS = 64
-
-Cancelled = Callable[[], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def split_images(
     repeats: int = 1,
     seed: int = 0,
     force: bool = False,
-    cancelled: Cancelled | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> list[ImageSplit]:
     """Split images, repeatedly at random; images with defects and without are spread alike.
 
@@ -125,8 +126,14 @@ def split_images(
             f"{shared}; a test on copies of what was trained on measures memory, so leave one of them out, or force "
             "it (the report will then say so)."
         )
-    with_defects = [group for group in groups if any(image.has_defects for image in group)]
-    without = [group for group in groups if not any(image.has_defects for image in group)]
+    # A vacancy in a large patch is too little to make it defective; such images have clean patches only.
+    with_defects: list[list[LabelledImage]] = []
+    without: list[list[LabelledImage]] = []
+    for group in groups:
+        some = any(room(image, patch_px)[1] for image in group)
+        (with_defects if some else without).append(group)
+    if not with_defects:
+        raise nothing_to_draw(PATCH_CLASSES[1], patch_px)
     out = []
     for number in range(repeats):
         rng = np.random.default_rng([seed, 1, number])
@@ -147,16 +154,26 @@ def _grouped(images: Sequence[LabelledImage]) -> list[list[LabelledImage]]:
     return list(groups.values())
 
 
-def _copies_of_images(groups: Sequence[Sequence[LabelledImage]], cancelled: Cancelled | None) -> str:
-    for first, second in combinations(groups, 2):
-        for a in first:
-            for b in second:
-                if cancelled is not None and cancelled():
-                    return ""
-                if a.sha256 == b.sha256:
-                    return f"{a.name} and {b.name} are the same image"
-                if near_copies.peak(a.pixels, b.pixels) > near_copies.IMAGE_COPY_PEAK:
-                    return f"{a.name} and {b.name} show the same exposure, whole or in part"
+def _copies_of_images(groups: Sequence[Sequence[LabelledImage]], cancelled: Callable[[], bool] | None) -> str:
+    # Simulated images were drawn independently, and there may be many.
+    pairs = [
+        (a, b)
+        for first, second in combinations(groups, 2)
+        for a in first
+        for b in second
+        if not (a.simulated and b.simulated)
+    ]
+    images = list({id(image): image for pair in pairs for image in pair}.values())
+    number = {id(image): k for k, image in enumerate(images)}
+    comparison = near_copies.Comparison([image.pixels for image in images])
+    for a, b in pairs:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        if a.sha256 == b.sha256:
+            return f"{a.name} and {b.name} are the same image"
+        found = comparison.peak(number[id(a)], number[id(b)], turned=len(pairs) <= _MANY_PAIRS)
+        if found > near_copies.IMAGE_COPY_PEAK:
+            return f"{a.name} and {b.name} show the same exposure, whole or in part"
     return ""
 
 
@@ -174,40 +191,49 @@ def _split_many(
             f"{test_images} images with defects are to be held out, but there are only {len(with_defects)}; hold out "
             "fewer."
         )
-    parts: dict[str, list[LabelledImage]] = {"train": [], "validation": [], "test": []}
-    cut = False
-    for groups, wanted in ((with_defects, test_images), (without, 0)):
+    train: list[LabelledImage] = []
+    validation: list[LabelledImage] = []
+    test: list[LabelledImage] = []
+    for groups in (with_defects, without):
         order = [groups[i] for i in rng.permutation(len(groups))]
-        count = wanted or round(test_share * len(groups))
-        if groups is with_defects:
-            count = min(max(count, 1), len(groups) - 1)
-        test, rest = order[:count], order[count:]
-        parts["test"] += _flat(test)
+        count = round(test_share * len(groups))
         keep = max(1, round(validation_share * len(groups)))
-        if groups is with_defects and len(rest) < ENOUGH_IMAGES:
-            cut = True
-        elif len(rest) > keep:
-            parts["validation"] += _flat(rest[:keep])
-            rest = rest[keep:]
-        parts["train"] += _flat(rest)
+        if groups is with_defects:
+            count = min(max(test_images or count, 1), len(groups) - 1)
+            keep = 0 if len(groups) - count < ENOUGH_IMAGES else keep
+        elif len(groups) - count <= keep:
+            keep = 0
+        test += _flat(order[:count])
+        validation += _flat(order[count : count + keep])
+        train += _flat(order[count + keep :])
     how = f"{len(with_defects) + len(without)} images split as a whole"
-    if cut:
-        kept = []
-        for image in parts["train"]:
-            pieces = _cut(image, (1 - validation_share, validation_share), patch_px, rng)
-            if pieces is None:
-                kept.append(image)
-            else:
-                kept.append(pieces[0])
-                parts["validation"].append(pieces[1])
-        parts["train"] = kept
+    if not _both_classes(validation, patch_px):
+        train, validation = _strips(train + validation, validation_share, patch_px, rng)
         how += ", strips of the training images kept for stopping early"
-        if not parts["validation"]:
+        if not _both_classes(validation, patch_px):
             raise ModelError(
-                "The training images are too small to keep a strip of them for stopping early; add images, or use "
-                "smaller patches."
+                "The training images have no clean and defective places to spare for stopping early; add images, mark "
+                "more, or use smaller patches."
             )
-    return ImageSplit(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), how)
+    return ImageSplit(tuple(train), tuple(validation), tuple(test), how)
+
+
+def _both_classes(images: Sequence[LabelledImage], patch_px: int) -> bool:
+    rooms = [room(image, patch_px) for image in images]
+    return any(clean for clean, _ in rooms) and any(defective for _, defective in rooms)
+
+
+def _strips(
+    images: Sequence[LabelledImage], share: float, patch_px: int, rng: np.random.Generator
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Cut a strip off each image that can spare one."""
+    kept: list[LabelledImage] = []
+    cut_off: list[LabelledImage] = []
+    for image in images:
+        pieces = _cut(image, (1 - share, share), patch_px, rng)
+        kept.append(image if pieces is None else pieces[0])
+        cut_off += [] if pieces is None else [pieces[1]]
+    return kept, cut_off
 
 
 def _split_one(
@@ -274,6 +300,7 @@ def _cut(
                     name=f"{image.name} ({'yx'[axis]} {edges[place]}–{edges[place + 1]})",
                     pixels=image.pixels[tuple(part)],
                     mask=image.mask[tuple(part)],
+                    origin=image.sha256,
                 )
             strips = [piece for piece in pieces if piece is not None]
             score = tuple(sum(room(piece, patch_px)) for piece in strips)
@@ -293,7 +320,7 @@ def split_patches(
     seed: int = 0,
     at_random: bool = False,
     force: bool = False,
-    cancelled: Cancelled | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> list[PatchSplit]:
     """Split patches so that the parts share no pixel, repeatedly at random.
 
@@ -349,7 +376,7 @@ def split_patches(
     return out
 
 
-def shared_between(train: PatchSet, test: PatchSet, cancelled: Cancelled | None = None) -> str:
+def shared_between(train: PatchSet, test: PatchSet, cancelled: Callable[[], bool] | None = None) -> str:
     """What two sets of patches share, in words; empty if nothing.
 
     Where positions in the same source are known they decide; contents are compared in any case, for the same pixels
@@ -388,7 +415,7 @@ def _gaps(some: PatchSet, others: PatchSet) -> NDArray[np.float64]:
     return out
 
 
-def _groups(patches: PatchSet, cancelled: Cancelled | None) -> NDArray[np.intp] | None:
+def _groups(patches: PatchSet, cancelled: Callable[[], bool] | None) -> NDArray[np.intp] | None:
     """Groups to be kept together; None where positions tell more."""
     sources, by_source = np.unique(patches.source, return_inverse=True)
     spread = min(

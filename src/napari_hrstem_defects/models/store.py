@@ -118,7 +118,7 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
                     member = Path(aside) / f"{name}.keras"
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
-                        network.save(member)
+                        _bare(network).save(member)
                     archive.write(member, member.name)
                     member.unlink()
             os.replace(partial, path)
@@ -128,6 +128,15 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
             "and write access."
         ) from error
     return path
+
+
+def _bare(network: Any) -> Any:
+    """The network without what training added to it (the state of the optimizer is twice as large as the weights)."""
+    if not network.compiled:
+        return network
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:

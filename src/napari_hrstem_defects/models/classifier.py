@@ -1,0 +1,132 @@
+"""A trained classifier for the pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.preparing import cut_patches
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.models.registry import find
+from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
+
+
+class TrainedClassifier:
+    """Judges the patches of a frame with a model file; a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
+
+    Any kind serves: with more than two classes a patch is defective as far as it is not the first, clean one. Patches
+    of another size than the model's are resampled to it.
+
+    Parameters
+    ----------
+    name_or_file : str or path-like
+        Of the registry, or a model file.
+    threshold : float
+        Probability above which a patch is defective.
+    process : KerasProcess, optional
+        Where Keras runs; default: in this process, which a program with a window must not do.
+    cancelled : callable, optional
+        Asked often while it runs in another process.
+
+    Attributes
+    ----------
+    name : str
+        What was asked for.
+    path : Path
+    sha256 : str
+        Of the model file.
+    contract : Contract
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or the file cannot be used. Networks are read with the first patches.
+    """
+
+    def __init__(
+        self,
+        name_or_file: str | os.PathLike[str],
+        *,
+        threshold: float = THRESHOLD,
+        process: KerasProcess | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self.name = os.fspath(name_or_file)
+        self.path: Path = find(name_or_file)
+        self.contract: Contract = read_contract(self.path)
+        self.sha256: str = file_sha256(self.path)
+        self.threshold = threshold
+        self._process = process
+        self._cancelled = cancelled
+
+    def load(self) -> None:
+        """Read the networks now, so that what is wrong with them is known before an analysis begins.
+
+        Raises
+        ------
+        ModelError
+            If they cannot be used, or Keras is missing.
+        """
+        if self._process is None:
+            loaded(self.path, self.sha256)
+        else:
+            self._process.call(_check, self.path, self.sha256, cancelled=self._cancelled)
+
+    def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
+        """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        if self._process is None:
+            scores = judge(self.path, self.sha256, pixels, grid)
+        else:
+            scores = self._process.call(
+                judge, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
+            )
+        return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process travels where the file is, not the networks.
+        return _again, (self.name, self.threshold)
+
+
+def _again(name: str, threshold: float) -> TrainedClassifier:
+    return TrainedClassifier(name, threshold=threshold)
+
+
+def judge(
+    path: Path,
+    sha256: str,
+    pixels: NDArray[np.float32],
+    grid: PatchGrid,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Probability of each patch to be defective, shape ``(n_y, n_x)``; runs where Keras runs."""
+    model = loaded(path, sha256)
+    contract = model.contract
+    patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
+    predict = kind_of(contract.kind).function("predict")
+    probabilities: NDArray[np.float32] = predict(model, patches, cancelled=cancelled)
+    return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def loaded(path: Path, sha256: str) -> StoredModel:
+    """Model of a file, read once in a process; another file under the same name is another model."""
+    model = load_model(path)
+    return model
+
+
+def _check(
+    path: Path, sha256: str, cancelled: Callable[[], bool] | None = None
+) -> Mapping[str, Mapping[str, Any]]:
+    """Read a model in the process of Keras; networks do not travel."""
+    return loaded(path, sha256).contract.networks

@@ -1,0 +1,259 @@
+"""How good a classifier is on labelled patches, and what of it is said: the layout of the published table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.metrics import (
+    AMBIVALENT,
+    CLEAN_BELOW,
+    DEFECTIVE_ABOVE,
+    PATCH_CLASSES,
+    classification,
+)
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.preparing import filter_patches, resize
+from napari_hrstem_defects.models.sampling import grid_patches
+
+#: The metrics of the published table, in its order.
+METRICS = ("accuracy", "precision", "specificity", "recall")
+#: Probability above which a patch is called defective.
+THRESHOLD = 0.5
+#: How often test images are drawn for the scatter of a finished model's metrics, and how many of them ([D]).
+DRAWS, DRAWN_IMAGES = 6, 3
+
+
+def defect_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability that a patch is anything but clean, from those of the classes; the first class is the clean one."""
+    out: NDArray[np.float32] = 1 - probabilities[..., 0]
+    return out
+
+
+def verdicts(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) -> NDArray[np.intp]:
+    """Number of the class of each patch: of two by the threshold on the second, of more the most probable."""
+    if probabilities.shape[1] == 2:
+        return (defect_probability(probabilities) > threshold).astype(np.intp)
+    return probabilities.argmax(axis=1)
+
+
+def judge_images(
+    model: Any,
+    images: Sequence[LabelledImage],
+    *,
+    threshold: float = THRESHOLD,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Score a classifier on all patches of labelled images.
+
+    Parameters
+    ----------
+    model
+        With ``contract`` and ``networks``.
+    images : sequence of LabelledImage
+        Judged are patches of the model's size on the grid that an analysis uses, as they are.
+    threshold : float
+        Probability above which a patch is defective.
+    cancelled : callable, optional
+
+    Returns
+    -------
+    dict
+        As of :func:`judge_patches`, and ``with_ambivalent``: the metrics when patches with 1 to 10 % defect area
+        count as what they are nearer to. ``images``: the same of each.
+    """
+    patches = grid_patches(
+        images, model.contract.patch_px, model.contract.preprocessing.get("filter", "none")
+    )
+    found = (_predicted(model, patches.pixels, cancelled)[:, 0] < 1 - threshold).astype(np.intp)
+    out = _scores(patches, found)
+    out["images"] = {
+        image.name: {
+            "sha256": image.sha256,
+            "defects": image.has_defects,
+            **_scores(patches.take(patches.source == image.name), found[patches.source == image.name]),
+        }
+        for image in images
+    }
+    return out
+
+
+def _scores(patches: PatchSet, found: NDArray[np.intp]) -> dict[str, Any]:
+    out = classification(patches.labels, found)
+    if patches.shares is not None:
+        middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
+        nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
+        both = classification(nearer, found)
+        out["with_ambivalent"] = {name: both[name] for name in (*METRICS, "balanced_accuracy", "count")}
+    return out
+
+
+def judge_patches(
+    model: Any,
+    patches: PatchSet,
+    *,
+    threshold: float = THRESHOLD,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Score a classifier on patches.
+
+    Parameters
+    ----------
+    model
+        With ``contract`` and ``networks``.
+    patches : PatchSet
+        Resampled if they have another size than the model's. Its classes must be those of the model, or the model
+        must tell clean from defective, and every class but the first counts as defective.
+    threshold : float
+    cancelled : callable, optional
+
+    Returns
+    -------
+    dict
+        See :func:`napari_hrstem_defects.core.metrics.classification`.
+
+    Raises
+    ------
+    ModelError
+        If the classes do not fit.
+    """
+    contract = model.contract
+    labels = _labels_for(contract.classes, patches)
+    pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
+    pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
+    found = verdicts(_predicted(model, pixels, cancelled), threshold)
+    return classification(labels, found, classes=contract.classes)
+
+
+def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
+    names = np.array(patches.classes)[patches.labels]
+    if set(patches.classes) <= set(classes):
+        return np.array([list(classes).index(name) for name in names], np.intp)
+    if tuple(classes) == PATCH_CLASSES:
+        return (patches.labels > 0).astype(np.intp)
+    raise ModelError(
+        f"The patches have the classes {', '.join(patches.classes)}, the model tells {', '.join(classes)} apart; "
+        "evaluate it on patches of its own classes."
+    )
+
+
+def _predicted(
+    model: Any, pixels: NDArray[np.float32], cancelled: Callable[[], bool] | None
+) -> NDArray[np.float32]:
+    predict = kind_of(model.contract.kind).function("predict")
+    out: NDArray[np.float32] = predict(model, pixels, cancelled=cancelled)
+    return out
+
+
+def evaluate_images(
+    model: Any,
+    images: Sequence[LabelledImage],
+    *,
+    seed: int = 0,
+    threshold: float = THRESHOLD,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Everything `evaluate` says about a finished classifier on labelled images.
+
+    Images that it was trained on are recognised by their pixels and scored apart: what it says about them is memory.
+
+    Returns
+    -------
+    dict
+        The scores over all unseen images with defects (over all images, if none is unseen); ``repeated``: mean and
+        standard deviation over `DRAWS` random draws of `DRAWN_IMAGES` of them; ``defect_free``: the specificity over
+        unseen images without defects; ``seen``: names of images it was trained on, and ``trained_on``, the scores
+        over them; ``images``: of each.
+    """
+    known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
+    judged = judge_images(model, images, threshold=threshold, cancelled=cancelled)
+    each = judged["images"]
+    seen = [image for image in images if image.sha256 in known]
+    fresh = [image for image in images if image.sha256 not in known]
+    defective = [image.name for image in fresh if image.has_defects]
+    clean = [image.name for image in fresh if not image.has_defects]
+    total = pooled([each[name] for name in defective or [image.name for image in images]])
+    out = {**total, "images": each, "seen": [image.name for image in seen], "unseen": len(fresh)}
+    if len(defective) > DRAWN_IMAGES:
+        rng = np.random.default_rng(seed)
+        drawn = [
+            pooled([each[name] for name in rng.choice(defective, DRAWN_IMAGES, replace=False)])
+            for _ in range(DRAWS)
+        ]
+        out["repeated"] = {**spread(drawn), "draws": DRAWS, "images": DRAWN_IMAGES}
+    elif len(defective) > 1:
+        out["repeated"] = {**spread([each[name] for name in defective]), "draws": len(defective), "images": 1}
+    if clean:
+        out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
+    if seen:
+        out["trained_on"] = pooled([each[image.name] for image in seen])
+    return out
+
+
+def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
+    return {"specificity": scores["specificity"], "count": scores["count"], "images": images}
+
+
+def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores over the patches of several images or repetitions, from their confusion matrices."""
+    first = scores[0]["confusion"]["classes"]
+    counts = np.sum([item["confusion"]["counts"] for item in scores], axis=0)
+    truth, found = (
+        np.repeat(indices.ravel(), counts.ravel()) for indices in np.indices((len(first), len(first)))
+    )
+    return {
+        **classification(truth, found, classes=first),
+        "ambivalent": int(sum(item["ambivalent"] for item in scores)),
+    }
+
+
+def spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation (of the sample) of each metric over repetitions; those that are defined."""
+    out = {}
+    for name in (*METRICS, "balanced_accuracy"):
+        values = [item[name] for item in scores if item.get(name) is not None and not math.isnan(item[name])]
+        out[name] = {
+            "mean": float(np.mean(values)) if values else math.nan,
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        }
+    return out
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of text in the layout of the published table: set, then the four metrics in percent.
+
+    Parameters
+    ----------
+    rows : mapping
+        Name of the set → what :func:`spread` returned, or plain scores.
+    """
+    out = [["", *METRICS]]
+    for name, scores in rows.items():
+        out.append([name, *(_percent(scores.get(metric)) for metric in METRICS)])
+    return out
+
+
+def _percent(value: Any) -> str:
+    mean, std = (value["mean"], value["std"]) if isinstance(value, Mapping) else (value, None)
+    if mean is None or math.isnan(mean):
+        return "–"
+    if std is None or math.isnan(std):
+        return f"{100 * mean:.1f}"
+    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: None for NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,260 @@
+"""VGG16 for patches, as published: convolutional base with ImageNet weights, three dense layers, softmax.
+
+References
+----------
+.. [D] Dennler et al., Micron 146 (2021) 103069, table B.3.
+.. [V] Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition (2014).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.compact import class_weights, in_batches, turned
+from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.kinds import Fitted, kind_of
+from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
+
+#: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
+DENSE = (1024, 1024, 512)
+DROPOUT = 0.5
+#: Means of the ImageNet colours (blue, green, red) that VGG16 was trained without.
+IMAGENET_MEANS = (103.939, 116.779, 123.68)
+#: Grey value of white in the published preprocessing.
+WHITE = 254.0
+#: Smallest patch that is left with anything after five halvings.
+LEAST_PX = 32
+NETWORK = "vgg16"
+# Name of the weight file that Keras downloads.
+_WEIGHT_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+def build_vgg16(
+    weights: str | os.PathLike[str] | None = "imagenet",
+    *,
+    patch_px: int = 128,
+    classes: int = 2,
+    train_base: bool = False,
+    dense: tuple[int, ...] = DENSE,
+    dropout: float = DROPOUT,
+) -> Any:
+    """The network of [D], table B.3; 24 679 746 parameters with the defaults. Not compiled.
+
+    Parameters
+    ----------
+    weights : "imagenet", None or path-like
+        Of the convolutional base: downloaded by Keras, random, or a file of such weights.
+    patch_px : int
+        Edge of a patch in px, at least 32.
+    classes : int
+    train_base : bool
+        Whether training changes the base as well. The text of [D] does so, the authors' code does not.
+    dense : tuple of int
+        Units of the dense layers (ReLU), each followed by dropout.
+    dropout : float
+
+    Returns
+    -------
+    keras.Model
+        Input ``(n, patch_px, patch_px, 3)`` as `network_input` makes it, output probabilities ``(n, classes)``.
+
+    Raises
+    ------
+    ModelError
+        If the weights cannot be downloaded or read, or Keras is missing.
+    """
+    if patch_px < LEAST_PX:
+        raise ModelError(f"VGG16 needs patches of at least {LEAST_PX} px, not {patch_px}.")
+    library = keras()
+    layers = library.layers
+    base = _base(weights, patch_px)
+    base.trainable = train_base
+    x = layers.Flatten(name="flatten")(base.output)
+    for number, units in enumerate(dense, start=1):
+        x = layers.Dense(units, activation="relu", name=f"dense_{number}")(x)
+        x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
+    outputs = layers.Dense(classes, activation="softmax", name="classes")(x)
+    return library.Model(base.input, outputs, name=NETWORK)
+
+
+def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
+    library = keras()
+    shape = (patch_px, patch_px, 3)
+    make = library.applications.VGG16
+    if weights is None:
+        return make(include_top=False, weights=None, input_shape=shape)
+    if weights == "imagenet":
+        try:
+            # Keras writes where it downloads from to the standard output, which belongs to results.
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                return make(include_top=False, weights="imagenet", input_shape=shape)
+        except Exception as error:  # whatever a failed download raises
+            raise ModelError(
+                "The ImageNet weights of VGG16 cannot be downloaded; connect to the internet once, name a file of them "
+                f"with --weights FILE ({_WEIGHT_FILE}), or start from random ones with --weights none."
+            ) from error
+    path = Path(weights)
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file of weights; name one, `imagenet` or `none`.")
+    base = make(include_top=False, weights=None, input_shape=shape)
+    try:
+        base.load_weights(path)
+    except Exception as error:  # Keras raises whatever its parts raise
+        reason = " ".join(str(error).split())[:160].rstrip(".")
+        raise ModelError(
+            f"{path}: these are no weights of the convolutional base of VGG16 ({reason}); use {_WEIGHT_FILE}."
+        ) from error
+    return base
+
+
+def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Three equal channels 0...254 less the ImageNet means, as VGG16 expects them.
+
+    Parameters
+    ----------
+    patches : float32 array (n, y, x)
+        0...1.
+
+    Returns
+    -------
+    float32 array (n, y, x, 3)
+    """
+    means = np.array(IMAGENET_MEANS, np.float32)
+    out: NDArray[np.float32] = patches[..., None] * np.float32(WHITE) - means
+    return out
+
+
+def fit(
+    train: PatchSet,
+    validation: PatchSet,
+    options: TrainingOptions,
+    *,
+    workspace: Path,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Fitted:
+    """Train one, see :mod:`.kinds`.
+
+    With a frozen base its features of all patches are computed once and kept in the workspace, and only the dense
+    layers are trained on them. Otherwise every patch passes the whole network, turned and mirrored at random.
+    """
+    library = keras()
+    library.utils.set_random_seed(options.seed)
+    kind = kind_of("vgg16")
+    network = build_vgg16(
+        None if options.weights == "none" else options.weights,
+        patch_px=train.edge,
+        classes=len(train.classes),
+        train_base=options.train_base,
+        dense=tuple(options.extra.get("dense", DENSE)),
+    )
+    identity = np.eye(len(train.classes), dtype=np.float32)
+    targets = identity[train.labels], identity[validation.labels]
+    if options.train_base:
+        inputs = train.pixels, validation.pixels
+    else:
+        inputs = _features(network, (train, validation), workspace, progress, cancelled)
+    history = fit_network(
+        network if options.train_base else _head(network),
+        (inputs[0], targets[0]),
+        (inputs[1], targets[1]),
+        loss="categorical_crossentropy",
+        learning_rate=options.learning_rate or kind.learning_rate,
+        batch=options.batch or kind.batch,
+        epochs=options.epochs or kind.epochs,
+        patience=options.patience,
+        seed=options.seed,
+        workspace=workspace,
+        tag=NETWORK,
+        # Channels are made batch by batch: three of them for all patches would fill the memory.
+        augment=turned if options.train_base else None,
+        prepare=network_input if options.train_base else None,
+        class_weight=class_weights(train),
+        progress=progress,
+        cancelled=cancelled,
+    )
+    preprocessing = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
+    return Fitted({NETWORK: network}, preprocessing, {NETWORK: vars(history)}, history.stopped)
+
+
+def predict(
+    model: Any,
+    patches: NDArray[np.float32],
+    *,
+    progress: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
+    return in_batches(model.networks[NETWORK], patches, network_input, progress, cancelled)
+
+
+def _head(network: Any) -> Any:
+    """The layers after the base as a network of their own, which shares their weights."""
+    library = keras()
+    start = network.get_layer("flatten")
+    inputs = library.Input(start.input.shape[1:], name="features")
+    x = inputs
+    for layer in network.layers[network.layers.index(start) :]:
+        x = layer(x)
+    return library.Model(inputs, x, name="head")
+
+
+def _features(
+    network: Any,
+    sets: tuple[PatchSet, PatchSet],
+    workspace: Path,
+    progress: Progress | None,
+    cancelled: Callable[[], bool] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Output of the base for the training and the validation patches, from the cache where it is there."""
+    library = keras()
+    base = library.Model(network.input, network.get_layer("flatten").input, name="base")
+    done, out = 0, []
+    count = sum(len(part) for part in sets)
+    for name, part in zip(("train", "validation"), sets, strict=True):
+        cache = workspace / f"features_{name}.npy"
+        features = _cached(cache, len(part))
+        if features is None:
+            # At most this many patches at once as three channels.
+            pieces = []
+            for start in range(0, len(part), 512):
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                pieces.append(
+                    in_batches(base, part.pixels[start : start + 512], network_input, None, cancelled)
+                )
+                if progress is not None:
+                    share = (done + start + len(pieces[-1])) / count
+                    progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
+            features = np.concatenate(pieces)
+            workspace.mkdir(parents=True, exist_ok=True)
+            aside = cache.with_suffix(".partial")
+            with open(aside, "wb") as file:
+                np.save(file, features)
+            os.replace(aside, cache)
+        done += len(part)
+        out.append(features)
+    return out[0], out[1]
+
+
+def _cached(path: Path, count: int) -> NDArray[np.float32] | None:
+    if not path.exists():
+        return None
+    try:
+        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return features if len(features) == count else None
