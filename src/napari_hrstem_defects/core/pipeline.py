@@ -14,7 +14,7 @@ from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis, not_found
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
 from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.domains import Domain, DomainMap, domain_severity, find_domains, with_verdicts
+from napari_hrstem_defects.core.domains import Domain, DomainMap, find_domains, with_verdicts
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
 from napari_hrstem_defects.core.geometry import (
@@ -25,13 +25,13 @@ from napari_hrstem_defects.core.geometry import (
     prepared_slices,
 )
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
+from napari_hrstem_defects.core.lattice_severity import lattice_severity
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, Recipe, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
-from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
@@ -65,7 +65,10 @@ NO_LATTICE = (
     "crystalline part."
 )
 
-NO_OTHER_LATTICE = "At a place where a lattice was given by hand the image is explained as well by another one; it was left out."
+NO_OTHER_LATTICE = (
+    "At a place where a lattice was given by hand another one explains the image as well; what was given there is "
+    "left out."
+)
 
 Progress = Callable[[str, float], None]
 
@@ -261,8 +264,9 @@ class _Run:
                 "classify.classifier to screening."
             )
         elif prepared is None:
-            everything = np.ones(grid.counts, bool)
-            table = PatchTable(grid, everything.astype(np.float32), 0.5, everything)
+            # Nothing to judge by: nothing is marked.
+            nothing = np.zeros(grid.counts, bool)
+            table = PatchTable(grid, nothing.astype(np.float32), 0.5, nothing)
         else:
             table = screen(prepared, grid, params)
         self.found["screened"] = table
@@ -515,25 +519,7 @@ class _Run:
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
-        severity = domain_severity(found, prepared)
-        self.report("symmetry", 0.5)
-        needed = self.recipe.symmetry.line_significance
-        if needed > 0:
-            lines = line_severity(severity, prepared.period_px, model.judged(prepared))
-            lines *= np.float32(min(segmentation.SEVERE / needed, 1e6))
-            # The edge of a grain is no fault beside it, and what is repeated at the rim is no line.
-            near = segmentation.dilate(found.defective, FLANK_PERIODS * prepared.period_px)
-            faint = (lines > segmentation.NOTABLE) & ~near
-            severity = np.where(faint, np.maximum(severity, lines), severity)
-            rows, columns = model.judged(prepared)
-            severity = np.pad(
-                severity[rows, columns],
-                (
-                    (rows.start, severity.shape[0] - rows.stop),
-                    (columns.start, severity.shape[1] - columns.stop),
-                ),
-                mode="edge",
-            )
+        severity = lattice_severity(found, prepared, self.recipe.symmetry)
         severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
         inside[model.judged(prepared)] = 1

@@ -333,6 +333,14 @@ class SymmetryParams(_Checked):
         minimum=0.0,
         maximum=1000,
     )
+    antiphase_significance: float = _param(
+        4.0,
+        "opposite phases of a weak superlattice, of this amplitude on both sides, are given a severity of 7; 0: "
+        "antiphase boundaries are not looked for in this way",
+        unit="amplitude of the noise",
+        minimum=0.0,
+        maximum=1000,
+    )
     kernel_px: int = _param(7, "edge of the eigenfilters (eigenfilter)", unit="px", minimum=3, maximum=31)
     features: Literal["responses", "energies"] = _param(
         "responses", "what is compared: filter responses, or their squares summed over a window (eigenfilter)"

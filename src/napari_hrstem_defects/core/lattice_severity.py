@@ -1,0 +1,60 @@
+"""Severity of the lattice-aware mode: the distances of all domains, faint lines and antiphase boundaries in one map."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.domains import DomainMap, domain_severity
+from napari_hrstem_defects.core.preprocessing import Prepared
+from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
+from napari_hrstem_defects.core.segmentation import NOTABLE, SEVERE, dilate
+from napari_hrstem_defects.core.superlattice import antiphase_significance
+
+#: A severity beyond this says no more.
+_MOST = 1e6
+
+
+def lattice_severity(found: DomainMap, prepared: Prepared, params: SymmetryParams) -> NDArray[np.float32]:
+    """Severity of every pixel of the prepared image.
+
+    What stands out along a line or as a change of phase only is raised to where the usual threshold finds it: a
+    significance of ``line_significance`` or ``antiphase_significance`` becomes a severity of `SEVERE`.
+
+    Parameters
+    ----------
+    found : DomainMap
+    prepared : Prepared
+    params : SymmetryParams
+        ``line_significance`` and ``antiphase_significance`` are used.
+
+    Returns
+    -------
+    float32 array (y', x')
+        In robust standard deviations of the defect-free population; near the rim it repeats what lies inside.
+    """
+    severity = domain_severity(found, prepared)
+    reference = found.domains[0]
+    judged = reference.model.judged(prepared)
+    faint = np.zeros(severity.shape, np.float32)
+    if params.line_significance > 0:
+        lines = line_severity(severity, prepared.period_px, judged)
+        # The edge of a grain is no fault beside it.
+        lines[dilate(found.defective, FLANK_PERIODS * prepared.period_px)] = 0
+        np.maximum(faint, _scaled(lines, params.line_significance), out=faint)
+    if params.antiphase_significance > 0 and reference.lattice is not None:
+        intact = (severity < NOTABLE) & (found.index == 0)
+        lattice = reference.lattice.scaled(float(prepared.scale.mean()))
+        phases = antiphase_significance(prepared, lattice, intact)
+        np.maximum(faint, _scaled(phases, params.antiphase_significance), out=faint)
+    severity = np.where(faint > NOTABLE, np.maximum(severity, faint), severity)
+    # What is repeated at the rim is no line.
+    rows, columns = judged
+    rims = [(s.start, n - s.stop) for s, n in zip(judged, severity.shape, strict=True)]
+    return np.pad(severity[rows, columns], rims, mode="edge")
+
+
+def _scaled(significance: NDArray[np.float32], needed: float) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = significance * np.float32(min(SEVERE / needed, _MOST))
+    return out
