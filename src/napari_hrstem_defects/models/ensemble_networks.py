@@ -19,7 +19,7 @@ _RAW_CHANNELS = (12, 16, 24, 32)
 _FFT_CHANNELS = (8, 12, 16)
 _FFT_OUT_CHANNELS = 4
 _HIDDEN = 24
-_DROPOUT = 0.3
+_DROPOUT, _FFT_DROPOUT = 0.3, 0.5
 # The statistics of a batch settle within a few passes of a small training set.
 _MOMENTUM = 0.9
 
@@ -92,7 +92,8 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
         values = layers.Conv2D(_FFT_OUT_CHANNELS, 1, activation="selu", kernel_initializer="he_normal")(
             values
         )
-        parts.append(layers.Flatten()(values))
+        # A spectrum is easily learnt by heart, and then nothing is left for the raw branch to learn.
+        parts.append(layers.Dropout(_FFT_DROPOUT)(layers.Flatten()(values)))
     values = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     values = layers.Dropout(_DROPOUT)(values)
     values = layers.Dense(_HIDDEN, activation="selu", kernel_initializer="he_normal")(values)

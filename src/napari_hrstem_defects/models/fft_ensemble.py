@@ -40,7 +40,7 @@ from napari_hrstem_defects.models.kinds import Fitted, kind_of
 from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
-LEAST_PER_PASS, MOST_PER_PASS = 256, 4000
+LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
 #: Held-out patches of each class that decide when to stop.
 PER_VALIDATION_CLASS = 64
 #: Windows that go through the networks at once.

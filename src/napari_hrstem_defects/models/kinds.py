@@ -85,7 +85,7 @@ KINDS: Mapping[str, Kind] = {
             "one network for each class on Fourier transforms of patches",
             "fft_ensemble",
             64,
-            14,
+            16,
             32,
             2e-3,
         ),

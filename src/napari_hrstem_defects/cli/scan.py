@@ -1,0 +1,88 @@
+"""The command ``scan``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
+from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, STRIDE_PX, Scan, scan
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.micrograph import Micrograph
+    from napari_hrstem_defects.models.store import StoredModel
+
+
+def run(
+    image: Path,
+    model: Path,
+    out: Path,
+    stride: int | None,
+    least_probability: float | None,
+    pixel_size_nm: float | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Slide an ensemble over an image; see :func:`napari_hrstem_defects.models.scan.scan`."""
+    with errors_as_lines(USAGE), Reporter(quiet) as reporter:
+        if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
+            raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
+        from napari_hrstem_defects.io.reading import read
+        from napari_hrstem_defects.io.scans import save_scan
+        from napari_hrstem_defects.models.store import load_model
+
+        micrograph = read(image, pixel_size_nm=pixel_size_nm)
+        stored = load_model(model)
+        step = STRIDE_PX if stride is None else stride
+        least = LEAST_PROBABILITY if least_probability is None else least_probability
+        counts: Counter[str] = Counter()
+        warnings: dict[str, None] = {}
+        record = {
+            "model": {"name": stored.contract.name, "file": model.name, "sha256": stored.sha256},
+            "window_px": stored.contract.patch_px,
+            "stride_px": step,
+            "least_probability": least,
+        }
+        folder = save_scan(
+            _scans(stored, micrograph, step, least, reporter, counts, warnings),
+            micrograph,
+            out / image.stem,
+            stored.contract.classes,
+            record=record,
+            overwrite=overwrite,
+        )
+        for warning in warnings:
+            reporter.complain(f"{image}: {warning}")
+        kinds = ", ".join(f"{counts[name]} {name}" for name in stored.contract.classes if counts[name])
+        reporter.say(f"{folder}: {kinds or 'no defect'}")
+
+
+def _scans(
+    stored: StoredModel,
+    micrograph: Micrograph,
+    stride_px: int,
+    least_probability: float,
+    reporter: Reporter,
+    counts: Counter[str],
+    warnings: dict[str, None],
+) -> Iterator[Scan]:
+    """Scan frame after frame, counting what is found."""
+    for index in range(len(micrograph)):
+
+        def progress(fraction: float, text: str, index: int = index) -> None:
+            reporter.progress((index + fraction) / len(micrograph), text)
+
+        found = scan(
+            stored,
+            micrograph.frame(index).pixels,
+            stride_px=stride_px,
+            pixel_size_nm=micrograph.pixel_size_nm,
+            least_probability=least_probability,
+            progress=progress,
+        )
+        counts.update(part.name for part in found.regions)
+        warnings.update(dict.fromkeys(found.warnings))
+        yield found

@@ -1,0 +1,184 @@
+"""Write what a scan with an FFT ensemble found: class maps as images, a table of the regions, a record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.io.folders import whole_folder
+from napari_hrstem_defects.io.ome import OmeTiffWriter
+from napari_hrstem_defects.io.provenance import input_record, software
+from napari_hrstem_defects.io.tables import REGION_COLUMNS, Row, region_rows, write_table
+
+#: The record of a scan, and its class map.
+SCAN_FILE, CLASS_MAP_FILE = "scan.json", "class_map.tif"
+#: Version of the layout of the record.
+SCAN_VERSION = 1
+#: Value of the class map where no class is likely.
+UNCERTAIN = 255
+# Columns of the analysis that mean something else here.
+_RENAMED = {
+    "label": "class_number",
+    "kind": "class",
+    "mean_severity": "mean_probability",
+    "max_severity": "max_probability",
+}
+_LEFT_OUT = ("to_lattice_deg", "type", "confidence")
+REGION_HEAD = tuple(_RENAMED.get(name, name) for name in REGION_COLUMNS if name not in _LEFT_OUT)
+
+
+class ScanFound(Protocol):
+    """What is written of each frame; see ``models.scan.Scan``."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probability maps (classes, y, x)."""
+        ...
+
+    @property
+    def votes(self) -> NDArray[np.bool_]:
+        """Vote masks (classes, y, x)."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """Class map (y, x)."""
+        ...
+
+    @property
+    def regions(self) -> Sequence[Any]:
+        """Regions, each with ``name`` and ``region``."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences."""
+        ...
+
+
+def class_files(classes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Class → names of the files of its probability map and of its votes; any name of a class will do."""
+    out = {}
+    for number, name in enumerate(classes):
+        plain = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "class"
+        out[name] = (f"probability_{number}_{plain}.tif", f"votes_{number}_{plain}.tif")
+    return out
+
+
+def is_scan(folder: Path) -> bool:
+    """Whether a folder holds a scan, so that it may be replaced."""
+    return (folder / SCAN_FILE).is_file() and (folder / CLASS_MAP_FILE).is_file()
+
+
+def save_scan(
+    frames: Iterable[ScanFound],
+    micrograph: Micrograph,
+    out_dir: str | os.PathLike[str],
+    classes: Sequence[str],
+    *,
+    record: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Path:
+    """Write a folder with the result of a scan; it is complete or absent.
+
+    ``class_map.tif`` (uint8: number of the class, 0 the clean one, 255 uncertain), for each class
+    ``probability_<n>_<class>.tif`` (float32) and ``votes_<n>_<class>.tif`` (uint8, 0 or 1), all OME-TIFF with the
+    pixel size and the shape of the input; ``regions.csv`` and ``scan.json``.
+
+    Parameters
+    ----------
+    frames : iterable of scans
+        One for each frame of the micrograph; taken one at a time, so that a long series need not fit into memory. The
+        place is looked at before the first is asked for.
+    micrograph : Micrograph
+    out_dir : path-like
+    classes : sequence of str
+    record : mapping
+        What scan.json says about the model and the settings.
+    overwrite : bool
+        Replace an earlier scan.
+
+    Returns
+    -------
+    Path
+        `out_dir`.
+
+    Raises
+    ------
+    WriteError
+        If the folder exists or cannot be written.
+    """
+    target = Path(out_dir)
+    files = class_files(classes)
+    key = micrograph.sha256 + json.dumps(dict(record), sort_keys=True)
+    rows: list[Row] = []
+    warnings: dict[str, None] = {}
+    pixels = np.zeros(256, np.int64)
+    count = 0
+    with whole_folder(target, is_scan, overwrite) as folder:
+        with contextlib.ExitStack() as stack:
+
+            def image(name: str, dtype: Any) -> OmeTiffWriter:
+                writer = OmeTiffWriter(folder / name, micrograph.shape, dtype, micrograph.pixel_size_nm, key)
+                return stack.enter_context(writer)
+
+            class_map = image(CLASS_MAP_FILE, np.uint8)
+            maps = [(image(files[name][0], np.float32), image(files[name][1], np.uint8)) for name in classes]
+            for found in frames:
+                class_map.write(found.labels)
+                for k, (probability, votes) in enumerate(maps):
+                    probability.write(found.probabilities[k])
+                    votes.write(found.votes[k])
+                stamp = {"frame": count} if micrograph.is_stack else {}
+                rows += [{**stamp, **_row(part)} for part in found.regions]
+                warnings.update(dict.fromkeys(found.warnings))
+                pixels += np.bincount(found.labels.ravel(), minlength=256)
+                count += 1
+        if count != len(micrograph):
+            raise ValueError(f"{count} scans were given, expected one for each of {len(micrograph)} frames")
+        write_table(folder / "regions.csv", (("frame",) if micrograph.is_stack else ()) + REGION_HEAD, rows)
+        shares = (pixels / pixels.sum()).tolist()
+        info = {
+            "layout": SCAN_VERSION,
+            "name": micrograph.name,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "software": dict(software()),
+            "input": input_record(micrograph, micrograph.shape, micrograph.sha256),
+            **record,
+            "classes": [
+                {
+                    "name": name,
+                    "value": number,
+                    "probability": files[name][0],
+                    "votes": files[name][1],
+                    "fraction": shares[number],
+                }
+                for number, name in enumerate(classes)
+            ],
+            "uncertain": {"value": UNCERTAIN, "fraction": shares[UNCERTAIN]},
+            "regions": len(rows),
+            "warnings": list(warnings),
+        }
+        text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (folder / SCAN_FILE).write_text(text, encoding="utf-8")
+    return target
+
+
+def _row(part: Any) -> Row:
+    """One row of regions.csv: as in an analysis, the class in the place of the kind of defect."""
+    region: Region = part.region
+    row = region_rows([replace(region, label=1)])[0]
+    row.update(label=region.label, kind=part.name)
+    return {_RENAMED.get(name, name): value for name, value in row.items() if name not in _LEFT_OUT}
