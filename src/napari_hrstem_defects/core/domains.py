@@ -18,9 +18,10 @@ from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams, poin
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
 from napari_hrstem_defects.core.symmetry import Bank, fit_bank, log_distances, rim_px
 
-#: A patch belongs to no known model where the severity exceeds `FAR` in this share of it.
-FAR = 3.0
-FAR_SHARE = 0.9
+#: A patch may belong to no known model where its mean severity exceeds this; competition decides.
+FAR = 2.0
+#: A patch is looked at as long as this share of it is the reference's.
+OWN_SHARE = 0.9
 #: Least thickness of a domain beyond its model patch, in periods.
 THINNEST_PERIODS = 4.0
 #: Candidates are looked for on a grid finer than the patches by this factor: a domain need not fit the patch grid.
@@ -136,15 +137,12 @@ def find_domains(
     domains, index = _given(pixels, prepared, reference, fit, params, symmetry)
     corners = _fine_grid(prepared.values.shape, edge)
     usable = np.ones(corners.shape[:2], bool)
-    far = (reference.model.severity > FAR) & (index == 0)
-    other = unlike & (index == 0)
-    # Unlike the rest by its autocorrelation, and not fitted too well by the reference either.
-    distant = patch_means(reference.model.severity, corners, edge) > 0.5 * FAR
+    severity = patch_means(reference.model.severity, corners, edge)
+    # Unlike the rest by its autocorrelation, it need not be fitted that badly by the reference.
+    other = patch_means(unlike, corners, edge) > OWN_SHARE
+    usable &= (severity > FAR) | (other & (severity > 0.75 * FAR))
     while len(domains) < params.most:
-        candidates = usable & (
-            (patch_means(far, corners, edge) > FAR_SHARE)
-            | ((patch_means(other, corners, edge) > FAR_SHARE) & distant)
-        )
+        candidates = usable & (patch_means(index == 0, corners, edge) > OWN_SHARE)
         if candidates.any():
             candidates &= patch_means(lost(), corners, edge) == 0
         found = None
@@ -165,8 +163,6 @@ def find_domains(
             break
         domain, index = found
         domains.append(domain)
-        far &= index != len(domains) - 1
-        other &= index == 0
     return with_verdicts(DomainMap(tuple(domains), index), prepared, params)
 
 
@@ -339,7 +335,8 @@ def _compete(
         contrast = abs(
             np.log(_power(prepared, model.patch) / max(_power(prepared, reference.model.patch), 1e-12))
         )
-        if gain > params.grain_gain and _turned_gain(prepared, model, reference, symmetry) > TURNED_SHARE:
+        least = GIVEN_GAIN if by_hand else params.inverted_gain
+        if gain > least and _turned_gain(prepared, model, reference, symmetry) > TURNED_SHARE:
             relation = "inverted"
         elif (
             gain > params.phase_gain

@@ -252,6 +252,13 @@ class DomainParams(_Checked):
         minimum=0,
         maximum=10,
     )
+    inverted_gain: float = _param(
+        0.3,
+        "the same where the reference turned by 180° fits (inversion domains)",
+        unit="log energy",
+        minimum=0,
+        maximum=10,
+    )
     phase_gain: float = _param(0.15, "the same for a second phase", unit="log energy", minimum=0, maximum=10)
     phase_area: float = _param(0.1, "smallest share of the image of a second phase", minimum=0, maximum=1)
     phase_contrast: float = _param(
