@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results_tools import page
 
 from napari_hrstem_defects.core.metrics import classification
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet, ordered_classes
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, fit, predict
 from napari_hrstem_defects.models.options import TrainingOptions
+from results_tools import page
 
 #: Classes that occur at more than one place and can be held out.
 TESTED = {
@@ -133,17 +133,15 @@ def measure(
     )
     model = SimpleNamespace(contract=contract, networks=fitted.networks)
     row: dict[str, Any] = {"variant": variant, "seed": seed, "train": len(train), "test": len(test)}
-    for name, symmetric in (("balanced_accuracy", False), ("balanced_accuracy_8_views", True)):
-        said = predict(model, test.pixels, symmetric=symmetric).argmax(axis=1)
+    for name, views in (("balanced_accuracy", 1), ("balanced_accuracy_8_views", 8)):
+        said = predict(model, test.pixels, views=views).argmax(axis=1)
         scores = classification(test.labels, said, classes=patches.classes)
         row[name] = scores["balanced_accuracy"]
-        if symmetric:
-            continue
-        row["accuracy"] = scores["accuracy"]
+        row[name.replace("balanced_", "")] = scores["accuracy"]
         counts = np.array(scores["confusion"]["counts"])
         for wanted in tested:
             k = patches.classes.index(wanted)
-            row[f"recall_{wanted}"] = counts[k, k] / counts[k].sum()
+            row[f"recall_{wanted}{'_8_views' if views == 8 else ''}"] = float(counts[k, k] / counts[k].sum())
     return {**row, "training_cpu_s": round(seconds, 1)}
 
 

@@ -22,7 +22,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
         def __init__(self, model: object) -> None:
             pass
 
-        def __call__(self, windows: np.ndarray, cancelled: object = None) -> np.ndarray:
+        def __call__(self, windows: np.ndarray, views: int, cancelled: object = None) -> np.ndarray:
             bright = (windows > 0.9).any(axis=(1, 2))
             dark = (windows < 0.1).any(axis=(1, 2))
             return np.stack([~bright & ~dark, bright, dark], axis=1).astype(np.float32)

@@ -114,6 +114,8 @@ class EnsembleSettings:
             "equalise": not published,
             "threshold": float(self.threshold),
             "blur_px": BLUR_PX,
+            # Patches judged by themselves are looked at from all sides; in a scan many windows see each place.
+            "views": 8 if self.augmentation == "full" else 1,
         }
 
 
@@ -208,7 +210,9 @@ def fit(
     calibration: dict[str, Any] = {}
     held_out = validation.take(validation.labels >= 0)
     if settings.calibrate and len(held_out):
-        calibration = calibrate(_run(whole, held_out.pixels, preprocessing), held_out.labels)
+        for views in sorted({1, preprocessing["views"]}):
+            said = _seen(whole, held_out.pixels, preprocessing, views)
+            calibration[str(views)] = calibrate(said, held_out.labels)
     return Fitted(
         networks,
         {**preprocessing, "calibration": calibration},
@@ -221,7 +225,7 @@ def predict(
     model: Ensemble,
     patches: NDArray[np.float32],
     *,
-    symmetric: bool = False,
+    views: int = 0,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
@@ -232,8 +236,8 @@ def predict(
     model : Ensemble
     patches : float32 array (n, patch_px, patch_px)
         0...1.
-    symmetric : bool
-        Average over the eight turned and mirrored copies of each patch (eight times the work).
+    views : {0, 1, 8}
+        8: average over the turned and mirrored copies of each patch, 1: as it is, 0: what the model was made for.
     progress, cancelled : callable, optional
 
     Returns
@@ -246,7 +250,7 @@ def predict(
     Cancelled
         If the caller asked to stop.
     """
-    return Predictor(model)(patches, symmetric=symmetric, cancelled=cancelled)
+    return Predictor(model)(patches, views=views, cancelled=cancelled)
 
 
 class Predictor:
@@ -276,7 +280,7 @@ class Predictor:
         self,
         patches: NDArray[np.float32],
         *,
-        symmetric: bool = False,
+        views: int = 0,
         cancelled: Cancelled | None = None,
     ) -> NDArray[np.float32]:
         """See :func:`predict`."""
@@ -284,10 +288,9 @@ class Predictor:
         if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
             raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
         settings = self.contract.preprocessing
-        copies = symmetries(patches) if symmetric else [patches]
-        found = [_run(self._whole, copy, settings, cancelled) for copy in copies]
-        mean = found[0] if len(found) == 1 else _mean_of_logits(found)
-        return apply_calibration(mean, settings.get("calibration"))
+        number = views or int(settings["views"])
+        mean = _seen(self._whole, patches, settings, number, cancelled)
+        return apply_calibration(mean, (settings.get("calibration") or {}).get(str(number)))
 
 
 def _names(classes: tuple[str, ...]) -> list[str]:
@@ -342,6 +345,19 @@ def _run(
         full = part if len(part) == BATCH else np.resize(part, (BATCH, *part.shape[1:]))
         out[start : start + len(part)] = whole.predict_on_batch(_inputs(full, preprocessing))[: len(part)]
     return out
+
+
+def _seen(
+    whole: Any,
+    patches: NDArray[np.float32],
+    preprocessing: Mapping[str, Any],
+    views: int,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float32]:
+    """Sigmoids (n, classes), for eight views the sigmoid of the mean logit."""
+    if views == 1:
+        return _run(whole, patches, preprocessing, cancelled)
+    return _mean_of_logits([_run(whole, copy, preprocessing, cancelled) for copy in symmetries(patches)])
 
 
 def _mean_of_logits(found: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -262,7 +262,7 @@ def _windows(
     with own_threads():
         for part in _batches(count):
             y, x = np.divmod(np.arange(part.start, part.stop), len(columns))
-            out[part] = predictor(windows[rows[y], columns[x]], cancelled=cancelled)
+            out[part] = predictor(windows[rows[y], columns[x]], views=1, cancelled=cancelled)
             if progress is not None:
                 progress(part.stop / count, f"{part.stop} of {count} windows")
     return np.moveaxis(out, 1, 0).reshape(-1, len(rows), len(columns)), rows, columns
