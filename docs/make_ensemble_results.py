@@ -1,8 +1,8 @@
 """Writes docs/results/ensemble*.csv: what the FFT ensemble scores on labelled and on simulated patches.
 
 ``python docs/make_ensemble_results.py patches`` trains every variant on the labelled patches of CdTe and SrTiO3, split
-by position; ``simulated`` trains on simulations alone; ``show`` prints the tables. Rows that are there already are kept,
-so that an interrupted run can be started once more.
+by position; ``simulated`` trains on simulations alone; ``show`` prints the tables. Rows that are there already are
+kept, so that an interrupted run can be started once more.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from results_tools import ensemble  # noqa: E402
+from results_tools import ensemble, ensemble_simulated  # noqa: E402
 
-PATCHES_CSV = "ensemble_patches.csv"
+PATCHES_CSV, SIMULATED_CSV = "ensemble_patches.csv", "ensemble_simulated.csv"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if options.what == "patches":
         _patches(folder / PATCHES_CSV, options)
+    if options.what == "simulated":
+        _simulated(folder / SIMULATED_CSV, options)
     print(ensemble.summary(_read(folder / PATCHES_CSV)))
+    print(ensemble_simulated.summary(_read(folder / SIMULATED_CSV)))
 
 
 def _patches(path: Path, options: argparse.Namespace) -> None:
@@ -45,6 +48,19 @@ def _patches(path: Path, options: argparse.Namespace) -> None:
                 rows.append({"material": material, **row})
                 _write(path, rows)
                 print(rows[-1], flush=True)
+
+
+def _simulated(path: Path, options: argparse.Namespace) -> None:
+    rows = _read(path)
+    done = {(row["material"], row["branches"]) for row in rows}
+    for material in options.materials or ensemble.TESTED:
+        for branches in options.branches:
+            if (material, branches) not in done:
+                rows += ensemble_simulated.measure(
+                    options.data, material, branches, options.scale, options.keep
+                )
+                _write(path, rows)
+                print(f"{material}, {branches}: done", flush=True)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -69,7 +85,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("patches", "show"))
+    parser.add_argument("what", choices=("patches", "simulated", "show"))
     parser.add_argument(
         "--data",
         type=Path,
@@ -82,6 +98,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=len(ensemble.SEEDS), help="how many of the splits")
     parser.add_argument("--tuning", action="store_true", help="the splits that everything was tuned on")
     parser.add_argument("--epochs", type=int, default=0, help="passes, instead of the usual number")
+    parser.add_argument("--branches", nargs="+", default=["raw+fft", "raw"], help="of simulated")
+    parser.add_argument("--scale", type=float, default=1.0, help="of simulated: factor on the patches")
+    parser.add_argument("--keep", type=Path, help="of simulated: folder for the model files")
     return parser.parse_args(arguments)
 
 

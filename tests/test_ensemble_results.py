@@ -1,0 +1,106 @@
+"""The script behind docs/results/ensemble*.csv: its splits share no pixel, its tables say what was measured."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.models.data import PatchSet
+
+ROOT = Path(__file__).parents[1]
+PATCHES = ROOT.parent / "shared" / "data" / "stem_patches"
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from results_tools import ensemble, ensemble_simulated
+
+    yield SimpleNamespace(ensemble=ensemble, simulated=ensemble_simulated)
+    for name in [name for name in sys.modules if name.split(".")[0] == "results_tools"]:
+        del sys.modules[name]
+
+
+def pixels_of(corners: np.ndarray, edge: int) -> np.ndarray:
+    """Which pixels of the image a set of patches shows."""
+    seen = np.zeros((800, 800), bool)
+    for y, x in corners.astype(int):
+        seen[y : y + edge, x : x + edge] = True
+    return seen
+
+
+@pytest.mark.parametrize("seed", [0, 1, 200])
+def test_splits_share_no_pixel(tools: SimpleNamespace, seed: int) -> None:
+    rng = np.random.default_rng(0)
+    corners = np.concatenate([rng.integers(0, 400, (300, 2)), rng.integers(600, 610, (30, 2))]).astype(float)
+    labels = np.concatenate([np.arange(300) % 2, np.full(30, 2)])
+    patches = PatchSet(
+        np.zeros((330, 64, 64), np.float32), labels, ("Bulk", "Vacancy", "LC"), np.array(["a"] * 330), corners
+    )
+    split = tools.ensemble.split_by_place(patches, ("Bulk", "Vacancy"), seed)
+    assert not (pixels_of(corners[split.train], 64) & pixels_of(corners[split.test], 64)).any()
+    assert set(labels[split.test]) == {0, 1}
+    assert set(labels[split.train]) == {0, 1, 2}
+    for k in (0, 1):
+        assert min((labels[split.train] == k).sum(), (labels[split.test] == k).sum()) >= 8
+
+
+@pytest.mark.skipif(not PATCHES.is_dir(), reason="needs the shared patches")
+@pytest.mark.parametrize("material", ["CdTe", "STO"])
+def test_splits_of_the_real_patches(tools: SimpleNamespace, material: str) -> None:
+    patches = tools.ensemble.read_patches(PATCHES, material)
+    assert patches.classes[0] == "Bulk"
+    assert 0 <= patches.pixels.min() <= patches.pixels.max() <= 1
+    tested = tools.ensemble.TESTED[material]
+    tests = set()
+    for seed in tools.ensemble.SEEDS:
+        split = tools.ensemble.split_by_place(patches, tested, seed)
+        train, test = patches.corners[split.train], patches.corners[split.test]
+        assert not (pixels_of(train, 64) & pixels_of(test, 64)).any()
+        names = {patches.classes[k] for k in patches.labels[split.test]}
+        assert names == set(tested)
+        tests.add(tuple(split.test))
+    assert len(tests) == len(tools.ensemble.SEEDS)
+
+
+def test_no_split(tools: SimpleNamespace) -> None:
+    patches = PatchSet(
+        np.zeros((20, 64, 64), np.float32),
+        np.arange(20) % 2,
+        ("Bulk", "LC"),
+        np.array(["a"] * 20),
+        np.random.default_rng(0).integers(0, 30, (20, 2)).astype(float),
+    )
+    with pytest.raises(ValueError, match="no split by place"):
+        tools.ensemble.split_by_place(patches, ("Bulk", "LC"), 0)
+
+
+def test_table(tools: SimpleNamespace) -> None:
+    rows = [
+        {
+            "material": "STO",
+            "variant": variant,
+            "seed": seed,
+            "balanced_accuracy": str(value),
+            "balanced_accuracy_8_views": str(value + 0.02),
+            "accuracy": "0.5",
+        }
+        for variant, values in (("raw", (0.9, 0.94)), ("FFT", (0.6, 0.7)), ("published", (0.5,)))
+        for seed, value in enumerate(values)
+    ]
+    text = tools.ensemble.summary(rows)
+    assert "| STO | raw | 2 | 0.920 ± 0.028 | 0.940 ± 0.028 | 0.500 ± 0.000 | ≥ 0.9 met |" in text
+    assert "≥ 0.9 **not met**" in text
+    assert text.count("CdTe") == 0
+
+
+def test_calibration_error(tools: SimpleNamespace) -> None:
+    own = np.array([True] * 10 + [False] * 10)
+    right = np.where(own, 1.0, 0.0)
+    assert tools.simulated.calibration_error(right, own) == pytest.approx(0)
+    assert tools.simulated.calibration_error(1 - right, own) == pytest.approx(1)
+    assert tools.simulated.calibration_error(np.full(20, 0.5), own) == pytest.approx(0)
+    assert tools.simulated.calibration_error(np.full(20, 0.7), own) == pytest.approx(0.2)
