@@ -170,7 +170,7 @@ def _pair(found: Path, true: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
 
 def _read_labels(path: Path) -> NDArray[np.uint8]:
     try:
-        data = _read_integers(path)
+        data = read_integers(path)
     except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
         raise ReadError(f"{path}: the label image cannot be read ({error}); export it again.") from error
     if data.ndim == 3 and data.shape[-1] in (3, 4):  # masks saved as pictures
@@ -185,7 +185,8 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
     return data.astype(np.uint8)
 
 
-def _read_integers(path: Path) -> NDArray[Any]:
+def read_integers(path: Path) -> NDArray[Any]:
+    """Pixels of a label image as they are stored."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
@@ -17,6 +18,8 @@ from napari_hrstem_defects.io.provenance import sha256_of, software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import ResultWriter
 from napari_hrstem_defects.io.source import frames_here
+from napari_hrstem_defects.models.classifier import TrainedClassifier
+from napari_hrstem_defects.models.registry import find_by_hash
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ def replay(
 
     Raises
     ------
+    ModelError
+        If a trained classifier was used and its file is not found any more.
     ReadError
         If the record or the image cannot be read, or the pixels are not those that were analysed.
     WriteError
@@ -80,6 +85,7 @@ def replay(
             f"{source}: the pixels are not those that were analysed (other SHA-256); name the original image."
         )
     recipe = Recipe.from_dict(info["recipe"])
+    classifier = _classifier(info, recipe)
     records = info.get("frames", [info])
     folder = Path(out) / record.absolute().parent.name
     asked = info["best_patch_by_hand"]
@@ -97,6 +103,7 @@ def replay(
                 recipe,
                 # An automatic one follows from the pixels and the recipe.
                 best_patch=BestPatch(**best) if best and best["placed"] == "hand" else None,
+                classifier=classifier,
             )
             writer.add(analysis)
             if sha256_of(analysis.labels) != was["labels_sha256"]:
@@ -108,3 +115,12 @@ def replay(
         f"{name} {then.get(name, '?')} → {now[name]}" for name in now if then.get(name) != now[name]
     )
     return Replay(folder, tuple(differing), changed)
+
+
+def _classifier(info: dict[str, Any], recipe: Recipe) -> TrainedClassifier | None:
+    """The trained classifier that was used, found by its name or its hash."""
+    used = info["classifier"]
+    if used["sha256"] is None:
+        return None
+    path = find_by_hash(used["sha256"], used["name"])
+    return TrainedClassifier(path, name=used["name"], threshold=recipe.classify.probability)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import os
 import shutil
@@ -17,6 +18,7 @@ from napari_hrstem_defects.core.errors import ReadError, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.saving import INFO_FILE
+from napari_hrstem_defects.models.classifier import for_recipe
 
 
 def analyze_files(
@@ -73,12 +75,17 @@ def analyze_files(
     WriteError
         If `out` cannot be written.
     HrstemDefectsError
-        If there is no scheduler at the address.
+        If there is no scheduler at the address, or the recipe's trained classifier cannot be used.
     KeyboardInterrupt
         After an interrupt; the table is written and nothing is left half done.
     """
-    out = Path(out)
-    tasks = _tasks(named, out, recipe or Recipe(), best_patch, pixel_size_nm, overwrite)
+    out, recipe = Path(out), recipe or Recipe()
+    # Once, before anything begins: a classifier that cannot be used fails every image.
+    classifier = for_recipe(recipe)
+    tasks = [
+        dataclasses.replace(task, classifier=classifier)
+        for task in _tasks(named, out, recipe, best_patch, pixel_size_nm, overwrite)
+    ]
     summary = Summary(out)
     rows: dict[str, Row] = {}
     try:

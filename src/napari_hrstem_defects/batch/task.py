@@ -23,6 +23,7 @@ from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
 from napari_hrstem_defects.io.source import frames_here
+from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
@@ -48,6 +49,9 @@ class Task:
         Instead of what the file says.
     overwrite : bool
         Analyse again even if the result is there.
+    classifier : TrainedClassifier or None
+        What judges the patches, if the recipe asks for a trained one. Only its file's name travels; a process reads
+        the networks once.
     """
 
     source: Input
@@ -57,6 +61,7 @@ class Task:
     best_patch: tuple[float, float] | None = None
     pixel_size_nm: float | None = None
     overwrite: bool = False
+    classifier: TrainedClassifier | None = None
 
     def row(self, status: str, message: str = "", **values: Any) -> Row:
         """Row of the summary for this file."""
@@ -112,6 +117,7 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
                     frame,
                     task.recipe,
                     best_patch=task.best_patch,
+                    classifier=task.classifier,
                     progress=None if progress is None else _in_file(progress, index, frames),
                     cancelled=cancelled,
                 )
@@ -129,9 +135,11 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         return None
     asked = None if task.best_patch is None else [float(v) for v in task.best_patch]
     package = "napari-hrstem-defects"
+    classifier = None if task.classifier is None else task.classifier.sha256
     same = (
         info["recipe"] == task.recipe.to_dict()
         and info["best_patch_by_hand"] == asked
+        and info["classifier"]["sha256"] == classifier
         and info["software"].get(package) == software()[package]
         and info["input"]["pixel_size_nm"] == micrograph.pixel_size_nm
         # Last, for it reads all pixels.

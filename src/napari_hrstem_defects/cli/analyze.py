@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from napari_hrstem_defects import batch
 from napari_hrstem_defects.batch.run import make_folder
 from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
-from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines
+from napari_hrstem_defects.cli.console import (
+    FAILED,
+    USAGE,
+    Reporter,
+    complain,
+    errors_as_lines,
+    stop_signals,
+)
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models.classifier import for_recipe
 
 _RECIPES = {"default": Recipe, "published": Recipe.published}
-# Classifiers that need no file.
-_CLASSIFIERS = ("screening",)
 
 
 def run(
@@ -40,11 +41,13 @@ def run(
     """Analyse files; see :func:`napari_hrstem_defects.batch.run.analyze_files`."""
     with errors_as_lines(USAGE):
         recipe = _recipe(recipe_name, settings, classifier)
+        # Refused here rather than after the folder is made.
+        for_recipe(recipe)
         point = _point(best_patch)
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
         make_folder(out)
-    with errors_as_lines(USAGE), _stop_signals() as stop, Reporter(quiet) as reporter:
+    with errors_as_lines(USAGE), stop_signals() as stop, Reporter(quiet) as reporter:
 
         def finished(row: Row) -> None:
             (reporter.say if row.ok else reporter.complain)(_line(row))
@@ -86,27 +89,6 @@ def run_replay(record: Path, out: Path, image: Path | None, overwrite: bool, qui
         reporter.say(f"{outcome.folder}: the labels are identical.")
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Event that Ctrl-C and the SIGTERM of a batch system set; a second Ctrl-C ends the program at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
     if name in _RECIPES:
         recipe = _RECIPES[name]()
@@ -133,9 +115,6 @@ def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
     if classifier is not None:
         values["classify.classifier"] = classifier
     recipe = recipe.replace(values)
-    chosen = recipe.classify.classifier
-    if chosen not in _CLASSIFIERS:
-        raise RecipeError(f"There is no classifier {chosen!r}; choose {' or '.join(_CLASSIFIERS)}.")
     return recipe
 
 

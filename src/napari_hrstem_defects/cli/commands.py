@@ -109,50 +109,174 @@ def replay(
     run_replay(record, out, image, overwrite, quiet)
 
 
+_Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Labelled images, or the folder of the published data set."),
+]
+_Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: beside them.",
+    ),
+]
+_Patches = Annotated[
+    Path | None,
+    typer.Option(metavar="CSV", help="Patches: columns file and label; where known also source, y, x."),
+]
+_Clean = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
+]
+_Only = Annotated[
+    str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
+]
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
+    images: _Images = None,
+    labels: _Labels = None,
+    patches: _Patches = None,
+    simulated: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Train on N simulated images instead.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the classifier; default: the file's.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="FILE", help="VGG16: weights of its base, imagenet, none or a file.")
+    ] = "imagenet",
+    train_base: Annotated[
+        bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
+    ] = False,
+    epochs: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
+    ] = 0,
+    patience: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Passes without progress after which it stops.")
+    ] = 10,
+    batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="RATE", min=0, help="Of Adam; 0: as the kind needs.")
+    ] = 0.0,
+    patch_size: Annotated[
+        int, typer.Option(metavar="PX", min=0, help="Edge of a patch; 0: as the kind needs.")
+    ] = 0,
+    per_class: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Patches of each class drawn from the images.")
+    ] = 2500,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Trainings on different splits, for the scatter.")
+    ] = 1,
+    test_images: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Images with defects held out; 0: a quarter.")
+    ] = 0,
+    split: Annotated[
+        str, typer.Option(metavar="HOW", help="Patch tables: auto (nothing is shared) or random.")
+    ] = "auto",
+    clean: _Clean = None,
+    only: _Only = None,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same patches.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of one kind only; repeatable."),
+    ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
+    ] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Train a patch classifier on labelled images, a table of patches, or simulated images.
+
+    Parts of the data are held out, and what the classifier scores on them is written into the model file. Exit
+    status: 0 done, 1 interrupted (the best so far is kept, --resume goes on), 2 wrong usage or data.
+    """
+    from napari_hrstem_defects.cli.train import TrainArguments, run
+
+    run(
+        TrainArguments(
+            kind=model,
+            out=out,
+            images=images,
+            labels=labels,
+            patches=patches,
+            simulated=simulated,
+            only=only,
+            settings=tuple(settings or ()),
+            install=install,
+            resume=resume,
+            overwrite=overwrite,
+            quiet=quiet,
+            options={
+                "name": out.stem if name is None else name,
+                "weights": weights,
+                "train_base": train_base,
+                "epochs": epochs,
+                "patience": patience,
+                "batch": batch,
+                "learning_rate": learning_rate,
+                "patch_px": patch_size,
+                "per_class": per_class,
+                "repeats": repeats,
+                "test_images": test_images,
+                "split": split,
+                "clean": clean,
+                "seed": seed,
+                "force": force,
+            },
+        )
+    )
+
+
 @app.command()
 def evaluate(
-    pred: Annotated[Path, typer.Option(metavar="DIR", help="Results of analyze, or label images.")],
+    pred: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Results of analyze, or label images.")
+    ] = None,
     truth: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="DIR", help="Label images: 0 crystal, 1 symmetry defect, 2 amorphous, 255 ignore."
         ),
-    ],
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A trained classifier instead, by file or name.")
+    ] = None,
+    images: _Images = None,
+    labels: _Labels = None,
+    patches: _Patches = None,
+    clean: _Clean = None,
+    only: _Only = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
 ) -> None:
-    """Compare label images with masks drawn by hand or simulated, paired by stem."""
-    from napari_hrstem_defects.cli.evaluate import run
+    """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
 
-    run(pred, truth, json)
+    Give either --pred and --truth, or --model with --images or --patches.
+    """
+    by_model = model is not None
+    if by_model == (pred is not None or truth is not None) or (not by_model and None in (pred, truth)):
+        raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")
+    if not by_model and (images or labels or patches or clean or only):
+        raise typer.BadParameter("--images, --labels, --patches, --clean and --only go with --model")
+    if model is not None:
+        from napari_hrstem_defects.cli.judge import run as judge
 
+        judge(model, images, labels, patches, clean, only, json)
+    elif pred is not None and truth is not None:
+        from napari_hrstem_defects.cli.evaluate import run
 
-@app.command()
-def scan(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A micrograph or a series.")],
-    model: Annotated[Path, typer.Option(metavar="FILE", help="An FFT ensemble that `train` wrote.")],
-    out: _Out,
-    stride: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Step between windows in px; default 8.")
-    ] = None,
-    least_probability: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            min=0,
-            max=1,
-            help="Below this no class is named; default 0.5.",
-        ),
-    ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
-    quiet: _Quiet = False,
-) -> None:
-    """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
-    from napari_hrstem_defects.cli.scan import run
-
-    run(image, model, out, stride, least_probability, pixel_size, overwrite, quiet)
+        run(pred, truth, json)
 
 
 @app.command()

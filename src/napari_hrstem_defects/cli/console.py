@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -34,6 +36,27 @@ def errors_as_lines(status: int) -> Iterator[None]:
         raise typer.Exit(FAILED) from None
 
 
+@contextlib.contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Event that Ctrl-C and the SIGTERM of a batch system set; a second Ctrl-C ends the program at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Reporter:
     """Shows how far a command is.
 
@@ -59,6 +82,11 @@ class Reporter:
                 transient=True,
             )
             self._task = self._bar.add_task("", total=1.0)
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether progress is shown."""
+        return self._bar is not None
 
     def progress(self, fraction: float, text: str) -> None:
         """Move the bar."""

@@ -7,6 +7,7 @@ network works without either library.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import warnings
@@ -20,6 +21,7 @@ from napari_hrstem_defects.core.threads import thread_count
 
 #: What to do about a missing or broken TensorFlow.
 INSTALL = 'pip install "napari-hrstem-defects[tensorflow]"'
+_NOT_INSTALLED = f"Trained classifiers need TensorFlow, which is not installed; install it with `{INSTALL}`."
 
 # Read by the libraries while they are imported.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
@@ -49,13 +51,28 @@ def keras() -> Any:
             module = _import()
     except ImportError as error:
         if _missing(error):
-            raise ModelError(
-                f"Trained classifiers need TensorFlow, which is not installed; install it with `{INSTALL}`."
-            ) from error
+            raise ModelError(_NOT_INSTALLED) from error
         raise _broken(error) from error
     except Exception as error:  # two libraries that do not fit together raise anything
         raise _broken(error) from error
     return module
+
+
+def check_installed() -> None:
+    """Look whether TensorFlow and Keras are there, without the seconds that importing them takes.
+
+    Raises
+    ------
+    ModelError
+        If one is missing.
+    """
+    for name in ("tensorflow", "keras"):
+        try:
+            missing = name not in sys.modules and importlib.util.find_spec(name) is None
+        except (ImportError, ValueError):
+            missing = True
+        if missing or sys.modules.get(name, "") is None:
+            raise ModelError(_NOT_INSTALLED)
 
 
 @contextlib.contextmanager

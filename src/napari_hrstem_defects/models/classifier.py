@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.ensemble_classifier import patch_scores
 from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.preparing import cut_patches
@@ -20,17 +23,22 @@ from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
 from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
 
+#: Name of the training-free classifier, which needs no file.
+SCREENING = "screening"
+
 
 class TrainedClassifier:
     """Judges the patches of a frame with a model file; a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
 
     Any kind serves: with more than two classes a patch is defective as far as it is not the first, clean one. Patches
-    of another size than the model's are resampled to it.
+    of another size than the model's are resampled to it; an FFT ensemble slides its windows over them instead.
 
     Parameters
     ----------
     name_or_file : str or path-like
         Of the registry, or a model file.
+    name : str, optional
+        What results shall call it; default: as it was asked for.
     threshold : float
         Probability above which a patch is defective.
     process : KerasProcess, optional
@@ -57,12 +65,13 @@ class TrainedClassifier:
         self,
         name_or_file: str | os.PathLike[str],
         *,
+        name: str | None = None,
         threshold: float = THRESHOLD,
         process: KerasProcess | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        self.name = os.fspath(name_or_file)
-        self.path: Path = find(name_or_file)
+        self.name = os.fspath(name_or_file) if name is None else name
+        self.path: Path = find(name_or_file).absolute()
         self.contract: Contract = read_contract(self.path)
         self.sha256: str = file_sha256(self.path)
         self.threshold = threshold
@@ -94,11 +103,34 @@ class TrainedClassifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.
-        return _again, (self.name, self.threshold)
+        return _again, (self.path, self.name, self.threshold)
 
 
-def _again(name: str, threshold: float) -> TrainedClassifier:
-    return TrainedClassifier(name, threshold=threshold)
+def _again(path: Path, name: str, threshold: float) -> TrainedClassifier:
+    return TrainedClassifier(path, name=name, threshold=threshold)
+
+
+def for_recipe(
+    recipe: Recipe,
+    *,
+    process: KerasProcess | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> TrainedClassifier | None:
+    """The trained classifier that a recipe asks for; None if it asks for the screening.
+
+    Raises
+    ------
+    ModelError
+        If there is none of the name, the file cannot be used, or Keras is not installed.
+    """
+    params = recipe.classify
+    if params.classifier == SCREENING:
+        return None
+    found = TrainedClassifier(
+        params.classifier, threshold=params.probability, process=process, cancelled=cancelled
+    )
+    check_installed()
+    return found
 
 
 def judge(
@@ -112,6 +144,8 @@ def judge(
     """Probability of each patch to be defective, shape ``(n_y, n_x)``; runs where Keras runs."""
     model = loaded(path, sha256)
     contract = model.contract
+    if contract.kind == "fft-ensemble":
+        return patch_scores(model, pixels, grid, cancelled=cancelled)
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
     predict = kind_of(contract.kind).function("predict")
     probabilities: NDArray[np.float32] = predict(model, patches, cancelled=cancelled)
@@ -121,8 +155,7 @@ def judge(
 @lru_cache(maxsize=2)
 def loaded(path: Path, sha256: str) -> StoredModel:
     """Model of a file, read once in a process; another file under the same name is another model."""
-    model = load_model(path)
-    return model
+    return load_model(path)
 
 
 def _check(

@@ -18,6 +18,8 @@ from napari_hrstem_defects.models.options import Progress, TrainingOptions
 
 #: Channels of the blocks; each but the first halves the resolution once more.
 CHANNELS = (16, 32, 64, 96, 128)
+#: Memory of the batch normalisation: with Keras' 0.99 the statistics of a small training set lag behind for epochs.
+NORM_MOMENTUM = 0.9
 #: Patches of less contrast than this, of a range of 0...1, are not stretched any further.
 LEAST_CONTRAST = 1e-4
 # Patches given to the network at once.
@@ -62,7 +64,7 @@ def build_compact(
                 kernel_initializer="he_normal",
                 name=f"block{index}_conv{part}",
             )(x)
-            x = layers.BatchNormalization(name=f"block{index}_norm{part}")(x)
+            x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{index}_norm{part}")(x)
             x = layers.ReLU(name=f"block{index}_relu{part}")(x)
         if index > 0:
             x = layers.MaxPooling2D(name=f"block{index}_pool")(x)

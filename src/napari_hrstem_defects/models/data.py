@@ -127,6 +127,11 @@ class PatchSet:
         """Patches of each class."""
         return {name: int(np.count_nonzero(self.labels == k)) for k, name in enumerate(self.classes)}
 
+    @property
+    def marks(self) -> list[str]:
+        """For each patch a short digest of its pixels, to recognise it again."""
+        return [_digest(patch)[:16] for patch in self.pixels]
+
     def take(self, chosen: Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]) -> PatchSet:
         """Only some patches."""
         index = np.asarray(chosen)

@@ -19,8 +19,10 @@ from napari_hrstem_defects.core.metrics import (
 )
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.near_copies import copies_between
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.splits import overlapping
 
 #: The metrics of the published table, in its order.
 METRICS = ("accuracy", "precision", "specificity", "recall")
@@ -193,6 +195,57 @@ def evaluate_images(
         out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
     if seen:
         out["trained_on"] = pooled([each[image.name] for image in seen])
+    return out
+
+
+def evaluate_patches(
+    model: Any,
+    patches: PatchSet,
+    *,
+    threshold: float = THRESHOLD,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Everything `evaluate` says about a finished classifier on a table of patches.
+
+    Patches that it was trained on are recognised by their pixels and scored apart; those that share pixels with them
+    are left out.
+
+    Returns
+    -------
+    dict
+        The scores over the unseen patches (over all, if none is unseen); ``repeated``: mean and standard deviation
+        over the sources, where there are several; ``seen``: how many it was trained on, and ``trained_on``, the
+        scores over them; ``left_out``: how many were left out.
+    """
+    known = set(model.contract.training.get("patches", ()))
+    seen = np.array([mark in known for mark in patches.marks], bool)
+    shared = np.zeros(len(patches), bool)
+    fresh = np.flatnonzero(~seen)
+    if seen.any() and len(fresh):
+        if patches.corners is not None:
+            shared[fresh] = overlapping(patches.take(fresh), patches.take(seen))
+        else:
+            pairs = copies_between(
+                patches.pixels[fresh], patches.pixels[seen], turned=False, cancelled=cancelled
+            )
+            shared[fresh[[i for i, _, _ in pairs]]] = True
+    unseen = ~seen & ~shared
+    chosen = unseen if unseen.any() else np.ones(len(patches), bool)
+    out = {
+        **judge_patches(model, patches.take(chosen), threshold=threshold, cancelled=cancelled),
+        "unseen": int(unseen.sum()),
+        "seen": int(seen.sum()),
+        "left_out": int(shared.sum()),
+    }
+    sources = np.unique(patches.source[chosen])
+    if len(sources) > 1:
+        each = [
+            judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
+            for source in sources
+        ]
+        out["repeated"] = {**spread(each), "draws": len(sources), "images": 1}
+    if seen.any():
+        out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
     return out
 
 

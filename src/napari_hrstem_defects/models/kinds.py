@@ -38,6 +38,8 @@ class Kind:
         Used where the options say 0.
     filter : {"none", "log"}
         What is done to a frame before patches are cut from it.
+    channels : int
+        Of its only network, which takes patches as they are; 0: its inputs are its own business.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Kind:
     batch: int
     learning_rate: float
     filter: str = "none"
+    channels: int = 0
 
     def function(self, name: str) -> Any:
         """Its function of a name."""
@@ -78,8 +81,10 @@ class Fitted:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("vgg16", "VGG16, transfer learning (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log"),
-        Kind("compact", "small network, up to a million parameters", "compact", 128, 60, 32, 1e-3),
+        Kind("vgg16", "VGG16, transfer learning (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log", 3),
+        Kind(
+            "compact", "small network, up to a million parameters", "compact", 128, 60, 32, 1e-3, channels=1
+        ),
         Kind(
             "fft-ensemble",
             "one network for each class on Fourier transforms of patches",

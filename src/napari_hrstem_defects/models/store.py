@@ -24,6 +24,7 @@ from typing import Any
 from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.kinds import kind_of
 
 #: Ending of model files.
 SUFFIX = ".hrstem"
@@ -223,6 +224,14 @@ def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
     expected = {_CONTRACT, *(f"{name}.keras" for name in contract.networks)}
     if set(names) != expected or len(names) != len(expected) or len(expected) < 2:
         raise _refused(path, "it does not hold the networks that it names, and nothing else")
+    channels = kind_of(contract.kind).channels
+    for name, shapes in contract.networks.items() if channels else ():
+        wanted = [[contract.patch_px, contract.patch_px, channels]]
+        if not isinstance(shapes, dict) or shapes.get("inputs") != wanted:
+            raise _refused(
+                path,
+                f"its network {name} does not take the patches of {contract.patch_px} px that it says it is for",
+            )
     return contract
 
 

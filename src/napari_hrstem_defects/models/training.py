@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import napari_hrstem_defects
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
@@ -311,7 +313,7 @@ def _contract(
         preprocessing={"filter": kind.filter, "scope": scope, **fitted.preprocessing},
         pixel_size_nm=None if isinstance(data, PatchSet) else _pixel_sizes(data),
         data_sha256=digest,
-        training={**settings, "extra": dict(options.extra), "images": _provenance(parts.split)},
+        training={**settings, "extra": dict(options.extra), **_provenance(data, parts.split)},
         seed=options.seed,
         software=software(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -323,15 +325,20 @@ def _pixel_sizes(images: Sequence[LabelledImage]) -> tuple[float, float] | None:
     return (min(sizes), max(sizes)) if sizes and len(sizes) == len(images) else None
 
 
-def _provenance(split: ImageSplit | PatchSplit) -> list[dict[str, str]]:
-    """Which image went where, so that an evaluation recognises what the classifier has seen."""
+def _provenance(
+    data: Sequence[LabelledImage] | PatchSet, split: ImageSplit | PatchSplit
+) -> dict[str, list[Any]]:
+    """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
     if isinstance(split, PatchSplit):
-        return []
-    return [
-        {"name": image.name, "sha256": image.sha256, "part": part}
-        for part in ("train", "validation", "test")
-        for image in getattr(split, part)
-    ]
+        assert isinstance(data, PatchSet)
+        return {"patches": data.take(np.union1d(split.train, split.validation)).marks}
+    return {
+        "images": [
+            {"name": image.name, "sha256": image.sha256, "part": part}
+            for part in ("train", "validation", "test")
+            for image in getattr(split, part)
+        ]
+    }
 
 
 def software() -> dict[str, str]:

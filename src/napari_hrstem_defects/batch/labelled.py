@@ -1,0 +1,312 @@
+"""Read what classifiers are trained on and judged by: images with labels, tables of patches, simulated images."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.batch.evaluation import find_labels, read_integers
+from napari_hrstem_defects.batch.inputs import find_inputs
+from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
+from napari_hrstem_defects.core.metrics import IGNORE
+from napari_hrstem_defects.io.reading import read
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet, ordered_classes
+from napari_hrstem_defects.models.labels import mask_of_labels, mask_of_polygons
+from napari_hrstem_defects.simulation import sample_set
+
+#: Folders of the published data set, each with ``images`` and ``labels`` or ``json``; True: with defects.
+PUBLISHED_FOLDERS = {"defective": True, "non_defective": False}
+#: Edge in px, and share with defects, of simulated training images.
+SIMULATED_PX = 512
+SIMULATED_DEFECTIVE = 0.75
+
+_POSITION = ("source", "y", "x")
+
+
+def read_labelled(
+    images: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[list[LabelledImage], list[str]]:
+    """Images and their labels, paired by stem.
+
+    Parameters
+    ----------
+    images : path-like
+        A folder, file or pattern; or the folder of the published data set, which holds ``defective`` and
+        ``non_defective`` with ``images``, and ``labels`` or ``json``, in each.
+    labels : path-like, optional
+        Folder with label images (see :func:`~.evaluation.find_labels`; result folders, as napari exports them, too)
+        or labelme polygons ``<stem>.json``. Default: beside the images.
+    progress : callable, optional
+        Called as ``progress(fraction, text)``.
+    cancelled : callable, optional
+
+    Returns
+    -------
+    list of LabelledImage, list of str
+        The images, each frame of a time series by itself; and a sentence about each that was left out.
+
+    Raises
+    ------
+    HrstemDefectsError
+        If there is nothing to read, or a file is damaged or does not fit.
+    """
+    root = Path(images)
+    published = [name for name in PUBLISHED_FOLDERS if (root / name / "images").is_dir()]
+    pairs: list[tuple[Path, Path | None]] = []
+    left_out: list[str] = []
+    if published:
+        for name in published:
+            for path in _files(root / name / "images"):
+                label = _published_label(root / name, path.stem)
+                if label is None and PUBLISHED_FOLDERS[name]:
+                    left_out.append(f"{path}: it has no labels, so it was left out.")
+                else:
+                    pairs.append((path, label))
+    else:
+        where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
+        known = _labels_in(where)
+        for path in _files(root):
+            label = known.get(path.stem)
+            if label is None or label.absolute() == path.absolute():
+                left_out.append(f"{path}: it has no labels, so it was left out.")
+            else:
+                pairs.append((path, label))
+    if not pairs:
+        raise ReadError(
+            f"{images}: no image there has labels; name them alike (<stem>.tif and <stem>_mask.png, <stem>.tif or "
+            "<stem>.json in the folder of the labels)."
+        )
+    found: list[LabelledImage] = []
+    for index, (path, label) in enumerate(pairs):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        found += _labelled(path, label)
+        if progress is not None:
+            progress((index + 1) / len(pairs), f"reading {path.name}")
+    return _named_apart(found), left_out
+
+
+def read_patches(
+    table: str | os.PathLike[str], *, clean: str | None = None, only: tuple[str, str] | None = None
+) -> PatchSet:
+    """Patches listed in a CSV file.
+
+    Parameters
+    ----------
+    table : path-like
+        Columns ``file`` (relative to the table) and ``label``; where known ``source`` (the image a patch was cut
+        from), ``y`` and ``x`` (its top-left corner there, in px).
+    clean : str, optional
+        Name of the clean class, where it cannot be told.
+    only : (column, value), optional
+        Take only rows with this value.
+
+    Raises
+    ------
+    HrstemDefectsError
+        If the table or a file in it cannot be used.
+    """
+    table = Path(table)
+    rows = _rows(table)
+    if only is not None:
+        column, value = only
+        if column not in rows[0]:
+            raise ReadError(f"{table}: it has no column {column!r}; there are {', '.join(rows[0])}.")
+        rows = [row for row in rows if row[column] == value]
+        if not rows:
+            raise ReadError(f"{table}: no row has {column} = {value}.")
+    pixels: list[NDArray[np.float32]] = []
+    for row in rows:
+        data = np.asarray(read(table.parent / row["file"]).data)
+        if data.ndim != 2 or data.shape[0] != data.shape[1]:
+            raise ModelError(f"{row['file']}: a patch must be a square image, not {data.shape}.")
+        if pixels and data.shape != pixels[0].shape:
+            raise ModelError(
+                f"{row['file']}: all patches must have one size; this one has {data.shape[0]} px, the first "
+                f"{pixels[0].shape[0]} px."
+            )
+        pixels.append(_grey(data))
+    classes = ordered_classes([row["label"] for row in rows], clean)
+    known = all(row.get(name) for name in _POSITION for row in rows)
+    corners = (
+        np.array([[_number(row, "y", table), _number(row, "x", table)] for row in rows]) if known else None
+    )
+    named = all(row.get("source") for row in rows)
+    return PatchSet(
+        np.stack(pixels),
+        np.array([classes.index(row["label"]) for row in rows], np.int64),
+        classes,
+        np.array([row["source"] if named else "" for row in rows]),
+        corners,
+        tuple(row["file"] for row in rows),
+    )
+
+
+def simulated(
+    count: int,
+    seed: int,
+    *,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    **overrides: Any,
+) -> list[LabelledImage]:
+    """Simulated images of all materials and defects, with their truth.
+
+    Parameters
+    ----------
+    count : int
+    seed : int
+    progress : callable, optional
+        Called as ``progress(fraction, text)``.
+    cancelled : callable, optional
+    **overrides
+        See :func:`napari_hrstem_defects.simulation.sample_set`.
+    """
+    arguments = {"shape": (SIMULATED_PX, SIMULATED_PX), "defect_fraction": SIMULATED_DEFECTIVE, **overrides}
+    found = []
+    for index, made in enumerate(sample_set(count, seed, **arguments)):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        mask = np.where(made.ignore, IGNORE, made.labels).astype(np.uint8)
+        image = made.micrograph
+        found.append(
+            LabelledImage(image.name, image.frame().pixels, mask, image.pixel_size_nm, simulated=True)
+        )
+        if progress is not None:
+            progress((index + 1) / count, f"simulating {index + 1} of {count}")
+    return found
+
+
+def _files(named: Path) -> list[Path]:
+    inputs = find_inputs([named])
+    for item in inputs:
+        if item.error is not None:
+            raise ReadError(item.error)
+    return [item.path for item in inputs]
+
+
+def _labels_in(folder: Path) -> dict[str, Path]:
+    """Label files in a folder, by stem; label images before polygons."""
+    found: dict[str, Path] = {}
+    if folder.is_dir():
+        found = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    try:
+        found.update({stem: item.labels for stem, item in find_labels(folder).items()})
+    except ReadError:
+        if not found:
+            raise
+    return found
+
+
+def _published_label(folder: Path, stem: str) -> Path | None:
+    for kind in ("labels", "json"):
+        if (folder / kind).is_dir():
+            try:
+                found = _labels_in(folder / kind).get(stem)
+            except ReadError:
+                continue
+            if found is not None:
+                return found
+    return None
+
+
+def _labelled(path: Path, label: Path | None) -> list[LabelledImage]:
+    micrograph = read(path)
+    shape = micrograph.frame_shape
+    count = len(micrograph)
+    if label is None:
+        masks = [np.zeros(shape, np.uint8)] * count
+    elif label.suffix.lower() == ".json":
+        mask = mask_of_polygons(_json(label), shape, str(label))
+        if count > 1:
+            raise ModelError(
+                f"{label}: polygons mark one image, but {path.name} is a series; use label images."
+            )
+        masks = [mask]
+    else:
+        try:
+            array = read_integers(label)
+        except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
+            raise ReadError(f"{label}: the label image cannot be read ({error}); export it again.") from error
+        frames = list(array) if micrograph.is_stack and array.shape[:1] == (count,) else [array]
+        if len(frames) != count:
+            raise ModelError(
+                f"{label}: it has labels for {len(frames)} frames, {path.name} has {count}; label the same series."
+            )
+        masks = [mask_of_labels(frame, shape, str(label)) for frame in frames]
+    found = []
+    for index, (frame, mask) in enumerate(zip(micrograph, masks, strict=True)):
+        name = path.stem if count == 1 else f"{path.stem}[{index}]"
+        checked = frame.frame()
+        mask = np.where(checked.valid, mask, np.uint8(IGNORE))
+        found.append(LabelledImage(name, checked.pixels, mask, micrograph.pixel_size_nm, group=path.stem))
+    return found
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(
+            f"{path}: these are no labelme polygons (not readable as JSON); export them again."
+        ) from error
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is not a CSV file"
+        raise ReadError(
+            f"{table}: the table of patches cannot be read ({reason}); check the name."
+        ) from error
+    if not rows or not {"file", "label"} <= rows[0].keys():
+        raise ReadError(f"{table}: a table of patches needs rows with the columns file and label.")
+    for number, row in enumerate(rows, start=2):
+        if not row["file"] or not row["label"]:
+            raise ReadError(f"{table}: line {number} has no file or no label; complete it or leave it out.")
+    return rows
+
+
+def _number(row: dict[str, str], name: str, table: Path) -> float:
+    try:
+        return float(row[name])
+    except ValueError:
+        raise ReadError(f"{table}: {name} of {row['file']} is {row[name]!r}, not a number.") from None
+
+
+def _grey(data: NDArray[Any]) -> NDArray[np.float32]:
+    """Grey values 0...1: of whole numbers by the range of their type, so that patches keep their brightness."""
+    if data.dtype.kind in "iu":
+        limits = np.iinfo(data.dtype)
+        return ((data.astype(np.float64) - limits.min) / (limits.max - limits.min)).astype(np.float32)
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    if low >= 0 and high <= 1:
+        return data.astype(np.float32)
+    return ((data - low) / (high - low if high > low else 1.0)).astype(np.float32)
+
+
+def _named_apart(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """The images with names that are all different, numbered where they were not."""
+    seen: dict[str, int] = {}
+    out = []
+    for image in images:
+        count = seen[image.name] = seen.get(image.name, 0) + 1
+        if count > 1:
+            name = f"{image.name} ({count})"
+            image = dataclasses.replace(image, name=name, group=name)
+        out.append(image)
+    return out

@@ -1,0 +1,99 @@
+"""The command ``evaluate --model``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from napari_hrstem_defects.batch.labelled import read_labelled, read_patches
+from napari_hrstem_defects.cli.console import USAGE, complain, errors_as_lines
+from napari_hrstem_defects.cli.train import ROWS, remarks, show_table, split_pair
+from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
+from napari_hrstem_defects.models import evaluation, registry
+from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.store import load_model
+
+
+def run(
+    model: str,
+    images: Path | None,
+    labels: Path | None,
+    patches: Path | None,
+    clean: str | None,
+    only: str | None,
+    json_file: Path | None,
+) -> None:
+    """Judge a classifier on labelled data; see :mod:`napari_hrstem_defects.models.evaluation`."""
+    left_out: list[str] = []
+    with errors_as_lines(USAGE):
+        if (images is None) == (patches is None):
+            raise HrstemDefectsError("Name what to judge it on by one of --images and --patches.")
+        stored = load_model(registry.find(model))
+        if patches is not None:
+            data = read_patches(patches, clean=clean, only=split_pair(only, "--only"))
+            scores = evaluation.evaluate_patches(stored, data)
+        else:
+            assert images is not None
+            found, left_out = read_labelled(images, labels)
+            scores = evaluation.evaluate_images(stored, found)
+        scores["model"] = {
+            "name": stored.contract.name,
+            "kind": stored.contract.kind,
+            "sha256": stored.sha256,
+            "held_out_while_training": dict(stored.contract.metrics),
+        }
+        if json_file is not None:
+            text = json.dumps(evaluation.plain(scores), indent=2, allow_nan=False) + "\n"
+            try:
+                json_file.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise WriteError(
+                    f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
+                ) from error
+    for line in left_out:
+        complain(line)
+    _show(scores, stored.contract)
+
+
+def _show(scores: Mapping[str, Any], contract: Contract) -> None:
+    rows: dict[str, Any] = {"all unseen" if scores.get("unseen") else "all (seen in training)": scores}
+    if "repeated" in scores:
+        repeated = scores["repeated"]
+        rows[f"{repeated['draws']} × {repeated['images']} images"] = repeated
+    if "defect_free" in scores:
+        rows["defect-free"] = scores["defect_free"]
+    if "trained_on" in scores:
+        rows["seen in training"] = scores["trained_on"]
+    for name, title in ROWS.items():
+        if name in contract.metrics:
+            rows[f"while training: {title}"] = contract.metrics[name]
+    show_table(evaluation.table(rows), "%")
+    confusion = scores["confusion"]
+    names = confusion["classes"]
+    show_table(
+        [
+            ["", *names],
+            *([name, *map(str, row)] for name, row in zip(names, confusion["counts"], strict=True)),
+        ],
+        "truth \\ found",
+    )
+    if scores.get("seen"):
+        complain(f"Seen in training, and scored apart: {_listed(scores['seen'])}.")
+    if scores.get("left_out"):
+        complain(
+            f"{scores['left_out']} patches share pixels with such that it was trained on, and were left out."
+        )
+    if not scores.get("unseen"):
+        complain("Everything here was seen in training: these numbers measure memory.")
+    for line in remarks(contract.metrics):
+        typer.echo(f"While training: {line}")
+
+
+def _listed(seen: Any) -> str:
+    if isinstance(seen, int):
+        return f"{seen} patches"
+    return ", ".join(seen[:5]) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")

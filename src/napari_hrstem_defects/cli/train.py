@@ -1,0 +1,244 @@
+"""The command ``train``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from napari_hrstem_defects.batch.labelled import read_labelled, read_patches, simulated
+from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines, stop_signals
+from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
+from napari_hrstem_defects.models import evaluation, registry
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.store import SUFFIX, file_sha256
+from napari_hrstem_defects.models.training import TrainingReport, train, unfinished
+
+#: Names of the rows of the table of metrics.
+ROWS = {
+    "train": "train",
+    "test": "test",
+    "test_with_ambivalent": "test with ambivalent",
+    "defect_free": "defect-free",
+}
+# Share of the bar that reading takes.
+_READING = 0.05
+_PIPE_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """What the command line says; `options` are fields of TrainingOptions."""
+
+    kind: str
+    out: Path
+    images: Path | None
+    labels: Path | None
+    patches: Path | None
+    simulated: int | None
+    only: str | None
+    settings: tuple[str, ...]
+    install: bool
+    resume: bool
+    overwrite: bool
+    quiet: bool
+    options: Mapping[str, Any]
+
+
+def run(arguments: TrainArguments) -> None:
+    """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`."""
+    with errors_as_lines(USAGE):
+        kind_of(arguments.kind)
+        _check(arguments)
+        options = TrainingOptions(**arguments.options, extra=_extra(arguments.settings))
+    with errors_as_lines(USAGE), stop_signals() as stop, Reporter(arguments.quiet) as reporter:
+        try:
+            data = _data(arguments, options, reporter, stop.is_set)
+            reporter.say(_what(data))
+            report = train(
+                arguments.kind,
+                data,
+                arguments.out,
+                options,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                progress=_Teller(reporter).tell,
+                cancelled=stop.is_set,
+            )
+        except Cancelled:
+            goes_on = unfinished(arguments.out)
+            complain(
+                "Interrupted before there was a model to keep"
+                + ("; the same command with --resume goes on from there." if goes_on else ".")
+            )
+            raise typer.Exit(FAILED) from None
+        if arguments.install:
+            registry.add(report.path, options.name, overwrite=arguments.overwrite)
+    if not arguments.quiet:
+        show(report, arguments.install)
+    if report.stopped:
+        complain(
+            f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
+        )
+        raise typer.Exit(FAILED)
+
+
+def _check(arguments: TrainArguments) -> None:
+    given = [
+        name
+        for name, value in (
+            ("--images", arguments.images),
+            ("--patches", arguments.patches),
+            ("--simulated", arguments.simulated),
+        )
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise HrstemDefectsError(
+            f"Name what to train on by one of --images, --patches and --simulated, not {' and '.join(given) or 'none'}."
+        )
+    if arguments.labels is not None and arguments.images is None:
+        raise HrstemDefectsError("--labels goes with --images; leave it out.")
+    if arguments.out.suffix != SUFFIX:
+        raise HrstemDefectsError(f"{arguments.out}: the name of a model file ends with {SUFFIX}.")
+
+
+def _extra(settings: Sequence[str]) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise HrstemDefectsError(f"--set {setting}: write it as key=value.")
+        try:
+            extra[key.strip()] = json.loads(value)
+        except ValueError:
+            extra[key.strip()] = value.strip()
+    return extra
+
+
+def split_pair(text: str | None, option: str) -> tuple[str, str] | None:
+    """``COLUMN=VALUE`` as two texts."""
+    if text is None:
+        return None
+    column, equals, value = text.partition("=")
+    if not equals:
+        raise HrstemDefectsError(f"{option} {text}: write it as column=value, for example material=CdTe.")
+    return column.strip(), value.strip()
+
+
+def _data(
+    arguments: TrainArguments,
+    options: TrainingOptions,
+    reporter: Reporter,
+    cancelled: Callable[[], bool],
+) -> Sequence[LabelledImage] | PatchSet:
+    def read(fraction: float, text: str) -> None:
+        reporter.progress(_READING * fraction, text)
+
+    if arguments.patches is not None:
+        reporter.progress(0.0, f"reading {arguments.patches.name}")
+        return read_patches(arguments.patches, clean=options.clean, only=split_pair(arguments.only, "--only"))
+    if arguments.simulated is not None:
+        return simulated(arguments.simulated, options.seed, progress=read, cancelled=cancelled)
+    assert arguments.images is not None
+    images, left_out = read_labelled(arguments.images, arguments.labels, progress=read, cancelled=cancelled)
+    for line in left_out:
+        reporter.complain(line)
+    return images
+
+
+def _what(data: Sequence[LabelledImage] | PatchSet) -> str:
+    if isinstance(data, PatchSet):
+        parts = ", ".join(f"{name} {count}" for name, count in data.counts.items())
+        return f"{len(data)} patches of {data.edge} px: {parts}"
+    defects = sum(image.has_defects for image in data)
+    return f"{len(data)} image{'s' if len(data) != 1 else ''}, {defects} with defects"
+
+
+class _Teller:
+    """Turns reports of the training into a bar, or into a line a pass where there is no bar."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._last = ""
+        self._line = ""
+
+    def tell(self, report: TrainingProgress) -> None:
+        text = report.text
+        if report.repeats > 1:
+            text = f"split {report.repeat} of {report.repeats}, {text}"
+        if report.network:
+            text = f"{report.network}, {text}"
+        if report.loss is not None:
+            text += f", loss {report.loss:.3f}"
+        if report.accuracy is not None:
+            text += f", accuracy {report.accuracy:.3f}"
+        if report.validation_loss is not None:
+            self._last = f", validation {report.validation_loss:.3f}"
+            if report.validation_accuracy is not None:
+                self._last += f" / {report.validation_accuracy:.3f}"
+        elif report.epoch == 0:
+            self._last = ""
+        ended = report.validation_loss is not None
+        if self._reporter.has_bar:
+            fraction = _READING + (1 - _READING) * report.fraction
+            self._reporter.progress(fraction, text + self._last)
+        elif ended or (report.loss is None and text != self._line):
+            # What is said again and again while it goes on is said once.
+            self._line = text
+            self._reporter.say(text + (self._last if ended else ""))
+
+
+def show(report: TrainingReport, installed: bool) -> None:
+    """The metrics on held-out data in the published layout, and what to know about them."""
+    metrics = report.metrics
+    rows = {title: metrics[name] for name, title in ROWS.items() if name in metrics}
+    show_table(evaluation.table(rows), f"% (mean ± standard deviation of {metrics['repeats']})")
+    typer.echo(f"Held out: {metrics['split']}.")
+    for line in remarks(metrics):
+        typer.echo(line)
+    typer.echo(f"{report.path} (SHA-256 {file_sha256(report.path)})")
+    use = report.contract.name if installed else report.path
+    typer.echo(f"Use it with: hrstem-defects analyze IMAGE --out DIR --classifier {use}")
+
+
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """What must be known about the metrics of a training, in sentences."""
+    lines = []
+    if metrics.get("shared"):
+        lines.append(
+            f"NOT HONEST, the split was forced: {metrics['shared']}; the test measures memory in part."
+        )
+    if metrics.get("untested"):
+        lines.append(
+            f"Not tested, for all patches of them overlap each other or the rest: {', '.join(metrics['untested'])}."
+        )
+    if metrics.get("dropped"):
+        lines.append(
+            f"{metrics['dropped']} patches were left out, for they overlap with others across the split."
+        )
+    if "test" not in metrics:
+        lines.append("Nothing was left to test on.")
+    return lines
+
+
+def show_table(rows: Sequence[Sequence[str]], title: str) -> None:
+    """A table of text; the first row is the head."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title or " ", *rows[0][1:], box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
