@@ -18,12 +18,12 @@ from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams, poin
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
 from napari_hrstem_defects.core.symmetry import Bank, fit_bank, log_distances, rim_px
 
-#: A patch may belong to no known model where its mean severity exceeds this; competition decides.
-FAR = 2.0
-#: A patch is looked at as long as this share of it is the reference's.
-OWN_SHARE = 0.9
+#: A patch may belong to no known model where the severity, averaged around each place, exceeds `FAR` in this share of
+#: it; competition decides.
+FAR = 1.7
+FAR_SHARE = 0.9
 #: Least thickness of a domain beyond its model patch, in periods.
-THINNEST_PERIODS = 4.0
+THINNEST_PERIODS = 6.0
 #: Candidates are looked for on a grid finer than the patches by this factor: a domain need not fit the patch grid.
 STEPS_PER_PATCH = 2
 #: Candidates tried per domain found.
@@ -137,12 +137,15 @@ def find_domains(
     domains, index = _given(pixels, prepared, reference, fit, params, symmetry)
     corners = _fine_grid(prepared.values.shape, edge)
     usable = np.ones(corners.shape[:2], bool)
-    severity = patch_means(reference.model.severity, corners, edge)
-    # Unlike the rest by its autocorrelation, it need not be fitted that badly by the reference.
-    other = patch_means(unlike, corners, edge) > OWN_SHARE
-    usable &= (severity > FAR) | (other & (severity > 0.75 * FAR))
+    far = (_around(reference.model.severity, prepared.period_px) > FAR) & (index == 0)
+    other = unlike & (index == 0)
+    # Unlike the rest by its autocorrelation, and not fitted too well by the reference either.
+    distant = patch_means(reference.model.severity, corners, edge) > FAR
     while len(domains) < params.most:
-        candidates = usable & (patch_means(index == 0, corners, edge) > OWN_SHARE)
+        candidates = usable & (
+            (patch_means(far, corners, edge) > FAR_SHARE)
+            | ((patch_means(other, corners, edge) > FAR_SHARE) & distant)
+        )
         if candidates.any():
             candidates &= patch_means(lost(), corners, edge) == 0
         found = None
@@ -163,6 +166,8 @@ def find_domains(
             break
         domain, index = found
         domains.append(domain)
+        far &= index == 0
+        other &= index == 0
     return with_verdicts(DomainMap(tuple(domains), index), prepared, params)
 
 
@@ -249,7 +254,7 @@ def _promising(
     wide = _widened(near, rim_px(kernel, prepared.period_px, shape), shape)
     best = np.minimum.reduce([domain.model.energies[near] for domain in domains])
     advantage = best - _energies(prepared, wide, bank, symmetry)[_within(near, wide)]
-    outside = _evidence(advantage, prepared.period_px) > 0
+    outside = _around(advantage, prepared.period_px) > 0
     # A model fits its own patch in any case.
     outside[_within(patch, near)] = False
     return _wide_enough(outside, prepared.period_px) and float(np.median(advantage[outside])) > least
@@ -279,9 +284,9 @@ def _within(inner: tuple[slice, slice], outer: tuple[slice, slice]) -> tuple[sli
     return rows, columns
 
 
-def _evidence(advantage: NDArray[np.float32], period_px: float) -> NDArray[np.float32]:
-    """How much better a model fits around each pixel."""
-    out: NDArray[np.float32] = ndimage.uniform_filter(advantage, max(1, round(EVIDENCE_PERIODS * period_px)))
+def _around(values: NDArray[np.float32], period_px: float) -> NDArray[np.float32]:
+    """Mean around each pixel."""
+    out: NDArray[np.float32] = ndimage.uniform_filter(values, max(1, round(EVIDENCE_PERIODS * period_px)))
     return out
 
 
@@ -311,7 +316,7 @@ def _compete(
     reference = domains[0]
     best = np.minimum.reduce([domain.model.energies for domain in domains])
     advantage = best - model.energies
-    won = _evidence(advantage, prepared.period_px) > 0
+    won = _around(advantage, prepared.period_px) > 0
     outside = won.copy()
     # A model fits its own patch in any case.
     outside[model.patch] = False
