@@ -58,7 +58,7 @@ DOMAIN_SHARE = 0.4
 BAND_PERIODS = 5.0
 BAND_ASPECT = 1.6
 #: Least share of the layers' steps that a stacking sequence must explain, and least lead in layers over any other.
-STACKING_FIT = 0.45
+STACKING_FIT = 0.55
 STACKING_MARGIN = 0.1
 #: A twin boundary is at most this many periods wide; what is wider holds the twin.
 WALL_PERIODS = 5.0
@@ -79,8 +79,15 @@ SHIFT_PERIODS = 0.15
 SHIFT_COHERENCE = 0.5
 #: Agreement of the translation-invariant phases that tells an inversion.
 INVERTED = 0.4
+#: Antiphase domains are displaced by half lattice vectors, within this share of one (doubled); a smaller displacement
+#: than this in periods that is none is what exchanging unequal columns looks like.
+HALVES = 0.25
+POLARITY_SHIFT = 0.45
 #: How much better jumps of each harmonic by itself explain a wall than one displacement, where it is none.
-UNEXPLAINED = 0.2
+UNEXPLAINED = 0.15
+#: Below this steadiness of the jump along a wall, at this many places or more, its sides are turned.
+UNSTEADY = 0.4
+LEAST_PLACES = 8
 #: Strength of the reference lattice, relative to the model patch, below which a side of a wall is another crystal,
 #: below which the inside of a region is, and below which it has lost the lattice.
 OTHER_SIDE = 0.4
@@ -95,10 +102,11 @@ GRAIN_DEG = 3.0
 #: Ratio of the contrast on the two sides of an interface (natural logarithm).
 INTERFACE_RATIO = 0.25
 #: Remainders at the edge of an amorphous area: nearer than this in periods, with this share of them, or smaller than
-#: this many periods².
+#: this many periods², or than that if the lattice is lost in them.
 RIM_PERIODS = 1.5
 RIM_SHARE = 0.5
 RIM_AREA = 12.0
+LOST_RIM_AREA = 40.0
 #: Around a point defect the lattice is intact: this strong, relative to the model patch.
 POINT_ORDER = 0.5
 
@@ -138,8 +146,8 @@ class TypeJudge:
 
     def _verdicts(self, region: Region, sampled: NDArray[np.bool_]) -> Iterator[tuple[str, float] | None]:
         """Verdicts of the rules in their order."""
-        yield self._rim(region, sampled)
         yield self._stacking(region, sampled)
+        yield self._rim(region, sampled)
         yield self._domain(sampled)
         yield self._dislocation(region, sampled)
         yield self._point(region, sampled)
@@ -331,7 +339,9 @@ class TypeJudge:
         if self._to_amorphous is None:
             return None
         share = float(np.mean(self._to_amorphous[sampled] <= RIM_PERIODS))
-        if share > RIM_SHARE or (share > 0 and self._area_periods(region) < RIM_AREA):
+        area = self._area_periods(region)
+        small = area < RIM_AREA or (area < LOST_RIM_AREA and self._order(sampled) < OTHER_INSIDE)
+        if share > RIM_SHARE or (share > 0 and small):
             return "amorphous", _confidence(share - 0.3, 0.2)
         return None
 
@@ -378,6 +388,9 @@ class TypeJudge:
             return "inversion domain", _confidence(found.inverted - found.invariant - 0.6, 0.2)
         if weak < OTHER_SIDE:
             return "grain boundary", _confidence(OTHER_SIDE - weak, 0.1)
+        if found.places >= LEAST_PLACES and found.steadiness < UNSTEADY:
+            # What lies opposite to each other changes along the wall: the sides are turned by a small angle.
+            return "grain boundary", _confidence(UNSTEADY - found.steadiness, 0.1)
         if found.steadiness > found.coherence + UNEXPLAINED:
             # The harmonics jump, but not as one displacement would have it: another structure.
             return "inversion domain", _confidence(found.steadiness - found.coherence - UNEXPLAINED, 0.1)
@@ -385,7 +398,19 @@ class TypeJudge:
             clear = min(
                 found.shift_px / period / SHIFT_PERIODS - 1, (found.coherence - SHIFT_COHERENCE) / 0.2
             )
-            return "antiphase domain", _confidence(clear, 0.5)
+            shift = np.array(found.shift) @ self.phases.basis
+            slips = stacking.slip_of_layers(shift, np.array(found.normal), self.phases.basis)
+            if slips and self._periods(region.width_px) > WALL_PERIODS:
+                return "stacking fault", _confidence(clear, 0.5)
+            if slips:
+                return ("intrinsic", "extrinsic")[slips - 1] + " stacking fault", _confidence(clear, 0.5)
+            doubled = 2 * np.array(found.shift)
+            if np.abs(doubled - np.rint(doubled)).max() < HALVES:
+                return "antiphase domain", _confidence(clear, 0.5)
+            if found.shift_px < POLARITY_SHIFT * period:
+                # Two unequal columns exchanged: their common centre moves by no simple fraction, and not far.
+                return "inversion domain", _confidence(min(clear, 0.0), 0.5)
+            return None
         step = abs(found.step)
         if step > INTERFACE_RATIO:
             return "interface", _confidence(step / INTERFACE_RATIO - 1, 0.5)

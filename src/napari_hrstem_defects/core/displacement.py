@@ -130,8 +130,7 @@ class Across:
     Attributes
     ----------
     shift : (float, float)
-        Displacement of one side against the other in units of the lattice vectors, in (-0.5, 0.5]; its sign
-        depends on which side is called which.
+        Displacement of the side that `normal` points to in units of the lattice vectors, in (-0.5, 0.5].
     shift_px : float
         Its length in pixels of the prepared image, the shortest of all equivalent ones.
     coherence : float
@@ -147,6 +146,8 @@ class Across:
         Agreement of one side with the other's inverse, as above.
     step : float
         Median difference of `contrast` between the sides.
+    normal : (float, float)
+        Mean direction ``(y, x)`` from the side that stands still to the displaced one.
     places : int
         How many places were compared.
     """
@@ -159,6 +160,7 @@ class Across:
     invariant: float
     inverted: float
     step: float
+    normal: tuple[float, float]
     places: int
 
 
@@ -347,6 +349,7 @@ def across(
         same,
         opposite,
         float(np.median(_nearest(contrast, other) - _nearest(contrast, one))),
+        (float(normals[:, 0].mean()), float(normals[:, 1].mean())),
         len(one),
     )
 
@@ -384,18 +387,28 @@ def _sides(
         # Smallest principal axis: across the wall.
         _, vectors = np.linalg.eigh(spread.astype(np.float64))
         normals[i] = vectors[:, 0]
-    # One sense for all of them.
+    # One sense for all of them: out of the smaller piece of crystal, where the wall parts two, else along each other.
     reference = normals[len(normals) // 2]
     normals *= np.where(normals @ reference < 0, -1.0, 1.0)[:, None]
     offset = (depths + ASIDE_PERIODS * period)[:, None] * normals
     one, other = centres + corner - offset, centres + corner + offset
-    shape = np.array(mask.shape)
-    free = np.ones(len(centres), bool)
-    for side in (one, other):
-        place = np.rint(side).astype(np.intp)
-        within = ((place >= 0) & (place < shape)).all(axis=1)
-        place = np.clip(place, 0, shape - 1)
-        free &= within & ~blocked[tuple(place.T)]
-    if free.sum() < 1:
+    pieces, _ = ndimage.label(~blocked)
+    sizes = np.bincount(pieces.ravel())
+    # Nothing is free in piece 0, nor beyond the rim.
+    first, second = _piece(pieces, one), _piece(pieces, other)
+    free = (first > 0) & (second > 0)
+    if not free.any():
         return None
+    turn = sizes[first] > sizes[second]
+    one[turn], other[turn] = other[turn], one[turn]
+    normals[turn] *= -1
     return one[free], other[free], normals[free]
+
+
+def _piece(pieces: NDArray[np.integer], points: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Numbers at points, 0 beyond the rim."""
+    place = np.rint(points).astype(np.intp)
+    shape = np.array(pieces.shape)
+    within = ((place >= 0) & (place < shape)).all(axis=1)
+    place = np.clip(place, 0, shape - 1)
+    return np.where(within, pieces[tuple(place.T)], 0)

@@ -18,8 +18,8 @@ from scipy import ndimage
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 
-#: A lattice is stacked in threes if the step between layers is this near to a third of the period.
-STEP_TOLERANCE = 0.06
+#: A lattice is stacked in threes if the step between layers is this near to a third of the period; drift shears it.
+STEP_TOLERANCE = 0.09
 #: A band runs along a lattice vector if their directions differ by no more than this, in degrees.
 ALONG_DEG = 6.0
 #: Samples per layer across, and layers looked at on both sides.
@@ -36,6 +36,8 @@ FREE_SHARE = 0.7
 MOST_SLOPE = 0.06
 #: A lamella whose far side is hardly seen, less than this many layers, passes for a twin.
 ENDLESS_LAYERS = 0.5
+#: What is marked around turned steps is at most this many layers thicker than they are.
+REACH_LAYERS = 5.0
 #: What one step more or less explains: cos 0° − cos 120°.
 _GAIN = 1.5
 
@@ -103,10 +105,58 @@ def read_stacking(
     band = _band(points, basis, step_px)
     if band is None:
         return None
-    steps, theta = _steps(prepared, band, blocked, step_px)
-    if steps is None:
-        return None
-    return _best_sequence(steps, np.sign(theta) * 2 * np.pi / 3, band)
+    steps = _steps(prepared, band, blocked, step_px)
+    return None if steps is None else _best_sequence(steps, band)
+
+
+def slip_of_layers(
+    shift: NDArray[np.floating], normal: NDArray[np.floating], basis: NDArray[np.floating]
+) -> int:
+    """Number of slips, modulo 3, that displace one side of a wall by a third of a period along close-packed layers.
+
+    Parameters
+    ----------
+    shift : float array (2,)
+        Displacement ``(y, x)`` of the side that `normal` points to.
+    normal : float array (2,)
+        Across the wall.
+    basis : float array (2, 2)
+        Rows: lattice vectors ``(y, x)``, in the units of `shift`.
+
+    Returns
+    -------
+    int
+        1 (intrinsic), 2 (extrinsic) or 0: not along layers stacked in threes, or by something else.
+    """
+    v1, v2 = basis
+    lattice = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ basis
+    for vector in (v1, v2, v1 + v2, v1 - v2):
+        repeat = float(np.hypot(*vector))
+        along = vector / repeat
+        upward = np.array([along[1], -along[0]])
+        # Upward is where `normal` points to.
+        if normal @ upward < 0:
+            along, upward = -along, -upward
+        if abs(normal @ along) > np.sin(np.radians(4 * ALONG_DEG)) * np.hypot(*normal):
+            continue
+        lateral = _lateral(basis, along, upward, repeat)
+        if abs(abs(lateral) / repeat - 1 / 3) > STEP_TOLERANCE:
+            continue
+        for slips in (1, 2):
+            expected = slips * np.copysign(repeat / 3, lateral) * along
+            if np.hypot(*(shift - expected - lattice).T).min() < repeat / 8:
+                return slips
+    return 0
+
+
+def _lateral(
+    basis: NDArray[np.floating], along: NDArray[np.floating], normal: NDArray[np.floating], repeat: float
+) -> float:
+    """Displacement along a layer of the next layer in the direction of `normal`, in ±repeat/2."""
+    spacing = float(abs(np.linalg.det(basis))) / repeat
+    up = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ basis
+    lateral = float(up[np.argmin(np.abs(up @ normal - spacing))] @ along)
+    return lateral - repeat * round(lateral / repeat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +196,7 @@ def _band(points: NDArray[np.floating], basis: NDArray[np.float64], step_px: flo
     along = vector / repeat * (1.0 if vector @ axis >= 0 else -1.0)
     normal = np.array([along[1], -along[0]])
     spacing = float(abs(np.linalg.det(basis))) / repeat
-    numbers = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
-    up = numbers @ basis
-    up = up[np.argmin(np.abs(up @ normal - spacing))]
-    lateral = float(up @ along)
-    lateral -= repeat * round(lateral / repeat)
+    lateral = _lateral(basis, along, normal, repeat)
     if abs(abs(lateral) / repeat - 1 / 3) > STEP_TOLERANCE:
         return None
     s, h = (points - centre) @ along, (points - centre) @ normal
@@ -200,14 +246,14 @@ def _midline(
 
 def _steps(
     prepared: Prepared, band: _Band, blocked: NDArray[np.bool_], step_px: float
-) -> tuple[NDArray[np.complex128] | None, float]:
-    """Lateral phase from each height to that one layer further, `SAMPLES` heights a layer, and the crystal's own."""
+) -> NDArray[np.complex128] | None:
+    """Lateral phase from each height to that one layer further, `SAMPLES` heights a layer; None if all is blocked."""
     half = band.width / 2 + SIDE_LAYERS * band.spacing
     heights = np.arange(-half, half, band.spacing / SAMPLES)
     places = np.arange(band.ends[0], band.ends[1], 1.0)
     chunk = max(8, round(CHUNK_PERIODS * band.repeat))
     if len(places) < chunk // 2:
-        return None, 0.0
+        return None
     h = heights[:, None] + band.middle + band.slope * places
     points = band.centre[:, None, None] + band.normal[:, None, None] * h + band.along[:, None, None] * places
     shape = np.array(prepared.values.shape)[:, None, None]
@@ -227,14 +273,17 @@ def _steps(
         wave[free[:, part].mean(axis=1) < FREE_SHARE] = 0
         total += wave[SAMPLES:] * np.conj(wave[:-SAMPLES])
     if not np.abs(total).sum() > 0:
-        return None, 0.0
-    return total, -2 * np.pi * band.lateral / band.repeat
+        return None
+    return total
 
 
-def _best_sequence(steps: NDArray[np.complex128], theta: float, band: _Band) -> Stacking | None:
-    """The sequence of turned and unturned steps that explains the phases best."""
-    usual = (steps * np.exp(-1j * theta)).real
-    turned = (steps * np.exp(1j * theta)).real
+def _best_sequence(steps: NDArray[np.complex128], band: _Band) -> Stacking | None:
+    """The sequence of turned and unturned steps that explains the phases best; None if the band is too thick for it."""
+    step = -2 * np.pi * band.lateral / band.repeat
+    # A slip by a third of the period in the sense of the step itself: what was +1/3 becomes 2/3, that is -1/3.
+    slip = np.copysign(2 * np.pi / 3, step)
+    usual = (steps * np.exp(-1j * step)).real
+    turned = (steps * np.exp(-1j * (step + slip))).real
     total = float(np.abs(steps).sum())
     # Gain of turning the steps from one height to another: differences of this.
     gain = np.concatenate([[0.0], np.cumsum(turned - usual)])
@@ -262,6 +311,9 @@ def _best_sequence(steps: NDArray[np.complex128], theta: float, band: _Band) -> 
     kind, layers = max(found, key=lambda key: found[key])
     if kind == LAMELLA and found[TWIN, 0] > found[kind, layers] - ENDLESS_LAYERS * one_layer:
         kind, layers = TWIN, 0
+    thickness = {INTRINSIC: 1, EXTRINSIC: 2, LAMELLA: layers, SEVERAL: 2 * layers - 1}
+    if band.width > (thickness.get(kind, thick) + REACH_LAYERS) * band.spacing:
+        return None
     best = found[kind, layers]
     second = max(
         value for key, value in found.items() if key[0] != kind and {key[0], kind} != {LAMELLA, TWIN}
