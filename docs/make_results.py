@@ -13,9 +13,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from results_tools import page, real, robustness, sensitivity, simulated, speed  # noqa: E402
+from results_tools import page, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
 
-SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity")
+SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
             text = speed.section(HERE.parent, cpus=cpus, load=load, quick=options.quick)
         elif name == "robustness":
             text = robustness.section(folder, processes=options.processes, quick=options.quick)
+        elif name == "types":
+            text = types.section(folder, processes=options.processes, quick=options.quick)
         else:
             text = sensitivity.section(folder, options.real, processes=options.processes, quick=options.quick)
         page.write_section(options.out / "results.md", SECTIONS, name, text)
