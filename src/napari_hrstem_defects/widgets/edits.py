@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
+from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import Correction, Document
@@ -234,6 +235,9 @@ class EditWatcher(OfSession):
                 analysis.severity,
                 pixel_size_nm=analysis.micrograph.pixel_size_nm,
                 lattice=analysis.lattice,
+                judge=type_judge(
+                    labels, analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains
+                ),
             )
             return Correction(labels, regions), region_outputs(labels, regions)
 
