@@ -9,9 +9,9 @@ import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.ensemble_classifier import EnsembleClassifier
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.scan import scan
@@ -98,11 +98,12 @@ def test_learns(trained: SimpleNamespace) -> None:
     assert probabilities.shape == (90, 3)
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     assert (probabilities.argmax(axis=1) == test.labels).mean() > 0.9
-    averaged = predict(trained.model, test.pixels, symmetric=True)
-    assert (averaged.argmax(axis=1) == test.labels).mean() > 0.9
+    alone = predict(trained.model, test.pixels, views=1)
+    assert (alone.argmax(axis=1) == test.labels).mean() > 0.9
+    assert not np.allclose(alone, probabilities, atol=1e-3)
     turned = np.ascontiguousarray(np.rot90(test.pixels, 1, (1, 2)))
-    np.testing.assert_allclose(predict(trained.model, turned, symmetric=True), averaged, atol=1e-3)
-    assert trained.fitted.preprocessing["calibration"]["fitted"] == [True] * 3
+    np.testing.assert_allclose(predict(trained.model, turned), probabilities, atol=1e-3)
+    assert trained.fitted.preprocessing["calibration"]["8"]["fitted"] == [True] * 3
 
 
 def test_brightness_and_contrast_change_nothing(trained: SimpleNamespace) -> None:
@@ -125,6 +126,10 @@ def test_file(trained: SimpleNamespace, tmp_path: Path) -> None:
     assert stored.contract.classes == CLASSES
     patches = make(20, 5).pixels
     np.testing.assert_allclose(predict(stored, patches), predict(trained.model, patches), atol=1e-5)
+
+
+def test_frames_share_what_was_compiled(trained: SimpleNamespace) -> None:
+    assert Predictor(trained.model)._whole is Predictor(trained.model)._whole
 
 
 def test_wrong_model(trained: SimpleNamespace) -> None:
@@ -156,14 +161,24 @@ def test_scan_finds_where_the_dot_and_the_other_lattice_are(trained: SimpleNames
     assert not found.votes[1, 20, 120]
     assert told[-1] == 1
     assert {"stripes", "bright / dot"} <= {part.name for part in found.regions}
-    table = EnsembleClassifier(trained.model, "dots").classify(
-        pixels.astype(np.float32), PatchGrid((96, 130), 48)
-    )
-    assert table.classifier == "dots"
-    assert table.defective[:, -1].all()
-    assert table.defective[1, 0] or table.defective[0, 0]
     with pytest.raises(Cancelled):
         scan(trained.model, pixels.astype(np.float32), cancelled=lambda: True)
+
+
+def test_ensemble_judges_patches_of_another_size(trained: SimpleNamespace, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "dots.hrstem", trained.model.contract, trained.model.networks)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:144, :192]
+    pixels = np.cos(y * 2 * np.pi / 8) + np.cos(x * 2 * np.pi / 8) + rng.normal(0, 0.3, y.shape)
+    # In one patch a dot, in another column of patches another lattice.
+    pixels += 4 * np.exp(-((y - 24) ** 2 + (x - 72) ** 2) / 8)
+    pixels[:, 144:] = (2 * np.cos((y + x) * 2 * np.pi / 6) + rng.normal(0, 0.3, y.shape))[:, 144:]
+    pixels = ((pixels - pixels.min()) / np.ptp(pixels)).astype(np.float32)
+    table = TrainedClassifier(path).classify(pixels, PatchGrid((144, 192), 48))
+    assert table.scores.shape == (3, 4)
+    assert table.defective[:, 3].all()
+    assert table.defective[0, 1]
+    assert not table.defective[2, :2].any()
 
 
 def test_cancelling_keeps_the_best_so_far(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -306,12 +307,15 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
 
 def _side_by_side(networks: Mapping[str, Any]) -> Any:
     """One model with the inputs that all networks share and one output column for each."""
+    return _joined(tuple(networks.values()))
+
+
+# What runs was compiled when it first ran, which takes seconds: the frames of a series share it.
+@lru_cache(maxsize=2)
+def _joined(networks: tuple[Any, ...]) -> Any:
     library = keras()
-    first = next(iter(networks.values()))
-    inputs = [library.Input(tensor.shape[1:]) for tensor in first.inputs]
-    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks.values()]
-    if len(outputs) == 1:
-        return library.Model(inputs, outputs[0])
+    inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
+    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
     return library.Model(inputs, library.layers.Concatenate()(outputs))
 
 
