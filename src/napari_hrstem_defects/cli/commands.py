@@ -280,6 +280,32 @@ def evaluate(
 
 
 @app.command()
+def scan(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A micrograph or a series.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="An FFT ensemble: of the registry, or a file.")
+    ],
+    out: _Out,
+    stride: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Step between windows in px; default 8.")
+    ] = None,
+    least_probability: Annotated[
+        float | None,
+        typer.Option(metavar="P", min=0, max=1, help="Below this no class is named; default 0.5."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
+    from napari_hrstem_defects.cli.scan import run
+
+    run(image, model, out, stride, least_probability, pixel_size, overwrite, quiet)
+
+
+@app.command()
 def simulate(
     out: _Out,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(
     image: Path,
-    model: Path,
+    model: str,
     out: Path,
     stride: int | None,
     least_probability: float | None,
@@ -32,16 +32,17 @@ def run(
             raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
         from napari_hrstem_defects.io.reading import read
         from napari_hrstem_defects.io.scans import save_scan
+        from napari_hrstem_defects.models.registry import find
         from napari_hrstem_defects.models.store import load_model
 
         micrograph = read(image, pixel_size_nm=pixel_size_nm)
-        stored = load_model(model)
+        stored = load_model(find(model))
         step = STRIDE_PX if stride is None else stride
         least = LEAST_PROBABILITY if least_probability is None else least_probability
         counts: Counter[str] = Counter()
         warnings: dict[str, None] = {}
         record = {
-            "model": {"name": stored.contract.name, "file": model.name, "sha256": stored.sha256},
+            "model": {"name": stored.contract.name, "file": stored.path.name, "sha256": stored.sha256},
             "window_px": stored.contract.patch_px,
             "stride_px": step,
             "least_probability": least,
