@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core.domains import misorientation
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.domains import Domain, DomainMap, misorientation, walls
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.recipe import points_of
@@ -263,3 +264,18 @@ def test_points_are_written_in_one_way():
     params = hd.Recipe().replace({"domains.given": " 5, 7.123456 ;-1,2.50"}).domains
     assert params.given == "5,7.12; -1,2.5"
     assert points_of(params.given) == ((5.0, 7.12), (-1.0, 2.5))
+
+
+def test_walls_and_interfaces():
+    index = np.zeros((40, 90), np.uint8)
+    index[:, 30:] = 1
+    index[:, 60:] = 2
+    domains = tuple(
+        Domain(BestPatch(9.5, 9.5, 8), None, None, "", crystal, 1.0) for crystal in (True, True, False)
+    )
+    found = walls(DomainMap(domains, index), 8.0)
+    expected = np.zeros(90, int)
+    # 0.75 periods to either side: an interface of intact domains, and the wall of a defective one.
+    expected[24:36], expected[54:66] = 2, 1
+    assert np.array_equal(found, np.broadcast_to(expected, index.shape))
+    assert not walls(DomainMap(domains[:1], np.zeros((8, 8), np.uint8)), 8.0).any()

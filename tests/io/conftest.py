@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects import Micrograph, Recipe
+from napari_hrstem_defects.core.analysis import STEPS
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
@@ -87,7 +88,7 @@ def fake_analysis(
         "labels": labels,
         "regions": tuple(regions),
         "doubts": {"symmetry": tuple(warnings)},
-        "timings": {"preprocess": 0.1, "symmetry": 0.25},
+        "timings": {**dict.fromkeys(STEPS, 0.1), "symmetry": 0.25},
     }
     # Intermediate results are never written.
     return Analysis(**{field.name: values.get(field.name) for field in dataclasses.fields(Analysis)})

@@ -10,7 +10,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects import Micrograph, Recipe
+from napari_hrstem_defects import Micrograph, Recipe, analyze
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.domains import Domain, DomainMap
 from napari_hrstem_defects.core.errors import ReadError, WriteError
@@ -115,7 +115,7 @@ def test_several_lattices(tmp_path, make_analysis):
     )
     analysis = dataclasses.replace(make_analysis(), domains=DomainMap(domains, pieces))
     save(analysis, tmp_path / "out")
-    assert names(tmp_path / "out") == FILES | {"domains.tif", "domains.csv"}
+    assert names(tmp_path / "out") == FILES | {"domains.tif", "walls.tif", "domains.csv"}
     result = load(tmp_path / "out")
     assert result.domains.dtype == np.uint8
     np.testing.assert_array_equal(result.domains, np.repeat([[0] * 64 + [1] * 64], 96, axis=0))
@@ -357,3 +357,17 @@ def test_incomplete_results(tmp_path, make_analysis, name):
     (tmp_path / "out" / name).unlink()
     with pytest.raises(ReadError, match="incomplete"):
         load(tmp_path / "out")
+
+
+def test_boundary_map_where_it_is_asked_for(tmp_path):
+    y, x = np.indices((160, 200))
+    left, right = (
+        np.cos(np.pi * x / 6) + np.cos(np.pi * y / 6),
+        np.cos(np.pi * (x + y) / 8) + np.cos(np.pi * (x - y) / 8),
+    )
+    image = np.where(x < 100, left, right) + 0.1 * np.random.default_rng(1).standard_normal(x.shape)
+    recipe = Recipe().replace({"domains.boundary_map": True})
+    save(analyze(Micrograph(image.astype(np.float32)), recipe), tmp_path / "out")
+    found = tifffile.imread(tmp_path / "out" / "boundaries.tif")
+    assert (found.dtype, found.shape) == (np.float32, image.shape)
+    assert abs(found[40:-40].mean(axis=0).argmax() - 100) < 8

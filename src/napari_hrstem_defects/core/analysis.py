@@ -65,6 +65,9 @@ class Analysis:
         The patches as first classified or painted, before any revision.
     domains : DomainMap or None
         The lattices found and which pixel belongs to which (lattice mode).
+    boundaries : float32 array (y, x) or None
+        How differently the lattice repeats on the two sides of each pixel, without a reference; None unless the
+        recipe asks for it (``domains.boundary_map``).
     banks : tuple of Bank
         The models that distances were taken to (lattice mode), as in `domains`.
     null : Null or None
@@ -90,6 +93,7 @@ class Analysis:
     filtered: NDArray[np.float32] | None
     screened: PatchTable
     domains: DomainMap | None
+    boundaries: NDArray[np.float32] | None
     banks: tuple[Bank, ...]
     null: Null | None
     doubts: Mapping[str, tuple[str, ...]]
@@ -125,7 +129,7 @@ ADDED = {
     "preprocess": ("typical", "prepared", "filtered"),
     "classify": ("screened",),
     "best_patch": ("patches", "best_patch", "lattice"),
-    "domains": ("domains",),
+    "domains": ("domains", "boundaries"),
     "symmetry": ("banks", "null", "severity", "judged"),
     "variance": ("variance", "amorphous"),
     "segment": ("labels",),

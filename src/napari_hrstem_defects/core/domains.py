@@ -40,6 +40,8 @@ TURNED_SHARE = 0.5
 GIVEN_GAIN = 0.1
 #: Reach of an interface beyond half a kernel, in periods.
 INTERFACE_PERIODS = 1.8
+#: Half width of a wall, in periods.
+WALL_PERIODS = 0.75
 #: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
 SAME_ANGLE_DEG = 3.0
 SAME_STRETCH = 1.1
@@ -413,6 +415,39 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]
     if sum(domain.crystal for domain in found.domains) > 1:
         _level_interfaces(severity, found.index, intact, reference.bank.kernel_px, prepared.period_px)
     return severity
+
+
+def walls(found: DomainMap, period_px: float) -> NDArray[np.uint8]:
+    """Where domains meet: bands of `WALL_PERIODS` to either side.
+
+    Parameters
+    ----------
+    found : DomainMap
+    period_px : float
+        Lattice period in pixels of the prepared image.
+
+    Returns
+    -------
+    uint8 array (y', x')
+        0 inside a domain, 1 wall of a domain that counts as a defect, 2 interface of two intact ones.
+    """
+    out = np.zeros(found.index.shape, np.uint8)
+    if len(found.domains) == 1:
+        return out
+    reach = WALL_PERIODS * period_px
+    near = [
+        ndimage.distance_transform_edt(found.index != i) <= reach
+        if (found.index == i).any()
+        else np.zeros(out.shape, bool)
+        for i in range(len(found.domains))
+    ]
+    intact = np.array([domain.crystal for domain in found.domains])
+    for i in range(len(near)):
+        for j in range(i):
+            both = near[i] & near[j]
+            # Where three meet the wall is the more important.
+            out[both & (out != 1)] = 2 if intact[i] and intact[j] else 1
+    return out
 
 
 def _level_interfaces(

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.analysis import ADDED, STEPS, Analysis, not_found
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
+from napari_hrstem_defects.core.boundaries import boundary_map
 from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.domains import Domain, DomainMap, find_domains, with_verdicts
+from napari_hrstem_defects.core.domains import WALL_PERIODS, Domain, DomainMap, find_domains, with_verdicts
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
 from napari_hrstem_defects.core.geometry import (
@@ -48,8 +49,6 @@ MOST_OF_SIDE = 0.7
 #: taken for part of it, in periods.
 SPREAD_PERIODS = 0.75
 STRIP_PERIODS = 2.0
-#: Half width of the wall of a domain, in periods.
-WALL_PERIODS = 0.75
 #: Share of the classifier's threshold above which a clean patch is not taken for the best one.
 DOUBTFUL_SHARE = 2 / 3
 #: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
@@ -304,7 +303,10 @@ class _Run:
             by_hand = sum(domain.patch.placed == "hand" for domain in found.domains[1:])
             if by_hand < len(points_of(params.given)):
                 self.doubt("domains", NO_OTHER_LATTICE)
-        self.found["domains"] = found
+        boundaries = None
+        if params.boundary_map and prepared is not None:
+            boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))
+        self.found.update(domains=found, boundaries=boundaries)
 
     def _symmetry(self) -> None:
         self.found.update(banks=(), null=None)

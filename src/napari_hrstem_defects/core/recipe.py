@@ -237,6 +237,9 @@ class DomainParams(_Checked):
         "reference alone",
         shown=True,
     )
+    boundary_map: bool = _param(
+        False, "also map boundaries without any reference (takes about a second more per megapixel)"
+    )
     grain_gain: float = _param(
         0.5,
         "a grain's own model must fit it better than the others by this",

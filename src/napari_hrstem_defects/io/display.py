@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,16 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.io.domains import domain_image
 
 # Okabe & Ito's colour-blind-safe palette.
 SYMMETRY_COLOUR = "#D55E00"  # vermillion
 AMORPHOUS_COLOUR = "#56B4E9"  # sky blue
 BEST_PATCH_COLOUR = "#F0E442"  # yellow
+
+#: Of the second domain, the third, ...
+DOMAIN_COLOURS = ("#009E73", "#CC79A7", "#0072B2", "#E69F00")
+_DOMAIN_OPACITY = 0.22
 
 #: Colours of the severity: perceptually uniform, readable in grey and over a grey image.
 COLOUR_MAP = colormaps["inferno"]
@@ -40,6 +46,8 @@ class Display:
     severity : float array
     labels : uint8 array
     judged : bool array
+    domains : uint8 array
+        0 the reference.
     """
 
     shape: tuple[int, int]
@@ -47,6 +55,7 @@ class Display:
     severity: NDArray[np.float32]
     labels: NDArray[np.uint8]
     judged: NDArray[np.bool_]
+    domains: NDArray[np.uint8]
 
     @classmethod
     def of(cls, analysis: Analysis) -> Display:
@@ -67,6 +76,7 @@ class Display:
             _blocks(analysis.severity, factor).max(axis=(1, 3)),
             _blocks(analysis.labels, factor).max(axis=(1, 3)),
             np.asarray(_blocks(analysis.judged, factor).any(axis=(1, 3))),
+            np.asarray(_blocks(domain_image(analysis), factor)[:, 0, :, 0], np.uint8),
         )
 
     def show(self, axes: Axes, picture: NDArray[np.floating]) -> None:
@@ -91,13 +101,32 @@ class Display:
 
     def label_overlay(self) -> NDArray[np.floating]:
         """The image with the labels in colour and their outlines in full colour."""
-        picture = np.repeat(self.grey[..., None], 3, axis=2)
-        for value, colour in ((1, SYMMETRY_COLOUR), (2, AMORPHOUS_COLOUR)):
-            mask = self.labels == value
-            opacity = np.where(mask & ~_outline(mask), _LABEL_OPACITY, 1.0)[..., None]
-            tinted = (1 - opacity) * picture + opacity * np.array(to_rgb(colour))
-            picture = np.where(mask[..., None], tinted, picture)
-        return picture
+        return _coloured(
+            self.grey, self.labels, {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}, opacity=_LABEL_OPACITY
+        )
+
+    def domain_overlay(self) -> NDArray[np.floating]:
+        """The image with all domains but the reference tinted and outlined."""
+        colours = {int(n): domain_colour(int(n)) for n in np.unique(self.domains) if n > 0}
+        return _coloured(self.grey, self.domains, colours, opacity=_DOMAIN_OPACITY)
+
+
+def domain_colour(number: int) -> str:
+    """Colour of a domain: number 0 is the reference."""
+    return BEST_PATCH_COLOUR if number == 0 else DOMAIN_COLOURS[(number - 1) % len(DOMAIN_COLOURS)]
+
+
+def _coloured(
+    grey: NDArray[np.floating], values: NDArray[np.uint8], colours: Mapping[int, str], *, opacity: float
+) -> NDArray[np.floating]:
+    """A grey picture with areas in colour and their outlines in full colour."""
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    for value, colour in colours.items():
+        mask = values == value
+        share = np.where(mask & ~_outline(mask), opacity, 1.0)[..., None]
+        tinted = (1 - share) * picture + share * np.array(to_rgb(colour))
+        picture = np.where(mask[..., None], tinted, picture)
+    return picture
 
 
 def severity_range(analysis: Analysis) -> tuple[float, float, float | None]:

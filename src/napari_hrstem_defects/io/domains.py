@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.coincidence import coincidence, lattice_rotation
-from napari_hrstem_defects.core.domains import Domain
+from napari_hrstem_defects.core.domains import Domain, walls
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io.tables import Row
@@ -45,16 +45,25 @@ DOMAIN_COLUMNS = (
 
 def domain_image(analysis: Analysis) -> NDArray[np.uint8]:
     """Number of each pixel's domain, 0 the reference, uint8 ``(y, x)``."""
-    shape = analysis.micrograph.frame_shape
-    found = analysis.domains
-    if found is None:
-        return np.zeros(shape, np.uint8)
-    # Numbers cannot be interpolated: the pixel of the reduced image that this one lies in.
+    if analysis.domains is None:
+        return np.zeros(analysis.micrograph.frame_shape, np.uint8)
+    return _in_frame(analysis.domains.index, analysis)
+
+
+def wall_image(analysis: Analysis) -> NDArray[np.uint8]:
+    """1 at the walls of domains that count as defects, 2 at interfaces of intact ones, uint8 ``(y, x)``."""
+    if analysis.domains is None or analysis.prepared is None:
+        return np.zeros(analysis.micrograph.frame_shape, np.uint8)
+    return _in_frame(walls(analysis.domains, analysis.prepared.period_px), analysis)
+
+
+def _in_frame(numbers: NDArray[np.uint8], analysis: Analysis) -> NDArray[np.uint8]:
+    """Numbers cannot be interpolated: the pixel of the reduced image that each pixel of the frame lies in."""
     rows, columns = (
         np.minimum(((np.arange(n) + 0.5) * m / n).astype(np.intp), m - 1)
-        for n, m in zip(shape, found.index.shape, strict=True)
+        for n, m in zip(analysis.micrograph.frame_shape, numbers.shape, strict=True)
     )
-    return np.asarray(found.index[np.ix_(rows, columns)], np.uint8)
+    return np.asarray(numbers[np.ix_(rows, columns)], np.uint8)
 
 
 def domain_rows(analysis: Analysis) -> list[Row]:

@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.display import (
@@ -28,8 +29,10 @@ from napari_hrstem_defects.io.display import (
     COLOUR_MAP,
     SYMMETRY_COLOUR,
     Display,
+    domain_colour,
     severity_range,
 )
+from napari_hrstem_defects.io.domains import domain_rows
 from napari_hrstem_defects.io.provenance import fractions
 
 _DPI = 150
@@ -209,8 +212,10 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _draw_image(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
-    display.show(axes, display.grey)
-    _title(axes, "Image")
+    domains = analysis.domains.domains if analysis.domains is not None else ()
+    several = len(domains) > 1
+    display.show(axes, display.domain_overlay() if several else display.grey)
+    _title(axes, "Image and lattices" if several else "Image")
     _draw_scale_bar(axes, analysis)
     best = analysis.best_patch
     if best is None:
@@ -224,21 +229,33 @@ def _draw_image(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -
             family=_FONT,
         )
         return
-    axes.add_patch(_best_patch_square(analysis))
+    axes.add_patch(_patch_square(best, BEST_PATCH_COLOUR))
     placed = "placed by hand" if best.placed == "hand" else "chosen automatically"
     handle = Rectangle((0, 0), 1, 1, fill=False, edgecolor=BEST_PATCH_COLOUR, linewidth=2)
-    _legend(strip, [(handle, f"best patch, {best.size} px, {placed}")])
+    # Where there are many entries they stand side by side.
+    text = f"best patch, {best.size} px, {placed}" if len(domains) <= 3 else f"best patch, {best.size} px"
+    entries: list[tuple[Any, str]] = [(handle, text)]
+    for number, row in enumerate(domain_rows(analysis)[1:], start=1):
+        axes.add_patch(_patch_square(domains[number].patch, domain_colour(number)))
+        entries.append((Patch(facecolor=domain_colour(number)), _domain_text(row)))
+    _legend(strip, entries, columns=1 if len(entries) <= 3 else 2)
 
 
-def _best_patch_square(analysis: Analysis) -> Rectangle:
-    best = analysis.best_patch
-    assert best is not None
+def _domain_text(row: Mapping[str, Any]) -> str:
+    """What a domain is, in few words."""
+    relation = row["coincidence"] or row["relation"]
+    angle = row["misorientation_deg"]
+    turned = "" if angle is None or row["relation"] != "rotated" else f" {angle:.1f}°"
+    return f"{relation}{turned}, {'intact' if row['crystal'] == 'yes' else 'defect'}"
+
+
+def _patch_square(patch: BestPatch, colour: str) -> Rectangle:
     square = Rectangle(
-        (best.x - best.size / 2, best.y - best.size / 2),
-        best.size,
-        best.size,
+        (patch.x - patch.size / 2, patch.y - patch.size / 2),
+        patch.size,
+        patch.size,
         fill=False,
-        edgecolor=BEST_PATCH_COLOUR,
+        edgecolor=colour,
         linewidth=1.8,
     )
     square.set_path_effects([withStroke(linewidth=3.2, foreground="black")])
@@ -312,20 +329,21 @@ def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
     number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
 
 
-def _legend(strip: Axes, entries: Sequence[tuple[Any, str]]) -> None:
+def _legend(strip: Axes, entries: Sequence[tuple[Any, str]], columns: int = 2) -> None:
     handles, labels = zip(*entries, strict=True)
     strip.legend(
         handles,
         labels,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.95),
-        ncols=len(entries),
+        ncols=min(len(entries), columns),
         frameon=False,
         borderaxespad=0,
         handlelength=1.2,
         handleheight=1.0,
         columnspacing=1.2,
-        prop={"family": _FONT, "size": 10},
+        labelspacing=0.3,
+        prop={"family": _FONT, "size": 10 if len(entries) <= 2 else 8.5},
     )
 
 

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
-from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows
+from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows, wall_image
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import (
     PATCH_COLUMNS,
@@ -33,7 +34,8 @@ from napari_hrstem_defects.io.tables import (
 
 #: File of a result that holds everything but pixels and tables.
 INFO_FILE = "analysis.json"
-#: Files of every result; where several lattices were found there are also domains.tif and domains.csv.
+#: Files of every result; where several lattices were found there are also domains.tif, walls.tif and domains.csv, and
+#: boundaries.tif where the recipe asks for it.
 FILES = (
     "labels.tif",
     "severity.tif",
@@ -45,7 +47,14 @@ FILES = (
 )
 
 # Map → type on disk.
-_MAPS = {"labels": np.uint8, "severity": np.float32, "variance": np.float32, "domains": np.uint8}
+_MAPS = {
+    "labels": np.uint8,
+    "severity": np.float32,
+    "variance": np.float32,
+    "domains": np.uint8,
+    "walls": np.uint8,
+    "boundaries": np.float32,
+}
 
 
 def save(
@@ -55,8 +64,9 @@ def save(
 
     ``labels.tif``, ``severity.tif`` and ``variance.tif`` (OME-TIFF with the pixel size and the shape of the input),
     ``patches.csv``, ``regions.csv``, ``overview.png`` and ``analysis.json``; where several lattices were found also
-    ``domains.tif`` and ``domains.csv``. The folder appears when all of it is written; if anything fails nothing is
-    left behind.
+    ``domains.tif``, ``walls.tif`` (1 wall of a domain that counts as a defect, 2 interface of intact ones) and
+    ``domains.csv``; where the recipe asks for it, ``boundaries.tif``. The folder appears when all of it is written; if
+    anything fails nothing is left behind.
 
     Parameters
     ----------
@@ -157,7 +167,7 @@ class ResultWriter:
             if self._count == 0:
                 self._begin(analysis)
             for name, image in self._images.items():
-                image.write(domain_image(analysis) if name == "domains" else getattr(analysis, name))
+                image.write(_map(analysis, name))
         except OSError as error:
             raise _unwritable(self._target, error) from error
         series = self._frames is not None
@@ -183,6 +193,8 @@ class ResultWriter:
             # As Micrograph.sha256 of the whole series, without a second look at its pixels.
             self._digest.update(f"{dtype.str}{self._shape}".encode())
         for name, dtype in _MAPS.items():
+            if name == "boundaries" and not analysis.recipe.domains.boundary_map:
+                continue
             writer = OmeTiffWriter(
                 self._folder / f"{name}.tif",
                 self._shape,
@@ -216,7 +228,8 @@ class ResultWriter:
         if any(row["domain"] > 0 for row in self._domains):
             write_table(self._folder / "domains.csv", (*leading, *DOMAIN_COLUMNS), self._domains)
         else:
-            (self._folder / "domains.tif").unlink()
+            for name in ("domains", "walls"):
+                (self._folder / f"{name}.tif").unlink()
         index, shown = self._shown
         areas = None if self._frames is None else [record["fractions"] for record in self._records]
         save_overview(self._folder / "overview.png", shown, frame=index, series=areas)
@@ -265,6 +278,18 @@ class ResultWriter:
             "timings": {step: round(seconds, 4) for step, seconds in timings.items()},
             "frames": self._records,
         }
+
+
+def _map(analysis: Analysis, name: str) -> NDArray[np.generic]:
+    """Pixels of one of `_MAPS`."""
+    if name == "domains":
+        return domain_image(analysis)
+    if name == "walls":
+        return wall_image(analysis)
+    if name == "boundaries" and analysis.boundaries is None:
+        return np.zeros(analysis.labels.shape, np.float32)
+    pixels: NDArray[np.generic] = getattr(analysis, name)
+    return pixels
 
 
 def _defect_area(analysis: Analysis) -> int:
