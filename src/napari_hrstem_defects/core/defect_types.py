@@ -92,7 +92,7 @@ LEAST_PLACES = 8
 #: below which the inside of a region is, and below which it has lost the lattice.
 OTHER_SIDE = 0.4
 OTHER_INSIDE = 0.6
-LOST = 0.25
+LOST = 0.35
 #: A region is an area if it is at least this thick, from the rim to its innermost point, in periods.
 AREA_DEPTH = 2.2
 #: A second grain has a lattice at least this strong, relative to the model patch's.

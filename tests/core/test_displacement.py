@@ -1,0 +1,137 @@
+"""Lattice phases on crystals whose displacement is known."""
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.core.displacement import across, circuit, lattice_phases
+from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.preprocessing import prepare
+from napari_hrstem_defects.core.recipe import PreprocessParams
+
+from .helpers import crystal, fault, noisy, vectors
+
+SHAPE = (240, 240)
+PERIOD = 8.0
+PATCH = (slice(10, 70), slice(10, 70))
+#: No centre of inversion: two unequal columns.
+POLAR = (((0.0, 0.0), 1.0), ((0.3, 0.22), 0.5))
+
+
+def lattice(basis) -> Lattice:
+    (a, b), (c, d) = basis
+    return Lattice((a, b), (c, d), PERIOD, 0.9)
+
+
+def phases(image, basis):
+    found = lattice_phases(prepare(image, PERIOD, PreprocessParams()), lattice(basis), PATCH)
+    assert found is not None
+    return found
+
+
+def wall(found, at: int):
+    """A band two periods wide around a column of the image, on the samples."""
+    x = (np.arange(found.values.shape[2]) + 0.5) * found.step_px - 0.5
+    mask = np.zeros(found.values.shape[1:], bool)
+    mask[:, np.abs(x - at) < PERIOD] = True
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["square", "hexagonal", "oblique", "centred rectangular"])
+@pytest.mark.parametrize("shift", [(0.5, 0.5), (1 / 3, 0.0), (0.0, -0.25), (0.0, 0.0)])
+def test_displacement_across_a_wall(kind, shift):
+    basis = vectors(kind, PERIOD, 11.0)
+    slip = tuple(np.array(shift) @ np.array(basis))
+    image = noisy(fault(SHAPE, basis, 120, slip, POLAR), 0.1)
+    found = phases(image, basis)
+    mask = wall(found, 120)
+    result = across(found, mask, mask, np.zeros(mask.shape))
+    assert result is not None
+    expected = np.array(shift) * np.sign(result.normal[1])
+    difference = np.array(result.shift) - expected
+    assert np.abs(difference - np.rint(difference)).max() < 0.05
+    assert abs(result.normal[1]) > 0.99
+    assert result.coherence > 0.9
+    assert min(result.order) > 0.8
+
+
+def test_slope_of_the_phase_is_no_displacement():
+    # A lattice 1.5 % larger than the model patch's says.
+    basis = vectors("square", PERIOD)
+    wide = vectors("square", 1.015 * PERIOD)
+    image = np.where(np.arange(240)[None] < 75, crystal(SHAPE, basis), 0)
+    image = image + np.where(np.arange(240)[None] < 75, 0, crystal(SHAPE, wide))
+    found = phases(noisy(image, 0.05), basis)
+    mask = wall(found, 160)
+    result = across(found, mask, mask, np.zeros(mask.shape))
+    assert result is not None
+    assert np.abs(result.shift).max() < 0.05
+
+
+def test_inversion_shows_in_the_invariant_phase():
+    basis = vectors("hexagonal", PERIOD, 5.0)
+    # The inverted cell is shifted by some amount as well, which must not matter.
+    inverted = tuple(((-a + 0.13, -b - 0.21), weight) for (a, b), weight in POLAR)
+    left, right = crystal(SHAPE, basis, POLAR), crystal(SHAPE, basis, inverted)
+    shifted = crystal(SHAPE, basis, POLAR, shift=(2.3, -1.1))
+    for other, turned in ((right, True), (shifted, False)):
+        found = phases(noisy(np.where(np.arange(240)[None] < 120, left, other), 0.05), basis)
+        mask = wall(found, 120)
+        result = across(found, mask, mask, np.zeros(mask.shape))
+        assert result is not None
+        assert (result.inverted > result.invariant + 0.3) == turned
+        assert max(result.inverted, result.invariant) > 0.7
+
+
+def dislocated(basis, burgers):
+    """Waves of a square lattice around a screw-like displacement field u = b φ / 2π."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    angle = np.arctan2(y - 120.3, x - 119.6) / (2 * np.pi)
+    reciprocal = np.linalg.inv(np.array(basis)).T
+    out = np.zeros(SHAPE)
+    for h, k, size in ((1, 0, 1.0), (0, 1, 0.8), (1, 1, 0.5), (1, -1, 0.6)):
+        g = h * reciprocal[0] + k * reciprocal[1]
+        shift = h * burgers[0] + k * burgers[1]
+        out += size * np.cos(2 * np.pi * (g[0] * y + g[1] * x - shift * angle))
+    return out
+
+
+@pytest.mark.parametrize("burgers", [(1, 0), (0, -1), (1, 1), (0, 0)])
+def test_burgers_circuit(burgers):
+    basis = vectors("square", PERIOD, 20.0)
+    found = phases(noisy(dislocated(basis, burgers), 0.3), basis)
+    result = circuit(found, found.samples(np.array([120.0, 120.0])), 3 * found.period)
+    assert result is not None
+    # The sense of the circuit, from x to y, is that of the angle.
+    assert result.burgers == burgers
+    assert result.clear > 0.5
+    aside = circuit(found, found.samples(np.array([60.0, 180.0])), 3 * found.period)
+    assert aside is not None
+    assert aside.burgers == (0, 0)
+
+
+def test_a_circuit_must_lie_in_the_image():
+    basis = vectors("square", PERIOD)
+    found = phases(noisy(crystal(SHAPE, basis), 0.1), basis)
+    assert circuit(found, np.array([3.0, 20.0]), 6.0) is None
+
+
+def test_walls_without_a_free_side_are_not_compared():
+    basis = vectors("square", PERIOD)
+    found = phases(noisy(crystal(SHAPE, basis), 0.1), basis)
+    mask = wall(found, 120)
+    assert across(found, mask, np.ones(mask.shape, bool), np.zeros(mask.shape)) is None
+    assert across(found, np.zeros(mask.shape, bool), mask, np.zeros(mask.shape)) is None
+
+
+def test_no_lattice_no_phases():
+    basis = vectors("square", PERIOD)
+    prepared = prepare(noisy(np.zeros(SHAPE), 1.0), PERIOD, PreprocessParams())
+    tiny = lattice_phases(
+        prepare(noisy(crystal((12, 12), basis), 0.1), PERIOD, PreprocessParams()),
+        lattice(basis),
+        (slice(0, 12), slice(0, 12)),
+    )
+    assert tiny is None
+    # Noise has phases, but none that hold over the patch.
+    found = lattice_phases(prepared, lattice(basis), PATCH)
+    assert found is None or np.abs(found.values[0]).std() > 0.2
