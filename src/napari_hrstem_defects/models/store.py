@@ -309,7 +309,9 @@ def _foreign(part: dict[str, Any]) -> str | None:
         if registered is not None and registered != named:
             return f"the part {registered!r}"
     for key, value in part.items():
-        if key.endswith("activation") and value is not None and value not in _ACTIVATIONS:
+        if not key.endswith("activation") or value is None:
+            continue
+        if not isinstance(value, str) or value not in _ACTIVATIONS:
             return f"the activation {value!r}"
     return None
 

@@ -1,0 +1,147 @@
+"""The networks: VGG16 as published, the compact one, what they are given."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.models import compact, vgg16
+from napari_hrstem_defects.models.backend import keras
+
+pytestmark = pytest.mark.keras
+
+# Table B.3 of Dennler et al. (2021): shapes and parameters; a 3 × 3 convolution from a to b channels has 9ab + b
+# parameters, a dense layer from a to b units ab + b.
+CONVOLUTIONS = [
+    (3, 64),
+    (64, 64),
+    None,
+    (64, 128),
+    (128, 128),
+    None,
+    (128, 256),
+    (256, 256),
+    (256, 256),
+    None,
+]
+CONVOLUTIONS += [(256, 512), (512, 512), (512, 512), None, (512, 512), (512, 512), (512, 512), None]
+
+
+def test_vgg16_is_table_b3():
+    network = vgg16.build_vgg16(None)
+    rows = [((128, 128, 3), 0)]
+    side, channels = 128, 3
+    for layer in CONVOLUTIONS:
+        if layer is None:
+            side //= 2
+            rows.append(((side, side, channels), 0))
+        else:
+            channels = layer[1]
+            rows.append(((side, side, channels), 9 * layer[0] * layer[1] + layer[1]))
+    rows.append(((8192,), 0))
+    units = 8192
+    for width in (1024, 1024, 512):
+        rows += [((width,), units * width + width), ((width,), 0)]
+        units = width
+    rows.append(((2,), 512 * 2 + 2))
+    assert [(tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers] == rows
+    assert network.count_params() == 24_679_746
+    assert [layer.rate for layer in network.layers if "dropout" in layer.name] == [0.5] * 3
+    assert network.layers[-1].activation.__name__ == "softmax"
+
+
+@pytest.mark.parametrize("train_base", [False, True])
+def test_base_frozen_or_trained(train_base):
+    network = vgg16.build_vgg16(None, patch_px=32, train_base=train_base, dense=(4,))
+    count = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+    assert count == (14_714_688 if train_base else 0) + 512 * 4 + 4 + 4 * 2 + 2
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras about its own arrays
+def test_weights_from_a_file(tmp_path):
+    first = vgg16.build_vgg16(None, patch_px=32, dense=(4,))
+    base = keras().Model(first.input, first.get_layer("block5_pool").output)
+    base.save_weights(tmp_path / "base.weights.h5")
+    second = vgg16.build_vgg16(tmp_path / "base.weights.h5", patch_px=64, dense=(4,))
+    for name in ("block1_conv1", "block5_conv3"):
+        for a, b in zip(
+            first.get_layer(name).get_weights(), second.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("nowhere.h5", "nowhere.h5: there is no such file of weights"),
+        ("wrong.h5", "these are no weights of the convolutional base of VGG16"),
+    ],
+)
+def test_wrong_weights(tmp_path, monkeypatch, weights, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.h5").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=message):
+        vgg16.build_vgg16(weights, patch_px=32)
+
+
+def test_no_network(monkeypatch):
+    def fails(*args, **kwargs):
+        if kwargs["weights"] == "imagenet":
+            raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr(keras().applications, "VGG16", fails)
+    with pytest.raises(
+        ModelError, match=r"cannot be downloaded; connect to the internet once, .* --weights FILE"
+    ):
+        vgg16.build_vgg16("imagenet")
+
+
+def test_small_patches_are_refused():
+    with pytest.raises(ModelError, match="at least 32 px, not 31"):
+        vgg16.build_vgg16(None, patch_px=31)
+
+
+def test_vgg16_input_is_that_of_keras():
+    patches = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
+    grey = np.repeat(patches[..., None] * 254, 3, axis=-1)
+    expected = keras().applications.vgg16.preprocess_input(grey.copy())
+    np.testing.assert_allclose(vgg16.network_input(patches), expected, atol=1e-3)
+
+
+def test_compact():
+    network = compact.build_compact()
+    assert network.count_params() == 476_818 < 1_000_000
+    assert network.input_shape == (None, 128, 128, 1)
+    assert network.output_shape == (None, 2)
+
+
+def test_compact_input_has_no_brightness_or_contrast():
+    patches = np.random.default_rng(0).random((3, 16, 16)).astype(np.float32)
+    out = compact.network_input(patches)
+    assert out.shape == (3, 16, 16, 1)
+    np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-4)
+    np.testing.assert_allclose(compact.network_input(0.3 * patches + 0.2), out, atol=1e-3)
+    assert np.isfinite(compact.network_input(np.ones((1, 16, 16), np.float32))).all()
+
+
+def test_turned_patches_are_turned_patches():
+    patch = np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32)
+    kinds = {tuple(compact.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
+    assert len(kinds) == 8
+    assert all(sorted(kind) == sorted(patch.ravel()) for kind in kinds)
+
+
+def test_prediction_does_not_depend_on_company():
+    model = SimpleNamespace(networks={"compact": compact.build_compact(32)})
+    patches = np.random.default_rng(0).random((70, 32, 32)).astype(np.float32)
+    together = compact.predict(model, patches)
+    assert together.shape == (70, 2)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(compact.predict(model, patches[66:69]), together[66:69], atol=1e-5)
+    assert compact.predict(model, patches[:0]).shape == (0, 2)
+    with pytest.raises(Cancelled):
+        compact.predict(model, patches, cancelled=lambda: True)

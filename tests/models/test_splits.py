@@ -1,0 +1,267 @@
+"""Splits share no pixel, and copies are recognised."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
+from napari_hrstem_defects.models.near_copies import (
+    COPY_PEAK,
+    IMAGE_COPY_PEAK,
+    clusters,
+    copies_between,
+    peak,
+)
+from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
+
+EDGE = 32
+
+
+def micrograph(seed, shape=(128, 128), noise=0.5):
+    """A lattice with noise of its own."""
+    y, x = np.indices(shape)
+    lattice = np.cos(2 * np.pi * y / 9) + np.cos(2 * np.pi * (x + 0.3 * y) / 9)
+    values = lattice + noise * np.random.default_rng(seed).normal(size=shape)
+    return ((values - values.min()) / np.ptp(values)).astype(np.float32)
+
+
+def labelled(name, seed, *, defects=True, pixels=None, shape=(128, 128), group=""):
+    pixels = micrograph(seed, shape) if pixels is None else pixels
+    mask = np.zeros(pixels.shape, np.uint8)
+    if defects:
+        mask[:, pixels.shape[1] // 2 - 12 : pixels.shape[1] // 2 + 12] = 1
+    return LabelledImage(name, pixels, mask, group=group)
+
+
+def names(images):
+    return {image.name.partition(" (")[0] for image in images}
+
+
+# -- copies
+
+
+def test_the_peak_is_about_the_common_area():
+    image = micrograph(0, (128, 128))
+    assert peak(image, image) == pytest.approx(1, abs=1e-3)
+    assert peak(image, np.rot90(image[:, ::-1])) == pytest.approx(1, abs=1e-3)
+    assert peak(image, 0.3 * image**1.3 + 0.5) > 0.8  # other brightness, contrast and gamma
+    assert 0.3 < peak(image[:96], image[32:]) < 0.8  # two thirds are common
+    retouched = image.copy()
+    retouched[40:60, 40:60] = gaussian_filter(image, 5)[40:60, 40:60]
+    assert peak(image, retouched) > 0.5
+
+
+@pytest.mark.parametrize("noise", [0.2, 1.0])
+def test_two_images_of_one_crystal_are_no_copies(noise):
+    assert peak(micrograph(0, noise=noise), micrograph(1, noise=noise)) < IMAGE_COPY_PEAK / 2 + 0.03
+
+
+def test_copies_among_patches():
+    first = np.stack([micrograph(seed, (EDGE, EDGE)) for seed in range(6)])
+    second = np.stack([micrograph(seed, (EDGE, EDGE)) for seed in range(4, 12)])
+    assert [(i, j) for i, j, _ in copies_between(first, second)] == [(4, 0), (5, 1)]
+    turned = np.rot90(second, axes=(1, 2))
+    assert [(i, j) for i, j, _ in copies_between(first, turned)] == [(4, 0), (5, 1)]
+    assert not list(copies_between(first, turned, turned=False))
+
+
+def test_groups_of_patches():
+    image = micrograph(0, (64, 200))
+    corners = [0, 8, 16, 100, 108, 160]
+    patches = np.stack([image[:EDGE, x : x + EDGE] for x in corners])
+    assert clusters(patches).tolist() == [0, 0, 0, 1, 1, 2]
+
+
+# -- images
+
+
+def test_images_are_split_as_a_whole():
+    images = [labelled(f"d{k}", k) for k in range(8)]
+    images += [labelled(f"c{k}", 20 + k, defects=False) for k in range(4)]
+    splits = split_images(images, EDGE, test_images=3, repeats=4, seed=1)
+    for split in splits:
+        parts = [names(part) for part in (split.train, split.validation, split.test)]
+        assert sum(len(part) for part in parts) == 12
+        assert parts[0] | parts[1] | parts[2] == names(images)
+        assert len([image for image in split.test if image.has_defects]) == 3
+        assert any(not image.has_defects for image in split.test)
+        assert split.shared == ""
+    assert len({frozenset(names(split.test)) for split in splits}) > 1
+    again = split_images(images, EDGE, test_images=3, repeats=4, seed=1)
+    assert [names(split.test) for split in again] == [names(split.test) for split in splits]
+
+
+def test_three_painted_images_are_enough():
+    (split,) = split_images([labelled(f"d{k}", k) for k in range(3)], EDGE)
+    assert len(split.test) == 1
+    assert names(split.train) == names(split.validation)
+    assert names(split.train) & names(split.test) == set()
+    for kept, strip in zip(split.train, split.validation, strict=True):
+        assert kept.pixels.size + strip.pixels.size == 128 * 128
+        assert kept.sha256 == strip.sha256  # of the whole image
+
+
+def test_a_single_image_is_cut_into_strips():
+    (split,) = split_images([labelled("d", 0, shape=(128, 256))], EDGE)
+    whole = micrograph(0, (128, 256))
+    parts = (*split.train, *split.validation, *split.test)
+    assert sum(part.pixels.size for part in parts) == whole.size
+    assert sorted(np.concatenate([part.pixels.ravel() for part in parts])) == sorted(whole.ravel())
+    assert all(part.has_defects for part in parts)
+    assert "single image" in split.how
+
+
+def test_frames_of_a_series_stay_together():
+    images = [labelled(f"s[{k}]", k, group="s") for k in range(4)] + [labelled("t", 9), labelled("u", 10)]
+    for split in split_images(images, EDGE, repeats=5):
+        parts = [{image.group for image in part} for part in (split.train, split.test)]
+        assert parts[0] & parts[1] == set()
+
+
+@pytest.mark.parametrize(
+    ("copy", "message"),
+    [
+        (lambda pixels: pixels, "a and b are the same image"),
+        (lambda pixels: np.rot90(pixels[:, ::-1]).copy(), "a and b show the same exposure, whole or in part"),
+        (lambda pixels: pixels[20:, 30:] ** 1.2, "a and b show the same exposure, whole or in part"),
+    ],
+)
+def test_copies_are_refused_unless_forced(copy, message):
+    pixels = micrograph(0)
+    images = [labelled("a", 0, pixels=pixels), labelled("b", 0, pixels=copy(pixels)), labelled("c", 1)]
+    with pytest.raises(ModelError, match=f"{message}; a test on copies .* measures memory"):
+        split_images(images, EDGE)
+    (split,) = split_images(images, EDGE, force=True)
+    assert split.shared == message
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([labelled("a", 0, defects=False)], "No defect is marked in any of the images"),
+        ([labelled("a", 0, shape=(64, 70))], "too small to be cut into parts for training and test"),
+    ],
+)
+def test_too_little(images, message):
+    with pytest.raises(ModelError, match=message):
+        split_images(images, EDGE)
+
+
+def test_too_many_test_images():
+    with pytest.raises(ModelError, match="3 images with defects are to be held out, but there are only 3"):
+        split_images([labelled(f"d{k}", k) for k in range(3)], EDGE, test_images=3)
+
+
+# -- patches
+
+
+def patch_set(corners, labels, sources=None, *, known=True):
+    """Patches of large images at given corners."""
+    sources = np.array(["a"] * len(corners) if sources is None else sources)
+    images = {name: micrograph(hash_of(name), (400, 400)) for name in np.unique(sources)}
+    cut = np.stack(
+        [images[s][y : y + EDGE, x : x + EDGE] for s, (y, x) in zip(sources, corners, strict=True)]
+    )
+    classes = ("Bulk", "Vacancy", "Fault")[: max(labels) + 1]
+    at = np.array(corners, float) if known else None
+    return PatchSet(cut, np.array(labels), classes, sources, at)
+
+
+def hash_of(name):
+    return sum(ord(letter) for letter in name)
+
+
+def field(known=True):
+    corners = [(y, x) for y in range(0, 360, 24) for x in range(0, 360, 24)]
+    return patch_set(corners, [(y // 24 + x // 24) % 2 for y, x in corners], known=known)
+
+
+def disjoint(patches, first, second):
+    a, b = patches.corners[first], patches.corners[second]
+    return (np.abs(a[:, None] - b[None]).max(axis=2) >= EDGE).all()
+
+
+def test_positions_decide():
+    patches = field()
+    splits = split_patches(patches, repeats=3, seed=2)
+    for split in splits:
+        assert disjoint(patches, split.train, split.test)
+        assert disjoint(patches, split.validation, split.test)
+        parts = np.concatenate([split.train, split.validation, split.test])
+        assert len(parts) == len(set(parts)) == len(patches) - split.dropped
+        assert len(split.train) > 0.4 * len(patches)
+        assert len(split.test) > 0.1 * len(patches)
+        assert set(patches.labels[split.test]) == {0, 1}
+    assert not np.array_equal(splits[0].test, splits[1].test)
+
+
+def test_classes_of_one_place_are_trained_on_and_not_tested():
+    patches = field()
+    heap = patch_set([(y, x) for y in (4, 8, 12) for x in (5, 9)], [2] * 6)
+    joined = replace(
+        patches,
+        pixels=np.concatenate([patches.pixels, heap.pixels]),
+        labels=np.concatenate([patches.labels, heap.labels]),
+        classes=heap.classes,
+        source=np.concatenate([patches.source, heap.source]),
+        corners=np.concatenate([patches.corners, heap.corners]),
+    )
+    (split,) = split_patches(joined)
+    assert split.untested == ("Fault",)
+    assert np.count_nonzero(joined.labels[split.train] == 2) == 6
+    assert disjoint(joined, split.train, split.test)
+
+
+def test_random_splits_of_overlapping_patches_are_refused_unless_forced():
+    patches = field()
+    with pytest.raises(ModelError, match="test patches share pixels with training patches; a test on what"):
+        split_patches(patches, at_random=True)
+    (split,) = split_patches(patches, at_random=True, force=True)
+    assert "test patches share pixels with training patches" in split.shared
+
+
+def test_contents_decide_where_positions_are_unknown():
+    corners = [(y, x + d) for y in range(0, 360, 70) for x in range(0, 360, 70) for d in (0, 6)]
+    labels = [k // 2 % 2 for k in range(len(corners))]
+    known, patches = patch_set(corners, labels), patch_set(corners, labels, known=False)
+    (split,) = split_patches(patches)
+    assert disjoint(known, split.train, split.test)
+    assert "groups that share no pixels" in split.how
+    with pytest.raises(ModelError, match="near-copies of training patches"):
+        split_patches(patches, at_random=True)
+
+
+def test_several_images_are_split_by_image():
+    sources = [name for name in "abcdef" for _ in range(8)]
+    patches = patch_set([(40 * (k % 8), 0) for k in range(48)], [k % 2 for k in range(48)], sources)
+    (split,) = split_patches(patches)
+    assert set(patches.source[split.train]) & set(patches.source[split.test]) == set()
+    assert "6 sources" in split.how
+
+
+def test_patches_of_one_place_cannot_be_split():
+    patches = patch_set([(k, k) for k in range(20)], [k % 2 for k in range(20)])
+    for some in (patches, replace(patches, corners=None)):
+        with pytest.raises(ModelError, match="no test without shared pixels is possible"):
+            split_patches(some)
+
+
+def test_overlap():
+    first = patch_set([(0, 0), (100, 100)], [0, 1])
+    second = patch_set([(0, 31), (100, 132), (0, 0)], [0, 1, 1], ["a", "a", "b"])
+    assert overlapping(first, second).tolist() == [True, False]
+    assert overlapping(second, first).tolist() == [True, False, False]
+
+
+def test_the_same_pixels_under_two_names_are_found():
+    first = patch_set([(0, 0), (100, 100)], [0, 1])
+    renamed = replace(first, source=np.array(["b", "b"]))
+    assert shared_between(first, renamed) == "2 of the 2 test patches are near-copies of training patches"
+
+
+def test_the_limits_are_where_they_were_measured():
+    assert 0.16 < COPY_PEAK < 0.27
+    assert 0.02 < IMAGE_COPY_PEAK < 0.39
