@@ -1,5 +1,6 @@
 """Corrections by hand: the best patch, painted patches and labels."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 
 from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import read
+from napari_hrstem_defects.io.domains import domain_image
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
@@ -209,3 +212,111 @@ def test_metadata_are_merged_and_carry_the_provenance(desk: Any) -> None:
     assert provenance["pixel_size_nm"] == analysis.micrograph.pixel_size_nm
     assert entry(severity)["source"] == str(made.document.layer.unique_id)
     assert KEY in made.document.layer.metadata  # the reader's notices
+
+
+def test_lattices_have_their_patches_a_map_and_tick_boxes(desk: Any, tmp_path: Path) -> None:
+    made = desk()  # a twin in GaAs: two lattices
+    made.run_all()
+    view = made.panel.lattices
+    second = made.document.lattices[1]
+    (row,) = view.value()
+    assert view.about.text() == "2 lattices"
+    assert (row.relation, row.intact, row.turn_deg) == (second.relation, False, second.misorientation_deg)
+    assert row.share == np.mean(made.document.analysis.domains.index == 1)
+    lattices = made.layer(Role.LATTICES)
+    assert not lattices.visible
+    assert_array_equal(lattices.data, domain_image(made.document.analysis))
+    made.click(view.map)
+    assert lattices.visible
+    patches = made.layer(Role.LATTICE_PATCHES)
+    assert_allclose(patches.data, [[second.patch.y, second.patch.x]])
+    assert set(patches.size) == {second.patch.size}
+    assert str(patches.symbol[0]) == "square"
+
+    # Ticked, it counts as intact: only its wall and what departs from it is marked.
+    before = made.layer(Role.LABELS).data.copy()
+    box = view.table.item(0, 0)
+    box.setCheckState(Qt.CheckState.Checked)
+    assert made.session.running
+    made.wait()
+    intact = made.document.analysis
+    assert [d.crystal for d in intact.domains.domains] == [True, True]
+    assert (made.layer(Role.LABELS).data == 1).sum() < (before == 1).sum() / 2
+    assert view.value()[0].intact
+    made.panel.actions_.save_recipe(tmp_path / "recipe.json")
+    recipe = Recipe.from_json((tmp_path / "recipe.json").read_text("utf-8"))
+    repeated = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"), recipe)
+    assert_array_equal(repeated.labels, intact.labels)
+    # It was said about this image; the parameters for the next one know nothing of it.
+    assert made.session.recipe == Recipe()
+
+    made.click(made.panel.best_patch.undo)
+    made.wait()
+    assert not view.value()[0].intact
+    assert_array_equal(made.layer(Role.LABELS).data, before)
+    made.panel.actions_.load_recipe(tmp_path / "recipe.json")
+    made.session.runs.update()
+    made.wait()
+    assert_array_equal(made.layer(Role.LABELS).data, intact.labels)
+
+
+def test_tick_needs_no_new_search_for_lattices(desk: Any, monkeypatch: Any) -> None:
+    made = desk()
+    made.run_all()
+    ran: list[str] = []
+    original = pipeline._Run.step
+    monkeypatch.setattr(pipeline._Run, "step", lambda self, name: (ran.append(name), original(self, name))[1])
+    made.panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    made.wait()
+    assert ran == ["symmetry", "variance", "segment", "regions"]
+    assert set(made.states().values()) == {"current"}
+
+
+def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    made.show()
+    patch = made.document.lattices[1].patch
+    made.click(made.panel.lattices.move_button)
+    layer = made.layer(Role.LATTICE_PATCHES)
+    assert layer.mode == "select"
+    target = (patch.y, patch.x - 30.0)
+    made.drag((patch.y, patch.x), target)
+    assert_allclose(made.document.by_hand.lattices, [target], atol=10)
+    made.wait()
+    moved = made.document.lattices[1].patch
+    assert moved.placed == "hand"
+    assert_allclose((moved.y, moved.x), made.document.by_hand.lattices[0], atol=2)
+    assert "by hand" in made.panel.lattices.table.item(0, 1).text()
+    expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"), made.panel.actions_.recipe())
+    assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
+    # The best patch is none of its business.
+    assert made.document.point is None
+    layer.selected_data = {0}
+    layer.remove_selected()
+    made.wait()
+    assert made.document.by_hand.lattices == ()
+    assert made.document.lattices[1].patch == patch
+
+
+def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
+    made = desk()
+    made.panel.groups["symmetry"].parameters.editors["domains.most"].setValue(1)
+    made.run_all()
+    made.show()
+    view = made.panel.lattices
+    assert view.about.text() == "1 lattice"
+    assert made.layer(Role.LATTICE_PATCHES) is None
+    assert not view.table.isVisible()
+    other = pipeline.analyze(read(sample_folder() / "gaas_twin.tif")).domains.domains[1].patch
+    made.click(view.add)
+    layer = made.layer(Role.LATTICE_PATCHES)
+    assert (layer.mode, len(layer.data)) == ("add", 0)
+    native = made.viewer.window._qt_viewer.canvas.native
+    position = made.canvas_position((other.y, other.x))
+    made.qtbot.mouseMove(native, position)
+    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.wait()
+    assert [row.by_hand for row in view.value()] == [True]
+    assert_allclose(layer.data[0], (other.y, other.x), atol=4)
+    assert layer.size[0] == other.size

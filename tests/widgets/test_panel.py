@@ -1,6 +1,7 @@
 """The panel, clicked through in a real window."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QPushButton
 
+from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io import read
+from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.rating import RATINGS
 from napari_hrstem_defects.widgets.roles import Role, role_of
@@ -29,6 +33,9 @@ def test_first_result_takes_two_clicks(desk: Any) -> None:
     made = desk(None)
     assert made.panel.info.text() == "No image is open."
     made.viewer.open_sample("napari-hrstem-defects", "gaas_twin")
+    image, truth = made.viewer.layers
+    assert made.document.layer is image
+    true = truth.data.copy()
     made.run_all()
     assert set(made.states().values()) == {"current"}
     expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"))
@@ -38,7 +45,12 @@ def test_first_result_takes_two_clicks(desk: Any) -> None:
     assert f"period {expected.lattice.period_px:.1f} px" in made.panel.info.text()
     assert made.panel.results.table.model.rowCount() == len(expected.regions)
     assert len(made.session.images()) == 1  # our own outputs are not offered as images
-    assert sum(role_of(layer) is not None for layer in made.viewer.layers) == len(made.viewer.layers) - 1
+    # The layer of true defects is neither an image nor one of ours, hidden, and left alone.
+    assert [layer for layer in made.viewer.layers if role_of(layer) is None] == [image, truth]
+    assert not truth.visible
+    assert_array_equal(truth.data, true)
+    made.viewer.layers.remove(truth)
+    assert set(made.states().values()) == {"current"}
 
 
 def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
@@ -249,7 +261,7 @@ def test_pixel_size_is_taken_from_the_file(desk: Any) -> None:
     made.wait()
     region = made.document.regions()[0]
     assert region.area_nm2 == pytest.approx(region.area_px * size**2)
-    assert made.panel.results.table.model.headings()[2] == "Area (nm²)"
+    assert made.panel.results.table.model.headings()[3] == "Area (nm²)"
     assert made.layer(Role.LABELS).scale[-1] == pytest.approx(size)
 
 
@@ -422,3 +434,79 @@ def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
     assert list(layer.features["area_px"])[1:] == [r.area_px for r in table.value()]
     layer.selected_label = table.value()[0].id
     assert table.selected() == table.value()[0].id
+
+
+def test_folder_is_analysed_like_on_the_command_line(desk: Any, tmp_path: Any) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("gaas_twin", "si_perfect"):
+        shutil.copy(sample_folder() / f"{name}.tif", images)
+    (images / "broken.tif").write_bytes(b"no TIFF")
+    made = desk(None)
+    made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(2)
+    made.click(made.panel.footer.folder)
+    (dialog,) = made.panel.footer.findChildren(FolderDialog)
+    assert not dialog.start.isEnabled()
+    dialog.setValue(FolderJob(images, tmp_path / "out"))
+    assert dialog.start.isEnabled()
+    made.click(dialog.start)
+    assert made.session.running
+    made.wait()
+    message = made.panel.messages.text()
+    assert "2 done, 1 failed" in message
+    assert "broken.tif" in message
+    recipe = Recipe().replace({"segment.min_area_periods": 2})
+    analyze_files([images / "gaas_twin.tif"], tmp_path / "library", recipe)
+    assert_array_equal(
+        load(tmp_path / "out" / "gaas_twin").labels, load(tmp_path / "library" / "gaas_twin").labels
+    )
+    # Again: nothing is left to do; the folders are remembered.
+    made.click(made.panel.footer.folder)
+    again = made.panel.footer.findChildren(FolderDialog)[-1]
+    assert again.value() == FolderJob(images, tmp_path / "out")
+    made.click(again.start)
+    made.click(made.panel.run_row.cancel)
+    made.qtbot.wait(300)
+    assert not made.session.running
+    assert len(made.viewer.layers) == 0
+
+
+def test_accept_writes_where_the_last_result_was_written(desk: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    asked: list[str] = []
+
+    def ask(*args: Any) -> str:
+        asked.append("folder")
+        return str(tmp_path)
+
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getExistingDirectory", ask)
+    made = desk()
+    made.run_all()
+    keys = {shortcut.key().toString(): shortcut for shortcut in made.panel.findChildren(QShortcut)}
+    keys["Ctrl+Shift+E"].activated.emit()
+    made.wait()
+    assert asked == ["folder"]
+    assert (tmp_path / "gaas_twin" / "labels.tif").is_file()
+    shutil.rmtree(tmp_path / "gaas_twin")
+    keys["Ctrl+Shift+E"].activated.emit()
+    made.wait()
+    assert asked == ["folder"]
+    assert (tmp_path / "gaas_twin" / "labels.tif").is_file()
+
+
+def test_keys(desk: Any) -> None:
+    made = desk()
+    window = made.viewer.window._qt_window
+    control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+    window.activateWindow()
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    for number in range(1, 3):
+        made.qtbot.keyClick(made.panel.run_row.run, Qt.Key.Key_Return, control)
+        made.wait()
+        assert list(made.states().values()).count("current") == number
+    made.run_all()
+    made.panel.run_row.run.setFocus()
+    severity = made.layer(Role.SEVERITY)
+    for shown in (False, True):
+        made.qtbot.keyClick(made.panel.run_row.run, Qt.Key.Key_L, control | shift)
+        assert severity.visible is shown

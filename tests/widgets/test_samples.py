@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
 
@@ -20,8 +21,15 @@ def test_every_bundled_micrograph_is_offered() -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.key)
 def test_sample_opens_with_its_scale(sample) -> None:
     PluginManager.instance().discover()
-    ((data, options, kind),) = sample.open()
+    (data, options, kind), (truth, about, truth_kind) = sample.open()
     assert kind == "image"
+    assert (truth_kind, about["visible"]) == ("labels", False)
+    assert about["name"] == f"True defects · {sample.key}"
+    assert truth.shape == data.shape
+    assert set(np.unique(np.asarray(truth))) <= {0, 1, 2}
+    assert truth.any() == (sample.key != "si_perfect")
+    for key in ("scale", "units", "axis_labels"):
+        assert about[key] == options[key]
     assert min(data.shape[-2:]) >= 96
     assert options["units"][-2:] == ("nm", "nm")
     assert 0.001 < options["scale"][-1] < 0.1

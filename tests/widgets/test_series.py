@@ -117,3 +117,40 @@ def test_series_can_be_cancelled(desk: Any) -> None:
     made.qtbot.wait(300)
     assert not made.session.running
     assert len(made.viewer.layers) == before
+
+
+def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
+    made = desk("si_series")
+    _go_to(made, 2)
+    made.run_all()
+    best = made.document.analysis.best_patch
+    made.panel.actions_.run_series(fixed=True)
+    made.wait()
+    layer = made.layer(Role.LABELS)
+    found = np.array(layer.data)
+    _go_to(made, 1)
+    made.show()
+    centre = (40.0, 240.0)
+    made.click(made.panel.paint_labels)
+    layer.selected_label, layer.brush_size = 2, 30
+    made.drag(centre, np.add(centre, 1), steps=2)
+    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=10_000)
+    (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
+    assert_allclose(region.centroid, centre, atol=4)
+    share = np.mean(np.asarray(layer.data[1]) == 2)
+    assert made.panel.results.plot.value()[1]["amorphous"] == share > np.mean(found[1] == 2)
+    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    made.wait()
+    result = load(folder)
+    assert_array_equal(result.labels[1], layer.data[1])
+    assert_array_equal(np.delete(result.labels, 1, 0), np.delete(found, 1, 0))
+    # The patch of the frame shown served all, in the files, too.
+    assert {(b.y, b.x) for b in result.best_patches} == {(best.y, best.x)}
+    frames = result.info["frames"]
+    assert [any("corrected by hand" in text for text in frame["warnings"]) for frame in frames] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]

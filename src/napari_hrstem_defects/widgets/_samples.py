@@ -1,9 +1,11 @@
-"""Micrographs that come with the package, offered under *File → Open Sample*."""
+"""Micrographs that come with the package, offered under *File → Open Sample*, each with its true defects."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+
+import numpy as np
 
 from napari_hrstem_defects.widgets._readers import LayerData, read_layers
 
@@ -45,4 +47,18 @@ def srtio3_amorphous() -> list[LayerData]:
 
 
 def _layers(name: str) -> list[LayerData]:
-    return read_layers(str(sample_folder() / f"{name}.tif"))
+    """The micrograph, and below its name what is known to be in it: a layer to compare with, hidden."""
+    from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES
+    from napari_hrstem_defects.widgets.placing import label_colours
+
+    image, truth = (read_layers(str(sample_folder() / f"{name}{part}.tif"))[0] for part in ("", "_truth"))
+    labels, about, _ = truth
+    options = {key: about[key] for key in ("scale", "units", "axis_labels")} | {
+        "name": f"True defects · {name}",
+        "visible": False,
+        "opacity": 0.6,
+        "colormap": label_colours({1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}),
+        "features": {"index": list(range(len(LABEL_CLASSES))), "class": list(LABEL_CLASSES)},
+    }
+    return [image, (np.asarray(labels), options, "labels")]

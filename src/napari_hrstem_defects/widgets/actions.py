@@ -12,12 +12,14 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import export, series, settings
+from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
 from napari_hrstem_defects.widgets.source import Source, set_pixel_size
 from napari_hrstem_defects.widgets.steps import Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
+    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.widgets.session import Session
 
 #: Said when the file does not help.
@@ -54,9 +56,14 @@ class Actions:
         folder = parent / export.folder_name(source.name)
         call: Any
         if all_frames and document.is_stack:
-            inputs = document.done or session.inputs(document)
+            series_done = document.series
             call = functools.partial(
-                export.export_series, source=source, inputs=inputs, folder=folder, overwrite=overwrite
+                export.export_series,
+                source=source,
+                inputs=session.inputs(document) if series_done is None else series_done.inputs,
+                folder=folder,
+                overwrite=overwrite,
+                painted={} if series_done is None else dict(series_done.painted),
             )
         else:
             call = functools.partial(
@@ -119,6 +126,16 @@ class Actions:
             call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
         )
 
+    def run_folder(self, job: FolderJob) -> None:
+        """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""
+        session = self._session
+
+        def done(rows: list[Row]) -> None:
+            session.noticed.emit(about(rows, job.out))
+
+        call = functools.partial(run_folder, job=job, recipe=session.recipe)
+        session.runs.background(call, done, "folder")
+
     def save_recipe(self, path: Path) -> None:
         """Write the parameters as JSON."""
         try:
@@ -177,7 +194,7 @@ class Footer(QWidget):
         self.export = QPushButton("Export…")
         self.export.setToolTip(
             "<qt>Write masks, severity, tables and a figure into a folder: the same files as "
-            "<code>hrstem-defects analyze</code></qt>"
+            "<code>hrstem-defects analyze</code> (Ctrl+Shift+E: into the folder of the last export)</qt>"
         )
         self.export.clicked.connect(lambda: self._export())
         self.recipe = QPushButton("Recipe")
@@ -189,6 +206,11 @@ class Footer(QWidget):
         self.reset = menu.addAction("Reset to defaults", self._reset)
         menu.addAction("As published (Dennler et al.)", self._published)
         self.recipe.setMenu(menu)
+        self.folder = QPushButton("Folder…")
+        self.folder.setToolTip(
+            "<qt>Analyse all images of a folder with these parameters, and write the results</qt>"
+        )
+        self.folder.clicked.connect(lambda: self.show_folder())
         self.rate = QPushButton("Rate")
         self.rate.setToolTip("<qt>Note in a CSV file how helpful this result is</qt>")
         ratings = QMenu(self.rate)
@@ -198,16 +220,30 @@ class Footer(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for button in (self.export, self.recipe, self.rate):
+        for button in (self.export, self.recipe, self.folder, self.rate):
             layout.addWidget(button)
 
-    def _export(self) -> None:
+    def show_folder(self) -> FolderDialog:
+        """Ask for a folder to analyse."""
+        dialog = FolderDialog(self)
+        dialog.startRequested.connect(self._actions.run_folder)
+        dialog.open()
+        return dialog
+
+    def accept(self) -> None:
+        """The result is right: write it where the last one was written; the first time a folder is asked for."""
+        self._export(settings.recall("export"))
+
+    def _export(self, chosen: str = "") -> None:
         session = self._session()
         document = None if session is None else session.document
         if session is None or document is None or document.result() is None or document.layer is None:
             self._actions.export(Path())
             return
-        chosen = QFileDialog.getExistingDirectory(self, "Folder for the result", settings.recall("export"))
+        if not chosen or not Path(chosen).is_dir():
+            chosen = QFileDialog.getExistingDirectory(
+                self, "Folder for the result", settings.recall("export")
+            )
         if not chosen:
             return
         settings.remember("export", chosen)

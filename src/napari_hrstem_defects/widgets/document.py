@@ -13,7 +13,8 @@ from napari_hrstem_defects.core.domains import Domain, domain_at, point_in, with
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.core.regions import Region
-from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram, corrected
+from napari_hrstem_defects.widgets.correction import Correction
+from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
 from napari_hrstem_defects.widgets.roles import Role, by_id, entry, tag, with_role
 from napari_hrstem_defects.widgets.source import is_stack, pixels_of
 from napari_hrstem_defects.widgets.steps import Inputs
@@ -31,14 +32,6 @@ Point = tuple[float, float]
 PAINTABLE = (Role.PATCHES, Role.LABELS)
 #: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
 _COMPARED = 2**25
-
-
-@dataclass(frozen=True, eq=False)
-class Correction:
-    """Labels that a person painted, measured anew."""
-
-    labels: NDArray[np.uint8]
-    regions: tuple[Region, ...]
 
 
 @dataclass(frozen=True)
@@ -267,8 +260,10 @@ class Document:
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
         """Regions to show: as painted, else as found (of a series: those of a frame)."""
+        if frame is not None and self.series is not None:
+            return self.series.regions_of(frame)
         if frame is not None and frame != self.frame:
-            return () if self.series is None else self.series.regions[frame]
+            return ()
         if self.correction is not None:
             return self.correction.regions
         return self.found
@@ -277,7 +272,7 @@ class Document:
         """The analysis as it stands, with labels painted by hand in place of those found."""
         if self.analysis is None or self.correction is None:
             return self.analysis
-        return corrected(self.analysis, self.correction.labels, self.correction.regions)
+        return self.correction.of(self.analysis)
 
     def undo(self) -> None:
         """Take back what was asked for last."""

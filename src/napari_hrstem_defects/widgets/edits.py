@@ -14,7 +14,8 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.widgets import placing
-from napari_hrstem_defects.widgets.document import Correction, Document
+from napari_hrstem_defects.widgets.correction import Correction
+from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import (
     BEST_PATCH_COLOUR,
@@ -220,19 +221,26 @@ class EditWatcher(OfSession):
         if role is Role.PATCHES:
             session.runs.update()
         elif document.analysis is not None:
-            self._measure(document, layer, document.analysis)
+            self._measure(session, document, layer, document.analysis)
 
-    def _measure(self, document: Document, layer: Layer, analysis: Analysis) -> None:
+    def _measure(self, session: Session, document: Document, layer: Layer, analysis: Analysis) -> None:
         """Measure the painted regions, so that the table follows."""
-        labels = np.array(layer.data)
+        viewer, severity, frame = session.viewer, analysis.severity, document.frame
+        labels = np.asarray(layer.data)
+        if labels.ndim == 3 and len(labels) > 1:
+            frame = session.shown_frame(document) or 0
+            labels = labels[frame]
+            others = None if viewer is None else document.output(viewer.layers, Role.SEVERITY)
+            if frame != document.frame and others is not None and len(others.data) > frame:
+                severity = np.asarray(others.data[frame])
         labels = np.clip(labels.reshape(labels.shape[-2:]), 0, 2).astype(np.uint8)
-        if labels.shape != analysis.severity.shape:
+        if labels.shape != severity.shape:
             return
 
         def measure(monitor: Monitor) -> tuple[Correction, Output]:
             regions = find_regions(
                 labels,
-                analysis.severity,
+                severity,
                 pixel_size_nm=analysis.micrograph.pixel_size_nm,
                 lattice=analysis.lattice,
                 judge=type_judge(
@@ -242,18 +250,25 @@ class EditWatcher(OfSession):
             return Correction(labels, regions), region_outputs(labels, regions)
 
         worker = self._measuring = TaskWorker(measure)
-        worker.returned.connect(functools.partial(self._measured, worker, document, analysis))
+        worker.returned.connect(functools.partial(self._measured, worker, document, analysis, frame))
         worker.start()
 
-    def _measured(self, worker: TaskWorker, document: Document, analysis: Analysis, result: Any) -> None:
+    def _measured(
+        self, worker: TaskWorker, document: Document, analysis: Analysis, frame: int, result: Any
+    ) -> None:
         session = self._session()
         viewer = None if session is None else session.viewer
         late = worker is not self._measuring or document.analysis is not analysis or document.layer is None
         if late or session is None or viewer is None or isinstance(result, Failure):
             return
         self._measuring = None
-        document.correction, output = result
-        with self.ignored():
-            placing.write(viewer, document, output, {})
+        correction, output = result
+        if document.series is not None:
+            document.series.paint(frame, correction)
+        else:
+            document.correction = correction
+            with self.ignored():
+                for _ in placing.write(viewer, document, output, {}):
+                    pass
         session.changed.emit()
         session.finished.emit()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
@@ -25,8 +27,15 @@ def export_image(monitor: Monitor, analysis: Analysis, folder: Path, overwrite: 
     return save(analysis, folder, overwrite=overwrite)
 
 
-def export_series(monitor: Monitor, source: Source, inputs: Inputs, folder: Path, overwrite: bool) -> Path:
-    """Analyse and write every frame of a time series, one at a time.
+def export_series(
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    folder: Path,
+    overwrite: bool,
+    painted: Mapping[int, Correction],
+) -> Path:
+    """Analyse and write every frame of a time series, one at a time; painted frames with the labels painted.
 
     Raises
     ------
@@ -41,14 +50,13 @@ def export_series(monitor: Monitor, source: Source, inputs: Inputs, folder: Path
     with ResultWriter(folder, frames=frames, overwrite=overwrite, best_patch=inputs.point) as writer:
         for index in range(frames):
             monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
-            writer.add(
-                pipeline.analyze(
-                    source.micrograph(index),
-                    inputs.recipe,
-                    best_patch=inputs.point,
-                    cancelled=monitor.cancelled,
-                )
+            analysis = pipeline.analyze(
+                source.micrograph(index),
+                inputs.recipe,
+                best_patch=inputs.point,
+                cancelled=monitor.cancelled,
             )
+            writer.add(painted[index].of(analysis) if index in painted else analysis)
     return folder
 
 

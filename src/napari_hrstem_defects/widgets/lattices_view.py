@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractScrollArea,
@@ -92,7 +92,7 @@ class LatticesView(QWidget):
         layout.setSpacing(2)
         layout.addLayout(head)
         layout.addWidget(self.table)
-        self.setValue(())
+        self.table.hide()
         self.setState(known=False, mapped=False)
 
     def value(self) -> tuple[LatticeRow, ...]:
@@ -101,7 +101,7 @@ class LatticesView(QWidget):
 
     def setValue(self, rows: Sequence[LatticeRow]) -> None:
         """Show the lattices beside the best patch's; nothing is emitted."""
-        if tuple(rows) == self._rows and self.table.rowCount() == len(rows):
+        if tuple(rows) == self._rows:
             return
         self._rows = tuple(rows)
         with QSignalBlocker(self.table):
@@ -165,8 +165,10 @@ def _items(row: LatticeRow) -> list[QTableWidgetItem]:
     box = QTableWidgetItem(f"{row.number}")
     box.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
     box.setCheckState(Qt.CheckState.Checked if row.intact else Qt.CheckState.Unchecked)
-    name = QTableWidgetItem(f"■ {row.relation}{', by hand' if row.by_hand else ''}")
-    name.setForeground(QColor(row.colour))
+    name = QTableWidgetItem(f"{row.relation}{', by hand' if row.by_hand else ''}")
+    swatch = QPixmap(12, 12)
+    swatch.fill(QColor(row.colour))
+    name.setIcon(QIcon(swatch))
     turn = QTableWidgetItem("–" if row.turn_deg is None else f"{row.turn_deg:.1f}°")
     share = QTableWidgetItem(f"{100 * row.share:.1f} %")
     for item in (turn, share):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,7 +129,16 @@ def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]
     if rows:
         features |= {
             key: [None, *(row[key] for row in rows)]
-            for key in ("kind", "area_px", "area_nm2", "length_nm", "width_nm", "max_severity")
+            for key in (
+                "kind",
+                "type",
+                "confidence",
+                "area_px",
+                "area_nm2",
+                "length_nm",
+                "width_nm",
+                "max_severity",
+            )
         }
     numbered = label_regions(labels)
     return Output(Role.REGIONS, "labels", numbered, {"visible": False, "opacity": 0.5}, features=features)
@@ -339,13 +347,3 @@ def _cells(
     """Zoom and offset of a coarser raster that covers an image."""
     zoom = (shape[0] / counts[0], shape[1] / counts[1])
     return zoom, ((zoom[0] - 1) / 2, (zoom[1] - 1) / 2)
-
-
-def corrected(analysis: Analysis, labels: NDArray[np.uint8], regions: tuple[Region, ...]) -> Analysis:
-    """An analysis with labels that a person painted; a warning says so wherever it is written."""
-    doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), PAINTED)}
-    return dataclasses.replace(analysis, labels=labels, regions=regions, doubts=doubts)
-
-
-#: Warning in results whose labels are not the program's alone.
-PAINTED = "The labels were corrected by hand."

@@ -209,6 +209,7 @@ class DefectsPanel(SessionWidget):
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),
             ("Ctrl+Shift+L", self.navigator.toggle_results),
+            ("Ctrl+Shift+E", self.footer.accept),
             ("F1", self.show_help),
         ):
             shortcut = QShortcut(QKeySequence(keys), self)

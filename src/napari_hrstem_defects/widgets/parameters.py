@@ -10,6 +10,7 @@ from typing import Any, Literal
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
@@ -99,6 +100,24 @@ class ChoiceEditor(_Quiet, QComboBox):
         self.setCurrentIndex(index)
 
 
+class BoolEditor(QCheckBox):
+    """Yes or no."""
+
+    valueChanged = Signal(bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.toggled.connect(self.valueChanged)
+
+    def value(self) -> bool:
+        """Whether it is ticked."""
+        return self.isChecked()
+
+    def setValue(self, value: bool) -> None:
+        """Tick it, or not."""
+        self.setChecked(value)
+
+
 class TextEditor(QLineEdit):
     """Text."""
 
@@ -130,6 +149,8 @@ def editor_of(name: str) -> Any:
         editor = ChoiceEditor(typing.get_args(kind))
     elif name == "classify.classifier":
         editor = ChoiceEditor(["screening"], open_ended=True)
+    elif kind is bool:
+        editor = BoolEditor()
     elif kind is int:
         editor = IntEditor()
         editor.setRange(_limit(about["minimum"], -_INT_MAX), _limit(about["maximum"], _INT_MAX))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,13 @@ POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
 
 def write(
     viewer: ViewerModel, document: Document, output: Output, provenance: Mapping[str, Any]
-) -> tuple[Layer | None, str | None]:
-    """Show an output.
+) -> Generator[None, None, tuple[Layer | None, str | None]]:
+    """Show an output, bit by bit: each bit holds up the window for a moment, all of them for too long.
+
+    Yields
+    ------
+    None
+        Between two bits.
 
     Returns
     -------
@@ -59,14 +65,37 @@ def write(
     made = None
     if layer is None:
         layer = made = _make(document, source, output, data, placed)
-        viewer.layers.insert(_position(viewer, role), layer)
+        visible, layer.visible = layer.visible, False
+        yield
+        with _unselected(viewer):
+            viewer.layers.insert(_position(viewer, role), layer)
         document.outputs[role] = layer.unique_id
+        yield
+        layer.visible = visible
     else:
         _update(layer, output, data, placed)
     if role in PAINTABLE:
         document.references[role] = data.copy()
     tag(layer, role=role.value, source=document.source_id, provenance=dict(provenance), edited=False)
     return made, note
+
+
+@contextlib.contextmanager
+def _unselected(viewer: ViewerModel) -> Iterator[None]:
+    """Layers inserted inside are not selected: that alone takes napari as long as to make them."""
+    layers = viewer.layers
+    before = getattr(layers, "_activate_on_insert", None)
+    selected, active = set(layers.selection), layers.selection.active
+    if before is not None:
+        layers._activate_on_insert = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            layers._activate_on_insert = before
+        if selected and set(layers.selection) != selected:
+            layers.selection = selected
+            layers.selection.active = active
 
 
 def follow(viewer: ViewerModel, document: Document) -> None:

@@ -51,6 +51,7 @@ class RegionModel(QAbstractTableModel):
         return (
             "No.",
             "Kind",
+            "Probable type",
             f"Area ({length}²)",
             f"Length ({length})",
             f"Width ({length})",
@@ -69,6 +70,7 @@ class RegionModel(QAbstractTableModel):
         return (
             region.id,
             KINDS.get(region.label, str(region.label)),
+            "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
             *sizes,
             region.orientation_deg,
             region.to_lattice_deg,

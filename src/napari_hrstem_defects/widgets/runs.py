@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+import gc
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ class _Job:
 
     Attributes
     ----------
+    document : Document or None
+        The image it is about; None if it is about none.
     steps : frozenset of str
         Whose layers it writes; empty for other tasks (export, series), whose result goes to `done`.
     begin : str
@@ -42,9 +45,11 @@ class _Job:
         Steps whose earlier results still hold beside them.
     left : list of Output
         Layers that are still to be written, once it has ended.
+    writing : generator or None
+        Goes on with the layer that is being written.
     """
 
-    document: Document
+    document: Document | None
     worker: TaskWorker
     inputs: Inputs
     frame: int
@@ -54,6 +59,7 @@ class _Job:
     kept: frozenset[str] = frozenset()
     result: task.Result | None = None
     left: list[Output] = field(default_factory=list)
+    writing: Generator[None, None, None] | None = None
 
 
 class Runs(OfSession):
@@ -116,6 +122,7 @@ class Runs(OfSession):
             return
         self._job = None
         job.worker.quit()
+        gc.unfreeze()
         session.changed.emit()
 
     def drop(self, document: Document) -> bool:
@@ -125,10 +132,11 @@ class Runs(OfSession):
             return False
         self._job, self._again = None, False
         job.worker.quit()
+        gc.unfreeze()
         return True
 
     def background(self, call: Callable[[Monitor], Any], done: Callable[[Any], None], stage: str) -> None:
-        """Do something else about the chosen image in the background, with the same progress and Cancel.
+        """Do something else in the background, with the same progress and Cancel.
 
         Parameters
         ----------
@@ -140,12 +148,13 @@ class Runs(OfSession):
             What is shown until the first progress.
         """
         session = self._session()
-        document = None if session is None else session.document
-        if session is None or document is None:
+        if session is None:
             return
+        document = session.document
         self.cancel()
-        inputs = session.inputs(document)
-        self._launch(_Job(document, TaskWorker(call), inputs, document.frame, done=done), stage)
+        inputs = Inputs(session.recipe) if document is None else session.inputs(document)
+        frame = 0 if document is None else document.frame
+        self._launch(_Job(document, TaskWorker(call), inputs, frame, done=done), stage)
 
     def _start(self, steps: Collection[str], *, begin: str | None = None) -> None:
         session = self._session()
@@ -184,6 +193,8 @@ class Runs(OfSession):
         session = self._session()
         assert session is not None
         self._job = job
+        # A full collection of all that napari has made holds up the window for a tenth of a second or two.
+        gc.freeze()
         job.worker.progressed.connect(functools.partial(self._progressed, job))
         job.worker.returned.connect(functools.partial(self._returned, job))
         job.worker.start()
@@ -201,14 +212,14 @@ class Runs(OfSession):
         session = self._session()
         if job is not self._job or session is None:
             return  # cancelled, or about an image that is gone
-        if isinstance(result, task.Result):
+        if isinstance(result, task.Result) and job.document is not None:
             job.result, job.left = result, list(result.outputs)
             job.document.notes, job.document.frame = (), job.frame
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._job = None
         if isinstance(result, Failure):
-            if job.done is None:
+            if job.done is None and job.document is not None:
                 step = SHOWN_AS.get(result.during, job.begin)
                 job.document.failed = (step, result.message)
             session.failed.emit(result.message)
@@ -217,36 +228,47 @@ class Runs(OfSession):
         self._ended(session)
 
     def _place(self, job: _Job) -> None:
-        """Write one layer at a time: together they would hold up the window."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if job is not self._job or session is None or viewer is None or job.document.layer is None:
+        """Write the layers bit by bit: together they would hold up the window."""
+        session, document, result = self._session(), job.document, job.result
+        if job is not self._job or session is None or session.viewer is None:
             return
-        assert job.result is not None
-        if job.left:
-            self.write(session, job.document, job.left.pop(0), job.result.provenance)
+        if document is None or document.layer is None or result is None:
+            return
+        if job.writing is None and job.left:
+            job.writing = self._writing(session, document, job.left.pop(0), result.provenance)
+        if job.writing is not None:
+            if next(job.writing, True):
+                job.writing = None
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
-        self._accept(session, job, job.result)
+        self._accept(session, document, job, result)
+
+    def write(self, session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
+        """Show an output at once, and watch what a person does to its layer."""
+        for _ in self._writing(session, document, output, provenance):
+            pass
 
     @staticmethod
-    def write(session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
-        """Show an output, and watch what a person does to its layer; the selection of layers stays."""
+    def _writing(
+        session: Session, document: Document, output: Output, provenance: dict[str, Any]
+    ) -> Generator[None, None, None]:
         viewer = session.viewer
         assert viewer is not None
-        selected, active = set(viewer.layers.selection), viewer.layers.selection.active
-        with session.edits.ignored():
-            made, note = placing.write(viewer, document, output, provenance)
+        writing = placing.write(viewer, document, output, provenance)
+        while True:
+            with session.edits.ignored():
+                try:
+                    next(writing)
+                except StopIteration as end:
+                    made, note = end.value
+                    break
+            yield
         if made is not None:
             session.edits.watch(made)
-            if selected:
-                viewer.layers.selection = selected
-                viewer.layers.selection.active = active
         if note is not None:
             document.notes = (*document.notes, note)
 
-    def _accept(self, session: Session, job: _Job, result: task.Result) -> None:
-        document = job.document
+    def _accept(self, session: Session, document: Document, job: _Job, result: task.Result) -> None:
         before = document.done
         document.analysis, document.done = result.analysis, job.inputs
         if before is not None and outdated(before, job.inputs):
@@ -277,6 +299,7 @@ class Runs(OfSession):
         session.finished.emit()
 
     def _ended(self, session: Session) -> None:
+        gc.unfreeze()
         session.changed.emit()
         again, self._again = self._again, False
         if again:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.provenance import fractions
+from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
@@ -41,6 +42,10 @@ class SeriesResult:
     histogram : Histogram or None
         Of the severity of that frame.
     provenance : dict
+    inputs : Inputs
+        What it was asked for; its best patch may be that of the frame shown.
+    painted : dict
+        Frame → labels that a person painted, measured anew.
     """
 
     areas: list[dict[str, float]]
@@ -50,6 +55,20 @@ class SeriesResult:
     outputs: list[Output]
     histogram: Histogram | None
     provenance: dict[str, Any]
+    inputs: Inputs
+    painted: dict[int, Correction] = field(default_factory=dict)
+
+    def regions_of(self, frame: int) -> tuple[Region, ...]:
+        """Regions of a frame, as painted or else as found."""
+        painted = self.painted.get(frame)
+        return self.regions[frame] if painted is None else painted.regions
+
+    def paint(self, frame: int, correction: Correction) -> None:
+        """Take over what a person painted in a frame."""
+        self.painted[frame] = correction
+        labels = correction.labels
+        for key, value in (("symmetry_defect", 1), ("amorphous", 2)):
+            self.areas[frame] = {**self.areas[frame], key: float(np.mean(labels == value))}
 
 
 def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> SeriesResult:
@@ -97,7 +116,7 @@ def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> 
                     features=output.features,
                 )
             )
-    return SeriesResult(areas, regions, warnings, kept, outputs, histogram(kept), provenance_of(kept))
+    return SeriesResult(areas, regions, warnings, kept, outputs, histogram(kept), provenance_of(kept), inputs)
 
 
 def _progress(monitor: Monitor, index: int, frames: int) -> pipeline.Progress:

@@ -106,9 +106,12 @@ def run(
 
 
 def import_early() -> None:
-    """Import here what napari would import in the GUI's thread at the first table of a layer: a second or so."""
+    """Do here what napari would do in the GUI's thread at the first layers: it takes a second or so."""
     with contextlib.suppress(ImportError):
         importlib.import_module("pandas")
+    # The dashes of lines, which napari's label layers can draw; they are kept once they are made.
+    with contextlib.suppress(ImportError, AttributeError):
+        importlib.import_module("vispy.visuals.line.dash_atlas").DashAtlas()
 
 
 def provenance_of(analysis: Analysis) -> dict[str, Any]:

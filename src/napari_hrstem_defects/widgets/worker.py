@@ -14,7 +14,7 @@ from qtpy.QtCore import Signal
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
 
 #: Progress is told this often at most, in seconds.
-_PROGRESS_INTERVAL = 0.03
+_PROGRESS_INTERVAL = 0.1
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,162 @@
+"""*Folder…*: analyse the files of a folder with the parameters of the panel, as the command line does."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets import settings
+from napari_hrstem_defects.widgets.worker import Monitor
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.batch import Row
+
+#: Failures that are told one by one; the table has them all.
+_TOLD = 3
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """What to analyse and where to write.
+
+    Attributes
+    ----------
+    images, out : Path
+        Folder of the images, and folder of the results.
+    jobs : int
+        Local processes.
+    overwrite : bool
+        Also what was analysed already in the same way.
+    """
+
+    images: Path
+    out: Path
+    jobs: int = 1
+    overwrite: bool = False
+
+
+def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe) -> list[Row]:
+    """Analyse a folder.
+
+    Raises
+    ------
+    ReadError
+        If there are no images in it.
+    WriteError
+        If the results cannot be written.
+    """
+    from napari_hrstem_defects.batch import analyze_files
+
+    return analyze_files(
+        [job.images],
+        job.out,
+        recipe,
+        jobs=job.jobs,
+        overwrite=job.overwrite,
+        progress=lambda fraction, text: monitor.progress(text, fraction),
+        cancelled=monitor.cancelled,
+    )
+
+
+def about(rows: Sequence[Row], out: Path) -> str:
+    """What came out, in a sentence or two."""
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
+
+    counts = Counter(row.status for row in rows)
+    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
+    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
+    failed = [row.message for row in rows if row.status == "failed"]
+    rest = len(failed) - _TOLD
+    more = f" And {rest} more." if rest > 0 else ""
+    return " ".join([text, *failed[:_TOLD]]) + more
+
+
+class FolderDialog(QDialog):
+    """Asks for the two folders; ``value()``, ``setValue()``.
+
+    Parameters
+    ----------
+    parent : QWidget or None
+    """
+
+    #: ``(FolderJob)``: a person pressed Start.
+    startRequested = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Analyse a folder")
+        self.images = FileEdit(
+            label="Images in",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="Every micrograph and time series in it, not below it",
+        )
+        self.out = FileEdit(
+            label="Results in",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="Each image gets a folder of its own, and all one table",
+        )
+        self.jobs = SpinBox(
+            label="At a time",
+            min=1,
+            max=max(os.cpu_count() or 1, 1),
+            value=1,
+            tooltip="So many images at a time, in processes of their own; each needs memory",
+        )
+        self.overwrite = CheckBox(
+            text="Again what is there already", tooltip="Otherwise only what is missing or was made otherwise"
+        )
+        said = Label(value="All images are analysed with the parameters of the panel.")
+        self.form = Container(widgets=[self.images, self.out, self.jobs, self.overwrite, said])
+        buttons = QDialogButtonBox()
+        self.start = QPushButton("Start")
+        buttons.addButton(self.start, QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self._start)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.form.native)
+        layout.addWidget(buttons)
+        self.resize(460, self.sizeHint().height())
+        self.form.changed.connect(self._check)
+        known = settings.recall("folder.images")
+        if known:
+            out = settings.recall("folder.out") or str(Path(known) / "results")
+            self.setValue(FolderJob(Path(known), Path(out)))
+        self._check()
+
+    def value(self) -> FolderJob:
+        """What was chosen."""
+        return FolderJob(
+            Path(str(self.images.value)),
+            Path(str(self.out.value)),
+            int(self.jobs.value),
+            bool(self.overwrite.value),
+        )
+
+    def setValue(self, job: FolderJob) -> None:
+        """Show a choice."""
+        self.images.value, self.out.value = job.images, job.out
+        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
+
+    def _check(self) -> None:
+        """Offer Start once both folders are named."""
+        chosen = self.value()
+        named = all(str(path) not in ("", ".") for path in (chosen.images, chosen.out))
+        self.start.setEnabled(named and chosen.images.is_dir())
+
+    def _start(self) -> None:
+        job = self.value()
+        settings.remember("folder.images", str(job.images))
+        settings.remember("folder.out", str(job.out))
+        self.accept()
+        self.startRequested.emit(job)
