@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -107,8 +107,35 @@ RIM_PERIODS = 1.5
 RIM_SHARE = 0.5
 RIM_AREA = 12.0
 LOST_RIM_AREA = 40.0
+#: What is looked at around a region, in periods.
+MARGIN_PERIODS = 3.0
+#: A remainder of any other region is this many times smaller than it.
+REMAINDER_RATIO = 5.0
 #: Around a point defect the lattice is intact: this strong, relative to the model patch.
 POINT_ORDER = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A region on the samples of the phases: part of the grid with a margin, and the region's mask in it."""
+
+    window: tuple[slice, slice]
+    mask: NDArray[np.bool_]
+
+    def places(self) -> NDArray[np.float64]:
+        """Rows and columns of its samples, ``(n, 2)``."""
+        return np.argwhere(self.mask) + np.array([float(s.start) for s in self.window])
+
+    def depth(self) -> NDArray[np.float64]:
+        """Distance of each sample to the outside."""
+        out: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
+        return out
+
+    def within(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The mask on the whole grid."""
+        out = np.zeros(shape, bool)
+        out[self.window] = self.mask
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +151,10 @@ class TypeJudge:
         Of the model patch, in pixels of the frame.
     best_patch : BestPatch
     domains : DomainMap, optional
+
+    Notes
+    -----
+    A judge remembers: large regions come before their small remainders.
     """
 
     labels: NDArray[np.uint8]
@@ -131,28 +162,32 @@ class TypeJudge:
     lattice: Lattice
     best_patch: BestPatch
     domains: DomainMap | None = None
+    _earlier: list[tuple[tuple[str, float], float]] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
         """Type and confidence of a region whose `mask` fills its bounding box."""
         if self.phases is None:
             return ("amorphous", 0.5) if region.label == 2 else UNKNOWN
-        sampled = self._sampled(region, mask)
+        piece = self._sampled(region, mask)
         if region.label == 2:
-            return "amorphous", _confidence(0.6 - self._order(sampled), 0.12)
-        for found in self._verdicts(region, sampled):
-            if found is not None:
-                return found
-        return UNKNOWN
+            verdict = "amorphous", _confidence(0.6 - self._order(piece), 0.12)
+        else:
+            verdict = next((v for v in self._verdicts(region, piece) if v is not None), UNKNOWN)
+        if verdict != UNKNOWN:
+            self._earlier.append((verdict, self._area_periods(region)))
+            self._numbers[piece.window][piece.mask] = len(self._earlier)
+        return verdict
 
-    def _verdicts(self, region: Region, sampled: NDArray[np.bool_]) -> Iterator[tuple[str, float] | None]:
+    def _verdicts(self, region: Region, piece: _Piece) -> Iterator[tuple[str, float] | None]:
         """Verdicts of the rules in their order."""
-        yield self._stacking(region, sampled)
-        yield self._rim(region, sampled)
-        yield self._domain(sampled)
-        yield self._dislocation(region, sampled)
-        yield self._point(region, sampled)
-        yield self._area(sampled)
-        yield self._wall(region, sampled)
+        yield self._stacking(region, piece)
+        yield self._rim(region, piece)
+        yield self._remainder(region, piece)
+        yield self._domain(piece)
+        yield self._dislocation(region, piece)
+        yield self._point(region, piece)
+        yield self._area(piece)
+        yield self._wall(region, piece)
 
     # What the rules look at ---------------------------------------------------------------------------------
 
@@ -180,6 +215,11 @@ class TypeJudge:
     @cached_property
     def _marked(self) -> NDArray[np.bool_]:
         return self.labels[np.ix_(*self._places)] > 0
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        """Which of the regions told before each sample belongs to, from 1."""
+        return np.zeros(self._marked.shape, np.int32)
 
     @cached_property
     def _index(self) -> NDArray[np.uint8] | None:
@@ -249,25 +289,29 @@ class TypeJudge:
         smooth = ndimage.gaussian_filter(here - np.median(neighbours, axis=0), sigma)
         return np.asarray(smooth[margin:-margin, margin:-margin], np.float64)
 
-    def _sampled(self, region: Region, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _sampled(self, region: Region, mask: NDArray[np.bool_]) -> _Piece:
         """The region on the samples of the phases; at least the sample at its centre."""
+        assert self.phases is not None
         rows, columns = self._places
         y0, x0, y1, x1 = region.bbox
-        a, b = np.searchsorted(rows, (y0, y1))
-        c, d = np.searchsorted(columns, (x0, x1))
-        out = np.zeros((len(rows), len(columns)), bool)
-        out[a:b, c:d] = mask[np.ix_(rows[a:b] - y0, columns[c:d] - x0)]
+        a, b = (int(i) for i in np.searchsorted(rows, (y0, y1)))
+        c, d = (int(i) for i in np.searchsorted(columns, (x0, x1)))
+        margin = int(MARGIN_PERIODS * self.phases.period)
+        top, left = max(a - margin, 0), max(c - margin, 0)
+        window = (slice(top, min(b + margin + 1, len(rows))), slice(left, min(d + margin + 1, len(columns))))
+        out = np.zeros([s.stop - s.start for s in window], bool)
+        out[a - top : b - top, c - left : d - left] = mask[np.ix_(rows[a:b] - y0, columns[c:d] - x0)]
         if not out.any():
             y, x = region.centroid
-            out[np.argmin(np.abs(rows - y)), np.argmin(np.abs(columns - x))] = True
-        return out
+            out[np.argmin(np.abs(rows[window[0]] - y)), np.argmin(np.abs(columns[window[1]] - x))] = True
+        return _Piece(window, out)
 
-    def _order(self, sampled: NDArray[np.bool_]) -> float:
+    def _order(self, piece: _Piece) -> float:
         """Strength of the reference lattice in the inner half of a region, relative to the model patch."""
         assert self.phases is not None
-        depth = ndimage.distance_transform_edt(np.pad(sampled, 1))[1:-1, 1:-1]
+        depth = piece.depth()
         inner = depth >= 0.5 * depth.max()
-        return float(np.mean([np.median(np.abs(v[inner])) for v in self.phases.values[:2]]))
+        return float(np.mean([np.median(np.abs(v[piece.window][inner])) for v in self.phases.values[:2]]))
 
     def _periods(self, length_px: float) -> float:
         """A length in pixels of the frame in lattice periods."""
@@ -279,15 +323,16 @@ class TypeJudge:
 
     # The rules ----------------------------------------------------------------------------------------------
 
-    def _stacking(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _stacking(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """Faults and twins of close-packed layers seen edge-on."""
         length, width = self._periods(region.length_px), self._periods(region.width_px)
         if length < BAND_PERIODS or length < BAND_ASPECT * width:
             return None
         assert self.phases is not None
         step = self.phases.step_px
-        points = (np.argwhere(sampled) + 0.5) * step - 0.5
-        found = stacking.read_stacking(self.prepared, self.lattice, points, self._marked & ~sampled, step)
+        points = (piece.places() + 0.5) * step - 0.5
+        others = self._marked & ~piece.within(self._marked.shape)
+        found = stacking.read_stacking(self.prepared, self.lattice, points, others, step)
         if found is None or found.fit < STACKING_FIT or found.margin < STACKING_MARGIN:
             return None
         confidence = _confidence(min(found.margin, 2 * (found.fit - STACKING_FIT)) - 0.2, 0.12)
@@ -303,11 +348,11 @@ class TypeJudge:
             return ("twin boundary" if width < WALL_PERIODS else "second grain"), confidence
         return None
 
-    def _domain(self, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _domain(self, piece: _Piece) -> tuple[str, float] | None:
         """A domain that counts as a defect."""
         if self._index is None or self.domains is None:
             return None
-        counts = np.bincount(self._index[sampled], minlength=len(self.domains.domains))
+        counts = np.bincount(self._index[piece.window][piece.mask], minlength=len(self.domains.domains))
         share = counts / counts.sum()
         number = int(np.argmax(share * [not domain.crystal for domain in self.domains.domains]))
         domain = self.domains.domains[number]
@@ -321,10 +366,10 @@ class TypeJudge:
         clear = (share[number] - DOMAIN_SHARE) / 0.2 + (domain.gain - 0.3) / 0.2
         return names.get(domain.relation, "second grain"), _confidence(float(clear), 1.0)
 
-    def _dislocation(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _dislocation(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """A core: a circuit around it does not close."""
         assert self.phases is not None
-        points = np.argwhere(sampled).astype(np.float64)
+        points = piece.places()
         centre = points.mean(axis=0)
         radius = float(np.hypot(*(points - centre).T).max()) + CIRCUIT_PERIODS * self.phases.period
         if radius > CIRCUIT_MOST * self.phases.period:
@@ -334,26 +379,40 @@ class TypeJudge:
             return None
         return "dislocation core", _confidence(found.clear - 0.35, 0.1)
 
-    def _rim(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _rim(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """What is left over at the edge of an amorphous area belongs to it."""
         if self._to_amorphous is None:
             return None
-        share = float(np.mean(self._to_amorphous[sampled] <= RIM_PERIODS))
+        share = float(np.mean(self._to_amorphous[piece.window][piece.mask] <= RIM_PERIODS))
         area = self._area_periods(region)
-        small = area < RIM_AREA or (area < LOST_RIM_AREA and self._order(sampled) < OTHER_INSIDE)
+        small = area < RIM_AREA or (area < LOST_RIM_AREA and self._order(piece) < OTHER_INSIDE)
         if share > RIM_SHARE or (share > 0 and small):
             return "amorphous", _confidence(share - 0.3, 0.2)
         return None
 
-    def _point(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _remainder(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+        """What is left over beside a much larger region belongs to it."""
+        assert self.phases is not None
+        area = self._area_periods(region)
+        if area > RIM_AREA:
+            return None
+        near = ndimage.binary_dilation(piece.mask, iterations=round(RIM_PERIODS * self.phases.period))
+        for number in np.unique(self._numbers[piece.window][near]).tolist():
+            if number:
+                (name, confidence), other = self._earlier[number - 1]
+                if other > REMAINDER_RATIO * area:
+                    return name, 0.7 * confidence
+        return None
+
+    def _point(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """A column too little or too much, by its brightness."""
         assert self.phases is not None
         if self._area_periods(region) > POINT_AREA:
             return None
         reach = round(2 * self.phases.period)
-        ring = ndimage.binary_dilation(sampled, iterations=reach)
-        ring &= ~ndimage.binary_dilation(sampled, iterations=reach // 2)
-        around = np.abs(self.phases.values[:2][:, ring])
+        ring = ndimage.binary_dilation(piece.mask, iterations=reach)
+        ring &= ~ndimage.binary_dilation(piece.mask, iterations=reach // 2)
+        around = np.abs(self.phases.values[:2, *piece.window][:, ring])
         if around.size == 0 or float(np.quantile(around, 0.1)) < POINT_ORDER:
             return None
         deviation = self._spot(region)
@@ -363,7 +422,8 @@ class TypeJudge:
             return None
         dark_columns = self._skewness < -LEAST_SKEWNESS
         name = "interstitial-like" if (deviation > 0) != dark_columns else "vacancy-like"
-        return name, _confidence(math.log(clear), 0.3)
+        sure = _confidence(abs(self._skewness) - LEAST_SKEWNESS, 0.15)
+        return name, min(_confidence(math.log(clear), 0.3), sure)
 
     def _spot(self, region: Region) -> float:
         """Largest deviation of the brightness from the lattice's in a small region, in grey values."""
@@ -374,12 +434,12 @@ class TypeJudge:
         inside = self._unlike_lattice(*low.tolist(), *high.tolist())
         return float(inside.ravel()[np.argmax(np.abs(inside))])
 
-    def _wall(self, region: Region, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _wall(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """A wall between two pieces of crystal."""
         if self._periods(region.length_px) < BAND_PERIODS:
             return None
         assert self.phases is not None
-        found = across(self.phases, sampled, self._marked, self._contrast)
+        found = across(self.phases, piece.within(self._marked.shape), self._marked, self._contrast)
         if found is None:
             return None
         weak, _ = found.order
@@ -416,14 +476,14 @@ class TypeJudge:
             return "interface", _confidence(step / INTERFACE_RATIO - 1, 0.5)
         return None
 
-    def _area(self, sampled: NDArray[np.bool_]) -> tuple[str, float] | None:
+    def _area(self, piece: _Piece) -> tuple[str, float] | None:
         """An area of something else: another grain, the inverted crystal, no crystal."""
         assert self.phases is not None
-        depth = ndimage.distance_transform_edt(np.pad(sampled, 1))[1:-1, 1:-1]
+        depth = piece.depth()
         if depth.max() < AREA_DEPTH * self.phases.period:
             return None
         inner = depth >= 0.5 * depth.max()
-        values = self.phases.values[:, inner].astype(np.complex128)
+        values = self.phases.values[:, *piece.window][:, inner].astype(np.complex128)
         order = float(np.mean([np.median(np.abs(v)) for v in values[:2]]))
         if order > OTHER_INSIDE:
             own, inside = self._reference_invariant, _mean_phase(self.phases.invariant(values))
@@ -433,7 +493,8 @@ class TypeJudge:
             if opposite > INVERTED and opposite > same + INVERTED:
                 return "inversion domain", _confidence(opposite - same - 0.6, 0.2)
             return None
-        centre = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape))
+        centre = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape), np.float64)
+        centre += [float(s.start) for s in piece.window]
         half = depth.max() * self.phases.step_px / math.sqrt(2)
         middle = (centre + 0.5) * self.phases.step_px - 0.5
         low = np.maximum(np.rint(middle - half), 0).astype(int)
