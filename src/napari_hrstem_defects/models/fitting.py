@@ -164,8 +164,7 @@ def fit_network(
         # A stream of its own for each pass: where it goes on does not depend on where it was interrupted.
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(count)
-        network.reset_metrics()
-        values: dict[str, float] = {}
+        mean = _Mean()
         for step in range(steps):
             if cancelled is not None and cancelled():
                 history.stopped = True
@@ -176,14 +175,15 @@ def fit_network(
                 part = augment(part, rng)
             if prepare is not None:
                 part = prepare(part)
-            values = network.train_on_batch(
-                part, targets[chosen], class_weight=class_weight, return_dict=True
+            mean.add(
+                network.train_on_batch(part, targets[chosen], class_weight=class_weight, return_dict=True),
+                len(chosen),
             )
             if step % often == 0 and step + 1 < steps:
-                tell(epoch, step / steps, _plain(values), False)
+                tell(epoch, step / steps, mean.values, False)
         if history.stopped:
             break
-        values = _plain(values)
+        values = mean.values
         if not np.isfinite(values["loss"]):
             raise ModelError(
                 "The training went astray (the loss is no number any more); use a smaller learning rate."
@@ -221,19 +221,30 @@ def _judge(
     batch: int,
     prepare: Callable[[Any], Any] | None,
 ) -> dict[str, float]:
-    network.reset_metrics()
-    values: Any = {}
+    mean = _Mean()
     for start in range(0, len(targets), batch):
         chosen = np.arange(start, min(start + batch, len(targets)))
         part = _take(inputs, chosen)
-        values = network.test_on_batch(
-            part if prepare is None else prepare(part), targets[chosen], return_dict=True
-        )
-    return _plain(values)
+        part = part if prepare is None else prepare(part)
+        mean.add(network.test_on_batch(part, targets[chosen], return_dict=True), len(chosen))
+    return mean.values
 
 
-def _plain(values: Any) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
+class _Mean:
+    """Mean over the patches of what Keras says about one batch after the other."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, values: Any, count: int) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + count * float(value)
+        self._count += count
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: value / self._count for name, value in self._sums.items()}
 
 
 class _Checkpoint:
@@ -256,7 +267,7 @@ class _Checkpoint:
         if not self._path.exists():
             return History(), best
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
+            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             history = History(**json.loads(str(arrays.pop("history"))))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

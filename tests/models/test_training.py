@@ -1,0 +1,405 @@
+"""Training: the loop, going on after a kill, stopping, what is reported; on data that are told apart in seconds."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.models import compact, evaluation, kinds, training, vgg16
+from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.classifier import TrainedClassifier
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
+from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.options import TrainingOptions
+from napari_hrstem_defects.models.store import load_model
+from napari_hrstem_defects.models.training import train, unfinished
+
+pytestmark = pytest.mark.keras
+
+EDGE = 32
+QUICK = TrainingOptions(name="quick", patch_px=EDGE, per_class=24, epochs=3, batch=16, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    build = compact.build_compact
+    monkeypatch.setattr(
+        compact, "build_compact", lambda patch_px, classes: build(patch_px, classes, channels=(4, 8))
+    )
+
+
+def image(name, seed, *, defects=True):
+    """A fine lattice; where it is defective a coarse one."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((96, 160))
+    mask = np.zeros((96, 160), np.uint8)
+    if defects:
+        mask[:, 64:112] = 1
+    period = np.where(mask, 16, 6)
+    angle, a, b = rng.uniform(0, 2 * np.pi, 3)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    pixels = 0.5 + 0.2 * np.cos(2 * np.pi * along / period + a) * np.cos(2 * np.pi * across / period + b)
+    pixels = (pixels + 0.05 * rng.normal(size=pixels.shape)).clip(0, 1).astype(np.float32)
+    return LabelledImage(name, pixels, mask, 0.02 + 0.001 * seed)
+
+
+IMAGES = [image(f"d{k}", k) for k in range(4)] + [image(f"c{k}", 10 + k, defects=False) for k in range(4)]
+
+
+def table(classes=("Bulk", "Fault", "Twin"), count=20):
+    """Patches of four sources, each class with stripes of its own."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((EDGE, EDGE))
+    pixels, labels, sources = [], [], []
+    for source in "abcd":
+        for k in range(len(classes)):
+            for _ in range(count // 4):
+                stripes = np.cos(2 * np.pi * (x if k % 2 else y) / (6 + 5 * k) + rng.uniform(0, 6))
+                pixels.append(0.5 + 0.2 * stripes + 0.05 * rng.normal(size=stripes.shape))
+                labels.append(k)
+                sources.append(source)
+    return PatchSet(np.array(pixels, np.float32), np.array(labels), classes, np.array(sources))
+
+
+class After:
+    """Asks to stop after some questions."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+# -- the loop
+
+
+def small_problem(count=120):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(count, 8, 8, 1)).astype(np.float32)
+    targets = (inputs.mean(axis=(1, 2, 3)) > 0).astype(np.float32)
+    return (inputs[: count // 2], targets[: count // 2]), (inputs[count // 2 :], targets[count // 2 :])
+
+
+def small_network(library):
+    library.utils.set_random_seed(3)
+    layers = library.layers
+    return library.Sequential(
+        [
+            library.Input((8, 8, 1)),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10):
+    network = small_network(keras())
+    data = small_problem()
+    history = fit_network(
+        network,
+        *data,
+        loss="binary_crossentropy",
+        learning_rate=rate,
+        batch=8,
+        epochs=epochs,
+        patience=patience,
+        seed=7,
+        workspace=folder,
+        augment=lambda inputs, rng: inputs + rng.normal(0, 0.01, inputs.shape).astype(np.float32),
+        progress=progress,
+        cancelled=cancelled,
+    )
+    return network, history, data
+
+
+def test_it_learns_keeps_the_best_and_reports():
+    told = []
+    network, history, (_, (inputs, targets)) = run_small(progress=told.append, epochs=8)
+    assert history.loss[-1] < 0.7 * history.loss[0]
+    assert history.best_epoch == int(np.argmin(history.validation_loss))
+    found = np.asarray(network.predict_on_batch(inputs)).ravel().clip(1e-7, 1 - 1e-7)
+    cross_entropy = -np.mean(targets * np.log(found) + (1 - targets) * np.log(1 - found))
+    assert cross_entropy == pytest.approx(min(history.validation_loss), rel=1e-3)
+    ends = [report for report in told if report.validation_loss is not None]
+    assert [report.epoch for report in ends] == list(range(1, 9))
+    assert [report.validation_loss for report in ends] == history.validation_loss
+    assert [report.fraction for report in told] == sorted(report.fraction for report in told)
+    assert any(report.validation_loss is None and report.loss is not None for report in told)
+
+
+def test_going_on_ends_where_it_would_have_ended(tmp_path):
+    whole, history, _ = run_small()
+    _, first, _ = run_small(tmp_path, cancelled=After(20))
+    assert first.stopped
+    assert 0 < first.epochs < 5
+    again, second, _ = run_small(tmp_path)
+    assert second.validation_loss == history.validation_loss
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_stopping_early():
+    _, history, _ = run_small(epochs=200, rate=0.1, patience=3)
+    assert history.epochs < 200
+    assert history.epochs - 1 - history.best_epoch == 3
+
+
+def test_stopping_before_anything_was_learnt(tmp_path):
+    with pytest.raises(Cancelled):
+        run_small(tmp_path, cancelled=After(2))
+
+
+def test_a_loss_that_is_no_number():
+    with pytest.raises(ModelError, match="use a smaller learning rate"):
+        run_small(rate=1e30)
+
+
+def test_damaged_checkpoints(tmp_path):
+    run_small(tmp_path, epochs=1)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ModelError, match="the checkpoint is damaged; train anew"):
+        run_small(tmp_path)
+
+
+# -- the whole way
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A classifier of the two lattices that is worth something."""
+    with pytest.MonkeyPatch.context() as patch:
+        build = compact.build_compact
+        patch.setattr(compact, "build_compact", lambda px, classes: build(px, classes, channels=(4, 8)))
+        told = []
+        options = replace(QUICK, epochs=12, per_class=60, repeats=2)
+        path = tmp_path_factory.mktemp("trained") / "two.hrstem"
+        report = train("compact", IMAGES, path, options, progress=told.append)
+    return report, told
+
+
+def test_model_file_and_report(trained):
+    report, told = trained
+    model = load_model(report.path)
+    contract = model.contract
+    assert (contract.kind, contract.name, contract.patch_px, contract.seed) == ("compact", "quick", EDGE, 1)
+    assert contract.classes == ("non-defective", "defective")
+    assert contract.preprocessing == {"filter": "none", "scope": "frame", "scaling": "standard"}
+    assert contract.pixel_size_nm == pytest.approx((0.02, 0.033))
+    assert len(contract.data_sha256) == 64
+    assert contract.software["keras"]
+    assert {item["part"] for item in contract.training["images"]} == {"train", "validation", "test"}
+    assert not unfinished(report.path)
+    assert [item.name for item in report.path.parent.iterdir()] == ["two.hrstem"]
+    assert told[-1].fraction == 1.0
+    assert [t.fraction for t in told] == sorted(t.fraction for t in told)
+    assert {t.repeat for t in told} == {1, 2}
+
+
+def test_metrics_are_those_of_held_out_images(trained):
+    metrics = trained[0].metrics
+    assert metrics["repeats"] == 2
+    assert metrics["shared"] == ""
+    for part in ("train", "test", "test_with_ambivalent"):
+        assert set(metrics[part]) >= set(evaluation.METRICS)
+    # The two lattices can be told apart, on images that were held out too.
+    assert metrics["test"]["balanced_accuracy"]["mean"] > 0.9
+    assert metrics["defect_free"]["specificity"]["mean"] > 0.9
+    assert metrics["confusion"]["classes"] == ["non-defective", "defective"]
+    counts = np.array(metrics["confusion"]["counts"])
+    assert counts.sum() == sum(metrics["test_patches"])
+    assert metrics["counts"][0]["train"] == {"non-defective": 60, "defective": 60}
+
+
+def test_evaluating_tells_seen_from_unseen(trained):
+    model = load_model(trained[0].path)
+    fresh = [image(f"n{k}", 50 + k, defects=k < 5) for k in range(7)]
+    scores = evaluation.evaluate_images(model, [*IMAGES, *fresh])
+    used = {item["sha256"] for item in model.contract.training["images"] if item["part"] != "test"}
+    assert scores["seen"] == [i.name for i in IMAGES if i.sha256 in used]
+    assert scores["unseen"] == len(IMAGES) + len(fresh) - len(scores["seen"])
+    assert scores["repeated"]["draws"] == evaluation.DRAWS
+    assert scores["repeated"]["accuracy"]["mean"] == pytest.approx(scores["accuracy"], abs=0.05)
+    assert scores["defect_free"]["images"] >= 2
+    assert 0 <= scores["trained_on"]["recall"] <= 1
+    json.dumps(evaluation.plain(scores), allow_nan=False)
+    only_seen = evaluation.evaluate_images(model, [i for i in IMAGES if i.sha256 in used])
+    assert only_seen["unseen"] == 0
+
+
+def test_judging_patches_of_a_frame(trained):
+    classifier = TrainedClassifier(trained[0].path, name="two", threshold=0.6)
+    new = image("new", 77)
+    found = classifier.classify(new.pixels, PatchGrid((96, 160), EDGE))
+    assert found.scores.shape == (3, 5)
+    assert (found.classifier, found.classifier_sha256, found.threshold) == ("two", classifier.sha256, 0.6)
+    np.testing.assert_array_equal(found.defective, found.scores > 0.6)
+    # Columns 2 and half of 3 are the other lattice.
+    assert found.defective.any(axis=0).tolist()[2]
+    assert not found.defective[:, [0, 4]].any()
+
+
+def test_patches_of_another_size_are_resampled(trained):
+    """An image of twice the size with patches of twice the size is the same to the classifier."""
+    classifier = TrainedClassifier(trained[0].path)
+    new = image("new", 78)
+    small = classifier.classify(new.pixels, PatchGrid((96, 160), EDGE))
+    large = np.kron(new.pixels, np.ones((2, 2), np.float32))
+    found = classifier.classify(large, PatchGrid((192, 320), 2 * EDGE))
+    assert found.scores.shape == small.scores.shape
+    np.testing.assert_allclose(found.scores, small.scores, atol=0.1)
+
+
+def test_unfinished_trainings(tmp_path, monkeypatch):
+    path = tmp_path / "x.hrstem"
+    with pytest.raises(ModelError, match="no unfinished training"):
+        train("compact", IMAGES, path, QUICK, resume=True)
+    fit = compact.fit
+
+    def killed(*args, **kwargs):
+        fit(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compact, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("compact", IMAGES, path, QUICK)
+    monkeypatch.setattr(compact, "fit", fit)
+    assert unfinished(path)
+    assert not path.exists()
+    with pytest.raises(ModelError, match="an unfinished training lies beside it; go on with --resume"):
+        train("compact", IMAGES, path, QUICK)
+    with pytest.raises(ModelError, match="has other options; repeat the command as it was"):
+        train("compact", IMAGES, path, replace(QUICK, epochs=4), resume=True)
+    with pytest.raises(ModelError, match="has other data; repeat the command as it was"):
+        train("compact", IMAGES[1:], path, QUICK, resume=True)
+    told = []
+    resumed = train("compact", IMAGES, path, QUICK, resume=True, progress=told.append)
+    # All passes were made before; none is made again.
+    assert not [report for report in told if report.network]
+    straight = train("compact", IMAGES, tmp_path / "y.hrstem", QUICK)
+    assert resumed.metrics == straight.metrics
+    with pytest.raises(ModelError, match="there is a model already"):
+        train("compact", IMAGES, path, QUICK)
+
+
+def test_stopping_keeps_the_best_so_far(tmp_path):
+    begun = []
+
+    def asks():
+        return len(begun) >= 1
+
+    def told(report):
+        if report.validation_loss is not None:
+            begun.append(report)
+
+    report = train(
+        "compact", IMAGES, tmp_path / "x.hrstem", replace(QUICK, epochs=50), progress=told, cancelled=asks
+    )
+    assert report.stopped
+    assert report.metrics["stopped"]
+    assert len(report.metrics["history"]["compact"]["loss"]) == 1
+    assert "test" in report.metrics
+    assert load_model(report.path).contract.metrics["stopped"]
+    assert unfinished(report.path)
+
+
+def test_stopping_before_there_is_anything(tmp_path):
+    with pytest.raises(Cancelled):
+        train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, cancelled=lambda: True)
+    assert not (tmp_path / "x.hrstem").exists()
+
+
+def test_tables_of_patches(tmp_path):
+    patches = table()
+    options = replace(QUICK, patch_px=0, epochs=6)
+    report = train("compact", patches, tmp_path / "x.hrstem", options)
+    assert report.contract.classes == patches.classes
+    assert report.contract.patch_px == EDGE
+    assert report.contract.preprocessing["scope"] == "patch"
+    assert report.metrics["split"] == "patches split by 4 sources"
+    model = load_model(report.path)
+    scores = evaluation.evaluate_patches(model, patches)
+    assert scores["seen"] + scores["unseen"] == len(patches)
+    assert 0 < scores["unseen"] < len(patches)
+    assert set(scores["confusion"]["classes"]) == set(patches.classes)
+    forced = train(
+        "compact",
+        replace(patches, pixels=patches.pixels[[0] * len(patches)]),
+        tmp_path / "y.hrstem",
+        replace(options, split="random", force=True, epochs=1),
+    )
+    assert "near-copies of training patches" in forced.metrics["shared"]
+
+
+@pytest.mark.parametrize("train_base", [False, True])
+def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
+    options = replace(
+        QUICK, per_class=8, epochs=2, weights="none", train_base=train_base, extra={"dense": [8]}
+    )
+    before = vgg16.build_vgg16
+    built = []
+
+    def build(*args, **kwargs):
+        network = before(*args, **kwargs)
+        built.append(network.get_layer("block1_conv1").get_weights()[0])
+        return network
+
+    monkeypatch.setattr(vgg16, "build_vgg16", build)
+    report = train("vgg16", IMAGES, tmp_path / "v.hrstem", options)
+    assert report.contract.preprocessing["filter"] == "log"
+    network = load_model(report.path).networks["vgg16"]
+    same = np.array_equal(network.get_layer("block1_conv1").get_weights()[0], built[0])
+    assert same != train_base
+
+
+def test_features_of_a_frozen_base_are_computed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        vgg16,
+        "in_batches",
+        lambda network, patches, *args: calls.append(len(patches)) or real(network, patches, *args),
+    )
+    real, calls = compact.in_batches, []
+    options = replace(QUICK, epochs=1, weights="none", extra={"dense": [4]})
+    patches = table(("a", "b"), 16)
+    for _ in range(2):
+        vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path)
+    assert sum(calls) == len(patches) + 8
+
+
+def test_unknown_kinds(tmp_path):
+    with pytest.raises(ModelError, match="no kind of classifier 'svm'; choose vgg16, compact, fft-ensemble"):
+        train("svm", IMAGES, tmp_path / "x.hrstem")
+
+
+@pytest.mark.parametrize("name", list(kinds.KINDS))
+def test_every_kind_has_its_functions(name):
+    kind = kinds.kind_of(name)
+    assert callable(kind.function("fit"))
+    assert callable(kind.function("predict"))
+
+
+def test_options_are_checked():
+    for values, message in (
+        ({"per_class": 0}, "per_class must be at least 1"),
+        ({"patch_px": 8}, "16 to 512 px"),
+        ({"learning_rate": -1.0}, "must be positive"),
+        ({"test_share": 1.0}, "test_share must be between 0 and 0.9"),
+        ({"split": "both"}, "must be auto or random"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            TrainingOptions(**values)
+
+
+def test_workspaces_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(Exception, match="cannot be written there"):
+        train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)
+    assert training.WORKSPACE_SUFFIX == ".training"
