@@ -1,14 +1,15 @@
-"""Writes docs/results/ensemble*.csv: what the FFT ensemble scores on labelled and on simulated patches.
+"""Writes docs/results/ensemble*.csv and the tables of docs/ensemble.md: what the FFT ensemble scores.
 
 ``python docs/make_ensemble_results.py patches`` trains every variant on the labelled patches of CdTe and SrTiO3, split
-by position; ``simulated`` trains on simulations alone; ``show`` prints the tables. Rows that are there already are
-kept, so that an interrupted run can be started once more.
+by position; ``simulated`` trains on simulations alone; ``tables`` only makes the tables anew. Rows that are there
+already are kept, so that an interrupted run can be started once more.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,24 @@ def main(arguments: list[str] | None = None) -> None:
         _patches(folder / PATCHES_CSV, options)
     if options.what == "simulated":
         _simulated(folder / SIMULATED_CSV, options)
-    print(ensemble.summary(_read(folder / PATCHES_CSV)))
-    print(ensemble_simulated.summary(_read(folder / SIMULATED_CSV)))
+    _fill(
+        options.out / "ensemble.md",
+        {
+            "patches": ensemble.summary(_read(folder / PATCHES_CSV)),
+            "simulated": ensemble_simulated.summary(_read(folder / SIMULATED_CSV)),
+        },
+    )
+
+
+def _fill(page: Path, tables: dict[str, str]) -> None:
+    """Put the tables between their markers in the page, where there is one, and show them."""
+    text = page.read_text("utf-8") if page.is_file() else ""
+    for name, table in tables.items():
+        print(table)
+        marked = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+        text = marked.sub(lambda match, table=table: f"{match[1]}{table}{match[2]}", text)
+    if text:
+        page.write_text(text, "utf-8")
 
 
 def _patches(path: Path, options: argparse.Namespace) -> None:
@@ -85,7 +102,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("patches", "simulated", "show"))
+    parser.add_argument("what", choices=("patches", "simulated", "tables"))
     parser.add_argument(
         "--data",
         type=Path,
