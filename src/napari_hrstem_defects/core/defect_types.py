@@ -54,6 +54,8 @@ UNKNOWN = ("unknown", 0.0)
 
 #: Share of a region in one domain from which it is that domain.
 DOMAIN_SHARE = 0.4
+#: The lattice of a domain that is only displaced is turned by no more than this: what a patch tells for sure.
+SHIFTED_DEG = 1.5
 #: A band is at least this many periods long and this many times longer than wide.
 BAND_PERIODS = 5.0
 BAND_ASPECT = 1.6
@@ -354,17 +356,23 @@ class TypeJudge:
             return None
         counts = np.bincount(self._index[piece.window][piece.mask], minlength=len(self.domains.domains))
         share = counts / counts.sum()
-        number = int(np.argmax(share * [not domain.crystal for domain in self.domains.domains]))
+        number = int(np.argmax(share * [domain.defective for domain in self.domains.domains]))
         domain = self.domains.domains[number]
-        if domain.crystal or share[number] < DOMAIN_SHARE:
+        if not domain.defective or share[number] < DOMAIN_SHARE:
             return None
         names = {
             "inverted": "inversion domain",
             "shifted": "antiphase domain",
             "second phase": "second phase",
         }
+        name = names.get(domain.relation, "second grain")
+        if name == "antiphase domain" and domain.lattice is not None:
+            turn = lattice_rotation(self.lattice, domain.lattice)
+            if turn is not None and turn > SHIFTED_DEG:
+                # Hardly turned, but turned: a grain behind a low-angle boundary.
+                name = "second grain"
         clear = (share[number] - DOMAIN_SHARE) / 0.2 + (domain.gain - 0.3) / 0.2
-        return names.get(domain.relation, "second grain"), _confidence(float(clear), 1.0)
+        return name, _confidence(float(clear), 1.0)
 
     def _dislocation(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
         """A core: a circuit around it does not close."""
