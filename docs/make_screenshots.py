@@ -7,12 +7,17 @@ Run it as it is where there is a display; without one it starts itself again und
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from qtpy.QtCore import Qt
+
+from napari_hrstem_defects.widgets.roles import Role
 
 IMAGES = Path(__file__).parent / "images"
 SIZES = {"small": (1280, 800), "large": (1920, 1080)}
@@ -29,6 +34,12 @@ def main(names: list[str]) -> None:
         for size in SIZES:
             _picture(names, f"panel-result-{theme}-{size}", theme, size, "si_fault_amorphous", _result)
     _picture(names, "panel-start", "dark", "small", "gaas_twin", _start)
+    # The clicks of the README.
+    _picture(names, "panel-clicks-1", "dark", "small", "si_fault_amorphous", _start)
+    _picture(names, "panel-clicks-2", "dark", "small", "si_fault_amorphous", _paint_tool)
+    _picture(names, "panel-clicks-3", "dark", "small", "si_fault_amorphous", _exported)
+    for theme, size in (("light", "small"), ("dark", "large")):
+        _picture(names, f"panel-lattices-{theme}-{size}", theme, size, "gaas_twin", _lattices)
     _picture(names, "panel-corrected", "dark", "small", "si_fault_amorphous", _corrected)
     _picture(names, "panel-stale", "light", "small", "gaas_twin", _stale)
     _picture(names, "panel-running", "dark", "small", "si_fault_amorphous", _running)
@@ -83,6 +94,41 @@ def _corrected(viewer, panel) -> None:
     panel.best_patch.move_button.click()
     panel.session.edits.place((260.0, 130.0))
     _wait(panel)
+
+
+def _paint_tool(viewer, panel) -> None:
+    _result(viewer, panel)
+    panel.paint_labels.click()
+
+
+def _exported(viewer, panel) -> None:
+    import tempfile
+
+    _paint_tool(viewer, panel)
+    layer = panel.navigator.layer(Role.LABELS)
+    layer.selected_label, layer.brush_size = 1, 40
+    _stroke(viewer, layer, [(120.0, 130.0), (140.0, 180.0), (150.0, 230.0)])
+    panel.actions_.export(Path(tempfile.mkdtemp()))
+    _wait(panel)
+    # Where it was written differs from machine to machine.
+    panel.session.noticed.emit("The result was written to results/si_fault_amorphous.")
+
+
+def _stroke(viewer, layer, points) -> None:
+    """Draw with the brush, as the mouse does."""
+    with layer.block_history():
+        for start, end in itertools.pairwise(points):
+            for share in range(20):
+                y, x = (a + (b - a) * share / 20 for a, b in zip(start, end, strict=True))
+                layer.paint((round(y), round(x)), layer.selected_label)
+    _pump(0.8)
+
+
+def _lattices(viewer, panel) -> None:
+    _result(viewer, panel)
+    panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    _wait(panel)
+    panel.lattices.map.click()
 
 
 def _stale(viewer, panel) -> None:

@@ -12,8 +12,10 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import export, series, settings
+from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image, with_classes
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
+from napari_hrstem_defects.widgets.runs import NO_IMAGE
 from napari_hrstem_defects.widgets.source import Source, set_pixel_size
 from napari_hrstem_defects.widgets.steps import Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
@@ -64,6 +66,7 @@ class Actions:
                 folder=folder,
                 overwrite=overwrite,
                 painted={} if series_done is None else dict(series_done.painted),
+                process=session.keras,
             )
         else:
             call = functools.partial(
@@ -121,7 +124,9 @@ class Actions:
             inputs = Inputs(inputs.recipe, inputs.point)
         shown = session.shown_frame(document) or 0
         source = Source.of(document.layer, shown)
-        call = functools.partial(series.run_series, source=source, inputs=inputs, shown=shown)
+        call = functools.partial(
+            series.run_series, source=source, inputs=inputs, shown=shown, process=session.keras
+        )
         session.runs.background(
             call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
         )
@@ -133,8 +138,32 @@ class Actions:
         def done(rows: list[Row]) -> None:
             session.noticed.emit(about(rows, job.out))
 
-        call = functools.partial(run_folder, job=job, recipe=session.recipe)
+        call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
         session.runs.background(call, done, "folder")
+
+    def scan(self, model: Path) -> None:
+        """Slide an ensemble over the chosen image; its classes become layers and types of the regions."""
+        session = self._session
+        document = session.document
+        if document is None or document.layer is None:
+            session.noticed.emit(NO_IMAGE)
+            return
+        source = Source.of(document.layer, session.shown_frame(document))
+
+        def done(scanned: Scanned) -> None:
+            if document.layer is None:
+                return
+            for output in scanned.outputs:
+                session.runs.write(session, document, output, scanned.provenance)
+            result = document.result()
+            if result is not None and document.found and result.labels.shape == scanned.scan.labels.shape:
+                document.found = with_classes(document.found, result.labels, scanned.scan)
+            if scanned.scan.warnings:
+                session.noticed.emit(" ".join(scanned.scan.warnings))
+            session.finished.emit()
+
+        call = functools.partial(scan_image, process=session.keras, source=source, model=model)
+        session.runs.background(call, done, "scanning")
 
     def save_recipe(self, path: Path) -> None:
         """Write the parameters as JSON."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import Inputs
@@ -34,6 +36,7 @@ def export_series(
     folder: Path,
     overwrite: bool,
     painted: Mapping[int, Correction],
+    process: KerasProcess,
 ) -> Path:
     """Analyse and write every frame of a time series, one at a time; painted frames with the labels painted.
 
@@ -47,12 +50,14 @@ def export_series(
     from napari_hrstem_defects.io import ResultWriter
 
     frames = len(source.series())
+    classifier = classifier_for(inputs.recipe, process, monitor)
     with ResultWriter(folder, frames=frames, overwrite=overwrite, best_patch=inputs.point) as writer:
         for index in range(frames):
             monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
             analysis = pipeline.analyze(
                 source.micrograph(index),
                 inputs.recipe,
+                classifier=classifier,
                 best_patch=inputs.point,
                 cancelled=monitor.cancelled,
             )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
@@ -15,6 +15,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models.classifier import SCREENING
+from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.worker import Monitor
 
@@ -45,7 +47,7 @@ class FolderJob:
     overwrite: bool = False
 
 
-def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe) -> list[Row]:
+def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
     """Analyse a folder.
 
     Raises
@@ -57,15 +59,17 @@ def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe) -> list[Row]:
     """
     from napari_hrstem_defects.batch import analyze_files
 
-    return analyze_files(
-        [job.images],
-        job.out,
-        recipe,
-        jobs=job.jobs,
-        overwrite=job.overwrite,
-        progress=lambda fraction, text: monitor.progress(text, fraction),
-        cancelled=monitor.cancelled,
-    )
+    options: dict[str, Any] = {
+        "jobs": job.jobs,
+        "overwrite": job.overwrite,
+        "progress": lambda fraction, text: monitor.progress(text, fraction),
+        "cancelled": monitor.cancelled,
+    }
+    if recipe.classify.classifier == SCREENING:
+        return analyze_files([job.images], job.out, recipe, **options)
+    # Keras must not come into the viewer's process; that of its own may not start others.
+    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
+    return rows
 
 
 def about(rows: Sequence[Row], out: Path) -> str:

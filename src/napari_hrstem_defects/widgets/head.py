@@ -154,12 +154,20 @@ class Messages(QWidget):
         """Everything shown, without markup."""
         return "\n".join(str(part) for part in self._shown)
 
-    def setMessages(self, error: str | None, warnings: Sequence[str], colours: Colours | None) -> None:
-        """Show an error and warnings; both empty: nothing."""
-        self._shown = (*([error] if error else []), *warnings)
+    def setMessages(
+        self,
+        error: str | None,
+        warnings: Sequence[str],
+        colours: Colours | None,
+        notice: str | None = None,
+    ) -> None:
+        """Show an error, warnings, and what is worth knowing; all empty: nothing."""
+        notices = [notice] if notice and notice not in (error, *warnings) else []
+        self._shown = (*([error] if error else []), *warnings, *notices)
         ink = {} if colours is None else {"error": colours.error.name(), "warning": colours.warning.name()}
         lines = [] if not error else [_line("✕", error, ink.get("error"))]
         lines += [_line("⚠", text, ink.get("warning")) for text in warnings]
+        lines += [_line("ℹ", text, None) for text in notices]
         self._label.setText("".join(lines))
         self.setVisible(bool(lines))
 

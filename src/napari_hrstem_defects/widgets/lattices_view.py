@@ -24,6 +24,8 @@ from qtpy.QtWidgets import (
 from napari_hrstem_defects.widgets.layout import fixed_button
 from napari_hrstem_defects.widgets.parameters import INDENT
 
+#: Least width of the table, in px of the screen: the panel shall not grow with the words in it.
+_WIDTH = 240
 #: Height of a row, in px of the screen.
 _ROW = 20
 
@@ -155,6 +157,7 @@ class _Table(QTableWidget):
     def sizeHint(self) -> Any:
         """Heading and rows."""
         hint = super().sizeHint()
+        hint.setWidth(_WIDTH)
         hint.setHeight(_ROW * (self.rowCount() + 1) + 2 * self.frameWidth())
         return hint
 

@@ -20,6 +20,7 @@ from napari_hrstem_defects.io.display import (
     severity_range,
 )
 from napari_hrstem_defects.io.domains import domain_image, domain_rows
+from napari_hrstem_defects.models.scan import UNCERTAIN, Scan
 from napari_hrstem_defects.widgets.roles import Role
 
 #: Names of the classes of the label image, in the order of their values.
@@ -294,6 +295,26 @@ def lattice_patches(
             "by_hand": by_hand[: len(points)],
         },
     )
+
+
+def scan_outputs(scan: Scan) -> list[Output]:
+    """Class map of a scan, and how likely a defect is at all."""
+    known = [*range(len(scan.classes)), UNCERTAIN]
+    colours = {number: lattice_colour(number) for number in known[1:-1]} | {UNCERTAIN: "#80808080"}
+    score = Output(
+        Role.CLASS_SCORES,
+        "image",
+        1 - scan.probabilities[0],
+        {"visible": False, "colormap": "inferno", "blending": "additive", "contrast_limits": (0.0, 1.0)},
+    )
+    classes = Output(
+        Role.CLASSES,
+        "labels",
+        scan.labels,
+        {"opacity": 0.5, "colormap": colours},
+        features={"index": known, "class": [*scan.classes, "uncertain"]},
+    )
+    return [score, classes]
 
 
 def lattice_colour(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QInputDialog,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QToolButton,
@@ -25,7 +27,7 @@ from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
-from napari_hrstem_defects.widgets.layout import Column, row
+from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.parameters import ParameterGrid, step_parameters
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
@@ -39,6 +41,8 @@ from napari_hrstem_defects.widgets.threshold import ThresholdEditor
 
 if TYPE_CHECKING:
     import napari
+
+    from napari_hrstem_defects.widgets.training import TrainDialog
 
 #: Parameters with a place of their own.
 _ELSEWHERE = ("segment.threshold",)
@@ -65,10 +69,12 @@ class DefectsPanel(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
+        self._training: TrainDialog | None = None
         self._build()
         self.navigator = Navigator(self._viewer, self.session)
         self.results = ResultsDock(self._viewer, self.session, self._colours)
         self._connect()
+        self._show_classifiers()
         self._begin()
         # Now, while the person looks at the panel, rather than in the first run.
         threading.Thread(target=import_early, daemon=True).start()
@@ -99,7 +105,14 @@ class DefectsPanel(SessionWidget):
             "back to the classifier.</qt>"
         )
         self.patch_count = QLabel("–")
-        self.groups["classify"].addWidget(row(self.patch_count, self.patches))
+        self.scan = fixed_button(
+            "Scan…",
+            "Slides an FFT ensemble over the image: its classes become layers, and types of the regions.",
+        )
+        self.train = fixed_button(
+            "Train…", "Makes a classifier of your own from defects painted on open images."
+        )
+        self.groups["classify"].addWidget(row(self.patch_count, self.scan, self.train, self.patches))
         self.best_patch = BestPatchView()
         self.groups["best_patch"].addWidget(self.best_patch)
         self.lattices = LatticesView()
@@ -204,6 +217,8 @@ class DefectsPanel(SessionWidget):
         self.lattices.mapRequested.connect(self.navigator.show_lattices)
         self.calibrate.clicked.connect(self._calibrate)
         self.patches.clicked.connect(lambda: self.navigator.paint_patches())
+        self.train.clicked.connect(lambda: self.show_training())
+        self.scan.clicked.connect(lambda: self._scan())
         self.paint_labels.clicked.connect(lambda: self.navigator.paint_labels())
         for keys, slot in (
             ("Ctrl+Return", self._run_next),
@@ -253,6 +268,36 @@ class DefectsPanel(SessionWidget):
         self.folded.setVisible(shown)
         self.more.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
 
+    def show_training(self) -> TrainDialog:
+        """Open the dialog that trains a classifier; one at a time."""
+        from napari_hrstem_defects.widgets.training import TrainDialog
+
+        if self._training is None:
+            self._training = TrainDialog(self.session, self._colours, self)
+            self._training.trained.connect(self._trained)
+        self._training.refresh()
+        self._training.show()
+        self._training.raise_()
+        return self._training
+
+    def _trained(self, name: str) -> None:
+        self._show_classifiers()
+        self._edit("classify.classifier", name)
+
+    def _scan(self) -> None:
+        from napari_hrstem_defects.widgets.classifiers import ensembles
+
+        known = ensembles()
+        if not known:
+            self._noticed("Scanning takes an FFT ensemble; train one with Train….")
+        elif len(known) == 1:
+            self.actions_.scan(known[0].path)
+        else:
+            menu = QMenu(self.scan)
+            for entry in known:
+                menu.addAction(entry.name, functools.partial(self.actions_.scan, entry.path))
+            menu.popup(self.scan.mapToGlobal(self.scan.rect().bottomLeft()))
+
     def show_help(self) -> None:
         """Open the page of help."""
         HelpDialog(self).show()
@@ -262,6 +307,11 @@ class DefectsPanel(SessionWidget):
     def _show_images(self) -> None:
         super()._show_images()
         self.info.setText(summary.about_image(self.session.document))
+
+    def _show_classifiers(self) -> None:
+        from napari_hrstem_defects.widgets.classifiers import names
+
+        self.groups["classify"].method.editors["classify.classifier"].setChoices(names())
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
@@ -316,8 +366,8 @@ class DefectsPanel(SessionWidget):
         self.paint_labels.setEnabled("segment" in shown)
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)
-        error, warnings = summary.messages(document, self._notice)
-        self.messages.setMessages(error, warnings, self._colours)
+        error, warnings = summary.messages(document)
+        self.messages.setMessages(error, warnings, self._colours, self._notice)
         self.results.refresh()
 
     def _finished(self) -> None:

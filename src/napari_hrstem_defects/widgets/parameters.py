@@ -87,6 +87,15 @@ class ChoiceEditor(_Quiet, QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
 
+    def setChoices(self, choices: Sequence[str]) -> None:
+        """Offer other names; the one chosen stays."""
+        chosen = self.value()
+        with QSignalBlocker(self):
+            self.clear()
+            for choice in choices:
+                self.addItem(_CHOICES.get(choice, choice), choice)
+            self.setValue(chosen)
+
     def value(self) -> str:
         """The name chosen."""
         return str(self.currentData())

@@ -21,6 +21,8 @@ class Role(StrEnum):
     VARIANCE = "variance"
     SEVERITY = "severity"
     AMORPHOUS = "amorphous"
+    CLASS_SCORES = "class_scores"
+    CLASSES = "classes"
     PATCHES = "patches"
     LATTICES = "lattices"
     REGIONS = "regions"
@@ -36,6 +38,8 @@ NAMES: Mapping[Role, str] = {
     Role.VARIANCE: "Local variance",
     Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
+    Role.CLASS_SCORES: "Probability of a defect",
+    Role.CLASSES: "Classes of the scan",
     Role.PATCHES: "Patches",
     Role.LATTICES: "Lattices",
     Role.REGIONS: "Regions",

@@ -184,6 +184,7 @@ class Runs(OfSession):
             start=start,
             write=frozenset(steps),
             kept=kept,
+            process=session.keras,
         )
         document.failed = None
         job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first, kept=kept)

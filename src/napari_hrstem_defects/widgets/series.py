@@ -12,6 +12,8 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.provenance import fractions
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.roles import Role
@@ -71,10 +73,13 @@ class SeriesResult:
             self.areas[frame] = {**self.areas[frame], key: float(np.mean(labels == value))}
 
 
-def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> SeriesResult:
+def run_series(
+    monitor: Monitor, source: Source, inputs: Inputs, shown: int, process: KerasProcess
+) -> SeriesResult:
     """Analyse every frame; only one at a time is loaded."""
     whole = source.series()
     frames = len(whole)
+    classifier = classifier_for(inputs.recipe, process, monitor)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
     areas: list[dict[str, float]] = []
@@ -85,6 +90,7 @@ def run_series(monitor: Monitor, source: Source, inputs: Inputs, shown: int) -> 
         analysis = pipeline.analyze(
             source.micrograph(index),
             inputs.recipe,
+            classifier=classifier,
             best_patch=inputs.point,
             progress=_progress(monitor, index, frames),
             cancelled=monitor.cancelled,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
@@ -78,6 +79,8 @@ class Session:
         self._current: str | None = None
         self.runs = Runs(self)
         self._auto: bool | None = None
+        #: Where trained classifiers run; it starts with the first one.
+        self.keras = KerasProcess()
         #: Whether a panel has filled in the parameters of the last session.
         self.ready = False
         self.edits = EditWatcher(self)

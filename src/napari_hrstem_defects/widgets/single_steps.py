@@ -44,8 +44,8 @@ class _Dock(SessionWidget):
 
     def _show(self) -> None:
         self.run_row.setRunning(self.session.running)
-        error, warnings = summary.messages(self.session.document, self._notice)
-        self.messages.setMessages(error, [text for text in warnings if text != error], self._colours)
+        error, warnings = summary.messages(self.session.document)
+        self.messages.setMessages(error, warnings, self._colours, self._notice)
 
 
 class _OneStep(_Dock):

@@ -98,13 +98,12 @@ def lattices(document: Document | None) -> list[LatticeRow]:
     ]
 
 
-def messages(document: Document | None, notice: str | None) -> tuple[str | None, list[str]]:
-    """What went wrong, and what is doubtful or worth knowing."""
+def messages(document: Document | None) -> tuple[str | None, list[str]]:
+    """What went wrong, and what is doubtful."""
     if document is None:
-        return None, [] if notice is None else [notice]
+        return None, []
     error = None if document.failed is None else document.failed[1]
     found = [] if document.analysis is None else list(document.analysis.warnings)
     if document.series is not None:
         found = list(document.series.warnings)
-    warnings = [*found, *document.notes, *([] if notice is None else [notice])]
-    return error, list(dict.fromkeys(warnings))
+    return error, list(dict.fromkeys([*found, *document.notes]))

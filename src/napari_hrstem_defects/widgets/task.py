@@ -12,6 +12,8 @@ from typing import Any
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import PARTS, Inputs
@@ -57,6 +59,7 @@ def run(
     start: str,
     write: Collection[str],
     kept: Collection[str],
+    process: KerasProcess,
 ) -> Result:
     """Analyse a frame, no further than what is to be written needs, and describe the layers.
 
@@ -73,6 +76,8 @@ def run(
         Steps of the panel whose layers are wanted.
     kept : collection of str
         Steps of the panel whose earlier results still hold.
+    process : KerasProcess
+        Where trained classifiers run.
     """
     import_early()
     micrograph = source.micrograph() if previous is None else previous.micrograph
@@ -85,9 +90,13 @@ def run(
         done = pipeline.STEPS.index(step) - begin + fraction
         monitor.progress(step, max(done, 0.0) / max(end + 1 - begin, 1))
 
+    classifier = None
+    if begin <= pipeline.STEPS.index("classify") <= end and inputs.patches is None:
+        classifier = classifier_for(inputs.recipe, process, monitor)
     analysis = pipeline.analyze(
         micrograph,
         inputs.recipe,
+        classifier=classifier,
         # Given again they would be run again: what was found with them is in `previous`.
         best_patch=inputs.point if begin <= pipeline.STEPS.index("best_patch") else None,
         patch_labels=inputs.patches if begin <= pipeline.STEPS.index("classify") else None,

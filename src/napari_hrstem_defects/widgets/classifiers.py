@@ -1,0 +1,217 @@
+"""Trained classifiers in napari: everything of Keras happens in a process of its own.
+
+TensorFlow in the process of the viewer brings both down on many Linux desktops, and would hold up the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.regions import Region, label_regions
+from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.models.classifier import SCREENING, TrainedClassifier, for_recipe
+from napari_hrstem_defects.models.data import LabelledImage
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.models.registry import Entry
+from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.scan import Scan, scan_file
+from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
+from napari_hrstem_defects.models.training import TrainingReport, train
+from napari_hrstem_defects.widgets.outputs import Output, scan_outputs
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.worker import Monitor
+
+#: How long (s) a training that was stopped may test and write what it has.
+_GRACE_S = 120.0
+#: Kind of model that scans.
+ENSEMBLE = "fft-ensemble"
+
+
+def names() -> list[str]:
+    """What can be chosen: the screening, and the trained classifiers that can be used."""
+    return [SCREENING, *(entry.name for entry in registry.entries() if entry.contract is not None)]
+
+
+def ensembles() -> list[Entry]:
+    """The trained classifiers that can scan an image."""
+    return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
+
+
+def classifier_for(recipe: Recipe, process: KerasProcess, monitor: Monitor) -> TrainedClassifier | None:
+    """The classifier that a recipe asks for, run in another process; None for the screening.
+
+    Raises
+    ------
+    ModelError
+        If there is none of the name, or it cannot be used.
+    """
+    return for_recipe(recipe, process=process, cancelled=monitor.cancelled)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An open image and the layer in which its defects are marked.
+
+    Attributes
+    ----------
+    source : Source
+    labels : array (y, x) or (t, y, x)
+        0 crystal, anything else a defect; a copy, for a person may go on painting.
+    """
+
+    source: Source
+    labels: Any
+
+    def images(self) -> list[LabelledImage]:
+        """The frames in which there is anything to learn from.
+
+        Raises
+        ------
+        MicrographError
+            If the pixels cannot be used.
+        """
+        whole = self.source.series()
+        if not whole.is_stack:
+            return [self._frame(None, self.labels)]
+        # Of a series only the frames that were painted are known.
+        return [self._frame(t, frame) for t, frame in enumerate(self.labels) if np.any(frame)]
+
+    def _frame(self, index: int | None, labels: Any) -> LabelledImage:
+        micrograph = self.source.micrograph(index)
+        marked = np.asarray(labels)
+        mask = (marked.reshape(marked.shape[-2:]) > 0).astype(np.uint8)
+        pixels = micrograph.frame().pixels
+        return LabelledImage(micrograph.name, pixels, mask, micrograph.pixel_size_nm, self.source.name)
+
+
+def labelled_images(examples: Sequence[Example]) -> list[LabelledImage]:
+    """All images of the examples."""
+    return [image for example in examples for image in example.images()]
+
+
+def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int) -> dict[str, int]:
+    """Patches of each class on the grid of the images, and ambivalent ones.
+
+    Raises
+    ------
+    ModelError
+        If an image is smaller than a patch.
+    """
+    patches = grid_patches(labelled_images(examples), patch_px or kind_of(kind).patch_px)
+    counts = {name: int(np.count_nonzero(patches.labels == k)) for k, name in enumerate(patches.classes)}
+    return {**counts, "ambivalent": int(np.count_nonzero(patches.labels < 0))}
+
+
+def train_and_add(
+    monitor: Monitor,
+    kind: str,
+    examples: Sequence[Example],
+    options: TrainingOptions,
+    tell: Callable[[TrainingProgress], None],
+    stopped: Callable[[], bool],
+) -> TrainingReport:
+    """Train in a process of its own, and add what came out to the list of classifiers.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    kind : str
+        One of :data:`~napari_hrstem_defects.models.kinds.KINDS`.
+    examples : sequence of Example
+    options : TrainingOptions
+    tell : callable
+        Called with each report of the training.
+    stopped : callable
+        Whether a person wants it to end; the best network so far is then tested and kept.
+
+    Raises
+    ------
+    ModelError
+        If the images hold too little to learn from, or the name is taken.
+    Cancelled
+        If there was nothing to keep yet.
+    """
+    from tempfile import TemporaryDirectory
+
+    def told(report: TrainingProgress) -> None:
+        monitor.progress(report.text, report.fraction)
+        tell(report)
+
+    monitor.progress("reading the images", 0.0)
+    images = labelled_images(examples)
+    with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
+        path = Path(folder) / f"model{SUFFIX}"
+        report: TrainingReport = process.call(
+            train, kind, images, path, options, progress=told, cancelled=stopped, grace_s=_GRACE_S
+        )
+        added = registry.add(report.path, options.name, overwrite=True)
+    return TrainingReport(added.path, report.contract, report.stopped)
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """What a scan gives the panel.
+
+    Attributes
+    ----------
+    scan : Scan
+    outputs : list of Output
+    provenance : dict
+    """
+
+    scan: Scan
+    outputs: list[Output]
+    provenance: dict[str, Any]
+
+
+def scan_image(monitor: Monitor, process: KerasProcess, source: Source, model: Path) -> Scanned:
+    """Slide an ensemble over an image, in the other process, and describe the layers.
+
+    Raises
+    ------
+    ModelError
+        If the model is no ensemble, or the image is smaller than its window.
+    Cancelled
+    """
+    micrograph = source.micrograph()
+    found: Scan = process.call(
+        scan_file,
+        model,
+        micrograph.frame().pixels,
+        pixel_size_nm=micrograph.pixel_size_nm,
+        progress=lambda fraction, text: monitor.progress(text, fraction),
+        cancelled=monitor.cancelled,
+    )
+    contract = read_contract(model)
+    provenance = {
+        "classifier": contract.name,
+        "classifier_sha256": file_sha256(model),
+        "input_sha256": micrograph.sha256,
+        "stride_px": found.stride_px,
+    }
+    return Scanned(found, scan_outputs(found), provenance)
+
+
+def with_classes(regions: Sequence[Region], labels: NDArray[np.uint8], scan: Scan) -> tuple[Region, ...]:
+    """Regions with the class that most of each was given in a scan; its share is the confidence."""
+    numbered = label_regions(labels)
+    out = []
+    for region in regions:
+        classes = np.bincount(scan.labels[numbered == region.id], minlength=256)
+        # Neither the clean class nor "uncertain" says what a defect is.
+        known = classes[1 : len(scan.classes)]
+        if known.size and known.any():
+            best = int(known.argmax())
+            share = float(known[best] / max(classes.sum(), 1))
+            region = replace(region, type=scan.classes[best + 1], confidence=share)
+        out.append(region)
+    return tuple(out)

@@ -1,0 +1,149 @@
+"""Training and scanning from the panel; Keras runs in a process of its own."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from qtpy.QtCore import Qt
+
+from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.simulation import simulate
+from napari_hrstem_defects.widgets import classifiers
+from napari_hrstem_defects.widgets.roles import Role
+
+TIMEOUT = 300_000
+
+
+@pytest.fixture(autouse=True)
+def _own_models(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "models"))
+
+
+@pytest.fixture
+def open_images(desk: Any) -> Any:
+    """Three small images with their true defects as label layers."""
+    made = desk(None)
+    for number in range(3):
+        made_up = simulate("si_stacking_fault", seed=number, shape=(256, 256))
+        image = made.add(np.asarray(made_up.micrograph.data), name=f"image {number}")
+        truth = made.viewer.add_labels((made_up.labels == 1).astype(np.uint8), name=f"truth {number}")
+        image.metadata["truth"] = truth
+    return made
+
+
+def _fill(made: Any, kind: str, **settings: Any) -> Any:
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert dialog.isVisible()
+    for image in made.session.images():
+        dialog.choose(image, image.metadata["truth"])
+    dialog.kind.value = kind
+    for name, value in settings.items():
+        getattr(dialog, name).value = value
+    return dialog
+
+
+def _finish(made: Any, dialog: Any) -> None:
+    made.qtbot.waitUntil(lambda: not dialog.training, timeout=TIMEOUT)
+
+
+@pytest.mark.slow
+def test_train_a_classifier_and_use_it(open_images: Any) -> None:
+    made = open_images
+    dialog = _fill(made, "compact", name="faults", patches=24, patch=64, epochs=2)
+    assert len(dialog.value()) == 3
+    made.qtbot.waitUntil(lambda: "Patches of the grid" in dialog.counts.text(), timeout=20_000)
+    counts = classifiers.count_patches(None, dialog.value(), "compact", 64)
+    assert sum(counts.values()) == 3 * 16
+    assert f"defective {counts['defective']}" in dialog.counts.text()
+    made.click(dialog.start)
+    assert dialog.training
+    _finish(made, dialog)
+    assert len(dialog.plot.value()) == 2
+    assert all(np.isfinite(pair).all() for pair in dialog.plot.value())
+    said = dialog.said.text()
+    assert "“faults” is in the list of classifiers" in said
+    assert "held out" in said
+    (entry,) = registry.entries()
+    assert entry.contract.name == "faults"
+    assert made.session.recipe.classify.classifier == "faults"
+    editor = made.panel.groups["classify"].method.editors["classify.classifier"]
+    assert [editor.itemData(i) for i in range(editor.count())] == ["screening", "faults"]
+    made.session.choose(made.session.images()[0])
+    made.click(made.panel.groups["classify"].button)
+    made.qtbot.waitUntil(lambda: not made.session.running, timeout=TIMEOUT)
+    assert made.states()["classify"] == "current", made.panel.messages.text()
+    assert made.document.analysis.screened.classifier == "faults"
+    made.session.keras.close()
+    assert not any(name.split(".")[0] in ("tensorflow", "keras") for name in sys.modules)
+
+
+@pytest.mark.slow
+def test_training_can_be_cancelled(open_images: Any) -> None:
+    made = open_images
+    dialog = _fill(made, "compact", name="endless", patches=400, patch=64, epochs=500)
+    made.click(dialog.start)
+    made.qtbot.waitUntil(lambda: dialog.bar.value() > 0, timeout=TIMEOUT)
+    made.click(dialog.stop)
+    _finish(made, dialog)
+    said = dialog.said.text()
+    assert "stopped early" in said or "Stopped before" in said
+    assert len(made.viewer.layers) == 6
+
+
+@pytest.mark.slow
+def test_scan_with_an_ensemble(open_images: Any) -> None:
+    made = open_images
+    made.click(made.panel.scan)
+    assert "takes an FFT ensemble" in made.panel.messages.text()
+    dialog = _fill(made, "fft-ensemble", name="classes", patches=16, epochs=1)
+    made.click(dialog.start)
+    _finish(made, dialog)
+    assert [entry.name for entry in classifiers.ensembles()] == ["classes"], dialog.said.text()
+    dialog.close()
+    made.session.choose(made.session.images()[0])
+    made.panel._edit("classify.classifier", "screening")
+    made.run_all()
+    made.click(made.panel.scan)
+    assert made.session.running
+    made.qtbot.waitUntil(lambda: not made.session.running, timeout=TIMEOUT)
+    classes = made.layer(Role.CLASSES)
+    assert classes is not None, made.panel.messages.text()
+    assert classes.data.shape == (256, 256)
+    assert list(classes.features["class"]) == ["non-defective", "defective", "uncertain"]
+    score = made.layer(Role.CLASS_SCORES)
+    assert 0 <= score.data.min() <= score.data.max() <= 1
+    assert made.session.images()[0] is made.document.layer
+    for region in made.document.regions():
+        numbered = made.layer(Role.REGIONS).data == region.id
+        share = np.mean(classes.data[numbered] == 1)
+        assert (region.type == "defective") == (share > 0)
+    made.session.keras.close()
+
+
+def test_painting_what_to_learn(desk: Any) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert not dialog.start.isEnabled()
+    assert "Choose an image" in dialog.counts.text()
+    made.click(dialog.paint)
+    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects to learn")]
+    assert layer.mode == "paint"
+    np.testing.assert_allclose(layer.scale, made.document.layer.scale)
+    (example,) = dialog.value()
+    assert not example.labels.any()
+    layer.data[100:200, 100:200] = 1
+    (example,) = dialog.value()
+    (image,) = example.images()
+    assert_array_equal(image.mask, layer.data)
+    assert_array_equal(image.pixels, dialog.value()[0].source.micrograph().frame().pixels)
+    assert image.has_defects
+    dialog.name.value = "hand"
+    item = dialog.images.item(0, 0)
+    item.setCheckState(Qt.CheckState.Unchecked)
+    assert dialog.value() == []
+    assert not dialog.start.isEnabled()
