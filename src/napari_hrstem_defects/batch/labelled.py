@@ -75,9 +75,10 @@ def read_labelled(
                 else:
                     pairs.append((path, label))
     else:
+        files = _files(root)
         where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
         known = _labels_in(where)
-        for path in _files(root):
+        for path in files:
             label = known.get(path.stem)
             if label is None or label.absolute() == path.absolute():
                 left_out.append(f"{path}: it has no labels, so it was left out.")
@@ -194,6 +195,8 @@ def _files(named: Path) -> list[Path]:
     for item in inputs:
         if item.error is not None:
             raise ReadError(item.error)
+        if not item.path.exists():
+            raise ReadError(f"{item.path}: there is no such file or folder; check the name.")
     return [item.path for item in inputs]
 
 

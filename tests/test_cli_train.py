@@ -1,0 +1,363 @@
+"""train, evaluate --model, analyze --classifier and replay, by the command line."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+from napari_hrstem_defects.cli import app
+from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.models.store import file_sha256, load_model
+
+EDGE = 32
+QUICK = ("--model", "compact", "--patch-size", EDGE, "--per-class", 16, "--epochs", 1)
+
+
+@pytest.fixture(autouse=True)
+def own_registry(tmp_path, monkeypatch):
+    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "models"))
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    from napari_hrstem_defects.models import compact
+
+    build = compact.build_compact
+    monkeypatch.setattr(
+        compact, "build_compact", lambda patch_px, classes: build(patch_px, classes, channels=(4, 8))
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick_overview(monkeypatch):
+    from napari_hrstem_defects.io import figure
+
+    monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+def micrograph(seed, shape=(128, 160)):
+    """A lattice that turns coarse in a band, its noise its own."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    mask = np.zeros(shape, np.uint8)
+    mask[:, 60:110] = 1
+    period = np.where(mask, 14, 8)
+    a, b = rng.uniform(0, 6, 2)
+    pixels = np.cos(2 * np.pi * x / period + a) + np.cos(2 * np.pi * y / period + b)
+    return (8000 + 1500 * (pixels + 0.3 * rng.normal(size=shape))).astype(np.uint16), mask
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three painted images; one has no labels."""
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for k in range(4):
+        pixels, mask = micrograph(k)
+        tifffile.imwrite(tmp_path / "images" / f"i{k}.tif", pixels)
+        if k == 0:
+            tifffile.imwrite(tmp_path / "labels" / "i0.tif", mask.astype(np.int32))
+        if k == 1:
+            Image.fromarray(mask * 255).save(tmp_path / "labels" / "i1_mask.png")
+        if k == 2:
+            points = [[60, 0], [109, 0], [109, 127], [60, 127]]
+            drawn = {"imageHeight": 128, "imageWidth": 160, "shapes": [{"label": "S", "points": points}]}
+            (tmp_path / "labels" / "i2.json").write_text(json.dumps(drawn))
+    return tmp_path
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def patch_table(folder, positions=True):
+    """Patches of two classes cut from one image, overlapping."""
+    pixels, mask = micrograph(5, (220, 400))
+    pixels = (pixels / 65535 * 255).astype(np.uint8)
+    rows = []
+    for y in range(0, 188, 24):
+        for x in range(0, 368, 24):
+            share = mask[y : y + EDGE, x : x + EDGE].mean()
+            if 0 < share < 0.5:
+                continue
+            name = f"{y}_{x}.png"
+            Image.fromarray(pixels[y : y + EDGE, x : x + EDGE]).save(folder / name)
+            rows.append(
+                {"file": name, "label": "Fault" if share else "Bulk", "source": "one", "y": y, "x": x}
+            )
+    columns = ["file", "label", "source", "y", "x"] if positions else ["file", "label"]
+    with (folder / "patches.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "patches.csv"
+
+
+# -- without Keras: wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--model", "compact", "--out", "x.hrstem"),
+            "by one of --images, --patches and --simulated, not none",
+        ),
+        (("--model", "svm", "--out", "x.hrstem", "--simulated", 3), "no kind of classifier 'svm'"),
+        (
+            ("--model", "compact", "--out", "x.keras", "--simulated", 3),
+            "the name of a model file ends with .hrstem",
+        ),
+        (("--model", "compact", "--out", "x.hrstem", "--images", "none"), "none: there is no such file"),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--patches", "none.csv"),
+            "none.csv: the table of patches",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--labels", "a"),
+            "--labels goes with",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--patch-size", 8),
+            "The patch size must be 16 to 512 px",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--set", "dense"),
+            "write it as key=value",
+        ),
+    ],
+)
+def test_wrong_usage(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    error = run("train", *arguments, status=2).stderr
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "x.hrstem").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--pred", "a"),
+        ("--truth", "a"),
+        ("--model", "a", "--pred", "b"),
+        ("--pred", "a", "--truth", "b", "--images", "c"),
+        ("--model", "a"),
+        ("--model", "a", "--images", "b", "--patches", "c"),
+    ],
+)
+def test_evaluate_wants_one_of_two(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("evaluate", *arguments, status=2)
+
+
+def test_classifiers_that_are_none(tmp_path, folder):
+    (tmp_path / "foreign.hrstem").write_text("no model")
+    for name, message in (
+        ("nobody", "There is no classifier 'nobody'; choose one of screening"),
+        (tmp_path / "foreign.hrstem", "this is not a model file"),
+        (tmp_path / "none.hrstem", "there is no such model file"),
+    ):
+        error = run(
+            "analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--classifier", name, status=2
+        ).stderr
+        assert message in error
+        assert not (tmp_path / "o").exists()
+
+
+def test_without_tensorflow(tmp_path, folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
+    from napari_hrstem_defects.models.backend import keras
+
+    keras.cache_clear()
+    error = run("train", "--images", folder / "images", "--labels", folder / "labels", "--out",
+                tmp_path / "x.hrstem", *QUICK, status=2).stderr  # fmt: skip
+    assert "need TensorFlow, which is not installed; install it with" in error
+    # The rest goes on.
+    run("analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--quiet")
+
+
+def test_labels_of_every_sort(folder):
+    from napari_hrstem_defects.batch.labelled import read_labelled
+
+    images, left_out = read_labelled(folder / "images", folder / "labels")
+    assert [image.name for image in images] == ["i0", "i1", "i2"]
+    for image in images:
+        np.testing.assert_array_equal(image.mask > 0, micrograph(0)[1] > 0)
+    assert len(left_out) == 1
+    assert "i3.tif: it has no labels" in left_out[0]
+
+
+def test_the_published_folders(tmp_path):
+    from napari_hrstem_defects.batch.labelled import read_labelled
+
+    for name in ("defective/images", "defective/json", "non_defective/images", "non_defective/labels"):
+        (tmp_path / name).mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "defective/images/1.tif", micrograph(0)[0])
+    tifffile.imwrite(tmp_path / "non_defective/images/1.tif", micrograph(1)[0])
+    shape = {"label": "A", "points": [[0, 0], [20, 0], [20, 20]]}
+    (tmp_path / "defective/json/1.json").write_text(json.dumps({"shapes": [shape]}))
+    images, left_out = read_labelled(tmp_path)
+    assert [(image.name, image.has_defects) for image in images] == [("1", True), ("1 (2)", False)]
+    assert set(np.unique(images[0].mask)) == {0, 2}
+    assert left_out == []
+
+
+def test_series_give_a_frame_each(tmp_path):
+    from napari_hrstem_defects.batch.labelled import read_labelled
+
+    frames, masks = zip(*(micrograph(k) for k in range(3)), strict=True)
+    tifffile.imwrite(tmp_path / "s.tif", np.stack(frames), imagej=True, metadata={"axes": "TYX"})
+    tifffile.imwrite(tmp_path / "s_labels.tif", np.stack(masks), photometric="minisblack")
+    images, _ = read_labelled(tmp_path)
+    assert [(image.name, image.group) for image in images] == [(f"s[{k}]", "s") for k in range(3)]
+
+
+def test_tables_that_are_wrong(tmp_path):
+    from napari_hrstem_defects.batch.labelled import read_patches
+    from napari_hrstem_defects.core.errors import HrstemDefectsError
+
+    table = tmp_path / "t.csv"
+    Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / "a.png")
+    Image.fromarray(np.arange(40 * 40, dtype=np.uint8).reshape(40, 40)).save(tmp_path / "b.png")
+    for text, message in (
+        ("name\na.png\n", "columns file and label"),
+        ("file,label\n", "columns file and label"),
+        ("file,label\na.png,\n", "line 2 has no file or no label"),
+        ("file,label\nnone.png,Bulk\n", "there is no such file"),
+        ("file,label\na.png,Bulk\nb.png,Fault\n", "all patches must have one size"),
+        ("file,label\na.png,Bulk\na.png,Bulk\n", "There is only one class"),
+        ("file,label\na.png,x\na.png,y\n", "name it with --clean"),
+        ("file,label,source,y,x\na.png,Bulk,s,top,0\na.png,F,s,0,0\n", "y of a.png is 'top', not a number"),
+    ):
+        table.write_text(text)
+        with pytest.raises(HrstemDefectsError, match=message):
+            read_patches(table)
+    table.write_text("file,label,material\na.png,x,Si\na.png,y,Si\na.png,z,Ge\n")
+    patches = read_patches(table, clean="y", only=("material", "Si"))
+    assert patches.classes == ("y", "x")
+    assert patches.labels.tolist() == [1, 0]
+    assert patches.pixels.max() <= 1
+
+
+# -- with Keras
+
+
+@pytest.mark.keras
+def test_paint_train_analyze_replay(folder, tmp_path):
+    """Three painted images, a classifier, its verdict on a fourth, and the same again from the record."""
+    model = tmp_path / "mine.hrstem"
+    trained = run("train", "--images", folder / "images", "--labels", folder / "labels", "--out", model, *QUICK,
+                  "--install")  # fmt: skip
+    assert "3 images, 3 with defects" in trained.stdout
+    assert "epoch 1 of 1, loss" in trained.stdout
+    assert "accuracy   precision   specificity" in trained.stdout
+    assert "i3.tif: it has no labels" in trained.stderr
+    assert file_sha256(model) in trained.stdout
+    assert [entry.name for entry in registry.entries()] == ["mine"]
+
+    fourth = folder / "images" / "i3.tif"
+    out = tmp_path / "out"
+    run("analyze", fourth, "--out", out, "--classifier", "mine", "--set", "classify.patch_size=32", "--quiet")
+    info = json.loads((out / "i3" / "analysis.json").read_text())
+    assert info["classifier"] == {"name": "mine", "sha256": file_sha256(model)}
+    again = ("analyze", fourth, "--out", out, "--set", "classify.patch_size=32", "--classifier")
+    assert "skipped" in run(*again, "mine").stdout
+
+    record = out / "i3" / "analysis.json"
+    assert "identical" in run("replay", record, "--out", tmp_path / "again").stdout
+    # Another model under the same name is another classifier; the first is found by its hash or missed.
+    run("train", "--images", folder / "images", "--labels", folder / "labels", "--out", model, *QUICK, "--seed", 5,
+        "--overwrite", "--install", "--quiet")  # fmt: skip
+    assert "done" in run(*again, "mine").stdout
+    info["classifier"]["sha256"] = "0" * 64
+    record.write_text(json.dumps(info))
+    missed = run("replay", record, "--out", tmp_path / "third", status=1).stderr
+    assert "is neither where it was nor in the list of classifiers" in missed
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_processes_load_the_classifier_themselves(folder, tmp_path):
+    model = tmp_path / "mine.hrstem"
+    run(
+        "train",
+        "--images",
+        folder / "images",
+        "--labels",
+        folder / "labels",
+        "--out",
+        model,
+        *QUICK,
+        "--quiet",
+    )
+    files = [folder / "images" / f"i{k}.tif" for k in range(2)]
+    options = ("--classifier", model, "--set", "classify.patch_size=32", "--quiet")
+    run("analyze", *files, "--out", tmp_path / "one", *options)
+    run("analyze", *files, "--out", tmp_path / "two", *options, "--jobs", 2)
+    for name in ("i0", "i1"):
+        one, two = (
+            (tmp_path / where / name / "patches.csv").read_text().split()[1:] for where in ("one", "two")
+        )
+        scores = [[float(line.split(",")[2]) for line in lines] for lines in (one, two)]
+        np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+@pytest.mark.keras
+def test_evaluate_a_model(folder, tmp_path):
+    model, report = tmp_path / "m.hrstem", tmp_path / "report.json"
+    labelled = ("--images", folder / "images", "--labels", folder / "labels")
+    run("train", *labelled, "--out", model, *QUICK, "--quiet")
+    pixels, mask = micrograph(9)
+    tifffile.imwrite(folder / "images" / "new.tif", pixels)
+    tifffile.imwrite(folder / "labels" / "new.tif", mask)
+    result = run("evaluate", "--model", model, *labelled, "--json", report)
+    assert "while training: test" in result.stdout
+    assert "Seen in training, and scored apart: " in result.stderr
+    scores = json.loads(report.read_text())
+    assert {
+        "accuracy",
+        "precision",
+        "specificity",
+        "recall",
+        "balanced_accuracy",
+        "confusion",
+    } <= scores.keys()
+    assert scores["confusion"]["classes"] == ["non-defective", "defective"]
+    assert scores["unseen"] == 2  # the new one and the one held out
+    assert scores["model"]["sha256"] == file_sha256(model)
+
+
+@pytest.mark.keras
+def test_tables_of_patches(tmp_path):
+    table, model = patch_table(tmp_path), tmp_path / "p.hrstem"
+    options = ("--patches", table, "--model", "compact", "--epochs", 1)
+    refused = run("train", *options, "--out", model, "--split", "random", status=2)
+    assert "test patches share pixels with training patches" in refused.stderr
+    shown = run("train", *options, "--out", model, "--overwrite").stdout
+    assert "split by position, no pixel shared" in shown
+    assert "NOT HONEST" not in shown
+    forced = run("train", *options, "--out", model, "--split", "random", "--force", "--overwrite").stdout
+    assert "NOT HONEST, the split was forced" in forced
+    assert "share pixels with training patches" in load_model(model).contract.metrics["shared"]
+    judged = run("evaluate", "--model", model, "--patches", table)
+    assert "were left out" in judged.stderr or "measure memory" in judged.stderr
+
+
+@pytest.mark.keras
+def test_simulated_images(tmp_path, monkeypatch):
+    from napari_hrstem_defects.batch import labelled
+
+    monkeypatch.setattr(labelled, "SIMULATED_PX", 256)
+    model = tmp_path / "s.hrstem"
+    out = run("train", "--simulated", 10, "--seed", 3, "--out", model, *QUICK).stdout
+    assert "10 images, " in out
+    assert load_model(model).contract.training["images"]
