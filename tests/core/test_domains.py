@@ -279,3 +279,21 @@ def test_walls_and_interfaces():
     expected[24:36], expected[54:66] = 2, 1
     assert np.array_equal(found, np.broadcast_to(expected, index.shape))
     assert not walls(DomainMap(domains[:1], np.zeros((8, 8), np.uint8)), 8.0).any()
+
+
+def test_a_small_gain_is_reported_and_nothing_concluded():
+    image = grains("square", 15.0, 0.8)
+    unsure = analyzed(image)
+    assert [domain.relation for domain in unsure.domains.domains] == ["reference", "unsure"]
+    assert not unsure.domains.domains[1].decided
+    assert not unsure.domains.defective.any()
+    assert any("may be another lattice" in text for text in unsure.warnings)
+    assert not walls(unsure.domains, unsure.prepared.period_px).any()
+    # The reference judges it, as if it had not been found.
+    alone = analyzed(image, most=1)
+    np.testing.assert_array_equal(unsure.severity, alone.severity)
+    # Whoever knows better says so.
+    patch = unsure.domains.domains[1].patch
+    told = analyzed(image, defective_at=f"{patch.y:.0f},{patch.x:.0f}")
+    assert told.domains.domains[1].decided
+    assert np.mean(told.labels == 1) > 0.3

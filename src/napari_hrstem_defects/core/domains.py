@@ -36,10 +36,15 @@ EVEN_SHARE = 0.3
 EVIDENCE_PERIODS = 2.5
 #: An inversion domain: the reference turned by 180° closes this share of the gap to the domain's own model.
 TURNED_SHARE = 0.5
+#: A domain that gains this share of what is asked for is reported, and nothing is concluded from it.
+UNSURE_SHARE = 0.6
+UNSURE = "unsure"
 #: Gain that is asked of a domain whose model patch a person placed: less is one crystal cut in two by chance.
 GIVEN_GAIN = 0.1
 #: Reach of an interface beyond half a kernel, in periods.
 INTERFACE_PERIODS = 1.8
+#: Lattices are measured in squares of up to this many patches to a side.
+WIDEST = 2.0
 #: Half width of a wall, in periods.
 WALL_PERIODS = 0.75
 #: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
@@ -62,7 +67,7 @@ class Domain:
         In pixels of the frame.
     relation : str
         To the first domain: ``"reference"``, ``"rotated"``, ``"inverted"``, ``"shifted"`` (same lattice, other
-        content) or ``"second phase"``.
+        content), ``"second phase"``, or ``"unsure"`` where another lattice explains it better, but hardly enough.
     crystal : bool
         Whether it counts as intact crystal; otherwise all of it is a defect.
     gain : float
@@ -70,6 +75,8 @@ class Domain:
         median differences of log residual energies. Infinite for the reference.
     misorientation_deg : float or None
         Smallest rotation that brings a lattice vector of the reference onto one of this domain; None if unknown.
+    decided : bool
+        False for an unsure domain as long as nobody has said whether it is crystal.
     """
 
     patch: BestPatch
@@ -79,6 +86,12 @@ class Domain:
     crystal: bool
     gain: float
     misorientation_deg: float | None = None
+    decided: bool = True
+
+    @property
+    def defective(self) -> bool:
+        """Whether all of it is a defect; an undecided domain is judged by the reference, place by place."""
+        return self.decided and not self.crystal
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +112,7 @@ class DomainMap:
     @property
     def defective(self) -> NDArray[np.bool_]:
         """Where the domains lie that count as defects."""
-        out: NDArray[np.bool_] = np.array([not domain.crystal for domain in self.domains])[self.index]
+        out: NDArray[np.bool_] = np.array([domain.defective for domain in self.domains])[self.index]
         return out
 
 
@@ -139,6 +152,7 @@ def find_domains(
     domains, index = _given(pixels, prepared, reference, fit, params, symmetry)
     corners = _fine_grid(prepared.values.shape, edge)
     usable = np.ones(corners.shape[:2], bool)
+    unsure: list[tuple[Domain, NDArray[np.uint8]]] = []
     far = (_around(reference.model.severity, prepared.period_px) > FAR) & (index == 0)
     other = unlike & (index == 0)
     # Unlike the rest by its autocorrelation, and not fitted too well by the reference either.
@@ -160,6 +174,9 @@ def find_domains(
             patch = (slice(y, y + edge), slice(x, x + edge))
             if _promising(prepared, patch, domains, params, symmetry):
                 found = _compete(pixels, prepared, fit(patch), domains, index, params, symmetry)
+            if found is not None and found[0].relation == UNSURE:
+                unsure.append(found)
+                found = None
             around = (slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2))
             candidates[around] = usable[around] = False
             if found is not None:
@@ -170,6 +187,15 @@ def find_domains(
         domains.append(domain)
         far &= index == 0
         other &= index == 0
+    for domain, claimed in unsure:
+        # What no other domain has won.
+        left = (claimed > 0) & (index == 0)
+        if len(domains) < params.most and left.mean() >= params.grain_area:
+            index = np.where(left, np.uint8(len(domains)), index)
+            domains.append(domain)
+    if len(domains) > 1:
+        lattice = _lattice_within(index == 0, pixels, prepared, reference.patch.size)
+        domains[0] = replace(reference, lattice=lattice or reference.lattice)
     return with_verdicts(DomainMap(tuple(domains), index), prepared, params)
 
 
@@ -185,13 +211,15 @@ def with_verdicts(found: DomainMap, prepared: Prepared, params: DomainParams) ->
         else params.crystal == "all" or (params.crystal == "phases" and domain.relation == "second phase")
         for i, domain in enumerate(found.domains)
     ]
+    decided = [domain.relation != UNSURE or params.crystal == "all" for domain in found.domains]
     for text, crystal in ((params.intact_at, True), (params.defective_at, False)):
         for point in points_of(text):
             number = domain_at(found, prepared, point)
             if number > 0:
-                verdicts[number] = crystal
+                verdicts[number], decided[number] = crystal, True
     domains = (
-        replace(domain, crystal=verdict) for domain, verdict in zip(found.domains, verdicts, strict=True)
+        replace(domain, crystal=verdict, decided=known)
+        for domain, verdict, known in zip(found.domains, verdicts, decided, strict=True)
     )
     return DomainMap(tuple(domains), found.index)
 
@@ -334,9 +362,10 @@ def _compete(
     rows, columns = model.patch
     place = _place(prepared, rows.start, columns.start, rows.stop - rows.start, reference.patch.size)
     own, other = (pixels[frame_slices(p, pixels.shape)] for p in (place, reference.patch))
-    lattice = find_lattice(own)
+    lattice = _lattice_within(won, pixels, prepared, place.size) or find_lattice(own)
+    home = _lattice_within((index == 0) & ~won, pixels, prepared, place.size) or reference.lattice
     relation = None
-    if _same_lattice(lattice, reference.lattice):
+    if _same_lattice(lattice, home):
         # Brightness is measured from the darkest pixel: the detector's zero is unknown.
         brightness = abs(np.log(max(float(own.mean()), 1e-6) / max(float(other.mean()), 1e-6)))
         contrast = abs(
@@ -351,17 +380,44 @@ def _compete(
             and max(brightness, contrast) > params.phase_contrast
         ):
             relation = "second phase"
-        elif gain > (GIVEN_GAIN if by_hand else params.same_lattice_gain):
-            relation = "shifted"
-    elif gain > (GIVEN_GAIN if by_hand else params.grain_gain):
-        relation = "rotated"
+        else:
+            relation = _by_gain(gain, "shifted", GIVEN_GAIN if by_hand else params.same_lattice_gain)
+    else:
+        relation = _by_gain(gain, "rotated", GIVEN_GAIN if by_hand else params.grain_gain)
     if relation is None:
         return None
     if by_hand:
         place = replace(place, placed="hand")
-    angle = misorientation(reference.lattice, lattice)
+    angle = misorientation(home, lattice)
     domain = Domain(place, model, lattice, relation, False, gain, angle)
     return domain, np.where(won, np.uint8(len(domains)), index)
+
+
+def _lattice_within(
+    area: NDArray[np.bool_], pixels: NDArray[np.float32], prepared: Prepared, size: int
+) -> Lattice | None:
+    """Lattice of the largest square inside an area, up to `WIDEST` patches of `size` px of the frame wide.
+
+    At a low dose one patch shows a lattice poorly or not at all.
+    """
+    # Beyond the rim of the image there is no area; half the resolution tells as well.
+    depth = ndimage.distance_transform_cdt(np.pad(area[::2, ::2], 1), metric="chessboard")[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    centre = prepared.to_frame_points(2.0 * np.array([y, x]))
+    inside = int(4 * depth[y, x] / float(prepared.scale.mean()))
+    edge = min(inside, round(WIDEST * size), *pixels.shape)
+    if edge < size:
+        return None
+    return find_lattice(
+        pixels[frame_slices(BestPatch(float(centre[0]), float(centre[1]), edge), pixels.shape)]
+    )
+
+
+def _by_gain(gain: float, relation: str, needed: float) -> str | None:
+    """What a gain is enough for."""
+    if gain > needed:
+        return relation
+    return UNSURE if gain > UNSURE_SHARE * needed else None
 
 
 def _place(prepared: Prepared, y: int, x: int, edge: int, size: int) -> BestPatch:
@@ -404,6 +460,8 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]
     severity = severity.copy()
     for i, domain in enumerate(found.domains[1:], start=1):
         inside = found.index == i
+        if not domain.decided:
+            continue
         if domain.crystal:
             own = domain.model
             null = calibrate(own.distances[inside], own.distances[own.patch])
@@ -413,7 +471,11 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]
             severity[inside] = np.maximum(severity[inside], SEVERE) + np.maximum(evidence, 0)
     intact = np.isin(found.index, [i for i, domain in enumerate(found.domains) if domain.crystal])
     if sum(domain.crystal for domain in found.domains) > 1:
-        _level_interfaces(severity, found.index, intact, reference.bank.kernel_px, prepared.period_px)
+        # What is undecided belongs to the reference here.
+        decided = np.array([domain.decided for domain in found.domains])
+        index = np.where(decided[found.index], found.index, 0)
+        intact = intact | (index == 0)
+        _level_interfaces(severity, index, intact, reference.bank.kernel_px, prepared.period_px)
     return severity
 
 
@@ -442,8 +504,9 @@ def walls(found: DomainMap, period_px: float) -> NDArray[np.uint8]:
         for i in range(len(found.domains))
     ]
     intact = np.array([domain.crystal for domain in found.domains])
-    for i in range(len(near)):
-        for j in range(i):
+    decided = [i for i, domain in enumerate(found.domains) if domain.decided]
+    for i in decided:
+        for j in (j for j in decided if j < i):
             both = near[i] & near[j]
             # Where three meet the wall is the more important.
             out[both & (out != 1)] = 2 if intact[i] and intact[j] else 1

@@ -69,6 +69,11 @@ NO_OTHER_LATTICE = (
     "left out."
 )
 
+UNSURE_LATTICE = (
+    "Part of the image may be another lattice, but the difference is small; it is judged by the best patch unless you "
+    "say whether it counts as crystal."
+)
+
 Progress = Callable[[str, float], None]
 
 
@@ -303,6 +308,10 @@ class _Run:
             by_hand = sum(domain.patch.placed == "hand" for domain in found.domains[1:])
             if by_hand < len(points_of(params.given)):
                 self.doubt("domains", NO_OTHER_LATTICE)
+            # Measured in all of its domain, not in the patch alone.
+            self.found["lattice"] = found.domains[0].lattice
+            if not all(domain.decided for domain in found.domains):
+                self.doubt("domains", UNSURE_LATTICE)
         boundaries = None
         if params.boundary_map and prepared is not None:
             boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))

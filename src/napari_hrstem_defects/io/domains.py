@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.coincidence import coincidence, lattice_rotation
-from napari_hrstem_defects.core.domains import Domain, walls
+from napari_hrstem_defects.core.domains import UNSURE, Domain, walls
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io.tables import Row
@@ -87,7 +87,7 @@ def domain_rows(analysis: Analysis) -> list[Row]:
             {
                 "domain": number,
                 "relation": domain.relation,
-                "crystal": "yes" if domain.crystal else "no",
+                "crystal": _verdict(domain),
                 "fraction": fraction,
                 "area_px": area,
                 "area_nm2": None if size is None else area * size**2,
@@ -105,6 +105,12 @@ def domain_rows(analysis: Analysis) -> list[Row]:
             }
         )
     return rows
+
+
+def _verdict(domain: Domain) -> str:
+    if not domain.decided:
+        return UNSURE
+    return "yes" if domain.crystal else "no"
 
 
 def orientation(lattice: Lattice) -> float:

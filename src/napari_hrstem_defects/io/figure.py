@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.domains import UNSURE
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.display import (
@@ -246,6 +247,8 @@ def _domain_text(row: Mapping[str, Any]) -> str:
     relation = row["coincidence"] or row["relation"]
     angle = row["misorientation_deg"]
     turned = "" if angle is None or row["relation"] != "rotated" else f" {angle:.1f}°"
+    if row["crystal"] == UNSURE:
+        return "another lattice? (unsure)"
     return f"{relation}{turned}, {'intact' if row['crystal'] == 'yes' else 'defect'}"
 
 
