@@ -13,9 +13,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from results_tools import page, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
+from results_tools import interface, page, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
 
-SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types")
+SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types", "interface")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
             text = real.section(folder, options.real, cpus=cpus, load=load, overlays=options.overlays)
         elif name == "speed":
             text = speed.section(HERE.parent, cpus=cpus, load=load, quick=options.quick)
+        elif name == "interface":
+            text = interface.section(HERE.parent, folder, cpus=cpus, load=load)
         elif name == "robustness":
             text = robustness.section(folder, processes=options.processes, quick=options.quick)
         elif name == "types":

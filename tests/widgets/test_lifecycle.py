@@ -1,6 +1,7 @@
 """Runs that are cancelled or overtaken, windows that come and go, and how long the window stands still."""
 
 import gc
+import os
 import time
 import weakref
 from typing import Any
@@ -199,13 +200,17 @@ class _Clock:
         self.longest, self._last = max(self.longest, 1000 * (now - self._last)), now
 
 
-def _skip_if_busy(made: Any) -> None:
-    """Where an idle window already stands still for long, other programs hold the processor: nothing can be told."""
+def _skip_if_busy(made: Any) -> float:
+    """Where an idle window already stands still for long, other programs hold the processor: nothing can be told.
+
+    Returns that time in ms; the results page wants the figures all the same, with the load beside them.
+    """
     clock = _Clock()
     made.qtbot.wait(1000)
     clock.timer.stop()
-    if clock.longest > BUSY_MS:
+    if clock.longest > BUSY_MS and not os.environ.get("HRSTEM_DEFECTS_MEASURE"):
         pytest.skip(f"the machine is busy: an idle window stands still for {clock.longest:.0f} ms")
+    return clock.longest
 
 
 def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
@@ -213,7 +218,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.show()
     made.qtbot.wait(300)
-    _skip_if_busy(made)
+    record_property("idle_gap_ms", _skip_if_busy(made))
     first = _Clock()
     made.run_all()
     made.qtbot.wait(300)

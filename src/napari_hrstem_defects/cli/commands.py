@@ -258,12 +258,22 @@ def evaluate(
     patches: _Patches = None,
     clean: _Clean = None,
     only: _Only = None,
+    ratings: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
 
-    Give either --pred and --truth, or --model with --images or --patches.
+    Give either --pred and --truth, or --model with --images or --patches, or --ratings.
     """
+    if ratings is not None:
+        if any((pred, truth, model, images, labels, patches, clean, only)):
+            raise typer.BadParameter("--ratings goes with --json only")
+        from napari_hrstem_defects.cli.evaluate import run_ratings
+
+        run_ratings(ratings, json)
+        return
     by_model = model is not None
     if by_model == (pred is not None or truth is not None) or (not by_model and None in (pred, truth)):
         raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")

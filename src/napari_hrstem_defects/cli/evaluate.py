@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from napari_hrstem_defects.batch.evaluation import evaluate_folders
+from napari_hrstem_defects.batch.ratings import tabulate_ratings
 from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as_lines
 from napari_hrstem_defects.core.errors import WriteError
 
@@ -22,13 +23,7 @@ def run(pred: Path, truth: Path, json_file: Path | None) -> None:
     """Score label images; see :func:`napari_hrstem_defects.batch.evaluation.evaluate_folders`."""
     with errors_as_lines(USAGE):
         scores = evaluate_folders(pred, truth)
-        if json_file is not None:
-            try:
-                json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise WriteError(
-                    f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
-                ) from error
+        _write(scores, json_file)
     _show(scores)
     if scores["unpaired"]:
         complain(f"Not compared, for they are in one folder only: {', '.join(scores['unpaired'])}.")
@@ -36,6 +31,42 @@ def run(pred: Path, truth: Path, json_file: Path | None) -> None:
         complain(message)
     if scores["failed"]:
         raise typer.Exit(FAILED)
+
+
+def run_ratings(ratings: Path, json_file: Path | None) -> None:
+    """Count ratings; see :func:`napari_hrstem_defects.batch.ratings.tabulate_ratings`."""
+    with errors_as_lines(USAGE):
+        found = tabulate_ratings(ratings)
+        _write(found, json_file)
+    _show_ratings(found)
+
+
+def _write(scores: dict[str, Any], json_file: Path | None) -> None:
+    if json_file is None:
+        return
+    try:
+        json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(
+            f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
+        ) from error
+
+
+def _show_ratings(found: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("rating", "results", "share", *found["by_best_patch"], box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for rating, number in found["ratings"].items():
+        share = f"{100 * number / found['count']:.0f} %" if found["count"] else "–"
+        placed = (str(counts[rating]) for counts in found["by_best_patch"].values())
+        table.add_row(rating, str(number), share, *placed)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console.print(table)
+    typer.echo(f"{found['count']} results of {found['images']} images; by the best patch: who placed it.")
 
 
 def _show(scores: dict[str, Any]) -> None:

@@ -10,24 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import napari_hrstem_defects
+from napari_hrstem_defects.batch.ratings import COLUMNS, RATINGS
 from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.pipeline import Analysis
-
-#: What a result can be, best first.
-RATINGS = ("Very helpful", "Potentially helpful", "Inadequate")
-#: Columns of the file.
-COLUMNS = (
-    "time",
-    "rating",
-    "image",
-    "path",
-    "input_sha256",
-    "pixel_size_nm",
-    "regions",
-    "best_patch_placed",
-    "version",
-    "recipe",
-)
 
 
 def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
