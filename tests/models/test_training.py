@@ -300,15 +300,18 @@ def test_stopping_keeps_the_best_so_far(tmp_path):
         if report.validation_loss is not None:
             begun.append(report)
 
-    report = train(
-        "compact", IMAGES, tmp_path / "x.hrstem", replace(QUICK, epochs=50), progress=told, cancelled=asks
-    )
+    report = train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, progress=told, cancelled=asks)
     assert report.stopped
     assert report.metrics["stopped"]
     assert len(report.metrics["history"]["compact"]["loss"]) == 1
     assert "test" in report.metrics
     assert load_model(report.path).contract.metrics["stopped"]
     assert unfinished(report.path)
+    # It goes on from there, and ends as if it had never been stopped.
+    rest = train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True)
+    assert not rest.stopped
+    assert not unfinished(rest.path)
+    assert rest.metrics == train("compact", IMAGES, tmp_path / "y.hrstem", QUICK).metrics
 
 
 def test_stopping_before_there_is_anything(tmp_path):

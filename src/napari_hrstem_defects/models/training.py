@@ -130,7 +130,7 @@ def train(
     stopped = False
     for number, split in enumerate(splits):
         folder = workspace / f"split{number + 1}"
-        if not (folder / _RESULT).exists():
+        if not _finished(folder):
             try:
                 stopped = _one(kind, data, split, options, number, folder, digest, progress, cancelled)
             except Cancelled:
@@ -153,6 +153,12 @@ def train(
         shutil.rmtree(workspace, ignore_errors=True)
     _tell(progress, 1.0, "stopped" if stopped else "done", options)
     return TrainingReport(path, contract, stopped)
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a repetition came to its end; one that was stopped goes on."""
+    result = folder / _RESULT
+    return result.exists() and not json.loads(result.read_text(encoding="utf-8"))["stopped"]
 
 
 def _workspace(
