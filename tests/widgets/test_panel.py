@@ -510,3 +510,30 @@ def test_keys(desk: Any) -> None:
     for shown in (False, True):
         made.qtbot.keyClick(made.panel.run_row.run, Qt.Key.Key_L, control | shift)
         assert severity.visible is shown
+
+
+def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
+    desk: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    """As the README says it; a menu and its entry are two clicks, and so are a button and the folder it asks for."""
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getExistingDirectory", lambda *args: str(tmp_path))
+    made = desk(None)
+    made.viewer.open_sample("napari-hrstem-defects", "si_fault_amorphous")
+    clicks = 2 + 2  # File, the sample; Plugins, the panel
+    made.run_all()
+    clicks += 1
+    made.show()
+    made.click(made.panel.paint_labels)
+    clicks += 1
+    labels = made.layer(Role.LABELS)
+    found = labels.data.copy()
+    made.drag((120.0, 600.0), (150.0, 650.0))
+    clicks += 1
+    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=10_000)
+    made.click(made.panel.footer.export)
+    clicks += 2
+    made.wait()
+    written = load(tmp_path / "si_fault_amorphous").labels
+    assert_array_equal(written, labels.data)
+    assert np.count_nonzero(written) > np.count_nonzero(found)
+    assert clicks < 10

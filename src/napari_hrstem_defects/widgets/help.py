@@ -17,6 +17,8 @@ blurred.</li>
 the wrong grain, press <i>Move…</i> and drag it. Grey squares are other good places.</li>
 <li><b>Move the threshold</b> until the labels show what you see.</li>
 <li><b>Paint</b> where the labels are still wrong: the table of regions follows.</li>
+<li><b>Several lattices?</b> Tick in <i>Symmetry filter</i> which of them count as intact; drag their squares, or point
+out another one with <i>Add…</i>.</li>
 <li><b>Export…</b> writes masks, tables and a figure, the same files as <code>hrstem-defects analyze</code>.</li>
 </ol>
 <h3>The steps</h3>
@@ -27,7 +29,8 @@ the wrong grain, press <i>Move…</i> and drag it. Grey squares are other good p
 next run writes a new one beside it.</p>
 <h3>Keys</h3>
 <p><b>Ctrl+Return</b> run the next step that is not current &nbsp; <b>Ctrl+Shift+Return</b> run all &nbsp;
-<b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>F1</b> this page</p>
+<b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>Ctrl+Shift+E</b> accept: export where the last one went
+&nbsp; <b>F1</b> this page</p>
 <h3>Please cite</h3>
 <p><a href="{url}">{citation}</a></p>
 """
