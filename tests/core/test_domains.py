@@ -216,7 +216,7 @@ def test_other_verdict_needs_no_new_search(monkeypatch):
     y, x = whole.domains.domains[1].patch.y, whole.domains.domains[1].patch.x
     recipe = whole.recipe.replace({"domains.intact_at": f"{y},{x}"})
     monkeypatch.setattr(
-        "napari_hrstem_defects.core.pipeline.find_domains", lambda *args: pytest.fail("searched")
+        "napari_hrstem_defects.core.steps.find_domains", lambda *args: pytest.fail("searched")
     )
     again = hd.analyze(whole.micrograph, recipe, previous=whole, start="symmetry")
     monkeypatch.undo()

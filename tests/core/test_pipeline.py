@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core import steps
 from napari_hrstem_defects.core.analysis import ADDED
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
+from napari_hrstem_defects.core.patch_size import patch_size
 from napari_hrstem_defects.core.patches import PatchTable
-from napari_hrstem_defects.core.pipeline import NO_LATTICE, STEPS, analyze, patch_size
+from napari_hrstem_defects.core.pipeline import STEPS, analyze
+from napari_hrstem_defects.core.steps import NO_LATTICE
 from napari_hrstem_defects.simulation import simulate
 
 from .helpers import crystal, dice, fault, glass, noisy, vectors
@@ -58,13 +60,13 @@ def calls(monkeypatch):
     """Record which steps are run."""
     made = []
     for step in STEPS:
-        original = getattr(pipeline._Run, f"_{step}")
+        original = getattr(steps.Steps, f"_{step}")
 
         def wrapped(self, *args, original=original, step=step):
             made.append(step)
             return original(self, *args)
 
-        monkeypatch.setattr(pipeline._Run, f"_{step}", wrapped)
+        monkeypatch.setattr(steps.Steps, f"_{step}", wrapped)
     return made
 
 

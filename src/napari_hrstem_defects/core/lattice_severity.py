@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.domains import DomainMap, domain_severity
+from napari_hrstem_defects.core.domain_severity import domain_severity
+from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import SymmetryParams
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity

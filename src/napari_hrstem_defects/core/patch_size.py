@@ -1,0 +1,46 @@
+"""How large the patches of an image are."""
+
+from __future__ import annotations
+
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
+
+#: Usual edge of a patch in pixels ([D]); a patch must also hold this many periods, and an image two patches.
+PATCH_PX = 128
+PATCH_PERIODS = 5.0
+
+#: Periods that the patches of a small image hold where half its side does not hold more.
+LEAST_PERIODS = 4.0
+#: Largest patch of a small image that would otherwise hold too few periods, as a share of its shorter side.
+MOST_OF_SIDE = 0.7
+
+
+def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0) -> int:
+    """Edge of the patches of an image, in pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Image shape ``(y, x)``.
+    lattice : Lattice or None
+        Lattice of the image.
+    wanted : int
+        What the recipe says; 0: `PATCH_PX`, more where fewer than `PATCH_PERIODS` periods would fit, less on small
+        images, and then a whole number of periods.
+    """
+    shorter = min(shape)
+    if wanted:
+        if wanted < MIN_SIDE_PX:
+            raise RecipeError(
+                f"classify.patch_size must be 0 (automatic) or at least {MIN_SIDE_PX} px, not {wanted}."
+            )
+        return min(wanted, shorter)
+    if lattice is None:
+        return min(PATCH_PX, shorter // 2)
+    size = max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))
+    if size <= shorter // 2:
+        return size
+    most = max(shorter // 2, min(round(LEAST_PERIODS * lattice.period_px), round(MOST_OF_SIDE * shorter)))
+    periods = int(most / lattice.period_px + 0.1)
+    return min(most, round(periods * lattice.period_px)) if periods >= 2 else most

@@ -1,0 +1,402 @@
+"""The steps of an analysis, each from what earlier ones found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core import amorphous, published, segmentation
+from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
+from napari_hrstem_defects.core.boundaries import boundary_map
+from napari_hrstem_defects.core.defect_types import type_judge
+from napari_hrstem_defects.core.domain_search import find_domains
+from napari_hrstem_defects.core.domains import WALL_PERIODS, Domain, DomainMap, with_verdicts
+from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.geometry import (
+    frame_slices,
+    patch_corners,
+    patch_edge,
+    patch_means,
+    prepared_slices,
+)
+from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
+from napari_hrstem_defects.core.lattice_severity import lattice_severity
+from napari_hrstem_defects.core.model import Model, fit_model
+from napari_hrstem_defects.core.patch_size import patch_size
+from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+from napari_hrstem_defects.core.preprocessing import Prepared, prepare
+from napari_hrstem_defects.core.recipe import PreprocessParams, points_of
+from napari_hrstem_defects.core.regions import find_regions, remove_small
+from napari_hrstem_defects.core.run import Run
+from napari_hrstem_defects.core.screening import screen
+from napari_hrstem_defects.core.variance import amorphous_box, local_variance
+
+#: How far a drawn-in mask spreads beyond what is no crystal, and the widest strip along an amorphous area that is
+#: taken for part of it, in periods.
+SPREAD_PERIODS = 0.75
+STRIP_PERIODS = 2.0
+#: Share of the classifier's threshold above which a clean patch is not taken for the best one.
+DOUBTFUL_SHARE = 2 / 3
+#: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
+QUIET = 1.0
+CHANCE_CONTRAST = 0.5
+#: Limits of the doubts about the best patch, on the scale of the log distance.
+LOW_STRENGTH = 0.6
+UNTYPICAL = 0.7
+IMPURE = 0.8
+
+NO_LATTICE = (
+    "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
+    "crystalline part."
+)
+
+NO_OTHER_LATTICE = (
+    "At a place where a lattice was given by hand another one explains the image as well; what was given there is "
+    "left out."
+)
+
+UNSURE_LATTICE = (
+    "Part of the image may be another lattice, but the difference is small; it is judged by the best patch unless you "
+    "say whether it counts as crystal."
+)
+
+
+class Steps(Run):
+    """An analysis under way that knows how each step is done."""
+
+    def _preprocess(self) -> None:
+        params = self.recipe.preprocess
+        typical, _ = typical_lattice(self.frame.pixels)
+        self.report("preprocess", 0.5)
+        prepared = filtered = None
+        if typical is None:
+            self.doubt("preprocess", NO_LATTICE)
+        else:
+            # The screening needs the lattice-aware view in any mode.
+            view = params if params.method == "lattice" else PreprocessParams()
+            prepared = prepare(self.frame.pixels, typical.period_px, view)
+        if params.method == "log":
+            filtered = published.log_gaussian(
+                self.frame.pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel
+            )
+        elif params.method == "dog":
+            filtered = published.difference_of_gaussians(self.frame.pixels, params.dog_low, params.dog_high)
+        self.found.update(typical=typical, prepared=prepared, filtered=filtered)
+
+    def _classify(self) -> None:
+        params = self.recipe.classify
+        prepared, typical = self.found["prepared"], self.found["typical"]
+        grid = PatchGrid(self.shape, patch_size(self.shape, typical, params.patch_size))
+        if self.patch_labels is not None:
+            defective = np.asarray(self.patch_labels)
+            if defective.shape != grid.counts:
+                raise RecipeError(
+                    f"patch_labels has shape {defective.shape}, expected one value per patch, {grid.counts}."
+                )
+            defective = defective.astype(bool)
+            table = PatchTable(grid, defective.astype(np.float32), 0.5, defective, "hand")
+        elif self.classifier is not None:
+            table = self.classifier.classify(self.frame.pixels, grid)
+        elif params.classifier != "screening":
+            raise RecipeError(
+                f"The recipe asks for the classifier {params.classifier!r}, which was not loaded; load it, or set "
+                "classify.classifier to screening."
+            )
+        elif prepared is None:
+            # Nothing to judge by: nothing is marked.
+            nothing = np.zeros(grid.counts, bool)
+            table = PatchTable(grid, nothing.astype(np.float32), 0.5, nothing)
+        else:
+            table = screen(prepared, grid, params)
+        self.found["screened"] = table
+
+    def _best_patch(self) -> None:
+        screened: PatchTable = self.found["screened"]
+        prepared: Prepared | None = self.found["prepared"]
+        patches, chosen, lattice = screened, None, None
+        if self.wanted_patch is not None:
+            chosen = self._placed(screened.grid.size)
+        elif prepared is not None:
+            patches, chosen = self._choose(screened, prepared)
+        if chosen is not None:
+            lattice = self._lattice_of(chosen)
+        self.found.update(patches=patches, best_patch=chosen, lattice=lattice)
+
+    def _domains(self) -> None:
+        params = self.recipe.domains
+        chosen: BestPatch | None = self.found["best_patch"]
+        prepared: Prepared | None = self.found["prepared"]
+        found = None
+        if chosen is not None and prepared is not None and self.recipe.symmetry.method == "lattice":
+            model = self._model(prepared, prepared_slices(chosen, prepared))
+            reference = Domain(chosen, model, self.found["lattice"], "reference", True, np.inf)
+            found = find_domains(
+                self.frame.pixels,
+                prepared,
+                reference,
+                self._unlike(prepared),
+                lambda: self._lost(prepared, chosen),
+                lambda patch: self._model(prepared, patch),
+                params,
+                self.recipe.symmetry,
+            )
+            by_hand = sum(domain.patch.placed == "hand" for domain in found.domains[1:])
+            if by_hand < len(points_of(params.given)):
+                self.doubt("domains", NO_OTHER_LATTICE)
+            # Measured in all of its domain, not in the patch alone.
+            self.found["lattice"] = found.domains[0].lattice
+            if not all(domain.decided for domain in found.domains):
+                self.doubt("domains", UNSURE_LATTICE)
+        boundaries = None
+        if params.boundary_map and prepared is not None:
+            boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))
+        self.found.update(domains=found, boundaries=boundaries)
+
+    def _symmetry(self) -> None:
+        self.found.update(banks=(), null=None)
+        chosen: BestPatch | None = self.found["best_patch"]
+        found: DomainMap | None = self.found["domains"]
+        if found is not None:
+            # Found earlier, maybe when others counted as intact.
+            found = with_verdicts(found, self.found["prepared"], self.recipe.domains)
+            self.found["domains"] = found
+        if chosen is None:
+            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+        elif self.recipe.symmetry.method == "eigenfilter":
+            severity, judged = self._published_severity(chosen)
+        elif found is None:
+            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+        else:
+            severity, judged = self._lattice_severity(found)
+        self.found.update(severity=severity, judged=judged & self.frame.valid)
+
+    def _variance(self) -> None:
+        params = self.recipe.variance
+        chosen: BestPatch | None = self.found["best_patch"]
+        prepared: Prepared | None = self.found["prepared"]
+        if chosen is None or prepared is None or params.method == "box":
+            filtered = self.found["filtered"]
+            pixels = self.frame.pixels if filtered is None else filtered
+            variance = local_variance(pixels, min(params.window_px, *self.shape))
+            lost = np.zeros(self.shape, bool)
+            if chosen is not None:
+                lost = amorphous_box(variance, frame_slices(chosen, self.shape), params.ratio)
+        else:
+            found = self._variance_map(prepared, chosen)
+            variance, lost = found.in_frame(prepared)
+        self.found.update(variance=variance, amorphous=lost)
+
+    def _segment(self) -> None:
+        params = self.recipe.segment
+        typical: Lattice | None = self.found["typical"]
+        severity: NDArray[np.float32] = self.found["severity"]
+        if self.found["best_patch"] is None:
+            labels = np.zeros(self.shape, np.uint8)
+        elif params.method == "triangle":
+            mask = published.triangle_binarise(
+                severity,
+                sigma=params.gauss_sigma,
+                median_size=params.median_size,
+                min_maximum=params.min_maximum,
+            )
+            labels = published.fuse(mask, self.found["amorphous"])
+        else:
+            mask = segmentation.hysteresis(severity, params.low, params.threshold)
+            if self.found["null"] is not None:
+                mask = segmentation.localise(
+                    mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
+                )
+            amorphous_area, grains = self.found["amorphous"], self._defective_domains()
+            if typical is not None:
+                amorphous_area = segmentation.complete_amorphous(
+                    amorphous_area,
+                    mask & ~grains,
+                    SPREAD_PERIODS * typical.period_px,
+                    STRIP_PERIODS * typical.period_px,
+                )
+            mask |= grains
+            labels = segmentation.fuse(mask, amorphous_area, self._reach_px())
+        if typical is not None:
+            labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
+        self.found["labels"] = labels
+
+    def _regions(self) -> None:
+        self.found["regions"] = find_regions(
+            self.found["labels"],
+            self.found["severity"],
+            pixel_size_nm=self.micrograph.pixel_size_nm,
+            lattice=self.found["lattice"],
+            judge=type_judge(
+                *(self.found[name] for name in ("labels", "prepared", "lattice", "best_patch", "domains"))
+            ),
+        )
+
+    def _placed(self, size: int) -> BestPatch:
+        """The best patch that the caller asked for, checked."""
+        wanted = self.wanted_patch
+        if not isinstance(wanted, BestPatch):
+            y, x = wanted  # type: ignore[misc]
+            wanted = BestPatch(float(y), float(x), size, "hand")
+        if wanted.size > min(self.shape):
+            raise RecipeError(
+                f"The best patch is {wanted.size} px wide, more than the image; make it smaller."
+            )
+        low, high = wanted.size / 2 - 0.5, np.array(self.shape) - wanted.size / 2 - 0.5
+        point = np.array([wanted.y, wanted.x])
+        if not (
+            np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(self.shape) - 0.5).all()
+        ):
+            raise RecipeError(
+                f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
+            )
+        y, x = np.clip(point, low, high)
+        return replace(wanted, y=float(y), x=float(x))
+
+    def _choose(self, screened: PatchTable, prepared: Prepared) -> tuple[PatchTable, BestPatch]:
+        """Best patch by W, revised by its own severity map: a patch that is marked cannot be the model."""
+        grid = screened.grid
+        edge = patch_edge(prepared, grid.size)
+        corners = patch_corners(prepared, grid)
+        defective, severity = screened.defective, None
+        # A patch that is hardly clean may stand in the graph of clean ones, but is no model for them.
+        impure = screened.scores > DOUBTFUL_SHARE * screened.threshold
+        if (defective | impure).all():
+            impure = np.zeros(grid.counts, bool)
+        choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=screened.scores)
+        # Without the lattice-aware distance there is nothing to revise the choice by, and what a person judged stays.
+        revised = self.recipe.symmetry.method == "lattice" and screened.classifier != "hand"
+        rounds = self.recipe.best_patch.rounds if revised else 0
+        tried: list[PatchChoice] = []
+        for number in range(rounds):
+            y, x = (int(v) for v in corners[choice.index])
+            model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
+            self.report("best_patch", (number + 1) / (rounds + 1))
+            if (
+                model.null.impurity > IMPURE
+                and number + 1 < rounds
+                and (~screened.defective & ~impure).sum() > 1
+            ):
+                impure[choice.index] = True
+            else:
+                tried.append(choice)
+                severity = model.severity
+                marked = segmentation.hysteresis(severity)
+                defective = screened.defective | (
+                    patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
+                )
+            choice = choose(
+                ~(defective | impure),
+                depth=self.recipe.best_patch.depth,
+                severity=screened.scores if severity is None else patch_means(severity, corners, edge),
+            )
+            if any(choice.index == earlier.index for earlier in tried):
+                break
+        else:
+            # The rounds ran out: rather a patch whose map was looked at than one more guess.
+            choice = tried[-1] if tried else choice
+        if choice.warning:
+            self.doubt("best_patch", choice.warning)
+        if severity is not None:
+            # Unlike the others, but neither marked nor faint nor anywhere near it: chance, not a defect.
+            contrast = patch_means(np.square(prepared.band), corners, edge)
+            quiet = patch_means(severity, corners, edge) < QUIET
+            chance = screened.defective & quiet & (contrast > CHANCE_CONTRAST * np.median(contrast))
+            share = patch_means(segmentation.hysteresis(severity), corners, edge)
+            defective = defective & ~(chance & (share <= self.recipe.best_patch.max_defect_area))
+        y, x = grid.centres[choice.index]
+        return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
+
+    def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
+        lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
+        if lattice is None and chosen.placed == "automatic":
+            # Too few electrons in one patch; the image as a whole has shown its lattice.
+            lattice = self.found["typical"]
+        if lattice is None or lattice.strength < LOW_STRENGTH:
+            self.doubt(
+                "best_patch",
+                "The best patch is hardly periodic; place it by hand on a clean crystalline area.",
+            )
+        return lattice
+
+    def _model(self, prepared: Prepared, patch: tuple[slice, slice]) -> Model:
+        """Model of a patch of the prepared image and the image's distances to it, computed once."""
+        key = (patch[0].start, patch[1].start, patch[0].stop - patch[0].start)
+        if key not in self.models:
+            self.models[key] = fit_model(
+                prepared, patch, self.recipe.preprocess, self.recipe.symmetry, cancelled=self.cancelled
+            )
+        return self.models[key]
+
+    def _variance_map(self, prepared: Prepared, chosen: BestPatch) -> amorphous.VarianceMap:
+        if self.variance_found is None:
+            self.variance_found = amorphous.variance_map(
+                prepared, prepared_slices(chosen, prepared), self.recipe.variance
+            )
+        return self.variance_found
+
+    def _unlike(self, prepared: Prepared) -> NDArray[np.bool_]:
+        """Patches that were classified as defective, in pixels of the prepared image."""
+        screened: PatchTable = self.found["screened"]
+        rows, columns = (
+            np.arange(n) * count // n
+            for n, count in zip(prepared.values.shape, screened.grid.counts, strict=True)
+        )
+        return screened.defective[np.ix_(rows, columns)]
+
+    def _lost(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
+        """Amorphous areas in pixels of the prepared image; none in the published variance mode."""
+        if self.recipe.variance.method != "lattice":
+            return np.zeros(prepared.values.shape, bool)
+        return self._variance_map(prepared, chosen).amorphous
+
+    def _lattice_severity(self, found: DomainMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        prepared: Prepared = self.found["prepared"]
+        model = found.domains[0].model
+        null = model.null
+        if null.mode - null.patch_median > UNTYPICAL:
+            self.doubt(
+                "symmetry",
+                "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare "
+                "with another place.",
+            )
+        if null.impurity > IMPURE:
+            self.doubt(
+                "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
+            )
+        severity = lattice_severity(found, prepared, self.recipe.symmetry)
+        severity = prepared.to_frame(severity)
+        inside = np.zeros(prepared.values.shape, np.float32)
+        inside[model.judged(prepared)] = 1
+        self.found.update(banks=tuple(domain.model.bank for domain in found.domains), null=null)
+        return severity, prepared.to_frame(inside) > 0.5
+
+    def _published_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        params = self.recipe.symmetry
+        filtered = self.found["filtered"]
+        return eigenfilter_severity(
+            self.frame.pixels if filtered is None else filtered,
+            frame_slices(chosen, self.shape),
+            kernel=params.kernel_px,
+            features=params.features,
+            eigenvectors=params.eigenvectors,
+            comparison=params.comparison,
+            window=params.energy_window,
+        )
+
+    def _defective_domains(self) -> NDArray[np.bool_]:
+        """Grains that count as defects, with their walls."""
+        found: DomainMap | None = self.found["domains"]
+        prepared: Prepared | None = self.found["prepared"]
+        if found is None or prepared is None or not found.defective.any():
+            return np.zeros(self.shape, bool)
+        inside = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
+        return segmentation.dilate(inside, WALL_PERIODS * self.found["typical"].period_px)
+
+    def _reach_px(self) -> float:
+        """How far from an amorphous area the severity feels it, in pixels of the image."""
+        typical: Lattice | None = self.found["typical"]
+        period = typical.period_px if typical is not None else 0.0
+        return (self.recipe.symmetry.kernel_periods / 2 + 1.5 * self.recipe.symmetry.smoothing) * period
