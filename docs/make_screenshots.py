@@ -46,6 +46,29 @@ def main(names: list[str]) -> None:
     _picture(names, "panel-parameters", "light", "large", "si_fault_amorphous", _parameters)
     _picture(names, "panel-series", "dark", "small", "si_series", _series)
     _picture(names, "panel-warning", "light", "small", None, _warning)
+    _dialog(names)
+
+
+def _dialog(names: list[str]) -> None:
+    """The dialog that trains a classifier, filled in."""
+    name = "panel-train"
+    if names and not any(part in name for part in names):
+        return
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    for sample in ("gaas_twin", "si_fault_amorphous", "si_perfect"):
+        viewer.open_sample("napari-hrstem-defects", sample)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+    dialog = panel.show_training()
+    for image in panel.session.images()[:2]:
+        stem = Path(image.name).stem
+        dialog.choose(image, next(layer for layer in viewer.layers if layer.name == f"True defects · {stem}"))
+    _pump(2.0)
+    dialog.grab().save(str(IMAGES / f"{name}.png"))
+    print(name, dialog.size(), flush=True)
+    viewer.close()
+    _pump(0.1)
 
 
 def _picture(
