@@ -377,6 +377,14 @@ def test_features_of_a_frozen_base_are_computed_once(tmp_path, monkeypatch):
     assert sum(calls) == len(patches) + 8
 
 
+def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path):
+    with pytest.raises(ModelError, match="no such file of weights"):
+        train("vgg16", IMAGES, tmp_path / "x.hrstem", replace(QUICK, weights="nowhere.h5"))
+    with pytest.raises(ModelError, match="No defect is marked"):
+        train("compact", IMAGES[4:], tmp_path / "x.hrstem", QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_kinds(tmp_path):
     with pytest.raises(ModelError, match="no kind of classifier 'svm'; choose vgg16, compact, fft-ensemble"):
         train("svm", IMAGES, tmp_path / "x.hrstem")

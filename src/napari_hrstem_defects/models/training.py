@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -125,6 +126,31 @@ def train(
     digest = data.sha256 if isinstance(data, PatchSet) else images_sha256(data)
     workspace = _workspace(path, kind, options, digest, resume, overwrite)
     _tell(progress, 0.0, "splitting the data", options)
+    with _kept_if_begun(workspace):
+        return _trained(kind, data, path, options, workspace, digest, progress, cancelled)
+
+
+@contextlib.contextmanager
+def _kept_if_begun(workspace: Path) -> Iterator[None]:
+    """After data or options that cannot be used nothing is left in the way of better ones."""
+    try:
+        yield
+    except ModelError:
+        if not any(workspace.rglob("*.checkpoint.npz")) and not any(workspace.rglob(_RESULT)):
+            shutil.rmtree(workspace, ignore_errors=True)
+        raise
+
+
+def _trained(
+    kind: Kind,
+    data: Sequence[LabelledImage] | PatchSet,
+    path: Path,
+    options: TrainingOptions,
+    workspace: Path,
+    digest: str,
+    progress: Progress | None,
+    cancelled: Callable[[], bool] | None,
+) -> TrainingReport:
     splits = _splits(data, options, cancelled)
     done: list[dict[str, Any]] = []
     stopped = False
