@@ -13,7 +13,9 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_hrstem_defects.core.analysis import STEPS
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.steps import Steps
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.widgets._readers import image_layer
 from napari_hrstem_defects.widgets._samples import sample_folder
@@ -149,3 +151,17 @@ def lattice_image(shape: tuple[int, int], period: float = 14.0, fault: bool = Tr
 
 def micrograph_of(layer: Image, size: float | None = None) -> Micrograph:
     return Micrograph(np.asarray(layer.data), size, layer.name)
+
+
+def record_steps(monkeypatch: Any) -> list[str]:
+    """Steps of the pipeline as they are run from now on."""
+    ran: list[str] = []
+    for step in STEPS:
+        original = getattr(Steps, f"_{step}")
+
+        def wrapped(self: Any, original: Any = original, step: str = step) -> None:
+            ran.append(step)
+            original(self)
+
+        monkeypatch.setattr(Steps, f"_{step}", wrapped)
+    return ran

@@ -15,6 +15,8 @@ from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 
+from .conftest import record_steps
+
 
 def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
     made = desk("si_fault_amorphous")
@@ -263,9 +265,7 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(desk: Any, tmp_path: P
 def test_tick_needs_no_new_search_for_lattices(desk: Any, monkeypatch: Any) -> None:
     made = desk()
     made.run_all()
-    ran: list[str] = []
-    original = pipeline._Run.step
-    monkeypatch.setattr(pipeline._Run, "step", lambda self, name: (ran.append(name), original(self, name))[1])
+    ran = record_steps(monkeypatch)
     made.panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
     made.wait()
     assert ran == ["symmetry", "variance", "segment", "regions"]

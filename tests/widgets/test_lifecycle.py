@@ -281,8 +281,8 @@ def test_every_output_lies_where_its_image_lies(desk: Any) -> None:
     made.run_all()
     source = made.document.layer
     outputs = [layer for layer in made.viewer.layers if role_of(layer) is not None]
-    # What needs several lattices or a trained classifier.
-    others = {Role.LATTICES, Role.LATTICE_PATCHES, Role.CLASSES, Role.CLASS_SCORES}
+    # What needs several lattices, a trained classifier or a wish of its own.
+    others = {Role.LATTICES, Role.LATTICE_PATCHES, Role.CLASSES, Role.CLASS_SCORES, Role.BOUNDARIES}
     assert {role_of(layer) for layer in outputs} - others == set(Role) - others
     for layer in outputs:
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"], layer.name

@@ -25,7 +25,7 @@ from napari_hrstem_defects.widgets.rating import RATINGS
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.steps import STEPS
 
-from .conftest import lattice_image
+from .conftest import lattice_image, record_steps
 
 
 def test_first_result_takes_two_clicks(desk: Any) -> None:
@@ -142,15 +142,7 @@ def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: A
 
 def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
     made = desk()
-    ran: list[str] = []
-    for step in pipeline.STEPS:
-        original = getattr(pipeline._Run, f"_{step}")
-
-        def wrapped(self: Any, original: Any = original, step: str = step) -> None:
-            ran.append(step)
-            original(self)
-
-        monkeypatch.setattr(pipeline._Run, f"_{step}", wrapped)
+    ran = record_steps(monkeypatch)
     made.click(made.panel.groups["best_patch"].button)
     made.wait()
     assert ran == ["preprocess", "classify", "best_patch"]
@@ -537,3 +529,15 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     assert_array_equal(written, labels.data)
     assert np.count_nonzero(written) > np.count_nonzero(found)
     assert clicks < 10
+
+
+def test_boundary_map_on_demand(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    assert made.layer(Role.BOUNDARIES) is None
+    made.panel.grids["symmetry"].editors["domains.boundary_map"].setChecked(True)
+    made.wait()
+    layer = made.layer(Role.BOUNDARIES)
+    assert not layer.visible
+    assert_array_equal(layer.data, made.document.analysis.boundaries)
+    assert len(made.session.images()) == 1

@@ -246,7 +246,15 @@ def _severity(analysis: Analysis) -> list[Output]:
         "contrast_limits": (low, high),
     }
     severity = Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))
-    return [severity, *_lattices(analysis)]
+    return [*_boundaries(analysis), severity, *_lattices(analysis)]
+
+
+def _boundaries(analysis: Analysis) -> list[Output]:
+    """The map of boundaries without a reference, where the recipe asked for it."""
+    if analysis.boundaries is None:
+        return []
+    options = {"visible": False, "colormap": "inferno", "blending": "additive"}
+    return [_image(Role.BOUNDARIES, analysis.boundaries, analysis.micrograph.frame_shape, options)]
 
 
 def _lattices(analysis: Analysis) -> list[Output]:

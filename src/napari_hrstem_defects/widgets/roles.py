@@ -19,6 +19,7 @@ class Role(StrEnum):
     PREPROCESSED = "preprocessed"
     SCORES = "scores"
     VARIANCE = "variance"
+    BOUNDARIES = "boundaries"
     SEVERITY = "severity"
     AMORPHOUS = "amorphous"
     CLASS_SCORES = "class_scores"
@@ -36,6 +37,7 @@ NAMES: Mapping[Role, str] = {
     Role.PREPROCESSED: "Preprocessed",
     Role.SCORES: "Patch scores",
     Role.VARIANCE: "Local variance",
+    Role.BOUNDARIES: "Boundaries",
     Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
     Role.CLASS_SCORES: "Probability of a defect",
