@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.domain_severity import domain_severity
 from napari_hrstem_defects.core.domains import DomainMap
+from napari_hrstem_defects.core.model import fit_model
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
 from napari_hrstem_defects.core.segmentation import NOTABLE, SEVERE, dilate
 from napari_hrstem_defects.core.superlattice import antiphase_significance
 
+#: Kernel and smoothing of the filters for point defects, in periods: as wide as what one column disturbs.
+POINT_KERNEL_PERIODS = 0.75
+POINT_SMOOTHING = 0.25
 #: A severity beyond this says no more.
 _MOST = 1e6
 
 
-def lattice_severity(found: DomainMap, prepared: Prepared, params: SymmetryParams) -> NDArray[np.float32]:
+def lattice_severity(
+    found: DomainMap,
+    prepared: Prepared,
+    preprocess: PreprocessParams,
+    params: SymmetryParams,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
     """Severity of every pixel of the prepared image.
 
-    What stands out along a line or as a change of phase only is raised to where the usual threshold finds it: a
-    significance of ``line_significance`` or ``antiphase_significance`` becomes a severity of `SEVERE`.
+    What stands out along a line, in a point or as a change of phase only is raised to where the usual threshold finds
+    it: a significance of ``line_significance``, ``point_significance`` or ``antiphase_significance`` becomes a
+    severity of `SEVERE`.
 
     Parameters
     ----------
     found : DomainMap
     prepared : Prepared
+    preprocess : PreprocessParams
+        As `prepared` was made.
     params : SymmetryParams
-        ``line_significance`` and ``antiphase_significance`` are used.
+    cancelled : callable, optional
+        Asked often; as soon as it returns True the work stops.
 
     Returns
     -------
     float32 array (y', x')
         In robust standard deviations of the defect-free population; near the rim it repeats what lies inside.
+
+    Raises
+    ------
+    Cancelled
+        If `cancelled` returned True.
     """
     severity = domain_severity(found, prepared)
     reference = found.domains[0]
@@ -44,6 +67,11 @@ def lattice_severity(found: DomainMap, prepared: Prepared, params: SymmetryParam
         # The edge of a grain is no fault beside it.
         lines[dilate(found.defective, FLANK_PERIODS * prepared.period_px)] = 0
         np.maximum(faint, _scaled(lines, params.line_significance), out=faint)
+    if params.point_significance > 0:
+        fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
+        model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
+        points = np.where(found.index == 0, model.severity, 0)
+        np.maximum(faint, _scaled(points, params.point_significance), out=faint)
     if params.antiphase_significance > 0 and reference.lattice is not None:
         intact = (severity < NOTABLE) & (found.index == 0)
         lattice = reference.lattice.scaled(float(prepared.scale.mean()))

@@ -351,6 +351,14 @@ class SymmetryParams(_Checked):
         minimum=0.0,
         maximum=1000,
     )
+    point_significance: float = _param(
+        10.0,
+        "a place that stands out by this much to filters half as wide, which point defects suit better, is given a "
+        "severity of 7; 0: it is not looked at with them",
+        unit="robust standard deviations",
+        minimum=0.0,
+        maximum=1000,
+    )
     kernel_px: int = _param(7, "edge of the eigenfilters (eigenfilter)", unit="px", minimum=3, maximum=31)
     features: Literal["responses", "energies"] = _param(
         "responses", "what is compared: filter responses, or their squares summed over a window (eigenfilter)"

@@ -366,7 +366,9 @@ class Steps(Run):
             self.doubt(
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
-        severity = lattice_severity(found, prepared, self.recipe.symmetry)
+        severity = lattice_severity(
+            found, prepared, self.recipe.preprocess, self.recipe.symmetry, cancelled=self.cancelled
+        )
         severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
         inside[model.judged(prepared)] = 1
