@@ -85,5 +85,5 @@ $(VENV)/.run-installed: $(INPUTS) | $(BIN)/python
 $(VENV)/.test-installed: $(INPUTS) | $(BIN)/python
 	@scripts/system-packages.sh test
 	@echo "Installing into $(VENV), which takes a minute or two the first time ..."
-	@$(PIP) install --constraint constraints.txt --editable '.[formats,qt,test]'
+	@$(PIP) install --constraint constraints.txt --editable '.[formats,qt,tensorflow,test]'
 	@touch $@ $(VENV)/.run-installed

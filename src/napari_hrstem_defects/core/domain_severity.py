@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.domains import DomainMap
+from napari_hrstem_defects.core.domains import DomainMap, walls
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, SEVERE, calibrate
 
@@ -18,9 +18,10 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]
     """Severity of the whole image: each crystal domain judged by its own model.
 
     In a domain that counts as a defect the severity is at least `SEVERE`, and to it is added how much worse
-    the reference fits it than its own model does: it grows from the wall inwards. Along interfaces between intact
-    domains, where neighbourhoods hold both, severity is standardised among pixels at the same distance: what all
-    of the interface shows is the interface; a misfit dislocation stands out of it.
+    the reference fits it than its own model does: it grows from the wall inwards. Along interfaces of coherent
+    phases, where neighbourhoods hold both, severity is standardised among pixels at the same distance: what all
+    of the interface shows is the interface; a misfit dislocation stands out of it. The walls of grains that count as
+    intact are defects: the severity is at least `SEVERE` there.
 
     Parameters
     ----------
@@ -47,13 +48,21 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> NDArray[np.float32]
         else:
             evidence = (reference.energies - domain.model.energies)[inside] / np.float32(reference.null.sigma)
             severity[inside] = np.maximum(severity[inside], SEVERE) + np.maximum(evidence, 0)
-    intact = np.isin(found.index, [i for i, domain in enumerate(found.domains) if domain.crystal])
-    if sum(domain.crystal for domain in found.domains) > 1:
-        # What is undecided belongs to the reference here.
-        decided = np.array([domain.decided for domain in found.domains])
-        index = np.where(decided[found.index], found.index, 0)
-        intact = intact | (index == 0)
-        _level_interfaces(severity, index, intact, reference.bank.kernel_px, prepared.period_px)
+    # What is undecided belongs to the reference here.
+    index = np.where(np.array([domain.decided for domain in found.domains])[found.index], found.index, 0)
+    coherent = [
+        i
+        for i, domain in enumerate(found.domains)
+        if domain.crystal and (i == 0 or domain.relation == "second phase")
+    ]
+    if len(coherent) > 1:
+        _level_interfaces(
+            severity, index, np.isin(index, coherent), reference.bank.kernel_px, prepared.period_px
+        )
+    for i, domain in enumerate(found.domains):
+        if domain.crystal and domain.decided and i not in coherent:
+            wall = walls(found, prepared.period_px, of=i) > 0
+            severity[wall] = np.maximum(severity[wall], SEVERE + 1)
     return severity
 
 

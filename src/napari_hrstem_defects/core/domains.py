@@ -124,7 +124,7 @@ def point_in(found: DomainMap, prepared: Prepared, number: int) -> tuple[float, 
     return float(y), float(x)
 
 
-def walls(found: DomainMap, period_px: float) -> NDArray[np.uint8]:
+def walls(found: DomainMap, period_px: float, *, of: int | None = None) -> NDArray[np.uint8]:
     """Where domains meet: bands of `WALL_PERIODS` to either side.
 
     Parameters
@@ -132,6 +132,8 @@ def walls(found: DomainMap, period_px: float) -> NDArray[np.uint8]:
     found : DomainMap
     period_px : float
         Lattice period in pixels of the prepared image.
+    of : int, optional
+        Only the walls of this domain.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def walls(found: DomainMap, period_px: float) -> NDArray[np.uint8]:
     intact = np.array([domain.crystal for domain in found.domains])
     decided = [i for i, domain in enumerate(found.domains) if domain.decided]
     for i in decided:
-        for j in (j for j in decided if j < i):
+        for j in (j for j in decided if j < i and of in (None, i, j)):
             both = near[i] & near[j]
             # Where three meet the wall is the more important.
             out[both & (out != 1)] = 2 if intact[i] and intact[j] else 1
