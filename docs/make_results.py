@@ -13,9 +13,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from results_tools import interface, page, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
+from results_tools import interface, page, peers, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
 
-SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types", "interface")
+SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types", "interface", "peers")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,6 +40,20 @@ def main(arguments: list[str] | None = None) -> None:
             text = speed.section(HERE.parent, cpus=cpus, load=load, quick=options.quick)
         elif name == "interface":
             text = interface.section(HERE.parent, folder, cpus=cpus, load=load)
+        elif name == "peers":
+            if options.peers_python is None:
+                print("peers: skipped and left as it was, as no --peers-python was given", flush=True)
+                continue
+            text = peers.section(
+                folder,
+                options.real,
+                options.peers_python,
+                cpus=cpus,
+                load=load,
+                processes=options.processes,
+                quick=options.quick,
+                overlays=options.overlays,
+            )
         elif name == "robustness":
             text = robustness.section(folder, processes=options.processes, quick=options.quick)
         elif name == "types":
@@ -64,6 +78,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", choices=SECTIONS, help="measure this section alone")
     parser.add_argument("--out", type=Path, default=HERE, help="where results.md and results/ go")
     parser.add_argument("--overlays", help="folder for pictures of every result, to be looked at")
+    parser.add_argument(
+        "--peers-python",
+        type=Path,
+        help="interpreter with AtomAI and motif-learn for the section that compares with them",
+    )
     parser.add_argument("--processes", type=int, default=2, help="for everything that is not timed")
     return parser.parse_args(arguments)
 
