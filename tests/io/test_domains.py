@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.domains import Domain, DomainMap
+from napari_hrstem_defects.core.domains import Domain, DomainMap, misorientation
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_rows, orientation
 
@@ -32,7 +32,7 @@ def bicrystal(make_analysis):
         Domain(patch, None, of, relation, crystal, gain, angle)
         for of, relation, crystal, gain, angle in (
             (lattice(0.0), "reference", True, np.inf, None),
-            (lattice(70.53), "rotated", False, 0.8, 0.1),
+            (lattice(70.53), "rotated", False, 0.8, misorientation(lattice(0.0), lattice(70.53))),
         )
     )
     return dataclasses.replace(make_analysis(), domains=DomainMap(domains, index))

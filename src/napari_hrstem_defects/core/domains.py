@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.coincidence import lattice_rotation
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.model import Model
 from napari_hrstem_defects.core.preprocessing import Prepared
@@ -161,9 +162,12 @@ def walls(found: DomainMap, period_px: float, *, of: int | None = None) -> NDArr
 
 
 def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
-    """Smallest angle between a short vector of one lattice and any of the other, over all of them, in degrees."""
+    """Smallest turn of one lattice onto the other in degrees; where they differ by more, of a short vector of one."""
     if a is None or b is None:
         return None
+    turn = lattice_rotation(a, b)
+    if turn is not None:
+        return turn
     first = np.array([a.v1, a.v2, np.add(a.v1, a.v2), np.subtract(a.v1, a.v2)])
     second = np.array([b.v1, b.v2, np.add(b.v1, b.v2), np.subtract(b.v1, b.v2)])
     lengths = np.hypot(*first.T)[:, None] / np.hypot(*second.T)[None]

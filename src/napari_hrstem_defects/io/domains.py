@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.coincidence import coincidence, lattice_rotation
+from napari_hrstem_defects.core.coincidence import coincidence
 from napari_hrstem_defects.core.domains import UNSURE, Domain, walls
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
@@ -92,7 +92,7 @@ def domain_rows(analysis: Analysis) -> list[Row]:
                 "area_px": area,
                 "area_nm2": None if size is None else area * size**2,
                 "orientation_deg": None if domain.lattice is None else orientation(domain.lattice),
-                "misorientation_deg": _misorientation(first, domain),
+                "misorientation_deg": domain.misorientation_deg,
                 "zone_axis": None if special is None else "[{}{}{}]".format(*special.zone_axis),
                 "coincidence": None if special is None else special.name,
                 # The reference competes with nobody.
@@ -125,14 +125,6 @@ def orientation(lattice: Lattice) -> float:
     angles = np.degrees(np.arctan2(-short[:, 0], short[:, 1]))
     angles = 90 - (90 - angles) % 180
     return float(angles[np.argmin(np.abs(angles))])
-
-
-def _misorientation(first: Lattice | None, domain: Domain) -> float | None:
-    """Of the whole lattices where they agree but for a turn, else of their vectors."""
-    turn = None
-    if first is not None and domain.lattice is not None and domain.relation != "reference":
-        turn = lattice_rotation(first, domain.lattice)
-    return domain.misorientation_deg if turn is None else turn
 
 
 def _vectors(lattice: Lattice | None, size: float | None) -> Row:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from napari_hrstem_defects.core.coincidence import coincidence
+from napari_hrstem_defects.core.domains import Domain
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.outputs import lattice_colour, patches_of
@@ -86,7 +88,7 @@ def lattices(document: Document | None) -> list[LatticeRow]:
     return [
         LatticeRow(
             number,
-            domain.relation,
+            _relation(document.lattices[0], domain),
             domain.misorientation_deg,
             float(shares[number]),
             asked[number],
@@ -96,6 +98,12 @@ def lattices(document: Document | None) -> list[LatticeRow]:
         for number, domain in enumerate(document.lattices)
         if number
     ]
+
+
+def _relation(first: Domain, domain: Domain) -> str:
+    """Twin or coincidence relation where it is one."""
+    special = coincidence(first.lattice, domain.lattice)
+    return domain.relation if special is None else special.name
 
 
 def messages(document: Document | None) -> tuple[str | None, list[str]]:
