@@ -16,6 +16,7 @@ from napari_hrstem_defects.core.segmentation import (
     fuse,
     hysteresis,
     localise,
+    without_splinters,
 )
 
 from .helpers import glass
@@ -189,3 +190,15 @@ def test_dilate_lies_between_the_disk_and_the_square(reach):
     assert not (inside & ~found).any()
     assert not (found & ~outside).any()
     assert found.sum() <= 1.15 * inside.sum() + 4
+
+
+def test_small_amorphous_areas_must_show_at_their_edge():
+    amorphous = np.zeros((80, 120), bool)
+    amorphous[10:20, 10:20] = amorphous[10:20, 60:70] = True
+    amorphous[40:75, 20:90] = True
+    severity = np.zeros(amorphous.shape, np.float32)
+    severity[8:12, 72] = 5.0
+    kept = without_splinters(amorphous, severity, 200.0, 4.0)
+    expected = amorphous.copy()
+    expected[10:20, 10:20] = False
+    np.testing.assert_array_equal(kept, expected)

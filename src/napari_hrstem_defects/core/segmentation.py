@@ -134,6 +134,35 @@ def localise(
     return mask & (excess > np.float32(share) * worst)
 
 
+def without_splinters(
+    amorphous: NDArray[np.bool_], severity: NDArray[np.float32], least_px: float, reach_px: float
+) -> NDArray[np.bool_]:
+    """Drop small amorphous areas at whose edge the lattice is undisturbed.
+
+    Where thickness or tilt takes the contrast away, chance leaves specks with little variance and no visible lattice;
+    at the edge of what has really lost it, neighbourhoods that hold both stand out.
+
+    Parameters
+    ----------
+    amorphous : bool array (y, x)
+    severity : float32 array (y, x)
+    least_px : float
+        Larger areas are kept in any case, in square pixels.
+    reach_px : float
+        How far from an area its edge is felt, in pixels.
+    """
+    labels, count = ndimage.label(amorphous)
+    kept = np.ones(count + 1, bool)
+    reach = max(1, round(reach_px))
+    for number, window in enumerate(ndimage.find_objects(labels), start=1):
+        around = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in window)
+        own = labels[around] == number
+        if np.count_nonzero(own) < least_px:
+            kept[number] = bool((severity[around][dilate(own, reach)] > NOTABLE).any())
+    out: NDArray[np.bool_] = amorphous & kept[labels]
+    return out
+
+
 def complete_amorphous(
     amorphous: NDArray[np.bool_], mask: NDArray[np.bool_], spread_px: float, reach_px: float
 ) -> NDArray[np.bool_]:

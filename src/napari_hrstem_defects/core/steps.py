@@ -38,6 +38,8 @@ from napari_hrstem_defects.core.variance import amorphous_box, local_variance
 #: taken for part of it, in periods.
 SPREAD_PERIODS = 0.75
 STRIP_PERIODS = 2.0
+#: Amorphous areas smaller than this must show at their edge, in squared periods.
+SPLINTER_PERIODS = 40.0
 #: Share of the classifier's threshold above which a clean patch is not taken for the best one.
 DOUBTFUL_SHARE = 2 / 3
 #: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
@@ -211,6 +213,9 @@ class Steps(Run):
                 )
             amorphous_area, grains = self.found["amorphous"], self._defective_domains()
             if typical is not None:
+                amorphous_area = segmentation.without_splinters(
+                    amorphous_area, severity, SPLINTER_PERIODS * typical.period_px**2, self._reach_px()
+                )
                 amorphous_area = segmentation.complete_amorphous(
                     amorphous_area,
                     mask & ~grains,
