@@ -17,10 +17,14 @@ from results_tools.overlays import save_overlay
 
 COUNT = 60
 #: The set whose failures were looked at one by one, and the one that was only ever scored.
-SEEDS = {"simulated": 2026001, "fresh": 2026003}
+SEEDS = {"simulated": 2026003, "fresh": 2026006}
 #: Parameters were chosen by looking at sets of these seeds.
-TUNING_SEEDS = (1, 2)
+TUNING_SEEDS = (1, 2, 3)
 DEFECT_FRACTION = 1 / 3
+#: Sets in which some of the defect-free micrographs show a coherent film on a substrate.
+WITH_FILMS = ("fresh",)
+#: Contents without a defect.
+INTACT = ("perfect", "film")
 MODES: dict[str, Callable[[], hd.Recipe]] = {"default": hd.Recipe, "published": hd.Recipe.published}
 #: What must be reached: key → least value.
 TARGETS = {
@@ -35,8 +39,8 @@ TARGETS = {
 _INTRODUCTION = """\
 ## {title}
 
-`sample_set({count}, seed={seed})`: {perfect} perfect micrographs and {defective} with defects of the kinds below,
-{crystals} crystals, dose {dose[0]:.0f} to {dose[1]:.0f} electrons per pixel, {period[0]:.1f} to {period[1]:.1f} px per
+`sample_set({count}, seed={seed})`: {perfect} micrographs without defects{films} and {defective} with
+defects of the kinds below, {crystals} crystals, dose {dose[0]:.0f} to {dose[1]:.0f} electrons per pixel, {period[0]:.1f} to {period[1]:.1f} px per
 lattice period. No parameter was tuned on it; the tuning part are the sets of seeds {tuning}. {honesty}
 Per-image numbers: [{table}](results/{table}).
 
@@ -71,7 +75,8 @@ from all objects. *Precision* is the share of regions that are not false.
 
 def one(index: int, seed: int, overlays: str | None, overrides: dict[str, Any]) -> list[dict[str, Any]]:
     """Score micrograph number `index` in every mode."""
-    sim = sample(index, seed, DEFECT_FRACTION, **overrides)
+    films = seed in {SEEDS[name] for name in WITH_FILMS}
+    sim = sample(index, seed, DEFECT_FRACTION, films=films, **overrides)
     parameters = sim.description["parameters"]
     about = {
         "name": sim.micrograph.name,
@@ -103,7 +108,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
     extended = [row for row in rows if row["extent"] == "extended"]
     cores = [row for row in rows if row["extent"] in ("extended", "core")]
     images = metrics.image_level(
-        [row["called"] for row in rows], [row["content"] != "perfect" for row in rows]
+        [row["called"] for row in rows], [row["content"] not in INTACT for row in rows]
     )
     clear = scoring.patch_scores(rows, ambivalent=False)
     every = scoring.patch_scores(rows, ambivalent=True)
@@ -115,7 +120,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
         "auroc_all": page.mean(row["auroc"] for row in rows),
         **images,
         "image_recall_extended": _called(
-            [r for r in rows if r["content"] != "perfect" and r["extent"] in ("extended", "")]
+            [r for r in rows if r["content"] not in INTACT and r["extent"] in ("extended", "")]
         ),
         **{f"patch_{key}": value for key, value in clear.items()},
         **{f"ambivalent_{key}": value for key, value in every.items()},
@@ -140,19 +145,22 @@ def section(
 
 def _text(name: str, by_mode: dict[str, list[dict[str, Any]]]) -> str:
     rows = by_mode["default"]
-    defective = [row for row in rows if row["content"] != "perfect"]
+    defective = [row for row in rows if row["content"] not in INTACT]
     text = _INTRODUCTION.format(
         count=len(rows),
         title=_TITLES[name],
         honesty=_HONESTY[name],
         table=f"{name}.csv",
         seed=SEEDS[name],
+        films=f" ({sum(row['content'] == 'film' for row in rows)} of them films on a substrate)"
+        if name in WITH_FILMS
+        else "",
         perfect=len(rows) - len(defective),
         defective=len(defective),
         crystals=len({(row["material"], row["zone_axis"]) for row in rows}),
         dose=_range(row["dose"] for row in rows),
         period=_range(row["period_px"] for row in rows),
-        tuning=" and ".join(map(str, TUNING_SEEDS)),
+        tuning=", ".join(map(str, TUNING_SEEDS)),
         extended=sum(row["extent"] == "extended" for row in rows),
         amorphous=sum("amorphous" in _kinds(row) for row in rows),
         large=scoring.LARGE_SHARE,
@@ -201,7 +209,7 @@ def _by_content(by_mode: dict[str, list[dict[str, Any]]]) -> str:
     for mode in MODES:
         head += [f"{mode}: called", "Dice", "AUROC", "regions", "false", "precision"]
     body = []
-    contents = sorted({row["content"] for row in by_mode["default"]}, key=lambda c: (c == "perfect", c))
+    contents = sorted({row["content"] for row in by_mode["default"]}, key=lambda c: (c in INTACT, c))
     for content in contents:
         line: list[Any] = [content]
         for mode in MODES:
