@@ -40,8 +40,9 @@ _INTRODUCTION = """\
 ## {title}
 
 `sample_set({count}, seed={seed})`: {perfect} micrographs without defects{films} and {defective} with
-defects of the kinds below, {crystals} crystals, dose {dose[0]:.0f} to {dose[1]:.0f} electrons per pixel, {period[0]:.1f} to {period[1]:.1f} px per
-lattice period. No parameter was tuned on it; the tuning part are the sets of seeds {tuning}. {honesty}
+defects of the kinds below, {crystals} crystals, dose {dose[0]:.0f} to {dose[1]:.0f} electrons per pixel,
+{period[0]:.1f} to {period[1]:.1f} px per lattice period. No parameter was tuned on it; the tuning part are the sets of
+seeds {tuning}. {honesty}
 Per-image numbers: [{table}](results/{table}).
 
 * Pixels within a third of a period of a border of the truth are not scored. *Dice symmetry* is the mean over the
