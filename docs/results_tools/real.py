@@ -46,6 +46,40 @@ other on {cpus} processors at a load of {load:.1f} before it began. As numbers: 
 """
 
 
+#: What a person said of the default overlays, in the words of Dennler et al.: very helpful, potentially helpful or
+#: inadequate. To be looked at again when the numbers change.
+_JUDGED = {
+    "cdte_twin_haadf26": (
+        "very helpful",
+        "the wall runs along the twin plane; nothing else is marked; called a twin (Σ3) of [110]",
+    ),
+    "au_gb": ("very helpful", "the two grains part at the boundary, within about a period; turn 18.5°"),
+    "graphene_gb_4nm": (
+        "very helpful",
+        "the grains part although single atoms drown in noise; turn 26.5°; the wall wavers by about a period, so the "
+        "rings of the boundary are not resolved",
+    ),
+    "ni_m3b2_haadf91": (
+        "very helpful",
+        "the phases part along the interface, but the second one is called a grain; two faint straight lines in the "
+        "upper one are marked too, which the image shows and the mask lacks",
+    ),
+    "fcc_esf_image2_2": (
+        "very helpful",
+        "the fault is one band across the change of thickness and called extrinsic; the band is wider than the fault "
+        "by a period and frayed where the fault is strong",
+    ),
+    "pto_sro": (
+        "potentially helpful",
+        "rightly nothing is marked, but with little margin: the bright layer stands out with a severity of up to 5, and "
+        "the best patch holds some of it, of which a warning tells",
+    ),
+    "dso_perfect": ("very helpful", "nothing is marked; jittering scan lines stay far below the threshold"),
+    "dumbbell_perfect": ("very helpful", "nothing is marked"),
+    "bssn_perfect": ("very helpful", "nothing is marked in spite of hot pixels and a large cell"),
+}
+
+
 def read_truth(folder: Path, name: str) -> NDArray[np.uint8]:
     """Mask of one micrograph: 0 reference, 1 defect, 2 other grain, 255 not scored."""
     with Image.open(folder / f"{name}_mask.png") as picture:
@@ -137,8 +171,12 @@ def _text(rows: list[dict[str, Any]], cpus: int, load: float) -> str:
         ]
         + [_mean_line(by_name)],
     )
+    judged = [(name, *_JUDGED[name]) for name in by_name if name in _JUDGED]
+    closing = "\nThe default overlays looked at and judged:\n\n" + page.table(
+        ("micrograph", "", "why"), judged
+    )
     text += "\nWithout symmetry defects, where nothing should be marked (share of the scored pixels):\n\n"
-    return text + page.table(
+    text += page.table(
         (
             "micrograph",
             "marked default",
@@ -159,6 +197,7 @@ def _text(rows: list[dict[str, Any]], cpus: int, load: float) -> str:
             if math.isnan(pair["default"]["dice"])
         ),
     )
+    return text + closing if judged else text
 
 
 def _defect_line(name: str, pair: dict[str, dict[str, Any]]) -> tuple[Any, ...]:
