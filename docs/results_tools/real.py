@@ -71,7 +71,7 @@ _JUDGED = {
     ),
     "pto_sro": (
         "potentially helpful",
-        "rightly nothing is marked, but with little margin: the bright layer stands out with a severity of up to 5, and "
+        "rightly nothing is marked, but with little margin: the bright layer reaches a severity of 5, and "
         "the best patch holds some of it, of which a warning tells",
     ),
     "dso_perfect": ("very helpful", "nothing is marked; jittering scan lines stay far below the threshold"),
