@@ -13,9 +13,31 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from results_tools import interface, page, peers, real, robustness, sensitivity, simulated, speed, types  # noqa: E402
+from results_tools import (  # noqa: E402
+    classifiers,
+    interface,
+    page,
+    peers,
+    real,
+    robustness,
+    sensitivity,
+    simulated,
+    speed,
+    types,
+)
 
-SECTIONS = ("simulated", "fresh", "real", "speed", "robustness", "sensitivity", "types", "interface", "peers")
+SECTIONS = (
+    "simulated",
+    "fresh",
+    "real",
+    "speed",
+    "robustness",
+    "sensitivity",
+    "types",
+    "interface",
+    "peers",
+    "classifiers",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,6 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
                 quick=options.quick,
                 overlays=options.overlays,
             )
+        elif name == "classifiers":
+            text = classifiers.section(folder, options.real, processes=options.processes, quick=options.quick)
         elif name == "robustness":
             text = robustness.section(folder, processes=options.processes, quick=options.quick)
         elif name == "types":
