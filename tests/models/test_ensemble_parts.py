@@ -73,31 +73,31 @@ def test_calibration_recovers_a_known_line() -> None:
     truth = rng.normal(0, 2, 20000)
     labels = (rng.random(truth.size) < expit(truth)).astype(int)
     # The network says three times too much, and leans to one side.
-    said = expit(3 * truth + 1.5)
-    found = calibrate(np.stack([said, 1 - said], axis=1), 1 - labels)
+    said = 3 * truth + 1.5
+    found = calibrate(np.stack([said, -said], axis=1), 1 - labels)
     assert found["fitted"] == [True, True]
     assert found["slope"] == pytest.approx([1 / 3, 1 / 3], rel=0.05)
     assert found["offset"] == pytest.approx([-0.5, 0.5], abs=0.06)
-    calibrated = apply_calibration(np.stack([said, 1 - said], axis=1), found)
+    calibrated = apply_calibration(np.stack([said, -said], axis=1), found)
     np.testing.assert_allclose(calibrated[:, 0], expit(truth), atol=0.03)
 
 
 def test_calibration_of_a_class_that_was_not_held_out() -> None:
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 2, 400)
-    said = expit(rng.normal(0, 4, (400, 3)) + 3 * (labels[:, None] == np.arange(3)))
+    said = rng.normal(0, 4, (400, 3)) + 3 * (labels[:, None] == np.arange(3))
     found = calibrate(said, labels)
     assert found["fitted"] == [True, True, False]
     assert found["slope"][2] == pytest.approx(np.sqrt(found["slope"][0] * found["slope"][1]))
     assert found["offset"][2] == 0
     nothing = calibrate(said[:4], labels[:4])
     assert nothing["fitted"] == [False] * 3
-    np.testing.assert_allclose(apply_calibration(said, nothing), np.clip(said, 1e-6, 1 - 1e-6), atol=1e-6)
-    assert apply_calibration(said, {}) is said
+    np.testing.assert_allclose(apply_calibration(said, nothing), expit(said), atol=1e-6)
+    np.testing.assert_allclose(apply_calibration(said, {}), expit(said), atol=1e-6)
 
 
 def test_few_patches_make_no_certainties() -> None:
     labels = np.array([0] * 5 + [1] * 5)
-    said = np.where(labels[:, None] == np.arange(2), 0.8, 0.2)  # perfectly separated
+    said = np.where(labels[:, None] == np.arange(2), 1.4, -1.4)  # 0.8 and 0.2, perfectly separated
     calibrated = apply_calibration(said, calibrate(said, labels))
     assert 0.8 < calibrated[0, 0] < 0.999

@@ -199,6 +199,52 @@ def test_class_without_patches() -> None:
         fit(train, make(30, 1), TrainingOptions(epochs=1), workspace=None)
 
 
+def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
+    """The published last layer is there after one step; with a loss of the sigmoids nothing was ever learnt again."""
+    from napari_hrstem_defects.models import fft_ensemble
+    from napari_hrstem_defects.models.backend import keras
+
+    library = keras()
+    for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble._balanced_loss(2)):
+        networks = {name: fft_ensemble._build(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")}
+        biases = [network.layers[-2].bias for network in networks.values()]
+        for bias in biases:
+            bias.assign([60.0])  # the sigmoid is one even in double precision
+        whole = fft_ensemble._side_by_side(networks)
+        whole.compile(optimizer=library.optimizers.SGD(1.0), loss=loss, jit_compile=False)
+        spectra = np.zeros((8, EDGE, EDGE, 1), np.float32)
+        whole.train_on_batch(spectra, np.zeros((8, 2), np.float32))
+        assert all(float(np.asarray(bias)[0]) < 59.9 for bias in biases)
+
+
+def test_saturated_answers_are_still_ordered(trained: SimpleNamespace) -> None:
+    predictor = Predictor(trained.model)
+    patches = make(6, 3).pixels
+    said = predictor.logits(patches, views=1)
+    np.testing.assert_allclose(1 / (1 + np.exp(-said)), predictor(patches, views=1), atol=1e-6)
+    dense = trained.fitted.networks["class-1"].layers[-2]
+    before = dense.get_weights()
+    try:
+        dense.set_weights([before[0], before[1] + 1000])
+        calibration = trained.model.contract.preprocessing["calibration"]["1"]["slope"][1]
+        shifted = predictor.logits(patches, views=1)
+        np.testing.assert_allclose(shifted[:, 1], said[:, 1] + 1000 * calibration, rtol=1e-3)
+        assert (predictor(patches, views=1)[:, 1] == 1).all()
+    finally:
+        dense.set_weights(before)
+
+
+def test_network_without_its_sigmoid() -> None:
+    from napari_hrstem_defects.models.backend import keras
+    from napari_hrstem_defects.models.ensemble_networks import logits
+
+    library = keras()
+    inputs = library.Input((4, 4, 1))
+    network = library.Model(inputs, library.layers.Dense(1)(library.layers.Flatten()(inputs)))
+    with pytest.raises(ModelError, match="does not end with a sigmoid"):
+        logits(network)
+
+
 @pytest.mark.slow
 def test_published_recipe_trains() -> None:
     options = TrainingOptions(epochs=1, extra=vars(EnsembleSettings.published()))

@@ -7,23 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
 #: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
 FEWEST = 5
-# Sigmoids nearer to 0 or 1 than this are rounding.
-_NEAREST = 1e-6
 # Weak belief, in standard deviations, that the logits are right as they are: few patches must not make certainties.
 _LOG_SLOPE_SCALE, _OFFSET_SCALE = 1.0, 1.0
 
 
-def calibrate(probabilities: NDArray[np.float32], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
+def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
     """Platt scaling of each class on held-out patches, positives and the rest with equal weight.
 
     Parameters
     ----------
-    probabilities : float array (n, classes)
-        Sigmoids of the networks.
+    logits : float array (n, classes)
+        What the networks say before their sigmoids.
     labels : int array (n,)
         Number of the class.
 
@@ -37,31 +35,31 @@ def calibrate(probabilities: NDArray[np.float32], labels: NDArray[np.integer]) -
     ----------
     .. Platt, Advances in Large Margin Classifiers (1999) 61; Guo et al., ICML 2017.
     """
-    logits = _logits(probabilities)
-    count = logits.shape[1]
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
+    count = values.shape[1]
     slopes, offsets, fitted = np.ones(count), np.zeros(count), np.zeros(count, bool)
     for k in range(count):
         positive = labels == k
         if min(np.count_nonzero(positive), np.count_nonzero(~positive)) >= FEWEST:
-            slopes[k], offsets[k] = _fit(logits[:, k], positive)
+            slopes[k], offsets[k] = _fit(values[:, k], positive)
             fitted[k] = True
     if fitted.any():
         slopes[~fitted] = np.exp(np.log(slopes[fitted]).mean())
     return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
 
-def apply_calibration(probabilities: NDArray[np.float32], calibration: Any) -> NDArray[np.float32]:
-    """Calibrated probabilities (n, classes) of the networks' sigmoids; an empty calibration changes nothing."""
+def apply_calibration(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float32]:
+    """Calibrated probabilities (n, classes) of the networks' logits; an empty calibration leaves their sigmoids."""
+    return expit(calibrated_logits(logits, calibration)).astype(np.float32)
+
+
+def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float64]:
+    """Logits of the calibrated probabilities (n, classes): they differ where the probabilities round to one."""
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
     if not calibration:
-        return probabilities
+        return values
     slope, offset = (np.asarray(calibration[key], np.float64) for key in ("slope", "offset"))
-    out: NDArray[np.float32] = expit(slope * _logits(probabilities) + offset).astype(np.float32)
-    return out
-
-
-def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = logit(np.clip(np.asarray(probabilities, np.float64), _NEAREST, 1 - _NEAREST))
-    return out
+    return slope * values + offset
 
 
 def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:

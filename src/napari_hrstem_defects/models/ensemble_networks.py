@@ -20,7 +20,8 @@ _FFT_CHANNELS = (8, 12, 16)
 _FFT_OUT_CHANNELS = 4
 _HIDDEN = 24
 _DROPOUT, _FFT_DROPOUT = 0.3, 0.5
-# The statistics of a batch settle within a few passes of a small training set.
+# The statistics of the batches are followed within a few tens of steps, all that a small training set gives in a few
+# passes; with the usual 0.99 the network that is used would be another than the one that was trained.
 _MOMENTUM = 0.9
 
 
@@ -43,12 +44,11 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX) -> Any:
     values = spectrum
     for edge in (1, 8, 1):
         values = layers.Conv2D(64, edge, kernel_initializer="he_normal")(values)
-        values = layers.BatchNormalization()(values)
+        values = layers.BatchNormalization(momentum=_MOMENTUM)(values)
         values = layers.Activation("selu")(values)
     values = layers.MaxPooling2D(2)(values)
     values = layers.Dense(32, activation="selu")(values)
-    values = layers.Flatten()(values)
-    return library.Model(spectrum, layers.Dense(1, activation="sigmoid")(values))
+    return library.Model(spectrum, _sigmoid(layers.Flatten()(values)))
 
 
 def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft") -> Any:
@@ -97,7 +97,40 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
     values = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     values = layers.Dropout(_DROPOUT)(values)
     values = layers.Dense(_HIDDEN, activation="selu", kernel_initializer="he_normal")(values)
-    return library.Model(inputs, layers.Dense(1, activation="sigmoid")(values))
+    return library.Model(inputs, _sigmoid(values))
+
+
+def logits(network: Any) -> Any:
+    """The same network, sharing its weights, without the sigmoid at its end.
+
+    A sigmoid beyond 17 is one in single precision, beyond 6 in bfloat16: a loss of it has no slope any more, and the
+    answers of several networks are equal. The published network is there after its first step, as its last layer adds
+    up 25 088 values.
+
+    Parameters
+    ----------
+    network : keras.Model
+        One of this module, perhaps from a file.
+
+    Returns
+    -------
+    keras.Model
+        With the same inputs.
+
+    Raises
+    ------
+    ModelError
+        If the network does not end with a sigmoid of its own.
+    """
+    last = network.layers[-1]
+    if getattr(getattr(last, "activation", None), "__name__", "") != "sigmoid" or last.weights:
+        raise ModelError("A network of the ensemble does not end with a sigmoid; train the ensemble anew.")
+    return keras().Model(network.inputs, last.input)
+
+
+def _sigmoid(values: Any) -> Any:
+    layers = keras().layers
+    return layers.Activation("sigmoid")(layers.Dense(1)(values))
 
 
 def _convolution(values: Any, channels: int, edge: int = 3, stride: int = 1) -> Any:

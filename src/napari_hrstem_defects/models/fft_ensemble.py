@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from napari_hrstem_defects.core.errors import Cancelled as CancelledError
 from napari_hrstem_defects.core.errors import ModelError
@@ -22,12 +23,13 @@ from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
-from napari_hrstem_defects.models.ensemble_calibration import apply_calibration, calibrate
+from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibrated_logits
 from napari_hrstem_defects.models.ensemble_networks import (
     ARCHITECTURES,
     BRANCHES,
     build_efficient,
     build_published,
+    logits,
 )
 from napari_hrstem_defects.models.fft_features import (
     BLUR_PX,
@@ -190,7 +192,11 @@ def fit(
     rate: Any = options.learning_rate or kind.learning_rate
     if settings.architecture != "published":
         rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(chosen) // batch), alpha=0.02)
-    loss: Any = _balanced_loss(len(train.classes)) if settings.balance else "binary_crossentropy"
+    loss: Any = (
+        _balanced_loss(len(train.classes))
+        if settings.balance
+        else library.losses.BinaryCrossentropy(from_logits=True)
+    )
     with tempfile.TemporaryDirectory() as none:
         history = fit_network(
             whole,
@@ -285,13 +291,24 @@ class Predictor:
         cancelled: Cancelled | None = None,
     ) -> NDArray[np.float32]:
         """See :func:`predict`."""
+        said = self.logits(patches, views=views, cancelled=cancelled)
+        return expit(said).astype(np.float32)
+
+    def logits(
+        self,
+        patches: NDArray[np.float32],
+        *,
+        views: int = 0,
+        cancelled: Cancelled | None = None,
+    ) -> NDArray[np.float64]:
+        """Logits of the probabilities: the classes still differ where several probabilities are rounded to one."""
         edge = self.contract.patch_px
         if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
             raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
         settings = self.contract.preprocessing
         number = views or int(settings["views"])
         mean = _seen(self._whole, patches, settings, number, cancelled)
-        return apply_calibration(mean, (settings.get("calibration") or {}).get(str(number)))
+        return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
 
 
 def _names(classes: tuple[str, ...]) -> list[str]:
@@ -306,7 +323,7 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
 
 
 def _side_by_side(networks: Mapping[str, Any]) -> Any:
-    """One model with the inputs that all networks share and one output column for each."""
+    """One model with the inputs that all networks share and one column of logits for each."""
     return _joined(tuple(networks.values()))
 
 
@@ -315,7 +332,7 @@ def _side_by_side(networks: Mapping[str, Any]) -> Any:
 def _joined(networks: tuple[Any, ...]) -> Any:
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
-    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
+    outputs = [logits(network)(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
     return library.Model(inputs, library.layers.Concatenate()(outputs))
 
 
@@ -339,7 +356,7 @@ def _run(
     preprocessing: Mapping[str, Any],
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
-    """Sigmoids (n, classes)."""
+    """Logits (n, classes)."""
     out = np.empty((len(patches), whole.outputs[0].shape[-1]), np.float32)
     for start in range(0, len(patches), BATCH):
         if cancelled is not None and cancelled():
@@ -358,17 +375,12 @@ def _seen(
     views: int,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
-    """Sigmoids (n, classes), for eight views the sigmoid of the mean logit."""
+    """Logits (n, classes), for eight views their mean."""
     if views == 1:
         return _run(whole, patches, preprocessing, cancelled)
-    return _mean_of_logits([_run(whole, copy, preprocessing, cancelled) for copy in symmetries(patches)])
-
-
-def _mean_of_logits(found: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    values = np.clip(np.stack(found).astype(np.float64), 1e-6, 1 - 1e-6)
-    mean = np.log(values / (1 - values)).mean(axis=0)
-    out: NDArray[np.float32] = (1 / (1 + np.exp(-mean))).astype(np.float32)
-    return out
+    found = [_run(whole, copy, preprocessing, cancelled) for copy in symmetries(patches)]
+    mean: NDArray[np.float32] = np.stack(found).mean(axis=0)
+    return mean
 
 
 def _targets(patches: PatchSet) -> NDArray[np.float32]:
@@ -410,11 +422,10 @@ def _balanced_loss(classes: int) -> Any:
     library = keras()
     positive, negative = classes / 2, classes / (2 * (classes - 1))
 
-    def loss(targets: Any, sigmoids: Any) -> Any:
+    def loss(targets: Any, said: Any) -> Any:
         ops = library.ops
-        sigmoids = ops.clip(sigmoids, 1e-7, 1 - 1e-7)
-        return -ops.mean(
-            positive * targets * ops.log(sigmoids) + negative * (1 - targets) * ops.log(1 - sigmoids), axis=-1
+        return ops.mean(
+            positive * targets * ops.softplus(-said) + negative * (1 - targets) * ops.softplus(said), axis=-1
         )
 
     return loss
