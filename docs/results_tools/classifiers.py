@@ -467,7 +467,8 @@ counts, for every classifier.
 * *Screening* needs no training; *revised by the pipeline* is its verdict after the severity map was looked at: what an
   analysis shows. The verdicts of trained networks are given as they are, without that revision.
 * *Compact* was trained on {per_class} views of each class for at most {compact_epochs} passes a split, on patches at
-  half the resolution ({compact_px} px), stopped by two of the ten images.
+  half the resolution ({compact_px} px), stopped by two of the ten images: far too little for a network that starts
+  from nothing.
 * *VGG16* had no ImageNet weights: its base has random weights, and only the dense layers were trained, on the patches
   of ten images for {vgg_epochs} passes; of the images outside the splits one patch in {vgg_every} was judged. That is
   no transfer learning and says nothing about the published network. Training the whole network was beyond two
@@ -481,9 +482,9 @@ One was to be bundled if it is better than the screening, by itself and as revis
 calls at most {most_alarms:.0%} of the patches of each real image without defects defective. The candidate sees a patch
 together with the typical patch of its image, both at {px:g} px per lattice period, their autocorrelations, and
 {numbers} numbers about the patch among all patches of the image, the score of the screening included. It has
-{parameters} parameters and was trained for {epochs} passes ({cpu_s:.0f} s of processor time) on {patches} patches of
-{images} simulated images, half of them stretched and sheared by up to {stretch:.0%}. It was stopped, and its threshold
-of {threshold:g} chosen, on {validation} patches of another structure type ({validation_structures}). The {gate}
+{parameters} parameters and was stopped after {epochs} passes ({cpu_s:.0f} s of processor time) on {patches} patches of
+{images} simulated images, half of them stretched and sheared by up to {stretch:.0%}. It was stopped by, and its
+threshold of {threshold:g} chosen on, {validation} patches of another structure type ({validation_structures}). The {gate}
 simulated images of left-out lattices and the real images were only scored. (The simulated ones replace a first such
 set, in which all images of the unknown structure types happened to be perfect; the network stayed as it was.)
 
