@@ -414,3 +414,17 @@ def test_workspaces_that_cannot_be_written(tmp_path):
     with pytest.raises(Exception, match="cannot be written there"):
         train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)
     assert training.WORKSPACE_SUFFIX == ".training"
+
+
+def test_the_contract_knows_the_lattice_period_of_the_images():
+    rng = np.random.default_rng(0)
+    y, x = np.indices((256, 256))
+
+    def lattice(period):
+        pixels = np.cos(y * 2 * np.pi / period) + np.cos(x * 2 * np.pi / period) + rng.normal(0, 0.3, y.shape)
+        return LabelledImage(f"{period}", pixels.astype(np.float32), np.zeros(y.shape, np.uint8))
+
+    images = [lattice(14), lattice(20), lattice(17)]
+    assert training._periods(images) == pytest.approx((14, 20), rel=0.01)
+    noise = LabelledImage("noise", rng.normal(0, 1, y.shape).astype(np.float32), np.zeros(y.shape, np.uint8))
+    assert training._periods([*images, noise]) is None

@@ -19,6 +19,7 @@ import numpy as np
 
 import napari_hrstem_defects
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
+from napari_hrstem_defects.core.lattice import typical_lattice
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import evaluation
 from napari_hrstem_defects.models.backend import keras
@@ -344,6 +345,7 @@ def _contract(
         patch_px=options.patch_px,
         preprocessing={"filter": kind.filter, "scope": scope, **fitted.preprocessing},
         pixel_size_nm=None if isinstance(data, PatchSet) else _pixel_sizes(data),
+        period_px=None if isinstance(data, PatchSet) else _periods(data),
         data_sha256=digest,
         training={**settings, "extra": dict(options.extra), **_provenance(data, parts.split)},
         seed=options.seed,
@@ -355,6 +357,17 @@ def _contract(
 def _pixel_sizes(images: Sequence[LabelledImage]) -> tuple[float, float] | None:
     sizes = [image.pixel_size_nm for image in images if image.pixel_size_nm is not None]
     return (min(sizes), max(sizes)) if sizes and len(sizes) == len(images) else None
+
+
+def _periods(images: Sequence[LabelledImage]) -> tuple[float, float] | None:
+    """Smallest and largest lattice period in px; None unless every image shows a lattice."""
+    periods = []
+    for image in images:
+        lattice, _ = typical_lattice(image.pixels)
+        if lattice is None:
+            return None
+        periods.append(float(lattice.period_px))
+    return (min(periods), max(periods)) if periods else None
 
 
 def _provenance(
