@@ -14,6 +14,8 @@ from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.simulation import simulate
 
+pytestmark = pytest.mark.keras
+
 DOCS = Path(__file__).parents[1] / "docs"
 EDGE = 96
 Faulted = tuple[np.ndarray, np.ndarray, PatchGrid]
@@ -90,7 +92,6 @@ def test_turned_alike(comparing: ModuleType) -> None:
     np.testing.assert_allclose(new[0].sum(axis=(1, 2)), pieces.sum(axis=(1, 2)), rtol=1e-5)
 
 
-@pytest.mark.keras
 def test_network_is_small_and_learns(comparing: ModuleType, tmp_path: Path) -> None:
     keras().utils.set_random_seed(0)
     network = comparing.build_relative()

@@ -485,8 +485,8 @@ together with the typical patch of its image, both at {px:g} px per lattice peri
 {parameters} parameters and was stopped after {epochs} passes ({cpu_s:.0f} s of processor time) on {patches} patches of
 {images} simulated images, half of them stretched and sheared by up to {stretch:.0%}. It was stopped by, and its
 threshold of {threshold:g} chosen on, {validation} patches of another structure type ({validation_structures}). The
-{gate} simulated images of left-out lattices and the real images were only scored. (The simulated ones replace a first such
-set, in which all images of the unknown structure types happened to be perfect; the network stayed as it was.)
+{gate} simulated images of left-out lattices and the real images were only scored. (The simulated ones replace a first
+such set, in which all images of the unknown structure types happened to be perfect; the network stayed as it was.)
 
 {gate_table}
 
