@@ -46,6 +46,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 #: Passes of the published recipe (3 for Bulk, 9 for SF1 in their work).
 PUBLISHED_EPOCHS = 3
+#: Ways of looking at a test patch: upright, and averaged over its eight symmetries.
+WAYS = {"balanced_accuracy": 1, "balanced_accuracy_8_views": 8}
 _TRIES = 5000
 
 
@@ -139,7 +141,8 @@ def measure(
     model = SimpleNamespace(contract=contract, networks=networks)
     predictor = Predictor(model)
     row: dict[str, Any] = {"variant": variant, "seed": seed, "train": len(train), "test": len(test)}
-    for name, views in (("balanced_accuracy", 1), ("balanced_accuracy_8_views", 8)):
+    # The published recipe looks at a patch once, and takes a minute for eight views of a test part.
+    for name, views in list(WAYS.items())[: 1 if published else None]:
         # Of the logits: where nothing is calibrated several probabilities may be rounded to one.
         said = predictor.logits(test.pixels, views=views).argmax(axis=1)
         scores = classification(test.labels, said, classes=patches.classes)
@@ -184,8 +187,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
             if not own:
                 continue
             best = max(
-                page.mean(float(row[key]) for row in own)
-                for key in ("balanced_accuracy", "balanced_accuracy_8_views")
+                page.mean(float(row[key]) for row in own) for key in WAYS if all(row.get(key) for row in own)
             )
             target = None if variant == "published" else TARGETS[material]
             lines.append(
@@ -194,7 +196,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
                     variant,
                     len(own),
                     _spread(own, "balanced_accuracy"),
-                    _spread(own, "balanced_accuracy_8_views"),
+                    _spread(own, "balanced_accuracy_8_views")
+                    if own[0].get("balanced_accuracy_8_views")
+                    else None,
                     _spread(own, "accuracy"),
                     page.verdict(best, target),
                 )

@@ -49,7 +49,7 @@ def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def trained() -> SimpleNamespace:
-    options = TrainingOptions(epochs=5, batch=32, seed=1)
+    options = TrainingOptions(epochs=5, batch=32, seed=1, extra={"branches": "raw+fft"})
     fitted = fit(make(192, 0), make(60, 1), options, workspace=None)
     return SimpleNamespace(fitted=fitted, model=model_of(fitted))
 
@@ -84,7 +84,8 @@ def test_efficient_network_is_cheap(branches: str) -> None:
 
 
 def test_settings() -> None:
-    assert EnsembleSettings.of({"branches": "raw"}).branches == "raw"
+    assert EnsembleSettings().preprocessing()["branches"] == "raw"
+    assert EnsembleSettings.of({"branches": "fft"}).branches == "fft"
     assert EnsembleSettings.published().preprocessing()["equalise"] is False
     with pytest.raises(ModelError, match="has no setting 'colour'"):
         EnsembleSettings.of({"colour": 1})

@@ -57,8 +57,9 @@ class EnsembleSettings:
     Attributes
     ----------
     architecture : {"efficient", "published"}
-    branches : {"raw+fft", "raw", "fft"}
-        What the efficient networks look at; the published one knows the spectrum only.
+    branches : {"raw", "raw+fft", "fft"}
+        What the efficient networks look at; the published one knows the spectrum only. With the spectrum beside it
+        the patch was judged no better or worse (docs/ensemble.md).
     augmentation : {"full", "turns"}
         Symmetry, zoom, grey scale, brightness, noise; or quarter turns alone, as published.
     balance : bool
@@ -70,7 +71,7 @@ class EnsembleSettings:
     """
 
     architecture: str = "efficient"
-    branches: str = "raw+fft"
+    branches: str = "raw"
     augmentation: str = "full"
     balance: bool = True
     calibrate: bool = True
