@@ -14,6 +14,8 @@ from napari_hrstem_defects.cli import app
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow (extra: tensorflow)"
 )
+# TensorFlow and a window do not go together in one process.
+pytestmark = pytest.mark.keras
 CLASSES = ("Bulk", "SF1", "in between")
 
 

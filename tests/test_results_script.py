@@ -35,7 +35,7 @@ def test_simulated_section(tools: SimpleNamespace, tmp_path: Path) -> None:
     assert [row["mode"] for row in rows] == ["default", "published"] * 3
     assert sum(row["content"] != "perfect" for row in rows) == 2
     assert "| image specificity |" in text
-    assert "2 perfect micrographs and 1 with defects" in text
+    assert "2 micrographs without defects and 1 with" in text
     assert "nan" not in text
 
 

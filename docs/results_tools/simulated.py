@@ -108,11 +108,12 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
     """The numbers of one mode."""
     extended = [row for row in rows if row["extent"] == "extended"]
     cores = [row for row in rows if row["extent"] in ("extended", "core")]
+    plain = [row for row in rows if row["content"] != "film"]
     images = metrics.image_level(
-        [row["called"] for row in rows], [row["content"] not in INTACT for row in rows]
+        [row["called"] for row in plain], [row["content"] not in INTACT for row in plain]
     )
-    clear = scoring.patch_scores(rows, ambivalent=False)
-    every = scoring.patch_scores(rows, ambivalent=True)
+    clear = scoring.patch_scores(plain, ambivalent=False)
+    every = scoring.patch_scores(plain, ambivalent=True)
     return {
         "dice_symmetry": page.mean(row["dice_symmetry"] for row in extended),
         "dice_symmetry_cores": page.mean(row["dice_symmetry"] for row in cores),
@@ -123,6 +124,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
         "image_recall_extended": _called(
             [r for r in rows if r["content"] not in INTACT and r["extent"] in ("extended", "")]
         ),
+        "films_clean": page.mean(float(not row["called"]) for row in rows if row["content"] == "film"),
         **{f"patch_{key}": value for key, value in clear.items()},
         **{f"ambivalent_{key}": value for key, value in every.items()},
     }
@@ -177,6 +179,10 @@ def _text(name: str, by_mode: dict[str, list[dict[str, Any]]]) -> str:
         ("image recall, without point defects and dislocations", "image_recall_extended"),
         ("image specificity", "image_specificity"),
     ]
+    if not math.isnan(summaries["default"]["films_clean"]):
+        lines.append(
+            ("share of the films on a substrate with nothing marked (not in the lines above)", "films_clean")
+        )
     body = [
         (
             line,
