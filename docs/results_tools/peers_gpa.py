@@ -67,22 +67,23 @@ def amplitude_drop(
     """
     found = reflections(image)
     sigma = width * float(np.linalg.norm(found, axis=1).min())
-    # A margin that mirrors the image keeps its edges from looking like defects.
-    margin = round(0.5 / sigma)
-    margin = min(margin, min(image.shape) - 1)
-    padded = np.pad(np.asarray(image, float), margin, mode="reflect")
     reach = 1 / (np.pi * sigma)
-    padded = padded - ndimage.gaussian_filter(padded, reach)
+    flat = np.asarray(image, float) - ndimage.gaussian_filter(np.asarray(image, float), reach, mode="nearest")
     if normalise:
-        spread = np.sqrt(ndimage.gaussian_filter(padded**2, reach))
-        padded = padded / np.maximum(spread, 1e-3 * spread.max())
+        spread = np.sqrt(ndimage.gaussian_filter(flat**2, reach, mode="nearest"))
+        flat = flat / np.maximum(spread, 1e-3 * spread.max())
+    # Nothing beyond the edges, and the amplitude there over the share of the filter that lies inside.
+    margin = round(0.5 / sigma)
+    padded = np.pad(flat, margin)
+    inside = fft.fft2(np.pad(np.ones(image.shape), margin))
     spectrum = fft.fft2(padded)
     vertical, horizontal = np.meshgrid(*(fft.fftfreq(length) for length in padded.shape), indexing="ij")
     inner = tuple(slice(margin, margin + length) for length in image.shape)
+    weight = np.abs(fft.ifft2(inside * np.exp(-(vertical**2 + horizontal**2) / (2 * sigma**2))))[inner]
     shares = []
     for y, x in found:
         mask = np.exp(-((vertical - y) ** 2 + (horizontal - x) ** 2) / (2 * sigma**2))
-        amplitude = np.abs(fft.ifft2(spectrum * mask))[inner]
+        amplitude = np.abs(fft.ifft2(spectrum * mask))[inner] / weight
         shares.append(amplitude / np.median(amplitude))
     least = np.minimum(*shares) if combine == "least" else (shares[0] + shares[1]) / 2
     return np.clip(1 - least, 0, 1).astype(np.float32)

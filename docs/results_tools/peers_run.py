@@ -99,17 +99,20 @@ def _motif_learn() -> tuple[Map, str]:
         np.random.seed(0)  # noqa: NPY002 - the estimate draws windows at random
         window = min(image.shape) // 2
         estimate = features.estimate_patch_size(image, window_size=window) or min(image.shape) // 16
-        size = int(max(estimate * float(factor), 2 * ORDER)) | 1  # no smaller than the library advises
-        padded = np.pad(image, size // 2, mode="reflect")
+        size = (
+            int(min(max(estimate * float(factor), 2 * ORDER), min(image.shape) // 2 - 1)) | 1
+        )  # no smaller than the library advises
         zernike = ZPs(n_max=ORDER, size=size)
         if where == "dense":
             step = max(1, round(estimate * STEP))
-            rows, columns = (np.arange(0, length, step) for length in image.shape)
+            rows, columns = (np.arange(size // 2, length - size // 2, step) for length in image.shape)
             points = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
         else:
             smooth = ndimage.gaussian_filter(image, estimate * SMOOTHING)
             points = features.local_max(smooth, min_distance=max(2, round(estimate / 4)))[:, ::-1].astype(int)
-        moments = _moments(zernike, padded, points, size)
+            # The library calls moments invalid where the patch is not all in the image.
+            points = points[((points >= size // 2) & (points < np.array(image.shape) - size // 2)).all(1)]
+        moments = _moments(zernike, image, points - size // 2, size)
         if rule == "rotation":
             values = moments.rot_maps(FOLDS)
         elif rule == "mirror":
@@ -121,7 +124,10 @@ def _motif_learn() -> tuple[Map, str]:
             # Symmetric about some points of every cell only: what the best of a patch reaches.
             best = ndimage.maximum_filter(grid, (round(1 / STEP), round(1 / STEP), 1))
             return _spread(
-                _deviation(best.reshape(-1, best.shape[-1])).reshape(grid.shape[:2]), 0, step, image.shape
+                _deviation(best.reshape(-1, best.shape[-1])).reshape(grid.shape[:2]),
+                size // 2,
+                step,
+                image.shape,
             )
         if rule.startswith("gmm"):
             labels = gmm_lbs(values, int(rule[3:]))
@@ -134,11 +140,11 @@ def _motif_learn() -> tuple[Map, str]:
     return run, f"motif-learn {version('motif-learn')}"
 
 
-def _moments(zernike: Any, padded: np.ndarray, points: np.ndarray, size: int, block: int = 4096) -> Any:
-    """Moments of the patches about the points, in the documented way for many patches, some at a time."""
-    patches = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+def _moments(zernike: Any, image: np.ndarray, corners: np.ndarray, size: int, block: int = 4096) -> Any:
+    """Moments of the patches of these corners, in the documented way for many patches, some at a time."""
+    patches = np.lib.stride_tricks.sliding_window_view(image, (size, size))
     parts = [
-        zernike.fit_transform(patches[tuple(points[i : i + block].T)]) for i in range(0, len(points), block)
+        zernike.fit_transform(patches[tuple(corners[i : i + block].T)]) for i in range(0, len(corners), block)
     ]
     whole = parts[0]
     whole.data = np.concatenate([part.data for part in parts])
