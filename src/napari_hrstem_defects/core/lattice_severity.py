@@ -14,12 +14,14 @@ from napari_hrstem_defects.core.model import fit_model
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
-from napari_hrstem_defects.core.segmentation import NOTABLE, SEVERE, dilate
+from napari_hrstem_defects.core.segmentation import NOTABLE, SEVERE, dilate, hysteresis
 from napari_hrstem_defects.core.superlattice import antiphase_significance
 
 #: Kernel and smoothing of the filters for point defects, in periods: as wide as what one column disturbs.
 POINT_KERNEL_PERIODS = 0.75
 POINT_SMOOTHING = 0.25
+#: Severity that even a faint point defect has; where there is none, nothing is to be found more closely.
+POINT_HINT = 3.5
 #: A severity beyond this says no more.
 _MOST = 1e6
 
@@ -67,7 +69,7 @@ def lattice_severity(
         # The edge of a grain is no fault beside it.
         lines[dilate(found.defective, FLANK_PERIODS * prepared.period_px)] = 0
         np.maximum(faint, _scaled(lines, params.line_significance), out=faint)
-    if params.point_significance > 0:
+    if params.point_significance > 0 and _hints(severity, reference.model.bank.kernel_px)[judged].any():
         fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
         model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
         points = np.where(found.index == 0, model.severity, 0)
@@ -82,6 +84,11 @@ def lattice_severity(
     rows, columns = judged
     rims = [(s.start, n - s.stop) for s, n in zip(judged, severity.shape, strict=True)]
     return np.pad(severity[rows, columns], rims, mode="edge")
+
+
+def _hints(severity: NDArray[np.float32], kernel_px: int) -> NDArray[np.bool_]:
+    """Places away from what is found anyway at which the wide filters see something of a point defect."""
+    return (severity > POINT_HINT) & ~dilate(hysteresis(severity), kernel_px)
 
 
 def _scaled(significance: NDArray[np.float32], needed: float) -> NDArray[np.float32]:
