@@ -20,6 +20,8 @@ _WINDOW_FIXTURES = {"make_napari_viewer", "qapp", "qtbot"}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs TensorFlow where there is none, and windows where there is no screen (Qt ends the process)."""
+    # Those of Keras first, and together: nothing is set up for them here, and pytest would miss its teardown.
+    items.sort(key=lambda item: not _uses_keras(item))
     if importlib.util.find_spec("tensorflow") is None:
         for item in items:
             if item.get_closest_marker("keras") is not None:
