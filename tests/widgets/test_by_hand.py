@@ -223,7 +223,7 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(desk: Any, tmp_path: P
     second = made.document.lattices[1]
     (row,) = view.value()
     assert view.about.text() == "2 lattices"
-    assert (row.relation, row.intact, row.turn_deg) == (second.relation, False, second.misorientation_deg)
+    assert (row.relation, row.intact, row.turn_deg) == ("twin (Σ3)", False, second.misorientation_deg)
     assert row.share == np.mean(made.document.analysis.domains.index == 1)
     lattices = made.layer(Role.LATTICES)
     assert not lattices.visible
