@@ -42,8 +42,6 @@ COHERENCE = 0.6
 PEAKED = 30.0
 #: Cosine of the phase difference of two sides that are in antiphase.
 OPPOSITE = -0.7
-#: Half width of what is marked, in periods.
-WALL_PERIODS = 1.0
 
 
 def antiphase_significance(
