@@ -124,7 +124,7 @@ def test_failed_move_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pyt
     replace = os.replace
 
     def failing(source: object, destination: object) -> None:
-        if destination == target and Path(str(source)).name == "result":
+        if destination == target and Path(str(source)).name != "replaced":
             raise OSError(28, "No space left on device")
         replace(source, destination)
 

@@ -30,42 +30,76 @@ def whole_folder(target: Path, is_ours: Callable[[Path], bool], overwrite: bool)
     WriteError
         If `target` is in the way or cannot be written.
     """
+    check_target(target, is_ours, overwrite)
     try:
-        _check(target, is_ours, overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
-        ) as aside:
-            # What tempfile makes is closed to others; this folder gets the usual rights.
-            folder = Path(aside) / target.name
-            folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        try:
             yield folder
-            if target.exists():
-                os.replace(target, Path(aside) / "replaced")
-            try:
-                os.replace(folder, target)
-            except OSError:
-                if (Path(aside) / "replaced").exists():
-                    os.replace(Path(aside) / "replaced", target)
-                raise
-            shutil.rmtree(Path(aside) / "replaced", ignore_errors=True)
+            move_into_place(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise WriteError(
-            f"{target}: the result cannot be written there ({error.strerror or error}); choose a folder with space and "
-            "write access."
-        ) from error
+        raise unwritable(target, error) from error
 
 
-def _check(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise WriteError(f"{target}: a file of this name is in the way; choose another folder.")
-    if not any(target.iterdir()):
-        return
+def check_target(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
+    """Refuse a target that is in the way, see :func:`whole_folder`.
+
+    Raises
+    ------
+    WriteError
+        If something stands there that must not be replaced.
+    """
+    try:
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise WriteError(f"{target}: a file of this name is in the way; choose another folder.")
+        if not any(target.iterdir()):
+            return
+    except OSError as error:
+        raise unwritable(target, error) from error
     if not is_ours(target):
         raise WriteError(
             f"{target}: the folder holds other files, which are not overwritten; choose another one."
         )
     if not overwrite:
         raise WriteError(f"{target}: there is a result already; allow overwriting or choose another folder.")
+
+
+def move_into_place(folder: Path, target: Path) -> None:
+    """Make a folder that was written aside the target; what stood there comes back if that fails.
+
+    Raises
+    ------
+    OSError
+        If it cannot be moved.
+    """
+    folder.chmod(0o777 & ~_umask())  # mkdtemp keeps others out
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        os.replace(target, old / "replaced")
+        try:
+            os.replace(folder, target)
+        except OSError:
+            os.replace(old / "replaced", target)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(folder, target)
+
+
+def unwritable(target: Path, error: OSError) -> WriteError:
+    """What to tell a person when a result cannot be written."""
+    reason = error.strerror or str(error)
+    return WriteError(
+        f"{target}: the result cannot be written there ({reason}); choose a folder with space and write access."
+    )
+
+
+def _umask() -> int:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask

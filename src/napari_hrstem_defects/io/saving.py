@@ -22,6 +22,8 @@ from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows, wall_image
+from napari_hrstem_defects.io.folders import check_target, unwritable
+from napari_hrstem_defects.io.folders import move_into_place as _move_into_place
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import (
     PATCH_COLUMNS,
@@ -145,14 +147,14 @@ class ResultWriter:
         self._shown: tuple[int, Analysis]
 
     def __enter__(self) -> ResultWriter:
-        _check_target(self._target, self._overwrite)
+        check_target(self._target, is_result, self._overwrite)
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             folder = tempfile.mkdtemp(
                 prefix=f".{self._target.name}.", suffix=".partial", dir=self._target.parent
             )
         except OSError as error:
-            raise _unwritable(self._target, error) from error
+            raise unwritable(self._target, error) from error
         self._folder = Path(folder)
         return self
 
@@ -169,7 +171,7 @@ class ResultWriter:
             for name, image in self._images.items():
                 image.write(_map(analysis, name))
         except OSError as error:
-            raise _unwritable(self._target, error) from error
+            raise unwritable(self._target, error) from error
         series = self._frames is not None
         stamp = {"frame": self._count} if series else {}
         self._patches += ({**stamp, **row} for row in patch_rows(analysis.patches))
@@ -215,7 +217,7 @@ class ResultWriter:
                 self._finish()
                 _move_into_place(self._folder, self._target)
         except OSError as failure:
-            raise _unwritable(self._target, failure) from failure
+            raise unwritable(self._target, failure) from failure
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -299,50 +301,3 @@ def _defect_area(analysis: Analysis) -> int:
 def is_result(folder: Path) -> bool:
     """Whether a folder is a result of ours (so that it may be replaced)."""
     return (folder / INFO_FILE).is_file() and (folder / "labels.tif").is_file()
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    try:
-        if not target.exists():
-            return
-        if not target.is_dir():
-            raise WriteError(f"{target}: a file of this name is in the way; choose another folder.")
-        if not any(target.iterdir()):
-            return
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    if not is_result(target):
-        raise WriteError(
-            f"{target}: the folder holds other files, which are not overwritten; choose another one."
-        )
-    if not overwrite:
-        raise WriteError(f"{target}: there is a result already; allow overwriting or choose another folder.")
-
-
-def _move_into_place(folder: Path, target: Path) -> None:
-    folder.chmod(0o777 & ~_umask())  # mkdtemp keeps others out
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-        os.replace(target, old / "replaced")
-        try:
-            os.replace(folder, target)
-        except OSError:
-            os.replace(old / "replaced", target)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(folder, target)
-
-
-def _umask() -> int:
-    umask = os.umask(0o022)
-    os.umask(umask)
-    return umask
-
-
-def _unwritable(target: Path, error: OSError) -> WriteError:
-    reason = error.strerror or str(error)
-    return WriteError(
-        f"{target}: the result cannot be written there ({reason}); choose a folder with space and write access."
-    )
