@@ -10,7 +10,7 @@ from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import VarianceParams
-from napari_hrstem_defects.core.segmentation import dilate
+from napari_hrstem_defects.core.segmentation import dilate, surroundings
 from napari_hrstem_defects.core.variance import local_variance
 
 #: Edge of the windows whose autocorrelation is searched for a lattice, and their distance, in periods.
@@ -100,8 +100,12 @@ def variance_map(prepared: Prepared, patch: tuple[slice, slice], params: Varianc
 
 def _open(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """Drop what is narrower than a square of ``2 reach + 1`` px; the rim of the image is no edge."""
-    eroded = ndimage.minimum_filter(mask, size=2 * reach + 1, mode="nearest")
-    out: NDArray[np.bool_] = ndimage.maximum_filter(eroded, size=2 * reach + 1, mode="nearest")
+    out = np.zeros_like(mask)
+    if mask.any():
+        # One pixel beyond it, so that what is not the rim of the image does not look like it.
+        window = surroundings(mask, 1)
+        eroded = ndimage.minimum_filter(mask[window], size=2 * reach + 1, mode="nearest")
+        out[window] = ndimage.maximum_filter(eroded, size=2 * reach + 1, mode="nearest")
     return out
 
 

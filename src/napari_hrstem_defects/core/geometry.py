@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ def patch_means(image: NDArray[np.generic], corners: NDArray[np.intp], edge: int
     """
     # Sums between all the edges of patches first: what is left to accumulate is a small table.
     (rows, y0, y1), (columns, x0, x1) = (_cuts(corners[..., axis], edge) for axis in (0, 1))
-    bands = np.add.reduceat(image[: rows[-1]], rows[:-1], axis=0, dtype=np.float64)
+    bands = np.stack([image[a:b].sum(axis=0, dtype=np.float64) for a, b in pairwise(rows)])
     cells = np.add.reduceat(bands[:, : columns[-1]], columns[:-1], axis=1)
     sums = np.zeros((len(rows), len(columns)))
     np.cumsum(np.cumsum(cells, axis=0), axis=1, out=sums[1:, 1:])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from napari_hrstem_defects.core.sampling import even_sample
 from napari_hrstem_defects.core.threads import side_by_side
 
 #: A peak of the autocorrelation counts as a lattice vector from this share of the best off-centre one: lower, and
@@ -116,13 +117,9 @@ def autocorrelation(pixels: NDArray[np.floating]) -> Autocorrelation:
     """
     edges = pixels.shape
     power = power_spectrum(pixels)
-    fy = fft.fftfreq(power.shape[0])[:, None]
-    fx = fft.rfftfreq(2 * edges[1])[None, :]
-    radius = np.hypot(fy, fx)
-    # Fewer than two periods in the patch is background; the taper avoids ringing.
-    keep = (1.0 - np.exp(-0.5 * (radius * min(edges) / 2.0) ** 4)).astype(np.float32)
+    keep, noisy = _spectral_weights(edges)
     # The periodogram of white noise is exponentially distributed: mean = median / ln 2.
-    floor = np.float32(np.median(power[radius > NOISE_BAND]) / np.log(2.0))
+    floor = np.float32(np.median(even_sample(power[noisy])) / np.log(2.0))
     pairs, spread = _window_lags(edges)
     values = _lags((power - floor) * keep, edges, pairs)
     denoised = _lags(np.where(power > DENOISE_LEVEL * floor, power, 0) * keep, edges, pairs)
@@ -135,6 +132,18 @@ def autocorrelation(pixels: NDArray[np.floating]) -> Autocorrelation:
     return Autocorrelation(values / values[middle], denoised / top, noise / values[middle])
 
 
+@lru_cache(maxsize=8)
+def _spectral_weights(edges: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """How much of each sample of a zero-padded half spectrum is no background, and which are noise only."""
+    fy = fft.fftfreq(2 * edges[0])[:, None]
+    fx = fft.rfftfreq(2 * edges[1])[None, :]
+    radius = np.hypot(fy, fx)
+    # Fewer than two periods in the patch is background; the taper avoids ringing.
+    keep = (1.0 - np.exp(-0.5 * (radius * min(edges) / 2.0) ** 4)).astype(np.float32)
+    return keep, radius > NOISE_BAND
+
+
+@lru_cache(maxsize=8)
 def _window(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.preprocessing import Prepared, white_noise
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
+from napari_hrstem_defects.core.sampling import even_sample
 from napari_hrstem_defects.core.symmetry import Bank, log_distances
 
 #: Noise variances added to the model patch, in units of its variance.
@@ -52,7 +53,7 @@ class NoiseResponse:
         shift = np.interp(table, self.share, self.shift).astype(np.float32)
         widening = np.interp(table, self.share, self.widening).astype(np.float32)
         out = distances - shift[index]
-        middle = np.float32(np.median(out))
+        middle = np.float32(np.median(even_sample(out)))
         return (out - middle) / widening[index] + middle
 
 

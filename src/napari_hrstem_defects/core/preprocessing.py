@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from napari_hrstem_defects.core.recipe import PreprocessParams
+from napari_hrstem_defects.core.sampling import even_sample
+from napari_hrstem_defects.core.threads import side_by_side
 
+#: Rows that are resampled at once.
+STRIP_ROWS = 128
 #: Change of scale that is accepted for a size that transforms fast.
 MAX_STRETCH = 0.01
 
@@ -77,7 +81,7 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
     band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
     period = period_px * shape[0] / pixels.shape[0]
     power = np.maximum(gaussian(band**2, params.contrast_window * period), 0)
-    level = float(np.median(power))
+    level = float(np.median(even_sample(power)))
     if level <= 0:
         level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
     power += np.float32(params.contrast_floor * level)
@@ -165,22 +169,41 @@ def _transfer(count: int, length: int, sigma: float) -> NDArray[np.float32]:
 
 def resize_linear(image: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resample a map to `shape` by linear interpolation, pixel areas aligned, rims held."""
-    out = image.astype(np.float32, copy=False)
-    for axis in (0, 1):
-        if out.shape[axis] != shape[axis]:
-            out = _interpolate(out, shape[axis], axis)
+    source = image.astype(np.float32, copy=False)
+    if source.shape == tuple(shape):
+        return source
+    (above, down), (left, right) = (_places(n, m) for n, m in zip(source.shape, shape, strict=True))
+    out = np.empty(shape, np.float32)
+
+    def strip(start: int) -> None:
+        rows = slice(start, start + STRIP_ROWS)
+        if source.shape[0] == shape[0]:
+            part = source[rows]
+        else:
+            part = _mixed(source[above[rows]], source[above[rows] + 1], down[rows, None])
+        if source.shape[1] != shape[1]:
+            part = _mixed(
+                part.take(left, 1, mode="clip"), part.take(left + 1, 1, mode="clip"), right[None, :]
+            )
+        out[rows] = part
+
+    for _ in side_by_side(strip, range(0, shape[0], STRIP_ROWS)):
+        pass
     return out
 
 
-def _interpolate(image: NDArray[np.float32], count: int, axis: int) -> NDArray[np.float32]:
-    length = image.shape[axis]
+def _places(length: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which of `length` samples comes before each of `count` new ones, and how far beyond it that lies."""
     position = np.clip((np.arange(count) + 0.5) * (length / count) - 0.5, 0, length - 1)
     below = np.minimum(position.astype(np.intp), length - 2)
-    weight = (position - below).astype(np.float32)
-    weight = weight[:, None] if axis == 0 else weight[None, :]
-    low, high = np.take(image, below, axis), np.take(image, below + 1, axis)
+    return below, (position - below).astype(np.float32)
+
+
+def _mixed(
+    low: NDArray[np.float32], high: NDArray[np.float32], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """``low + share · (high − low)``, in the memory of `high`."""
     high -= low
-    high *= weight
+    high *= share
     high += low
-    out: NDArray[np.float32] = high
-    return out
+    return high

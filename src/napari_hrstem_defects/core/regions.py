@@ -159,15 +159,16 @@ def label_regions(labels: ArrayLike, *, min_area_px: float = 0.0) -> NDArray[np.
 
 def remove_small(labels: ArrayLike, min_area_px: float) -> NDArray[np.uint8]:
     """Copy of `labels` (uint8) in which 8-connected regions below an area are 0."""
-    from scipy.ndimage import label
+    from scipy.ndimage import find_objects, label
 
     image = _labels(labels)
     out = image.astype(np.uint8)
     for value in np.unique(image[image > 0]).tolist():
-        numbers, count = label(image == value, np.ones((3, 3), bool))
-        small = np.bincount(numbers.ravel(), minlength=count + 1) < min_area_px
-        small[0] = False
-        out[small[numbers]] = 0
+        numbers, _ = label(image == value, np.ones((3, 3), bool))
+        for number, window in enumerate(find_objects(numbers), start=1):
+            mask = numbers[window] == number
+            if np.count_nonzero(mask) < min_area_px:
+                out[window][mask] = 0
     return out
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.preprocessing import resize_linear
+from napari_hrstem_defects.core.sampling import even_sample
 from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
 from napari_hrstem_defects.core.threads import side_by_side
 
@@ -62,14 +63,19 @@ def line_severity(
     padded = np.pad(small, pad, mode="symmetric" if pad <= min(shape) else "edge")
     size = [fft.next_fast_len(n, real=True) for n in padded.shape]
     spectrum = fft.rfft2(padded, s=size)
-    fy, fx = fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None, :]
-    along, across = ALONG_PERIODS * period, ACROSS_PERIODS * period
+    fy = fft.fftfreq(size[0]).astype(np.float32)[:, None]
+    fx = fft.rfftfreq(size[1]).astype(np.float32)[None, :]
+    # Of a Gaussian's transfer function exp(−2π²σ²f²).
+    along, across = (
+        np.float32(np.sqrt(2) * np.pi * period * width) for width in (ALONG_PERIODS, ACROSS_PERIODS)
+    )
     window = max(3, round(SCATTER_PERIODS * period))
 
     def significance(angle: float) -> NDArray[np.float32]:
         # Line along (sin, cos) in (y, x).
-        u, v = fy * np.sin(angle) + fx * np.cos(angle), fy * np.cos(angle) - fx * np.sin(angle)
-        transfer = np.exp(-2 * np.pi**2 * ((along * u) ** 2 + (across * v) ** 2)).astype(np.float32)
+        sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+        u, v = along * (fy * sine + fx * cosine), across * (fy * cosine - fx * sine)
+        transfer = np.exp(-(u * u + v * v))
         mean = fft.irfft2(spectrum * transfer, s=size)
         dy, dx = (round(FLANK_PERIODS * period * c) for c in (np.cos(angle), -np.sin(angle)))
         here, left, right = (
@@ -78,8 +84,10 @@ def line_severity(
         )
         ridge = here - np.maximum(left, right)
         # Each direction by its own scatter: jitter between scan lines makes stripes along one.
-        ridge -= np.median(ridge)
-        mad = MAD_TO_SIGMA * float(np.median(np.abs(ridge)))
+        seen = even_sample(ridge)
+        middle = np.median(seen)
+        mad = MAD_TO_SIGMA * float(np.median(np.abs(seen - middle)))
+        ridge -= middle
         clipped = np.clip(ridge, -CLIP_MADS * mad, CLIP_MADS * mad)
         local = np.sqrt(ndimage.uniform_filter(clipped**2, window))
         scatter = np.maximum(local, max(mad, 1e-6))

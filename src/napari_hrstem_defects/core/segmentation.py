@@ -8,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hrstem_defects.core.sampling import even_sample
+from napari_hrstem_defects.core.threads import side_by_side
+
 #: Severity that is given to what is a defect for another reason than its severity (grains, faint lines): the usual
 #: threshold, and the usual level down to which a defect extends.
 SEVERE = 7.0
 NOTABLE = 4.0
+#: Edge of the tiles that are worked on at once, in px: most of a large image holds no defect.
+TILE_PX = 512
 #: Bins of the histogram that is climbed, per standard deviation of the model patch.
 BINS_PER_SIGMA = 8
 #: Standard deviation of the smoothing of that histogram, in standard deviations of the model patch.
@@ -66,10 +71,11 @@ def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Nul
     patch : float32 array
         Those of the model patch.
     """
+    sample = even_sample(distances)
     median, q99 = (float(v) for v in np.quantile(patch, (0.5, 0.99)))
     spread = max(float(np.subtract(*np.quantile(patch, (0.84, 0.16)))) / 2, MIN_SIGMA)
     width = spread / BINS_PER_SIGMA
-    low, high = float(np.quantile(distances, 0.0005)), float(np.quantile(distances, 0.9995))
+    low, high = (float(v) for v in np.quantile(sample, (0.0005, 0.9995)))
     low, high = min(low, median - spread), max(high, median + spread)
     counts, edges = np.histogram(
         distances, bins=int(np.clip((high - low) / width, 16, 20000)), range=(low, high)
@@ -84,7 +90,7 @@ def calibrate(distances: NDArray[np.float32], patch: NDArray[np.float32]) -> Nul
             break
         here += 1 if right > left else -1
     mode = float(edges[here] + step / 2)
-    below = distances[distances < mode]
+    below = sample[sample < mode]
     left = mode - float(np.quantile(below, 1 - ONE_SIGMA_SHARE)) if below.size else MIN_SIGMA
     # Log distances lean to the right; defects reach into the tail there, but hardly to half the height of the mode.
     fallen = np.flatnonzero(smooth[here:] < 0.5 * smooth[here])
@@ -129,9 +135,25 @@ def localise(
     """
     if share <= 0 or not mask.any():
         return mask
-    excess = np.expm1(np.minimum(np.float32(null.sigma) * severity, np.float32(LOG_DISTANCE_CAP)))
-    worst = ndimage.maximum_filter(excess, size=2 * int(window_px / 2) + 1, mode="nearest")
-    return mask & (excess > np.float32(share) * worst)
+    reach = int(window_px / 2)
+    out = np.zeros_like(mask)
+
+    def one(corner: tuple[int, int]) -> None:
+        y, x = corner
+        inside = (slice(y, y + TILE_PX), slice(x, x + TILE_PX))
+        if not mask[inside].any():
+            return
+        top, left = max(y - reach, 0), max(x - reach, 0)
+        around = severity[top : y + TILE_PX + reach, left : x + TILE_PX + reach]
+        excess = np.expm1(np.minimum(np.float32(null.sigma) * around, np.float32(LOG_DISTANCE_CAP)))
+        worst = ndimage.maximum_filter(excess, size=2 * reach + 1, mode="nearest")
+        kept = (excess > np.float32(share) * worst)[y - top :, x - left :]
+        out[inside] = mask[inside] & kept[:TILE_PX, :TILE_PX]
+
+    corners = [(y, x) for y in range(0, mask.shape[0], TILE_PX) for x in range(0, mask.shape[1], TILE_PX)]
+    for _ in side_by_side(one, corners):
+        pass
+    return out
 
 
 def without_splinters(
@@ -184,8 +206,13 @@ def complete_amorphous(
     if not amorphous.any() or not mask.any():
         return amorphous
     either = amorphous | mask
-    core = ~dilate(~either, spread_px)
-    out: NDArray[np.bool_] = amorphous | (core & dilate(amorphous, reach_px))
+    # Nothing further away can be added.
+    near = surroundings(amorphous, round(reach_px))
+    wider = surroundings(amorphous, round(reach_px) + round(spread_px))
+    core = np.zeros_like(amorphous)
+    core[wider] = ~dilate(~either[wider], spread_px)
+    out = amorphous.copy()
+    out[near] |= core[near] & dilate(amorphous[near], reach_px)
     return out
 
 
@@ -217,9 +244,21 @@ def fuse(symmetry: NDArray[np.bool_], amorphous: NDArray[np.bool_], reach_px: fl
 def dilate(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
     """Grow a mask by `reach_px` in all directions (an octagon, which takes a fraction of the time of a disk)."""
     reach = max(0, round(reach_px))
-    if reach == 0:
+    if reach == 0 or not mask.any():
         return mask
-    distance = ndimage.distance_transform_cdt(~mask, metric="taxicab")
-    square = ndimage.maximum_filter(mask, size=2 * reach + 1)
-    out: NDArray[np.bool_] = square & (distance <= reach * np.sqrt(2))
+    window = surroundings(mask, reach)
+    part = mask[window]
+    distance = ndimage.distance_transform_cdt(~part, metric="taxicab")
+    square = ndimage.maximum_filter(part, size=2 * reach + 1)
+    out = np.zeros_like(mask)
+    out[window] = square & (distance <= reach * np.sqrt(2))
     return out
+
+
+def surroundings(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the bounding box of a mask that is not empty, `margin` px wider to all sides."""
+    rows, columns = (
+        slice(max(int(found[0]) - margin, 0), int(found[-1]) + 1 + margin)
+        for found in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    )
+    return rows, columns

@@ -301,9 +301,9 @@ class _Nearest:
     """
 
     def __init__(self, bank: Bank) -> None:
-        self.templates = bank.templates
-        self.lengths = (bank.templates**2).sum(axis=1)
-        self.search = np.ascontiguousarray(-2 * bank.templates.T)
+        # |y_t|² − 2 y·y_t is one product with (y, 1).
+        lengths = (bank.templates**2).sum(axis=1)
+        self.search = np.ascontiguousarray(np.concatenate([-2 * bank.templates.T, lengths[None]]))
         self.tangents = bank.tangents
         self.offsets = np.einsum("nir,nr->ni", bank.tangents, bank.templates)
         grams = np.einsum("nir,njr->nij", bank.tangents, bank.tangents).astype(np.float64)
@@ -314,15 +314,16 @@ class _Nearest:
 
     def __call__(self, responses: NDArray[np.float32]) -> NDArray[np.float32]:
         """Distances less ``|y|²``, shape ``(n,)``, of components of shape ``(r, n)``."""
-        y = np.ascontiguousarray(responses.T)
+        rank, count = responses.shape
+        y = np.ones((count, rank + 1), np.float32)
+        y[:, :rank] = responses.T
         product = y @ self.search
-        product += self.lengths
         index = product.argmin(axis=1)
-        distance = np.take_along_axis(product, index[:, None], axis=1)[:, 0]
-        along = np.matmul(self.tangents[index], y[:, :, None])[:, :, 0] - self.offsets[index]
-        shift = np.matmul(self.inverses[index], along[:, :, None])[:, :, 0]
+        distance: NDArray[np.float32] = product[np.arange(count), index]
+        along = np.einsum("nir,nr->ni", self.tangents[index], y[:, :rank]) - self.offsets[index]
+        shift = np.einsum("nij,nj->ni", self.inverses[index], along)
         np.clip(shift, -MAX_SHIFT_PX, MAX_SHIFT_PX, out=shift)
-        turned = np.matmul(self.grams[index], shift[:, :, None])[:, :, 0]
+        turned = np.einsum("nij,nj->ni", self.grams[index], shift)
         distance += (shift * (turned - 2 * along)).sum(axis=1)
         return distance
 

@@ -43,5 +43,10 @@ def own_threads() -> Iterator[None]:
 
 def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Like ``map``, several items at a time; transforms inside use one thread each."""
-    with ThreadPoolExecutor(thread_count()) as pool:
+    items = list(items)
+    count = min(thread_count(), len(items))
+    if count < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(count) as pool:
         yield from pool.map(function, items)

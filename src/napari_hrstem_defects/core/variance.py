@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_hrstem_defects.core.threads import side_by_side
+
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
 _STRIP_ROWS = 256
 
@@ -49,8 +51,9 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
     rows = image.shape[0]
     reach = window // 2 + 1
     out = np.empty(image.shape, np.float32)
-    # Each strip brings the rows its boxes reach into; what it mirrors at a seam is cut off again.
-    for start in range(0, rows, _STRIP_ROWS):
+
+    def one(start: int) -> None:
+        # Each strip brings the rows its boxes reach into; what it mirrors at a seam is cut off again.
         stop = min(start + _STRIP_ROWS, rows)
         low = max(start - reach, 0)
         strip = image[low : min(stop + reach, rows)].astype(np.float64)
@@ -63,6 +66,9 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
         # Running sums leave rounding errors in flat areas, of the order of the largest square in the row.
         np.maximum(second, 0.0, out=second)
         out[start:stop] = second[start - low : stop - low]
+
+    for _ in side_by_side(one, range(0, rows, _STRIP_ROWS)):
+        pass
     return out
 
 
