@@ -128,7 +128,16 @@ def test_two_viewers_do_not_meet(desk: Any) -> None:
 
 def _callbacks(made: Any) -> dict[str, int]:
     session = made.session
-    signals = ("changed", "image_changed", "recipe_changed", "progressed", "finished", "failed", "noticed")
+    signals = (
+        "changed",
+        "image_changed",
+        "recipe_changed",
+        "progressed",
+        "arriving",
+        "finished",
+        "failed",
+        "noticed",
+    )
     counts = {name: len(getattr(session, name)) for name in signals}
     emitters = {
         "inserted": made.viewer.layers.events.inserted,
@@ -186,10 +195,11 @@ def test_session_ends_with_its_viewer() -> None:
 
 
 class _Clock:
-    """Measures the longest time between two ticks of a 10 ms timer."""
+    """Measures the longest time between two ticks of a 10 ms timer, and the most work of this thread between two."""
 
     def __init__(self) -> None:
         self.longest, self._last = 0.0, time.perf_counter()
+        self.busiest, self._worked = 0.0, time.thread_time()
         self.timer = QTimer()
         self.timer.setInterval(10)
         self.timer.timeout.connect(self._tick)
@@ -198,6 +208,8 @@ class _Clock:
     def _tick(self) -> None:
         now = time.perf_counter()
         self.longest, self._last = max(self.longest, 1000 * (now - self._last)), now
+        worked = time.thread_time()
+        self.busiest, self._worked = max(self.busiest, 1000 * (worked - self._worked)), worked
 
 
 def _skip_if_busy(made: Any) -> float:
@@ -214,15 +226,18 @@ def _skip_if_busy(made: Any) -> float:
 
 
 def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
-    """On 2048² px. The first run also pays for napari's own making of each layer, which no plugin can split."""
+    """On 2048² px. In the first run all layers are made, and whatever napari does once for each kind of them."""
     made = desk(lattice_image((2048, 2048)))
     made.show()
     made.qtbot.wait(300)
-    record_property("idle_gap_ms", _skip_if_busy(made))
     first = _Clock()
     made.run_all()
     made.qtbot.wait(300)
     first.timer.stop()
+    record_property("first_run_gap_ms", first.longest)
+    # There is only one first run, so what other programs take from it is left out.
+    assert first.busiest < GAP_MS
+    record_property("idle_gap_ms", _skip_if_busy(made))
     gaps = []
     for _ in range(5):
         clock = _Clock()
@@ -232,12 +247,47 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
         gaps.append(clock.longest)
         if clock.longest < GAP_MS:
             break
-    print(f"longest gap: first run {first.longest:.0f} ms, later runs {gaps} ms")
-    record_property("first_run_gap_ms", first.longest)
+    print(
+        f"longest gap: first run {first.longest:.0f} ms ({first.busiest:.0f} ms of work), later runs {gaps} ms"
+    )
     record_property("gap_ms", min(gaps))
     if min(gaps) >= GAP_MS:
         _skip_if_busy(made)
     assert min(gaps) < GAP_MS
+
+
+def _tools(made: Any, layer: Any) -> list[Any]:
+    """What napari draws besides the pixels or markers of a layer."""
+    node = made.viewer.window._qt_viewer.canvas.layer_to_visual[layer].node
+    overlays = [layer._overlays[name] for name in ("polygon", "brush_stroke") if name in layer._overlays]
+    return [*overlays, *getattr(node, "_subvisuals", [])]
+
+
+def test_layers_inserted_bit_by_bit_are_whole(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    labels, points = made.layer(Role.LABELS), made.layer(Role.BEST_PATCH)
+    assert len(_tools(made, labels)) >= 2
+    assert len(_tools(made, points)) == 4
+    for layer in (labels, points, made.layer(Role.PATCHES)):
+        assert all(tool.visible for tool in _tools(made, layer)), layer.name
+    overlays = made.viewer.window._qt_viewer.canvas._layer_overlay_to_visual[labels]
+    assert {labels._overlays["polygon"], labels._overlays["brush_stroke"]} <= overlays.keys()
+
+
+def test_image_removed_while_its_layers_are_written(desk: Any) -> None:
+    made = desk()
+    source = made.document.layer
+    made.click(made.panel.run_row.run)
+    made.qtbot.waitUntil(
+        lambda: any(role_of(layer) is Role.LABELS for layer in made.viewer.layers), timeout=10_000
+    )
+    assert made.session.running
+    made.viewer.layers.remove(source)
+    made.qtbot.wait(200)
+    assert not made.session.running
+    for layer in made.viewer.layers:
+        assert all(tool.visible for tool in _tools(made, layer)), layer.name
 
 
 def test_dragged_patch_is_answered_within_a_second(desk: Any, record_property: Any) -> None:

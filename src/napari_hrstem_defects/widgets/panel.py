@@ -199,6 +199,8 @@ class DefectsPanel(SessionWidget):
 
     def _connect(self) -> None:
         session = self.session
+        # Before the layers: both at once would hold up the window.
+        self._links.connect(session.arriving, self.results.open_dock)
         self.header.helpRequested.connect(self.show_help)
         self.run_row.runRequested.connect(self._run_all)
         for group in self.groups.values():

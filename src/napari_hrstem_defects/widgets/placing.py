@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hrstem_defects.widgets.document import PAINTABLE, Document
+from napari_hrstem_defects.widgets.inserting import insert
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import KEY, NAMES, Role, role_of, tag
 from napari_hrstem_defects.widgets.source import placed_like
@@ -65,37 +65,15 @@ def write(
     made = None
     if layer is None:
         layer = made = _make(document, source, output, data, placed)
-        visible, layer.visible = layer.visible, False
-        yield
-        with _unselected(viewer):
-            viewer.layers.insert(_position(viewer, role), layer)
+        # Found by its id, so it may be named before it is in the list.
         document.outputs[role] = layer.unique_id
-        yield
-        layer.visible = visible
+        yield from insert(viewer, layer, lambda: _position(viewer, role))
     else:
         _update(layer, output, data, placed)
     if role in PAINTABLE:
         document.references[role] = data.copy()
     tag(layer, role=role.value, source=document.source_id, provenance=dict(provenance), edited=False)
     return made, note
-
-
-@contextlib.contextmanager
-def _unselected(viewer: ViewerModel) -> Iterator[None]:
-    """Layers inserted inside are not selected: that alone takes napari as long as to make them."""
-    layers = viewer.layers
-    before = getattr(layers, "_activate_on_insert", None)
-    selected, active = set(layers.selection), layers.selection.active
-    if before is not None:
-        layers._activate_on_insert = False
-    try:
-        yield
-    finally:
-        if before is not None:
-            layers._activate_on_insert = before
-        if selected and set(layers.selection) != selected:
-            layers.selection = selected
-            layers.selection.active = active
 
 
 def follow(viewer: ViewerModel, document: Document) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -132,6 +133,8 @@ class Runs(OfSession):
             return False
         self._job, self._again = None, False
         job.worker.quit()
+        if job.writing is not None and not job.writing.gi_running:
+            job.writing.close()  # a layer begun is left whole
         gc.unfreeze()
         return True
 
@@ -216,6 +219,7 @@ class Runs(OfSession):
         if isinstance(result, task.Result) and job.document is not None:
             job.result, job.left = result, list(result.outputs)
             job.document.notes, job.document.frame = (), job.frame
+            session.arriving.emit()
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._job = None
@@ -256,14 +260,15 @@ class Runs(OfSession):
         viewer = session.viewer
         assert viewer is not None
         writing = placing.write(viewer, document, output, provenance)
-        while True:
-            with session.edits.ignored():
-                try:
-                    next(writing)
-                except StopIteration as end:
-                    made, note = end.value
-                    break
-            yield
+        with contextlib.closing(writing):
+            while True:
+                with session.edits.ignored():
+                    try:
+                        next(writing)
+                    except StopIteration as end:
+                        made, note = end.value
+                        break
+                yield
         if made is not None:
             session.edits.watch(made)
         if note is not None:

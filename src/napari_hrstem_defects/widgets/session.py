@@ -56,6 +56,8 @@ class Session:
     recipe_changed : Signal
     progressed : Signal
         ``(stage, fraction)`` of the run.
+    arriving : Signal
+        All is computed, and its layers are about to be written, one after another.
     finished : Signal
         A run has ended and its layers are written.
     failed : Signal
@@ -68,6 +70,7 @@ class Session:
     image_changed = Signal()
     recipe_changed = Signal()
     progressed = Signal(str, float)
+    arriving = Signal()
     finished = Signal()
     failed = Signal(str)
     noticed = Signal(str)
