@@ -316,6 +316,30 @@ def scan(
 
 
 @app.command()
+def models(
+    add: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add a model file, so that it is found by its name.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it; default: as it calls itself.")
+    ] = None,
+    remove: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Delete the classifier of this name.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --add: replace the one of the same name.")
+    ] = False,
+) -> None:
+    """List the trained classifiers that are installed: kind, classes, what they expect, how good they were.
+
+    Exit status: 0 done, 1 some model file in the folder cannot be used, 2 wrong usage.
+    """
+    from napari_hrstem_defects.cli.models import run
+
+    run(add, name, remove, overwrite)
+
+
+@app.command()
 def simulate(
     out: _Out,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")],

@@ -98,21 +98,33 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
     return Entry(name, target, contract)
 
 
-def remove(name: str) -> None:
+def remove(name: str) -> Path:
     """Delete a classifier from the registry.
+
+    Returns
+    -------
+    Path
+        The file that was deleted.
 
     Raises
     ------
     ModelError
         If there is none of this name, or it cannot be deleted.
     """
+    if name.strip().lower() in RESERVED:
+        raise ModelError(
+            f"{name.strip()} is no file but part of the program; only trained classifiers can be removed."
+        )
     path = folder() / f"{_checked_name(name)}{SUFFIX}"
     try:
         path.unlink()
     except FileNotFoundError:
         raise _unknown(name) from None
     except OSError as error:
-        raise ModelError(f"{path}: the classifier cannot be deleted ({error.strerror}).") from error
+        raise ModelError(
+            f"{path}: the classifier cannot be deleted ({error.strerror}); check the rights of the folder."
+        ) from error
+    return path
 
 
 def find(name_or_file: str | os.PathLike[str]) -> Path:
