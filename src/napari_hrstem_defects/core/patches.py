@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,4 +108,15 @@ class PatchClassifier(Protocol):
 
     def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
         """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        ...
+
+
+@runtime_checkable
+class KnowsScale(Protocol):
+    """A classifier that can tell whether an image is of the scale that it was made for."""
+
+    def doubts(
+        self, grid: PatchGrid, pixel_size_nm: float | None, period_px: float | None
+    ) -> tuple[str, ...]:
+        """Sentences about an image with this pixel size and lattice period, where known, cut by `grid`."""
         ...

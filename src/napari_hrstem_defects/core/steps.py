@@ -26,7 +26,7 @@ from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_la
 from napari_hrstem_defects.core.lattice_severity import lattice_severity
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patch_size import patch_size
-from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+from napari_hrstem_defects.core.patches import KnowsScale, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
@@ -102,6 +102,10 @@ class Steps(Run):
             table = PatchTable(grid, defective.astype(np.float32), 0.5, defective, "hand")
         elif self.classifier is not None:
             table = self.classifier.classify(self.frame.pixels, grid)
+            if isinstance(self.classifier, KnowsScale):
+                period = None if typical is None else typical.period_px
+                for sentence in self.classifier.doubts(grid, self.micrograph.pixel_size_nm, period):
+                    self.doubt("classify", sentence)
         elif params.classifier != "screening":
             raise RecipeError(
                 f"The recipe asks for the classifier {params.classifier!r}, which was not loaded; load it, or set "

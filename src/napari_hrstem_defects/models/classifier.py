@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.ensemble_classifier import patch_scores
@@ -100,6 +101,14 @@ class TrainedClassifier:
                 judge, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
             )
         return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
+
+    def doubts(
+        self, grid: PatchGrid, pixel_size_nm: float | None, period_px: float | None
+    ) -> tuple[str, ...]:
+        """Sentence about an image of another scale than what the classifier was trained on; see :mod:`.scale`."""
+        # The windows of an ensemble keep the image's pixels, other patches are resampled.
+        factor = 1.0 if self.contract.kind == "fft-ensemble" else self.contract.patch_px / grid.size
+        return scale.doubts(self.contract, pixel_size_nm, period_px, factor)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.lattice import Lattice, typical_lattice
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.fft_ensemble import BATCH, Ensemble, Predictor
 
@@ -26,8 +27,6 @@ UNCERTAIN = 255
 LEAST_PROBABILITY = 0.5
 #: Regions below this share of a window's area are accidents of the threshold.
 LEAST_REGION = 0.05
-# The networks have seen zooms up to 1.3; beyond it they guess.
-_PERIOD_TOLERANCE = 1.3
 
 
 @dataclass(frozen=True)
@@ -217,27 +216,13 @@ def _check(pixels: NDArray[np.float32], edge: int, stride_px: int, least_probabi
 
 def _doubts(contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: float | None) -> tuple[str, ...]:
     """Whether the image is of the scale that the networks know."""
-    out = []
-    sizes, periods = contract.pixel_size_nm, contract.period_px
-    if pixel_size_nm is not None and sizes is not None:
-        low, high = sizes[0] / _PERIOD_TOLERANCE, sizes[1] * _PERIOD_TOLERANCE
-        if not low <= pixel_size_nm <= high:
-            out.append(
-                f"The pixel size {pixel_size_nm:.3g} nm is far from the {sizes[0]:.3g} to {sizes[1]:.3g} nm of the "
-                "training images; do not trust the classes."
-            )
-    if periods is not None:
-        from napari_hrstem_defects.core.lattice import typical_lattice
-
+    period_px = None
+    if contract.period_px is not None:
         lattice, _ = typical_lattice(pixels)
         if lattice is None:
-            out.append("No lattice was found in the image; do not trust the classes.")
-        elif not periods[0] / _PERIOD_TOLERANCE <= lattice.period_px <= periods[1] * _PERIOD_TOLERANCE:
-            out.append(
-                f"The lattice period of {lattice.period_px:.1f} px is far from the {periods[0]:.1f} to "
-                f"{periods[1]:.1f} px of the training patches; resample the image or do not trust the classes."
-            )
-    return tuple(out)
+            return ("No lattice was found in the image; do not trust the classes.",)
+        period_px = lattice.period_px
+    return scale.doubts(contract, pixel_size_nm, period_px)
 
 
 def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:

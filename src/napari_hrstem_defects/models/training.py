@@ -19,9 +19,8 @@ import numpy as np
 
 import napari_hrstem_defects
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
-from napari_hrstem_defects.core.lattice import typical_lattice
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
-from napari_hrstem_defects.models import evaluation
+from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
@@ -344,30 +343,18 @@ def _contract(
         classes=data.classes if isinstance(data, PatchSet) else PATCH_CLASSES,
         patch_px=options.patch_px,
         preprocessing={"filter": kind.filter, "scope": scope, **fitted.preprocessing},
-        pixel_size_nm=None if isinstance(data, PatchSet) else _pixel_sizes(data),
-        period_px=None if isinstance(data, PatchSet) else _periods(data),
+        pixel_size_nm=None if isinstance(data, PatchSet) else scale.pixel_sizes(data),
+        period_px=(
+            scale.patch_periods(data, options.patch_px)
+            if isinstance(data, PatchSet)
+            else scale.image_periods(data)
+        ),
         data_sha256=digest,
         training={**settings, "extra": dict(options.extra), **_provenance(data, parts.split)},
         seed=options.seed,
         software=software(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-
-
-def _pixel_sizes(images: Sequence[LabelledImage]) -> tuple[float, float] | None:
-    sizes = [image.pixel_size_nm for image in images if image.pixel_size_nm is not None]
-    return (min(sizes), max(sizes)) if sizes and len(sizes) == len(images) else None
-
-
-def _periods(images: Sequence[LabelledImage]) -> tuple[float, float] | None:
-    """Smallest and largest lattice period in px; None unless every image shows a lattice."""
-    periods = []
-    for image in images:
-        lattice, _ = typical_lattice(image.pixels)
-        if lattice is None:
-            return None
-        periods.append(float(lattice.period_px))
-    return (min(periods), max(periods)) if periods else None
 
 
 def _provenance(
