@@ -73,6 +73,66 @@ def test_weights_from_a_file(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+#: Members of the file that Keras downloads; the convolutional layers of table B.3 by block.
+PUBLISHED_LAYERS = [
+    f"block{block}_{part}"
+    for block, convolutions in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
+    for part in (*(f"conv{k + 1}" for k in range(convolutions)), "pool")
+]
+
+
+def published_file(path, leave_out=""):
+    """A file in the layout of vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5, its weights random."""
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    sizes = iter(layer for layer in CONVOLUTIONS if layer is not None)
+    weights = {}
+    with h5py.File(path, "w") as file:
+        names = [name for name in PUBLISHED_LAYERS if name != leave_out]
+        file.attrs["layer_names"] = np.array([name.encode() for name in names])
+        for name in PUBLISHED_LAYERS:
+            held = []
+            if "conv" in name:
+                a, b = next(sizes)
+                kernel = (rng.standard_normal((3, 3, a, b), np.float32) * 0.02).astype(np.float32)
+                held = [kernel, rng.standard_normal(b).astype(np.float32)]
+                weights[name] = held
+            if name == leave_out:
+                continue
+            group = file.create_group(name)
+            members = [f"{name}_{kind}_1:0" for kind in "Wb"][: len(held)]
+            group.attrs["weight_names"] = np.array([member.encode() for member in members])
+            for member, values in zip(members, held, strict=True):
+                group.create_dataset(member, data=values)
+    return weights
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_weights_as_they_are_published(tmp_path):
+    name = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    weights = published_file(tmp_path / name)
+    network = vgg16.build_vgg16(tmp_path / name, patch_px=32, dense=(4,))
+    assert len(weights) == 13
+    for layer, held in weights.items():
+        for found, expected in zip(network.get_layer(layer).get_weights(), held, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    # What the first layer makes of a patch, by hand: the correlation with its kernel, its bias, no negative values.
+    patch = np.random.default_rng(1).uniform(0, 1, (1, 32, 32)).astype(np.float32)
+    first = keras().Model(network.input, network.get_layer("block1_conv1").output)
+    given = vgg16.network_input(patch)
+    kernel, bias = weights["block1_conv1"]
+    expected = max(0.0, float((given[0, 9:12, 4:7, :, None] * kernel).sum(axis=(0, 1, 2))[5] + bias[5]))
+    assert np.asarray(first(given))[0, 10, 5, 5] == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
+def test_weights_of_fewer_layers(tmp_path):
+    published_file(tmp_path / "short.h5", leave_out="block5_conv3")
+    with pytest.raises(
+        ModelError, match=r"short.h5: these are no weights of the convolutional base of VGG16"
+    ):
+        vgg16.build_vgg16(tmp_path / "short.h5", patch_px=32, dense=(4,))
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
