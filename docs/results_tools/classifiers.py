@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core import metrics
-from napari_hrstem_defects.models import compact, evaluation, vgg16
+from napari_hrstem_defects.models import compact, evaluation, softmax, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.options import TrainingOptions
@@ -281,7 +281,7 @@ def train_vgg(data: Mapping[str, Sequence[Judged]], splits: int, epochs: int) ->
         truth = np.concatenate(labels)
         chosen = truth != metrics.AMBIVALENT
         pixels = np.zeros((int(chosen.sum()), 1, 1), np.float32)
-        weights = compact.class_weights(
+        weights = softmax.class_weights(
             PatchSet(pixels, truth[chosen], metrics.PATCH_CLASSES, np.array(["known"] * len(pixels)))
         )
         head.compile(keras().optimizers.Adam(1e-5), "categorical_crossentropy", jit_compile=False)

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
+from napari_hrstem_defects.models.image_splits import split_images
 from napari_hrstem_defects.models.near_copies import (
     COPY_PEAK,
     IMAGE_COPY_PEAK,
@@ -15,7 +16,7 @@ from napari_hrstem_defects.models.near_copies import (
     copies_between,
     peak,
 )
-from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
+from napari_hrstem_defects.models.patch_splits import overlapping, shared_between, split_patches
 
 EDGE = 32
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import fit_network
-from napari_hrstem_defects.models.kinds import Fitted, kind_of
+from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions
+from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Channels of the blocks; each but the first halves the resolution once more.
 CHANNELS = (16, 32, 64, 96, 128)
@@ -22,8 +21,6 @@ CHANNELS = (16, 32, 64, 96, 128)
 NORM_MOMENTUM = 0.9
 #: Patches of less contrast than this, of a range of 0...1, are not stretched any further.
 LEAST_CONTRAST = 1e-4
-# Patches given to the network at once.
-_BATCH = 64
 NETWORK = "compact"
 
 
@@ -95,23 +92,15 @@ def fit(
     """Train one, see :mod:`.kinds`."""
     library = keras()
     library.utils.set_random_seed(options.seed)
-    kind = kind_of("compact")
     network = build_compact(train.edge, len(train.classes))
-    identity = np.eye(len(train.classes), dtype=np.float32)
-    history = fit_network(
+    history = fit_softmax(
+        NETWORK,
         network,
-        (network_input(train.pixels), identity[train.labels]),
-        (network_input(validation.pixels), identity[validation.labels]),
-        loss="categorical_crossentropy",
-        learning_rate=options.learning_rate or kind.learning_rate,
-        batch=options.batch or kind.batch,
-        epochs=options.epochs or kind.epochs,
-        patience=options.patience,
-        seed=options.seed,
+        (network_input(train.pixels), network_input(validation.pixels)),
+        (train, validation),
+        options,
         workspace=workspace,
-        tag=NETWORK,
         augment=turned,
-        class_weight=class_weights(train),
         progress=progress,
         cancelled=cancelled,
     )
@@ -127,52 +116,3 @@ def predict(
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
     return in_batches(model.networks[NETWORK], patches, network_input, progress, cancelled)
-
-
-def turned(inputs: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Each patch of a batch turned by a random right angle and mirrored with probability ½.
-
-    `inputs` has the shape ``(n, y, x)`` or ``(n, y, x, channels)``.
-    """
-    out = np.empty_like(inputs)
-    for index, (patch, quarter, mirrored) in enumerate(
-        zip(inputs, rng.integers(4, size=len(inputs)), rng.random(len(inputs)) < 0.5, strict=True)
-    ):
-        out[index] = np.rot90(patch[:, ::-1] if mirrored else patch, quarter)
-    return out
-
-
-def class_weights(patches: PatchSet) -> dict[int, float] | None:
-    """Weights that make all classes count alike; None where they have equally many patches."""
-    counts = np.bincount(patches.labels, minlength=len(patches.classes))
-    if counts.min() == counts.max():
-        return None
-    present = np.count_nonzero(counts)
-    return {k: len(patches) / (present * int(count)) if count else 0.0 for k, count in enumerate(counts)}
-
-
-def in_batches(
-    network: Any,
-    patches: NDArray[np.float32],
-    prepare: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    progress: Callable[[float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> NDArray[np.float32]:
-    """Output of a network for many patches, a few at a time.
-
-    All batches have the same length (the last is filled up), so that Keras compiles one program.
-    """
-    # Powers of two: few different lengths, whatever the images.
-    size = min(_BATCH, 1 << max(0, len(patches) - 1).bit_length())
-    parts: list[NDArray[np.float32]] = []
-    for start in range(0, len(patches), size):
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        some = prepare(patches[start : start + size])
-        filled = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
-        parts.append(np.asarray(network.predict_on_batch(filled), np.float32)[: len(some)])
-        if progress is not None:
-            progress(min(1.0, (start + size) / len(patches)))
-    if not parts:
-        return np.empty((0, int(network.outputs[0].shape[-1])), np.float32)
-    return np.concatenate(parts)

@@ -49,7 +49,7 @@ class KerasProcess:
         *args: Any,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
-        grace_s: float = GRACE_S,
+        grace_s: float | Callable[[], float] = GRACE_S,
         **kwargs: Any,
     ) -> Any:
         """Run ``function(*args, **kwargs)`` in the child and wait for what it returns.
@@ -63,8 +63,8 @@ class KerasProcess:
         cancelled : callable, optional
             Asked often. The function then gets a keyword `cancelled` of the same meaning; when it does not come
             back within `grace_s` of being asked, the child is killed.
-        grace_s : float
-            Seconds.
+        grace_s : float or callable
+            Seconds. A callable is asked again as long as they last, for what was reported since may change them.
 
         Returns
         -------
@@ -136,9 +136,9 @@ class KerasProcess:
         pipe: Connection,
         progress: Progress | None,
         cancelled: Callable[[], bool] | None,
-        grace_s: float,
+        grace_s: float | Callable[[], float],
     ) -> tuple[str, Any]:
-        deadline: float | None = None
+        asked: float | None = None
         while True:
             if pipe.poll(_POLL_S):
                 kind, value = pipe.recv()
@@ -146,10 +146,10 @@ class KerasProcess:
                     return kind, value
                 if progress is not None:
                     progress(*value)
-            if deadline is None and cancelled is not None and cancelled():
+            if asked is None and cancelled is not None and cancelled():
                 self._stop.set()
-                deadline = time.monotonic() + grace_s
-            if deadline is not None and time.monotonic() > deadline:
+                asked = time.monotonic()
+            if asked is not None and time.monotonic() > asked + (grace_s() if callable(grace_s) else grace_s):
                 raise Cancelled
 
     def _end(self) -> None:

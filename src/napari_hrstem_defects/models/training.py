@@ -24,11 +24,12 @@ from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
+from napari_hrstem_defects.models.image_splits import ImageSplit, split_images
 from napari_hrstem_defects.models.kinds import Fitted, Kind, kind_of
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.patch_splits import PatchSplit, split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
-from napari_hrstem_defects.models.splits import ImageSplit, PatchSplit, split_images, split_patches
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 
 #: Ending of the folder beside the model file in which an unfinished training lies.

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.compact import class_weights, in_batches, turned
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import fit_network
-from napari_hrstem_defects.models.kinds import Fitted, kind_of
+from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
 DENSE = (1024, 1024, 512)
@@ -153,7 +152,6 @@ def fit(
     """
     library = keras()
     library.utils.set_random_seed(options.seed)
-    kind = kind_of("vgg16")
     network = build_vgg16(
         None if options.weights == "none" else options.weights,
         patch_px=train.edge,
@@ -161,28 +159,20 @@ def fit(
         train_base=options.train_base,
         dense=tuple(options.extra.get("dense", DENSE)),
     )
-    identity = np.eye(len(train.classes), dtype=np.float32)
-    targets = identity[train.labels], identity[validation.labels]
     if options.train_base:
         inputs = train.pixels, validation.pixels
     else:
         inputs = _features(network, (train, validation), workspace, progress, cancelled)
-    history = fit_network(
+    history = fit_softmax(
+        NETWORK,
         network if options.train_base else _head(network),
-        (inputs[0], targets[0]),
-        (inputs[1], targets[1]),
-        loss="categorical_crossentropy",
-        learning_rate=options.learning_rate or kind.learning_rate,
-        batch=options.batch or kind.batch,
-        epochs=options.epochs or kind.epochs,
-        patience=options.patience,
-        seed=options.seed,
+        inputs,
+        (train, validation),
+        options,
         workspace=workspace,
-        tag=NETWORK,
         # Channels are made batch by batch: three of them for all patches would fill the memory.
         augment=turned if options.train_base else None,
         prepare=network_input if options.train_base else None,
-        class_weight=class_weights(train),
         progress=progress,
         cancelled=cancelled,
     )
