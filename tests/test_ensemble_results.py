@@ -17,9 +17,9 @@ PATCHES = ROOT.parent / "shared" / "data" / "stem_patches"
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    from results_tools import ensemble, ensemble_simulated
+    from results_tools import ensemble, ensemble_published, ensemble_simulated
 
-    yield SimpleNamespace(ensemble=ensemble, simulated=ensemble_simulated)
+    yield SimpleNamespace(ensemble=ensemble, published=ensemble_published, simulated=ensemble_simulated)
     for name in [name for name in sys.modules if name.split(".")[0] == "results_tools"]:
         del sys.modules[name]
 
@@ -104,3 +104,44 @@ def test_calibration_error(tools: SimpleNamespace) -> None:
     assert tools.simulated.calibration_error(1 - right, own) == pytest.approx(1)
     assert tools.simulated.calibration_error(np.full(20, 0.5), own) == pytest.approx(0)
     assert tools.simulated.calibration_error(np.full(20, 0.7), own) == pytest.approx(0.2)
+
+
+@pytest.mark.keras
+def test_the_published_network_is_trained_as_it_is(tools: SimpleNamespace) -> None:
+    """What is computed with less is what Keras computes layer by layer, but for products of eight bits."""
+    from napari_hrstem_defects.models.backend import keras
+    from napari_hrstem_defects.models.ensemble_networks import build_published, logits
+
+    keras().utils.set_random_seed(0)
+    network = build_published()
+    trainer = tools.published.Trainer(network, 1e-3)
+    rng = np.random.default_rng(0)
+    spectra = np.maximum(rng.uniform(-4, 5, (8, 64, 64, 1)), 0).astype(np.float32)
+    whole = logits(network)
+
+    def differ(training: bool) -> float:
+        found, expected = (
+            np.asarray(values)
+            for values in (
+                trainer.logits(spectra, training)[0],
+                whole([spectra], training=training),
+            )
+        )
+        return float(np.abs(found - expected).max() / expected.std())
+
+    assert differ(True) < 0.05
+    targets = (np.arange(8) % 2).astype(np.float32)[:, None]
+    before = [np.array(values) for values in network.get_weights()]
+    losses = [float(trainer.step(spectra, targets)) for _ in range(6)]
+    assert losses[-1] < losses[0]
+    trainer.write()
+    changed = [not np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True)]
+    # Only biases before a batch normalisation stay.
+    assert changed.count(False) == 3
+    assert differ(False) < 0.05
+    assert differ(True) < 0.05
+
+
+def test_passes_of_the_published_recipe(tools: SimpleNamespace) -> None:
+    assert tools.published.needed_passes(500) == 3  # 63 steps each
+    assert tools.published.needed_passes(80) == 10  # 10 steps each

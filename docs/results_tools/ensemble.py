@@ -7,11 +7,11 @@ part of every split, as classes that a test patch may be mistaken for, and their
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.metrics import classification
-from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet, ordered_classes
-from napari_hrstem_defects.models.ensemble_networks import build_published
-from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit
+from napari_hrstem_defects.models.fft_ensemble import Predictor, fit
 from napari_hrstem_defects.models.options import TrainingOptions
-from results_tools import page
+from results_tools import ensemble_published, page
 
 #: Classes that occur at more than one place and can be held out.
 TESTED = {
@@ -42,10 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "raw + FFT": {"branches": "raw+fft"},
     "raw": {"branches": "raw"},
     "FFT": {"branches": "fft"},
-    "published": vars(EnsembleSettings.published()),
+    "published": {},  # see `ensemble_published`
 }
-#: Passes of the published recipe (3 for Bulk, 9 for SF1 in their work).
-PUBLISHED_EPOCHS = 3
 #: Ways of looking at a test patch: upright, and averaged over its eight symmetries.
 WAYS = {"balanced_accuracy": 1, "balanced_accuracy_8_views": 8}
 _TRIES = 5000
@@ -121,60 +117,40 @@ def measure(
     """Train one variant on one split and score it, upright and averaged over the eight symmetries."""
     split = split_by_place(patches, tested, seed)
     train, test = patches.take(split.train), patches.take(split.test)
-    published = variant == "published"
-    options = TrainingOptions(
-        epochs=epochs or (PUBLISHED_EPOCHS if published else 0),
-        batch=32,
-        learning_rate=1e-3 if published else 0,
-        seed=seed,
-        extra=VARIANTS[variant],
-    )
     start = time.process_time()
-    # Nothing can be spared for stopping early or for calibration: all passes are made.
-    with short_floats(published):
-        fitted = fit(train, train.take([]), options)
+    if variant == "published":
+        networks = ensemble_published.train(train, seed, epochs)
+        # It looks at a patch once.
+        ways = {"balanced_accuracy": lambda: ensemble_published.said(networks, test.pixels)}
+    else:
+        ways = _ways(train, test, variant, seed, epochs)
     seconds = time.process_time() - start
-    contract = Contract(
-        "fft-ensemble", variant, patches.classes, patches.edge, preprocessing=fitted.preprocessing
-    )
-    networks = _in_single_precision(fitted.networks, patches.edge) if published else fitted.networks
-    model = SimpleNamespace(contract=contract, networks=networks)
-    predictor = Predictor(model)
     row: dict[str, Any] = {"variant": variant, "seed": seed, "train": len(train), "test": len(test)}
-    # The published recipe looks at a patch once, and takes a minute for eight views of a test part.
-    for name, views in list(WAYS.items())[: 1 if published else None]:
+    for name, logits in ways.items():
         # Of the logits: where nothing is calibrated several probabilities may be rounded to one.
-        said = predictor.logits(test.pixels, views=views).argmax(axis=1)
-        scores = classification(test.labels, said, classes=patches.classes)
+        scores = classification(test.labels, logits().argmax(axis=1), classes=patches.classes)
         row[name] = scores["balanced_accuracy"]
         row[name.replace("balanced_", "")] = scores["accuracy"]
         counts = np.array(scores["confusion"]["counts"])
         for wanted in tested:
             k = patches.classes.index(wanted)
-            row[f"recall_{wanted}{'_8_views' if views == 8 else ''}"] = float(counts[k, k] / counts[k].sum())
+            suffix = name.removeprefix("balanced_accuracy")
+            row[f"recall_{wanted}{suffix}"] = float(counts[k, k] / counts[k].sum())
     return {**row, "training_cpu_s": round(seconds, 1)}
 
 
-@contextlib.contextmanager
-def short_floats(wanted: bool) -> Iterator[None]:
-    """Products in bfloat16, weights in single precision: the published network in half the time or less."""
-    policy = keras().mixed_precision
-    before = policy.dtype_policy()
-    if wanted:
-        policy.set_dtype_policy("mixed_bfloat16")
-    try:
-        yield
-    finally:
-        policy.set_dtype_policy(before)
-
-
-def _in_single_precision(networks: Mapping[str, Any], edge: int) -> dict[str, Any]:
-    """The same weights in networks that compute in single precision, so that no two answers are rounded to one."""
-    out = {}
-    for name, network in networks.items():
-        out[name] = build_published(edge)
-        out[name].set_weights(network.get_weights())
-    return out
+def _ways(
+    train: PatchSet, test: PatchSet, variant: str, seed: int, epochs: int
+) -> dict[str, Callable[[], NDArray[np.float64]]]:
+    """Train one of our variants; what it says in each way of looking at the test patches."""
+    options = TrainingOptions(epochs=epochs, batch=32, seed=seed, extra=VARIANTS[variant])
+    # Nothing can be spared for stopping early or for calibration: all passes are made.
+    fitted = fit(train, train.take([]), options)
+    contract = Contract(
+        "fft-ensemble", variant, train.classes, train.edge, preprocessing=fitted.preprocessing
+    )
+    predictor = Predictor(SimpleNamespace(contract=contract, networks=fitted.networks))
+    return {name: partial(predictor.logits, test.pixels, views=views) for name, views in WAYS.items()}
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
