@@ -198,6 +198,23 @@ def test_renamed_reordered_hidden_and_deleted_layers_are_found(desk: Any) -> Non
     assert set(made.states().values()) == {"current"}
 
 
+def test_buttons_of_deleted_layers_are_off(desk: Any) -> None:
+    made = desk()
+    buttons = {
+        Role.LABELS: made.panel.paint_labels,
+        Role.PATCHES: made.panel.patches,
+        Role.BEST_PATCH: made.panel.best_patch.move_button,
+    }
+    assert not any(button.isEnabled() for button in buttons.values())
+    made.run_all()
+    for role, button in buttons.items():
+        assert button.isEnabled()
+        made.viewer.layers.remove(made.layer(role))
+        assert not button.isEnabled()
+    made.run_all()
+    assert all(button.isEnabled() for button in buttons.values())
+
+
 def test_metadata_are_merged_and_carry_the_provenance(desk: Any) -> None:
     made = desk()
     made.run_all()

@@ -22,6 +22,8 @@ from .conftest import lattice_image
 GAP_MS = 100
 #: Longest standstill of an idle window on a machine that has time for it, in ms.
 BUSY_MS = 30
+#: Largest load per processor of such a machine; this test alone makes up to one.
+BUSY_LOAD = 1.5
 
 
 def _begin(made: Any) -> None:
@@ -163,7 +165,7 @@ def test_closing_and_reopening_the_dock_leaves_nothing_behind(desk: Any) -> None
         _, made.panel = window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
         QApplication.processEvents()
         assert set(made.states().values()) == {"current"}  # the work is the viewer's, not the dock's
-        made.panel.results.open_dock()
+        made.qtbot.waitUntil(lambda: "Defect regions" in window.dock_widgets, timeout=2000)
     counts.append(_callbacks(made))
     assert counts[-1] == counts[1]
     gc.collect()
@@ -220,8 +222,11 @@ def _skip_if_busy(made: Any) -> float:
     clock = _Clock()
     made.qtbot.wait(1000)
     clock.timer.stop()
-    if clock.longest > BUSY_MS and not os.environ.get("HRSTEM_DEFECTS_MEASURE"):
-        pytest.skip(f"the machine is busy: an idle window stands still for {clock.longest:.0f} ms")
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+    if not os.environ.get("HRSTEM_DEFECTS_MEASURE") and (clock.longest > BUSY_MS or load > BUSY_LOAD):
+        pytest.skip(
+            f"the machine is busy: an idle window stands still for {clock.longest:.0f} ms, load {load:.1f}"
+        )
     return clock.longest
 
 
@@ -334,7 +339,8 @@ def test_every_output_lies_where_its_image_lies(desk: Any) -> None:
     source = made.document.layer
     outputs = [layer for layer in made.viewer.layers if role_of(layer) is not None]
     # What needs several lattices, a trained classifier or a wish of its own.
-    others = {Role.LATTICES, Role.LATTICE_PATCHES, Role.CLASSES, Role.CLASS_SCORES, Role.BOUNDARIES}
+    others = {Role.LATTICES, Role.LATTICE_PATCHES, Role.BOUNDARIES}
+    others |= {Role.CLASSES, Role.CLASS_SCORES, Role.CLASS_VOTES}
     assert {role_of(layer) for layer in outputs} - others == set(Role) - others
     for layer in outputs:
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"], layer.name

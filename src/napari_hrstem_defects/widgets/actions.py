@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets import export, series, settings
-from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image, with_classes
+from napari_hrstem_defects.widgets import export, placing, series, settings
+from napari_hrstem_defects.widgets.classifiers import Judged, Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
 from napari_hrstem_defects.widgets.runs import NO_IMAGE
@@ -66,6 +66,7 @@ class Actions:
                 folder=folder,
                 overwrite=overwrite,
                 painted={} if series_done is None else dict(series_done.painted),
+                class_maps=dict(document.class_maps),
                 process=session.keras,
             )
         else:
@@ -125,7 +126,12 @@ class Actions:
         shown = session.shown_frame(document) or 0
         source = Source.of(document.layer, shown)
         call = functools.partial(
-            series.run_series, source=source, inputs=inputs, shown=shown, process=session.keras
+            series.run_series,
+            source=source,
+            inputs=inputs,
+            shown=shown,
+            process=session.keras,
+            class_maps=dict(document.class_maps),
         )
         session.runs.background(
             call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
@@ -148,21 +154,33 @@ class Actions:
         if document is None or document.layer is None:
             session.noticed.emit(NO_IMAGE)
             return
-        source = Source.of(document.layer, session.shown_frame(document))
+        viewer = session.viewer
+        assert viewer is not None
+        shown = session.shown_frame(document)
+        frame = shown or 0
+        known, labels = document.regions(frame), document.labelled(viewer.layers, frame)
+        judged = None if labels is None else Judged(known, labels, document.series is None)
 
         def done(scanned: Scanned) -> None:
             if document.layer is None:
                 return
-            for output in scanned.outputs:
-                session.runs.write(session, document, output, scanned.provenance)
-            result = document.result()
-            if result is not None and document.found and result.labels.shape == scanned.scan.labels.shape:
-                document.found = with_classes(document.found, result.labels, scanned.scan)
+            document.class_maps[frame] = scanned.class_map
+            placing.remove_parts(viewer, document, scanned.scan.classes)
+            if judged is not None and document.regions(frame) == known:
+                document.show_regions(scanned.regions, frame)
+            else:  # painted meanwhile
+                session.edits.judge_again()
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))
             session.finished.emit()
 
-        call = functools.partial(scan_image, process=session.keras, source=source, model=model)
+        call = functools.partial(
+            scan_image,
+            process=session.keras,
+            source=Source.of(document.layer, shown),
+            model=model,
+            judged=judged,
+        )
         session.runs.background(call, done, "scanning")
 
     def save_recipe(self, path: Path) -> None:

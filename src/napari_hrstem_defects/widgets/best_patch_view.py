@@ -99,9 +99,11 @@ class BestPatchView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(INDENT, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.place)
+        head = QHBoxLayout()
+        head.addWidget(self.place)
+        head.addWidget(self.filters, 1)
+        layout.addLayout(head)
         layout.addLayout(buttons)
-        layout.addWidget(self.filters)
 
     def setPlace(self, text: str, *, by_hand: bool, undoable: bool, movable: bool) -> None:
         """Say where it is, and what can be done about it."""

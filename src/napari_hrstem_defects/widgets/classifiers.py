@@ -6,7 +6,7 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.core.regions import Region, label_regions
+from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.classifier import SCREENING, TrainedClassifier, for_recipe
 from napari_hrstem_defects.models.data import LabelledImage
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.models.registry import Entry
 from napari_hrstem_defects.models.sampling import grid_patches
 from napari_hrstem_defects.models.scan import Scan, scan_file
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
 from napari_hrstem_defects.models.training import TrainingReport, train
-from napari_hrstem_defects.widgets.outputs import Output, scan_outputs
+from napari_hrstem_defects.widgets.class_map import ClassMap
+from napari_hrstem_defects.widgets.outputs import Output, region_outputs, scan_outputs
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
 
-#: How long (s) a training that was stopped may test and write what it has.
+#: How long (s) a training that was stopped may test and write what it has; where it has nothing it ends at once.
 _GRACE_S = 120.0
 #: Kind of model that scans.
 ENSEMBLE = "fft-ensemble"
@@ -111,6 +112,11 @@ def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patc
     return {**counts, "ambivalent": int(np.count_nonzero(patches.labels < 0))}
 
 
+def ends_a_pass(report: TrainingProgress) -> bool:
+    """Whether there is a network to keep from now on."""
+    return report.loss is not None and report.validation_loss is not None
+
+
 def train_and_add(
     monitor: Monitor,
     kind: str,
@@ -142,19 +148,44 @@ def train_and_add(
     """
     from tempfile import TemporaryDirectory
 
+    kept = False
+
     def told(report: TrainingProgress) -> None:
+        nonlocal kept
+        kept = kept or ends_a_pass(report)
         monitor.progress(report.text, report.fraction)
         tell(report)
+
+    def grace() -> float:
+        return _GRACE_S if kept else GRACE_S
 
     monitor.progress("reading the images", 0.0)
     images = labelled_images(examples)
     with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
         path = Path(folder) / f"model{SUFFIX}"
         report: TrainingReport = process.call(
-            train, kind, images, path, options, progress=told, cancelled=stopped, grace_s=_GRACE_S
+            train, kind, images, path, options, progress=told, cancelled=stopped, grace_s=grace
         )
         added = registry.add(report.path, options.name, overwrite=True)
     return TrainingReport(added.path, report.contract, report.stopped)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Regions that a scan gives their class.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+    labels : uint8 array (y, x)
+        What they were measured in.
+    numbered : bool
+        Whether a layer shows their numbers.
+    """
+
+    regions: tuple[Region, ...]
+    labels: NDArray[np.uint8]
+    numbered: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,17 +195,33 @@ class Scanned:
     Attributes
     ----------
     scan : Scan
+    class_map : ClassMap
+    regions : tuple of Region
+        Those given, with their class.
     outputs : list of Output
     provenance : dict
     """
 
     scan: Scan
+    class_map: ClassMap
+    regions: tuple[Region, ...]
     outputs: list[Output]
     provenance: dict[str, Any]
 
 
-def scan_image(monitor: Monitor, process: KerasProcess, source: Source, model: Path) -> Scanned:
+def scan_image(
+    monitor: Monitor, process: KerasProcess, source: Source, model: Path, judged: Judged | None
+) -> Scanned:
     """Slide an ensemble over an image, in the other process, and describe the layers.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    process : KerasProcess
+    source : Source
+    model : Path
+    judged : Judged or None
+        Regions that are known already.
 
     Raises
     ------
@@ -198,20 +245,11 @@ def scan_image(monitor: Monitor, process: KerasProcess, source: Source, model: P
         "input_sha256": micrograph.sha256,
         "stride_px": found.stride_px,
     }
-    return Scanned(found, scan_outputs(found), provenance)
-
-
-def with_classes(regions: Sequence[Region], labels: NDArray[np.uint8], scan: Scan) -> tuple[Region, ...]:
-    """Regions with the class that most of each was given in a scan; its share is the confidence."""
-    numbered = label_regions(labels)
-    out = []
-    for region in regions:
-        classes = np.bincount(scan.labels[numbered == region.id], minlength=256)
-        # Neither the clean class nor "uncertain" says what a defect is.
-        known = classes[1 : len(scan.classes)]
-        if known.size and known.any():
-            best = int(known.argmax())
-            share = float(known[best] / max(classes.sum(), 1))
-            region = replace(region, type=scan.classes[best + 1], confidence=share)
-        out.append(region)
-    return tuple(out)
+    class_map = ClassMap(found.labels, found.classes, contract.name)
+    outputs = scan_outputs(found, source.frame)
+    regions: tuple[Region, ...] = ()
+    if judged is not None:
+        regions = class_map.types(judged.regions, judged.labels)
+        if judged.numbered:
+            outputs.append(region_outputs(judged.labels, regions))
+    return Scanned(found, class_map, regions, outputs, provenance)

@@ -13,9 +13,10 @@ from napari_hrstem_defects.core.domains import Domain, domain_at, point_in, with
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
-from napari_hrstem_defects.widgets.roles import Role, by_id, entry, tag, with_role
+from napari_hrstem_defects.widgets.roles import Role, by_id, entry, part_of, tag, with_role
 from napari_hrstem_defects.widgets.source import is_stack, pixels_of
 from napari_hrstem_defects.widgets.steps import Inputs
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 #: Layers whose contents a person may paint.
-PAINTABLE = (Role.PATCHES, Role.LABELS)
+PAINTABLE = (Role.PATCHES, Role.LABELS, Role.CLASSES)
 #: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
 _COMPARED = 2**25
 
@@ -93,15 +94,17 @@ class Document:
     moving : bool
         The best patch is being dragged.
     outputs : dict
-        Role → ``unique_id`` of the layer that shows it.
+        Role and part → ``unique_id`` of the layer that shows it; the part is empty where a role has one layer.
     references : dict
         Role → what was written to a paintable layer.
     histogram : Histogram or None
         Of the severity of `analysis`.
     found : tuple of Region
-        Regions of the labels that are shown, as they were found.
+        Regions of the labels that are shown, as they were found, with the classes of a scan as types.
     correction : Correction or None
         Labels that a person painted over those of `analysis`.
+    class_maps : dict
+        Frame (0 for a single image) → what an ensemble found in it.
     failed : tuple of str or None
         Step and sentence.
     series : SeriesResult or None
@@ -120,11 +123,12 @@ class Document:
     by_hand: ByHand = field(default_factory=ByHand)
     history: list[ByHand] = field(default_factory=list)
     moving: bool = False
-    outputs: dict[Role, object] = field(default_factory=dict)
+    outputs: dict[tuple[Role, str], object] = field(default_factory=dict)
     references: dict[Role, NDArray[Any]] = field(default_factory=dict)
     histogram: Histogram | None = None
     found: tuple[Region, ...] = ()
     correction: Correction | None = None
+    class_maps: dict[int, ClassMap] = field(default_factory=dict)
     failed: tuple[str, str] | None = None
     series: SeriesResult | None = None
     notes: tuple[str, ...] = ()
@@ -159,28 +163,34 @@ class Document:
         """The pixels changed: nothing that was found still holds. Layers stay."""
         self.analysis = self.done = self.histogram = self.correction = self.failed = self.series = None
         self.written.clear()
+        self.class_maps.clear()
         self.found = ()
 
-    def output(self, layers: Sequence[Layer], role: Role) -> Any:
+    def output(self, layers: Sequence[Layer], role: Role, part: str = "") -> Any:
         """The layer that shows a role, None if it was never written or was deleted."""
-        return by_id(layers, self.outputs[role]) if role in self.outputs else None
+        known = self.outputs.get((role, part))
+        return None if known is None else by_id(layers, known)
+
+    def parts(self, layers: Sequence[Layer], role: Role) -> dict[str, Layer]:
+        """All layers of a role by their part."""
+        found = {part: self.output(layers, role, part) for known, part in self.outputs if known is role}
+        return {part: layer for part, layer in found.items() if layer is not None}
 
     def adopt(self, layers: Sequence[Layer]) -> None:
         """Find layers of an earlier session by what their metadata say."""
+        found: dict[tuple[Role, str], object] = {}
         for role in Role:
-            if role not in self.outputs:
-                found = [
-                    layer for layer in with_role(layers, role, self.source_id) if not entry(layer).get("kept")
-                ]
-                if found:
-                    self.outputs[role] = found[-1].unique_id
+            for layer in with_role(layers, role, self.source_id):
+                if not entry(layer).get("kept"):
+                    found[role, part_of(layer)] = layer.unique_id
+        self.outputs = found | self.outputs
 
     def is_edited(self, layer: Layer, role: Role) -> bool:
         """Whether a person changed what was written to a layer."""
-        if role not in PAINTABLE:
-            return False
         if entry(layer).get("edited"):
             return True
+        if role not in PAINTABLE:
+            return False
         reference = self.references.get(role)
         data = layer.data
         if reference is None or data.size > _COMPARED:
@@ -268,11 +278,34 @@ class Document:
             return self.correction.regions
         return self.found
 
+    def show_regions(self, regions: tuple[Region, ...], frame: int) -> None:
+        """Take over regions of a frame that say more than those shown."""
+        if self.series is not None:
+            self.series.show_regions(frame, regions)
+        elif self.correction is not None:
+            self.correction = replace(self.correction, regions=regions)
+        else:
+            self.found = regions
+
+    def labelled(self, layers: Sequence[Layer], frame: int) -> NDArray[np.uint8] | None:
+        """Labels of a frame that the regions shown were measured in; None where there are none."""
+        if self.series is not None:
+            layer = self.output(layers, Role.LABELS)
+            return None if layer is None else np.array(layer.data[frame])
+        result = self.result()
+        known = result is not None and result.is_complete and frame == self.frame
+        return result.labels if known and result is not None else None
+
     def result(self) -> Analysis | None:
-        """The analysis as it stands, with labels painted by hand in place of those found."""
-        if self.analysis is None or self.correction is None:
-            return self.analysis
-        return self.correction.of(self.analysis)
+        """The analysis as it stands: with labels painted by hand in place of those found, and classes of a scan."""
+        analysis = self.analysis
+        if analysis is None or not analysis.is_complete:
+            return analysis
+        analysis = (
+            replace(analysis, regions=self.found) if self.correction is None else self.correction.of(analysis)
+        )
+        scanned = self.class_maps.get(self.frame)
+        return analysis if scanned is None else scanned.noted(analysis)
 
     def undo(self) -> None:
         """Take back what was asked for last."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.regions import find_regions
+from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.document import Document
@@ -25,7 +25,7 @@ from napari_hrstem_defects.widgets.outputs import (
     lattice_patches,
     region_outputs,
 )
-from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
+from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of, tag
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class EditWatcher(OfSession):
             layer.events.data.connect(self._points_changed)
         elif role is Role.LATTICE_PATCHES:
             layer.events.data.connect(self._lattices_changed)
-        elif role in (Role.PATCHES, Role.LABELS):
+        elif role in (Role.PATCHES, Role.LABELS, Role.CLASSES, Role.CLASS_VOTES):
             layer.events.paint.connect(self._painted)
 
     def _concerned(self, layer: Layer, role: Role) -> tuple[Session, Document] | None:
@@ -70,7 +70,7 @@ class EditWatcher(OfSession):
         document = session.document
         if document is None or entry(layer).get("source") != document.source_id:
             return None
-        if document.outputs.get(role) != layer.unique_id:
+        if document.outputs.get((role, part_of(layer))) != layer.unique_id:
             return None
         return session, document
 
@@ -220,8 +220,30 @@ class EditWatcher(OfSession):
         session.changed.emit()
         if role is Role.PATCHES:
             session.runs.update()
-        elif document.analysis is not None:
+        elif role is Role.CLASSES:
+            self.judge_again()
+        elif role is Role.LABELS and document.analysis is not None:
             self._measure(session, document, layer, document.analysis)
+
+    def judge_again(self) -> None:
+        """Give the regions shown their classes anew: the regions or the map of the classes were painted."""
+        session = self._session()
+        viewer, document = (None, None) if session is None else (session.viewer, session.document)
+        if session is None or viewer is None or document is None or document.analysis is None:
+            return
+        labels = document.output(viewer.layers, Role.LABELS)
+        if labels is not None and (document.correction is not None or document.series is not None):
+            self._measure(session, document, labels, document.analysis)
+            return
+        analysis, class_map = document.analysis, document.class_maps.get(document.frame)
+        if class_map is None or not analysis.is_complete:
+            return
+
+        def judge(monitor: Monitor) -> tuple[None, tuple[Region, ...], Output]:
+            regions = class_map.types(analysis.regions, analysis.labels)
+            return None, regions, region_outputs(analysis.labels, regions)
+
+        self._begin(judge, document, analysis, document.frame)
 
     def _measure(self, session: Session, document: Document, layer: Layer, analysis: Analysis) -> None:
         """Measure the painted regions, so that the table follows."""
@@ -237,7 +259,9 @@ class EditWatcher(OfSession):
         if labels.shape != severity.shape:
             return
 
-        def measure(monitor: Monitor) -> tuple[Correction, Output]:
+        class_map = document.class_maps.get(frame)
+
+        def measure(monitor: Monitor) -> tuple[Correction, tuple[Region, ...], Output]:
             regions = find_regions(
                 labels,
                 severity,
@@ -247,9 +271,16 @@ class EditWatcher(OfSession):
                     labels, analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains
                 ),
             )
-            return Correction(labels, regions), region_outputs(labels, regions)
+            if class_map is not None:
+                regions = class_map.types(regions, labels)
+            return Correction(labels, regions), regions, region_outputs(labels, regions)
 
-        worker = self._measuring = TaskWorker(measure)
+        self._begin(measure, document, analysis, frame)
+
+    def _begin(
+        self, task: Callable[[Monitor], Any], document: Document, analysis: Analysis, frame: int
+    ) -> None:
+        worker = self._measuring = TaskWorker(task)
         worker.returned.connect(functools.partial(self._measured, worker, document, analysis, frame))
         worker.start()
 
@@ -262,11 +293,14 @@ class EditWatcher(OfSession):
         if late or session is None or viewer is None or isinstance(result, Failure):
             return
         self._measuring = None
-        correction, output = result
+        correction, regions, output = result
         if document.series is not None:
             document.series.paint(frame, correction)
         else:
-            document.correction = correction
+            if correction is None:
+                document.found = regions
+            else:
+                document.correction = correction
             with self.ignored():
                 for _ in placing.write(viewer, document, output, {}):
                     pass

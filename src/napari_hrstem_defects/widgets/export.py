@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.source import Source
@@ -36,9 +37,10 @@ def export_series(
     folder: Path,
     overwrite: bool,
     painted: Mapping[int, Correction],
+    class_maps: Mapping[int, ClassMap],
     process: KerasProcess,
 ) -> Path:
-    """Analyse and write every frame of a time series, one at a time; painted frames with the labels painted.
+    """Analyse and write every frame of a time series, one at a time, with what was painted and scanned.
 
     Raises
     ------
@@ -61,7 +63,11 @@ def export_series(
                 best_patch=inputs.point,
                 cancelled=monitor.cancelled,
             )
-            writer.add(painted[index].of(analysis) if index in painted else analysis)
+            if index in painted:
+                analysis = painted[index].of(analysis)
+            if index in class_maps:
+                analysis = class_maps[index].noted(class_maps[index].typed(analysis))
+            writer.add(analysis)
     return folder
 
 

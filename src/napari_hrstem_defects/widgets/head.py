@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -22,6 +23,7 @@ from napari_hrstem_defects.widgets.theme import Colours
 
 #: The paper to cite.
 CITATION = "Dennler et al., Micron 146 (2021) 103069"
+CITED = "Dennler 2021"
 CITATION_URL = "https://doi.org/10.1016/j.micron.2021.103069"
 
 
@@ -34,7 +36,7 @@ class Header(QWidget):
         super().__init__()
         self.citation = QLabel()
         self.citation.setOpenExternalLinks(True)
-        self.citation.setToolTip("Please cite this paper when you publish results.")
+        self.citation.setToolTip(f"<qt>Please cite {CITATION}, when you publish results.</qt>")
         self.help = QToolButton()
         self.help.setText("Help")
         self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
@@ -42,15 +44,12 @@ class Header(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.citation)
-        layout.addStretch(1)
         layout.addWidget(self.help)
 
     def setColours(self, colours: Colours) -> None:
         """Links are drawn in the colour of the text, underlined: the default blue cannot be read on a dark ground."""
         ink = colours.text.name()
-        self.citation.setText(
-            f"<small>Cite <a style='color:{ink}' href='{CITATION_URL}'>{CITATION}</a></small>"
-        )
+        self.citation.setText(f"<small>Cite <a style='color:{ink}' href='{CITATION_URL}'>{CITED}</a></small>")
 
 
 class ImageChooser(QWidget):
@@ -139,11 +138,9 @@ class Messages(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._label = QLabel()
-        self._label.setWordWrap(True)
+        self._label = _Wrapped()
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._label.setAccessibleName("messages")
-        self._label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
         layout.addWidget(self._label)
@@ -170,6 +167,27 @@ class Messages(QWidget):
         lines += [_line("ℹ", text, None) for text in notices]
         self._label.setText("".join(lines))
         self.setVisible(bool(lines))
+
+
+class _Wrapped(QLabel):
+    """Text as high as its lines are at the width that it has; Qt would leave room for a narrower column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Height of the lines."""
+        return QSize(0, self.heightForWidth(max(self.width(), 1)))
+
+    minimumSizeHint = sizeHint
+
+    def resizeEvent(self, event: Any) -> None:
+        """Another width may take another height."""
+        super().resizeEvent(event)
+        if event.oldSize().width() != event.size().width():
+            self.updateGeometry()
 
 
 def _line(sign: str, text: str, colour: str | None) -> str:

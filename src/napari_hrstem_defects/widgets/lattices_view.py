@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_hrstem_defects.widgets.layout import fixed_button
 from napari_hrstem_defects.widgets.parameters import INDENT
+from napari_hrstem_defects.widgets.theme import Colours
 
 #: Least width of the table, in px of the screen: the panel shall not grow with the words in it.
 _WIDTH = 240
@@ -96,6 +97,15 @@ class LatticesView(QWidget):
         layout.addWidget(self.table)
         self.table.hide()
         self.setState(known=False, mapped=False)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme: on a dark ground the boxes of Qt's own style cannot be seen."""
+        theme = "dark" if colours.dark else "light"
+        self.table.setStyleSheet(
+            "QTableView::indicator { width: 11px; height: 11px; border-radius: 2px; "
+            f"border: 1px solid {colours.text.name()}; }}"
+            f"QTableView::indicator:checked {{ image: url('theme_{theme}:/check.svg'); }}"
+        )
 
     def value(self) -> tuple[LatticeRow, ...]:
         """The lattices shown, but the first."""

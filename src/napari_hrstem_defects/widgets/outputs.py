@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from napari_hrstem_defects.io.display import (
 )
 from napari_hrstem_defects.io.domains import domain_image, domain_rows
 from napari_hrstem_defects.models.scan import UNCERTAIN, Scan
-from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.roles import NAMES, Role
 
 #: Names of the classes of the label image, in the order of their values.
 LABEL_CLASSES = ("crystal", "symmetry defect", "amorphous or blurred")
@@ -36,6 +36,8 @@ CANDIDATES = 4
 CANDIDATE_COLOUR = "#BBBBBB80"
 #: Okabe & Ito's colours that are not taken yet: reddish purple, blue, orange, bluish green, grey.
 LATTICE_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#009E73", "#BBBBBB")
+#: Colours of the classes of a scan: theirs and the rest of the palette, but for the clean class's green.
+CLASS_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#F0E442", "#BBBBBB")
 #: Bins of the severity histogram.
 HISTOGRAM_BINS = 120
 #: Pixels that contrast limits are taken from.
@@ -62,6 +64,10 @@ class Output:
         Pixels of the image per pixel of the layer, and the centre of its first pixel in the image.
     features : dict or None
         Columns of the layer's table.
+    part : str
+        Which of several layers of the role; empty where there is one.
+    frame : int or None
+        Frame of a series that it shows; None: that of the latest analysis.
     """
 
     role: Role
@@ -73,6 +79,28 @@ class Output:
     zoom: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     features: dict[str, Any] | None = None
+    part: str = ""
+    frame: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its layer is called when it is made, without the image's name."""
+        return NAMES[self.role].format(part=self.part)
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """What comes back from a thread with layers to be written."""
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The layers."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For their metadata."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,24 +333,57 @@ def lattice_patches(
     )
 
 
-def scan_outputs(scan: Scan) -> list[Output]:
-    """Class map of a scan, and how likely a defect is at all."""
+def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
+    """Of each class of a scan how likely it is and the published vote mask, and the map of all classes.
+
+    Only the map is shown at first. No pixels are copied.
+    """
+    outputs = []
+    for number, name in enumerate(scan.classes):
+        probability = {
+            "visible": False,
+            "colormap": "inferno",
+            "blending": "additive",
+            "contrast_limits": (0.0, 1.0),
+        }
+        outputs.append(
+            Output(
+                Role.CLASS_SCORES,
+                "image",
+                scan.probabilities[number],
+                probability,
+                part=name,
+                frame=frame,
+            )
+        )
+    for number, name in enumerate(scan.classes):
+        outputs.append(
+            Output(
+                Role.CLASS_VOTES,
+                "labels",
+                scan.votes[number].view(np.uint8),
+                {"visible": False, "opacity": 0.5, "colormap": {1: _class_colour(number)}},
+                features={"index": [0, 1], "class": [f"not {name}", name]},
+                part=name,
+                frame=frame,
+            )
+        )
     known = [*range(len(scan.classes)), UNCERTAIN]
-    colours = {number: lattice_colour(number) for number in known[1:-1]} | {UNCERTAIN: "#80808080"}
-    score = Output(
-        Role.CLASS_SCORES,
-        "image",
-        1 - scan.probabilities[0],
-        {"visible": False, "colormap": "inferno", "blending": "additive", "contrast_limits": (0.0, 1.0)},
-    )
+    colours = {number: _class_colour(number) for number in known[1:-1]} | {UNCERTAIN: "#80808080"}
     classes = Output(
         Role.CLASSES,
         "labels",
         scan.labels,
         {"opacity": 0.5, "colormap": colours},
         features={"index": known, "class": [*scan.classes, "uncertain"]},
+        frame=frame,
     )
-    return [score, classes]
+    return [*outputs, classes]
+
+
+def _class_colour(number: int) -> str:
+    """Colour of a class of a scan; the clean one's is seen in its votes only."""
+    return CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)] if number else CLEAN_COLOUR
 
 
 def lattice_colour(number: int) -> str:

@@ -6,7 +6,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -76,6 +76,9 @@ class DefectsPanel(SessionWidget):
         self._connect()
         self._show_classifiers()
         self._begin()
+        if self.session.document is not None and self.session.document.regions():
+            # The panel was closed and is opened again; once it has its own place.
+            QTimer.singleShot(0, self._reopen)
         # Now, while the person looks at the panel, rather than in the first run.
         threading.Thread(target=import_early, daemon=True).start()
 
@@ -116,6 +119,7 @@ class DefectsPanel(SessionWidget):
         self.best_patch = BestPatchView()
         self.groups["best_patch"].addWidget(self.best_patch)
         self.lattices = LatticesView()
+        self.lattices.setColours(self._colours)
         self.groups["symmetry"].addWidget(self.lattices)
         self.threshold = ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
@@ -159,12 +163,14 @@ class DefectsPanel(SessionWidget):
         inside = QWidget()
         body = QVBoxLayout(inside)
         body.setContentsMargins(6, 2, 6, 2)
-        body.setSpacing(4)
+        body.setSpacing(3)
         about = QHBoxLayout()
         about.addWidget(self.info, 1)
         about.addWidget(self.calibrate)
-        body.addWidget(self.header)
-        body.addWidget(self.image)
+        top = QHBoxLayout()
+        top.addWidget(self.image, 1)
+        top.addWidget(self.header)
+        body.addLayout(top)
         body.addLayout(about)
         body.addWidget(self.run_row)
         body.addWidget(self.messages)
@@ -232,6 +238,10 @@ class DefectsPanel(SessionWidget):
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(slot)
+
+    def _reopen(self) -> None:
+        if self._docked and self.parent() is not None:
+            self.results.open_dock()
 
     def disconnect_all(self) -> None:
         """End all connections to the viewer and its session."""
@@ -343,11 +353,7 @@ class DefectsPanel(SessionWidget):
         self.calibrate.setVisible(document is not None and summary.has_no_pixel_size(document))
         self.patch_count.setText(summary.about_patches(document))
         self.region_count.setText(summary.about_regions(document, session.document_frame()))
-        has_patch = (
-            document is not None
-            and document.analysis is not None
-            and document.analysis.best_patch is not None
-        )
+        has_patch = self.navigator.layer(Role.BEST_PATCH) is not None
         self.best_patch.setPlace(
             summary.about_best_patch(document),
             by_hand=document is not None and document.point is not None,
@@ -363,9 +369,9 @@ class DefectsPanel(SessionWidget):
             mapped=lattice_map is not None and lattice_map.visible,
         )
         self.threshold.setHistogram(None if document is None else document.histogram)
-        shown = () if document is None else document.shown
-        self.patches.setEnabled("classify" in shown)
-        self.paint_labels.setEnabled("segment" in shown)
+        # Without the layer there is nothing to paint: a run makes it again.
+        self.patches.setEnabled(self.navigator.layer(Role.PATCHES) is not None)
+        self.paint_labels.setEnabled(self.navigator.layer(Role.LABELS) is not None)
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)
         error, warnings = summary.messages(document)
@@ -391,5 +397,6 @@ class DefectsPanel(SessionWidget):
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self.header.setColours(self._colours)
+        self.lattices.setColours(self._colours)
         self.threshold.histogram.setColours(self._colours)
         self.results.setColours(self._colours)

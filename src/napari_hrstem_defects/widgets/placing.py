@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from napari_hrstem_defects.widgets.document import PAINTABLE, Document
 from napari_hrstem_defects.widgets.inserting import insert
 from napari_hrstem_defects.widgets.outputs import Output
-from napari_hrstem_defects.widgets.roles import KEY, NAMES, Role, role_of, tag
+from napari_hrstem_defects.widgets.roles import KEY, Role, entry, role_of, tag
 from napari_hrstem_defects.widgets.source import placed_like
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
+#: Outputs with one layer for each class of a scan.
+PARTED = (Role.CLASS_SCORES, Role.CLASS_VOTES)
 #: Outputs that are points, in pixels of the image.
 POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
 
@@ -44,13 +46,13 @@ def write(
     assert source is not None
     data, placed = _fitted(source, document, output)
     role = output.role
-    layer = document.output(viewer.layers, role)
+    layer = document.output(viewer.layers, role, output.part)
     if layer is None and output.if_there:
         return None, None
     note = None
     if layer is not None and _is_frame_of(layer, document, output) and not document.is_edited(layer, role):
         # One frame of a series that was analysed as a whole.
-        layer.data[document.frame] = data[0]
+        layer.data[_frame(document, output)] = data[0]
         layer.refresh()
         return None, None
     if layer is not None and document.is_edited(layer, role):
@@ -66,14 +68,36 @@ def write(
     if layer is None:
         layer = made = _make(document, source, output, data, placed)
         # Found by its id, so it may be named before it is in the list.
-        document.outputs[role] = layer.unique_id
+        document.outputs[role, output.part] = layer.unique_id
         yield from insert(viewer, layer, lambda: _position(viewer, role))
     else:
         _update(layer, output, data, placed)
     if role in PAINTABLE:
         document.references[role] = data.copy()
-    tag(layer, role=role.value, source=document.source_id, provenance=dict(provenance), edited=False)
+    tag(
+        layer,
+        role=role.value,
+        part=output.part,
+        source=document.source_id,
+        frame=_frame(document, output),
+        provenance=dict(provenance),
+        edited=False,
+    )
     return made, note
+
+
+def remove_parts(viewer: ViewerModel, document: Document, kept: Collection[str]) -> None:
+    """Remove layers of classes that the latest scan does not know; those that a person painted are kept, hidden."""
+    for role in PARTED:
+        for part, layer in document.parts(viewer.layers, role).items():
+            if part in kept:
+                continue
+            del document.outputs[role, part]
+            if document.is_edited(layer, role):
+                tag(layer, kept=True)
+                layer.visible = False
+            else:
+                viewer.layers.remove(layer)
 
 
 def follow(viewer: ViewerModel, document: Document) -> None:
@@ -81,8 +105,8 @@ def follow(viewer: ViewerModel, document: Document) -> None:
     source = document.layer
     if source is None:
         return
-    for role in document.outputs:
-        layer = document.output(viewer.layers, role)
+    for role, part in document.outputs:
+        layer = document.output(viewer.layers, role, part)
         if layer is None:
             continue
         shape = np.array(layer.data.shape[-2:])
@@ -92,10 +116,14 @@ def follow(viewer: ViewerModel, document: Document) -> None:
             y, x = np.array(document.frame_shape) / shape
             zoom, offset = (float(y), float(x)), (float(y - 1) / 2, float(x - 1) / 2)
         single = layer.data.ndim == 3 and layer.data.shape[0] == 1
-        frame = document.frame if single and not points else 0
+        frame = int(entry(layer).get("frame", document.frame)) if single and not points else 0
         for key, value in placed_like(source, layer.ndim, zoom=zoom, offset=offset, frame=frame).items():
             if value is not None:
                 setattr(layer, key, value)
+
+
+def _frame(document: Document, output: Output) -> int:
+    return document.frame if output.frame is None else output.frame
 
 
 def _is_frame_of(layer: Layer, document: Document, output: Output) -> bool:
@@ -115,11 +143,11 @@ def _fitted(source: Image, document: Document, output: Output) -> tuple[Any, dic
     stack = document.is_stack
     if output.kind == "points":
         if stack:
-            data = np.column_stack([np.full(len(data), float(document.frame)), data])
+            data = np.column_stack([np.full(len(data), float(_frame(document, output))), data])
         return data, placed_like(source, data.shape[1])
     frame = 0
     if stack and data.ndim == 2:
-        data, frame = data[np.newaxis], document.frame
+        data, frame = data[np.newaxis], _frame(document, output)
     return data, placed_like(source, data.ndim, zoom=output.zoom, offset=output.offset, frame=frame)
 
 
@@ -128,13 +156,15 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
 
     options = dict(output.options)
     # From the beginning, so that nobody takes it for an image to analyse.
-    options["metadata"] = {KEY: {"role": output.role.value, "source": document.source_id}}
+    options["metadata"] = {
+        KEY: {"role": output.role.value, "part": output.part, "source": document.source_id}
+    }
     if "colormap" in options and output.kind == "labels":
         options["colormap"] = label_colours(options["colormap"])
     if output.features is not None:
         options["features"] = output.features
     made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
-    layer: Layer = made(data, name=f"{NAMES[output.role]} · {Path(source.name).stem}", **placed, **options)
+    layer: Layer = made(data, name=f"{output.name} · {Path(source.name).stem}", **placed, **options)
     if output.role in PAINTABLE:
         layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1

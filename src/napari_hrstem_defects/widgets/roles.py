@@ -23,6 +23,7 @@ class Role(StrEnum):
     SEVERITY = "severity"
     AMORPHOUS = "amorphous"
     CLASS_SCORES = "class_scores"
+    CLASS_VOTES = "class_votes"
     CLASSES = "classes"
     PATCHES = "patches"
     LATTICES = "lattices"
@@ -32,7 +33,7 @@ class Role(StrEnum):
     BEST_PATCH = "best_patch"
 
 
-#: What the layers are called when they are made.
+#: What the layers are called when they are made; roles of several layers name each by its part.
 NAMES: Mapping[Role, str] = {
     Role.PREPROCESSED: "Preprocessed",
     Role.SCORES: "Patch scores",
@@ -40,8 +41,9 @@ NAMES: Mapping[Role, str] = {
     Role.BOUNDARIES: "Boundaries",
     Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
-    Role.CLASS_SCORES: "Probability of a defect",
-    Role.CLASSES: "Classes of the scan",
+    Role.CLASS_SCORES: "Scan, probability of {part}",
+    Role.CLASS_VOTES: "Scan, votes for {part}",
+    Role.CLASSES: "Scan, classes",
     Role.PATCHES: "Patches",
     Role.LATTICES: "Lattices",
     Role.REGIONS: "Regions",
@@ -67,6 +69,11 @@ def role_of(layer: Layer) -> Role | None:
     """Role of a layer; None if it is not one of our outputs."""
     value = entry(layer).get("role")
     return Role(value) if value in set(Role) else None
+
+
+def part_of(layer: Layer) -> str:
+    """Which of several layers of a role it is; empty where there is one."""
+    return str(entry(layer).get("part", ""))
 
 
 def with_role(layers: Iterable[Layer], role: Role, source: str) -> list[Layer]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import inspect
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.widgets import placing, task
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.of_session import OfSession
-from napari_hrstem_defects.widgets.outputs import Output
+from napari_hrstem_defects.widgets.outputs import Layered, Output
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import PARTS, SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
@@ -58,7 +59,7 @@ class _Job:
     begin: str = STEP_NAMES[0]
     done: Callable[[Any], None] | None = None
     kept: frozenset[str] = frozenset()
-    result: task.Result | None = None
+    result: Layered | None = None
     left: list[Output] = field(default_factory=list)
     writing: Generator[None, None, None] | None = None
 
@@ -133,7 +134,7 @@ class Runs(OfSession):
             return False
         self._job, self._again = None, False
         job.worker.quit()
-        if job.writing is not None and not job.writing.gi_running:
+        if job.writing is not None and inspect.getgeneratorstate(job.writing) != inspect.GEN_RUNNING:
             job.writing.close()  # a layer begun is left whole
         gc.unfreeze()
         return True
@@ -146,7 +147,7 @@ class Runs(OfSession):
         call : callable
             Takes a :class:`Monitor`; runs in a thread.
         done : callable
-            Takes its result, in the GUI's thread.
+            Takes its result, in the GUI's thread, once the layers that it brings are written.
         stage : str
             What is shown until the first progress.
         """
@@ -188,6 +189,7 @@ class Runs(OfSession):
             write=frozenset(steps),
             kept=kept,
             process=session.keras,
+            class_map=document.class_maps.get(frame),
         )
         document.failed = None
         job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first, kept=kept)
@@ -216,21 +218,23 @@ class Runs(OfSession):
         session = self._session()
         if job is not self._job or session is None:
             return  # cancelled, or about an image that is gone
-        if isinstance(result, task.Result) and job.document is not None:
+        if isinstance(result, Layered) and job.document is not None:
             job.result, job.left = result, list(result.outputs)
-            job.document.notes, job.document.frame = (), job.frame
+            job.document.notes = ()
+            if job.done is None:
+                job.document.frame = job.frame
             session.arriving.emit()
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
-        self._job = None
         if isinstance(result, Failure):
+            self._job = None
             if job.done is None and job.document is not None:
                 step = SHOWN_AS.get(result.during, job.begin)
                 job.document.failed = (step, result.message)
             session.failed.emit(result.message)
-        elif job.done is not None:
-            job.done(result)
-        self._ended(session)
+            self._ended(session)
+        else:
+            self._accept(session, job, result)
 
     def _place(self, job: _Job) -> None:
         """Write the layers bit by bit: together they would hold up the window."""
@@ -246,7 +250,7 @@ class Runs(OfSession):
                 job.writing = None
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
-        self._accept(session, document, job, result)
+        self._accept(session, job, result)
 
     def write(self, session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output at once, and watch what a person does to its layer."""
@@ -274,7 +278,17 @@ class Runs(OfSession):
         if note is not None:
             document.notes = (*document.notes, note)
 
-    def _accept(self, session: Session, document: Document, job: _Job, result: task.Result) -> None:
+    def _accept(self, session: Session, job: _Job, result: Any) -> None:
+        self._job = None
+        if job.done is not None:
+            job.done(result)
+        elif job.document is not None and isinstance(result, task.Result):
+            self._take(job.document, job, result)
+            session.finished.emit()
+        self._ended(session)
+
+    @staticmethod
+    def _take(document: Document, job: _Job, result: task.Result) -> None:
         before = document.done
         document.analysis, document.done = result.analysis, job.inputs
         if before is not None and outdated(before, job.inputs):
@@ -284,24 +298,19 @@ class Runs(OfSession):
         if "symmetry" in job.steps:
             document.histogram = result.histogram
         if "segment" in job.steps:
-            document.correction, document.found = None, result.analysis.regions
-        self._job = None
-        session.finished.emit()
-        self._ended(session)
+            document.correction, document.found = None, result.regions
 
     def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
-        """Write the layers of a whole time series."""
+        """Take over what was found in a whole time series."""
         session = self._session()
         if session is None or session.viewer is None or document.layer is None:
             return
         document.analysis, document.frame = result.analysis, shown
         document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
-        document.series, document.correction, document.notes = result, None, ()
-        document.histogram, document.found = result.histogram, result.analysis.regions
+        document.series, document.correction = result, None
+        document.histogram, document.found = result.histogram, result.regions[shown]
         document.written = set(STEP_NAMES)
         document.shown = set(STEP_NAMES)
-        for output in result.outputs:
-            self.write(session, document, output, result.provenance)
         session.finished.emit()
 
     def _ended(self, session: Session) -> None:

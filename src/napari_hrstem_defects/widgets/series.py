@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.provenance import fractions
 from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.correction import Correction
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
@@ -65,6 +67,13 @@ class SeriesResult:
         painted = self.painted.get(frame)
         return self.regions[frame] if painted is None else painted.regions
 
+    def show_regions(self, frame: int, regions: tuple[Region, ...]) -> None:
+        """Take over regions of a frame that say more than those known."""
+        if frame in self.painted:
+            self.painted[frame] = replace(self.painted[frame], regions=regions)
+        else:
+            self.regions[frame] = regions
+
     def paint(self, frame: int, correction: Correction) -> None:
         """Take over what a person painted in a frame."""
         self.painted[frame] = correction
@@ -74,9 +83,14 @@ class SeriesResult:
 
 
 def run_series(
-    monitor: Monitor, source: Source, inputs: Inputs, shown: int, process: KerasProcess
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    shown: int,
+    process: KerasProcess,
+    class_maps: Mapping[int, ClassMap],
 ) -> SeriesResult:
-    """Analyse every frame; only one at a time is loaded."""
+    """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
     whole = source.series()
     frames = len(whole)
     classifier = classifier_for(inputs.recipe, process, monitor)
@@ -99,7 +113,8 @@ def run_series(
         if severity is not None:
             severity[index] = analysis.severity
         areas.append(fractions(analysis))
-        regions.append(analysis.regions)
+        scanned = class_maps.get(index)
+        regions.append((analysis if scanned is None else scanned.typed(analysis)).regions)
         for text in analysis.warnings:
             counts[text] = counts.get(text, 0) + 1
         if kept is None or index == shown:
@@ -120,6 +135,7 @@ def run_series(
                     output.options,
                     output.kept_up,
                     features=output.features,
+                    frame=shown,
                 )
             )
     return SeriesResult(areas, regions, warnings, kept, outputs, histogram(kept), provenance_of(kept), inputs)

@@ -36,7 +36,7 @@ class StepGroup(QWidget):
         self._state = State.EMPTY
         self._note: str | None = None
         self._sign = QLabel()
-        self._sign.setFixedWidth(18)
+        self._sign.setFixedWidth(22)
         self._title = QLabel(f"<b>{step.title}</b>")
         self._word = QLabel()
         self._word.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

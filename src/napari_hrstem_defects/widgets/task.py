@@ -12,7 +12,9 @@ from typing import Any
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.source import Source
@@ -43,12 +45,15 @@ class Result:
     histogram : Histogram or None
     provenance : dict
         For the metadata of the layers.
+    regions : tuple of Region
+        Those of the analysis, with the classes of a scan as types.
     """
 
     analysis: Analysis
     outputs: list[Output]
     histogram: Histogram | None
     provenance: dict[str, Any]
+    regions: tuple[Region, ...]
 
 
 def run(
@@ -60,6 +65,7 @@ def run(
     write: Collection[str],
     kept: Collection[str],
     process: KerasProcess,
+    class_map: ClassMap | None = None,
 ) -> Result:
     """Analyse a frame, no further than what is to be written needs, and describe the layers.
 
@@ -78,6 +84,8 @@ def run(
         Steps of the panel whose earlier results still hold.
     process : KerasProcess
         Where trained classifiers run.
+    class_map : ClassMap, optional
+        What an ensemble found in the frame.
     """
     import_early()
     micrograph = source.micrograph() if previous is None else previous.micrograph
@@ -108,10 +116,11 @@ def run(
     )
     if previous is not None:
         analysis = analysis.taking_over(previous, [part for step in kept for part in PARTS[step]])
-    outputs = describe(analysis, write)
+    typed = analysis if class_map is None or "segment" not in write else class_map.typed(analysis)
+    outputs = describe(typed, write)
     if monitor.cancelled():
         raise Cancelled
-    return Result(analysis, outputs, histogram(analysis), provenance_of(analysis))
+    return Result(analysis, outputs, histogram(analysis), provenance_of(analysis), typed.regions)
 
 
 def import_early() -> None:

@@ -56,9 +56,9 @@ _NO_LABELS = "– none –"
 
 
 class _Bridge(QObject):
-    """Carries reports of the training from its thread to the window's."""
+    """Carries reports of a training, told by its event, from its thread to the window's."""
 
-    told = Signal(object)
+    told = Signal(object, object)
 
 
 class TrainDialog(QDialog):
@@ -79,6 +79,8 @@ class TrainDialog(QDialog):
         super().__init__(parent)
         self._session = weakref.ref(session)
         self._worker: TaskWorker | None = None
+        # Trainings that were stopped, whose best network is still being tested.
+        self._testing: list[TaskWorker] = []
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
         self._bridge = _Bridge()
@@ -143,7 +145,7 @@ class TrainDialog(QDialog):
         self.start.clicked.connect(lambda: self._start())
         self.stop = QPushButton("Cancel")
         self.stop.setToolTip(
-            "Stops the training; the best network so far is tested and kept, if there is one"
+            "Stops the training at once; the best network so far is tested and kept, if there is one"
         )
         self.stop.clicked.connect(lambda: self._stop())
         buttons = QHBoxLayout()
@@ -340,7 +342,7 @@ class TrainDialog(QDialog):
             kind=str(self.kind.value),
             examples=self.value(),
             options=options,
-            tell=self._bridge.told.emit,
+            tell=functools.partial(self._bridge.told.emit, self._cancel),
             stopped=self._cancel.is_set,
         )
         worker = self._worker = TaskWorker(call)
@@ -353,7 +355,12 @@ class TrainDialog(QDialog):
             self.close()
             return
         self._cancel.set()
-        self.said.setText("Stopping; what is trained so far is tested…")
+        if not self.plot.value():
+            self.said.setText("Stopping…")
+            return
+        # It no longer learns; testing is of no hindrance to anything else, not even to another training.
+        self._testing.append(self._worker)
+        self._end("Stopped. The best network so far is being tested, and then joins the list of classifiers.")
 
     def closeEvent(self, event: Any) -> None:
         """A training nobody sees the end of is stopped."""
@@ -365,26 +372,37 @@ class TrainDialog(QDialog):
         """Whether a training is under way."""
         return self._worker is not None
 
-    def _told(self, report: TrainingProgress) -> None:
+    def _told(self, training: threading.Event, report: TrainingProgress) -> None:
+        if training is not self._cancel or self._worker is None:
+            return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
-        if report.loss is not None and report.validation_loss is not None:
+        if classifiers.ends_a_pass(report) and report.loss is not None and report.validation_loss is not None:
             self.plot.add(report.loss, report.validation_loss)
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
-        if worker is not self._worker:
-            return
+        if isinstance(result, Failure):
+            said = result.message
+        elif isinstance(result, TrainingReport):
+            said = _outcome(result)
+        else:
+            said = "Stopped before there was anything to keep."
+        if worker is self._worker:
+            self._end(said)
+        else:
+            self._testing.remove(worker)
+            if self._worker is None:
+                self.said.setText(said)
+        if isinstance(result, TrainingReport):
+            self.trained.emit(result.contract.name)
+
+    def _end(self, said: str) -> None:
+        """Nothing is learned any more."""
         self._worker = None
         self.bar.reset()
         self.bar.setFormat("")
         self.start.setEnabled(bool(self.value()))
-        if isinstance(result, Failure):
-            self.said.setText(result.message)
-        elif isinstance(result, TrainingReport):
-            self.said.setText(_outcome(result))
-            self.trained.emit(result.contract.name)
-        else:
-            self.said.setText("Stopped before there was anything to keep.")
+        self.said.setText(said)
 
 
 def _outcome(report: TrainingReport) -> str:

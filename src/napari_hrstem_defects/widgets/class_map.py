@@ -1,0 +1,67 @@
+"""What an ensemble found in a frame, as far as the regions of an analysis carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.analysis import Analysis
+from napari_hrstem_defects.core.regions import Region, label_regions
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMap:
+    """Class of each pixel.
+
+    Attributes
+    ----------
+    labels : uint8 array (y, x)
+        Number of the class; others than those of `classes` say nothing.
+    classes : tuple of str
+        The first is the clean one.
+    classifier : str
+        Name of the ensemble.
+    """
+
+    labels: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    classifier: str
+
+    def types(self, regions: Sequence[Region], labels: NDArray[np.uint8]) -> tuple[Region, ...]:
+        """Regions with the class that most of each was given as their type; its share is the confidence.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+        labels : uint8 array (y, x)
+            The labels that the regions were measured in.
+        """
+        if labels.shape != self.labels.shape:
+            return tuple(regions)
+        numbered = label_regions(labels)
+        out = []
+        for region in regions:
+            y0, x0, y1, x1 = region.bbox
+            inside = numbered[y0:y1, x0:x1] == region.id
+            counts = np.bincount(self.labels[y0:y1, x0:x1][inside], minlength=256)
+            # Neither the clean class nor "uncertain" says what a defect is.
+            known = counts[1 : len(self.classes)]
+            if known.size and known.any():
+                best = int(known.argmax())
+                share = float(known[best] / counts.sum())
+                region = replace(region, type=self.classes[best + 1], confidence=share)
+            out.append(region)
+        return tuple(out)
+
+    def typed(self, analysis: Analysis) -> Analysis:
+        """An analysis whose regions have these types."""
+        return replace(analysis, regions=self.types(analysis.regions, analysis.labels))
+
+    def noted(self, analysis: Analysis) -> Analysis:
+        """An analysis that says, wherever it is written, where the types of its regions come from."""
+        note = f"Where the scan with “{self.classifier}” found a class, it is the type of the region."
+        doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), note)}
+        return replace(analysis, doubts=doubts)

@@ -1,0 +1,195 @@
+"""What a scan with an ensemble leaves in napari; the networks themselves are made up here."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from napari_hrstem_defects.io import load
+from napari_hrstem_defects.models.scan import UNCERTAIN, Scan, class_map
+from napari_hrstem_defects.widgets import classifiers
+from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of
+
+CLASSES = ("bulk", "SF 1", "twin")
+
+
+def made_up(shape: tuple[int, int], classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Scan:
+    """Broad stripes of the classes, and a stripe of none."""
+    x = np.linspace(0, len(classes) + 0.5, shape[1], endpoint=False)
+    noise = np.random.default_rng(seed).random((len(classes), *shape), np.float32)
+    probabilities = 0.3 * noise
+    for number in range(len(classes)):
+        probabilities[number, :, (x >= number) & (x < number + 1)] += 0.6
+    # Votes may overlap, other than the classes of the map.
+    votes = probabilities > 0.25
+    return Scan(classes, 8, probabilities, votes, class_map(probabilities), ())
+
+
+@pytest.fixture
+def scan(monkeypatch: Any) -> Any:
+    """Press Scan… with what the ensemble is to answer."""
+
+    def press(made: Any, answer: Scan, name: str = "stripes") -> None:
+        monkeypatch.setattr(classifiers, "read_contract", lambda path: SimpleNamespace(name=name))
+        monkeypatch.setattr(classifiers, "file_sha256", lambda path: "0" * 64)
+        known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
+        monkeypatch.setattr(classifiers, "ensembles", lambda: known)
+        monkeypatch.setattr(made.session.keras, "call", lambda *args, **options: answer)
+        made.click(made.panel.scan)
+        assert made.session.running
+        made.wait()
+
+    return press
+
+
+def _expected_type(region: Any, regions: Any, classes: Any) -> tuple[str, float] | None:
+    """By plain counting over the whole image."""
+    inside = classes[regions == region.id]
+    counts = {number: np.count_nonzero(inside == number) for number in range(1, len(CLASSES))}
+    best = max(counts, key=lambda number: counts[number])
+    return (CLASSES[best], counts[best] / inside.size) if counts[best] else None
+
+
+def test_a_layer_for_each_class_and_one_for_all(desk: Any, scan: Any) -> None:
+    made = desk()
+    found = made_up((512, 512))
+    scan(made, found)
+    layers = made.viewer.layers
+    for role, data in ((Role.CLASS_SCORES, found.probabilities), (Role.CLASS_VOTES, found.votes)):
+        parts = made.document.parts(layers, role)
+        assert tuple(parts) == CLASSES
+        for number, layer in enumerate(parts.values()):
+            assert_array_equal(layer.data, data[number])
+            assert np.shares_memory(layer.data, data)  # nothing is copied
+            assert not layer.visible
+            assert part_of(layer) == CLASSES[number]
+            assert CLASSES[number] in layer.name
+            assert_allclose(layer.scale, made.document.layer.scale)
+            assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+            assert entry(layer)["provenance"]["classifier"] == "stripes"
+    classes = made.layer(Role.CLASSES)
+    assert classes.visible
+    assert_array_equal(classes.data, found.labels)
+    assert set(np.unique(classes.data)) == {0, 1, 2, UNCERTAIN}
+    assert list(classes.features["class"]) == [*CLASSES, "uncertain"]
+    colours = [classes.get_color(number) for number in (1, 2, UNCERTAIN)]
+    assert not np.allclose(colours[0], colours[1])
+    assert made.session.images() == [made.document.layer]
+    assert set(made.states().values()) == {"not run"}
+
+
+def test_regions_carry_the_class_into_table_and_export(desk: Any, scan: Any, tmp_path: Path) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    before = made.document.regions()
+    found = made_up(made.document.frame_shape)
+    scan(made, found)
+    regions = made.panel.results.table.value()
+    assert len(regions) == len(before)
+    numbered = made.layer(Role.REGIONS)
+    typed = 0
+    for region, old in zip(regions, before, strict=True):
+        expected = _expected_type(region, numbered.data, found.labels)
+        if expected is None:
+            assert region == old
+        else:
+            typed += 1
+            assert (region.type, region.confidence) == (expected[0], pytest.approx(expected[1]))
+            assert dataclasses.replace(region, type=old.type, confidence=old.confidence) == old
+    assert typed
+    assert list(numbered.features["type"])[1:] == [region.type for region in regions]
+    # The same after another run, for it is the same image.
+    made.run_all()
+    assert made.panel.results.table.value() == regions
+    folder = made.panel.actions_.export(tmp_path)
+    made.wait()
+    written = load(folder)
+    assert [row["type"] for row in written.regions] == [region.type for region in regions]
+    assert any("“stripes”" in text for text in written.info["warnings"])
+    # Nothing of it where the pixels are others.
+    made.document.layer.data = np.asarray(made.document.layer.data)[::-1].copy()
+    made.run_all()
+    assert not {region.type for region in made.document.regions()} & set(CLASSES)
+
+
+def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    found = made_up(made.document.frame_shape)
+    scan(made, found)
+    centre = (130.0, 0.5 * made.document.frame_shape[1])
+    made.click(made.panel.paint_labels)
+    layer = made.layer(Role.LABELS)
+    layer.selected_label, layer.brush_size = 1, 30
+    made.drag(centre, np.add(centre, 1), steps=2)
+    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=10_000)
+    region = min(made.panel.results.table.value(), key=lambda r: np.hypot(*np.subtract(r.centroid, centre)))
+    assert region.type == CLASSES[found.labels[tuple(np.int_(centre))]]
+    # The map of the classes may be painted, too.
+    classes = made.layer(Role.CLASSES)
+    y0, x0, y1, x1 = region.bbox
+    classes.data[y0:y1, x0:x1] = 1
+    classes.events.paint(value=[])
+
+    def type_there() -> str:
+        return str(
+            min(
+                made.panel.results.table.value(), key=lambda r: np.hypot(*np.subtract(r.centroid, centre))
+            ).type
+        )
+
+    made.qtbot.waitUntil(lambda: type_there() == CLASSES[1], timeout=10_000)
+
+
+def test_scan_with_another_ensemble_replaces_the_layers(desk: Any, scan: Any) -> None:
+    made = desk()
+    shape = made.document.frame_shape
+    scan(made, made_up(shape))
+    kept = made.document.parts(made.viewer.layers, Role.CLASS_SCORES)["twin"]
+    painted = made.document.parts(made.viewer.layers, Role.CLASS_VOTES)["SF 1"]
+    painted.events.paint(value=[])
+    count = len(made.viewer.layers)
+    again = made_up(shape, seed=1)
+    scan(made, again)
+    # The layer that was painted is kept, and there is a new one for it.
+    assert len(made.viewer.layers) == count + 1
+    assert painted in made.viewer.layers
+    assert made.document.parts(made.viewer.layers, Role.CLASS_VOTES)["SF 1"] is not painted
+    assert_array_equal(kept.data, again.probabilities[2])
+    other = ("bulk", "twin")
+    scan(made, made_up(shape, other), "two")
+    for role in (Role.CLASS_SCORES, Role.CLASS_VOTES):
+        assert tuple(made.document.parts(made.viewer.layers, role)) == other
+    roles = [role_of(layer) for layer in made.viewer.layers]
+    assert roles.count(Role.CLASS_SCORES) == 2
+    assert roles.count(Role.CLASS_VOTES) == 3
+    assert painted in made.viewer.layers
+    assert kept in made.viewer.layers
+
+
+def test_scan_of_a_frame_of_a_series(desk: Any, scan: Any, tmp_path: Path) -> None:
+    made = desk("si_series")
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    made.viewer.dims.set_point(0, 3)
+    before = made.panel.results.table.value()
+    found = made_up(made.document.frame_shape)
+    scan(made, found)
+    layer = made.layer(Role.CLASSES)
+    assert layer.data.shape == (1, *made.document.frame_shape)
+    assert_allclose(layer.data_to_world((0, 0, 0)), made.document.layer.data_to_world((3, 0, 0)))
+    regions = made.panel.results.table.value()
+    assert len(regions) == len(before) > 0
+    assert {region.type for region in regions} & set(CLASSES)
+    made.viewer.dims.set_point(0, 1)
+    assert not {region.type for region in made.panel.results.table.value()} & set(CLASSES)
+    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    made.wait()
+    rows = load(folder).regions
+    assert [row["type"] for row in rows if row["frame"] == 3] == [region.type for region in regions]
+    assert not {row["type"] for row in rows if row["frame"] != 3} & set(CLASSES)
