@@ -371,6 +371,23 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     assert same != train_base
 
 
+def test_vgg16_is_trained_as_published(tmp_path, monkeypatch):
+    told = {}
+
+    def fit(network, train, validation, **settings):
+        told.update(settings, targets=train[1])
+        raise Cancelled
+
+    monkeypatch.setattr(softmax, "fit_network", fit)
+    patches = table(("a", "b"), 16)
+    options = TrainingOptions(weights="none", extra={"dense": [4]})
+    with pytest.raises(Cancelled):
+        vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path)
+    expected = {"loss": "categorical_crossentropy", "learning_rate": 1e-5, "batch": 8, "epochs": 60}
+    assert {name: told[name] for name in expected} == expected
+    np.testing.assert_array_equal(told["targets"], np.eye(2)[patches.labels])
+
+
 def test_features_of_a_frozen_base_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         vgg16,
@@ -390,6 +407,17 @@ def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path):
         train("vgg16", IMAGES, tmp_path / "x.hrstem", replace(QUICK, weights="nowhere.h5"))
     with pytest.raises(ModelError, match="No defect is marked"):
         train("compact", IMAGES[4:], tmp_path / "x.hrstem", QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_had_are_missed_at_once(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr(keras().applications, "VGG16", offline)
+    monkeypatch.setattr(training, "split_images", lambda *args, **kwargs: pytest.fail("too late"))
+    with pytest.raises(ModelError, match=r"cannot be downloaded; connect to the internet once, .* --weights"):
+        train("vgg16", IMAGES, tmp_path / "x.hrstem", QUICK)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,8 @@ A kind is a module with two functions. ::
     fit(train, validation, options, *, workspace, progress=None, cancelled=None) -> Fitted
     predict(model, patches, *, progress=None, cancelled=None) -> float32 array (n, classes)
 
+A third, ``check(options)``, may refuse options before anything costly is done.
+
 `train` and `validation` are :class:`~.data.PatchSet`; `workspace` is a folder that outlives a kill, for checkpoints.
 `model` has ``contract`` and ``networks``; `patches` is a float32 array ``(n, patch_px, patch_px)``, 0...1. The columns
 of what `predict` returns are probabilities of the classes; they need not add up to one.
@@ -18,6 +20,7 @@ from importlib import import_module
 from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,21 @@ class Kind:
 
     def function(self, name: str) -> Any:
         """Its function of a name."""
-        return getattr(import_module(f"napari_hrstem_defects.models.{self.module}"), name)
+        return getattr(self._module, name)
+
+    def check(self, options: TrainingOptions) -> None:
+        """Refuse options that a training could not begin with.
+
+        Raises
+        ------
+        ModelError
+        """
+        if hasattr(self._module, "check"):
+            self._module.check(options)
+
+    @property
+    def _module(self) -> Any:
+        return import_module(f"napari_hrstem_defects.models.{self.module}")
 
 
 @dataclass(frozen=True, eq=False)

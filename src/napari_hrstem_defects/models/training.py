@@ -121,6 +121,7 @@ def train(
     options = TrainingOptions() if options is None else options
     kind, path = kind_of(kind_name), Path(out)
     keras()  # before anything is computed
+    kind.check(options)
     patch_px = options.patch_px or (data.edge if isinstance(data, PatchSet) else kind.patch_px)
     # No ambiguity from here on: the network sees what the contract says.
     options = dataclasses.replace(options, patch_px=patch_px)

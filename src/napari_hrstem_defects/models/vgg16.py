@@ -136,6 +136,18 @@ def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
+def check(options: TrainingOptions) -> None:
+    """Fetch or read the weights of the base: what is missing is said before patches are cut.
+
+    Raises
+    ------
+    ModelError
+        If there are none.
+    """
+    if options.weights != "none":
+        _base(options.weights, LEAST_PX)
+
+
 def fit(
     train: PatchSet,
     validation: PatchSet,
