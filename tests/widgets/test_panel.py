@@ -131,6 +131,48 @@ def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
+def test_slider_of_the_variance_changes_the_mask_live(desk: Any) -> None:
+    made = desk("srtio3_amorphous")
+    made.run_all()
+    before = np.count_nonzero(made.layer(Role.AMORPHOUS).data)
+    editor = made.panel.groups["variance"].parameters.editors["variance.fraction"]
+    assert editor.slider.value() == 40
+    editor.slider.setValue(5)
+    assert made.session.recipe.variance.fraction == editor.value() == 0.05
+    made.wait()
+    expected = pipeline.analyze(
+        read(sample_folder() / "srtio3_amorphous.tif"), Recipe().replace({"variance.fraction": 0.05})
+    )
+    mask = made.layer(Role.AMORPHOUS).data
+    assert_array_equal(mask, expected.amorphous)
+    assert np.count_nonzero(mask) < before
+    assert set(made.states().values()) == {"current"}
+    made.panel.footer.reset.trigger()
+    assert (editor.value(), editor.slider.value()) == (0.4, 40)
+
+
+def test_every_doubt_is_a_sentence_in_the_panel(desk: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    assert made.panel.messages.text() == ""
+    # On the fault, as the severity of the automatic best patch tells where it is.
+    fault = max(made.document.regions(), key=lambda region: region.length_px / region.width_px)
+    made.session.edits.place(fault.centroid)
+    made.wait()
+    assert "contain a defect" in made.panel.messages.text()
+    made.click(made.panel.best_patch.undo)
+    made.wait()
+    assert made.panel.messages.text() == ""
+    # No patch is left that could be the best.
+    layer = made.layer(Role.PATCHES)
+    layer.data[:] = 2
+    layer.events.paint(value=[])
+    made.wait()
+    assert made.document.analysis.screened.defective.all()
+    assert made.panel.messages.text() == "\n".join(made.document.analysis.warnings)
+    assert "No patch was found clean" in made.panel.messages.text()
+
+
 def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: Any) -> None:
     made = desk(None)
     made.panel.groups["preprocess"].method.editors["preprocess.method"].setValue("log")

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QSizeP
 
 from napari_hrstem_defects.widgets.parameters import INDENT
 
-#: Width of a scroll bar in napari's themes, in px of the screen.
-_SCROLL_BAR = 14
+#: Width of a scroll bar in napari's themes with its margins, in px of the screen.
+_SCROLL_BAR = 16
 
 
 class Column(QScrollArea):

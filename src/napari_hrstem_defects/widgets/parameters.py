@@ -14,8 +14,10 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
+    QSlider,
     QSpinBox,
     QWidget,
 )
@@ -41,6 +43,9 @@ _LABELS = {
 #: Texts of choices, and of numbers with a meaning of their own.
 _CHOICES = {"screening": "screening"}
 _SPECIAL = {"classify.patch_size": "automatic"}
+#: Thresholds with a slider in their row.
+_SLID = ("variance.fraction",)
+_SLIDER_STEPS = 100
 
 
 class _Quiet:
@@ -64,6 +69,78 @@ class FloatEditor(_Quiet, QDoubleSpinBox):
 
 class IntEditor(_Quiet, QSpinBox):
     """Whole number; ``value()``, ``setValue()``, ``valueChanged``."""
+
+
+class _Slider(_Quiet, QSlider):
+    pass
+
+
+class SlidingEditor(QWidget):
+    """Number between two limits, with a slider; ``value()``, ``setValue()``, ``valueChanged``.
+
+    Parameters
+    ----------
+    low, high : float
+    """
+
+    valueChanged = Signal(float)
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self._low, self._high = low, high
+        self.slider = _Slider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, _SLIDER_STEPS)
+        self.slider.setMinimumWidth(48)
+        self.number = FloatEditor()
+        self.number.setRange(low, high)
+        self.number.setDecimals(4)
+        self.number.setSingleStep((high - low) / 20)
+        self.number.setKeyboardTracking(False)
+        self.number.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.number.setAlignment(Qt.AlignmentFlag.AlignRight)
+        # napari's style makes it wider.
+        self.number.setStyleSheet("min-width: 30px; max-width: 36px;")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.number)
+        self.setFocusProxy(self.number)
+        self.slider.valueChanged.connect(self._slid)
+        self.number.valueChanged.connect(self._typed)
+
+    def value(self) -> float:
+        """The number."""
+        return float(self.number.value())
+
+    def setValue(self, value: float) -> None:
+        """Show a number."""
+        self.number.setValue(value)
+        self._follow()
+
+    def setToolTip(self, text: str | None) -> None:
+        """Of both parts."""
+        super().setToolTip(text)
+        for part in (self.slider, self.number):
+            part.setToolTip(text)
+
+    def setAccessibleName(self, name: str | None) -> None:
+        """Of both parts."""
+        super().setAccessibleName(name)
+        for part in (self.slider, self.number):
+            part.setAccessibleName(name)
+
+    def _follow(self) -> None:
+        share = (self.value() - self._low) / (self._high - self._low)
+        with QSignalBlocker(self.slider):
+            self.slider.setValue(round(share * _SLIDER_STEPS))
+
+    def _slid(self, position: int) -> None:
+        self.number.setValue(round(self._low + position / _SLIDER_STEPS * (self._high - self._low), 2))
+
+    def _typed(self, value: float) -> None:
+        self._follow()
+        self.valueChanged.emit(float(value))
 
 
 class ChoiceEditor(_Quiet, QComboBox):
@@ -164,11 +241,14 @@ def editor_of(name: str) -> Any:
         editor = IntEditor()
         editor.setRange(_limit(about["minimum"], -_INT_MAX), _limit(about["maximum"], _INT_MAX))
     elif kind is float:
-        editor = FloatEditor()
-        editor.setDecimals(4)
         low, high = about["minimum"], about["maximum"]
-        editor.setRange(-1e9 if low is None else low, 1e9 if high is None else high)
-        editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
+        if name in _SLID:
+            editor = SlidingEditor(low, high)
+        else:
+            editor = FloatEditor()
+            editor.setDecimals(4)
+            editor.setRange(-1e9 if low is None else low, 1e9 if high is None else high)
+            editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
     else:
         editor = TextEditor()
     if isinstance(editor, IntEditor | FloatEditor):
