@@ -33,7 +33,8 @@ class Role(StrEnum):
     BEST_PATCH = "best_patch"
 
 
-#: What the layers are called when they are made; roles of several layers name each by its part.
+#: What the layers are called when they are made; roles of several layers name each by its part, first, for the middle of
+#: a long name is not shown.
 NAMES: Mapping[Role, str] = {
     Role.PREPROCESSED: "Preprocessed",
     Role.SCORES: "Patch scores",
@@ -41,9 +42,9 @@ NAMES: Mapping[Role, str] = {
     Role.BOUNDARIES: "Boundaries",
     Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
-    Role.CLASS_SCORES: "Scan, probability of {part}",
-    Role.CLASS_VOTES: "Scan, votes for {part}",
-    Role.CLASSES: "Scan, classes",
+    Role.CLASS_SCORES: "{part}: probability",
+    Role.CLASS_VOTES: "{part}: votes",
+    Role.CLASSES: "Classes of the scan",
     Role.PATCHES: "Patches",
     Role.LATTICES: "Lattices",
     Role.REGIONS: "Regions",
