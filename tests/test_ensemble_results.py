@@ -17,9 +17,11 @@ PATCHES = ROOT.parent / "shared" / "data" / "stem_patches"
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    from results_tools import ensemble, ensemble_published, ensemble_simulated
+    from results_tools import ensemble, ensemble_linear, ensemble_published, ensemble_simulated
 
-    yield SimpleNamespace(ensemble=ensemble, published=ensemble_published, simulated=ensemble_simulated)
+    yield SimpleNamespace(
+        ensemble=ensemble, linear=ensemble_linear, published=ensemble_published, simulated=ensemble_simulated
+    )
     for name in [name for name in sys.modules if name.split(".")[0] == "results_tools"]:
         del sys.modules[name]
 
@@ -145,3 +147,19 @@ def test_the_published_network_is_trained_as_it_is(tools: SimpleNamespace) -> No
 def test_passes_of_the_published_recipe(tools: SimpleNamespace) -> None:
     assert tools.published.needed_passes(500) == 3  # 63 steps each
     assert tools.published.needed_passes(80) == 10  # 10 steps each
+
+
+def test_a_linear_model_reads_spectra(tools: SimpleNamespace) -> None:
+    """Stripes of different periods and directions differ in their spectra, wherever they lie."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    labels = np.arange(60) % 3
+    waves = [2 * np.pi * y / 8, 2 * np.pi * x / 8, 2 * np.pi * x / 5]
+    pixels = np.stack([0.5 + 0.3 * np.cos(waves[k] + rng.uniform(0, 6)) for k in labels]).astype(np.float32)
+    patches = PatchSet(pixels, labels, ("Bulk", "a", "b"), np.array(["image"] * 60))
+    model = tools.linear.train(patches.take(range(30)))
+    np.testing.assert_array_equal(tools.linear.said(model, pixels[30:]).argmax(axis=1), labels[30:])
+    # Brighter or darker by a factor they have the same spectra, for they are divided by their maxima.
+    np.testing.assert_allclose(
+        tools.linear.said(model, pixels / 3), tools.linear.said(model, pixels), atol=1e-3
+    )

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.ensemble_networks import build_published, logits
+from napari_hrstem_defects.models.fft_ensemble import PUBLISHED_RATE
 from napari_hrstem_defects.models.fft_features import log_spectra
 
 #: Passes over all patches in all four quarter turns (theirs: 3 for Bulk to 9 for SF1), and more where there are few
 #: patches, so that as many steps are made as it takes to learn the training patches by heart.
 PASSES, LEAST_STEPS = 3, 100
-#: Of Adam. With the usual 0.001 the first steps throw the logits, sums of 25 088 values, far off, and as many more are
-#: needed to bring them back; the outcome is the same.
-LEARNING_RATE = 1e-4
 BATCH = 32
 _EPSILON, _MOMENTUM = 1e-3, 0.9  # of the batch normalisation, as in the published network
 
@@ -38,7 +36,7 @@ def train(patches: PatchSet, seed: int, passes: int = 0, learning_rate: float = 
     for k in range(len(patches.classes)):
         library.utils.set_random_seed(1000 * seed + k)
         network = build_published(patches.edge)
-        trainer = Trainer(network, learning_rate or LEARNING_RATE)
+        trainer = Trainer(network, learning_rate or PUBLISHED_RATE)
         targets = (patches.labels == k).astype(np.float32)[:, None]
         for number in range(passes or needed_passes(len(patches))):
             rng = np.random.default_rng([seed, number])

@@ -252,3 +252,20 @@ def test_published_recipe_trains() -> None:
     fitted = fit(make(12, 0), make(6, 1), options, workspace=None)
     assert fitted.preprocessing["calibration"] == {}
     assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(0.0, 1e-4), (0.003, 0.003)])
+def test_rate_of_the_published_network(
+    monkeypatch: pytest.MonkeyPatch, asked: float, expected: float
+) -> None:
+    told: dict[str, object] = {}
+
+    def fit_network(*args: object, **settings: object) -> None:
+        told.update(settings)
+        raise Cancelled
+
+    monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
+    options = TrainingOptions(learning_rate=asked, extra=vars(EnsembleSettings.published()))
+    with pytest.raises(Cancelled):
+        fit(make(12, 0), make(6, 1), options, workspace=None)
+    assert told["learning_rate"] == expected

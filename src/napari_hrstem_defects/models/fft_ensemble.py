@@ -46,6 +46,9 @@ from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOp
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
 #: Held-out patches of each class that decide when to stop.
 PER_VALIDATION_CLASS = 64
+#: Of Adam, for the published network where nothing else is asked for. Its last layer adds up 25 088 values: with ten
+#: times as much the first steps throw its answers so far off that a hundred more are needed to bring them back.
+PUBLISHED_RATE = 1e-4
 #: Windows that go through the networks at once.
 BATCH = 128
 
@@ -190,8 +193,9 @@ def fit(
     def augment(pixels: NDArray[np.float32], rng: np.random.Generator) -> Any:
         return _inputs(turn(pixels, rng), preprocessing, equal=settings.augmentation == "full")
 
-    rate: Any = options.learning_rate or kind.learning_rate
-    if settings.architecture != "published":
+    published = settings.architecture == "published"
+    rate: Any = options.learning_rate or (PUBLISHED_RATE if published else kind.learning_rate)
+    if not published:
         rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(chosen) // batch), alpha=0.02)
     loss: Any = (
         _balanced_loss(len(train.classes))
