@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects.io import load
-from napari_hrstem_defects.models.scan import UNCERTAIN, Scan, class_map
+from napari_hrstem_defects.models.scan import UNCERTAIN, Scan, class_map, class_regions
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of
 
@@ -26,7 +26,10 @@ def made_up(shape: tuple[int, int], classes: tuple[str, ...] = CLASSES, seed: in
         probabilities[number, :, (x >= number) & (x < number + 1)] += 0.6
     # Votes may overlap, other than the classes of the map.
     votes = probabilities > 0.25
-    return Scan(classes, 8, probabilities, votes, class_map(probabilities), ())
+    labels = class_map(probabilities)
+    return Scan(
+        classes, 8, probabilities, votes, labels, class_regions(labels, probabilities, classes, 64, 0.02)
+    )
 
 
 @pytest.fixture
@@ -80,6 +83,23 @@ def test_a_layer_for_each_class_and_one_for_all(desk: Any, scan: Any) -> None:
     assert not np.allclose(colours[0], colours[1])
     assert made.session.images() == [made.document.layer]
     assert set(made.states().values()) == {"not run"}
+
+
+def test_table_shows_the_regions_of_a_scan_until_there_are_others(desk: Any, scan: Any) -> None:
+    made = desk()
+    found = made_up((512, 512))
+    scan(made, found)
+    table = made.panel.results.table
+    assert table.isVisible()
+    assert [region.type for region in table.value()] == [part.name for part in found.regions]
+    assert {region.type for region in table.value()} == set(CLASSES[1:])
+    model = table.model
+    assert model.data(model.index(0, 1)) == "class of the scan"
+    assert model.headings()[8:10] == ("Mean probability", "Max. probability")
+    assert table.value()[0].mean_severity == pytest.approx(found.regions[0].region.mean_severity)
+    made.run_all()
+    assert model.headings()[8:10] == ("Mean severity", "Max. severity")
+    assert {region.label for region in table.value()} == {1}
 
 
 def test_regions_carry_the_class_into_table_and_export(desk: Any, scan: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.analysis import Analysis
 from napari_hrstem_defects.core.regions import Region, label_regions
+from napari_hrstem_defects.models.scan import Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +25,24 @@ class ClassMap:
         The first is the clean one.
     classifier : str
         Name of the ensemble.
+    regions : tuple of Region
+        Areas of all classes but the clean one, which stand for themselves where nothing else was found yet: without a
+        label, the class as type, and probabilities in the place of severities.
     """
 
     labels: NDArray[np.uint8]
     classes: tuple[str, ...]
     classifier: str
+    regions: tuple[Region, ...] = ()
+
+    @classmethod
+    def of(cls, scan: Scan, classifier: str) -> ClassMap:
+        """What is kept of a scan."""
+        regions = (
+            replace(part.region, label=0, type=part.name, confidence=part.region.mean_severity)
+            for part in scan.regions
+        )
+        return cls(scan.labels, scan.classes, classifier, tuple(regions))
 
     def types(self, regions: Sequence[Region], labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         """Regions with the class that most of each was given as their type; its share is the confidence.

@@ -245,7 +245,7 @@ def scan_image(
         "input_sha256": micrograph.sha256,
         "stride_px": found.stride_px,
     }
-    class_map = ClassMap(found.labels, found.classes, contract.name)
+    class_map = ClassMap.of(found, contract.name)
     outputs = scan_outputs(found, source.frame)
     regions: tuple[Region, ...] = ()
     if judged is not None:

@@ -269,7 +269,10 @@ class Document:
         self.ask(replace(self.by_hand, **kept))
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
-        """Regions to show: as painted, else as found (of a series: those of a frame)."""
+        """Regions to show: as painted, else as found, else those of a scan (of a series: those of a frame)."""
+        if self.analysis is None:
+            scanned = self.class_maps.get(frame or 0)
+            return () if scanned is None else scanned.regions
         if frame is not None and self.series is not None:
             return self.series.regions_of(frame)
         if frame is not None and frame != self.frame:

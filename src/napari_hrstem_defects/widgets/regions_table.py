@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayo
 from napari_hrstem_defects.core.regions import Region
 
 #: Words for the kinds of defects.
-KINDS = {1: "symmetry defect", 2: "amorphous or blurred"}
+KINDS = {0: "class of the scan", 1: "symmetry defect", 2: "amorphous or blurred"}
 
 _NO_INDEX = QModelIndex()
 
@@ -48,6 +48,8 @@ class RegionModel(QAbstractTableModel):
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
         length = "nm" if self.in_nm else "px"
+        scanned = bool(self._regions) and self._regions[0].label == 0
+        measure = "probability" if scanned else "severity"
         return (
             "No.",
             "Kind",
@@ -57,8 +59,8 @@ class RegionModel(QAbstractTableModel):
             f"Width ({length})",
             "Angle (°)",
             "To lattice (°)",
-            "Mean severity",
-            "Max. severity",
+            f"Mean {measure}",
+            f"Max. {measure}",
             "Centre y, x (px)",
         )
 

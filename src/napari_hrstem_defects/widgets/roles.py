@@ -33,8 +33,8 @@ class Role(StrEnum):
     BEST_PATCH = "best_patch"
 
 
-#: What the layers are called when they are made; roles of several layers name each by its part, first, for the middle of
-#: a long name is not shown.
+#: What the layers are called when they are made. Roles of several layers name each by its part, which comes first: of a
+#: long name the middle is not shown.
 NAMES: Mapping[Role, str] = {
     Role.PREPROCESSED: "Preprocessed",
     Role.SCORES: "Patch scores",
