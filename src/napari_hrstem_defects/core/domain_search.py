@@ -46,6 +46,8 @@ WIDEST = 2.0
 SAME_ANGLE_DEG = 3.0
 SAME_STRETCH = 1.1
 MOST_CELLS = 2.3
+#: A crystal stretched by more than this, or with another cell, is another phase even if it is as bright.
+STRAINED = 0.015
 
 
 def find_domains(
@@ -256,7 +258,9 @@ def _compete(
     lattice = _lattice_within(won, pixels, prepared, place.size) or find_lattice(own)
     home = _lattice_within((index == 0) & ~won, pixels, prepared, place.size) or reference.lattice
     relation = None
-    if _same_lattice(lattice, home):
+    compared = _compared(lattice, home)
+    if compared is not None:
+        cells, stretch = compared
         # Brightness is measured from the darkest pixel: the detector's zero is unknown.
         brightness = abs(np.log(max(float(own.mean()), 1e-6) / max(float(other.mean()), 1e-6)))
         contrast = abs(
@@ -268,7 +272,7 @@ def _compete(
         elif (
             gain > params.phase_gain
             and area > params.phase_area
-            and max(brightness, contrast) > params.phase_contrast
+            and (max(brightness, contrast) > params.phase_contrast or cells > 1 or stretch > STRAINED)
         ):
             relation = "second phase"
         else:
@@ -327,22 +331,30 @@ def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: 
     return float(np.median(before - energies)) / gap if gap > 0 else 0.0
 
 
-def _same_lattice(a: Lattice | None, b: Lattice | None) -> bool:
-    """Whether two lattices agree but for a small turn and stretch, a cell twice or half as large included."""
+def _compared(a: Lattice | None, b: Lattice | None) -> tuple[float, float] | None:
+    """How two lattices differ that agree but for a small turn and stretch, a cell twice or half as large included.
+
+    Returns the ratio of the areas of their cells as a whole number, and the largest stretch (natural logarithm);
+    None if they do not agree.
+    """
     if a is None or b is None:
-        return False
+        return None
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)
     if (large.period_px / small.period_px) ** 2 > MOST_CELLS:
-        return False
+        return None
     basis, target = np.array([small.v1, small.v2]).T, np.array([large.v1, large.v2]).T
     multiple = np.rint(np.linalg.solve(basis, target))
-    if abs(np.linalg.det(multiple)) < 0.5:
-        return False
+    cells = abs(round(float(np.linalg.det(multiple))))
+    if cells == 0:
+        return None
     # target = rotation · stretch · (basis · multiple)
     u, stretches, vt = np.linalg.svd(target @ np.linalg.inv(basis @ multiple))
     rotation = u @ vt
     angle = np.degrees(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
-    return bool(abs(angle) < SAME_ANGLE_DEG and np.abs(np.log(stretches)).max() < np.log(SAME_STRETCH))
+    stretch = float(np.abs(np.log(stretches)).max())
+    if abs(angle) >= SAME_ANGLE_DEG or stretch >= np.log(SAME_STRETCH):
+        return None
+    return cells, stretch
 
 
 def _crystalline(

@@ -60,24 +60,32 @@ def lattice_severity(
     Cancelled
         If `cancelled` returned True.
     """
-    severity = domain_severity(found, prepared)
     reference = found.domains[0]
+    kernel = reference.model.bank.kernel_px
+    severity, interfaces = domain_severity(found, prepared)
     judged = reference.model.judged(prepared)
     faint = np.zeros(severity.shape, np.float32)
     if params.line_significance > 0:
         lines = line_severity(severity, prepared.period_px, judged)
-        # The edge of a grain is no fault beside it.
+        # The edge of a grain is no fault beside it, nor is the interface of two phases.
         lines[dilate(found.defective, FLANK_PERIODS * prepared.period_px)] = 0
+        for band in interfaces:
+            band.level(lines)
         np.maximum(faint, _scaled(lines, params.line_significance), out=faint)
-    if params.point_significance > 0 and _hints(severity, reference.model.bank.kernel_px)[judged].any():
+    if params.point_significance > 0 and _hints(severity, kernel)[judged].any():
         fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
         model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
         points = np.where(found.index == 0, model.severity, 0)
+        # At an interface columns of two kinds alternate: point by point it is full of them.
+        for band in interfaces:
+            points[band.rows, band.columns] = 0
         np.maximum(faint, _scaled(points, params.point_significance), out=faint)
     if params.antiphase_significance > 0 and reference.lattice is not None:
         intact = (severity < NOTABLE) & (found.index == 0)
         lattice = reference.lattice.scaled(float(prepared.scale.mean()))
         phases = antiphase_significance(prepared, lattice, intact)
+        for band in interfaces:
+            band.level(phases)
         np.maximum(faint, _scaled(phases, params.antiphase_significance), out=faint)
     severity = np.where(faint > NOTABLE, np.maximum(severity, faint), severity)
     # What is repeated at the rim is no line.

@@ -86,6 +86,8 @@ def antiphase_significance(
             break
         demodulate = _Demodulator(spectrum, shape, widening * WINDOW_PERIODS * prepared.period_px)
         clear = ~dilate(~crystal, (widening - 1) * WINDOW_PERIODS * prepared.period_px)
+        # The transform is periodic: at the rim the window sees the opposite one.
+        clear &= _beyond_rim(shape, widening * WINDOW_PERIODS * prepared.period_px)
         inside = resize_linear(clear.astype(np.float32), demodulate.shape) > 0.5
         period = widening * prepared.period_px * demodulate.per_px
         best = np.zeros(demodulate.shape, np.float32)
@@ -109,6 +111,14 @@ def _taper(shape: tuple[int, int], width: float) -> NDArray[np.float32]:
         inward = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5)
         sides.append(np.sin(0.5 * np.pi * np.clip(inward / width, 0, 1)) ** 2)
     return np.outer(*sides).astype(np.float32)
+
+
+def _beyond_rim(shape: tuple[int, ...], width: float) -> NDArray[np.bool_]:
+    """Where the rim of an image is further away than `width` px, or a quarter of the image."""
+    out = np.zeros(shape, bool)
+    rows, columns = (slice(reach, n - reach) for n in shape for reach in [min(round(width), n // 4)])
+    out[rows, columns] = True
+    return out
 
 
 class _Demodulator:
