@@ -1,0 +1,60 @@
+"""Colours that mean something are told apart in any colour vision."""
+
+import itertools
+
+import numpy as np
+import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.widgets.outputs import CLASS_COLOURS, CLEAN_COLOUR, LATTICE_COLOURS
+
+#: Machado, Oliveira & Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009) 1291: what is seen where one of the three
+#: cones is missing, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+#: Two colours that differ by less are hard to tell apart as areas; one is the least that is seen side by side.
+LEAST = 10.0
+
+
+def seen(colour: str, vision: str) -> np.ndarray:
+    """CIELAB of a colour as somebody sees it."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(VISION[vision] @ linear, 0, 1)
+    back = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(rgb2lab(back[None, None]))[0, 0]
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(
+    "colours",
+    [
+        (SYMMETRY_COLOUR, AMORPHOUS_COLOUR, BEST_PATCH_COLOUR),
+        (CLEAN_COLOUR, SYMMETRY_COLOUR),
+        LATTICE_COLOURS,
+        CLASS_COLOURS,
+    ],
+    ids=["labels", "patches", "lattices", "classes"],
+)
+def test_colours_are_told_apart(colours: tuple[str, ...], vision: str) -> None:
+    for one, other in itertools.combinations(colours, 2):
+        difference = float(deltaE_ciede2000(seen(one, vision), seen(other, vision)))
+        assert difference > LEAST, f"{one} and {other}: {difference:.1f}"
+
+
+def test_the_simulation_confuses_what_the_colour_blind_confuse() -> None:
+    """Red and green of the same lightness are told apart by normal eyes only."""
+    red, green = "#c8503c", "#7d8c28"
+    assert deltaE_ciede2000(seen(red, "normal"), seen(green, "normal")) > 4 * LEAST
+    assert deltaE_ciede2000(seen(red, "deuteranopia"), seen(green, "deuteranopia")) < LEAST
