@@ -188,9 +188,9 @@ def evaluate_images(
             pooled([each[name] for name in rng.choice(defective, DRAWN_IMAGES, replace=False)])
             for _ in range(DRAWS)
         ]
-        out["repeated"] = {**spread(drawn), "draws": DRAWS, "images": DRAWN_IMAGES}
+        out["repeated"] = _repeated(drawn, DRAWN_IMAGES)
     elif len(defective) > 1:
-        out["repeated"] = {**spread([each[name] for name in defective]), "draws": len(defective), "images": 1}
+        out["repeated"] = _repeated([each[name] for name in defective])
     if clean:
         out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
     if seen:
@@ -239,14 +239,20 @@ def evaluate_patches(
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        each = [
-            judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
-            for source in sources
-        ]
-        out["repeated"] = {**spread(each), "draws": len(sources), "images": 1}
+        out["repeated"] = _repeated(
+            [
+                judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
+                for source in sources
+            ]
+        )
     if seen.any():
         out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
     return out
+
+
+def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1) -> dict[str, Any]:
+    """Mean and scatter over draws of so many images each."""
+    return {**spread(scores), "draws": len(scores), "images": images}
 
 
 def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
