@@ -1,6 +1,7 @@
 """Files dropped on napari keep their pixel size and unit."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects import Micrograph
 from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.io import read
 from napari_hrstem_defects.widgets._readers import get_reader, image_layer
 
 
@@ -71,3 +73,70 @@ def test_broken_file_is_one_sentence_in_napari(tmp_path: Path) -> None:
     path.write_bytes(b"not HDF5")
     with pytest.raises(ReadError, match=r"broken\.hspy"):
         get_reader(str(path))(str(path))
+
+
+DM3 = Path(__file__).parents[3] / "shared/data/formats/cdte_twin_haadf26.dm3"
+
+
+@pytest.mark.skipif(not DM3.is_file(), reason="the micrograph is not at hand")
+def test_real_dm3_dropped_on_napari() -> None:
+    pytest.importorskip("rsciio.digitalmicrograph")
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    (layer,) = viewer.open(DM3, plugin=None)
+    expected = read(DM3)
+    assert layer.source.reader_plugin == "napari-hrstem-defects"
+    assert_array_equal(layer.data, expected.data)
+    assert expected.pixel_size_nm == pytest.approx(0.0202, abs=1e-3)
+    assert_allclose(layer.scale, [expected.pixel_size_nm] * 2)
+    assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+
+
+def mrc(path: Path, pixels: np.ndarray, size_nm: float) -> None:
+    """A file of the format MRC2014, 32-bit numbers."""
+    header = np.zeros(256, "<i4")
+    header[:4] = pixels.shape[1], pixels.shape[0], 1, 2
+    header[7:10] = header[:3]
+    header.view("<f4")[10:13] = 10 * size_nm * header[:3]  # in Å
+    header.view("<f4")[13:16] = 90
+    header[16:19] = 1, 2, 3
+    header.view("S4")[52] = b"MAP "
+    header.view("u1")[212:214] = 0x44
+    path.write_bytes(header.tobytes() + pixels.astype("<f4").tobytes())
+
+
+def ser(path: Path, pixels: np.ndarray, size_nm: float) -> None:
+    """A file of the format of TIA, one image of 32-bit numbers."""
+    dimension = np.array([1], "<i4").tobytes() + np.array([0, 1], "<f8").tobytes()
+    dimension += np.array([0, 6], "<i4").tobytes() + b"Number" + np.array([0], "<i4").tobytes()
+    begin = 2 * 3 + 4 * 4 + 8 + 4 + len(dimension)
+    element = begin + 16
+    parts = [
+        np.array([0x4949, 0x0197, 0x0220], "<i2").tobytes(),
+        np.array([0x4122, 0x4152, 1, 1], "<i4").tobytes(),
+        np.array([begin], "<i8").tobytes(),
+        np.array([1], "<i4").tobytes(),
+        dimension,
+    ]
+    calibration = np.array([0, size_nm * 1e-9], "<f8").tobytes() + np.array([0], "<i4").tobytes()
+    data = 2 * calibration + np.array([7], "<i2").tobytes()
+    data += np.array(pixels.shape[::-1], "<i4").tobytes() + pixels.astype("<f4").tobytes()
+    parts += [np.array([element, element + len(data)], "<i8").tobytes(), data]
+    parts.append(np.array([0x4152, 0, 0, 0], "<i2").tobytes())
+    path.write_bytes(b"".join(parts))
+
+
+@pytest.mark.parametrize("write", [mrc, ser])
+def test_files_of_other_microscopes_dropped_on_napari(write: Any, tmp_path: Path) -> None:
+    pytest.importorskip(f"rsciio.{'tia' if write is ser else 'mrc'}")
+    pixels = np.random.default_rng(2).random((40, 56), dtype=np.float32)
+    path = tmp_path / f"image.{write.__name__}"
+    write(path, pixels, 0.0125)
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    (layer,) = viewer.open(path, plugin=None)
+    assert layer.source.reader_plugin == "napari-hrstem-defects"
+    assert sorted(np.ravel(layer.data)) == pytest.approx(sorted(pixels.ravel()))
+    assert layer.data.shape == pixels.shape
+    assert_allclose(layer.scale, (0.0125, 0.0125), rtol=1e-6)
+    assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
