@@ -105,6 +105,14 @@ def test_candidates_are_dimmed_and_the_marker_has_the_size_of_a_patch(desk: Any)
     assert layer.border_color[0, 3] == 1
     assert (layer.border_color[1:, 3] < 0.8).all()
     assert str(layer.symbol[0]) == "square"
+    # The eigenfilters of the patch are shown, and others when it is another.
+    strip = made.panel.best_patch.filters
+    assert strip.isVisible()
+    assert strip.count() == min(len(made.document.analysis.banks[0].filters), 14) > 3
+    before = strip.grab().toImage()
+    made.session.edits.place((150.0, 600.0))
+    made.wait()
+    assert strip.grab().toImage() != before
 
 
 def test_patch_dropped_outside_the_image_is_moved_onto_it(desk: Any) -> None:

@@ -1,7 +1,9 @@
 """The panel, clicked through in a real window."""
 
 import csv
+import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.testing import assert_array_equal
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QShortcut
@@ -29,8 +32,13 @@ from napari_hrstem_defects.widgets.steps import STEPS
 from .conftest import lattice_image, record_steps
 
 
-def test_first_result_takes_two_clicks(desk: Any) -> None:
-    """Open Sample is the first, Run all the second."""
+def test_first_result_takes_two_clicks(desk: Any, monkeypatch: Any) -> None:
+    """Open Sample is the first, Run all the second; nothing is asked of a network."""
+
+    def refused(*args: Any) -> None:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
     made = desk(None)
     assert made.panel.info.text() == "No image is open."
     made.viewer.open_sample("napari-hrstem-defects", "gaas_twin")
@@ -327,6 +335,49 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tm
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
     assert made.session.recipe == loaded
     assert made.panel.groups["segment"].parameters.editors["segment.low"].value() == 5.0
+    written = _command(
+        sample_folder() / "si_fault_amorphous.tif", tmp_path, "--recipe", tmp_path / "recipe.json"
+    )
+    assert_array_equal(load(written).labels, made.layer(Role.LABELS).data)
+
+
+def _command(image: Path, out: Path, *options: Any) -> Path:
+    """Run ``hrstem-defects analyze``; the folder of the result."""
+    code = "from napari_hrstem_defects.cli import main; main()"
+    arguments = ["analyze", image, "--out", out / "command", "--quiet", *options]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True)
+    return out / "command" / image.stem
+
+
+def test_exported_files_are_those_of_the_command_line(desk: Any, tmp_path: Path) -> None:
+    """Pixel by pixel and row by row; only times differ."""
+    made = desk(None)
+    path = sample_folder() / "gaas_twin.tif"
+    made.viewer.open(path, plugin="napari")
+    made.click(made.panel.calibrate)
+    made.wait()
+    made.run_all()
+    ours = made.panel.actions_.export(tmp_path)
+    made.wait()
+    theirs = _command(path, tmp_path)
+    assert {file.name for file in ours.iterdir()} == {file.name for file in theirs.iterdir()}
+    compared = 0
+    for file in ours.iterdir():
+        other = theirs / file.name
+        if file.suffix == ".tif":
+            assert_array_equal(tifffile.imread(file), tifffile.imread(other))
+        elif file.suffix == ".csv":
+            assert file.read_text("utf-8") == other.read_text("utf-8")
+        elif file.suffix == ".json":
+            mine, other_info = (json.loads(each.read_text("utf-8")) for each in (file, other))
+            for info in (mine, other_info):
+                for key in ("created", "timings"):
+                    info.pop(key)
+            assert mine == other_info
+        else:
+            continue
+        compared += 1
+    assert compared >= 6
 
 
 def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) -> None:
