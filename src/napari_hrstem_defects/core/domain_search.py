@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_hrstem_defects.core.best_patch import BestPatch, choose
 from napari_hrstem_defects.core.domains import UNSURE, Domain, DomainMap, misorientation, with_verdicts
 from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, patch_means
-from napari_hrstem_defects.core.lattice import Lattice, find_lattice
+from napari_hrstem_defects.core.lattice import Lattice, agreement, find_lattice
 from napari_hrstem_defects.core.model import Model
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import DomainParams, SymmetryParams, points_of
@@ -42,10 +42,6 @@ UNSURE_SHARE = 0.6
 GIVEN_GAIN = 0.1
 #: Lattices are measured in squares of up to this many patches to a side.
 WIDEST = 2.0
-#: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
-SAME_ANGLE_DEG = 3.0
-SAME_STRETCH = 1.1
-MOST_CELLS = 2.3
 #: A crystal stretched by more than this, or with another cell, is another phase even if it is as bright.
 STRAINED = 0.015
 
@@ -258,7 +254,7 @@ def _compete(
     lattice = _lattice_within(won, pixels, prepared, place.size) or find_lattice(own)
     home = _lattice_within((index == 0) & ~won, pixels, prepared, place.size) or reference.lattice
     relation = None
-    compared = _compared(lattice, home)
+    compared = agreement(lattice, home)
     if compared is not None:
         cells, stretch = compared
         # Brightness is measured from the darkest pixel: the detector's zero is unknown.
@@ -329,32 +325,6 @@ def _turned_gain(prepared: Prepared, model: Model, reference: Domain, symmetry: 
     before = reference.model.energies[model.patch]
     gap = float(np.median(before - model.energies[model.patch]))
     return float(np.median(before - energies)) / gap if gap > 0 else 0.0
-
-
-def _compared(a: Lattice | None, b: Lattice | None) -> tuple[float, float] | None:
-    """How two lattices differ that agree but for a small turn and stretch, a cell twice or half as large included.
-
-    Returns the ratio of the areas of their cells as a whole number, and the largest stretch (natural logarithm);
-    None if they do not agree.
-    """
-    if a is None or b is None:
-        return None
-    small, large = (a, b) if a.period_px <= b.period_px else (b, a)
-    if (large.period_px / small.period_px) ** 2 > MOST_CELLS:
-        return None
-    basis, target = np.array([small.v1, small.v2]).T, np.array([large.v1, large.v2]).T
-    multiple = np.rint(np.linalg.solve(basis, target))
-    cells = abs(round(float(np.linalg.det(multiple))))
-    if cells == 0:
-        return None
-    # target = rotation · stretch · (basis · multiple)
-    u, stretches, vt = np.linalg.svd(target @ np.linalg.inv(basis @ multiple))
-    rotation = u @ vt
-    angle = np.degrees(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
-    stretch = float(np.abs(np.log(stretches)).max())
-    if abs(angle) >= SAME_ANGLE_DEG or stretch >= np.log(SAME_STRETCH):
-        return None
-    return cells, stretch
 
 
 def _crystalline(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, resize_linear
-from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
+from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, surroundings
 
 #: How far the filters feel an interface beyond half a kernel, in periods.
 REACH_PERIODS = 3.5
@@ -131,12 +131,15 @@ def step_bands(
     long_enough[0] = False
     if not long_enough.any():
         return bands
-    distance, nearest = ndimage.distance_transform_edt(~long_enough[numbers], return_indices=True)
+    line = long_enough[numbers]
     reach = kernel_px / 2 + REACH_PERIODS * period
-    near = (distance <= reach + STRIP_PERIODS * period) & where
-    rows, columns = np.nonzero(near)
-    owner = numbers[nearest[0][near], nearest[1][near]]
-    signed = np.where(side[near], distance[near], -distance[near])
+    furthest = reach + STRIP_PERIODS * period
+    window = surroundings(line, int(furthest) + 1)
+    distance, nearest = ndimage.distance_transform_edt(~line[window], return_indices=True)
+    near = (distance <= furthest) & where[window]
+    owner = numbers[window][nearest[0][near], nearest[1][near]]
+    signed = np.where(side[window][near], distance[near], -distance[near])
+    rows, columns = (place + s.start for place, s in zip(np.nonzero(near), window, strict=True))
     for number in np.flatnonzero(long_enough):
         own = np.flatnonzero(owner == number)
         values = severity[rows[own], columns[own]]

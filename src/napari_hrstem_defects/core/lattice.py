@@ -36,6 +36,10 @@ MIN_PERIODS = 3.5
 #: Share of the tiles that must agree on being periodic, and the most tiles looked at.
 MIN_TILE_SHARE = 0.2
 MAX_TILES = 30
+#: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
+SAME_ANGLE_DEG = 3.0
+SAME_STRETCH = 1.1
+MOST_CELLS = 2.3
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,38 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
         Raw or prepared pixels.
     """
     return lattice_of_autocorrelation(autocorrelation(pixels))
+
+
+def agreement(a: Lattice | None, b: Lattice | None) -> tuple[int, float] | None:
+    """How two lattices differ that agree but for a small turn and stretch, a cell twice or half as large included.
+
+    Returns
+    -------
+    cells : int
+        Ratio of the areas of their cells, 1 or 2.
+    stretch : float
+        Largest stretch, as a natural logarithm.
+    None
+        If they do not agree, or one is None.
+    """
+    if a is None or b is None:
+        return None
+    small, large = (a, b) if a.period_px <= b.period_px else (b, a)
+    if (large.period_px / small.period_px) ** 2 > MOST_CELLS:
+        return None
+    basis, target = np.array([small.v1, small.v2]).T, np.array([large.v1, large.v2]).T
+    multiple = np.rint(np.linalg.solve(basis, target))
+    cells = abs(round(float(np.linalg.det(multiple))))
+    if cells == 0:
+        return None
+    # target = rotation · stretch · (basis · multiple)
+    u, stretches, vt = np.linalg.svd(target @ np.linalg.inv(basis @ multiple))
+    rotation = u @ vt
+    angle = np.degrees(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
+    stretch = float(np.abs(np.log(stretches)).max())
+    if abs(angle) >= SAME_ANGLE_DEG or stretch >= np.log(SAME_STRETCH):
+        return None
+    return cells, stretch
 
 
 def typical_lattice(pixels: NDArray[np.floating]) -> tuple[Lattice | None, int]:

@@ -22,7 +22,8 @@ from napari_hrstem_defects.core.geometry import (
     patch_means,
     prepared_slices,
 )
-from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
+from napari_hrstem_defects.core.interfaces import phase_bands
+from napari_hrstem_defects.core.lattice import Lattice, agreement, find_lattice, typical_lattice
 from napari_hrstem_defects.core.lattice_severity import lattice_severity
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patch_size import patch_size
@@ -45,6 +46,10 @@ DOUBTFUL_SHARE = 2 / 3
 #: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
 QUIET = 1.0
 CHANCE_CONTRAST = 0.5
+#: A patch lies in the reference's domain from this share of it; what the screening took for a defect there is none if
+#: it shows the lattice, this strong compared with the reference's.
+HOME_SHARE = 0.99
+LATTICE_SHARE = 0.7
 #: Limits of the doubts about the best patch, on the scale of the log distance.
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
@@ -156,6 +161,7 @@ class Steps(Run):
             self.found["lattice"] = found.domains[0].lattice
             if not all(domain.decided for domain in found.domains):
                 self.doubt("domains", UNSURE_LATTICE)
+            self.found["patches"] = self._second_look(found, prepared)
         boundaries = None
         if params.boundary_map and prepared is not None:
             boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))
@@ -317,6 +323,42 @@ class Steps(Run):
             defective = defective & ~(chance & (share <= self.recipe.best_patch.max_defect_area))
         y, x = grid.centres[choice.index]
         return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
+
+    def _second_look(self, found: DomainMap, prepared: Prepared) -> PatchTable:
+        """The patches, less what the screening called defective for being another intact crystal or a fainter one."""
+        patches: PatchTable = self.found["patches"]
+        chosen, reference = found.domains[0].patch, found.domains[0].model
+        if patches.classifier == "hand" or not patches.defective.any():
+            return patches
+        edge = patch_edge(prepared, patches.grid.size)
+        corners = patch_corners(prepared, patches.grid)
+        intact = np.array([domain.crystal and domain.decided for domain in found.domains])[found.index]
+        marked = ~intact
+        for i, domain in enumerate(found.domains):
+            if domain.crystal and domain.decided:
+                marked |= (found.index == i) & segmentation.hysteresis(domain.model.severity)
+        for band in phase_bands(found.index, intact, reference.bank.kernel_px, prepared.period_px):
+            marked[band.rows, band.columns] = False
+        marked |= self._lost(prepared, chosen)
+        clean = patches.defective & (
+            patch_means(marked, corners, edge) <= self.recipe.best_patch.max_defect_area
+        )
+        # In another domain its own model has judged. The reference's own crystal must show its lattice.
+        at_home = patch_means(found.index == 0, corners, edge) > HOME_SHARE
+        at_home &= patch_means(reference.severity, corners, edge) < QUIET
+        for row, column in np.argwhere(clean & at_home):
+            y, x = patches.grid.centres[row, column]
+            own = BestPatch(float(y), float(x), patches.grid.size)
+            lattice = find_lattice(self.frame.pixels[frame_slices(own, self.shape)])
+            known = found.domains[0].lattice
+            clean[row, column] = (
+                lattice is not None
+                and known is not None
+                and agreement(lattice, known) is not None
+                and lattice.strength > LATTICE_SHARE * known.strength
+            )
+        elsewhere = patch_means(found.index > 0, corners, edge) > 0
+        return replace(patches, defective=patches.defective & ~(clean & (at_home | elsewhere)))
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
         lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
