@@ -15,7 +15,7 @@ from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 
-from .conftest import record_steps
+from .conftest import TIMEOUT, record_steps
 
 
 def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
@@ -163,7 +163,7 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     centre = made.document.analysis.patches.grid.centres[tuple(clean)]
     made.drag(centre, np.add(centre, 2), steps=3)
     assert layer.data[tuple(np.int_(centre))] == 1
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=10_000)
+    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
     regions = made.panel.results.table.value()
     assert len(regions) == found + 1
     new = min(regions, key=lambda r: np.hypot(*(np.array(r.centroid) - centre)))

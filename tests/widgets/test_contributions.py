@@ -20,6 +20,8 @@ from napari_hrstem_defects.widgets._writers import write_layer
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.steps import STEPS
 
+from .conftest import TIMEOUT
+
 PLUGIN = "napari-hrstem-defects"
 MANIFEST = PluginManifest.from_distribution(PLUGIN)
 
@@ -137,6 +139,6 @@ def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monk
     viewer = open_panel(read(sample_folder() / "gaas_twin.tif"))
     (panel,) = (widget for name, widget in viewer.window.dock_widgets.items() if "HRSTEM" in name)
     session = panel.session
-    qtbot.waitUntil(lambda: session.document.analysis is not None and not session.running, timeout=30_000)
+    qtbot.waitUntil(lambda: session.document.analysis is not None and not session.running, timeout=TIMEOUT)
     assert viewer.layers[0].name == "gaas_twin.tif"
     assert {str(state) for state in session.states().values()} == {"current"}

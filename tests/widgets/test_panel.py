@@ -29,7 +29,7 @@ from napari_hrstem_defects.widgets.rating import RATINGS
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.steps import STEPS
 
-from .conftest import lattice_image, record_steps
+from .conftest import TIMEOUT, lattice_image, record_steps
 
 
 def test_first_result_takes_two_clicks(desk: Any, monkeypatch: Any) -> None:
@@ -651,7 +651,7 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     found = labels.data.copy()
     made.drag((120.0, 600.0), (150.0, 650.0))
     clicks += 1
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=10_000)
+    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
     made.click(made.panel.footer.export)
     clicks += 2
     made.wait()

@@ -14,6 +14,8 @@ from napari_hrstem_defects.models.scan import UNCERTAIN, Scan, class_map, class_
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of
 
+from .conftest import TIMEOUT
+
 CLASSES = ("bulk", "SF 1", "twin")
 
 
@@ -147,7 +149,7 @@ def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 1, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=10_000)
+    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
     region = min(made.panel.results.table.value(), key=lambda r: np.hypot(*np.subtract(r.centroid, centre)))
     assert region.type == CLASSES[found.labels[tuple(np.int_(centre))]]
     # The map of the classes may be painted, too.
@@ -163,7 +165,7 @@ def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
             ).type
         )
 
-    made.qtbot.waitUntil(lambda: type_there() == CLASSES[1], timeout=10_000)
+    made.qtbot.waitUntil(lambda: type_there() == CLASSES[1], timeout=TIMEOUT)
 
 
 def test_scan_with_another_ensemble_replaces_the_layers(desk: Any, scan: Any) -> None:

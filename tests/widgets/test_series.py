@@ -13,7 +13,7 @@ from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.roles import Role
 
-from .conftest import lattice_image
+from .conftest import TIMEOUT, lattice_image
 
 
 def _go_to(made: Any, frame: int) -> None:
@@ -134,7 +134,7 @@ def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
     made.click(made.panel.paint_labels)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=10_000)
+    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: Letters that vispy measures a line of text by, before the first one is drawn; points have a text, mostly empty.
 _LETTERS = "ÅÉÑŐjgpqy "
 #: So many letters in one bit; each takes ten milliseconds.
-_LETTERS_A_BIT = 3
+_LETTERS_A_BIT = 2
 
 
 def insert(viewer: ViewerModel, layer: Layer, position: Callable[[], int]) -> Generator[None, None, None]:
