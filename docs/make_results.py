@@ -18,6 +18,7 @@ from results_tools import (  # noqa: E402
     interface,
     page,
     peers,
+    pretrained,
     real,
     robustness,
     sensitivity,
@@ -37,6 +38,7 @@ SECTIONS = (
     "interface",
     "peers",
     "classifiers",
+    "pretrained",
 )
 
 
@@ -77,7 +79,9 @@ def main(arguments: list[str] | None = None) -> None:
                 overlays=options.overlays,
             )
         elif name == "classifiers":
-            text = classifiers.section(folder, options.real, processes=options.processes, quick=options.quick)
+            text = classifiers.section(folder, processes=options.processes, quick=options.quick)
+        elif name == "pretrained":
+            text = pretrained.section(folder, options.real, processes=options.processes, quick=options.quick)
         elif name == "robustness":
             text = robustness.section(folder, processes=options.processes, quick=options.quick)
         elif name == "types":
