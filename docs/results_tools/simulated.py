@@ -17,7 +17,7 @@ from results_tools.overlays import save_overlay
 
 COUNT = 60
 #: The set whose failures were looked at one by one, and the one that was only ever scored.
-SEEDS = {"simulated": 2026003, "fresh": 2026007}
+SEEDS = {"simulated": 2026003, "fresh": 2026008}
 #: Parameters were chosen by looking at sets of these seeds.
 TUNING_SEEDS = (1, 2, 3)
 DEFECT_FRACTION = 1 / 3

@@ -44,14 +44,14 @@ def test_the_step_alone_would_be_marked(monkeypatch):
     assert (analyzed(film(crystal(SHAPE, BASIS, PAIR))).labels == 1).mean() > 0.05
 
 
-def test_a_missing_column_at_the_step_is_found():
+def test_a_hole_at_the_step_is_found():
     lattice = crystal(SHAPE, BASIS)
     places = np.array([i * np.array(BASIS[0]) + j * np.array(BASIS[1]) for i in range(35) for j in range(35)])
     # The column of the interface that is nearest to the middle.
     at_step = np.abs(places[:, 1] - 210 - 0.15 * (places[:, 0] - 200))
     y, x = min(places[at_step < 0.7 * PERIOD], key=lambda place: abs(place[0] - 200))
-    lattice *= 1 - np.exp(-((Y - y) ** 2 + (X - x) ** 2) / (2 * (0.3 * PERIOD) ** 2))
-    analysis = analyzed(film(lattice, 1.7))
+    lattice *= 1 - np.exp(-((Y - y) ** 2 + (X - x) ** 2) / (2 * (0.7 * PERIOD) ** 2))
+    analysis = analyzed(film(lattice, 1.45))
     marked = analysis.labels == 1
     assert marked[round(y) - 6 : round(y) + 7, round(x) - 6 : round(x) + 7].any()
     assert not marked[np.hypot(Y - y, X - x) > 5 * PERIOD].any()

@@ -21,8 +21,9 @@ TILE_PX = 512
 BINS_PER_SIGMA = 8
 #: Standard deviation of the smoothing of that histogram, in standard deviations of the model patch.
 HISTOGRAM_SMOOTHING = 0.35
-#: Smallest spread of log distances: an image without noise would have none, and everything would be a defect.
-MIN_SIGMA = 0.15
+#: Smallest spread of log distances: an image without noise has none but that of the pixel grid and of scan lines, and
+#: everything would be a defect.
+MIN_SIGMA = 0.18
 #: Half width at half maximum of a normal distribution, in standard deviations.
 HALF_WIDTH_SIGMAS = 1.1774
 #: The right side of the clean population is at most this much wider than the left: beyond, it holds something else.
