@@ -191,4 +191,4 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
 
 def _spread(rows: Sequence[dict[str, Any]], key: str) -> str:
     values = np.array([float(row[key]) for row in rows])
-    return f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else 0:.3f}"
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")

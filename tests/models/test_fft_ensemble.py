@@ -84,7 +84,7 @@ def test_efficient_network_is_cheap(branches: str) -> None:
 
 
 def test_settings() -> None:
-    assert EnsembleSettings().preprocessing()["branches"] == "raw"
+    assert EnsembleSettings().preprocessing()["branches"] == "raw+fft"
     assert EnsembleSettings.of({"branches": "fft"}).branches == "fft"
     assert EnsembleSettings.published().preprocessing()["equalise"] is False
     with pytest.raises(ModelError, match="has no setting 'colour'"):

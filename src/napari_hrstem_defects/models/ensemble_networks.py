@@ -10,7 +10,7 @@ from napari_hrstem_defects.models.backend import keras
 #: Networks that can be chosen.
 ARCHITECTURES = ("efficient", "published")
 #: What a network may look at.
-BRANCHES = ("raw", "raw+fft", "fft")
+BRANCHES = ("raw+fft", "raw", "fft")
 #: Edge of a patch in px that the published network is made for.
 PUBLISHED_PATCH_PX = 64
 
@@ -51,7 +51,7 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX) -> Any:
     return library.Model(spectrum, _sigmoid(layers.Flatten()(values)))
 
 
-def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw") -> Any:
+def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft") -> Any:
     """A small network for the equalised patch, its log spectrum, or both.
 
     The spectrum knows nothing about places and phases: it is the same for a crystal and its 180° copy and hardly
@@ -61,7 +61,7 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw") -
     Parameters
     ----------
     patch_px : int
-    branches : {"raw", "raw+fft", "fft"}
+    branches : {"raw+fft", "raw", "fft"}
 
     Returns
     -------

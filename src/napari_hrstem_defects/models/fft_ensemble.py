@@ -60,9 +60,9 @@ class EnsembleSettings:
     Attributes
     ----------
     architecture : {"efficient", "published"}
-    branches : {"raw", "raw+fft", "fft"}
-        What the efficient networks look at; the published one knows the spectrum only. With the spectrum beside it
-        the patch was judged no better or worse (docs/ensemble.md).
+    branches : {"raw+fft", "raw", "fft"}
+        What the efficient networks look at; the published one knows the spectrum only. With the spectrum beside the
+        patch both materials that were tried came out better (docs/ensemble.md).
     augmentation : {"full", "turns"}
         Symmetry, zoom, grey scale, brightness, noise; or quarter turns alone, as published.
     balance : bool
@@ -74,7 +74,7 @@ class EnsembleSettings:
     """
 
     architecture: str = "efficient"
-    branches: str = "raw"
+    branches: str = "raw+fft"
     augmentation: str = "full"
     balance: bool = True
     calibrate: bool = True
