@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             text = simulated.section(
                 folder,
                 name,
-                count=6 if options.quick else simulated.COUNT,
+                count=6 if options.quick else simulated.COUNTS[name],
                 processes=options.processes,
                 overlays=options.overlays if name != "fresh" else None,
             )

@@ -11,7 +11,9 @@ from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.segmentation import SEVERE, calibrate, dilate
 
 
-def domain_severity(found: DomainMap, prepared: Prepared) -> tuple[NDArray[np.float32], list[Band]]:
+def domain_severity(
+    found: DomainMap, prepared: Prepared, amorphous: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], list[Band]]:
     """Severity of the whole image: each crystal domain judged by its own model.
 
     In a domain that counts as a defect the severity is at least `SEVERE`, and to it is added how much worse
@@ -24,6 +26,8 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> tuple[NDArray[np.fl
     ----------
     found : DomainMap
     prepared : Prepared
+    amorphous : bool array (y', x')
+        Areas without lattice: their edges are no interfaces of intact crystal.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def domain_severity(found: DomainMap, prepared: Prepared) -> tuple[NDArray[np.fl
     kernel, period = reference.bank.kernel_px, prepared.period_px
     intact = np.isin(index, coherent)
     # At the wall of a grain the contrast may well change: it is a defect.
-    alone = ~dilate(~intact, kernel / 2 + REACH_PERIODS * period)
+    alone = ~dilate(~intact | amorphous, kernel / 2 + REACH_PERIODS * period)
     interfaces = step_bands(severity, prepared, kernel, alone)
     if len(coherent) > 1:
         interfaces += phase_bands(index, intact, kernel, period)

@@ -418,7 +418,12 @@ class Steps(Run):
                 "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
             )
         severity = lattice_severity(
-            found, prepared, self.recipe.preprocess, self.recipe.symmetry, cancelled=self.cancelled
+            found,
+            prepared,
+            self._lost(prepared, found.domains[0].patch),
+            self.recipe.preprocess,
+            self.recipe.symmetry,
+            cancelled=self.cancelled,
         )
         severity = prepared.to_frame(severity)
         inside = np.zeros(prepared.values.shape, np.float32)
