@@ -266,7 +266,7 @@ class DomainParams(_Checked):
     phase_area: float = _param(0.1, "smallest share of the image of a second phase", minimum=0, maximum=1)
     phase_contrast: float = _param(
         0.34,
-        "a second phase differs by this in brightness or contrast",
+        "a second phase differs by this in brightness or contrast, unless it is strained or has another cell",
         unit="log ratio",
         minimum=0,
         maximum=10,
