@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.segmentation import SEVERE, calibrate, dilate
 
 
 def domain_severity(
-    found: DomainMap, prepared: Prepared, amorphous: NDArray[np.bool_]
+    found: DomainMap, prepared: Prepared, apart: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], list[Band]]:
     """Severity of the whole image: each crystal domain judged by its own model.
 
@@ -26,8 +26,8 @@ def domain_severity(
     ----------
     found : DomainMap
     prepared : Prepared
-    amorphous : bool array (y', x')
-        Areas without lattice: their edges are no interfaces of intact crystal.
+    apart : bool array (y', x')
+        Areas whose edges are not looked at for steps of contrast.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def domain_severity(
     kernel, period = reference.bank.kernel_px, prepared.period_px
     intact = np.isin(index, coherent)
     # At the wall of a grain the contrast may well change: it is a defect.
-    alone = ~dilate(~intact | amorphous, kernel / 2 + REACH_PERIODS * period)
+    alone = ~dilate(~intact | apart, kernel / 2 + REACH_PERIODS * period)
     interfaces = step_bands(severity, prepared, kernel, alone)
     if len(coherent) > 1:
         interfaces += phase_bands(index, intact, kernel, period)

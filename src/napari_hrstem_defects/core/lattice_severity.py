@@ -29,7 +29,7 @@ _MOST = 1e6
 def lattice_severity(
     found: DomainMap,
     prepared: Prepared,
-    amorphous: NDArray[np.bool_],
+    apart: NDArray[np.bool_],
     preprocess: PreprocessParams,
     params: SymmetryParams,
     *,
@@ -45,8 +45,8 @@ def lattice_severity(
     ----------
     found : DomainMap
     prepared : Prepared
-    amorphous : bool array (y', x')
-        Areas without lattice.
+    apart : bool array (y', x')
+        Areas whose edges are not looked at for steps of contrast.
     preprocess : PreprocessParams
         As `prepared` was made.
     params : SymmetryParams
@@ -65,7 +65,7 @@ def lattice_severity(
     """
     reference = found.domains[0]
     kernel = reference.model.bank.kernel_px
-    severity, interfaces = domain_severity(found, prepared, amorphous)
+    severity, interfaces = domain_severity(found, prepared, apart)
     judged = reference.model.judged(prepared)
     faint = np.zeros(severity.shape, np.float32)
     if params.line_significance > 0:

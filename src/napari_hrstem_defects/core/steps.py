@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hrstem_defects.core import amorphous, published, segmentation
 from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
@@ -403,6 +404,15 @@ class Steps(Run):
             return np.zeros(prepared.values.shape, bool)
         return self._variance_map(prepared, chosen).amorphous
 
+    def _specks(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
+        """Amorphous areas so small that they must show at their edge."""
+        labels, count = ndimage.label(self._lost(prepared, chosen))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        small = areas < SPLINTER_PERIODS * prepared.period_px**2
+        small[0] = False
+        out: NDArray[np.bool_] = small[labels]
+        return out
+
     def _lattice_severity(self, found: DomainMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         prepared: Prepared = self.found["prepared"]
         model = found.domains[0].model
@@ -420,7 +430,7 @@ class Steps(Run):
         severity = lattice_severity(
             found,
             prepared,
-            self._lost(prepared, found.domains[0].patch),
+            self._specks(prepared, found.domains[0].patch),
             self.recipe.preprocess,
             self.recipe.symmetry,
             cancelled=self.cancelled,
