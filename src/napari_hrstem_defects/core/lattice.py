@@ -297,7 +297,9 @@ def typical_lattice(pixels: NDArray[np.floating]) -> tuple[Lattice | None, int]:
     size = min(128, longest)
     while True:
         tiles = _tiles(pixels.shape, size)
-        seen = side_by_side(find_lattice, [pixels[y : y + size, x : x + size] for y, x in tiles])
+        seen = side_by_side(
+            find_lattice, [pixels[y : y + size, x : x + size] for y, x in tiles], pixels=4 * size**2
+        )
         found = [
             lattice
             for lattice in seen

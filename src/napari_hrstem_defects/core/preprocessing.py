@@ -10,7 +10,7 @@ from scipy import fft
 
 from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.core.sampling import even_sample
-from napari_hrstem_defects.core.threads import side_by_side
+from napari_hrstem_defects.core.threads import side_by_side, threads_for
 
 #: Rows that are resampled at once.
 STRIP_ROWS = 128
@@ -112,12 +112,16 @@ def _noise_power(pixels: NDArray[np.float32], shape: tuple[int, int], sigma: flo
     rows = pixels[2:] - 2 * pixels[1:-1] + pixels[:-2]
     high = rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2]
     power = np.pad(np.square(high, out=high), 1, mode="edge")
-    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True)[: shape[0], : shape[1]]
+    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True, workers=threads_for(power.size))[
+        : shape[0], : shape[1]
+    ]
     spectrum = spectrum * np.outer(
         *(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
     ).astype(np.float32)
     spectrum *= np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
+    out: NDArray[np.float32] = fft.idctn(
+        spectrum, norm="ortho", overwrite_x=True, workers=threads_for(spectrum.size)
+    )
     return np.maximum(out, 0)
 
 
@@ -136,7 +140,7 @@ def _band_pass(
     With mirrored rims a Gaussian is a product in the cosine transform, and leaving out its high frequencies is
     resampling to fewer pixels.
     """
-    spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False)
+    spectrum = fft.dctn(pixels, norm="ortho", overwrite_x=False, workers=threads_for(pixels.size))
     spectrum = spectrum[: shape[0], : shape[1]]
     (low_y, low_x), (high_y, high_x) = (
         tuple(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
@@ -147,7 +151,9 @@ def _band_pass(
         * (np.outer(low_y, low_x) - np.outer(high_y, high_x))
         * np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
     )
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
+    out: NDArray[np.float32] = fft.idctn(
+        spectrum, norm="ortho", overwrite_x=True, workers=threads_for(spectrum.size)
+    )
     return out
 
 
@@ -155,10 +161,12 @@ def gaussian(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Gaussian filter with mirrored rims by cosine transform: the time does not depend on `sigma` (in px)."""
     if sigma <= 0:
         return image
-    spectrum = fft.dctn(image, norm="ortho")
+    spectrum = fft.dctn(image, norm="ortho", workers=threads_for(image.size))
     spectrum *= _transfer(image.shape[0], image.shape[0], sigma)[:, None]
     spectrum *= _transfer(image.shape[1], image.shape[1], sigma)[None, :]
-    out: NDArray[np.float32] = fft.idctn(spectrum, norm="ortho", overwrite_x=True)
+    out: NDArray[np.float32] = fft.idctn(
+        spectrum, norm="ortho", overwrite_x=True, workers=threads_for(spectrum.size)
+    )
     return out
 
 
@@ -187,7 +195,7 @@ def resize_linear(image: NDArray[np.floating], shape: tuple[int, int]) -> NDArra
             )
         out[rows] = part
 
-    for _ in side_by_side(strip, range(0, shape[0], STRIP_ROWS)):
+    for _ in side_by_side(strip, range(0, shape[0], STRIP_ROWS), pixels=STRIP_ROWS * shape[1]):
         pass
     return out
 

@@ -95,7 +95,7 @@ def line_severity(
         return out
 
     best = np.full(shape, -np.inf, np.float32)
-    for found in side_by_side(significance, np.arange(DIRECTIONS) * np.pi / DIRECTIONS):
+    for found in side_by_side(significance, np.arange(DIRECTIONS) * np.pi / DIRECTIONS, pixels=padded.size):
         np.maximum(best, found, out=best)
     whole[judged] = resize_linear(best, (severity.shape[0], severity.shape[1]))
     return whole

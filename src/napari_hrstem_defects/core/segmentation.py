@@ -152,7 +152,7 @@ def localise(
         out[inside] = mask[inside] & kept[:TILE_PX, :TILE_PX]
 
     corners = [(y, x) for y in range(0, mask.shape[0], TILE_PX) for x in range(0, mask.shape[1], TILE_PX)]
-    for _ in side_by_side(one, corners):
+    for _ in side_by_side(one, corners, pixels=TILE_PX**2):
         pass
     return out
 

@@ -238,6 +238,6 @@ def _opposition(
         return out
 
     best = np.zeros(wave.shape, np.float32)
-    for found in side_by_side(one, np.arange(DIRECTIONS) * np.pi / DIRECTIONS):
+    for found in side_by_side(one, np.arange(DIRECTIONS) * np.pi / DIRECTIONS, pixels=wave.size):
         np.maximum(best, found, out=best)
     return best

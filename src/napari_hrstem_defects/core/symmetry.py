@@ -208,9 +208,8 @@ def log_distances(
         for i, bank in enumerate(banks):
             out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
 
-    # Tiles run side by side; matrix products that start threads of their own would only get in each other's way.
     with own_threads():
-        for done, _ in enumerate(side_by_side(one, tiles), start=1):
+        for done, _ in enumerate(side_by_side(one, tiles, pixels=edge**2), start=1):
             if progress is not None:
                 progress(done / len(tiles))
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)

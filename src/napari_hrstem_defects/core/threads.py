@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
-from scipy import fft
 from threadpoolctl import ThreadpoolController
 
 #: More threads than this gain nothing at the sizes of micrographs.
 MOST_THREADS = 8
+#: Operations on fewer pixels are not worth a thread.
+WORTHWHILE_PX = 1 << 19
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,17 +35,28 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def threads_for(pixels: int) -> int:
+    """Threads for work whose single array operations are on so many pixels: one, if they are small.
+
+    Threads of Python hand over to each other after every operation. Where one takes a fraction of a millisecond the
+    handing over costs more than is gained, and far more on a virtual machine.
+    """
+    return thread_count() if pixels >= WORTHWHILE_PX else 1
+
+
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """Use `thread_count` threads for transforms and none for linear algebra, whose would only get in the way."""
-    with _controller().limit(limits=1, user_api="blas"), fft.set_workers(thread_count()):
+    """Use no threads for linear algebra: its matrices are small here."""
+    with _controller().limit(limits=1, user_api="blas"):
         yield
 
 
-def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Like ``map``, several items at a time; transforms inside use one thread each."""
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], *, pixels: int
+) -> Iterator[Result]:
+    """Like ``map``, several items at a time where one array operation of an item is on so many `pixels`."""
     items = list(items)
-    count = min(thread_count(), len(items))
+    count = min(threads_for(pixels), len(items))
     if count < 2:
         yield from map(function, items)
         return

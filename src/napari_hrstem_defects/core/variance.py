@@ -67,7 +67,7 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
         np.maximum(second, 0.0, out=second)
         out[start:stop] = second[start - low : stop - low]
 
-    for _ in side_by_side(one, range(0, rows, _STRIP_ROWS)):
+    for _ in side_by_side(one, range(0, rows, _STRIP_ROWS), pixels=_STRIP_ROWS * image.shape[1]):
         pass
     return out
 
