@@ -152,6 +152,14 @@ def test_no_interface_without_a_second_intact_domain():
     assert not phase_bands(index, index == 0, 5, 8.0)
 
 
+def test_no_interface_between_domains_that_do_not_meet():
+    index = np.zeros((60, 200), np.uint8)
+    index[:, 80:120], index[:, 120:] = 2, 1
+    assert not phase_bands(index, index != 2, 5, 8.0)
+    # Nearer than the filters reach they do.
+    assert len(phase_bands(index, index != 2, 5, 16.0)) == 2
+
+
 def test_distances_that_do_not_stand_out_stay():
     values = np.array([[-2.0, -1.0, -3.0, 50.0, 60.0, 70.0, 9.0]], np.float32)
     places = np.arange(6)

@@ -34,13 +34,13 @@ INTACT = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Pixels along an interface.
+    """Pixels along an interface, at least one.
 
     Attributes
     ----------
     rows, columns : int arrays (n,)
     distances : int array (n,)
-        Rounded distances from the interface in px; negative on one side where there are two.
+        Whole distances from the interface in px; negative on one side where there are two.
     """
 
     rows: NDArray[np.intp]
@@ -92,7 +92,9 @@ def phase_bands(
         if others.any():
             distance = ndimage.distance_transform_edt(~others)
             rows, columns = np.nonzero((index == i) & (distance <= reach))
-            bands.append(Band(rows, columns, distance[rows, columns].astype(np.intp)))
+            # There is none where something else lies between them.
+            if rows.size:
+                bands.append(Band(rows, columns, distance[rows, columns].astype(np.intp)))
     return bands
 
 
