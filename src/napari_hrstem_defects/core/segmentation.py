@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.sampling import even_sample
-from napari_hrstem_defects.core.threads import side_by_side
 
 #: Severity that is given to what is a defect for another reason than its severity (grains, faint lines): the usual
 #: threshold, and the usual level down to which a defect extends.
@@ -138,22 +137,17 @@ def localise(
         return mask
     reach = int(window_px / 2)
     out = np.zeros_like(mask)
-
-    def one(corner: tuple[int, int]) -> None:
-        y, x = corner
-        inside = (slice(y, y + TILE_PX), slice(x, x + TILE_PX))
-        if not mask[inside].any():
-            return
-        top, left = max(y - reach, 0), max(x - reach, 0)
-        around = severity[top : y + TILE_PX + reach, left : x + TILE_PX + reach]
-        excess = np.expm1(np.minimum(np.float32(null.sigma) * around, np.float32(LOG_DISTANCE_CAP)))
-        worst = ndimage.maximum_filter(excess, size=2 * reach + 1, mode="nearest")
-        kept = (excess > np.float32(share) * worst)[y - top :, x - left :]
-        out[inside] = mask[inside] & kept[:TILE_PX, :TILE_PX]
-
-    corners = [(y, x) for y in range(0, mask.shape[0], TILE_PX) for x in range(0, mask.shape[1], TILE_PX)]
-    for _ in side_by_side(one, corners, pixels=TILE_PX**2):
-        pass
+    for y in range(0, mask.shape[0], TILE_PX):
+        for x in range(0, mask.shape[1], TILE_PX):
+            inside = (slice(y, y + TILE_PX), slice(x, x + TILE_PX))
+            if not mask[inside].any():
+                continue
+            top, left = max(y - reach, 0), max(x - reach, 0)
+            around = severity[top : y + TILE_PX + reach, left : x + TILE_PX + reach]
+            excess = np.expm1(np.minimum(np.float32(null.sigma) * around, np.float32(LOG_DISTANCE_CAP)))
+            worst = ndimage.maximum_filter(excess, size=2 * reach + 1, mode="nearest")
+            kept = (excess > np.float32(share) * worst)[y - top :, x - left :]
+            out[inside] = mask[inside] & kept[:TILE_PX, :TILE_PX]
     return out
 
 

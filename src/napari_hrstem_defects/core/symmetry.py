@@ -12,7 +12,7 @@ from scipy import fft
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian
 from napari_hrstem_defects.core.recipe import SymmetryParams
-from napari_hrstem_defects.core.threads import own_threads, side_by_side
+from napari_hrstem_defects.core.threads import own_threads
 
 #: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
 #: a dozen filter responses stay in the cache and a large image does not fill the memory.
@@ -192,24 +192,19 @@ def log_distances(
     spectra = [_kernel_spectra(bank, edge) for bank in banks]
     searches = [_Nearest(bank) for bank in banks]
     tiles = [(y, x) for y in range(0, values.shape[0], step) for x in range(0, values.shape[1], step)]
-
-    def one(corner: tuple[int, int]) -> None:
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        y, x = corner
-        tile = np.zeros((edge, edge), np.float32)
-        piece = padded[y : y + edge, x : x + edge]
-        tile[: piece.shape[0], : piece.shape[1]] = piece
-        y, x = y // STRIDE, x // STRIDE
-        inside = (slice(y, y + step // STRIDE), slice(x, x + step // STRIDE))
-        shape = out[0][inside].shape
-        spectrum = fft.rfft2(tile)
-        squares = _box_sum(tile, kernel)[::STRIDE, ::STRIDE][: shape[0], : shape[1]]
-        for i, bank in enumerate(banks):
-            out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
-
     with own_threads():
-        for done, _ in enumerate(side_by_side(one, tiles, pixels=edge**2), start=1):
+        for done, (y, x) in enumerate(tiles, start=1):
+            if cancelled is not None and cancelled():
+                raise Cancelled
+            tile = np.zeros((edge, edge), np.float32)
+            piece = padded[y : y + edge, x : x + edge]
+            tile[: piece.shape[0], : piece.shape[1]] = piece
+            inside = tuple(slice(start // STRIDE, (start + step) // STRIDE) for start in (y, x))
+            shape = out[0][inside].shape
+            spectrum = fft.rfft2(tile)
+            squares = _box_sum(tile, kernel)[::STRIDE, ::STRIDE][: shape[0], : shape[1]]
+            for i, bank in enumerate(banks):
+                out[i][inside] = _squared_distance(spectrum, squares, spectra[i], bank, searches[i])
             if progress is not None:
                 progress(done / len(tiles))
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
