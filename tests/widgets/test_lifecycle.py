@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_hrstem_defects.widgets.inserting import insert
 from napari_hrstem_defects.widgets.placing import POINTS
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.session import REPLACED, session_of
@@ -272,9 +273,18 @@ def _tools(made: Any, layer: Any) -> list[Any]:
     return [*overlays, *getattr(node, "_subvisuals", [])]
 
 
+def _controls(made: Any) -> dict[Any, str]:
+    """Name of napari's widget with the controls of each layer."""
+    widgets = made.viewer.window._qt_viewer.controls.widgets
+    return {layer: type(widget).__name__ for layer, widget in widgets.items()}
+
+
 def test_layers_inserted_bit_by_bit_are_whole(desk: Any) -> None:
     made = desk()
     made.run_all()
+    expected = {layer: f"Qt{type(layer).__name__}Controls" for layer in made.viewer.layers}
+    assert _controls(made) == expected
+    assert made.viewer.window._qt_viewer.canvas.native.updatesEnabled()
     labels, points = made.layer(Role.LABELS), made.layer(Role.BEST_PATCH)
     assert len(_tools(made, labels)) >= 2
     assert len(_tools(made, points)) == 4
@@ -295,6 +305,9 @@ def test_image_removed_while_its_layers_are_written(desk: Any) -> None:
     made.viewer.layers.remove(source)
     made.qtbot.wait(200)
     assert not made.session.running
+    assert set(_controls(made)) == set(made.viewer.layers)
+    assert "QWidget" not in _controls(made).values()
+    assert made.viewer.window._qt_viewer.canvas.native.updatesEnabled()
     for layer in made.viewer.layers:
         assert all(tool.visible for tool in _tools(made, layer)), layer.name
 
@@ -377,3 +390,20 @@ def test_outputs_follow_when_the_image_is_calibrated(desk: Any) -> None:
         if role_of(layer) not in (None, *POINTS):
             corner = np.full(2, -0.5)
             assert_allclose(layer.data_to_world(corner), source.data_to_world(corner), err_msg=layer.name)
+
+
+def test_layer_removed_before_it_has_its_controls(desk: Any) -> None:
+    from napari.layers import Labels
+
+    made = desk()
+    layer = Labels(np.zeros((8, 8), np.uint8))
+    writing = insert(made.viewer, layer, lambda: 1)
+    while layer not in made.viewer.layers:
+        next(writing)
+    made.viewer.layers.selection.active = layer
+    made.viewer.layers.remove(layer)
+    for _ in writing:
+        pass
+    assert set(_controls(made)) == set(made.viewer.layers)
+    made.viewer.layers.append(layer)
+    assert _controls(made)[layer] == "QtLabelsControls"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,14 +39,22 @@ def insert(viewer: ViewerModel, layer: Layer, position: Callable[[], int]) -> Ge
     visible, layer.visible = layer.visible, False
     with _later(_tools(layer)) as tools:
         yield
-        with _unselected(viewer):
-            viewer.layers.insert(position(), layer)
+        with _undrawn(viewer):
+            with _unselected(viewer):
+                controls = _insert_bare(viewer, layer, position())
+            try:
+                yield
+            finally:
+                controls()
+            yield
         yield
         while tools:
             tools.pop().visible = True
             yield
     with _later(_parts(viewer, layer)) as parts:
-        layer.visible = visible
+        with _undrawn(viewer):
+            layer.visible = visible
+            yield
         while parts:
             yield
             parts.pop().visible = True
@@ -98,6 +107,51 @@ def _canvas(viewer: ViewerModel) -> Any:
         If there is no window, or napari is another than the one known here.
     """
     return viewer.window._qt_viewer.canvas
+
+
+@contextlib.contextmanager
+def _undrawn(viewer: ViewerModel) -> Iterator[None]:
+    """What happens inside is drawn on leaving, once."""
+    try:
+        widget = _canvas(viewer).native
+    except AttributeError:
+        yield
+        return
+    widget.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RuntimeError):  # the window was closed meanwhile
+            widget.setUpdatesEnabled(True)
+
+
+def _insert_bare(viewer: ViewerModel, layer: Layer, position: int) -> Callable[[], None]:
+    """Insert a layer with an empty widget for its controls; what is returned puts the real ones there."""
+    try:
+        container = viewer.window._qt_viewer.controls
+        add, show, widgets = container._add, container._populate, container.widgets
+    except AttributeError:
+        viewer.layers.insert(position, layer)
+        return lambda: None
+    from qtpy.QtWidgets import QWidget
+
+    with viewer.layers.events.inserted.blocker(add):
+        viewer.layers.insert(position, layer)
+    container.addWidget(empty := QWidget())
+    widgets[layer] = empty
+
+    def controls() -> None:
+        if widgets.get(layer) is not empty:
+            return  # the layer is gone again
+        with contextlib.suppress(RuntimeError):  # the window was closed meanwhile
+            container.removeWidget(empty)
+            empty.deleteLater()
+            del widgets[layer]
+            add(SimpleNamespace(value=layer))
+            if viewer.layers.selection.active is layer:
+                show()
+
+    return controls
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def about_regions(document: Document | None, frame: int | None) -> str:
 def lattices(document: Document | None) -> list[LatticeRow]:
     """The lattices beside the best patch's."""
     analysis = None if document is None else document.analysis
-    if document is None or analysis is None or analysis.domains is None:
+    if document is None or analysis is None or analysis.domains is None or len(document.lattices) < 2:
         return []
     index = analysis.domains.index
     shares = np.bincount(index.ravel(), minlength=len(document.lattices)) / index.size

@@ -125,8 +125,10 @@ def run(
 
 def import_early() -> None:
     """Do here what napari would do in the GUI's thread at the first layers: it takes a second or so."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pandas")
+    # Tables of points, colours of labels.
+    for name in ("pandas", "skimage.color.colorconv"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     # The dashes of lines, which napari's label layers can draw; they are kept once they are made.
     with contextlib.suppress(ImportError, AttributeError):
         importlib.import_module("vispy.visuals.line.dash_atlas").DashAtlas()
