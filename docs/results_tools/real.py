@@ -29,6 +29,14 @@ TARGETS: dict[str, tuple[float | None, float | None]] = {
 #: Means over the micrographs with defects, and largest share marked on those without.
 MEAN_AUROC, MEAN_DICE, MOST_MARKED = 0.97, 0.90, 0.0
 
+#: Least AUROC of the boundary map, boundary against both grains.
+BOUNDARY_TARGETS = {
+    "cdte_twin_haadf26": 0.95,
+    "au_gb": 0.95,
+    "graphene_gb_4nm": 0.95,
+    "ni_m3b2_haadf91": 0.93,
+}
+
 _ABSENT = """\
 ## Real micrographs
 
@@ -122,6 +130,16 @@ def score(folder: Path, name: str, recipe: hd.Recipe) -> tuple[dict[str, Any], h
     return {**found, "seconds": seconds, "warnings": len(analysis.warnings)}, analysis
 
 
+def score_boundary(folder: Path, name: str) -> float:
+    """AUROC of the boundary map, boundary against both grains; NaN where there are no two."""
+    truth = read_truth(folder, name)
+    if not (truth == 2).any():
+        return math.nan
+    recipe = hd.Recipe().replace({"domains.boundary_map": True})
+    found = hd.analyze(hd.read(folder / f"{name}.tif"), recipe).boundaries
+    return math.nan if found is None else metrics.auroc(found, truth == 1, truth == metrics.IGNORE)
+
+
 def section(folder: Path, real: Path, *, cpus: int, load: float, overlays: str | None = None) -> str:
     """Measure, write the table and return the text."""
     if not (real / "images.csv").is_file():
@@ -142,7 +160,9 @@ def section(folder: Path, real: Path, *, cpus: int, load: float, overlays: str |
                     truth == metrics.IGNORE,
                     title,
                 )
-    keys = ("name", "mode", "auroc", "dice", "reference", "marked")
+    for row in rows:
+        row["boundary"] = score_boundary(real, row["name"]) if row["mode"] == "default" else math.nan
+    keys = ("name", "mode", "auroc", "dice", "reference", "marked", "boundary")
     page.write_csv(folder / "real.csv", [{key: row[key] for key in keys} for row in rows])
     return _text(rows, cpus, load)
 
@@ -195,6 +215,22 @@ def _text(rows: list[dict[str, Any]], cpus: int, load: float) -> str:
             )
             for name, pair in by_name.items()
             if math.isnan(pair["default"]["dice"])
+        ),
+    )
+    text += (
+        "\nThe map of boundaries without a reference (`domains.boundary_map`), with one setting for all;\n"
+    )
+    text += "AUROC of the drawn boundary against both grains:\n\n"
+    text += page.table(
+        ("micrograph", "AUROC", "target"),
+        (
+            (
+                name,
+                pair["default"]["boundary"],
+                page.verdict(pair["default"]["boundary"], BOUNDARY_TARGETS.get(name)),
+            )
+            for name, pair in by_name.items()
+            if not math.isnan(pair["default"]["boundary"])
         ),
     )
     return text + closing if judged else text

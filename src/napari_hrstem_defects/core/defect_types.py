@@ -7,7 +7,7 @@ into a confidence by a logistic function. What no rule explains is ``"unknown"``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,7 +20,6 @@ from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.coincidence import lattice_rotation
 from napari_hrstem_defects.core.displacement import (
     CIRCUIT_PERIODS,
-    LatticePhases,
     across,
     circuit,
     lattice_phases,
@@ -30,7 +29,10 @@ from napari_hrstem_defects.core.geometry import prepared_slices
 from napari_hrstem_defects.core.lattice import Lattice, find_lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.core.type_evidence import Evidence, Piece, mean_phase
 
+#: Type and confidence of a region, by its mask in its bounding box.
+Judge = Callable[[Region, NDArray[np.bool_]], tuple[str, float]]
 #: Every type there is.
 TYPES = (
     "stacking fault",
@@ -72,8 +74,6 @@ CIRCUIT_CLEAR = 0.3
 POINT_AREA = 30.0
 SPOT_NOISES = 3.5
 SPOT_SHARE = 0.25
-#: Standard deviation of the smoothing of that deviation, in periods: about a column.
-SPOT_PERIODS = 0.25
 #: Below this skewness of the lattice's brightness it is not known whether columns are bright or dark.
 LEAST_SKEWNESS = 0.2
 #: Displacement across a wall that is one, in periods, and least coherence of it.
@@ -109,35 +109,10 @@ RIM_PERIODS = 1.5
 RIM_SHARE = 0.5
 RIM_AREA = 12.0
 LOST_RIM_AREA = 40.0
-#: What is looked at around a region, in periods.
-MARGIN_PERIODS = 3.0
 #: A remainder of any other region is this many times smaller than it.
 REMAINDER_RATIO = 5.0
 #: Around a point defect the lattice is intact: this strong, relative to the model patch.
 POINT_ORDER = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """A region on the samples of the phases: part of the grid with a margin, and the region's mask in it."""
-
-    window: tuple[slice, slice]
-    mask: NDArray[np.bool_]
-
-    def places(self) -> NDArray[np.float64]:
-        """Rows and columns of its samples, ``(n, 2)``."""
-        return np.argwhere(self.mask) + np.array([float(s.start) for s in self.window])
-
-    def depth(self) -> NDArray[np.float64]:
-        """Distance of each sample to the outside."""
-        out: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1]
-        return out
-
-    def within(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """The mask on the whole grid."""
-        out = np.zeros(shape, bool)
-        out[self.window] = self.mask
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,41 +121,30 @@ class TypeJudge:
 
     Parameters
     ----------
-    labels : uint8 array (y, x)
-        All that is marked.
-    prepared : Prepared
-    lattice : Lattice
-        Of the model patch, in pixels of the frame.
-    best_patch : BestPatch
-    domains : DomainMap, optional
+    seen : Evidence
+        What the image shows.
 
     Notes
     -----
     A judge remembers: large regions come before their small remainders.
     """
 
-    labels: NDArray[np.uint8]
-    prepared: Prepared
-    lattice: Lattice
-    best_patch: BestPatch
-    domains: DomainMap | None = None
+    seen: Evidence
     _earlier: list[tuple[tuple[str, float], float]] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
         """Type and confidence of a region whose `mask` fills its bounding box."""
-        if self.phases is None:
-            return ("amorphous", 0.5) if region.label == 2 else UNKNOWN
-        piece = self._sampled(region, mask)
+        piece = self.seen.sampled(region, mask)
         if region.label == 2:
-            verdict = "amorphous", _confidence(0.6 - self._order(piece), 0.12)
+            verdict = "amorphous", _confidence(0.6 - self.seen.order(piece), 0.12)
         else:
             verdict = next((v for v in self._verdicts(region, piece) if v is not None), UNKNOWN)
         if verdict != UNKNOWN:
-            self._earlier.append((verdict, self._area_periods(region)))
+            self._earlier.append((verdict, self.seen.area_periods(region)))
             self._numbers[piece.window][piece.mask] = len(self._earlier)
         return verdict
 
-    def _verdicts(self, region: Region, piece: _Piece) -> Iterator[tuple[str, float] | None]:
+    def _verdicts(self, region: Region, piece: Piece) -> Iterator[tuple[str, float] | None]:
         """Verdicts of the rules in their order."""
         yield self._stacking(region, piece)
         yield self._rim(region, piece)
@@ -191,150 +155,22 @@ class TypeJudge:
         yield self._area(piece)
         yield self._wall(region, piece)
 
-    # What the rules look at ---------------------------------------------------------------------------------
-
-    @cached_property
-    def _patch(self) -> tuple[slice, slice]:
-        return prepared_slices(self.best_patch, self.prepared)
-
-    @cached_property
-    def phases(self) -> LatticePhases | None:
-        """Phases of the reference lattice."""
-        return lattice_phases(self.prepared, self.lattice, self._patch)
-
-    @cached_property
-    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of the frame under the samples of the phases."""
-        assert self.phases is not None
-        out = []
-        for n, m, scale in zip(
-            self.phases.values.shape[1:], self.labels.shape, self.prepared.scale, strict=True
-        ):
-            centre = (np.arange(n) + 0.5) * self.phases.step_px / scale - 0.5
-            out.append(np.clip(np.rint(centre), 0, m - 1).astype(np.intp))
-        return out[0], out[1]
-
-    @cached_property
-    def _marked(self) -> NDArray[np.bool_]:
-        return self.labels[np.ix_(*self._places)] > 0
-
     @cached_property
     def _numbers(self) -> NDArray[np.int32]:
         """Which of the regions told before each sample belongs to, from 1."""
-        return np.zeros(self._marked.shape, np.int32)
-
-    @cached_property
-    def _index(self) -> NDArray[np.uint8] | None:
-        if self.domains is None or len(self.domains.domains) < 2:
-            return None
-        assert self.phases is not None
-        rows, columns = (
-            np.minimum(((np.arange(n) + 0.5) * self.phases.step_px).astype(np.intp), m - 1)
-            for n, m in zip(self.phases.values.shape[1:], self.domains.index.shape, strict=True)
-        )
-        return self.domains.index[np.ix_(rows, columns)]
-
-    @cached_property
-    def _to_amorphous(self) -> NDArray[np.float64] | None:
-        """Distance of each sample to an amorphous area, in periods; None if there is none."""
-        amorphous = self.labels[np.ix_(*self._places)] == 2
-        if not amorphous.any():
-            return None
-        assert self.phases is not None
-        out: NDArray[np.float64] = ndimage.distance_transform_edt(~amorphous) / self.phases.period
-        return out
-
-    @cached_property
-    def _contrast(self) -> NDArray[np.float64]:
-        """Logarithm of the local contrast, in grey values of the frame, on the samples of the phases."""
-        assert self.phases is not None
-        block = int(self.phases.step_px)
-        rows, columns = self.phases.values.shape[1:]
-        part = self.prepared.band[: rows * block, : columns * block]
-        power = np.square(part).reshape(rows, block, columns, block).mean(axis=(1, 3))
-        smooth = ndimage.gaussian_filter(power.astype(np.float64), self.phases.period)
-        return np.asarray(0.5 * np.log(np.maximum(smooth, 1e-12 + 1e-6 * smooth.max())))
-
-    @cached_property
-    def _reference_invariant(self) -> complex | None:
-        """Translation-invariant phase of the reference crystal, as a number of length 1 or less."""
-        assert self.phases is not None
-        rows, columns = (
-            slice(int(s.start / self.phases.step_px), int(s.stop / self.phases.step_px)) for s in self._patch
-        )
-        own = self.phases.values[:, rows, columns].reshape(len(self.phases.orders), -1)
-        return _mean_phase(self.phases.invariant(own.astype(np.complex128)))
-
-    @cached_property
-    def _skewness(self) -> float:
-        band = self.prepared.band[self._patch]
-        return float(np.mean((band - band.mean()) ** 3) / (band.std() ** 3 + 1e-12))
-
-    @cached_property
-    def _noise(self) -> float:
-        """Standard deviation in the model patch of what is no lattice."""
-        rows, columns = self._patch
-        return float(self._unlike_lattice(rows.start, columns.start, rows.stop, columns.stop).std()) + 1e-12
-
-    def _unlike_lattice(self, y0: int, x0: int, y1: int, x1: int) -> NDArray[np.float64]:
-        """A part of the prepared image less the median of its eight neighbours a lattice vector away."""
-        period = self.prepared.period_px
-        sigma = SPOT_PERIODS * period
-        margin = int(3 * sigma) + 1
-        y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
-        v1, v2 = (np.array(v) * self.prepared.scale for v in (self.lattice.v1, self.lattice.v2))
-        vectors = (np.zeros(2), v1, -v1, v2, -v2, v1 + v2, -v1 - v2, v1 - v2, v2 - v1)
-        here, *neighbours = (
-            ndimage.map_coordinates(self.prepared.band, (y + dy, x + dx), order=1, mode="mirror")
-            for dy, dx in vectors
-        )
-        smooth = ndimage.gaussian_filter(here - np.median(neighbours, axis=0), sigma)
-        return np.asarray(smooth[margin:-margin, margin:-margin], np.float64)
-
-    def _sampled(self, region: Region, mask: NDArray[np.bool_]) -> _Piece:
-        """The region on the samples of the phases; at least the sample at its centre."""
-        assert self.phases is not None
-        rows, columns = self._places
-        y0, x0, y1, x1 = region.bbox
-        a, b = (int(i) for i in np.searchsorted(rows, (y0, y1)))
-        c, d = (int(i) for i in np.searchsorted(columns, (x0, x1)))
-        margin = int(MARGIN_PERIODS * self.phases.period)
-        top, left = max(a - margin, 0), max(c - margin, 0)
-        window = (slice(top, min(b + margin + 1, len(rows))), slice(left, min(d + margin + 1, len(columns))))
-        out = np.zeros([s.stop - s.start for s in window], bool)
-        out[a - top : b - top, c - left : d - left] = mask[np.ix_(rows[a:b] - y0, columns[c:d] - x0)]
-        if not out.any():
-            y, x = region.centroid
-            out[np.argmin(np.abs(rows[window[0]] - y)), np.argmin(np.abs(columns[window[1]] - x))] = True
-        return _Piece(window, out)
-
-    def _order(self, piece: _Piece) -> float:
-        """Strength of the reference lattice in the inner half of a region, relative to the model patch."""
-        assert self.phases is not None
-        depth = piece.depth()
-        inner = depth >= 0.5 * depth.max()
-        return float(np.mean([np.median(np.abs(v[piece.window][inner])) for v in self.phases.values[:2]]))
-
-    def _periods(self, length_px: float) -> float:
-        """A length in pixels of the frame in lattice periods."""
-        return length_px * float(self.prepared.scale.mean()) / self.prepared.period_px
-
-    def _area_periods(self, region: Region) -> float:
-        """Area of a region in periods²."""
-        return self._periods(math.sqrt(region.area_px)) ** 2
+        return np.zeros(self.seen.marked.shape, np.int32)
 
     # The rules ----------------------------------------------------------------------------------------------
 
-    def _stacking(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _stacking(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """Faults and twins of close-packed layers seen edge-on."""
-        length, width = self._periods(region.length_px), self._periods(region.width_px)
+        length, width = self.seen.periods(region.length_px), self.seen.periods(region.width_px)
         if length < BAND_PERIODS or length < BAND_ASPECT * width:
             return None
-        assert self.phases is not None
-        step = self.phases.step_px
+        step = self.seen.phases.step_px
         points = (piece.places() + 0.5) * step - 0.5
-        others = self._marked & ~piece.within(self._marked.shape)
-        found = stacking.read_stacking(self.prepared, self.lattice, points, others, step)
+        others = self.seen.marked & ~piece.within(self.seen.marked.shape)
+        found = stacking.read_stacking(self.seen.prepared, self.seen.lattice, points, others, step)
         if found is None or found.fit < STACKING_FIT or found.margin < STACKING_MARGIN:
             return None
         confidence = _confidence(min(found.margin, 2 * (found.fit - STACKING_FIT)) - 0.2, 0.12)
@@ -350,14 +186,16 @@ class TypeJudge:
             return ("twin boundary" if width < WALL_PERIODS else "second grain"), confidence
         return None
 
-    def _domain(self, piece: _Piece) -> tuple[str, float] | None:
+    def _domain(self, piece: Piece) -> tuple[str, float] | None:
         """A domain that counts as a defect."""
-        if self._index is None or self.domains is None:
+        if self.seen.index is None or self.seen.domains is None:
             return None
-        counts = np.bincount(self._index[piece.window][piece.mask], minlength=len(self.domains.domains))
+        counts = np.bincount(
+            self.seen.index[piece.window][piece.mask], minlength=len(self.seen.domains.domains)
+        )
         share = counts / counts.sum()
-        number = int(np.argmax(share * [domain.defective for domain in self.domains.domains]))
-        domain = self.domains.domains[number]
+        number = int(np.argmax(share * [domain.defective for domain in self.seen.domains.domains]))
+        domain = self.seen.domains.domains[number]
         if not domain.defective or share[number] < DOMAIN_SHARE:
             return None
         names = {
@@ -367,44 +205,42 @@ class TypeJudge:
         }
         name = names.get(domain.relation, "second grain")
         if name == "antiphase domain" and domain.lattice is not None:
-            turn = lattice_rotation(self.lattice, domain.lattice)
+            turn = lattice_rotation(self.seen.lattice, domain.lattice)
             if turn is not None and turn > SHIFTED_DEG:
                 # Hardly turned, but turned: a grain behind a low-angle boundary.
                 name = "second grain"
         clear = (share[number] - DOMAIN_SHARE) / 0.2 + (domain.gain - 0.3) / 0.2
         return name, _confidence(float(clear), 1.0)
 
-    def _dislocation(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _dislocation(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """A core: a circuit around it does not close."""
-        assert self.phases is not None
         points = piece.places()
         centre = points.mean(axis=0)
-        radius = float(np.hypot(*(points - centre).T).max()) + CIRCUIT_PERIODS * self.phases.period
-        if radius > CIRCUIT_MOST * self.phases.period:
+        radius = float(np.hypot(*(points - centre).T).max()) + CIRCUIT_PERIODS * self.seen.phases.period
+        if radius > CIRCUIT_MOST * self.seen.phases.period:
             return None
-        found = circuit(self.phases, centre, radius)
+        found = circuit(self.seen.phases, centre, radius)
         if found is None or found.burgers == (0, 0) or found.clear < CIRCUIT_CLEAR:
             return None
         return "dislocation core", _confidence(found.clear - 0.35, 0.1)
 
-    def _rim(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _rim(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """What is left over at the edge of an amorphous area belongs to it."""
-        if self._to_amorphous is None:
+        if self.seen.to_amorphous is None:
             return None
-        share = float(np.mean(self._to_amorphous[piece.window][piece.mask] <= RIM_PERIODS))
-        area = self._area_periods(region)
-        small = area < RIM_AREA or (area < LOST_RIM_AREA and self._order(piece) < OTHER_INSIDE)
+        share = float(np.mean(self.seen.to_amorphous[piece.window][piece.mask] <= RIM_PERIODS))
+        area = self.seen.area_periods(region)
+        small = area < RIM_AREA or (area < LOST_RIM_AREA and self.seen.order(piece) < OTHER_INSIDE)
         if share > RIM_SHARE or (share > 0 and small):
             return "amorphous", _confidence(share - 0.3, 0.2)
         return None
 
-    def _remainder(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _remainder(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """What is left over beside a much larger region belongs to it."""
-        assert self.phases is not None
-        area = self._area_periods(region)
+        area = self.seen.area_periods(region)
         if area > RIM_AREA:
             return None
-        near = ndimage.binary_dilation(piece.mask, iterations=round(RIM_PERIODS * self.phases.period))
+        near = ndimage.binary_dilation(piece.mask, iterations=round(RIM_PERIODS * self.seen.phases.period))
         for number in np.unique(self._numbers[piece.window][near]).tolist():
             if number:
                 (name, confidence), other = self._earlier[number - 1]
@@ -412,46 +248,39 @@ class TypeJudge:
                     return name, 0.7 * confidence
         return None
 
-    def _point(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _point(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """A column too little or too much, by its brightness."""
-        assert self.phases is not None
-        if self._area_periods(region) > POINT_AREA:
+        if self.seen.area_periods(region) > POINT_AREA:
             return None
-        reach = round(2 * self.phases.period)
+        reach = round(2 * self.seen.phases.period)
         ring = ndimage.binary_dilation(piece.mask, iterations=reach)
         ring &= ~ndimage.binary_dilation(piece.mask, iterations=reach // 2)
-        around = np.abs(self.phases.values[:2, *piece.window][:, ring])
+        around = np.abs(self.seen.phases.values[:2, *piece.window][:, ring])
         if around.size == 0 or float(np.quantile(around, 0.1)) < POINT_ORDER:
             return None
-        deviation = self._spot(region)
-        contrast = float(self.prepared.band[self._patch].std()) + 1e-12
-        clear = min(abs(deviation) / (SPOT_NOISES * self._noise), abs(deviation) / (SPOT_SHARE * contrast))
+        deviation = self.seen.spot(region)
+        contrast = float(self.seen.prepared.band[self.seen.patch].std()) + 1e-12
+        clear = min(
+            abs(deviation) / (SPOT_NOISES * self.seen.noise), abs(deviation) / (SPOT_SHARE * contrast)
+        )
         if clear < 1:
             return None
-        dark_columns = self._skewness < -LEAST_SKEWNESS
+        dark_columns = self.seen.skewness < -LEAST_SKEWNESS
         name = "interstitial-like" if (deviation > 0) != dark_columns else "vacancy-like"
-        sure = _confidence(abs(self._skewness) - LEAST_SKEWNESS, 0.15)
+        sure = _confidence(abs(self.seen.skewness) - LEAST_SKEWNESS, 0.15)
         return name, min(_confidence(math.log(clear), 0.3), sure)
 
-    def _spot(self, region: Region) -> float:
-        """Largest deviation of the brightness from the lattice's in a small region, in grey values."""
-        y0, x0, y1, x1 = region.bbox
-        corners = self.prepared.from_frame(np.array([(y0, x0), (y1 - 1, x1 - 1)]))
-        low = np.maximum(np.floor(corners[0]), 0).astype(int)
-        high = np.minimum(np.ceil(corners[1]) + 1, self.prepared.values.shape).astype(int)
-        inside = self._unlike_lattice(*low.tolist(), *high.tolist())
-        return float(inside.ravel()[np.argmax(np.abs(inside))])
-
-    def _wall(self, region: Region, piece: _Piece) -> tuple[str, float] | None:
+    def _wall(self, region: Region, piece: Piece) -> tuple[str, float] | None:
         """A wall between two pieces of crystal."""
-        if self._periods(region.length_px) < BAND_PERIODS:
+        if self.seen.periods(region.length_px) < BAND_PERIODS:
             return None
-        assert self.phases is not None
-        found = across(self.phases, piece.within(self._marked.shape), self._marked, self._contrast)
+        found = across(
+            self.seen.phases, piece.within(self.seen.marked.shape), self.seen.marked, self.seen.contrast
+        )
         if found is None:
             return None
         weak, _ = found.order
-        period = self.prepared.period_px
+        period = self.seen.prepared.period_px
         if found.inverted > INVERTED and found.inverted > found.invariant + INVERTED:
             return "inversion domain", _confidence(found.inverted - found.invariant - 0.6, 0.2)
         if weak < OTHER_SIDE:
@@ -466,9 +295,9 @@ class TypeJudge:
             clear = min(
                 found.shift_px / period / SHIFT_PERIODS - 1, (found.coherence - SHIFT_COHERENCE) / 0.2
             )
-            shift = np.array(found.shift) @ self.phases.basis
-            slips = stacking.slip_of_layers(shift, np.array(found.normal), self.phases.basis)
-            if slips and self._periods(region.width_px) > WALL_PERIODS:
+            shift = np.array(found.shift) @ self.seen.phases.basis
+            slips = stacking.slip_of_layers(shift, np.array(found.normal), self.seen.phases.basis)
+            if slips and self.seen.periods(region.width_px) > WALL_PERIODS:
                 return "stacking fault", _confidence(clear, 0.5)
             if slips:
                 return ("intrinsic", "extrinsic")[slips - 1] + " stacking fault", _confidence(clear, 0.5)
@@ -484,17 +313,16 @@ class TypeJudge:
             return "interface", _confidence(step / INTERFACE_RATIO - 1, 0.5)
         return None
 
-    def _area(self, piece: _Piece) -> tuple[str, float] | None:
+    def _area(self, piece: Piece) -> tuple[str, float] | None:
         """An area of something else: another grain, the inverted crystal, no crystal."""
-        assert self.phases is not None
         depth = piece.depth()
-        if depth.max() < AREA_DEPTH * self.phases.period:
+        if depth.max() < AREA_DEPTH * self.seen.phases.period:
             return None
         inner = depth >= 0.5 * depth.max()
-        values = self.phases.values[:, *piece.window][:, inner].astype(np.complex128)
+        values = self.seen.phases.values[:, *piece.window][:, inner].astype(np.complex128)
         order = float(np.mean([np.median(np.abs(v)) for v in values[:2]]))
         if order > OTHER_INSIDE:
-            own, inside = self._reference_invariant, _mean_phase(self.phases.invariant(values))
+            own, inside = self.seen.reference_invariant, mean_phase(self.seen.phases.invariant(values))
             if own is None or inside is None:
                 return None
             same, opposite = (inside * own.conjugate()).real, (inside * own).real
@@ -503,16 +331,16 @@ class TypeJudge:
             return None
         centre = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape), np.float64)
         centre += [float(s.start) for s in piece.window]
-        half = depth.max() * self.phases.step_px / math.sqrt(2)
-        middle = (centre + 0.5) * self.phases.step_px - 0.5
+        half = depth.max() * self.seen.phases.step_px / math.sqrt(2)
+        middle = (centre + 0.5) * self.seen.phases.step_px - 0.5
         low = np.maximum(np.rint(middle - half), 0).astype(int)
         high = np.rint(middle + half).astype(int) + 1
-        found = find_lattice(self.prepared.values[low[0] : high[0], low[1] : high[1]])
-        if found is not None and found.strength > GRAIN_STRENGTH * self.lattice.strength:
-            turn = lattice_rotation(self.lattice.scaled(float(self.prepared.scale.mean())), found)
+        found = find_lattice(self.seen.prepared.values[low[0] : high[0], low[1] : high[1]])
+        if found is not None and found.strength > GRAIN_STRENGTH * self.seen.lattice.strength:
+            turn = lattice_rotation(self.seen.lattice.scaled(float(self.seen.prepared.scale.mean())), found)
             if turn is None or turn > GRAIN_DEG:
                 return "second grain", _confidence(
-                    found.strength / self.lattice.strength - GRAIN_STRENGTH, 0.15
+                    found.strength / self.seen.lattice.strength - GRAIN_STRENGTH, 0.15
                 )
         if order < LOST:
             return "amorphous", _confidence(LOST - order, 0.1)
@@ -525,18 +353,35 @@ def type_judge(
     lattice: Lattice | None,
     best_patch: BestPatch | None,
     domains: DomainMap | None,
-) -> TypeJudge | None:
-    """A judge, or None where no lattice was found or nothing is marked."""
+) -> Judge | None:
+    """A judge, or None where no lattice was found or nothing is marked.
+
+    Parameters
+    ----------
+    labels : uint8 array (y, x)
+        All that is marked.
+    prepared : Prepared or None
+    lattice : Lattice or None
+        Of the model patch, in pixels of the frame.
+    best_patch : BestPatch or None
+    domains : DomainMap or None
+
+    Returns
+    -------
+    callable or None
+        Give it to :func:`~.regions.find_regions`.
+    """
     if prepared is None or lattice is None or best_patch is None or not labels.any():
         return None
-    return TypeJudge(labels, prepared, lattice, best_patch, domains)
+    phases = lattice_phases(prepared, lattice, prepared_slices(best_patch, prepared))
+    if phases is None:
+        return _by_label
+    return TypeJudge(Evidence(labels, prepared, lattice, best_patch, domains, phases))
 
 
-def _mean_phase(values: NDArray[np.complex128] | None) -> complex | None:
-    """Sum of complex numbers over the sum of their sizes; None if there are none."""
-    if values is None or values.size == 0:
-        return None
-    return complex(values.sum() / (np.abs(values).sum() + 1e-12))
+def _by_label(region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
+    """All that can be said where the lattice has no phases."""
+    return ("amorphous", 0.5) if region.label == 2 else UNKNOWN
 
 
 def _confidence(clear: float, scale: float) -> float:
