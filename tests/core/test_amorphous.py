@@ -90,3 +90,21 @@ def test_no_share_of_variance_marks_nothing():
 def test_variance_in_the_frame_is_never_negative():
     prepared, found = mapped(half_glass(0.0, 0.0))
     assert found.in_frame(prepared)[0].min() >= 0
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_a_crystal_that_only_all_windows_together_show(noise):
+    """A tenth of the contrast, noise up to three times as strong: too faint for any window by itself."""
+    image = crystal((480, 560), BASIS)
+    image[:, EDGE:] *= 0.1
+    sigma = np.where(np.arange(560) < EDGE, 0.03, noise * image[:, EDGE:].std())
+    image += np.random.default_rng(3).normal(0, sigma, image.shape)
+    _, found = mapped(image.astype(np.float32))
+    assert not found.amorphous.any()
+
+
+def test_noise_alone_is_no_crystal():
+    image = crystal((480, 560), BASIS)
+    image[:, EDGE:] = image.mean() + 0.05 * glass((480, 560), 0.0)[:, EDGE:]
+    _, found = mapped(noisy(image, 0.01))
+    assert found.amorphous.mean() > 0.9 * (1 - EDGE / 560)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_hrstem_defects.core.lattice import (
     MIN_STRENGTH,
@@ -217,3 +218,21 @@ def test_typical_survives_a_glassy_majority():
     image = 0.1 * glass((512, 512), 2.0)
     image[:, :190] = crystal((512, 190), basis)
     assert_lattice(typical_lattice(noisy(image, 0.1))[0], basis, 12.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("factor", [1.3, 1.7, 2.4])
+def test_enlarged_with_its_noise(kind, factor):
+    """Noise of neighbouring pixels that are not independent is no lattice and hides none."""
+    image = noisy(crystal((150, 150), vectors(kind, 12.0, 17.0)), 0.6)
+    enlarged = ndimage.zoom(image, factor, order=3)
+    lattice, _ = typical_lattice(enlarged)
+    assert lattice is not None
+    scale = np.mean((np.array(enlarged.shape) - 1) / (np.array(image.shape) - 1))
+    assert lattice.period_px == pytest.approx(12.0 * scale, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("factor", [1.3, 1.7, 2.4])
+def test_enlarged_noise_has_no_lattice(factor, seed):
+    assert typical_lattice(ndimage.zoom(glass((150, 150), 0.0, seed), factor, order=3))[0] is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.recipe import SegmentParams, SymmetryParams
-from napari_hrstem_defects.core.ridges import line_severity
+from napari_hrstem_defects.core.ridges import SHORT, _lines, line_severity
 
 from .helpers import dice, glass
 
@@ -91,3 +91,19 @@ def test_any_shape(shape, period):
 
 def test_nothing_in_nothing():
     assert not (line_severity(np.zeros((90, 90), np.float32), PERIOD) > 0).any()
+
+
+@pytest.mark.parametrize("angle", [0, 33, 90, 142])
+def test_fainter_but_longer_line(angle):
+    """Too faint piece by piece, beyond doubt as a whole."""
+    shape = (500, 480)
+    distance = across(shape, (250, 240), angle)
+    line = 3.2 * np.exp(-0.5 * (distance / (0.5 * PERIOD)) ** 2)
+    severity = (1.1 * glass(shape, 6.0, 1) + line).astype(np.float32)
+    inner = np.zeros(shape, bool)
+    inner[60:-60, 60:-60] = True
+    on = inner & (np.abs(distance) < 1)
+    assert np.median(_lines(severity, PERIOD, SHORT)[on]) < 0.75 * NEEDED
+    found = line_severity(severity, PERIOD)
+    assert np.median(found[on]) > 0.8 * NEEDED
+    assert found[np.abs(distance) > 3 * PERIOD].max() < 0.75 * NEEDED

@@ -31,6 +31,13 @@ TOGETHER_SHARE = 0.25
 #: A lattice with less than about this share of the model patch's power is none: the band-pass carries traces of the
 #: crystal's edge far into empty areas.
 FAINTEST = 0.04
+#: Deeper inside than this, in periods, there are no such traces, and so many windows together tell even a fainter
+#: lattice: the best peak of their mean stands out of the other directions by this share of what it does in the patch.
+DEEP_PERIODS = 6.0
+DEEP_WINDOWS = 30
+DEEP_SHARE = 0.35
+#: Peaks at lags that differ by less than this in length, in periods, differ in direction.
+SAME_LENGTH = 0.12
 #: Windows transformed at once.
 BATCH = 64
 #: An area has lost the lattice where its best peak is below this share of the model patch's.
@@ -115,12 +122,13 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
     if not where.any():
         return out
     period = prepared.period_px
-    edge = max(8, min(round(WINDOW_PERIODS * period), *where.shape))
-    step = max(1, round(STEP_PERIODS * period))
     own = prepared.band[patch]
-    rows, columns = np.meshgrid(*_grid(own.shape, edge, step), indexing="ij")
+    edge = max(8, min(round(WINDOW_PERIODS * period), *own.shape))
+    step = max(1, round(STEP_PERIODS * period))
+    neighbours = _Neighbours.of(edge, period)
+    rows, columns = (n.ravel() for n in np.meshgrid(*_grid(own.shape, edge, step), indexing="ij"))
     floor = FAINTEST * float(np.mean(own**2))
-    known = _correlations(own, edge, rows.ravel(), columns.ravel(), period, floor)
+    known = neighbours.correlations(own, rows, columns, floor)
     reference = float(np.median(known.max(axis=1)))
     ys, xs = _grid(where.shape, edge, step)
     # Only windows whose cell of the grid holds a candidate are looked at.
@@ -130,7 +138,7 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
     here = np.nonzero(where)
     asked[cell_y[here[0]], cell_x[here[1]]] = True
     row, column = np.nonzero(asked)
-    correlations = _correlations(prepared.band, edge, ys[row], xs[column], period, floor)
+    correlations = neighbours.correlations(prepared.band, ys[row], xs[column], floor)
     lost = np.zeros(asked.shape, bool)
     lost[asked] = correlations.max(axis=1) < PEAK_SHARE * reference
     # A single window without peaks is chance.
@@ -144,6 +152,13 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
         together = correlations[cells[asked] == number]
         if len(together) and together.mean(axis=0).max() > TOGETHER_SHARE * reference:
             continue
+        depth = ndimage.distance_transform_edt(np.pad(cells == number, 1, mode="edge"))[1:-1, 1:-1]
+        row, column = np.nonzero(depth * step > DEEP_PERIODS * period)
+        if len(row) >= DEEP_WINDOWS:
+            inside = neighbours.correlations(prepared.band, ys[row], xs[column], 0.0)
+            in_patch = neighbours.correlations(own, rows, columns, 0.0)
+            if neighbours.clearness(inside) > DEEP_SHARE * neighbours.clearness(in_patch):
+                continue
         out |= labels == number
     return out
 
@@ -157,40 +172,67 @@ def _grid(shape: tuple[int, ...], edge: int, step: int) -> tuple[NDArray[np.intp
     return ys, xs
 
 
-def _correlations(
-    image: NDArray[np.float32],
-    edge: int,
-    ys: NDArray[np.intp],
-    xs: NDArray[np.intp],
-    period: float,
-    floor: float,
-) -> NDArray[np.float32]:
-    """Normalised autocorrelation of windows with these corners, at the lags of nearest neighbours, ``(n, lags)``.
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """Lags in a square window at which nearest neighbours are expected.
 
-    `floor` is added to the mean square that it is divided by.
+    Attributes
+    ----------
+    weight : float32 array (edge, edge)
+        Window.
+    lags : bool array (size, size // 2 + 1)
+        Those lags of an autocorrelation; as it is even, half of the ring says it all.
+    pairs, share : float, float32 array (lags,)
+        Weight of the pairs of pixels at lag 0, and of those at each lag as a share of it.
+    lengths : float64 array (lags,)
+        In periods.
     """
-    edge = min(edge, *image.shape)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (edge, edge))
-    weight = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
-    size = fft.next_fast_len(2 * edge, real=True)
-    lag = np.minimum(np.arange(size), size - np.arange(size))
-    radius = np.hypot(lag[:, None], lag[None, :]) / period
-    # The autocorrelation is even: half of the ring says it all.
-    ring = (radius >= LAG_RANGE[0]) & (radius <= LAG_RANGE[1]) & (np.arange(size) < edge)[:, None]
-    pairs = _acf(weight[None], size)[0]
-    ring &= pairs > 0.05 * pairs[0, 0]
-    if not ring.any():
-        return np.ones((len(ys), 1), np.float32)
-    share = pairs[ring] / pairs[0, 0]
-    out = np.empty((len(ys), len(share)), dtype=np.float32)
-    for start in range(0, len(ys), BATCH):
-        part = slice(start, start + BATCH)
-        tiles = windows[ys[part], xs[part]]
-        tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * weight
-        acf = _acf(tiles, size)
-        centre = np.maximum(acf[:, 0, 0] + np.float32(floor) * pairs[0, 0], np.finfo(np.float32).tiny)
-        out[part] = acf[:, ring] / share / centre[:, None]
-    return out
+
+    weight: NDArray[np.float32]
+    lags: NDArray[np.bool_]
+    pairs: float
+    share: NDArray[np.float32]
+    lengths: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, edge: int, period: float) -> _Neighbours:
+        """For windows of `edge` px."""
+        weight = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
+        size = fft.next_fast_len(2 * edge, real=True)
+        lag = np.minimum(np.arange(size), size - np.arange(size))
+        radius = np.hypot(lag[:, None], lag[None, :]) / period
+        ring = (radius >= LAG_RANGE[0]) & (radius <= LAG_RANGE[1]) & (np.arange(size) < edge)[:, None]
+        pairs = _acf(weight[None], size)[0]
+        ring &= pairs > 0.05 * pairs[0, 0]
+        return cls(weight, ring, float(pairs[0, 0]), pairs[ring] / pairs[0, 0], radius[ring])
+
+    def correlations(
+        self, image: NDArray[np.float32], ys: NDArray[np.intp], xs: NDArray[np.intp], floor: float
+    ) -> NDArray[np.float32]:
+        """Normalised autocorrelation of windows with these corners, ``(n, lags)``.
+
+        `floor` is added to the mean square that it is divided by.
+        """
+        if not self.lags.any():
+            return np.ones((len(ys), 1), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(image, self.weight.shape)
+        out = np.empty((len(ys), len(self.share)), dtype=np.float32)
+        for start in range(0, len(ys), BATCH):
+            part = slice(start, start + BATCH)
+            tiles = windows[ys[part], xs[part]]
+            tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * self.weight
+            acf = _acf(tiles, len(self.lags))
+            centre = np.maximum(acf[:, 0, 0] + np.float32(floor * self.pairs), np.finfo(np.float32).tiny)
+            out[part] = acf[:, self.lags] / self.share / centre[:, None]
+        return out
+
+    def clearness(self, correlations: NDArray[np.float32]) -> float:
+        """By how much the best peak of their mean exceeds its median over lags of the same length."""
+        if not self.lags.any():
+            return 0.0
+        mean = correlations.mean(axis=0)
+        best = int(np.argmax(mean))
+        return float(mean[best] - np.median(mean[np.abs(self.lengths - self.lengths[best]) < SAME_LENGTH]))
 
 
 def _acf(tiles: NDArray[np.float32], size: int) -> NDArray[np.float32]:

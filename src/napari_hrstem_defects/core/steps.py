@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,8 @@ LATTICE_SHARE = 0.7
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
 IMPURE = 0.8
+#: Ratio of the periods of a patch and of the image from which they are not the same.
+ANOTHER_PERIOD = 1.15
 
 NO_LATTICE = (
     "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
@@ -291,7 +294,7 @@ class Steps(Run):
             model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
             self.report("best_patch", (number + 1) / (rounds + 1))
             if (
-                model.null.impurity > IMPURE
+                (model.null.impurity > IMPURE or self._has_another_cell(grid, choice))
                 and number + 1 < rounds
                 and (~screened.defective & ~impure).sum() > 1
             ):
@@ -360,6 +363,15 @@ class Steps(Run):
             )
         elsewhere = patch_means(found.index > 0, corners, edge) > 0
         return replace(patches, defective=patches.defective & ~(clean & (at_home | elsewhere)))
+
+    def _has_another_cell(self, grid: PatchGrid, choice: PatchChoice) -> bool:
+        """Whether a patch shows another period than the image: one in which two grains meet shows what they share."""
+        y, x = grid.centres[choice.index]
+        place = BestPatch(float(y), float(x), grid.size)
+        own, typical = find_lattice(self.frame.pixels[frame_slices(place, self.shape)]), self.found["typical"]
+        if own is None or typical is None:
+            return False
+        return abs(math.log(own.period_px / typical.period_px)) > math.log(ANOTHER_PERIOD)
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
         lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
