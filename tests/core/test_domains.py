@@ -89,6 +89,25 @@ def test_all_lattices_intact_marks_walls_only():
     assert (analysis.labels[:, away < 0.5] == 1).mean() > 0.9
 
 
+def test_patches_of_a_phase_that_is_called_a_defect():
+    """They are clean by themselves; what a person says about their lattice counts more."""
+    whole = analyzed(phases())
+    patch = whole.domains.domains[1].patch
+    told = analyzed(phases(), defective_at=f"{patch.y:.0f},{patch.x:.0f}")
+    grid = told.patches.grid
+    x = grid.centres[..., 1]
+    other = x > WALL if whole.domains.domains[0].patch.x < WALL else x < WALL
+    away = np.abs(x - WALL) > grid.size / 2  # all of the patch
+    assert (other & away).any()
+    assert not whole.patches.defective[away].any()
+    assert told.patches.defective[other & away].all()
+    assert not told.patches.defective[:, -1 if other[0, 0] else 0].any()  # the furthest on the other side
+    # Painted patches are a person's as well, and more exact.
+    painted = np.zeros(grid.counts, bool)
+    hand = hd.analyze(whole.micrograph, told.recipe, patch_labels=painted)
+    assert not hand.patches.defective.any()
+
+
 def test_only_the_reference_intact():
     analysis = analyzed(phases(), crystal="reference")
     second = analysis.domains.domains[1]
@@ -226,6 +245,11 @@ def test_other_verdict_needs_no_new_search(monkeypatch):
     np.testing.assert_array_equal(again.severity, expected.severity)
     assert not np.array_equal(again.labels, whole.labels)
     assert whole.domains.domains[1].crystal is False
+    # The verdicts on the patches are those of a run that knew it from the beginning, and go back as well.
+    np.testing.assert_array_equal(again.patches.defective, expected.patches.defective)
+    assert again.patches.defective.sum() < whole.patches.defective.sum()
+    back = hd.analyze(whole.micrograph, whole.recipe, previous=again, start="symmetry")
+    np.testing.assert_array_equal(back.patches.defective, whole.patches.defective)
 
 
 def test_lattice_given_by_hand():

@@ -225,8 +225,9 @@ def test_stopped_after_a_step_and_taken_up_again(monkeypatch, whole, stop):
     number = STEPS.index(stop) + 1
     assert tuple(made) == part.steps == STEPS[:number]
     assert part.is_complete == (stop == STEPS[-1])
+    known = {name for step in STEPS[:number] for name in ADDED[step]}  # a later step may say more
     for step in STEPS[number:]:
-        for name in ADDED[step]:
+        for name in (name for name in ADDED[step] if name not in known):
             value = getattr(part, name)
             value = getattr(value, "scores", value)
             assert value is None or np.size(value) == 0, name

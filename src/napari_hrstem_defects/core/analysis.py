@@ -36,7 +36,7 @@ class Analysis:
         The input, one frame ``(y, x)``.
     recipe : Recipe
     patches : PatchTable
-        Verdict on each patch, revised by the severity map where the best patch was chosen automatically.
+        Verdict on each patch: `revised`, less what lies in another lattice that counts as intact.
     best_patch : BestPatch or None
         None where no lattice was found.
     lattice : Lattice or None
@@ -63,6 +63,8 @@ class Analysis:
         The image as the published filters see it (eigenfilter mode).
     screened : PatchTable
         The patches as first classified or painted, before any revision.
+    revised : PatchTable
+        The same, revised by the severity map where the best patch was chosen automatically.
     domains : DomainMap or None
         The lattices found and which pixel belongs to which (lattice mode).
     boundaries : float32 array (y, x) or None
@@ -92,6 +94,7 @@ class Analysis:
     prepared: Prepared | None
     filtered: NDArray[np.float32] | None
     screened: PatchTable
+    revised: PatchTable
     domains: DomainMap | None
     boundaries: NDArray[np.float32] | None
     banks: tuple[Bank, ...]
@@ -128,9 +131,9 @@ class Analysis:
 ADDED = {
     "preprocess": ("typical", "prepared", "filtered"),
     "classify": ("screened",),
-    "best_patch": ("patches", "best_patch", "lattice"),
+    "best_patch": ("revised", "patches", "best_patch", "lattice"),
     "domains": ("domains", "boundaries"),
-    "symmetry": ("banks", "null", "severity", "judged"),
+    "symmetry": ("patches", "banks", "null", "severity", "judged"),
     "variance": ("variance", "amorphous"),
     "segment": ("labels",),
     "regions": ("regions",),
@@ -143,7 +146,7 @@ def not_found(shape: tuple[int, int]) -> dict[str, Any]:
         PatchGrid(shape, min(shape)), np.zeros((0, 0), np.float32), 0.5, np.zeros((0, 0), bool), "none"
     )
     empty: dict[str, Any] = dict.fromkeys(name for names in ADDED.values() for name in names)
-    empty.update(screened=no_patches, patches=no_patches, banks=(), regions=())
+    empty.update(screened=no_patches, revised=no_patches, patches=no_patches, banks=(), regions=())
     for name, dtype in {
         "severity": np.float32,
         "judged": np.bool_,

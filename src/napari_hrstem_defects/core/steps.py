@@ -14,7 +14,7 @@ from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
 from napari_hrstem_defects.core.boundaries import boundary_map
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domain_search import find_domains
-from napari_hrstem_defects.core.domains import WALL_PERIODS, Domain, DomainMap, with_verdicts
+from napari_hrstem_defects.core.domains import WALL_PERIODS, Domain, DomainMap, domain_at, with_verdicts
 from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.geometry import (
@@ -138,7 +138,7 @@ class Steps(Run):
             patches, chosen = self._choose(screened, prepared)
         if chosen is not None:
             lattice = self._lattice_of(chosen)
-        self.found.update(patches=patches, best_patch=chosen, lattice=lattice)
+        self.found.update(revised=patches, patches=patches, best_patch=chosen, lattice=lattice)
 
     def _domains(self) -> None:
         params = self.recipe.domains
@@ -165,20 +165,19 @@ class Steps(Run):
             self.found["lattice"] = found.domains[0].lattice
             if not all(domain.decided for domain in found.domains):
                 self.doubt("domains", UNSURE_LATTICE)
-            self.found["patches"] = self._second_look(found, prepared)
         boundaries = None
         if params.boundary_map and prepared is not None:
             boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))
         self.found.update(domains=found, boundaries=boundaries)
 
     def _symmetry(self) -> None:
-        self.found.update(banks=(), null=None)
+        self.found.update(patches=self.found["revised"], banks=(), null=None)
         chosen: BestPatch | None = self.found["best_patch"]
         found: DomainMap | None = self.found["domains"]
         if found is not None:
             # Found earlier, maybe when others counted as intact.
             found = with_verdicts(found, self.found["prepared"], self.recipe.domains)
-            self.found["domains"] = found
+            self.found.update(domains=found, patches=self._second_look(found, self.found["prepared"]))
         if chosen is None:
             severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
         elif self.recipe.symmetry.method == "eigenfilter":
@@ -329,13 +328,21 @@ class Steps(Run):
         return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
 
     def _second_look(self, found: DomainMap, prepared: Prepared) -> PatchTable:
-        """The patches, less what the screening called defective for being another intact crystal or a fainter one."""
-        patches: PatchTable = self.found["patches"]
-        chosen, reference = found.domains[0].patch, found.domains[0].model
-        if patches.classifier == "hand" or not patches.defective.any():
+        """The patches, less what the screening called defective for being another intact crystal or a fainter one.
+
+        Those that mostly lie in a lattice that a person called a defect are defective.
+        """
+        patches: PatchTable = self.found["revised"]
+        if patches.classifier == "hand":
             return patches
         edge = patch_edge(prepared, patches.grid.size)
         corners = patch_corners(prepared, patches.grid)
+        said = [domain_at(found, prepared, point) for point in points_of(self.recipe.domains.defective_at)]
+        called = found.defective & np.isin(found.index, said)
+        patches = replace(patches, defective=patches.defective | (patch_means(called, corners, edge) > 0.5))
+        if not patches.defective.any():
+            return patches
+        chosen, reference = found.domains[0].patch, found.domains[0].model
         intact = np.array([domain.crystal and domain.decided for domain in found.domains])[found.index]
         marked = ~intact
         for i, domain in enumerate(found.domains):
