@@ -36,6 +36,8 @@ FAINTEST = 0.04
 DEEP_PERIODS = 6.0
 DEEP_WINDOWS = 30
 DEEP_SHARE = 0.35
+#: Of more windows than this some, evenly chosen, are enough.
+DEEP_MOST = 1000
 #: Peaks at lags that differ by less than this in length, in periods, differ in direction.
 SAME_LENGTH = 0.12
 #: Windows transformed at once.
@@ -155,7 +157,8 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
         depth = ndimage.distance_transform_edt(np.pad(cells == number, 1, mode="edge"))[1:-1, 1:-1]
         row, column = np.nonzero(depth * step > DEEP_PERIODS * period)
         if len(row) >= DEEP_WINDOWS:
-            inside = neighbours.correlations(prepared.band, ys[row], xs[column], 0.0)
+            some = slice(None, None, -(-len(row) // DEEP_MOST))
+            inside = neighbours.correlations(prepared.band, ys[row[some]], xs[column[some]], 0.0)
             in_patch = neighbours.correlations(own, rows, columns, 0.0)
             if neighbours.clearness(inside) > DEEP_SHARE * neighbours.clearness(in_patch):
                 continue
