@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtCore import QPointF, QSize, Qt, Signal
+from qtpy.QtGui import QPainter, QPen
 
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.widgets.curves import Curve, CurvePlot
 from napari_hrstem_defects.widgets.theme import Colours
 
-#: Key of the share, its name, its pen: told apart by the dashes too.
-_CURVES = (
-    ("symmetry_defect", "symmetry", "#D55E00", Qt.PenStyle.SolidLine),
-    ("amorphous", "amorphous", "#56B4E9", Qt.PenStyle.DashLine),
-)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 20, 20
+#: Keys of the shares that are drawn, and how.
+_CURVES = {
+    "symmetry_defect": Curve("symmetry", SYMMETRY_COLOUR, Qt.PenStyle.SolidLine),
+    "amorphous": Curve("amorphous", AMORPHOUS_COLOUR, Qt.PenStyle.DashLine),
+}
 
 
-class AreaPlot(QWidget):
+class AreaPlot(CurvePlot):
     """Share of the image that is marked, frame by frame; a click goes to a frame."""
 
     #: ``(frame)``
     frameChosen = Signal(int)
 
     def __init__(self, colours: Colours) -> None:
-        super().__init__()
-        self._colours = colours
+        super().__init__(colours, tuple(_CURVES.values()), "frame", " %")
         self._areas: list[dict[str, float]] = []
         self._frame = 0
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(250, 90)
         self.setAccessibleName("area of the defects against time")
         self.setToolTip("Share of the image that is marked, frame by frame; click to go to a frame")
@@ -54,58 +52,28 @@ class AreaPlot(QWidget):
             self._frame = frame
             self.update()
 
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        self._colours = colours
-        self.update()
+    def points(self) -> list[tuple[float, tuple[float, ...]]]:
+        """The shares in percent."""
+        return [(k, tuple(100 * area[key] for key in _CURVES)) for k, area in enumerate(self._areas)]
 
-    def x_of(self, frame: float) -> float:
-        """Where a frame lies, in pixels of the widget."""
-        return _LEFT + frame / max(len(self._areas) - 1, 1) * (self.width() - _LEFT - _RIGHT)
+    def last(self) -> int:
+        """The last frame."""
+        return max(len(self._areas) - 1, 0)
+
+    def top(self) -> float:
+        """One percent at least: less is noise."""
+        return max(1.05, super().top())
 
     def mousePressEvent(self, event: Any) -> None:
         """Go to the nearest frame."""
         if self._areas:
-            wide = max(self.width() - _LEFT - _RIGHT, 1)
-            share = (event.position().x() - _LEFT) / wide
-            last = len(self._areas) - 1
-            self.frameChosen.emit(min(max(round(share * last), 0), last))
+            self.frameChosen.emit(self.number_at(event.position().x()))
 
     def paintEvent(self, event: Any) -> None:
         """Draw axes, curves and the frame shown."""
-        if not self._areas:
-            return
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        ink = self._colours.text
-        top = max(1.0, *(100 * area[key] for area in self._areas for key, *_ in _CURVES)) * 1.05
-        base, tall = self.height() - _BOTTOM, self.height() - _TOP - _BOTTOM
-        painter.setPen(QPen(ink, 1))
-        painter.drawLine(QPointF(_LEFT, _TOP), QPointF(_LEFT, base))
-        painter.drawLine(QPointF(_LEFT, base), QPointF(self.width() - _RIGHT, base))
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRectF(0, _TOP - 8, _LEFT - 4, 16), right, f"{top:.3g} %")
-        painter.drawText(QRectF(0, base - 8, _LEFT - 4, 16), right, "0")
-        last = len(self._areas) - 1
-        centre = Qt.AlignmentFlag.AlignCenter
-        painter.drawText(QRectF(_LEFT - 20, base + 2, 40, 16), centre, "0")
-        painter.drawText(QRectF(_LEFT, base + 2, self.width() - _LEFT - _RIGHT, 16), right, f"{last}")
-        painter.drawText(QRectF(_LEFT, base + 2, self.width() - _LEFT - _RIGHT, 16), centre, "frame")
-        painter.setPen(QPen(ink, 1, Qt.PenStyle.DotLine))
-        painter.drawLine(QPointF(self.x_of(self._frame), _TOP), QPointF(self.x_of(self._frame), base))
-        metrics = painter.fontMetrics()
-        x = self.width() - sum(metrics.horizontalAdvance(name) + 44.0 for _, name, *_ in _CURVES)
-        for key, name, colour, style in _CURVES:
-            painter.setPen(QPen(QColor(colour), 2, style))
-            points = [
-                QPointF(self.x_of(i), base - 100 * area[key] / top * tall)
-                for i, area in enumerate(self._areas)
-            ]
-            painter.drawPolyline(QPolygonF(points))
-            for point in points if len(points) <= 60 else ():
-                painter.drawEllipse(point, 2, 2)
-            painter.drawLine(QPointF(x, 9), QPointF(x + 22, 9))
-            painter.setPen(QPen(ink, 1))
-            width = metrics.horizontalAdvance(name)
-            painter.drawText(QRectF(x + 27, 0, width + 4, 18), Qt.AlignmentFlag.AlignVCenter, name)
-            x += width + 44
+        super().paintEvent(event)
+        if self._areas:
+            x, top = self.x_of(self._frame), self.top()
+            painter = QPainter(self)
+            painter.setPen(QPen(self._colours.text, 1, Qt.PenStyle.DotLine))
+            painter.drawLine(QPointF(x, self.y_of(0, top)), QPointF(x, self.y_of(top, top)))
