@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.core.errors import Cancelled, WriteError
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows, wall_image
@@ -116,11 +116,15 @@ class ResultWriter:
         Replace a result that is already there.
     best_patch : tuple of float, optional
         Where the caller placed the best patch of all frames, ``(y, x)`` in pixels.
+    cancelled : callable, optional
+        Asked before the folder appears; if it returns True nothing is left behind.
 
     Raises
     ------
     WriteError
         If the folder exists or cannot be written.
+    Cancelled
+        If `cancelled` returned True.
     """
 
     def __init__(
@@ -130,8 +134,10 @@ class ResultWriter:
         frames: int | None = None,
         overwrite: bool = False,
         best_patch: tuple[float, float] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._target = Path(out_dir)
+        self._cancelled = cancelled
         self._frames = frames
         self._overwrite = overwrite
         self._asked = best_patch
@@ -215,6 +221,8 @@ class ResultWriter:
                 if self._count != (self._frames or 1):
                     raise ValueError(f"{self._count} frames were added, expected {self._frames or 1}")
                 self._finish()
+                if self._cancelled is not None and self._cancelled():
+                    raise Cancelled
                 _move_into_place(self._folder, self._target)
         except OSError as failure:
             raise unwritable(self._target, failure) from failure

@@ -23,11 +23,15 @@ def export_image(monitor: Monitor, analysis: Analysis, folder: Path, overwrite: 
     ------
     WriteError
         If the folder exists or cannot be written.
+    Cancelled
+        Nothing is left behind then.
     """
-    from napari_hrstem_defects.io import save
+    from napari_hrstem_defects.io import ResultWriter
 
     monitor.progress("writing", 0.3)
-    return save(analysis, folder, overwrite=overwrite)
+    with ResultWriter(folder, overwrite=overwrite, cancelled=monitor.cancelled) as writer:
+        writer.add(analysis)
+    return folder
 
 
 def export_series(
@@ -48,12 +52,16 @@ def export_series(
         If the folder exists or cannot be written.
     MicrographError
         If a frame cannot be analysed.
+    Cancelled
+        Nothing is left behind then.
     """
     from napari_hrstem_defects.io import ResultWriter
 
     frames = len(source.series())
     classifier = classifier_for(inputs.recipe, process, monitor)
-    with ResultWriter(folder, frames=frames, overwrite=overwrite, best_patch=inputs.point) as writer:
+    with ResultWriter(
+        folder, frames=frames, overwrite=overwrite, best_patch=inputs.point, cancelled=monitor.cancelled
+    ) as writer:
         for index in range(frames):
             monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
             analysis = pipeline.analyze(
