@@ -95,7 +95,7 @@ def test_without_lattice_and_pixel_size(make_micrograph, make_analysis):
 
 def test_published_recipe_has_no_threshold_mark(make_analysis):
     analysis = make_analysis(recipe=Recipe.published())
-    assert severity_range(analysis)[2] is None
+    assert severity_range(analysis.severity, analysis.recipe)[2] is None
     words = " ".join(text.get_text() for text in texts_of(overview_figure(analysis)))
     assert "Mahalanobis" in words
 

@@ -13,7 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import read, save
+from napari_hrstem_defects.io.domains import domain_image
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets._view import open_panel
 from napari_hrstem_defects.widgets._writers import write_layer
@@ -122,6 +124,26 @@ def test_exported_folder_opens_as_layers(by: str, tmp_path: Path) -> None:
     for layer in viewer.layers:
         assert_allclose(layer.scale, [analysis.micrograph.pixel_size_nm] * 2)
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
+
+
+def test_folder_of_several_lattices_and_of_the_published_pipeline(tmp_path: Path) -> None:
+    path = sample_folder() / "gaas_twin.tif"
+    PluginManager.instance().discover()
+    analysis = pipeline.analyze(read(path))
+    viewer = ViewerModel()
+    viewer.open(save(analysis, tmp_path / "twin"), plugin=PLUGIN)
+    found = {role_of(layer): layer for layer in viewer.layers}
+    assert_array_equal(found[Role.LATTICES].data, domain_image(analysis))
+    assert found[Role.LATTICES].data.any()
+    assert not found[Role.LATTICES].visible
+    # Its severity is no number of standard deviations, so its colours begin and end elsewhere.
+    published = pipeline.analyze(read(path), Recipe.published())
+    viewer.layers.clear()
+    viewer.open(save(published, tmp_path / "published"), plugin=PLUGIN)
+    (severity,) = (layer for layer in viewer.layers if role_of(layer) is Role.SEVERITY)
+    low, high = severity.contrast_limits
+    share = np.mean((published.severity > low) & (published.severity < high))
+    assert share > 0.9
 
 
 def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def _patch_square(patch: BestPatch, colour: str) -> Rectangle:
 
 
 def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
-    low, high, threshold = severity_range(analysis)
+    low, high, threshold = severity_range(analysis.severity, analysis.recipe)
     display.show(axes, display.severity_overlay(low, high))
     robust = analysis.recipe.symmetry.method == "lattice"
     _title(axes, "Symmetry breaking")

@@ -59,17 +59,22 @@ def _folder(path: Paths) -> Path | None:
 
 
 def _layers(result: Result) -> list[LayerData]:
-    from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
-    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES
+    from napari_hrstem_defects.io.display import (
+        AMORPHOUS_COLOUR,
+        BEST_PATCH_COLOUR,
+        SYMMETRY_COLOUR,
+        severity_range,
+    )
+    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES, frame_options, lattice_colours
     from napari_hrstem_defects.widgets.placing import label_colours
 
     name = str(result.info["name"])
-    top = float(np.quantile(result.severity[..., ::4, ::4], 0.998))
-    threshold = result.recipe.segment.threshold
+    low, high, _ = severity_range(result.severity[..., ::4, ::4], result.recipe)
     severity = {
         "colormap": "inferno",
         "blending": "additive",
-        "contrast_limits": (0.0, max(min(top, 5 * threshold), 2 * threshold, 1e-6)),
+        "opacity": 0.5,
+        "contrast_limits": (low, high),
     }
     labels = {
         "colormap": label_colours({1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}),
@@ -81,18 +86,14 @@ def _layers(result: Result) -> list[LayerData]:
         (Role.SEVERITY, result.severity, severity, "image"),
         (Role.LABELS, result.labels, labels, "labels"),
     ]
+    if result.domains is not None:
+        colours = {"visible": False, "opacity": 0.4, "colormap": label_colours(lattice_colours())}
+        found.append((Role.LATTICES, result.domains, colours, "labels"))
     patches = [(t, best) for t, best in enumerate(result.best_patches) if best is not None]
     if patches:
         series = result.labels.ndim == 3
         points = [(*((t,) if series else ()), best.y, best.x) for t, best in patches]
-        options = {
-            "symbol": "square",
-            "size": patches[0][1].size,
-            "face_color": "transparent",
-            "border_color": BEST_PATCH_COLOUR,
-            "border_width": 0.03,
-            "canvas_size_limits": (2, 10000),
-        }
+        options = {**frame_options(patches[0][1].size), "border_color": BEST_PATCH_COLOUR}
         found.append((Role.BEST_PATCH, np.array(points, dtype=float), options, "points"))
     place = _place(result, result.labels.ndim)
     provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -131,9 +131,14 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
         "best_patch": _best_patch,
     }
     outputs = [output for step, make in makers.items() if step in steps for output in make(analysis)]
+    # The verdicts on the patches are revised when the best one is chosen, and again when it is known, or said by hand,
+    # which other lattices count as intact.
     if "best_patch" in steps and "classify" not in steps:
-        # The verdicts on the patches are revised when the best one is chosen.
         outputs.append(_verdicts(analysis))
+    elif "symmetry" in steps and "best_patch" not in steps:
+        outputs += [
+            replace(output, if_there=True) for output in (_verdicts(analysis), *_best_patch(analysis))
+        ]
     order = list(Role)
     return sorted(outputs, key=lambda output: order.index(output.role))
 
@@ -143,7 +148,7 @@ def histogram(analysis: Analysis) -> Histogram | None:
     values = analysis.severity[analysis.judged]
     if values.size == 0:
         return None
-    low, high, _ = severity_range(analysis)
+    low, high, _ = severity_range(analysis.severity, analysis.recipe)
     low = min(low, float(np.quantile(values[:: max(1, values.size // _SAMPLED)], 0.001)))
     counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
     # By construction of the lattice-aware severity.
@@ -229,13 +234,13 @@ def _best_patch(analysis: Analysis) -> list[Output]:
             Role.BEST_PATCH,
             "points",
             np.array(points, dtype=float),
-            {**_frames(best.size), "border_color": colours},
+            {**frame_options(best.size), "border_color": colours},
             features={"kind": ["best patch"] + ["candidate"] * (len(points) - 1)},
         )
     ]
 
 
-def _frames(size: float) -> dict[str, Any]:
+def frame_options(size: float) -> dict[str, Any]:
     """Options of points that are drawn as frames of the size of a patch."""
     return {
         "symbol": "square",
@@ -266,7 +271,7 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
 
 
 def _severity(analysis: Analysis) -> list[Output]:
-    low, high, _ = severity_range(analysis)
+    low, high, _ = severity_range(analysis.severity, analysis.recipe)
     options = {
         "colormap": "inferno",
         "blending": "additive",
@@ -299,7 +304,7 @@ def _lattices(analysis: Analysis) -> list[Output]:
         {
             "visible": False,
             "opacity": 0.4,
-            "colormap": {number: lattice_colour(number) for number in range(1, 256)},
+            "colormap": lattice_colours(),
         },
         if_there=not others,
         features=features,
@@ -319,7 +324,7 @@ def lattice_patches(
         "points",
         np.array(points, dtype=float).reshape(-1, 2),
         {
-            **_frames(
+            **frame_options(
                 patches_of(analysis).grid.size if analysis.best_patch is None else analysis.best_patch.size
             ),
             "border_color": [lattice_colour(number + 1) for number in range(len(points))]
@@ -389,6 +394,11 @@ def _class_colour(number: int) -> str:
 def lattice_colour(number: int) -> str:
     """Colour of a lattice; number 0, the best patch's, has none."""
     return LATTICE_COLOURS[(number - 1) % len(LATTICE_COLOURS)]
+
+
+def lattice_colours() -> dict[int, str]:
+    """Colours of all numbers that a map of lattices may hold."""
+    return {number: lattice_colour(number) for number in range(1, 256)}
 
 
 def _variance(analysis: Analysis) -> list[Output]:
