@@ -1,5 +1,6 @@
 """Corrections by hand: the best patch, painted patches and labels."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from qtpy.QtCore import Qt
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io import read
+from napari_hrstem_defects.core.steps import Steps
+from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.domains import domain_image
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
@@ -345,3 +347,144 @@ def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
     assert [row.by_hand for row in view.value()] == [True]
     assert_allclose(layer.data[0], (other.y, other.x), atol=4)
     assert layer.size[0] == other.size
+
+
+def test_stroke_taken_back_is_out_of_table_and_export(desk: Any, tmp_path: Path) -> None:
+    """Ctrl+Z on the labels, as napari offers it."""
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    found, regions = made.layer(Role.LABELS).data.copy(), made.document.regions()
+    made.click(made.panel.paint_labels)
+    layer = made.layer(Role.LABELS)
+    layer.brush_size = 40
+    clean = made.document.analysis.patches.grid.centres[
+        tuple(np.argwhere(~made.document.analysis.patches.defective)[0])
+    ]
+    strokes = [clean, np.add(clean, (0.0, 60.0))]
+    for count, centre in enumerate(strokes, start=1):
+        made.drag(centre, np.add(centre, 2), steps=3)
+        made.qtbot.waitUntil(
+            lambda count=count: len(made.document.regions()) == len(regions) + count, timeout=TIMEOUT
+        )
+    assert "painted" in made.panel.region_count.text()
+    layer.undo()
+    made.qtbot.waitUntil(lambda: len(made.document.regions()) == len(regions) + 1, timeout=TIMEOUT)
+    assert_array_equal(made.document.result().labels, layer.data)
+    layer.redo()
+    made.qtbot.waitUntil(lambda: len(made.document.regions()) == len(regions) + 2, timeout=TIMEOUT)
+    layer.undo()
+    layer.undo()
+    made.qtbot.waitUntil(lambda: made.panel.results.table.value() == regions, timeout=TIMEOUT)
+    assert_array_equal(layer.data, found)
+    assert "painted" not in made.panel.region_count.text()
+    assert made.layer(Role.REGIONS).data.max() == len(regions)
+    folder = made.panel.actions_.export(tmp_path)
+    made.wait()
+    written = load(folder)
+    assert_array_equal(written.labels, found)
+    assert not any("corrected by hand" in text for text in written.info["warnings"])
+    # Nothing was painted after all, so there is nothing to keep beside the next result.
+    made.run_all()
+    assert made.layer(Role.LABELS) is layer
+
+
+def test_painted_patch_taken_back_is_judged_by_the_program(desk: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    before = made.document.analysis.best_patch
+    made.click(made.panel.patches)
+    layer = made.layer(Role.PATCHES)
+    made.drag((before.y, before.x), (before.y + 1, before.x + 1), steps=2)
+    made.wait()
+    assert made.document.analysis.screened.classifier == "hand"
+    layer.undo()
+    made.qtbot.waitUntil(lambda: made.document.analysis.screened.classifier != "hand", timeout=TIMEOUT)
+    made.wait()
+    assert made.document.analysis.best_patch == before
+    assert "painted" not in made.panel.patch_count.text()
+    assert set(made.states().values()) == {"current"}
+
+
+def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, monkeypatch: Any) -> None:
+    """The next place is already being chosen while the layers of the last one are written."""
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    made.click(made.panel.best_patch.move_button)
+    best, layer = made.document.analysis.best_patch, made.layer(Role.BEST_PATCH)
+    held, symmetry = threading.Event(), Steps._symmetry
+    monkeypatch.setattr(Steps, "_symmetry", lambda self: (held.wait(60), symmetry(self))[1])
+    # Near enough that no candidate lies above it.
+    first, last = (best.y - 15.0, best.x), (best.y - 260.0, best.x)
+    made.session.edits.place(first)
+    assert made.session.running
+    native = made.viewer.window._qt_viewer.canvas.native
+    path = [made.canvas_position(point) for point in (first, np.add(first, (-30, 0)), last)]
+    made.qtbot.mouseMove(native, path[0])
+    made.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=path[0])
+    made.move(path[1])
+    assert made.document.moving is Role.BEST_PATCH
+    held.set()
+    made.wait()
+    assert_allclose(made.document.analysis.best_patch.y, first[0])
+    assert_allclose(layer.data[0], np.add(first, (-30, 0)), atol=3)
+    assert made.states()["symmetry"] == "stale"
+    made.move(path[2])
+    made.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[2])
+    assert_allclose(made.document.point, last, atol=3)
+    made.wait()
+    assert made.document.moving is None
+    assert set(made.states().values()) == {"current"}
+    assert_allclose(layer.data[0], made.document.point, atol=1e-6)
+
+
+def test_patches_follow_the_verdict_on_their_lattice(desk: Any, tmp_path: Path) -> None:
+    """A second phase that is called a defect takes its patches with it, without another classification."""
+    made = desk(_two_phases())
+    made.run_all()
+    (phase,) = made.panel.lattices.value()
+    assert (phase.relation, phase.intact) == ("second phase", True)
+    grid = made.document.analysis.patches.grid
+    left = grid.centres[..., 1] + grid.size / 2 < 256
+    reference_left = made.document.analysis.best_patch.x < 256
+    there = ~left if reference_left else left
+    patches = made.layer(Role.PATCHES)
+    assert (patches.data[there] == PATCH_CLEAN).all()
+    made.panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    made.wait()
+    assert set(made.states().values()) == {"current"}
+    assert (patches.data[there] == PATCH_DEFECTIVE).all()
+    expected = pipeline.analyze(made.document.analysis.micrograph, made.panel.actions_.recipe())
+    assert_array_equal(made.document.analysis.patches.defective, expected.patches.defective)
+    assert_array_equal(patches.data == PATCH_DEFECTIVE, expected.patches.defective)
+    # No candidate for the best patch lies in what counts as a defect.
+    points = made.layer(Role.BEST_PATCH).data
+    assert ((points[:, 1] < 256) == reference_left).all()
+    made.click(made.panel.best_patch.undo)
+    made.wait()
+    assert (patches.data[there] == PATCH_CLEAN).all()
+
+
+def _two_phases() -> Any:
+    """The left half of a lattice continued by brighter columns and others between them."""
+    y, x = np.indices((512, 512))
+    one, other = np.cos(2 * np.pi * x / 14), np.cos(2 * np.pi * y / 14)
+    film = 4 + one + other + 1.2 * np.cos(2 * np.pi * (x + y) / 14)
+    image = np.where(x < 256, 2 + one + other, film)
+    return (image + np.random.default_rng(0).normal(0, 0.25, image.shape)).astype(np.float32)
+
+
+def test_result_that_is_out_of_date_says_so_when_it_is_exported(desk: Any, tmp_path: Path) -> None:
+    made = desk()
+    made.run_all()
+    made.panel.actions_.export(tmp_path)
+    made.wait()
+    assert "was written to" in made.panel.messages.text()
+    assert "out of date" not in made.panel.messages.text()
+    made.click(made.panel.auto)
+    made.session.edits.place((200.0, 400.0))
+    made.panel.actions_.export(tmp_path, overwrite=True)
+    made.wait()
+    assert "out of date" in made.panel.messages.text()

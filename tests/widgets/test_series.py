@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
 
 from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.io import load, read
+from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.roles import Role, entry
 
 from .conftest import TIMEOUT, lattice_image
 
@@ -79,28 +82,119 @@ def test_best_patch_of_the_shown_frame_serves_all(desk: Any) -> None:
     assert_array_equal(np.asarray(made.layer(Role.LABELS).data), np.stack(expected))
 
 
-@pytest.mark.parametrize("lazy", [True, False])
-def test_only_the_shown_frame_is_loaded(desk: Any, lazy: bool) -> None:
-    loaded: list[int] = []
-    frames = np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(6)])
+def _frames() -> Any:
+    return np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(6)])
+
+
+def _lazy(frames: Any, loaded: list[int]) -> Any:
+    """Frames of a series on disk, so to speak; which are loaded is noted."""
 
     def load_frame(block_info: Any = None) -> Any:
         frame = block_info[None]["chunk-location"][0]
         loaded.append(frame)
         return frames[frame : frame + 1]
 
-    lazy_frames = da.map_blocks(
-        load_frame, chunks=((1,) * 6, (192,), (192,)), dtype=np.float32, meta=np.empty((0, 0, 0))
-    )
-    made = desk(lazy_frames if lazy else frames, contrast_limits=(0, 4))
+    chunks = ((1,) * len(frames), *((n,) for n in frames.shape[1:]))
+    return da.map_blocks(load_frame, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0)))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_shown_frame_of_a_series_is_analysed(desk: Any, lazy: bool) -> None:
+    frames, loaded = _frames(), list[int]()
+    made = desk(_lazy(frames, loaded) if lazy else frames, contrast_limits=(0, 4))
     _go_to(made, 4)
     made.qtbot.wait(50)
     loaded.clear()
     made.run_all()
-    assert set(loaded) <= {4}
-    assert made.document.analysis.micrograph.frame_shape == (192, 192)
+    assert set(loaded) == ({4} if lazy else set())
     assert made.document.frame == 4
-    assert_array_equal(made.layer(Role.LABELS).data[0], made.document.analysis.labels)
+    expected = pipeline.analyze(Micrograph(frames[4]))
+    assert_array_equal(made.layer(Role.LABELS).data[0], expected.labels)
+
+
+def test_all_frames_are_loaded_one_at_a_time(desk: Any, monkeypatch: Any) -> None:
+    frames, loaded = _frames(), list[int]()
+    made = desk(_lazy(frames, loaded), contrast_limits=(0, 4))
+    made.qtbot.wait(50)
+    loaded.clear()
+    known: list[int] = []
+    analyze = pipeline.analyze
+
+    def counted(*args: Any, **options: Any) -> Any:
+        known.append(len(set(loaded)))
+        return analyze(*args, **options)
+
+    monkeypatch.setattr(pipeline, "analyze", counted)
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    # When a frame is analysed it is the latest that was loaded.
+    assert known == [1, 2, 3, 4, 5, 6]
+    assert len(made.panel.results.plot.value()) == 6
+
+
+def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
+    made = desk("si_series")
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    plot = made.panel.results.plot
+    made.qtbot.wait(100)
+
+    def has(colour: str, x: float, y: float) -> bool:
+        """Whether a colour is drawn near a place."""
+        picture, wanted = plot.grab().toImage(), QColor(colour)
+        return any(
+            abs(found.red() - wanted.red()) + abs(found.green() - wanted.green()) < 60
+            and abs(found.blue() - wanted.blue()) < 60
+            for dx in range(-3, 4)
+            for dy in range(-3, 4)
+            if (found := picture.pixelColor(round(x) + dx, round(y) + dy)).isValid()
+        )
+
+    shares = [100 * area["symmetry_defect"] for area in plot.value()]
+    amorphous = [100 * area["amorphous"] for area in plot.value()]
+    top = plot.top()
+    assert top == pytest.approx(1.05 * max(*shares, *amorphous, 1.0))
+    for frame, share in enumerate(shares):
+        assert has(SYMMETRY_COLOUR, plot.x_of(frame), plot.y_of(share, top))
+        empty = top / 2 if abs(share - top / 2) > top / 4 else top * 0.9
+        if abs(amorphous[frame] - empty) > top / 10:
+            assert not has(SYMMETRY_COLOUR, plot.x_of(frame), plot.y_of(empty, top))
+    _go_to(made, 3)
+    assert [plot.number_at(plot.x_of(frame) + 3) for frame in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
+    made = desk("si_series")
+    _go_to(made, 2)
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    layer = made.layer(Role.LABELS)
+    for threshold in (9.0, 7.0, 8.0):
+        made.panel.threshold.number.setValue(threshold)
+        made.wait()
+    assert made.layer(Role.LABELS) is layer
+    assert_array_equal(layer.data[2], made.document.analysis.labels)
+    made.qtbot.wait(400)
+    assert made.document.correction is None
+    assert not entry(layer).get("edited")
+
+
+def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
+    made = desk("si_series")
+    made.panel.actions_.run_series(fixed=False)
+    made.wait()
+    _go_to(made, 1)
+    made.show()
+    before, areas = made.panel.results.table.value(), made.panel.results.plot.value()[1]
+    made.click(made.panel.paint_labels)
+    layer = made.layer(Role.LABELS)
+    layer.selected_label, layer.brush_size = 2, 30
+    made.drag((40.0, 240.0), (41.0, 241.0), steps=2)
+    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
+    layer.undo()
+    made.qtbot.waitUntil(lambda: 1 not in made.document.series.painted, timeout=TIMEOUT)
+    assert made.panel.results.table.value() == before
+    assert made.panel.results.plot.value()[1] == pytest.approx(areas)
 
 
 def test_series_can_be_cancelled(desk: Any) -> None:

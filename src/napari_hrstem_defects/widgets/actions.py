@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushButton, QWidget
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
@@ -22,10 +24,12 @@ from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.batch import Row
+    from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
 #: Said when the file does not help.
 UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
+_OUT_OF_DATE = " Some steps are out of date (◐): what they found before was written."
 _JSON = "Recipes (*.json)"
 
 
@@ -49,11 +53,10 @@ class Actions:
             The folder; None if there is nothing to write.
         """
         session = self._session
-        document = session.document
-        analysis = None if document is None else document.result()
-        if document is None or document.layer is None or analysis is None or not analysis.is_complete:
-            session.noticed.emit("There is no complete result to export yet; press Run all first.")
+        document, analysis = session.document, self.result("export")
+        if document is None or document.layer is None or analysis is None:
             return None
+        said = _OUT_OF_DATE if session.outdated() else ""
         source = Source.of(document.layer, document.frame)
         folder = parent / export.folder_name(source.name)
         call: Any
@@ -74,31 +77,57 @@ class Actions:
                 export.export_image, analysis=analysis, folder=folder, overwrite=overwrite
             )
         session.runs.background(
-            call, lambda path: session.noticed.emit(f"The result was written to {path}."), "writing"
+            call, lambda path: session.noticed.emit(f"The result was written to {path}.{said}"), "writing"
         )
         return folder
 
-    def take_pixel_size(self) -> None:
-        """Give the chosen image the pixel size that its file tells; napari's own readers do not look at it."""
+    def result(self, purpose: str) -> Analysis | None:
+        """The result as it stands; where it is not complete a person is told so, and None is returned.
+
+        Parameters
+        ----------
+        purpose : str
+            What it is wanted for: "export", "rate".
+        """
+        document = self._session.document
+        found = None if document is None else document.result()
+        if found is None or not found.is_complete:
+            self._session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
+            return None
+        return found
+
+    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
+        """Give the chosen image the pixel size that its file tells; napari's own readers do not look at it.
+
+        Parameters
+        ----------
+        unknown : callable
+            Called if no file tells it.
+        """
         session = self._session
         document = session.document
         layer = None if document is None else document.layer
         if layer is None:
             return
         if layer.source.path is None:
-            session.noticed.emit(UNKNOWN_SIZE)
+            unknown()
             return
         path, known = layer.source.path, weakref.ref(layer)
 
         def read_size(monitor: Monitor) -> float | None:
             from napari_hrstem_defects.io import read
 
-            return read(path).pixel_size_nm
+            try:
+                return read(path).pixel_size_nm
+            except HrstemDefectsError:
+                return None  # moved, or of a kind that only another reader knows
 
         def apply(size: float | None) -> None:
-            image = known()
-            if size is None or image is None:
+            if (image := known()) is None:
+                return
+            if size is None:
                 session.noticed.emit(UNKNOWN_SIZE)
+                unknown()
             else:
                 set_pixel_size(image, size)
 
@@ -145,7 +174,7 @@ class Actions:
             session.noticed.emit(about(rows, job.out))
 
         call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
-        session.runs.background(call, done, "folder")
+        session.runs.background(call, done, "folder", about_image=False)
 
     def scan(self, model: Path) -> None:
         """Slide an ensemble over the chosen image; its classes become layers and types of the regions."""
@@ -188,7 +217,10 @@ class Actions:
         try:
             path.write_text(self.recipe().to_json(), encoding="utf-8")
         except OSError as error:
-            self._session.noticed.emit(f"{path}: the recipe cannot be written ({error.strerror or error}).")
+            said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
+        else:
+            said = f"The parameters were written to {path}."
+        self._session.noticed.emit(said)
 
     def load_recipe(self, path: Path) -> None:
         """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
@@ -196,8 +228,10 @@ class Actions:
             recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
         except RecipeError as error:
             self._session.noticed.emit(f"{path.name}: {error}")
-        except (OSError, UnicodeDecodeError) as error:
-            self._session.noticed.emit(f"{path}: the recipe cannot be read ({error}).")
+        except UnicodeDecodeError:
+            self._session.noticed.emit(f"{path}: this is no recipe; choose a JSON file that the panel wrote.")
+        except OSError as error:
+            self._session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
         else:
             self._session.recipe = recipe
             document = self._session.document
@@ -212,10 +246,8 @@ class Actions:
 
     def rate(self, rating: str, path: Path) -> None:
         """Append a rating of the result to a CSV file."""
-        session = self._session
-        result = None if session.document is None else session.document.result()
-        if result is None or not result.is_complete:
-            session.noticed.emit("There is no complete result to rate yet; press Run all first.")
+        session, result = self._session, self.result("rate")
+        if result is None:
             return
         try:
             append_rating(path, rating, result)
@@ -263,6 +295,8 @@ class Footer(QWidget):
         ratings = QMenu(self.rate)
         for rating in RATINGS:
             ratings.addAction(rating, functools.partial(self._rate, rating))
+        ratings.addSeparator()
+        ratings.addAction("Another file…", self._choose_ratings)
         self.rate.setMenu(ratings)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -273,6 +307,7 @@ class Footer(QWidget):
     def show_folder(self) -> FolderDialog:
         """Ask for a folder to analyse."""
         dialog = FolderDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.startRequested.connect(self._actions.run_folder)
         dialog.open()
         return dialog
@@ -284,8 +319,7 @@ class Footer(QWidget):
     def _export(self, chosen: str = "") -> None:
         session = self._session()
         document = None if session is None else session.document
-        if session is None or document is None or document.result() is None or document.layer is None:
-            self._actions.export(Path())
+        if self._actions.result("export") is None or document is None or document.layer is None:
             return
         if not chosen or not Path(chosen).is_dir():
             chosen = QFileDialog.getExistingDirectory(
@@ -323,11 +357,20 @@ class Footer(QWidget):
             session.recipe = Recipe.published()
 
     def _rate(self, rating: str) -> None:
-        known = settings.recall("ratings")
-        if not known:
-            known, _ = QFileDialog.getSaveFileName(
-                self, "File for the ratings", "ratings.csv", "Tables (*.csv)"
-            )
+        if self._actions.result("rate") is None:
+            return
+        known = settings.recall("ratings") or self._choose_ratings()
         if known:
-            settings.remember("ratings", known)
             self._actions.rate(rating, Path(known))
+
+    def _choose_ratings(self) -> str:
+        """Ask which file the ratings are appended to; it is remembered."""
+        known = settings.recall("ratings", "ratings.csv")
+        # The file is not replaced, so that question need not be asked.
+        option = QFileDialog.Option.DontConfirmOverwrite
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "File for the ratings", known, "Tables (*.csv)", options=option
+        )
+        if chosen:
+            settings.remember("ratings", chosen)
+        return chosen

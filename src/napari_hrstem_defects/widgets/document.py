@@ -32,7 +32,7 @@ Point = tuple[float, float]
 #: Layers whose contents a person may paint.
 PAINTABLE = (Role.PATCHES, Role.LABELS, Role.CLASSES)
 #: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
-_COMPARED = 2**25
+COMPARED = 2**25
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Document:
         What a person asked for.
     history : list of ByHand
         Earlier values of it, for undo.
-    moving : bool
-        The best patch is being dragged.
+    moving : Role or None
+        Layer of points of which one is being dragged.
     outputs : dict
         Role and part → ``unique_id`` of the layer that shows it; the part is empty where a role has one layer.
     references : dict
@@ -122,7 +122,7 @@ class Document:
     frame: int = 0
     by_hand: ByHand = field(default_factory=ByHand)
     history: list[ByHand] = field(default_factory=list)
-    moving: bool = False
+    moving: Role | None = None
     outputs: dict[tuple[Role, str], object] = field(default_factory=dict)
     references: dict[Role, NDArray[Any]] = field(default_factory=dict)
     histogram: Histogram | None = None
@@ -193,12 +193,20 @@ class Document:
             return False
         reference = self.references.get(role)
         data = layer.data
-        if reference is None or data.size > _COMPARED:
+        if reference is None or data.size > COMPARED:
             return False
         changed = data.shape != reference.shape or not np.array_equal(data, reference)
         if changed:
             tag(layer, edited=True)
         return changed
+
+    def is_taken_back(self, layer: Layer, role: Role) -> bool:
+        """Whether a layer that was painted is again as it was written; then it counts as never painted."""
+        reference = self.references.get(role)
+        back = reference is not None and np.array_equal(layer.data, reference)
+        if back:
+            tag(layer, edited=False)
+        return back
 
     def painted_patches(self, layers: Sequence[Layer]) -> NDArray[np.bool_] | None:
         """Patches as a person painted them; where the eraser was used, as the classifier judged them."""

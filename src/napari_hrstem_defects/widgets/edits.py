@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.correction import Correction
-from napari_hrstem_defects.widgets.document import Document
+from napari_hrstem_defects.widgets.document import COMPARED, PAINTABLE, Document
 from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import (
     BEST_PATCH_COLOUR,
@@ -26,6 +28,7 @@ from napari_hrstem_defects.widgets.outputs import (
     region_outputs,
 )
 from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of, tag
+from napari_hrstem_defects.widgets.task import provenance_of
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
 
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
+
+#: A layer that was redrawn is looked at after this time, in ms: so while it is painted not more often.
+_LOOK_MS = 200
+
+#: Labels of a frame, as painted (None: as found), their regions, and the layer that shows these.
+_Measured = tuple[NDArray[np.uint8], Correction | None, tuple[Region, ...], Output]
 
 
 class EditWatcher(OfSession):
@@ -42,6 +51,9 @@ class EditWatcher(OfSession):
         super().__init__(session)
         self._ignoring = 0
         self._measuring: TaskWorker | None = None
+        # Layers that were redrawn, and what was in the others when they were last followed.
+        self._to_look_at: weakref.WeakSet[Layer] = weakref.WeakSet()
+        self._seen: weakref.WeakKeyDictionary[Layer, NDArray[Any]] = weakref.WeakKeyDictionary()
 
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
@@ -59,8 +71,10 @@ class EditWatcher(OfSession):
             layer.events.data.connect(self._points_changed)
         elif role is Role.LATTICE_PATCHES:
             layer.events.data.connect(self._lattices_changed)
-        elif role in (Role.PATCHES, Role.LABELS, Role.CLASSES, Role.CLASS_VOTES):
+        elif role in (*PAINTABLE, Role.CLASS_VOTES):
             layer.events.paint.connect(self._painted)
+        if role in PAINTABLE:
+            layer.events.set_data.connect(self._redrawn)
 
     def _concerned(self, layer: Layer, role: Role) -> tuple[Session, Document] | None:
         """Session and image of a layer, if it is the one in use."""
@@ -85,16 +99,16 @@ class EditWatcher(OfSession):
         action = str(getattr(event.action, "value", event.action))
         indices = [int(index) % max(len(layer.data), 1) for index in event.data_indices]
         if action == "changing":
-            document.moving = True
+            document.moving = Role.BEST_PATCH
             session.changed.emit()
         elif action in ("added", "changed") and indices:
-            document.moving = False
+            document.moving = None
             y, x = np.asarray(layer.data)[indices[-1]][-2:]
             document.place((float(y), float(x)))
             self._settle(layer, indices[-1])
             self._moved(session)
         elif action == "removed" and (0 in event.data_indices or len(layer.data) == 0):
-            document.moving = False
+            document.moving = None
             document.place(None)
             self._moved(session)
 
@@ -152,9 +166,14 @@ class EditWatcher(OfSession):
         layer: Points = event.source
         concerned = self._concerned(layer, Role.LATTICE_PATCHES)
         action = str(getattr(event.action, "value", event.action))
-        if concerned is None or action not in ("added", "changed", "removed"):
+        if concerned is None:
             return
         session, document = concerned
+        if action == "changing":
+            document.moving = Role.LATTICE_PATCHES
+        if action not in ("added", "changed", "removed"):
+            return
+        document.moving = None
         points = [document.inside((float(y), float(x))) for *_, y, x in np.asarray(layer.data)]
         by_hand = [value is True or value == 1 for value in layer.features.get("by_hand", ())]
         by_hand += [True] * (len(points) - len(by_hand))
@@ -203,7 +222,9 @@ class EditWatcher(OfSession):
         if make and document.output(viewer.layers, Role.LATTICE_PATCHES) is not None:
             return
         found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
-        session.runs.write(session, document, lattice_patches(analysis, found, make=make), {})
+        session.runs.write(
+            session, document, lattice_patches(analysis, found, make=make), provenance_of(analysis)
+        )
 
     # Painting -------------------------------------------------------------------------------------------------
 
@@ -213,6 +234,37 @@ class EditWatcher(OfSession):
         if role is None or self._ignoring:
             return
         tag(layer, edited=True)
+        self._follow(layer, role)
+
+    def _redrawn(self, event: Any) -> None:
+        """Look soon whether the pixels are others: of a stroke that is taken back (Ctrl+Z) no other event tells."""
+        layer = event.source
+        if self._ignoring or layer in self._to_look_at:
+            return
+        self._to_look_at.add(layer)
+        known = weakref.ref(layer)
+        QTimer.singleShot(_LOOK_MS, lambda: self._look(known()))
+
+    def _look(self, layer: Layer | None) -> None:
+        role = None if layer is None else role_of(layer)
+        if layer is None or role not in PAINTABLE:
+            return
+        self._to_look_at.discard(layer)
+        concerned = self._concerned(layer, role)
+        if concerned is None or layer.data.size > COMPARED:
+            return
+        _, document = concerned
+        seen = self._seen.get(layer, document.references.get(role))
+        if seen is None or np.array_equal(layer.data, seen):
+            return
+        if not document.is_taken_back(layer, role):
+            tag(layer, edited=True)
+        self._follow(layer, role)
+
+    def _follow(self, layer: Layer, role: Role) -> None:
+        """Let everything follow what a person painted."""
+        if layer.data.size <= COMPARED:
+            self._seen[layer] = np.array(layer.data)
         concerned = self._concerned(layer, role)
         if concerned is None:
             return
@@ -232,55 +284,49 @@ class EditWatcher(OfSession):
         if session is None or viewer is None or document is None or document.analysis is None:
             return
         labels = document.output(viewer.layers, Role.LABELS)
-        if labels is not None and (document.correction is not None or document.series is not None):
+        if labels is not None:
             self._measure(session, document, labels, document.analysis)
-            return
-        analysis, class_map = document.analysis, document.class_maps.get(document.frame)
-        if class_map is None or not analysis.is_complete:
-            return
-
-        def judge(monitor: Monitor) -> tuple[None, tuple[Region, ...], Output]:
-            regions = class_map.types(analysis.regions, analysis.labels)
-            return None, regions, region_outputs(analysis.labels, regions)
-
-        self._begin(judge, document, analysis, document.frame)
 
     def _measure(self, session: Session, document: Document, layer: Layer, analysis: Analysis) -> None:
-        """Measure the painted regions, so that the table follows."""
+        """Measure the regions of the labels as they are now, so that the table follows."""
         viewer, severity, frame = session.viewer, analysis.severity, document.frame
-        labels = np.asarray(layer.data)
+        labels, found = np.asarray(layer.data), document.references.get(Role.LABELS)
         if labels.ndim == 3 and len(labels) > 1:
             frame = session.shown_frame(document) or 0
             labels = labels[frame]
+            found = None if found is None else found[frame]
             others = None if viewer is None else document.output(viewer.layers, Role.SEVERITY)
             if frame != document.frame and others is not None and len(others.data) > frame:
                 severity = np.asarray(others.data[frame])
         labels = np.clip(labels.reshape(labels.shape[-2:]), 0, 2).astype(np.uint8)
-        if labels.shape != severity.shape:
+        if labels.shape != severity.shape or (document.series is None and frame != document.frame):
             return
-
+        as_found = found is not None and np.array_equal(labels, found.reshape(found.shape[-2:]))
+        known = analysis.regions if document.series is None else document.series.regions[frame]
         class_map = document.class_maps.get(frame)
+        # Types are told by the pixels, and of a series only those of one frame are kept.
+        analysed = frame == document.frame
 
-        def measure(monitor: Monitor) -> tuple[Correction, tuple[Region, ...], Output]:
-            regions = find_regions(
-                labels,
-                severity,
-                pixel_size_nm=analysis.micrograph.pixel_size_nm,
-                lattice=analysis.lattice,
-                judge=type_judge(
-                    labels, analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains
-                ),
-            )
+        def measure(monitor: Monitor) -> _Measured:
+            regions = known
+            if not as_found:
+                regions = find_regions(
+                    labels,
+                    severity,
+                    pixel_size_nm=analysis.micrograph.pixel_size_nm,
+                    lattice=analysis.lattice,
+                    judge=type_judge(
+                        labels, analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains
+                    )
+                    if analysed
+                    else None,
+                )
             if class_map is not None:
                 regions = class_map.types(regions, labels)
-            return Correction(labels, regions), regions, region_outputs(labels, regions)
+            correction = None if as_found else Correction(labels, regions)
+            return labels, correction, regions, region_outputs(labels, regions)
 
-        self._begin(measure, document, analysis, frame)
-
-    def _begin(
-        self, task: Callable[[Monitor], Any], document: Document, analysis: Analysis, frame: int
-    ) -> None:
-        worker = self._measuring = TaskWorker(task)
+        worker = self._measuring = TaskWorker(measure)
         worker.returned.connect(functools.partial(self._measured, worker, document, analysis, frame))
         worker.start()
 
@@ -290,19 +336,24 @@ class EditWatcher(OfSession):
         session = self._session()
         viewer = None if session is None else session.viewer
         late = worker is not self._measuring or document.analysis is not analysis or document.layer is None
-        if late or session is None or viewer is None or isinstance(result, Failure):
+        if late or session is None or viewer is None:
             return
         self._measuring = None
-        correction, regions, output = result
-        if document.series is not None:
-            document.series.paint(frame, correction)
-        else:
+        if isinstance(result, Failure):
+            session.failed.emit(result.message)
+            return
+        labels, correction, regions, output = result
+        if document.series is None:
+            document.correction = correction
             if correction is None:
                 document.found = regions
-            else:
-                document.correction = correction
+            provenance = {**provenance_of(analysis), "corrected_by_hand": correction is not None}
             with self.ignored():
-                for _ in placing.write(viewer, document, output, {}):
+                for _ in placing.write(viewer, document, output, provenance):
                     pass
+        elif correction is None:
+            document.series.take_back(frame, labels, regions)
+        else:
+            document.series.paint(frame, correction)
         session.changed.emit()
         session.finished.emit()

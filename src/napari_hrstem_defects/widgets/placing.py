@@ -49,10 +49,14 @@ def write(
     layer = document.output(viewer.layers, role, output.part)
     if layer is None and output.if_there:
         return None, None
+    if layer is not None and document.moving is role:
+        return None, None  # held with the mouse; when it is let go it is run again
     note = None
     if layer is not None and _is_frame_of(layer, document, output) and not document.is_edited(layer, role):
         # One frame of a series that was analysed as a whole.
         layer.data[_frame(document, output)] = data[0]
+        if (reference := document.references.get(role)) is not None:
+            reference[_frame(document, output)] = data[0]
         layer.refresh()
         return None, None
     if layer is not None and document.is_edited(layer, role):

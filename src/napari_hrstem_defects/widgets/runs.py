@@ -139,7 +139,14 @@ class Runs(OfSession):
         gc.unfreeze()
         return True
 
-    def background(self, call: Callable[[Monitor], Any], done: Callable[[Any], None], stage: str) -> None:
+    def background(
+        self,
+        call: Callable[[Monitor], Any],
+        done: Callable[[Any], None],
+        stage: str,
+        *,
+        about_image: bool = True,
+    ) -> None:
         """Do something else in the background, with the same progress and Cancel.
 
         Parameters
@@ -150,11 +157,13 @@ class Runs(OfSession):
             Takes its result, in the GUI's thread, once the layers that it brings are written.
         stage : str
             What is shown until the first progress.
+        about_image : bool
+            Whether it ends when the chosen image is replaced or removed.
         """
         session = self._session()
         if session is None:
             return
-        document = session.document
+        document = session.document if about_image else None
         self.cancel()
         inputs = Inputs(session.recipe) if document is None else session.inputs(document)
         frame = 0 if document is None else document.frame

@@ -77,7 +77,15 @@ class SeriesResult:
     def paint(self, frame: int, correction: Correction) -> None:
         """Take over what a person painted in a frame."""
         self.painted[frame] = correction
-        labels = correction.labels
+        self._measure(frame, correction.labels)
+
+    def take_back(self, frame: int, labels: NDArray[np.uint8], regions: tuple[Region, ...]) -> None:
+        """What a person painted in a frame is gone; labels and regions are again as they were found."""
+        self.painted.pop(frame, None)
+        self.regions[frame] = regions
+        self._measure(frame, labels)
+
+    def _measure(self, frame: int, labels: NDArray[np.uint8]) -> None:
         for key, value in (("symmetry_defect", 1), ("amorphous", 2)):
             self.areas[frame] = {**self.areas[frame], key: float(np.mean(labels == value))}
 

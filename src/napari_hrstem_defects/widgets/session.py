@@ -13,7 +13,7 @@ from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.roles import role_of
+from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
@@ -37,6 +37,18 @@ def session_of(viewer: ViewerModel) -> Session:
     if found is None:
         found = _sessions[viewer] = Session(viewer)
     return found
+
+
+def _notify_of_error(message: str) -> None:
+    from napari.utils.notifications import show_error
+
+    show_error(message)
+
+
+def _notify(message: str) -> None:
+    from napari.utils.notifications import show_info
+
+    show_info(message)
 
 
 class Session:
@@ -87,6 +99,9 @@ class Session:
         #: Whether a panel has filled in the parameters of the last session.
         self.ready = False
         self.edits = EditWatcher(self)
+        # Once for all docks of the viewer.
+        self.failed.connect(_notify_of_error)
+        self.noticed.connect(_notify)
         events = viewer.layers.events
         events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
@@ -176,7 +191,8 @@ class Session:
         """What the next run is asked for."""
         viewer = self.viewer
         layers = [] if viewer is None else viewer.layers
-        point = (float("nan"), float("nan")) if document.moving else document.point
+        # Nowhere yet: different from whatever was asked for before.
+        point = (float("nan"), float("nan")) if document.moving is Role.BEST_PATCH else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
         return Inputs(document.by_hand.in_recipe(self._recipe), point, document.painted_patches(layers), size)
 
@@ -270,6 +286,9 @@ class Session:
         document = self._documents.pop(removed, None)
         if document is not None:
             self.runs.drop(document)
+        for other in self._documents.values():
+            if other.moving is not None and other.outputs.get((other.moving, "")) == layer.unique_id:
+                other.moving = None
         if removed == self._current:
             images = self.images()
             self._current = str(images[-1].unique_id) if images else None
