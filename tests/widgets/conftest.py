@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_hrstem_defects.core.analysis import STEPS
-from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.steps import Steps
 from napari_hrstem_defects.io import read
+from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
+from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets._readers import image_layer
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
@@ -59,8 +61,10 @@ class Desk:
         self.wait()
 
     def states(self) -> dict[str, str]:
-        """As the panel says them."""
-        return {name: str(group.state()) for name, group in self.panel.groups.items()}
+        """As a screen reader says them."""
+        return {
+            name: group.word.accessibleName().rpartition(": ")[2] for name, group in self.panel.groups.items()
+        }
 
     def layer(self, role: Role) -> Any:
         return self.document.output(self.viewer.layers, role)
@@ -84,16 +88,20 @@ class Desk:
         self.qtbot.mouseMove(native, path[0])
         self.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=path[0])
         for point in path[1:]:
-            # QTest's own move says that no button is down.
-            place = QPointF(point)
-            whole = QPointF(native.mapToGlobal(point))
-            left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-            move = QMouseEvent(
-                QEvent.Type.MouseMove, place, whole, none, left, Qt.KeyboardModifier.NoModifier
-            )
-            QApplication.sendEvent(native, move)
-            QApplication.processEvents()
+            self.move(point)
         self.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[-1])
+
+    def move(self, point: QPoint) -> None:
+        """Move the mouse to a place on the canvas with its left button down."""
+        native = self.viewer.window._qt_viewer.canvas.native
+        # QTest's own move says that no button is down.
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        whole = QPointF(native.mapToGlobal(point))
+        move = QMouseEvent(
+            QEvent.Type.MouseMove, QPointF(point), whole, none, left, Qt.KeyboardModifier.NoModifier
+        )
+        QApplication.sendEvent(native, move)
+        QApplication.processEvents()
 
     def canvas_position(self, point: Any) -> QPoint:
         """Where a point of the image lies on the canvas."""
@@ -150,10 +158,6 @@ def lattice_image(shape: tuple[int, int], period: float = 14.0, fault: bool = Tr
     return (image + noise).astype(np.float32)
 
 
-def micrograph_of(layer: Image, size: float | None = None) -> Micrograph:
-    return Micrograph(np.asarray(layer.data), size, layer.name)
-
-
 def record_steps(monkeypatch: Any) -> list[str]:
     """Steps of the pipeline as they are run from now on."""
     ran: list[str] = []
@@ -166,3 +170,39 @@ def record_steps(monkeypatch: Any) -> list[str]:
 
         monkeypatch.setattr(Steps, f"_{step}", wrapped)
     return ran
+
+
+#: Classes of a made-up ensemble.
+CLASSES = ("bulk", "SF 1", "twin")
+
+
+def made_up(shape: tuple[int, int], classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Scan:
+    """Broad stripes of the classes, and a stripe of none."""
+    x = np.linspace(0, len(classes) + 0.5, shape[1], endpoint=False)
+    noise = np.random.default_rng(seed).random((len(classes), *shape), np.float32)
+    probabilities = 0.3 * noise
+    for number in range(len(classes)):
+        probabilities[number, :, (x >= number) & (x < number + 1)] += 0.6
+    # Votes may overlap, other than the classes of the map.
+    votes = probabilities > 0.25
+    labels = class_map(probabilities)
+    return Scan(
+        classes, 8, probabilities, votes, labels, class_regions(labels, probabilities, classes, 64, 0.02)
+    )
+
+
+@pytest.fixture
+def scan(monkeypatch: Any) -> Any:
+    """Press Scan… with what the ensemble is to answer."""
+
+    def press(made: Any, answer: Scan, name: str = "stripes") -> None:
+        monkeypatch.setattr(classifiers, "read_contract", lambda path: SimpleNamespace(name=name))
+        monkeypatch.setattr(classifiers, "file_sha256", lambda path: "0" * 64)
+        known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
+        monkeypatch.setattr(classifiers, "ensembles", lambda: known)
+        monkeypatch.setattr(made.session.keras, "call", lambda *args, **options: answer)
+        made.click(made.panel.scan)
+        assert made.session.running
+        made.wait()
+
+    return press

@@ -1,13 +1,16 @@
 """Colours that mean something are told apart in any colour vision."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QColor
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.outputs import CLASS_COLOURS, CLEAN_COLOUR, LATTICE_COLOURS
+from napari_hrstem_defects.widgets.theme import LEAST_CONTRAST, colours, contrast
 
 #: Machado, Oliveira & Fernandes, IEEE Trans. Vis. Comput. Graph. 15 (2009) 1291: what is seen where one of the three
 #: cones is missing, on linear RGB.
@@ -58,3 +61,15 @@ def test_the_simulation_confuses_what_the_colour_blind_confuse() -> None:
     red, green = "#c8503c", "#7d8c28"
     assert deltaE_ciede2000(seen(red, "normal"), seen(green, "normal")) > 4 * LEAST
     assert deltaE_ciede2000(seen(red, "deuteranopia"), seen(green, "deuteranopia")) < LEAST
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_text_is_read_on_its_ground(theme: str) -> None:
+    ink = colours(SimpleNamespace(theme=theme))
+    for colour in (ink.text, ink.warning, ink.error):
+        assert contrast(colour, ink.background) >= LEAST_CONTRAST
+    # Black on white by definition; the hues of napari's colours are left.
+    assert contrast(QColor("#000000"), QColor("#ffffff")) == pytest.approx(21)
+    assert contrast(QColor("#777777"), QColor("#ffffff")) == pytest.approx(4.48, abs=0.01)
+    assert abs((ink.error.hsvHue() + 180) % 360 - 180) < 15
+    assert 30 < ink.warning.hsvHue() < 60

@@ -199,7 +199,7 @@ def test_session_ends_with_its_viewer() -> None:
     assert known() is None
 
 
-class _Clock:
+class Clock:
     """Measures the longest time between two ticks of a 10 ms timer, and the most work of this thread between two."""
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ def _skip_if_busy(made: Any) -> float:
 
     Returns that time in ms; the results page wants the figures all the same, with the load beside them.
     """
-    clock = _Clock()
+    clock = Clock()
     made.qtbot.wait(1000)
     clock.timer.stop()
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
@@ -238,7 +238,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.show()
     made.qtbot.wait(300)
-    first = _Clock()
+    first = Clock()
     made.run_all()
     made.qtbot.wait(300)
     first.timer.stop()
@@ -250,7 +250,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     assert first.busiest < FROZEN_MS
     gaps = []
     for _ in range(5):
-        clock = _Clock()
+        clock = Clock()
         made.run_all()
         made.qtbot.wait(300)
         clock.timer.stop()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QAbstractScrollArea, QLabel, QPushButton
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QShortcut, QWheelEvent
+from qtpy.QtWidgets import QAbstractScrollArea, QApplication, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
@@ -58,6 +58,7 @@ def test_first_result_takes_two_clicks(desk: Any, monkeypatch: Any) -> None:
     assert [layer for layer in made.viewer.layers if role_of(layer) is None] == [image, truth]
     assert not truth.visible
     assert_array_equal(truth.data, true)
+    assert not any(name.split(".")[0] in ("tensorflow", "keras") for name in sys.modules)
     made.viewer.layers.remove(truth)
     assert set(made.states().values()) == {"current"}
 
@@ -417,6 +418,40 @@ def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
     assert rows[0]["input_sha256"] == made.document.analysis.micrograph.sha256
 
 
+def test_ratings_given_in_the_menu_are_tabulated_by_evaluate(
+    desk: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The file is asked for once; a result that is rated again counts once."""
+    asked: list[str] = []
+
+    def ask(*args: Any, **options: Any) -> tuple[str, str]:
+        asked.append("file")
+        return str(tmp_path / "ratings.csv"), ""
+
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", ask)
+    made = desk(lattice_image((192, 192), period=11))
+    entries = {action.text(): action for action in made.panel.footer.rate.menu().actions()}
+    entries["Inadequate"].trigger()
+    assert "no complete result to rate" in made.panel.messages.text()
+    assert not asked
+    made.run_all()
+    for rating in ("Inadequate", "Very helpful"):
+        entries[rating].trigger()
+    made.add(lattice_image((192, 192), period=13))
+    made.run_all()
+    entries["Potentially helpful"].trigger()
+    assert asked == ["file"]
+    assert "Rated “Potentially helpful”" in made.panel.messages.text()
+    code = "from napari_hrstem_defects.cli import main; main()"
+    arguments = ["evaluate", "--ratings", tmp_path / "ratings.csv", "--json", tmp_path / "out.json"]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True)
+    counted = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert counted["ratings"] == {"Very helpful": 1, "Potentially helpful": 1, "Inadequate": 0}
+    assert counted["images"] == 2
+    entries["Another file…"].trigger()
+    assert asked == ["file", "file"]
+
+
 BAD = {
     "colour": (
         np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8),
@@ -493,7 +528,7 @@ def _assert_fits(made: Any) -> None:
         if label.isVisible() and label.text():
             needed = label.heightForWidth(label.width()) if label.wordWrap() else label.sizeHint().height()
             assert label.height() >= needed, f"“{label.text()}” is cut"
-            if not label.wordWrap() and label is not made.panel.info:
+            if not label.wordWrap():
                 assert label.width() >= label.sizeHint().width(), f"“{label.text()}” is cut"
 
 
@@ -591,6 +626,31 @@ def test_folder_is_analysed_like_on_the_command_line(desk: Any, tmp_path: Any) -
     made.qtbot.wait(300)
     assert not made.session.running
     assert len(made.viewer.layers) == 0
+    # It is about no image that is open: those may come and go.
+    made.add(lattice_image((192, 192), period=11))
+    made.panel.actions_.run_folder(FolderJob(images, tmp_path / "again"))
+    made.viewer.layers.clear()
+    assert made.session.running
+    made.wait()
+    assert "2 done, 1 failed" in made.panel.messages.text()
+
+
+def test_cancelled_export_leaves_nothing_behind(desk: Any, tmp_path: Path) -> None:
+    from napari.qt.threading import WorkerBase
+
+    made = desk("gaas_twin")
+    made.run_all()
+    before = [(layer, layer.visible) for layer in made.viewer.layers]
+    made.panel.actions_.export(tmp_path)
+    assert made.session.running
+    made.click(made.panel.run_row.cancel)
+    assert not made.session.running
+    made.qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=TIMEOUT)
+    assert list(tmp_path.glob("*")) == []
+    assert [(layer, layer.visible) for layer in made.viewer.layers] == before
+    made.panel.actions_.export(tmp_path)
+    made.wait()
+    assert (tmp_path / "gaas_twin" / "overview.png").is_file()
 
 
 def test_accept_writes_where_the_last_result_was_written(desk: Any, tmp_path: Any, monkeypatch: Any) -> None:
@@ -671,3 +731,54 @@ def test_boundary_map_on_demand(desk: Any) -> None:
     assert not layer.visible
     assert_array_equal(layer.data, made.document.analysis.boundaries)
     assert len(made.session.images()) == 1
+
+
+def test_table_that_was_closed_comes_back_with_a_run_asked_for(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    docks = made.viewer.window.dock_widgets
+    made.viewer.window.remove_dock_widget(made.panel.results.widget)
+    made.panel.threshold.number.setValue(8.0)
+    made.wait()
+    assert "Defect regions" not in docks  # of itself it does not
+    made.run_all()
+    assert made.panel.results.table.isVisible()
+    assert "Defect regions" in made.viewer.window.dock_widgets
+    assert len(made.panel.results.table.value()) == len(made.document.regions()) > 0
+
+
+def _turn_wheel(editor: QWidget) -> None:
+    middle = editor.rect().center()
+    none, phase = Qt.MouseButton.NoButton, Qt.ScrollPhase.NoScrollPhase
+    turned = QWheelEvent(
+        QPointF(middle),
+        QPointF(editor.mapToGlobal(middle)),
+        QPoint(0, 0),
+        QPoint(0, -120),
+        none,
+        Qt.KeyboardModifier.NoModifier,
+        phase,
+        False,
+    )
+    QApplication.sendEvent(editor, turned)
+
+
+def test_wheel_over_the_panel_changes_no_value(desk: Any) -> None:
+    """It scrolls, unless a person has clicked into an editor."""
+    made = desk("gaas_twin")
+    made.add(lattice_image((192, 192), period=11))
+    made.viewer.window._qt_window.activateWindow()
+    image, recipe = made.document.layer, made.session.recipe
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    slider = made.panel.threshold.slider
+    editors = [slider, made.panel.threshold.number, made.panel.image.findChild(QComboBox)]
+    editors += made.panel.groups["classify"].method.editors.values()
+    editors.append(made.panel.groups["variance"].parameters.editors["variance.fraction"].slider)
+    for editor in editors:
+        _turn_wheel(editor)
+    assert made.session.recipe == recipe
+    assert made.document.layer is image
+    slider.setFocus()
+    _turn_wheel(slider)
+    assert made.session.recipe.segment.threshold != recipe.segment.threshold

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects.io import load
-from napari_hrstem_defects.models.scan import UNCERTAIN, Scan, class_map, class_regions
-from napari_hrstem_defects.widgets import classifiers
+from napari_hrstem_defects.models.scan import UNCERTAIN
 from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of
 
-from .conftest import TIMEOUT
-
-CLASSES = ("bulk", "SF 1", "twin")
-
-
-def made_up(shape: tuple[int, int], classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Scan:
-    """Broad stripes of the classes, and a stripe of none."""
-    x = np.linspace(0, len(classes) + 0.5, shape[1], endpoint=False)
-    noise = np.random.default_rng(seed).random((len(classes), *shape), np.float32)
-    probabilities = 0.3 * noise
-    for number in range(len(classes)):
-        probabilities[number, :, (x >= number) & (x < number + 1)] += 0.6
-    # Votes may overlap, other than the classes of the map.
-    votes = probabilities > 0.25
-    labels = class_map(probabilities)
-    return Scan(
-        classes, 8, probabilities, votes, labels, class_regions(labels, probabilities, classes, 64, 0.02)
-    )
-
-
-@pytest.fixture
-def scan(monkeypatch: Any) -> Any:
-    """Press Scan… with what the ensemble is to answer."""
-
-    def press(made: Any, answer: Scan, name: str = "stripes") -> None:
-        monkeypatch.setattr(classifiers, "read_contract", lambda path: SimpleNamespace(name=name))
-        monkeypatch.setattr(classifiers, "file_sha256", lambda path: "0" * 64)
-        known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
-        monkeypatch.setattr(classifiers, "ensembles", lambda: known)
-        monkeypatch.setattr(made.session.keras, "call", lambda *args, **options: answer)
-        made.click(made.panel.scan)
-        assert made.session.running
-        made.wait()
-
-    return press
+from .conftest import CLASSES, TIMEOUT, made_up
 
 
 def _expected_type(region: Any, regions: Any, classes: Any) -> tuple[str, float] | None:

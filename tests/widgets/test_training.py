@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.simulation import simulate
@@ -148,6 +149,67 @@ def test_scan_with_an_ensemble(open_images: Any) -> None:
         share = np.mean(classes.data[numbered] == 1)
         assert (region.type == "defective") == (share > 0)
     made.session.keras.close()
+
+
+def test_images_opened_meanwhile_are_offered(desk: Any) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert [dialog.images.item(row, 0).text() for row in range(dialog.images.rowCount())] == ["gaas_twin.tif"]
+    made.click(dialog.paint)
+    (example,) = dialog.value()
+    made.viewer.open_sample("napari-hrstem-defects", "si_perfect")
+    names = [dialog.images.item(row, 0).text() for row in range(dialog.images.rowCount())]
+    assert len(names) == 2
+    # What was chosen stays chosen.
+    assert [known.source.name for known in dialog.value()] == [example.source.name]
+    made.viewer.layers[-1].name = "another name"
+    assert len(dialog.value()) == 1
+    made.viewer.layers.remove(made.session.images()[-1])
+    assert dialog.images.rowCount() == 1
+    dialog.close()
+    before = len(made.viewer.layers.events.inserted.callbacks)
+    made.click(made.panel.train)
+    assert len(made.viewer.layers.events.inserted.callbacks) == before + 1
+    dialog.reject()
+    assert len(made.viewer.layers.events.inserted.callbacks) == before
+
+
+def test_dialog_goes_with_the_panel(desk: Any, monkeypatch: Any) -> None:
+    """A brush that was taken from it goes on; a training it began ends."""
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    made.click(dialog.paint)
+    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects to learn")]
+    asked: list[Any] = []
+
+    def endless(*args: Any, stopped: Any, **options: Any) -> None:
+        asked.append(stopped)
+        while not stopped():
+            time.sleep(0.01)
+
+    monkeypatch.setattr(classifiers, "train_and_add", endless)
+    made.click(dialog.start)
+    made.qtbot.waitUntil(lambda: bool(asked), timeout=TIMEOUT)
+    del dialog
+    made.panel.parent().destroyOnClose()
+    QApplication.processEvents()
+    assert asked[0]()
+    layer.paint((100, 100), 1)
+    layer.events.paint(value=[])
+    made.qtbot.wait(300)  # an exception in a slot would fail the test
+
+
+def test_kinds_of_classifiers(desk: Any) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert {"vgg16", "fft-ensemble"} <= set(dialog.kind.choices)
+    assert not dialog.weights.visible
+    dialog.kind.value = "vgg16"
+    assert dialog.weights.visible
+    assert "nothing that is trained here leaves" in dialog.said.text().lower()
 
 
 def test_painting_what_to_learn(desk: Any) -> None:

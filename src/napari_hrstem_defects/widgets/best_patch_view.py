@@ -24,10 +24,11 @@ class FilterStrip(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._filters: NDArray[np.float32] | None = None
         self._images: list[QImage] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("eigenfilters")
-        self.setFilters(None)
+        self.hide()
 
     def sizeHint(self) -> QSize:
         """One row."""
@@ -39,6 +40,9 @@ class FilterStrip(QWidget):
 
     def setFilters(self, filters: NDArray[np.float32] | None) -> None:
         """Show filters of shape ``(n, k, k)``; None: nothing."""
+        if filters is self._filters:
+            return
+        self._filters = filters
         self._images = [] if filters is None else [_picture(item) for item in filters[:_MOST]]
         number = 0 if filters is None else len(filters)
         self.setToolTip(

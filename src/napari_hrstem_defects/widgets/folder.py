@@ -120,7 +120,9 @@ class FolderDialog(QDialog):
             text="Again what is there already", tooltip="Otherwise only what is missing or was made otherwise"
         )
         said = Label(value="All images are analysed with the parameters of the panel.")
-        self.form = Container(widgets=[self.images, self.out, self.jobs, self.overwrite, said])
+        # Only what is added to a container that is there already gets labels of one width.
+        self.form: Container[Any] = Container()
+        self.form.extend([self.images, self.out, self.jobs, self.overwrite, said])
         buttons = QDialogButtonBox()
         self.start = QPushButton("Start")
         buttons.addButton(self.start, QDialogButtonBox.ButtonRole.AcceptRole)

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hrstem_defects.widgets.parameters import Quiet
 from napari_hrstem_defects.widgets.task import STAGES
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -52,6 +53,10 @@ class Header(QWidget):
         self.citation.setText(f"<small>Cite <a style='color:{ink}' href='{CITATION_URL}'>{CITED}</a></small>")
 
 
+class _Images(Quiet, QComboBox):
+    """List of the images."""
+
+
 class ImageChooser(QWidget):
     """Drop-down list of the images, by id: two may have the same name."""
 
@@ -60,11 +65,12 @@ class ImageChooser(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._list = QComboBox()
+        self._list = _Images()
+        self._list.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._list.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._list.setMinimumContentsLength(10)
-        self._list.setToolTip("The image to analyse")
         self._list.setAccessibleName("image")
+        self._list.setEnabled(False)
         self._list.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -79,6 +85,8 @@ class ImageChooser(QWidget):
         """Choose an image; nothing is emitted."""
         with QSignalBlocker(self._list):
             self._list.setCurrentIndex(self._list.findData(unique_id))
+        # A long name is cut off in the list.
+        self._list.setToolTip(f"The image to analyse: {self._list.currentText() or '–'}")
 
     def setChoices(self, choices: Sequence[tuple[str, str]]) -> None:
         """Offer images, ``(unique id, name)``; nothing is emitted."""

@@ -48,13 +48,13 @@ class HelpDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("HRSTEM defects: help")
         self.resize(560, 560)
-        page = QTextBrowser()
-        page.setOpenExternalLinks(True)
-        page.setHtml(help_text())
+        self.page = QTextBrowser()
+        self.page.setOpenExternalLinks(True)
+        self.page.setHtml(help_text())
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
-        layout.addWidget(page)
+        layout.addWidget(self.page)
         layout.addWidget(buttons)
 
 

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hrstem_defects.widgets.outputs import lattice_colour
-from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.source import pixels_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Image
 
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.session import Session
 
+#: What is shown again if all was hidden by hand.
+_RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
 
@@ -34,6 +37,8 @@ class Navigator:
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         self._viewer = weakref.ref(viewer)
         self._session = session
+        # Ids of the layers that were visible before the bare image was shown.
+        self._hidden: set[object] = set()
 
     def layer(self, role: Role) -> Any:
         """Layer of a role of the chosen image."""
@@ -88,13 +93,22 @@ class Navigator:
         self._take(Role.LABELS, "paint")
 
     def toggle_results(self) -> None:
-        """Show the bare image, or the results again."""
-        layers = [
-            layer for role in (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH) if (layer := self.layer(role))
+        """Show the bare image, or again what lay over it."""
+        viewer, document = self._viewer(), self._session.document
+        if viewer is None or document is None:
+            return
+        ours = [
+            layer
+            for layer in viewer.layers
+            if role_of(layer) is not None and entry(layer).get("source") == document.source_id
         ]
-        shown = any(layer.visible for layer in layers)
-        for layer in layers:
-            layer.visible = not shown
+        if shown := [layer for layer in ours if layer.visible]:
+            self._hidden = {layer.unique_id for layer in shown}
+        else:
+            shown = [layer for layer in ours if layer.unique_id in self._hidden]
+            shown = shown or [layer for layer in ours if role_of(layer) in _RESULTS]
+        for layer in shown:
+            layer.visible = not layer.visible
 
     def go_to(self, region: Region) -> None:
         """Bring a region into the middle of the view, and mark it in its layer."""
@@ -114,10 +128,10 @@ class Navigator:
             layer.selected_label = region.id
 
     @staticmethod
-    def _zoom_to(viewer: ViewerModel, source: Layer, region: Region) -> None:
+    def _zoom_to(viewer: ViewerModel, source: Image, region: Region) -> None:
         y0, x0, y1, x1 = region.bbox
         longest = max(y1 - y0, x1 - x0) * float(np.abs(source.scale[-1]))
-        height, width = source.data.shape[-2:]
+        height, width = pixels_of(source).shape[-2:]
         whole = min(height, width) * float(np.abs(source.scale[-1]))
         # Never so near that the surroundings are lost.
         wanted = max(longest / _REGION_SHARE, whole / 6)

@@ -21,15 +21,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.widgets import settings, summary
-from napari_hrstem_defects.widgets.actions import UNKNOWN_SIZE, Actions, Footer
+from napari_hrstem_defects.widgets import summary
+from napari_hrstem_defects.widgets.actions import Actions, Footer
 from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
 from napari_hrstem_defects.widgets.navigation import Navigator
-from napari_hrstem_defects.widgets.parameters import ParameterGrid, step_parameters
+from napari_hrstem_defects.widgets.parameters import ParameterGrid, changed_names, step_parameters
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
@@ -70,6 +70,7 @@ class DefectsPanel(SessionWidget):
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
         self._training: TrainDialog | None = None
+        self._help: HelpDialog | None = None
         self._build()
         self.navigator = Navigator(self._viewer, self.session)
         self.results = ResultsDock(self._viewer, self.session, self._colours)
@@ -247,12 +248,19 @@ class DefectsPanel(SessionWidget):
         """End all connections to the viewer and its session."""
         super().disconnect_all()
         self.results.close_dock()
+        if self._training is not None:
+            self._training.disconnect_all()
 
     # What a person does ---------------------------------------------------------------------------------------
 
     def _run_all(self) -> None:
         self._notice = None
+        self.results.offer()
         self.session.runs.all()
+
+    def _run_step(self, step: str) -> None:
+        self.results.offer()
+        super()._run_step(step)
 
     def _run_next(self) -> None:
         step = self.session.next_step()
@@ -265,12 +273,13 @@ class DefectsPanel(SessionWidget):
             self.session.runs.update()
 
     def _calibrate(self) -> None:
+        # Later: a dialog shall not hold up the run that looked into the file.
+        self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
+
+    def _ask_pixel_size(self) -> None:
         document = self.session.document
         layer = None if document is None else document.layer
         if layer is None:
-            return
-        if layer.source.path is not None and self._notice != UNKNOWN_SIZE:
-            self.actions_.take_pixel_size()
             return
         size, given = QInputDialog.getDouble(self, "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6)
         if given:
@@ -287,7 +296,6 @@ class DefectsPanel(SessionWidget):
         if self._training is None:
             self._training = TrainDialog(self.session, self._colours, self)
             self._training.trained.connect(self._trained)
-        self._training.refresh()
         self._training.show()
         self._training.raise_()
         return self._training
@@ -301,7 +309,7 @@ class DefectsPanel(SessionWidget):
 
         known = ensembles()
         if not known:
-            self._noticed("Scanning takes an FFT ensemble; train one with Train….")
+            self.session.noticed.emit("Scanning takes an FFT ensemble; train one with Train….")
         elif len(known) == 1:
             self.actions_.scan(known[0].path)
         else:
@@ -311,8 +319,11 @@ class DefectsPanel(SessionWidget):
             menu.popup(self.scan.mapToGlobal(self.scan.rect().bottomLeft()))
 
     def show_help(self) -> None:
-        """Open the page of help."""
-        HelpDialog(self).show()
+        """Open the page of help; one at a time."""
+        if self._help is None:
+            self._help = HelpDialog(self)
+        self._help.show()
+        self._help.raise_()
 
     # What is shown --------------------------------------------------------------------------------------------
 
@@ -334,7 +345,9 @@ class DefectsPanel(SessionWidget):
         hysteresis = recipe.segment.method == "hysteresis"
         self.threshold.setValue(recipe.segment.threshold, recipe.segment.low if hysteresis else None)
         self.threshold.setEnabled(hysteresis)
-        settings.remember_recipe(recipe)
+        folded = {name for grid in self.grids.values() for name in grid.editors}
+        changed = len(folded.intersection(changed_names(recipe)))
+        self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
 
     def _show(self) -> None:
         session = self.session
@@ -382,21 +395,11 @@ class DefectsPanel(SessionWidget):
         super()._finished()
         self.results.open_dock()
 
-    def _failed(self, message: str) -> None:
-        from napari.utils.notifications import show_error
-
-        super()._failed(message)
-        show_error(message)
-
-    def _noticed(self, message: str) -> None:
-        from napari.utils.notifications import show_info
-
-        super()._noticed(message)
-        show_info(message)
-
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self.header.setColours(self._colours)
         self.lattices.setColours(self._colours)
         self.threshold.histogram.setColours(self._colours)
+        if self._training is not None:
+            self._training.plot.setColours(self._colours)
         self.results.setColours(self._colours)

@@ -40,15 +40,14 @@ _LABELS = {
     "domains.most": "most lattices",
     "domains.crystal": "intact",
 }
-#: Texts of choices, and of numbers with a meaning of their own.
-_CHOICES = {"screening": "screening"}
+#: Texts of numbers with a meaning of their own.
 _SPECIAL = {"classify.patch_size": "automatic"}
 #: Thresholds with a slider in their row.
 _SLID = ("variance.fraction",)
 _SLIDER_STEPS = 100
 
 
-class _Quiet:
+class Quiet:
     """Leaves the wheel to the panel's scroll bar unless the editor has the focus."""
 
     def wheelEvent(self, event: Any) -> None:
@@ -59,7 +58,7 @@ class _Quiet:
             event.ignore()
 
 
-class FloatEditor(_Quiet, QDoubleSpinBox):
+class FloatEditor(Quiet, QDoubleSpinBox):
     """Number; ``value()``, ``setValue()``, ``valueChanged``."""
 
     def textFromValue(self, value: float) -> str:
@@ -67,12 +66,16 @@ class FloatEditor(_Quiet, QDoubleSpinBox):
         return f"{value:.6g}"
 
 
-class IntEditor(_Quiet, QSpinBox):
+class IntEditor(Quiet, QSpinBox):
     """Whole number; ``value()``, ``setValue()``, ``valueChanged``."""
 
 
-class _Slider(_Quiet, QSlider):
-    pass
+class QuietSlider(Quiet, QSlider):
+    """From left to right."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
 
 class SlidingEditor(QWidget):
@@ -88,7 +91,7 @@ class SlidingEditor(QWidget):
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
         self._low, self._high = low, high
-        self.slider = _Slider(Qt.Orientation.Horizontal)
+        self.slider = QuietSlider()
         self.slider.setRange(0, _SLIDER_STEPS)
         self.slider.setMinimumWidth(48)
         self.number = FloatEditor()
@@ -143,7 +146,7 @@ class SlidingEditor(QWidget):
         self.valueChanged.emit(float(value))
 
 
-class ChoiceEditor(_Quiet, QComboBox):
+class ChoiceEditor(Quiet, QComboBox):
     """One of a few names.
 
     Parameters
@@ -158,8 +161,7 @@ class ChoiceEditor(_Quiet, QComboBox):
     def __init__(self, choices: Sequence[str], open_ended: bool = False) -> None:
         super().__init__()
         self._open_ended = open_ended
-        for choice in choices:
-            self.addItem(_CHOICES.get(choice, choice), choice)
+        self._offer(choices)
         self.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
@@ -169,9 +171,12 @@ class ChoiceEditor(_Quiet, QComboBox):
         chosen = self.value()
         with QSignalBlocker(self):
             self.clear()
-            for choice in choices:
-                self.addItem(_CHOICES.get(choice, choice), choice)
+            self._offer(choices)
             self.setValue(chosen)
+
+    def _offer(self, choices: Sequence[str]) -> None:
+        for choice in choices:
+            self.addItem(choice, choice)
 
     def value(self) -> str:
         """The name chosen."""
@@ -268,12 +273,13 @@ def editor_of(name: str) -> Any:
 
 
 def tooltip_of(name: str, about: Mapping[str, Any]) -> str:
-    """What a parameter does, its unit and its limits."""
+    """What a parameter does, its unit, its limits and its default."""
     doc = about["doc"][:1].upper() + about["doc"][1:]
     facts = [f"Unit: {about['unit'] or 'none'}"]
     low, high = about["minimum"], about["maximum"]
     if low is not None or high is not None:
         facts.append(f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip())
+    facts.append(f"default {_text(name, value_of(Recipe(), name))}")
     return f"<qt>{doc}.<br><i>{', '.join(facts)}</i> &nbsp; <code>{name}</code></qt>"
 
 
@@ -285,6 +291,51 @@ def label_of(name: str) -> str:
     for ending in ("_px", "_periods"):
         key = key.removesuffix(ending)
     return key.replace("_", " ")
+
+
+def value_of(recipe: Recipe, name: str) -> Any:
+    """Value of the parameter ``step.key``."""
+    step, _, key = name.partition(".")
+    return getattr(getattr(recipe, step), key)
+
+
+def changed_names(recipe: Recipe) -> list[str]:
+    """Parameters that are not as they are by default, those that matter to most users first."""
+    default = Recipe()
+    found = [
+        (not about["shown"], name)
+        for name, value, about in recipe.parameters()
+        if value != value_of(default, name) and not about["one_image"]
+    ]
+    return [name for _, name in sorted(found, key=lambda item: item[0])]
+
+
+def in_words(recipe: Recipe, name: str) -> str:
+    """A parameter as the panel calls it, its value and its default."""
+    default = value_of(Recipe(), name)
+    plain = (
+        f"{default:g}" if type(default) is float else _text(name, default)
+    )  # the unit is that of the value
+    return f"{label_of(name)} {_text(name, value_of(recipe, name))} (default {plain})"
+
+
+def _text(name: str, value: Any) -> str:
+    """A value with its unit."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if not isinstance(value, int | float):
+        return str(value)
+    if not value and name in _SPECIAL:
+        return _SPECIAL[name]
+    unit = next(about["unit"] for known, _, about in Recipe().parameters() if known == name)
+    return f"{value:g} {_SUFFIXES.get(unit, unit)}".strip()
+
+
+def mark_changed(label: QLabel, changed: bool) -> None:
+    """The name of a parameter that is not as it is by default is bold."""
+    font = label.font()
+    font.setBold(changed)
+    label.setFont(font)
 
 
 class ParameterGrid(QWidget):
@@ -305,6 +356,7 @@ class ParameterGrid(QWidget):
     def __init__(self, names: Sequence[str], columns: int = 2, *, named: bool = True) -> None:
         super().__init__()
         self.editors: dict[str, Any] = {}
+        self.labels: dict[str, QLabel] = {}
         layout = QGridLayout(self)
         layout.setContentsMargins(INDENT if named else 0, 0, 0, 0)
         layout.setHorizontalSpacing(6)
@@ -319,7 +371,7 @@ class ParameterGrid(QWidget):
                 layout.addWidget(label, row, 2 * column)
             layout.addWidget(editor, row, 2 * column + 1)
             editor.valueChanged.connect(lambda value, name=name: self.valueChanged.emit(name, value))
-            self.editors[name] = editor
+            self.editors[name], self.labels[name] = editor, label
         for column in range(columns):
             layout.setColumnStretch(2 * column + 1, 1)
 
@@ -329,9 +381,10 @@ class ParameterGrid(QWidget):
 
     def setValue(self, recipe: Recipe) -> None:
         """Show the values of a recipe; nothing is emitted."""
+        changed = changed_names(recipe)
         for name, editor in self.editors.items():
-            step, _, key = name.partition(".")
-            value = getattr(getattr(recipe, step), key)
+            mark_changed(self.labels[name], name in changed)
+            value = value_of(recipe, name)
             if editor.value() != value:
                 with QSignalBlocker(editor):
                     editor.setValue(value)

@@ -77,6 +77,11 @@ class ResultsDock:
                 main.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
                 main.resizeDocks([self._dock], [_HEIGHT], Qt.Orientation.Vertical)
 
+    def offer(self) -> None:
+        """Let the dock open with the next result, even if a person has closed it."""
+        if self._dock is not None and self.widget.parent() is None:
+            self._dock = None
+
     def close_dock(self) -> None:
         """Take the dock away and end all connections."""
         self._links.clear()

@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.widgets import settings
+from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.head import ImageChooser, Messages, RunRow
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.session import session_of
@@ -35,6 +35,7 @@ class SessionWidget(QWidget):
         self._links = Links()
         self._docked = False
         self._notice: str | None = None
+        self._image_id = ""
         self._colours = colours(self._viewer)
         self.image = ImageChooser()
         self.run_row = RunRow()
@@ -45,6 +46,7 @@ class SessionWidget(QWidget):
         session, link = self.session, self._links.connect
         link(session.changed, self._show)
         link(session.image_changed, self._show_images)
+        link(session.recipe_changed, self._keep_recipe)
         link(session.recipe_changed, self._show_recipe)
         link(session.progressed, self.run_row.setProgress)
         link(session.finished, self._finished)
@@ -53,12 +55,26 @@ class SessionWidget(QWidget):
         link(self._viewer.events.theme, self._theme_changed)
         self.image.valueChanged.connect(self._choose)
         self.run_row.cancelRequested.connect(session.runs.cancel)
+        refused = None
         if not session.ready:
             session.ready = True
-            session.recipe = settings.recall_recipe()
+            refused = self._recall_recipe()
         self._show_recipe()
         self._show_images()
         self._show()
+        if refused is not None:
+            session.noticed.emit(f"The parameters of the last session were left out: {refused}")
+
+    def _recall_recipe(self) -> str | None:
+        """Take the parameters of the last session, or tell why not."""
+        try:
+            self.session.recipe = settings.recall_recipe()
+        except RecipeError as error:
+            return str(error)
+        return None
+
+    def _keep_recipe(self) -> None:
+        settings.remember_recipe(self.session.recipe)
 
     def event(self, event: Any) -> bool:
         """Let go of everything when the dock is closed: napari then takes the widget out of it."""
@@ -76,7 +92,6 @@ class SessionWidget(QWidget):
     # What a person does ---------------------------------------------------------------------------------------
 
     def _choose(self, unique_id: str) -> None:
-        self._notice = None
         layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
         self.session.choose(layer)
 
@@ -96,7 +111,7 @@ class SessionWidget(QWidget):
             self.session.recipe = self.session.recipe.replace(changes)
         except RecipeError as error:
             self._show_recipe()
-            self._noticed(str(error))
+            self.session.noticed.emit(str(error))
 
     # What is shown --------------------------------------------------------------------------------------------
 
@@ -109,7 +124,12 @@ class SessionWidget(QWidget):
     def _show_images(self) -> None:
         self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
         document = self.session.document
-        self.image.setValue("" if document is None else document.source_id)
+        chosen = "" if document is None else document.source_id
+        self.image.setValue(chosen)
+        if chosen != self._image_id:
+            self._image_id = chosen
+            # What was said was about another image.
+            self._notice = summary.about_recipe(self.session.recipe) if chosen else None
 
     def _finished(self) -> None:
         self._show()

@@ -6,7 +6,6 @@ from typing import Any
 
 from qtpy.QtCore import QSettings
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 
 
@@ -36,9 +35,12 @@ def remember_recipe(recipe: Recipe) -> None:
 
 
 def recall_recipe() -> Recipe:
-    """Parameters of the last session; the defaults if there are none or they no longer fit."""
+    """Parameters of the last session; the defaults if there are none.
+
+    Raises
+    ------
+    RecipeError
+        If this version knows others.
+    """
     text = recall("recipe")
-    try:
-        return Recipe.from_json(text) if text else Recipe()
-    except RecipeError:
-        return Recipe()
+    return Recipe.from_json(text) if text else Recipe()

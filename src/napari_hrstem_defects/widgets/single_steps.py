@@ -66,24 +66,47 @@ class _OneStep(_Dock):
     def _show(self) -> None:
         super()._show()
         self.group.setState(self.session.states()[self.step], self._colours)
+        self.group.button.setEnabled(not self.session.running)
 
     def _show_recipe(self) -> None:
         self.group.setValue(self.session.recipe)
         self.others.setValue(self.session.recipe)
 
 
-def _alone(step: str) -> type[_OneStep]:
-    title = next(found.title for found in STEPS if found.name == step)
-    about = {"step": step, "__doc__": f"The step *{title}* alone.", "__module__": __name__}
-    return type(f"{title.title().replace(' ', '')}Widget", (_OneStep,), about)
+class PreprocessWidget(_OneStep):
+    """The step *Preprocess* alone."""
+
+    step = "preprocess"
 
 
-PreprocessWidget = _alone("preprocess")
-ClassifyWidget = _alone("classify")
-BestPatchWidget = _alone("best_patch")
-SymmetryWidget = _alone("symmetry")
-VarianceWidget = _alone("variance")
-SegmentWidget = _alone("segment")
+class ClassifyWidget(_OneStep):
+    """The step *Classify patches* alone."""
+
+    step = "classify"
+
+
+class BestPatchWidget(_OneStep):
+    """The step *Best patch* alone."""
+
+    step = "best_patch"
+
+
+class SymmetryWidget(_OneStep):
+    """The step *Symmetry filter* alone."""
+
+    step = "symmetry"
+
+
+class VarianceWidget(_OneStep):
+    """The step *Variance filter* alone."""
+
+    step = "variance"
+
+
+class SegmentWidget(_OneStep):
+    """The step *Labels and regions* alone."""
+
+    step = "segment"
 
 
 class ExportWidget(_Dock):

@@ -34,23 +34,22 @@ class StepGroup(QWidget):
         super().__init__()
         self.step = step
         self._state = State.EMPTY
-        self._note: str | None = None
-        self._sign = QLabel()
-        self._sign.setFixedWidth(22)
+        self.sign = QLabel()
+        self.sign.setFixedWidth(22)
         self._title = QLabel(f"<b>{step.title}</b>")
-        self._word = QLabel()
-        self._word.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.word = QLabel()
+        self.word.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.button = QPushButton("Run")
         self.button.setToolTip(f"<qt>{step.does} Whatever it needs and is out of date is run first.</qt>")
         self.button.setAccessibleName(f"Run {step.title}")
         self.button.setFixedWidth(52)
         self.button.clicked.connect(lambda: self.runRequested.emit(step.name))
-        for widget in (self._sign, self._title):
+        for widget in (self.sign, self._title):
             widget.setToolTip(f"<qt>{step.does}</qt>")
 
         head = QHBoxLayout()
         head.setSpacing(4)
-        head.addWidget(self._sign)
+        head.addWidget(self.sign)
         head.addWidget(self._title)
         if beside is not None:
             self.method = ParameterGrid([beside], named=False)
@@ -59,7 +58,7 @@ class StepGroup(QWidget):
         else:
             self.method = ParameterGrid([])
         head.addStretch(1)
-        head.addWidget(self._word)
+        head.addWidget(self.word)
         head.addWidget(self.button)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -85,11 +84,10 @@ class StepGroup(QWidget):
     ) -> None:
         """Show a state by sign, word and colour; accent the button if it is the next one to press."""
         self._state = state
-        self._note = note
         ink = {State.FAILED: colours.error, State.STALE: colours.warning}.get(state, colours.text)
-        self._sign.setText(f"<span style='color:{ink.name()}'>{SIGNS[state]}</span>")
-        self._word.setText(note or state.value)
-        self._word.setAccessibleName(f"{self.step.title}: {state.value}")
+        self.sign.setText(f"<span style='color:{ink.name()}'>{SIGNS[state]}</span>")
+        self.word.setText(note or state.value)
+        self.word.setAccessibleName(f"{self.step.title}: {state.value}")
         accent(self.button, colours if next_one else None)
 
     def setValue(self, recipe: Recipe) -> None:

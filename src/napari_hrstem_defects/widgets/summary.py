@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 
 from napari_hrstem_defects.core.coincidence import coincidence
-from napari_hrstem_defects.core.domains import Domain
+from napari_hrstem_defects.core.domains import Domain, DomainMap
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.outputs import lattice_colour, patches_of
+from napari_hrstem_defects.widgets.parameters import changed_names, in_words
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.steps import State
+
+#: Counting pixels takes too long to do it whenever the panel is drawn anew.
+_counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
+#: Parameters that are told one by one; the panel shows them all.
+_TOLD = 3
+_BACK = "Recipe → Reset to defaults goes back."
 
 
 def about_image(document: Document | None) -> str:
@@ -29,6 +38,18 @@ def about_image(document: Document | None) -> str:
         lattice = document.analysis.lattice or document.analysis.typical
         parts.append("no lattice" if lattice is None else f"period {lattice.period_px:.1f} px")
     return " · ".join(parts)
+
+
+def about_recipe(recipe: Recipe) -> str | None:
+    """Which parameters are not the default ones; kept from another image or session they would surprise."""
+    if recipe == Recipe.published():
+        return f"The pipeline of Dennler et al. is set. {_BACK}"
+    names = changed_names(recipe)
+    if not names:
+        return None
+    told = ", ".join(in_words(recipe, name) for name in names[:_TOLD])
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return f"Parameters that were set earlier are used: {told}{more}. {_BACK}"
 
 
 def has_no_pixel_size(document: Document) -> bool:
@@ -82,15 +103,14 @@ def lattices(document: Document | None) -> list[LatticeRow]:
     analysis = None if document is None else document.analysis
     if document is None or analysis is None or analysis.domains is None or len(document.lattices) < 2:
         return []
-    index = analysis.domains.index
-    shares = np.bincount(index.ravel(), minlength=len(document.lattices)) / index.size
+    shares, relations = _about_lattices(analysis.domains)
     asked = document.verdicts()
     return [
         LatticeRow(
             number,
-            _relation(document.lattices[0], domain),
+            relations[number],
             domain.misorientation_deg,
-            float(shares[number]),
+            shares[number],
             asked[number],
             domain.patch.placed == "hand",
             lattice_colour(number),
@@ -100,9 +120,18 @@ def lattices(document: Document | None) -> list[LatticeRow]:
     ]
 
 
+def _about_lattices(found: DomainMap) -> tuple[list[float], list[str]]:
+    """Share of the image and relation to the first of each lattice."""
+    if found not in _counted:
+        shares = np.bincount(found.index.ravel(), minlength=len(found.domains)) / found.index.size
+        relations = [_relation(found.domains[0], domain) for domain in found.domains]
+        _counted[found] = shares.tolist(), relations
+    return _counted[found]
+
+
 def _relation(first: Domain, domain: Domain) -> str:
-    """Twin or coincidence relation where it is one."""
-    special = coincidence(first.lattice, domain.lattice)
+    """What a lattice is to the first; of a turned one the twin or coincidence relation where it is one."""
+    special = coincidence(first.lattice, domain.lattice) if domain.relation == "rotated" else None
     return domain.relation if special is None else special.name
 
 

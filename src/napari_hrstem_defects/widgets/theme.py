@@ -10,19 +10,43 @@ from qtpy.QtGui import QColor
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+#: Least contrast of text that is easy to read (WCAG 2.1, 1.4.3).
+LEAST_CONTRAST = 4.5
+
 
 @dataclass(frozen=True)
 class Colours:
     """Colours of the theme in use."""
 
     background: QColor
-    foreground: QColor
     text: QColor
-    faint: QColor
     accent: QColor
     warning: QColor
     error: QColor
     dark: bool
+
+
+def contrast(one: QColor, other: QColor) -> float:
+    """Contrast of two colours, 1 to 21, as the Web Content Accessibility Guidelines 2.1 define it."""
+
+    def luminance(colour: QColor) -> float:
+        linear = (
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+            for v in (colour.redF(), colour.greenF(), colour.blueF())
+        )
+        return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def readable(ink: QColor, ground: QColor) -> QColor:
+    """A colour, lighter or darker as far as it must be to be read on a ground: napari's red is not on its dark grey."""
+    step = 1 if ground.lightnessF() < 0.5 else -1
+    while contrast(ink, ground) < LEAST_CONTRAST and 0 < ink.lightness() < 255:
+        hue, saturation, lightness, alpha = ink.getHsl()
+        ink = QColor.fromHsl(hue, saturation, min(max(lightness + 5 * step, 0), 255), alpha)
+    return ink
 
 
 def colours(viewer: ViewerModel | None) -> Colours:
@@ -37,11 +61,9 @@ def colours(viewer: ViewerModel | None) -> Colours:
 
     return Colours(
         background=colour(theme.background),
-        foreground=colour(theme.foreground),
         text=colour(theme.text),
-        faint=colour(theme.secondary),
         accent=colour(theme.current),
-        warning=colour(theme.warning),
-        error=colour(theme.error),
+        warning=readable(colour(theme.warning), colour(theme.background)),
+        error=readable(colour(theme.error), colour(theme.background)),
         dark=theme.type == "dark",
     )

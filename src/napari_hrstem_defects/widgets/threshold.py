@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QPainter, QPen, QPolygonF
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QSlider, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
+from napari_hrstem_defects.core.recipe import SegmentParams
 from napari_hrstem_defects.widgets.outputs import Histogram
-from napari_hrstem_defects.widgets.parameters import INDENT, editor_of
+from napari_hrstem_defects.widgets.parameters import INDENT, QuietSlider, editor_of, mark_changed
 from napari_hrstem_defects.widgets.theme import Colours
 
 #: Steps of the slider.
@@ -134,7 +135,7 @@ class ThresholdEditor(QWidget):
     def __init__(self, colours: Colours) -> None:
         super().__init__()
         self.histogram = HistogramView(colours)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = QuietSlider()
         self.slider.setRange(0, _STEPS)
         self.number = editor_of("segment.threshold")
         self.slider.setToolTip(self.number.toolTip())
@@ -144,9 +145,9 @@ class ThresholdEditor(QWidget):
         layout.setVerticalSpacing(1)
         layout.setHorizontalSpacing(6)
         layout.addWidget(self.histogram, 0, 0, 1, 3)
-        label = QLabel("threshold")
-        label.setToolTip(self.number.toolTip())
-        layout.addWidget(label, 1, 0)
+        self.label = QLabel("threshold")
+        self.label.setToolTip(self.number.toolTip())
+        layout.addWidget(self.label, 1, 0)
         layout.addWidget(self.slider, 1, 1)
         layout.addWidget(self.number, 1, 2)
         layout.setColumnStretch(1, 1)
@@ -162,6 +163,7 @@ class ThresholdEditor(QWidget):
     def setValue(self, value: float, low: float | None = None) -> None:
         """Show a threshold; nothing is emitted."""
         self._low = low
+        mark_changed(self.label, value != SegmentParams().threshold)
         with QSignalBlocker(self.number):
             self.number.setValue(value)
         self._show()

@@ -34,6 +34,7 @@ from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgre
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example
+from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.loss_plot import LossPlot
 from napari_hrstem_defects.widgets.placing import label_colours
 from napari_hrstem_defects.widgets.source import Source, pixels_of, placed_like
@@ -83,6 +84,9 @@ class TrainDialog(QDialog):
         self._testing: list[TaskWorker] = []
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
+        # To the list of layers while the dialog is open, and to the brush on the layers that are offered.
+        self._links, self._brushes = Links(), Links()
+        self._closed_down = False
         self._bridge = _Bridge()
         self._bridge.told.connect(self._told)
         self.setWindowTitle("Train a classifier")
@@ -108,7 +112,7 @@ class TrainDialog(QDialog):
         self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
         self.name = LineEdit(label="Name", value="my classifier", tooltip="As it stands in the list")
         self.patches = SpinBox(
-            label="Patches a class",
+            label="Patches per class",
             min=8,
             max=100_000,
             value=1000,
@@ -119,19 +123,25 @@ class TrainDialog(QDialog):
             min=0,
             max=1000,
             value=0,
-            tooltip="0: what suits the kind; it ends by itself before",
+            tooltip="Through all patches; it ends by itself before. Automatic: what suits the kind",
         )
         self.patch = SpinBox(
-            label="Patch (px)", min=0, max=512, value=0, tooltip="Edge of a patch; 0: what suits the kind"
+            label="Patch (px)",
+            min=0,
+            max=512,
+            value=0,
+            tooltip="Edge of a patch. Automatic: what suits the kind",
         )
         self.weights = LineEdit(
             label="Weights",
             value="imagenet",
             tooltip="VGG16 only: imagenet (fetched from the network once), none, or a file",
         )
-        self.form = Container(
-            widgets=[self.kind, self.name, self.patches, self.patch, self.epochs, self.weights]
-        )
+        for box in (self.patch, self.epochs):
+            box.native.setSpecialValueText("automatic")
+        # Only what is added to a container that is there already gets labels of one width.
+        self.form: Container[Any] = Container()
+        self.form.extend([self.kind, self.name, self.patches, self.patch, self.epochs, self.weights])
         self.kind.changed.connect(lambda _: self._kind_chosen())
         self.patch.changed.connect(lambda _: self._count())
         self.plot = LossPlot(colours)
@@ -164,7 +174,35 @@ class TrainDialog(QDialog):
         layout.addLayout(buttons)
         self.resize(520, 640)
         self._kind_chosen()
+
+    def showEvent(self, event: Any) -> None:
+        """Follow the list of layers as long as the dialog is open."""
+        super().showEvent(event)
+        session = self._session()
+        viewer = None if session is None else session.viewer
+        if viewer is None or self._closed_down or len(self._links):
+            return
+        events = viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.renamed):
+            self._links.connect(emitter, self._layers_changed)
         self.refresh()
+
+    def _layers_changed(self, event: Any = None) -> None:
+        self.refresh()
+
+    def done(self, result: int) -> None:
+        """A training nobody sees the end of is stopped, however the dialog is closed."""
+        self._cancel.set()
+        self._links.clear()
+        self._brushes.clear()
+        super().done(result)
+
+    def disconnect_all(self) -> None:
+        """The panel goes, and the dialog with it: end the training and all connections."""
+        self._closed_down = True
+        self._cancel.set()
+        self._links.clear()
+        self._brushes.clear()
 
     # Which images ---------------------------------------------------------------------------------------------
 
@@ -176,7 +214,10 @@ class TrainDialog(QDialog):
             return
         from napari.layers import Labels
 
-        known = {self._id(row): self._chosen(row) for row in range(self.images.rowCount())}
+        rows = range(self.images.rowCount())
+        known = {self._id(row): (self._chosen(row), self._is_ticked(row)) for row in rows}
+        current = self._id(self.images.currentRow()) if self.images.currentRow() >= 0 else ""
+        self._brushes.clear()
         self.images.blockSignals(True)
         self.images.setRowCount(0)
         for image in session.images():
@@ -198,15 +239,19 @@ class TrainDialog(QDialog):
             ]
             for layer in fitting:
                 choice.addItem(layer.name, str(layer.unique_id))
-            before = known.get(str(image.unique_id), "")
+                self._brushes.connect(layer.events.paint, self._painted)
+            before, ticked = known.get(str(image.unique_id), ("", True))
             choice.setCurrentIndex(max(choice.findData(before), 0))
-            ticked = choice.currentData() != ""
+            ticked = ticked and choice.currentData() != ""
             item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
             choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, item))
             self.images.setItem(row, 0, item)
             self.images.setCellWidget(row, 1, choice)
-        if self.images.rowCount():
-            self.images.setCurrentCell(0, 0)
+            item.setToolTip(image.name)
+            choice.setToolTip(choice.currentText())
+        ids = [self._id(row) for row in range(self.images.rowCount())]
+        if ids:
+            self.images.setCurrentCell(ids.index(current) if current in ids else 0, 0)
         self.images.blockSignals(False)
         self._count()
 
@@ -231,7 +276,7 @@ class TrainDialog(QDialog):
         for row in range(self.images.rowCount()):
             item = self.images.item(row, 0)
             image, labels = layers.get(self._id(row)), layers.get(self._chosen(row))
-            if item is None or item.checkState() != Qt.CheckState.Checked or image is None or labels is None:
+            if item is None or not self._is_ticked(row) or image is None or labels is None:
                 continue
             found.append(Example(Source.of(image), np.array(labels.data)))
         return found
@@ -244,8 +289,17 @@ class TrainDialog(QDialog):
         choice: Any = self.images.cellWidget(row, 1)
         return str(choice.currentData() or "")
 
+    def _is_ticked(self, row: int) -> bool:
+        item = self.images.item(row, 0)
+        return item is not None and item.checkState() == Qt.CheckState.Checked
+
+    def _painted(self, event: Any) -> None:
+        self._count()
+
     def _labels_chosen(self, item: QTableWidgetItem, index: int) -> None:
         item.setCheckState(Qt.CheckState.Checked if index > 0 else Qt.CheckState.Unchecked)
+        choice: Any = self.images.cellWidget(item.row(), 1)
+        choice.setToolTip(choice.currentText())
         self._count()
 
     def _paint(self) -> None:
@@ -270,7 +324,6 @@ class TrainDialog(QDialog):
         )
         layer.brush_size = max(5, min(shape[-2:]) // 50)
         layer.mode = "paint"
-        layer.events.paint.connect(lambda event: self._count())
         self.choose(image, layer)
 
     def _kind_chosen(self) -> None:
@@ -298,7 +351,7 @@ class TrainDialog(QDialog):
         worker.start()
 
     def _counted(self, worker: TaskWorker, result: Any) -> None:
-        if worker is not self._counting:
+        if worker is not self._counting or self._closed_down:
             return
         self._counting = None
         if isinstance(result, Failure):
@@ -362,18 +415,13 @@ class TrainDialog(QDialog):
         self._testing.append(self._worker)
         self._end("Stopped. The best network so far is being tested, and then joins the list of classifiers.")
 
-    def closeEvent(self, event: Any) -> None:
-        """A training nobody sees the end of is stopped."""
-        self._cancel.set()
-        super().closeEvent(event)
-
     @property
     def training(self) -> bool:
         """Whether a training is under way."""
         return self._worker is not None
 
     def _told(self, training: threading.Event, report: TrainingProgress) -> None:
-        if training is not self._cancel or self._worker is None:
+        if training is not self._cancel or self._worker is None or self._closed_down:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
@@ -381,6 +429,8 @@ class TrainDialog(QDialog):
             self.plot.add(report.loss, report.validation_loss)
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
+        if self._closed_down:
+            return  # what there was to keep is in the list of classifiers
         if isinstance(result, Failure):
             said = result.message
         elif isinstance(result, TrainingReport):

@@ -1,0 +1,260 @@
+"""What the panel says: states, stages, doubts, hints; and what every dock of ours says when something is wrong."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QInputDialog
+
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets import settings
+from napari_hrstem_defects.widgets.help import HelpDialog
+from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.steps import STEPS
+
+from .conftest import TIMEOUT, lattice_image
+
+PLUGIN = "napari-hrstem-defects"
+
+
+@pytest.fixture
+def popups(monkeypatch: Any) -> dict[str, list[str]]:
+    """What napari is asked to show in its corner."""
+    shown: dict[str, list[str]] = {"error": [], "info": []}
+    for kind, texts in shown.items():
+        monkeypatch.setattr(f"napari.utils.notifications.show_{kind}", texts.append)
+    return shown
+
+
+def _said(made: Any, step: str) -> str:
+    """Sign and word beside a step, as they are drawn."""
+    group = made.panel.groups[step]
+    return f"{re.sub('<[^>]*>', '', group.sign.text())} {group.word.text()}"
+
+
+def test_states_are_told_by_sign_and_word(desk: Any) -> None:
+    made = desk(lattice_image((512, 512)))
+    assert {_said(made, step.name) for step in STEPS} == {"○ not run"}
+    seen: set[str] = set()
+
+    def look(stage: str, fraction: float) -> None:
+        if fraction:  # else it is just beginning
+            seen.update(_said(made, step.name) for step in STEPS)
+
+    made.session.progressed.connect(look)
+    made.run_all()
+    assert seen == {"◌ running"}
+    assert {_said(made, step.name) for step in STEPS} == {"● current"}
+    made.click(made.panel.auto)
+    made.session.edits.place((250.0, 150.0))
+    assert [_said(made, name) for name in ("classify", "best_patch", "symmetry", "segment")] == [
+        "● current",
+        "◐ stale",
+        "◐ stale",
+        "◐ stale",
+    ]
+    made.click(made.panel.groups["segment"].button)
+    made.wait()
+    assert _said(made, "best_patch") == "● placed by hand"
+    made.add(np.zeros((64, 64), np.float32), contrast_limits=(0, 1))
+    made.run_all()
+    assert _said(made, "preprocess") == "✕ failed"
+
+
+def test_progress_is_told_by_stage(desk: Any) -> None:
+    made = desk(lattice_image((512, 512)))
+    bar = made.panel.run_row.bar
+    told: list[tuple[str, int]] = []
+    made.session.progressed.connect(lambda *args: told.append((bar.text(), bar.value())))
+    assert not bar.isVisible()
+    made.run_all()
+    assert not bar.isVisible()
+    stages = list(dict.fromkeys(text.partition("  ")[0] for text, _ in told))
+    assert stages == [
+        "lattice and contrast",
+        "patches",
+        "best patch",
+        "other lattices",
+        "severity",
+        "variance",
+        "labels",
+        "regions",
+    ]
+    values = [value for _, value in told]
+    assert values == sorted(values)
+    assert values[-1] >= 1000 * 7 / 8  # the last of eight
+    assert re.search(r"\d %$", told[-1][0])
+
+
+def test_patch_unlike_the_rest_of_the_image_gets_a_warning(desk: Any, monkeypatch: Any) -> None:
+    """A corner with little noise; the limit is lowered, for in simulated images nothing else differs as much."""
+    monkeypatch.setattr("napari_hrstem_defects.core.steps.UNTYPICAL", 0.2)
+    y, x = np.indices((512, 512)) / 511
+    noise = 0.05 + 1.15 * (1 - (1 - np.minimum(np.hypot(y, x), 1)) ** 2)
+    lattice = 2 + np.cos(2 * np.pi * 511 / 14 * x) + np.cos(2 * np.pi * 511 / 14 * y)
+    image = lattice + noise * np.random.default_rng(1).normal(0, 1, y.shape)
+    made = desk(image.astype(np.float32))
+    made.run_all()
+    for place, doubtful in ((400.0, False), (100.0, True)):
+        made.session.edits.place((place, place))
+        made.wait()
+        assert ("unlike most of the image" in made.panel.messages.text()) is doubtful
+
+
+def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str, list[str]]) -> None:
+    made = desk("gaas_twin")
+    assert made.panel.messages.text() == ""
+    made.panel.threshold.number.setValue(25.0)
+    made.panel.grids["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
+    assert made.panel.messages.text() == ""  # the person has just done that
+    assert made.panel.threshold.label.font().bold()
+    labels = made.panel.groups["segment"].parameters.labels
+    assert not labels["segment.min_area_periods"].font().bold()
+    assert made.panel.grids["symmetry"].labels["symmetry.smoothing"].font().bold()
+    assert made.panel.more.text() == "More parameters… (1 changed)"
+    made.add(lattice_image((256, 256)))
+    said = made.panel.messages.text()
+    assert "set earlier" in said
+    assert "threshold 25 σ (default 7)" in said
+    assert "smoothing 0.9 periods" in said
+    assert not popups["info"]
+    made.run_all()
+    assert "set earlier" not in made.panel.messages.text()
+    # Another session.
+    other = desk("gaas_twin")
+    assert "threshold 25 σ" in other.panel.messages.text()
+    other.panel.footer.reset.trigger()
+    assert not other.panel.threshold.label.font().bold()
+    assert other.panel.more.text() == "More parameters…"
+    other.add(lattice_image((256, 256)))
+    assert other.panel.messages.text() == ""
+    other.session.recipe = Recipe.published()
+    other.add(lattice_image((288, 288)))
+    assert "Dennler et al." in other.panel.messages.text()
+
+
+def test_parameters_that_no_longer_fit_are_left_out_with_a_sentence(
+    desk: Any, popups: dict[str, list[str]]
+) -> None:
+    settings.remember("recipe", '{"version": 1, "symmetry": {"gone": 3}}')
+    made = desk()
+    assert made.session.recipe == Recipe()
+    assert "last session were left out" in made.panel.messages.text()
+    assert "gone" in popups["info"][-1]
+
+
+def test_notice_goes_with_its_image(desk: Any) -> None:
+    made = desk("gaas_twin")
+    made.session.noticed.emit("about this one")
+    made.document.layer.name = "renamed"
+    assert "about this one" in made.panel.messages.text()
+    made.add(lattice_image((256, 256)))
+    assert made.panel.messages.text() == ""
+
+
+def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]]) -> None:
+    """Alone, without the panel: in the dock, and once in the corner of napari."""
+    made = desk(None)
+    made.panel.parent().destroyOnClose()
+    _, dock = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Preprocess")
+    _, other = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Variance filter")
+    made.panel = dock
+    made.add(np.full((128, 128), 3.0, np.float32), name="flat")
+    made.click(dock.group.button)
+    made.wait()
+    for each in (dock, other):
+        assert "same value" in each.messages.text()
+    assert len(popups["error"]) == 1
+    assert "same value" in popups["error"][0]
+    # While something runs nothing else can be started; what is set is kept for the next session.
+    made.add(lattice_image((1024, 1024)))
+    made.click(dock.group.button)
+    assert not other.group.button.isEnabled()
+    made.wait()
+    assert other.group.button.isEnabled()
+    other.others.editors["variance.ratio"].setValue(1.5)
+    assert settings.recall_recipe().variance.ratio == 1.5
+
+
+def test_help_says_how_everything_is_done(desk: Any) -> None:
+    made = desk(None)
+    for _ in range(2):
+        made.panel.header.help.click()
+    (dialog,) = made.panel.findChildren(HelpDialog)
+    words = dialog.page.toPlainText()
+    for part in ("Open Sample", "yellow square", "Export", "Dennler", *(step.title for step in STEPS)):
+        assert part in words, part
+    for sign in "○◌●◐✕":
+        assert sign in words
+    dialog.close()
+
+
+def test_failed_measuring_of_painted_labels_is_said(desk: Any, monkeypatch: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+
+    def broken(*args: Any, **options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("napari_hrstem_defects.widgets.edits.find_regions", broken)
+    layer = made.layer(Role.LABELS)
+    layer.data[10:30, 10:30] = 1
+    layer.events.paint(value=[])
+    made.qtbot.waitUntil(lambda: "not enough memory" in made.panel.messages.text(), timeout=TIMEOUT)
+
+
+def test_pixel_size_that_no_file_tells_is_asked_for(desk: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
+    made = desk(lattice_image((256, 256)))
+    assert "no pixel size" in made.panel.info.text()
+    made.click(made.panel.calibrate)
+    made.qtbot.waitUntil(lambda: "0.025 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
+    assert [str(unit) for unit in made.document.layer.units] == ["nanometer", "nanometer"]
+    assert not made.panel.calibrate.isVisible()
+
+
+def test_file_without_a_pixel_size_leads_to_the_question(desk: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    import tifffile
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        QInputDialog, "getDouble", lambda parent, title, *args: (asked.append(title), (0, False))[1]
+    )
+    tifffile.imwrite(tmp_path / "plain.tif", lattice_image((256, 256)))
+    made = desk(None)
+    made.viewer.open(tmp_path / "plain.tif", plugin="napari")
+    made.click(made.panel.calibrate)
+    made.qtbot.waitUntil(lambda: asked == ["Pixel size"], timeout=TIMEOUT)
+    assert "does not say how large a pixel is" in made.panel.messages.text()
+    assert not made.session.running
+
+
+def _press(made: Any, key: Any) -> None:
+    made.viewer.window._qt_window.activateWindow()
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    modifiers = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    made.qtbot.keyClick(made.panel.run_row.run, key, modifiers)
+
+
+def test_key_that_runs_all(desk: Any) -> None:
+    made = desk(lattice_image((256, 256)))
+    _press(made, Qt.Key.Key_Return)
+    made.wait()
+    assert set(made.states().values()) == {"current"}
+
+
+def test_key_of_the_bare_image(desk: Any) -> None:
+    """All that lies over it goes, and what was visible before comes back."""
+    made = desk("gaas_twin")
+    made.run_all()
+    made.click(made.panel.lattices.map)
+    made.layer(Role.SEVERITY).visible = False
+    before = [layer.visible for layer in made.viewer.layers]
+    _press(made, Qt.Key.Key_L)
+    assert [layer for layer in made.viewer.layers if layer.visible] == [made.document.layer]
+    _press(made, Qt.Key.Key_L)
+    assert [layer.visible for layer in made.viewer.layers] == before
