@@ -126,9 +126,73 @@ def ser(path: Path, pixels: np.ndarray, size_nm: float) -> None:
     path.write_bytes(b"".join(parts))
 
 
-@pytest.mark.parametrize("write", [mrc, ser])
+def dm4(path: Path, pixels: np.ndarray, size_nm: float) -> None:
+    """A file of DigitalMicrograph, version 4: tags in tags, one image of 32-bit numbers."""
+
+    def number(value: int) -> bytes:
+        return value.to_bytes(8, "big")
+
+    def entry(kind: int, name: str, content: bytes) -> bytes:
+        return bytes([kind]) + len(name).to_bytes(2, "big") + name.encode() + number(len(content)) + content
+
+    def data(code: int, value: np.ndarray) -> bytes:
+        return b"%%%%" + number(1) + number(code) + value.tobytes()
+
+    def array(code: int, values: np.ndarray) -> bytes:
+        return b"%%%%" + b"".join(map(number, (3, 20, code, values.size))) + values.tobytes()
+
+    def group(**tags: bytes | tuple[bytes, ...]) -> bytes:
+        """Groups are bytes that begin with their own flags, data with percent signs; lists have no names."""
+        return listed(*((name, content) for name, content in tags.items()))
+
+    def listed(*tags: tuple[str, bytes]) -> bytes:
+        entries = (entry(21 if c.startswith(b"%%%%") else 20, name, c) for name, c in tags)
+        return b"\1\0" + number(len(tags)) + b"".join(entries)
+
+    def text(value: str) -> bytes:
+        return array(4, np.frombuffer(value.encode("utf-16-le"), "<u2"))
+
+    def whole(value: int) -> bytes:
+        return data(5, np.array([value], "<u4"))
+
+    def real(value: float) -> bytes:
+        return data(6, np.array([value], "<f4"))
+
+    axis = group(Origin=real(0), Scale=real(size_nm), Units=text("nm"))
+    image_data = group(
+        Calibrations=group(
+            Brightness=group(Origin=real(0), Scale=real(1), Units=text("")),
+            Dimension=listed(("", axis), ("", axis)),
+        ),
+        Data=array(6, pixels.astype("<f4")),
+        DataType=whole(2),
+        Dimensions=listed(*(("", whole(n)) for n in pixels.shape[::-1])),
+        PixelDepth=whole(4),
+    )
+    image = group(ImageData=image_data, ImageTags=group(), Name=text("image"))
+    root = group(ImageList=listed(("", image)))
+    path.write_bytes((4).to_bytes(4, "big") + number(len(root)) + (1).to_bytes(4, "big") + root + bytes(8))
+
+
+def emd(path: Path, pixels: np.ndarray, size_nm: float) -> None:
+    """A file as the EMD of Berkeley is described: one group with data and an axis a dimension."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
+        group = file.create_group("data/image")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = pixels.T  # the first axis is x
+        for number, (name, length) in enumerate(zip("xy", pixels.shape[::-1], strict=True), start=1):
+            axis = group.create_dataset(f"dim{number}", data=size_nm * np.arange(length))
+            axis.attrs["name"], axis.attrs["units"] = np.bytes_(name), np.bytes_("[n_m]")
+
+
+READERS = {mrc: "mrc", ser: "tia", dm4: "digitalmicrograph", emd: "emd"}
+
+
+@pytest.mark.parametrize("write", READERS)
 def test_files_of_other_microscopes_dropped_on_napari(write: Any, tmp_path: Path) -> None:
-    pytest.importorskip(f"rsciio.{'tia' if write is ser else 'mrc'}")
+    pytest.importorskip(f"rsciio.{READERS[write]}")
     pixels = np.random.default_rng(2).random((40, 56), dtype=np.float32)
     path = tmp_path / f"image.{write.__name__}"
     write(path, pixels, 0.0125)
