@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -168,7 +169,9 @@ def _promising(
     bank = fit_bank(prepared.values[patch], kernel, symmetry)
     if float(np.median(_energies(prepared, home.patch, bank, symmetry) - home.energies[home.patch])) < least:
         return False
-    shape, reach = prepared.values.shape, (patch[0].stop - patch[0].start) // 2
+    # Far enough for what it wins around it to be as thick as a domain must be, be the patch ever so small.
+    reach = max((patch[0].stop - patch[0].start) // 2, math.ceil(0.5 * THINNEST_PERIODS * prepared.period_px))
+    shape = prepared.values.shape
     near = _widened(patch, reach, shape)
     wide = _widened(near, rim_px(kernel, prepared.period_px, shape), shape)
     best = np.minimum.reduce([domain.model.energies[near] for domain in domains])

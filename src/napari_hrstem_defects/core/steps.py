@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -56,8 +55,13 @@ LATTICE_SHARE = 0.7
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
 IMPURE = 0.8
-#: Ratio of the periods of a patch and of the image from which they are not the same.
-ANOTHER_PERIOD = 1.15
+#: Ratios of the periods of a patch and of the image between which two lattices may meet in it: a cell about twice or
+#: half as large. A smaller ratio is none, a larger one is another phase.
+ANOTHER_PERIOD = (1.15, 1.6)
+#: So many patches with another period are passed over.
+MOST_PASSED_OVER = 12
+#: About so many patches tell whether patches show a lattice at all.
+FEW_PATCHES = 9
 
 NO_LATTICE = (
     "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
@@ -283,20 +287,29 @@ class Steps(Run):
         impure = screened.scores > DOUBTFUL_SHARE * screened.threshold
         if (defective | impure).all():
             impure = np.zeros(grid.counts, bool)
-        choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=screened.scores)
         # Without the lattice-aware distance there is nothing to revise the choice by, and what a person judged stays.
         revised = self.recipe.symmetry.method == "lattice" and screened.classifier != "hand"
         rounds = self.recipe.best_patch.rounds if revised else 0
+
+        def others() -> bool:
+            return bool((~screened.defective & ~impure).sum() > 1)
+
+        def pick(severity: NDArray[np.floating]) -> PatchChoice:
+            choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=severity)
+            for _ in range(MOST_PASSED_OVER if revised else 0):
+                if not others() or not self._has_another_cell(grid, choice):
+                    break
+                impure[choice.index] = True
+                choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=severity)
+            return choice
+
+        choice = pick(screened.scores)
         tried: list[PatchChoice] = []
         for number in range(rounds):
             y, x = (int(v) for v in corners[choice.index])
             model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
             self.report("best_patch", (number + 1) / (rounds + 1))
-            if (
-                (model.null.impurity > IMPURE or self._has_another_cell(grid, choice))
-                and number + 1 < rounds
-                and (~screened.defective & ~impure).sum() > 1
-            ):
+            if model.null.impurity > IMPURE and number + 1 < rounds and others():
                 impure[choice.index] = True
             else:
                 tried.append(choice)
@@ -305,11 +318,7 @@ class Steps(Run):
                 defective = screened.defective | (
                     patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
                 )
-            choice = choose(
-                ~(defective | impure),
-                depth=self.recipe.best_patch.depth,
-                severity=screened.scores if severity is None else patch_means(severity, corners, edge),
-            )
+            choice = pick(screened.scores if severity is None else patch_means(severity, corners, edge))
             if any(choice.index == earlier.index for earlier in tried):
                 break
         else:
@@ -358,9 +367,7 @@ class Steps(Run):
         at_home = patch_means(found.index == 0, corners, edge) > HOME_SHARE
         at_home &= patch_means(reference.severity, corners, edge) < QUIET
         for row, column in np.argwhere(clean & at_home):
-            y, x = patches.grid.centres[row, column]
-            own = BestPatch(float(y), float(x), patches.grid.size)
-            lattice = find_lattice(self.frame.pixels[frame_slices(own, self.shape)])
+            lattice = self._seen_in(patches.grid, (row, column))
             known = found.domains[0].lattice
             clean[row, column] = (
                 lattice is not None
@@ -372,13 +379,23 @@ class Steps(Run):
         return replace(patches, defective=patches.defective & ~(clean & (at_home | elsewhere)))
 
     def _has_another_cell(self, grid: PatchGrid, choice: PatchChoice) -> bool:
-        """Whether a patch shows another period than the image: one in which two grains meet shows what they share."""
-        y, x = grid.centres[choice.index]
-        place = BestPatch(float(y), float(x), grid.size)
-        own, typical = find_lattice(self.frame.pixels[frame_slices(place, self.shape)]), self.found["typical"]
-        if own is None or typical is None:
+        """Whether lattices may meet in a patch: its cell is larger or smaller than the image's, or none is seen."""
+        typical: Lattice | None = self.found["typical"]
+        own = self._seen_in(grid, choice.index)
+        if typical is None:
             return False
-        return abs(math.log(own.period_px / typical.period_px)) > math.log(ANOTHER_PERIOD)
+        if own is None:
+            every = max(1, grid.counts[0] * grid.counts[1] // FEW_PATCHES)
+            some = list(np.ndindex(grid.counts))[::every]
+            return sum(self._seen_in(grid, index) is not None for index in some) > len(some) / 2
+        ratio = max(own.period_px / typical.period_px, typical.period_px / own.period_px)
+        return ANOTHER_PERIOD[0] < ratio < ANOTHER_PERIOD[1]
+
+    def _seen_in(self, grid: PatchGrid, index: tuple[int, ...]) -> Lattice | None:
+        """Lattice of a patch of the grid."""
+        y, x = grid.centres[index]
+        place = BestPatch(float(y), float(x), grid.size)
+        return find_lattice(self.frame.pixels[frame_slices(place, self.shape)])
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
         lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
