@@ -169,9 +169,12 @@ def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
     made.panel.actions_.run_series(fixed=False)
     made.wait()
     layer = made.layer(Role.LABELS)
-    for threshold in (9.0, 7.0, 8.0):
+    shares = []
+    for threshold in (1.5, 2.5, 2.0):
         made.panel.threshold.number.setValue(threshold)
         made.wait()
+        shares.append(np.mean(np.asarray(layer.data[2]) == 1))
+    assert len(set(shares)) == 3
     assert made.layer(Role.LABELS) is layer
     assert_array_equal(layer.data[2], made.document.analysis.labels)
     made.qtbot.wait(400)
