@@ -32,7 +32,10 @@ def _slide(made: Any, folder: Path) -> None:
 
 
 def _tick(made: Any, folder: Path) -> None:
-    made.panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    box = made.panel.lattices.table.item(0, 0)
+    ticked = box.checkState() == Qt.CheckState.Checked
+    box.setCheckState(Qt.CheckState.Unchecked if ticked else Qt.CheckState.Checked)
+    assert made.session.running
 
 
 def _move(made: Any, folder: Path) -> None:
@@ -41,7 +44,7 @@ def _move(made: Any, folder: Path) -> None:
 
 def _paint(made: Any, folder: Path) -> None:
     layer = made.layer(Role.LABELS)
-    layer.brush_size = 40
+    layer.brush_size, layer.selected_label = 40, 2
     made.viewer.layers.selection.active, layer.mode = layer, "paint"
     made.drag((500.0, 300.0), (560.0, 380.0), steps=12)
     made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
