@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ def main(names: list[str]) -> None:
     from qtpy.QtCore import QSettings
 
     # Neither reads nor changes what the panel remembers of the person who runs this.
-    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "/nonexistent")
+    fresh = tempfile.mkdtemp()
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, fresh)
     IMAGES.mkdir(exist_ok=True)
     for theme in ("dark", "light"):
         for size in SIZES:
@@ -125,8 +127,6 @@ def _paint_tool(viewer, panel) -> None:
 
 
 def _exported(viewer, panel) -> None:
-    import tempfile
-
     _paint_tool(viewer, panel)
     layer = panel.navigator.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 1, 40

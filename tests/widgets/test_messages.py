@@ -139,7 +139,7 @@ def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str
 def test_parameters_that_no_longer_fit_are_left_out_with_a_sentence(
     desk: Any, popups: dict[str, list[str]]
 ) -> None:
-    settings.remember("recipe", '{"version": 1, "symmetry": {"gone": 3}}')
+    settings.remember("parameters", '{"symmetry.gone": 3}')
     made = desk()
     assert made.session.recipe == Recipe()
     assert "last session were left out" in made.panel.messages.text()

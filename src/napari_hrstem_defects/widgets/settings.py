@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from qtpy.QtCore import QSettings
 
+from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets.parameters import changed_names, value_of
 
 
 def _settings() -> QSettings:
@@ -30,8 +33,8 @@ def recall(key: str, default: str = "") -> str:
 
 
 def remember_recipe(recipe: Recipe) -> None:
-    """Keep the parameters for the next session."""
-    remember("recipe", recipe.to_json())
+    """Keep the parameters for the next session; only those that were changed, for defaults may be others then."""
+    remember("parameters", json.dumps({name: value_of(recipe, name) for name in changed_names(recipe)}))
 
 
 def recall_recipe() -> Recipe:
@@ -42,5 +45,9 @@ def recall_recipe() -> Recipe:
     RecipeError
         If this version knows others.
     """
-    text = recall("recipe")
-    return Recipe.from_json(text) if text else Recipe()
+    text = recall("parameters")
+    try:
+        changed = json.loads(text) if text else {}
+    except json.JSONDecodeError as error:
+        raise RecipeError("what was kept cannot be read.") from error
+    return Recipe().replace(changed)

@@ -112,33 +112,31 @@ class TrainDialog(QDialog):
         self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
         self.name = LineEdit(label="Name", value="my classifier", tooltip="As it stands in the list")
         self.patches = SpinBox(
-            label="Patches per class",
+            label="Patches",
             min=8,
             max=100_000,
             value=1000,
-            tooltip="Drawn at random, turned and mirrored",
+            tooltip="So many of each class, drawn at random, turned and mirrored",
         )
         self.epochs = SpinBox(
             label="Most passes",
             min=0,
             max=1000,
             value=0,
-            tooltip="Through all patches; it ends by itself before. Automatic: what suits the kind",
+            tooltip="Through all patches; it ends by itself before. 0: what suits the kind",
         )
         self.patch = SpinBox(
             label="Patch (px)",
             min=0,
             max=512,
             value=0,
-            tooltip="Edge of a patch. Automatic: what suits the kind",
+            tooltip="Edge of a patch; 0: what suits the kind",
         )
         self.weights = LineEdit(
             label="Weights",
             value="imagenet",
             tooltip="VGG16 only: imagenet (fetched from the network once), none, or a file",
         )
-        for box in (self.patch, self.epochs):
-            box.native.setSpecialValueText("automatic")
         # Only what is added to a container that is there already gets labels of one width.
         self.form: Container[Any] = Container()
         self.form.extend([self.kind, self.name, self.patches, self.patch, self.epochs, self.weights])
