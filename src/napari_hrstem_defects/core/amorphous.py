@@ -31,9 +31,11 @@ TOGETHER_SHARE = 0.25
 #: A lattice with less than about this share of the model patch's power is none: the band-pass carries traces of the
 #: crystal's edge far into empty areas.
 FAINTEST = 0.04
-#: Deeper inside than this, in periods, there are no such traces, and so many windows together tell even a fainter
-#: lattice: the best peak of their mean stands out of the other directions by this share of what it does in the patch.
+#: Deeper inside than this, in periods, there are fewer such traces, and so many windows together tell a lattice of a
+#: smaller share: the best peak of their mean stands out of the other directions by this share of what it does in the
+#: patch.
 DEEP_PERIODS = 6.0
+DEEP_FAINTEST = 0.002
 DEEP_WINDOWS = 30
 DEEP_SHARE = 0.35
 #: Of more windows than this some, evenly chosen, are enough.
@@ -158,8 +160,9 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
         row, column = np.nonzero(depth * step > DEEP_PERIODS * period)
         if len(row) >= DEEP_WINDOWS:
             some = slice(None, None, -(-len(row) // DEEP_MOST))
-            inside = neighbours.correlations(prepared.band, ys[row[some]], xs[column[some]], 0.0)
-            in_patch = neighbours.correlations(own, rows, columns, 0.0)
+            traces = DEEP_FAINTEST * float(np.mean(own**2))
+            inside = neighbours.correlations(prepared.band, ys[row[some]], xs[column[some]], traces)
+            in_patch = neighbours.correlations(own, rows, columns, traces)
             if neighbours.clearness(inside) > DEEP_SHARE * neighbours.clearness(in_patch):
                 continue
         out |= labels == number
