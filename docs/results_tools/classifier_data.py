@@ -58,7 +58,7 @@ PARTS = {
     "gate, structure types": Part(4026011, 120, 0.5, _UNKNOWN[:1]),
     "gate, zone axis": Part(4026012, 120, 0.5, _UNKNOWN[1:]),
     "gate, films": Part(4026013, 40, 1.0, ((("perovskite",), None),), (("film",),)),
-    "pool for compact": Part(4026014, 90, 0.6, _KNOWN),
+    "pool for compact": Part(4026014, 250, 0.6, _KNOWN),
     "known": Part(3026004, IMAGES, 1.0, _KNOWN),
     "known clean": Part(3026005, CLEAN_IMAGES, 0.0, _KNOWN),
     "left out": Part(3026006, IMAGES, 1.0, _UNKNOWN),

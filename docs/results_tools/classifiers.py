@@ -42,7 +42,7 @@ SPLITS, TEST_IMAGES, SEED = 6, 3, 3026100
 #: Compact network: half the resolution, which is a fourth of the time.
 COMPACT_PX, COMPACT_PER_CLASS, COMPACT_EPOCHS = 64, 300, 12
 #: The same trained once on many more images of the known lattices: views of each class, images that stop it.
-POOL, POOL_PER_CLASS, POOL_EPOCHS, POOL_STOPPING = "pool for compact", 1000, 8, 15
+POOL, POOL_PER_CLASS, POOL_EPOCHS, POOL_STOPPING = "pool for compact", 8000, 10, 30
 POOLED = "compact, more images"
 #: VGG16: every so many patches of the other images are judged; passes of its dense layers, patches a step.
 VGG_EVERY, VGG_EPOCHS, VGG_BATCH = 8, 15, 16
@@ -370,7 +370,7 @@ As numbers: [classifiers.csv](results/classifiers.csv).
 """
 _MORE = """ *{name}* is the same, trained once for at most
   {epochs} passes on {per_class} views of each class of {pool} other images of the known lattices, {stopping} of which
-  stop it: still far too little. It sees a patch alone and has to guess what the crystal beside it looks like."""
+  stop it. It sees a patch alone and has to guess what the crystal beside it looks like."""
 
 
 def text(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

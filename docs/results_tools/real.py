@@ -78,9 +78,8 @@ _JUDGED = {
         "by a period and frayed where the fault is strong",
     ),
     "pto_sro": (
-        "potentially helpful",
-        "rightly nothing is marked, but with little margin: the bright layer reaches a severity of 5, and "
-        "the best patch holds some of it, of which a warning tells",
+        "very helpful",
+        "nothing is marked: the brighter layer is found as a second phase, from one end of the image to the other",
     ),
     "dso_perfect": ("very helpful", "nothing is marked; jittering scan lines stay far below the threshold"),
     "dumbbell_perfect": ("very helpful", "nothing is marked"),
