@@ -63,7 +63,8 @@ def line_severity(
     For each direction the severity is averaged along the line, a = G ∗ z, and compared with both flanks,
     r = a − max(a shifted to one side, a shifted to the other), standardised by the median and the local scatter of
     its direction. The largest counts, but no line for more than its mean severity allows. Short pieces of long lines
-    count for more, up to `MOST_GAIN` times, away from what is severe by itself.
+    count for more, up to `MOST_GAIN` times, away from what is severe by itself; those along the scan lines (rows) the
+    least, for jitter makes such lines.
 
     Parameters
     ----------
@@ -128,7 +129,9 @@ def _lines(severity: NDArray[np.float32], period_px: float, scale: Scale) -> NDA
         clipped = np.clip(ridge, -CLIP_MADS * mad, CLIP_MADS * mad)
         local = np.sqrt(ndimage.uniform_filter(clipped**2, window))
         scatter = np.maximum(local, max(mad, 1e-6))
-        out: NDArray[np.float32] = np.minimum(scale.weight * ridge / scatter, ridge / scale.faintest)
+        # Jitter makes lines along the scan: these get no discount.
+        weight = scale.weight if angle else 1.0
+        out: NDArray[np.float32] = np.minimum(weight * ridge / scatter, ridge / scale.faintest)
         return out
 
     best = np.full(shape, -np.inf, np.float32)
