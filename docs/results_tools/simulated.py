@@ -18,7 +18,7 @@ from results_tools.overlays import save_overlay
 #: One missed micrograph of 20 is 5 %: the set whose figures count is larger.
 COUNTS = {"simulated": 60, "fresh": 180}
 #: The set whose failures were looked at one by one, and the one that was only ever scored.
-SEEDS = {"simulated": 2026003, "fresh": 2026011}
+SEEDS = {"simulated": 2026003, "fresh": 2026012}
 #: Parameters were chosen by looking at sets of these seeds.
 TUNING_SEEDS = (1, 2, 3)
 DEFECT_FRACTION = 1 / 3
