@@ -207,7 +207,10 @@ def test_kinds_of_classifiers(desk: Any) -> None:
     dialog = made.panel._training
     assert {"vgg16", "fft-ensemble"} <= set(dialog.kind.choices)
     assert not dialog.weights.visible
+    dialog.kind.value = "fft-ensemble"
+    assert (dialog.patch.value, dialog.epochs.value) == (64, 16)
     dialog.kind.value = "vgg16"
+    assert (dialog.patch.value, dialog.epochs.value) == (128, 60)
     assert dialog.weights.visible
     assert "nothing that is trained here leaves" in dialog.said.text().lower()
 

@@ -116,21 +116,19 @@ class TrainDialog(QDialog):
             min=8,
             max=100_000,
             value=1000,
-            tooltip="So many of each class, drawn at random, turned and mirrored",
+            tooltip="So many patches of each class, drawn at random, turned and mirrored",
         )
         self.epochs = SpinBox(
-            label="Most passes",
-            min=0,
+            label="Passes",
+            min=1,
             max=1000,
-            value=0,
-            tooltip="Through all patches; it ends by itself before. 0: what suits the kind",
+            tooltip="At most so many passes through all patches; it ends by itself before",
         )
         self.patch = SpinBox(
-            label="Patch (px)",
-            min=0,
+            label="Edge px",
+            min=8,
             max=512,
-            value=0,
-            tooltip="Edge of a patch; 0: what suits the kind",
+            tooltip="Edge of a patch, in pixels",
         )
         self.weights = LineEdit(
             label="Weights",
@@ -140,6 +138,7 @@ class TrainDialog(QDialog):
         # Only what is added to a container that is there already gets labels of one width.
         self.form: Container[Any] = Container()
         self.form.extend([self.kind, self.name, self.patches, self.patch, self.epochs, self.weights])
+        self._take_usual()
         self.kind.changed.connect(lambda _: self._kind_chosen())
         self.patch.changed.connect(lambda _: self._count())
         self.plot = LossPlot(colours)
@@ -324,8 +323,14 @@ class TrainDialog(QDialog):
         layer.mode = "paint"
         self.choose(image, layer)
 
+    def _take_usual(self) -> None:
+        """Show what suits the kind."""
+        kind = KINDS[str(self.kind.value)]
+        self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
+
     def _kind_chosen(self) -> None:
         self.weights.visible = self.kind.value == "vgg16"
+        self._take_usual()
         self._count()
 
     # How many patches -----------------------------------------------------------------------------------------
