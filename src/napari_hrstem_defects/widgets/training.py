@@ -10,11 +10,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets import ComboBox, LineEdit, SpinBox
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
+    QFormLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -112,20 +113,20 @@ class TrainDialog(QDialog):
         self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
         self.name = LineEdit(label="Name", value="my classifier", tooltip="As it stands in the list")
         self.patches = SpinBox(
-            label="Patches",
+            label="Patches a class",
             min=8,
             max=100_000,
             value=1000,
             tooltip="So many patches of each class, drawn at random, turned and mirrored",
         )
         self.epochs = SpinBox(
-            label="Passes",
+            label="Most passes",
             min=1,
             max=1000,
             tooltip="At most so many passes through all patches; it ends by itself before",
         )
         self.patch = SpinBox(
-            label="Edge px",
+            label="Patch (px)",
             min=8,
             max=512,
             tooltip="Edge of a patch, in pixels",
@@ -135,10 +136,11 @@ class TrainDialog(QDialog):
             value="imagenet",
             tooltip="VGG16 only: imagenet (fetched from the network once), none, or a file",
         )
-        # Only what is added to a container that is there already gets labels of one width.
-        self.form: Container[Any] = Container()
-        self.form.extend([self.kind, self.name, self.patches, self.patch, self.epochs, self.weights])
+        self.form = QFormLayout()
+        for row in (self.kind, self.name, self.patches, self.patch, self.epochs, self.weights):
+            self.form.addRow(row.label, row.native)
         self._take_usual()
+        self._show_weights()
         self.kind.changed.connect(lambda _: self._kind_chosen())
         self.patch.changed.connect(lambda _: self._count())
         self.plot = LossPlot(colours)
@@ -165,7 +167,7 @@ class TrainDialog(QDialog):
         marked.addWidget(self.paint)
         layout.addWidget(self.images)
         layout.addLayout(marked)
-        layout.addWidget(self.form.native)
+        layout.addLayout(self.form)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.said)
         layout.addLayout(buttons)
@@ -323,13 +325,21 @@ class TrainDialog(QDialog):
         layer.mode = "paint"
         self.choose(image, layer)
 
+    def _show_weights(self) -> None:
+        """Ask for weights where there are any to begin with."""
+        asked = self.kind.value == "vgg16"
+        self.weights.visible = asked
+        label = self.form.labelForField(self.weights.native)
+        assert label is not None
+        label.setVisible(asked)
+
     def _take_usual(self) -> None:
         """Show what suits the kind."""
         kind = KINDS[str(self.kind.value)]
         self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
 
     def _kind_chosen(self) -> None:
-        self.weights.visible = self.kind.value == "vgg16"
+        self._show_weights()
         self._take_usual()
         self._count()
 
