@@ -199,7 +199,8 @@ def test_model_file_and_report(trained):
     # Halfway along both axes the product of two waves of 6 px repeats; those of 16 px are the defects.
     low, high = contract.period_px
     assert low == pytest.approx(6 / 2**0.5, rel=0.03)
-    assert low <= high < 1.03 * 16 / 2**0.5
+    # The tile that it is read from holds some of the others as well.
+    assert low <= high < 1.1 * 16 / 2**0.5
     assert len(contract.data_sha256) == 64
     assert contract.software["keras"]
     assert {item["part"] for item in contract.training["images"]} == {"train", "validation", "test"}

@@ -127,7 +127,7 @@ def _aperiodic(prepared: Prepared, where: NDArray[np.bool_], patch: tuple[slice,
         return out
     period = prepared.period_px
     own = prepared.band[patch]
-    edge = max(8, min(round(WINDOW_PERIODS * period), *own.shape))
+    edge = min(round(WINDOW_PERIODS * period), *own.shape)
     step = max(1, round(STEP_PERIODS * period))
     neighbours = _Neighbours.of(edge, period)
     rows, columns = (n.ravel() for n in np.meshgrid(*_grid(own.shape, edge, step), indexing="ij"))

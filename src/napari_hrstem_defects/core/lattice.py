@@ -29,6 +29,8 @@ NOISE_BAND = 0.4
 #: where no lattice is seen, all above these (cycles/px) is left out, one after the other. So many more trials ask
 #: for more certainty.
 NARROWER_BANDS = (0.3, 0.18)
+#: In fewer pixels than this to a side too little is left then.
+NARROWER_FROM_PX = 64
 #: Multiple of the noise floor above which a sample of the spectrum is taken for signal (e⁻⁴: 2 % of noise passes).
 DENOISE_LEVEL = 4.0
 #: A lattice peak must exceed the noise of the autocorrelation this many times; some 10⁴ lags are searched.
@@ -264,7 +266,8 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """
     power = power_spectrum(pixels)
     weak = None
-    for limit in (None, *NARROWER_BANDS):
+    narrower = NARROWER_BANDS if min(pixels.shape) >= NARROWER_FROM_PX else ()
+    for limit in (None, *narrower):
         lattice = lattice_of_autocorrelation(_of_spectrum(power, pixels.shape, limit), both=limit is not None)
         if lattice is not None and lattice.strength >= MIN_STRENGTH:
             return lattice
