@@ -14,6 +14,7 @@ from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import Cancelled, RecipeError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.model import Model
+from napari_hrstem_defects.core.patch_lattices import PatchLattices
 from napari_hrstem_defects.core.patches import PatchClassifier
 from napari_hrstem_defects.core.recipe import Recipe
 
@@ -47,6 +48,7 @@ class Run:
         self.doubts: dict[str, tuple[str, ...]] = {"preprocess": self.frame.notices}
         # Models of the patches looked at so far, by corner and edge: later steps reuse them.
         self.models: dict[tuple[int, int, int], Model] = {}
+        self.patch_lattices: PatchLattices | None = None
         self.variance_found: amorphous.VarianceMap | None = None
 
     def take_over(self, previous: Analysis, steps: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core import amorphous, published, segmentation
-from napari_hrstem_defects.core.best_patch import BestPatch, PatchChoice, choose
+from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.boundaries import boundary_map
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domain_search import find_domains
@@ -18,20 +18,18 @@ from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.geometry import (
     frame_slices,
-    patch_corners,
-    patch_edge,
-    patch_means,
     prepared_slices,
 )
-from napari_hrstem_defects.core.interfaces import phase_bands
-from napari_hrstem_defects.core.lattice import Lattice, agreement, find_lattice, typical_lattice
+from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
 from napari_hrstem_defects.core.lattice_severity import lattice_severity
 from napari_hrstem_defects.core.model import Model, fit_model
+from napari_hrstem_defects.core.patch_lattices import PatchLattices
 from napari_hrstem_defects.core.patch_size import patch_size
 from napari_hrstem_defects.core.patches import KnowsScale, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
+from napari_hrstem_defects.core.revision import IMPURE, Chooser, revised_choice, second_look
 from napari_hrstem_defects.core.run import Run
 from napari_hrstem_defects.core.screening import screen
 from napari_hrstem_defects.core.variance import amorphous_box, local_variance
@@ -42,26 +40,9 @@ SPREAD_PERIODS = 0.75
 STRIP_PERIODS = 2.0
 #: Amorphous areas smaller than this must show at their edge, in squared periods.
 SPLINTER_PERIODS = 40.0
-#: Share of the classifier's threshold above which a clean patch is not taken for the best one.
-DOUBTFUL_SHARE = 2 / 3
-#: Mean severity and relative contrast of a patch that the screening may have called defective by chance.
-QUIET = 1.0
-CHANCE_CONTRAST = 0.5
-#: A patch lies in the reference's domain from this share of it; what the screening took for a defect there is none if
-#: it shows the lattice, this strong compared with the reference's.
-HOME_SHARE = 0.99
-LATTICE_SHARE = 0.7
 #: Limits of the doubts about the best patch, on the scale of the log distance.
 LOW_STRENGTH = 0.6
 UNTYPICAL = 0.7
-IMPURE = 0.8
-#: Ratios of the periods of a patch and of the image between which two lattices may meet in it: a cell about twice or
-#: half as large. A smaller ratio is none, a larger one is another phase.
-ANOTHER_PERIOD = (1.15, 1.6)
-#: So many patches with another period are passed over.
-MOST_PASSED_OVER = 12
-#: About so many patches tell whether patches show a lattice at all.
-FEW_PATCHES = 9
 
 NO_LATTICE = (
     "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
@@ -278,124 +259,43 @@ class Steps(Run):
         return replace(wanted, y=float(y), x=float(x))
 
     def _choose(self, screened: PatchTable, prepared: Prepared) -> tuple[PatchTable, BestPatch]:
-        """Best patch by W, revised by its own severity map: a patch that is marked cannot be the model."""
-        grid = screened.grid
-        edge = patch_edge(prepared, grid.size)
-        corners = patch_corners(prepared, grid)
-        defective, severity = screened.defective, None
-        # A patch that is hardly clean may stand in the graph of clean ones, but is no model for them.
-        impure = screened.scores > DOUBTFUL_SHARE * screened.threshold
-        if (defective | impure).all():
-            impure = np.zeros(grid.counts, bool)
+        """Best patch by W, and the verdicts on the patches that go with it."""
+        params, grid = self.recipe.best_patch, screened.grid
         # Without the lattice-aware distance there is nothing to revise the choice by, and what a person judged stays.
         revised = self.recipe.symmetry.method == "lattice" and screened.classifier != "hand"
-        rounds = self.recipe.best_patch.rounds if revised else 0
-
-        def others() -> bool:
-            return bool((~screened.defective & ~impure).sum() > 1)
-
-        def pick(severity: NDArray[np.floating]) -> PatchChoice:
-            choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=severity)
-            for _ in range(MOST_PASSED_OVER if revised else 0):
-                if not others() or not self._has_another_cell(grid, choice):
-                    break
-                impure[choice.index] = True
-                choice = choose(~(defective | impure), depth=self.recipe.best_patch.depth, severity=severity)
-            return choice
-
-        choice = pick(screened.scores)
-        tried: list[PatchChoice] = []
-        for number in range(rounds):
-            y, x = (int(v) for v in corners[choice.index])
-            model = self._model(prepared, (slice(y, y + edge), slice(x, x + edge)))
-            self.report("best_patch", (number + 1) / (rounds + 1))
-            if model.null.impurity > IMPURE and number + 1 < rounds and others():
-                impure[choice.index] = True
-            else:
-                tried.append(choice)
-                severity = model.severity
-                marked = segmentation.hysteresis(severity)
-                defective = screened.defective | (
-                    patch_means(marked, corners, edge) > self.recipe.best_patch.max_defect_area
-                )
-            choice = pick(screened.scores if severity is None else patch_means(severity, corners, edge))
-            if any(choice.index == earlier.index for earlier in tried):
-                break
-        else:
-            # The rounds ran out: rather a patch whose map was looked at than one more guess.
-            choice = tried[-1] if tried else choice
+        if not revised:
+            params = replace(params, rounds=0)
+        patches, choice = revised_choice(
+            Chooser(screened, params, self._patch_lattices(grid) if revised else None),
+            prepared,
+            lambda patch: self._model(prepared, patch),
+            lambda share: self.report("best_patch", share),
+        )
         if choice.warning:
             self.doubt("best_patch", choice.warning)
-        if severity is not None:
-            # Unlike the others, but neither marked nor faint nor anywhere near it: chance, not a defect.
-            contrast = patch_means(np.square(prepared.band), corners, edge)
-            quiet = patch_means(severity, corners, edge) < QUIET
-            chance = screened.defective & quiet & (contrast > CHANCE_CONTRAST * np.median(contrast))
-            share = patch_means(segmentation.hysteresis(severity), corners, edge)
-            defective = defective & ~(chance & (share <= self.recipe.best_patch.max_defect_area))
         y, x = grid.centres[choice.index]
-        return replace(screened, defective=defective), BestPatch(float(y), float(x), grid.size)
+        return patches, BestPatch(float(y), float(x), grid.size)
 
     def _second_look(self, found: DomainMap, prepared: Prepared) -> PatchTable:
-        """The patches, less what the screening called defective for being another intact crystal or a fainter one.
-
-        Those that mostly lie in a lattice that a person called a defect are defective.
-        """
+        """The patches once the domains are known."""
         patches: PatchTable = self.found["revised"]
         if patches.classifier == "hand":
             return patches
-        edge = patch_edge(prepared, patches.grid.size)
-        corners = patch_corners(prepared, patches.grid)
         said = [domain_at(found, prepared, point) for point in points_of(self.recipe.domains.defective_at)]
-        called = found.defective & np.isin(found.index, said)
-        patches = replace(patches, defective=patches.defective | (patch_means(called, corners, edge) > 0.5))
-        if not patches.defective.any():
-            return patches
-        chosen, reference = found.domains[0].patch, found.domains[0].model
-        intact = np.array([domain.crystal and domain.decided for domain in found.domains])[found.index]
-        marked = ~intact
-        for i, domain in enumerate(found.domains):
-            if domain.crystal and domain.decided:
-                marked |= (found.index == i) & segmentation.hysteresis(domain.model.severity)
-        for band in phase_bands(found.index, intact, reference.bank.kernel_px, prepared.period_px):
-            marked[band.rows, band.columns] = False
-        marked |= self._lost(prepared, chosen)
-        clean = patches.defective & (
-            patch_means(marked, corners, edge) <= self.recipe.best_patch.max_defect_area
+        return second_look(
+            patches,
+            found,
+            prepared,
+            self._lost(prepared, found.domains[0].patch),
+            found.defective & np.isin(found.index, said),
+            self._patch_lattices(patches.grid),
+            self.recipe.best_patch.max_defect_area,
         )
-        # In another domain its own model has judged. The reference's own crystal must show its lattice.
-        at_home = patch_means(found.index == 0, corners, edge) > HOME_SHARE
-        at_home &= patch_means(reference.severity, corners, edge) < QUIET
-        for row, column in np.argwhere(clean & at_home):
-            lattice = self._seen_in(patches.grid, (row, column))
-            known = found.domains[0].lattice
-            clean[row, column] = (
-                lattice is not None
-                and known is not None
-                and agreement(lattice, known) is not None
-                and lattice.strength > LATTICE_SHARE * known.strength
-            )
-        elsewhere = patch_means(found.index > 0, corners, edge) > 0
-        return replace(patches, defective=patches.defective & ~(clean & (at_home | elsewhere)))
 
-    def _has_another_cell(self, grid: PatchGrid, choice: PatchChoice) -> bool:
-        """Whether lattices may meet in a patch: its cell is larger or smaller than the image's, or none is seen."""
-        typical: Lattice | None = self.found["typical"]
-        own = self._seen_in(grid, choice.index)
-        if typical is None:
-            return False
-        if own is None:
-            every = max(1, grid.counts[0] * grid.counts[1] // FEW_PATCHES)
-            some = list(np.ndindex(grid.counts))[::every]
-            return sum(self._seen_in(grid, index) is not None for index in some) > len(some) / 2
-        ratio = max(own.period_px / typical.period_px, typical.period_px / own.period_px)
-        return ANOTHER_PERIOD[0] < ratio < ANOTHER_PERIOD[1]
-
-    def _seen_in(self, grid: PatchGrid, index: tuple[int, ...]) -> Lattice | None:
-        """Lattice of a patch of the grid."""
-        y, x = grid.centres[index]
-        place = BestPatch(float(y), float(x), grid.size)
-        return find_lattice(self.frame.pixels[frame_slices(place, self.shape)])
+    def _patch_lattices(self, grid: PatchGrid) -> PatchLattices:
+        if self.patch_lattices is None:
+            self.patch_lattices = PatchLattices(self.frame.pixels, grid, self.found["typical"])
+        return self.patch_lattices
 
     def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
         lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
