@@ -18,8 +18,9 @@ IMAGE_PX, PER_IMAGE = 320, 6
 PX_PER_PERIOD = (12.0, 20.0)
 #: Full width at half maximum of the probe in nm, log-uniform: from columns apart to dumbbells run together.
 PROBE_NM = (0.08, 0.2)
-#: Defects lie at least this share of the patch's edge inside the patch.
-INSIDE = 0.15
+#: Point defects lie at least this share of the patch's edge inside the patch, others so many periods, or in its middle
+#: where it is smaller: half a period beside a twin boundary an intrinsic or an extrinsic fault looks the same.
+INSIDE, INSIDE_PERIODS = 0.15, 1.5
 #: Clean patches keep this many periods away from every defect.
 CLEAR_PERIODS = 1.0
 _TRIES = 200
@@ -52,8 +53,14 @@ class Scheme:
         return (self.clean, *sorted(self.defects))
 
 
-_POINTS = {"Vacancy": "vacancy", "Interstitial": "interstitial"}
-_CDTE = {"SF1": "intrinsic stacking fault", "SF2": "extrinsic stacking fault", "LC": "dislocation"}
+_POINTS = {"Vacancy": "vacancy", "Interstitial": "interstitial", "Substitution": "substitution"}
+_CDTE = {
+    "SF1": "intrinsic stacking fault",
+    "SF2": "extrinsic stacking fault",
+    "LC": "dislocation",
+    "Vacancy": "vacancy",
+    "Interstitial": "interstitial",
+}
 
 #: The classes of the published ensembles. LC, a Lomer-Cottrell dislocation, is stood for by a perfect edge
 #: dislocation: the same Burgers vector, its core not split.
@@ -61,15 +68,10 @@ SCHEMES: dict[str, Scheme] = {
     "CdTe": Scheme(
         "cdte",
         "110",
-        {**_CDTE, **_POINTS, "TB": "twin"},
-        {**_CDTE, **_POINTS, "TB": "twin boundary"},
+        {**_CDTE, "TB": "twin"},
+        {**_CDTE, "TB": "twin boundary"},
     ),
-    "STO": Scheme(
-        "srtio3",
-        "100",
-        {**_POINTS, "Substitution": "substitution"},
-        {**_POINTS, "Substitution": "substitution"},
-    ),
+    "STO": Scheme("srtio3", "100", _POINTS, _POINTS),
 }
 
 
@@ -221,6 +223,8 @@ def _places(
     own = [defect for defect in shown if defect.kind == scheme.shown[wanted]]
     centres = _centres(own)
     inner = round(INSIDE * patch_px)
+    if wanted not in _POINTS:
+        inner = min(max(inner, round(INSIDE_PERIODS * image.period_px)), patch_px // 2 - 1)
     found = 0
     for _ in range(_TRIES if len(centres) else 0):
         point = centres[int(rng.integers(len(centres)))]
