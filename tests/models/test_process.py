@@ -3,6 +3,7 @@
 import importlib
 import operator
 import os
+import subprocess
 import sys
 import time
 
@@ -122,3 +123,18 @@ def test_closing():
     assert process.alive
     process.close()
     assert not process.alive
+
+
+def test_the_script_that_asks_is_not_run_again(tmp_path):
+    """As in scripts that open a viewer, which nobody guards with ``if __name__ == "__main__"``."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from napari_hrstem_defects.models.process import KerasProcess\n"
+        "print('run')\n"
+        "with KerasProcess() as process:\n"
+        "    print('child' if process.call(os.getpid) != os.getpid() else 'here')\n"
+        "print(sys.modules['__main__'].__file__ == __file__)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["run", "child", "True"], done.stderr

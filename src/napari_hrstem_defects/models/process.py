@@ -11,12 +11,13 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
@@ -124,10 +125,10 @@ class KerasProcess:
             self._pipe, theirs = self._context.Pipe()
             self._stop = self._context.Event()
             # As a daemon it never outlives this process.
-            self._child = self._context.Process(
-                target=_serve, args=(theirs, self._stop), name="keras", daemon=True
-            )
-            self._child.start()
+            child = self._context.Process(target=_serve, args=(theirs, self._stop), name="keras", daemon=True)
+            with _without_script():
+                child.start()
+            self._child = child
             theirs.close()
         return self._pipe
 
@@ -160,6 +161,17 @@ class KerasProcess:
         if self._pipe is not None:
             self._pipe.close()
         self._child = self._pipe = self._stop = None
+
+
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+    """Hide the script that this program runs from the child, which would run it again: a second window would open."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _serve(pipe: Connection, stop: Any) -> None:
