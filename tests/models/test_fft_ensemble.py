@@ -91,6 +91,20 @@ def test_settings() -> None:
         EnsembleSettings.of({"colour": 1})
     with pytest.raises(ModelError, match="architecture must be"):
         EnsembleSettings.of({"architecture": "huge"})
+    # On the command line the words of the documentation arrive as texts.
+    assert [EnsembleSettings.of({"balance": word}).balance for word in ("off", "on", "No", True)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert EnsembleSettings.of({"calibrate": "off"}).calibrate is False
+    for wrong in ({"balance": "maybe"}, {"calibrate": 2}, {"calibrate": None}):
+        with pytest.raises(ModelError, match="must be on or off, not"):
+            EnsembleSettings.of(wrong)
+    for value in ("high", -1, float("nan"), True):
+        with pytest.raises(ModelError, match="threshold must be a number, 0 or more"):
+            EnsembleSettings.of({"threshold": value})
 
 
 def test_learns(trained: SimpleNamespace) -> None:

@@ -91,6 +91,17 @@ def test_find_by_hash(tmp_path):
         registry.find_by_hash(mark, path)
 
 
+def test_one_that_cannot_be_read_hides_no_other(tmp_path, folder):
+    entry = registry.add(model_file(tmp_path / "a.hrstem"))
+    (folder / "a folder.hrstem").mkdir()
+    assert registry.find_by_hash(file_sha256(entry.path)) == entry.path
+
+
+def test_the_screening_is_no_file():
+    with pytest.raises(ModelError, match="screening is no file but part of the program; name a trained"):
+        registry.find("screening")
+
+
 def test_the_usual_folder(monkeypatch):
     monkeypatch.delenv(registry.FOLDER_VARIABLE)
     assert registry.folder().name == "models"

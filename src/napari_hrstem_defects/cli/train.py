@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import typer
 
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches, simulated
 from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines, stop_signals
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
+from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ModelError
 from napari_hrstem_defects.models import evaluation, registry
+from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
@@ -55,9 +57,15 @@ class TrainArguments:
 def run(arguments: TrainArguments) -> None:
     """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`."""
     with errors_as_lines(USAGE):
-        kind_of(arguments.kind)
+        kind = kind_of(arguments.kind)
         _check(arguments)
         options = TrainingOptions(**arguments.options, extra=_extra(arguments.settings))
+        kind.check_settings(options.extra)
+        check_installed()
+        replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
+        if arguments.install:
+            # Hours later would be too late to hear of it.
+            registry.check_free(options.name, overwrite=replace)
     with errors_as_lines(USAGE), stop_signals() as stop, Reporter(arguments.quiet) as reporter:
         try:
             data = _data(arguments, options, reporter, stop.is_set)
@@ -79,15 +87,24 @@ def run(arguments: TrainArguments) -> None:
                 + ("; the same command with --resume goes on from there." if goes_on else ".")
             )
             raise typer.Exit(FAILED) from None
-        if arguments.install:
-            registry.add(report.path, options.name, overwrite=arguments.overwrite)
     if not arguments.quiet:
         show(report, arguments.install)
+    if arguments.install:
+        with errors_as_lines(USAGE):
+            registry.add(report.path, options.name, overwrite=replace)
     if report.stopped:
         complain(
             f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
         )
         raise typer.Exit(FAILED)
+
+
+def _installed_before(out: Path, name: str) -> bool:
+    """Whether the classifier of a name is what an interrupted training left, which may be replaced by the rest."""
+    try:
+        return file_sha256(out) == file_sha256(registry.find(name))
+    except ModelError:
+        return False
 
 
 def _check(arguments: TrainArguments) -> None:
@@ -104,10 +121,27 @@ def _check(arguments: TrainArguments) -> None:
         raise HrstemDefectsError(
             f"Name what to train on by one of --images, --patches and --simulated, not {' and '.join(given) or 'none'}."
         )
-    if arguments.labels is not None and arguments.images is None:
-        raise HrstemDefectsError("--labels goes with --images; leave it out.")
+    for name, value, partner, there in _misplaced(arguments):
+        if value and not there:
+            raise HrstemDefectsError(f"{name} goes with {partner}; leave it out.")
     if arguments.out.suffix != SUFFIX:
         raise HrstemDefectsError(f"{arguments.out}: the name of a model file ends with {SUFFIX}.")
+
+
+def _misplaced(arguments: TrainArguments) -> list[tuple[str, Any, str, bool]]:
+    """Options that mean something with another one only: name, whether it is set, the other one, whether that is."""
+    options = arguments.options
+    images, table = arguments.images is not None, arguments.patches is not None
+    vgg16 = arguments.kind == "vgg16"
+    return [
+        ("--labels", arguments.labels, "--images", images),
+        ("--test-images", options["test_images"], "--images or --simulated", not table),
+        ("--clean", options["clean"], "--patches", table),
+        ("--only", arguments.only, "--patches", table),
+        ("--split", options["split"] != "auto", "--patches", table),
+        ("--weights", options["weights"] != "imagenet", "--model vgg16", vgg16),
+        ("--train-base", options["train_base"], "--model vgg16", vgg16),
+    ]
 
 
 def _extra(settings: Sequence[str]) -> dict[str, Any]:
@@ -205,7 +239,7 @@ def show(report: TrainingReport, installed: bool) -> None:
     for line in remarks(metrics):
         typer.echo(line)
     typer.echo(f"{report.path} (SHA-256 {file_sha256(report.path)})")
-    use = report.contract.name if installed else report.path
+    use = shlex.quote(str(report.contract.name if installed else report.path))
     typer.echo(f"Use it with: hrstem-defects analyze IMAGE --out DIR --classifier {use}")
 
 
@@ -217,9 +251,8 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
             f"NOT HONEST, the split was forced: {metrics['shared']}; the test measures memory in part."
         )
     if metrics.get("untested"):
-        lines.append(
-            f"Not tested, for all patches of them overlap each other or the rest: {', '.join(metrics['untested'])}."
-        )
+        names = ", ".join(map(str, metrics["untested"]))
+        lines.append(f"Not tested, for all patches of them overlap each other or the rest: {names}.")
     if metrics.get("dropped"):
         lines.append(
             f"{metrics['dropped']} patches were left out, for they overlap with others across the split."
@@ -233,12 +266,14 @@ def show_table(rows: Sequence[Sequence[str]], title: str) -> None:
     """A table of text; the first row is the head."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title or " ", *rows[0][1:], box=box.SIMPLE_HEAD)
+    # Names of classes may hold brackets, which mean colours to rich.
+    table = Table(escape(title) or " ", *map(escape, rows[0][1:]), box=box.SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

@@ -40,7 +40,7 @@ from napari_hrstem_defects.models.fft_features import (
 )
 from napari_hrstem_defects.models.fitting import fit_network
 from napari_hrstem_defects.models.kinds import Fitted, kind_of
-from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions
+from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions, refuse_unknown
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
@@ -51,6 +51,11 @@ PER_VALIDATION_CLASS = 64
 PUBLISHED_RATE = 1e-4
 #: Windows that go through the networks at once.
 BATCH = 128
+# What switches a setting on and off, as text.
+_SWITCHES = {
+    **dict.fromkeys(("true", "on", "yes", "1"), True),
+    **dict.fromkeys(("false", "off", "no", "0"), False),
+}
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,15 @@ class EnsembleSettings:
         ):
             if getattr(self, name) not in known:
                 raise ModelError(f"{name} must be {' or '.join(known)}, not {getattr(self, name)!r}.")
-        if not self.threshold >= 0:
-            raise ModelError(f"threshold must be 0 or more, not {self.threshold!r}.")
+        for name in ("balance", "calibrate"):
+            # On the command line the words of the documentation arrive as texts, and every text is true.
+            value = _SWITCHES.get(str(getattr(self, name)).lower())
+            if value is None:
+                raise ModelError(f"{name} must be on or off, not {getattr(self, name)!r}.")
+            object.__setattr__(self, name, value)
+        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
+        if not number or not 0 <= self.threshold < np.inf:
+            raise ModelError(f"threshold must be a number, 0 or more, not {self.threshold!r}.")
 
     @classmethod
     def published(cls) -> EnsembleSettings:
@@ -105,11 +117,7 @@ class EnsembleSettings:
         ModelError
             If a key is unknown or a value impossible.
         """
-        unknown = sorted(set(extra) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ModelError(
-                f"The FFT ensemble has no setting {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}."
-            )
+        refuse_unknown(extra, tuple(cls.__dataclass_fields__), "fft-ensemble")
         return cls(**extra)
 
     def preprocessing(self) -> dict[str, Any]:
@@ -124,6 +132,16 @@ class EnsembleSettings:
             # Patches judged by themselves are looked at from all sides; in a scan many windows see each place.
             "views": 8 if self.augmentation == "full" else 1,
         }
+
+
+def check_settings(extra: Mapping[str, Any]) -> None:
+    """See :class:`EnsembleSettings`.
+
+    Raises
+    ------
+    ModelError
+    """
+    EnsembleSettings.of(extra)
 
 
 class Ensemble(Protocol):

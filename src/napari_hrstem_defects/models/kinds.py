@@ -5,7 +5,8 @@ A kind is a module with two functions. ::
     fit(train, validation, options, *, workspace, progress=None, cancelled=None) -> Fitted
     predict(model, patches, *, progress=None, cancelled=None) -> float32 array (n, classes)
 
-A third, ``check(options)``, may refuse options before anything costly is done.
+A third, ``check(options)``, may refuse options before anything costly is done; a fourth, ``check_settings(extra)``,
+knows the settings that only this kind has, and without it there are none.
 
 `train` and `validation` are :class:`~.data.PatchSet`; `workspace` is a folder that outlives a kill, for checkpoints.
 `model` has ``contract`` and ``networks``; `patches` is a float32 array ``(n, patch_px, patch_px)``, 0...1. The columns
@@ -20,7 +21,7 @@ from importlib import import_module
 from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.models.options import TrainingOptions
+from napari_hrstem_defects.models.options import TrainingOptions, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ class Kind:
         """Its function of a name."""
         return getattr(self._module, name)
 
+    def check_settings(self, extra: Mapping[str, Any]) -> None:
+        """Refuse settings that this kind does not have, or values that they cannot have; needs no Keras.
+
+        Raises
+        ------
+        ModelError
+        """
+        if hasattr(self._module, "check_settings"):
+            self._module.check_settings(extra)
+        else:
+            refuse_unknown(extra, (), self.name)
+
     def check(self, options: TrainingOptions) -> None:
         """Refuse options that a training could not begin with.
 
@@ -66,6 +79,7 @@ class Kind:
         ------
         ModelError
         """
+        self.check_settings(options.extra)
         if hasattr(self._module, "check"):
             self._module.check(options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,8 @@ class TrainingOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ModelError("A classifier needs a name; give it one.")
         for name, least in (
             ("per_class", 1),
             ("epochs", 0),
@@ -89,6 +91,24 @@ class TrainingOptions:
         for name in ("test_share", "validation_share"):
             if not 0 < getattr(self, name) < 0.9:
                 raise ModelError(f"{name} must be between 0 and 0.9, not {getattr(self, name):g}.")
+        if self.test_share + self.validation_share >= 1:
+            raise ModelError(
+                "The shares for test and validation leave nothing to train on; make them smaller."
+            )
+
+
+def refuse_unknown(extra: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    """Refuse settings that a kind of classifier does not have.
+
+    Raises
+    ------
+    ModelError
+    """
+    unknown = [name for name in extra if name not in known]
+    if unknown:
+        raise ModelError(
+            f"The kind {kind} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none of its own'}."
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -61,6 +62,32 @@ def entries() -> list[Entry]:
     return found
 
 
+def check_free(name: str, *, overwrite: bool = False) -> Path:
+    """Where a classifier of this name would go.
+
+    Parameters
+    ----------
+    name : str
+    overwrite : bool
+        One of the same name may be replaced.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Raises
+    ------
+    ModelError
+        If the name is taken or cannot be that of a file.
+    """
+    name = _checked_name(name)
+    target = folder() / f"{name}{SUFFIX}"
+    if target.exists() and not overwrite:
+        raise ModelError(f"There is a classifier {name!r} already; choose another name or replace it.")
+    return target
+
+
 def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: bool = False) -> Entry:
     """Copy a model file into the registry.
 
@@ -80,10 +107,8 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
         If the registry cannot be written.
     """
     contract = read_contract(path)
-    name = _checked_name(contract.name if name is None else name)
-    target = folder() / f"{name}{SUFFIX}"
-    if target.exists() and not overwrite:
-        raise ModelError(f"There is a classifier {name!r} already; choose another name or replace it.")
+    target = check_free(contract.name if name is None else name, overwrite=overwrite)
+    name = target.stem
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".adding", dir=target.parent) as aside:
@@ -139,6 +164,8 @@ def find(name_or_file: str | os.PathLike[str]) -> Path:
     path = Path(text)
     if path.is_file():
         return path
+    if text.strip().lower() in RESERVED:
+        raise ModelError(f"{text.strip()} is no file but part of the program; name a trained classifier.")
     if path.suffix == SUFFIX or len(path.parts) > 1:
         raise ModelError(f"{text}: there is no such model file; check the name and the folder.")
     registered = folder() / f"{text}{SUFFIX}"
@@ -163,8 +190,9 @@ def find_by_hash(sha256: str, name_or_file: str | os.PathLike[str] = "") -> Path
         except ModelError:
             pass
     for entry in entries():
-        if file_sha256(entry.path) == sha256:
-            return entry.path
+        with contextlib.suppress(ModelError):  # another one that cannot be read is nobody's concern here
+            if file_sha256(entry.path) == sha256:
+                return entry.path
     raise ModelError(
         f"The classifier {os.fspath(name_or_file) or '(no name)'} that was used (SHA-256 {sha256[:12]}...) is neither "
         "where it was nor in the list of classifiers; put the same file back."

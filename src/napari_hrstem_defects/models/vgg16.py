@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.kinds import Fitted
-from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress, refuse_unknown
 from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
@@ -134,6 +134,22 @@ def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     means = np.array(IMAGENET_MEANS, np.float32)
     out: NDArray[np.float32] = patches[..., None] * np.float32(WHITE) - means
     return out
+
+
+def check_settings(extra: Mapping[str, Any]) -> None:
+    """The only setting is ``dense``, the units of the dense layers.
+
+    Raises
+    ------
+    ModelError
+        If there is another, or those are no numbers.
+    """
+    refuse_unknown(extra, ("dense",), NETWORK)
+    dense = extra.get("dense", DENSE)
+    if not isinstance(dense, list | tuple) or not dense or not all(type(n) is int and n > 0 for n in dense):
+        raise ModelError(
+            f"dense must be a list of positive whole numbers such as [1024, 512], not {dense!r}."
+        )
 
 
 def check(options: TrainingOptions) -> None:
