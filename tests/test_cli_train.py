@@ -1,7 +1,9 @@
 """train, evaluate --model, analyze --classifier and replay, by the command line."""
 
+import contextlib
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_hrstem_defects.cli import app
+from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
@@ -132,6 +135,47 @@ def patch_table(folder, positions=True):
             ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--set", "dense"),
             "write it as key=value",
         ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--set", "branches=raw"),
+            "The kind compact has no setting 'branches'; it has none of its own",
+        ),
+        (
+            ("--model", "vgg16", "--out", "x.hrstem", "--simulated", 3, "--set", "dense=big"),
+            "dense must be a list of positive whole numbers",
+        ),
+        (
+            ("--model", "fft-ensemble", "--out", "x.hrstem", "--patches", "t.csv", "--set", "balance=maybe"),
+            "balance must be on or off, not 'maybe'",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--only", "a=b"),
+            "--only goes with --patches; leave it out",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--clean", "Bulk"),
+            "--clean goes with --patches",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--split", "random"),
+            "--split goes with --patches",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--patches", "t.csv", "--test-images", 2),
+            "--test-images goes with --images or --simulated",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--weights", "none"),
+            "--weights goes with --model vgg16",
+        ),
+        (
+            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--train-base"),
+            "--train-base goes with --model vgg16",
+        ),
+        (("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--name", " "), "needs a name"),
+        (
+            ("--model", "compact", "--out", "a (2).hrstem", "--simulated", 3, "--install"),
+            "A classifier cannot be called 'a (2)'",
+        ),
     ],
 )
 def test_wrong_usage(tmp_path, monkeypatch, arguments, message):
@@ -181,6 +225,9 @@ def test_without_tensorflow(tmp_path, folder, monkeypatch):
     error = run("train", "--images", folder / "images", "--labels", folder / "labels", "--out",
                 tmp_path / "x.hrstem", *QUICK, status=2).stderr  # fmt: skip
     assert "need TensorFlow, which is not installed; install it with" in error
+    # Nobody waits for 300 simulated images to hear it.
+    simulated = run("train", "--simulated", 300, "--out", tmp_path / "x.hrstem", *QUICK, status=2)
+    assert simulated.stdout == ""
     # The rest goes on.
     run("analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--quiet")
 
@@ -285,6 +332,34 @@ def test_paint_train_analyze_replay(folder, tmp_path):
 
 
 @pytest.mark.keras
+def test_what_an_interrupted_training_installed_is_replaced_by_the_rest(folder, tmp_path, monkeypatch):
+    model = tmp_path / "mine.hrstem"
+    command = ("train", "--images", folder / "images", "--labels", folder / "labels", "--out", model, *QUICK[:-1], 2,
+               "--install")  # fmt: skip
+    stop = threading.Event()
+    tell = cli_train._Teller.tell
+
+    def told(self, report):
+        tell(self, report)
+        if report.validation_loss is not None:
+            stop.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli_train, "stop_signals", lambda: contextlib.nullcontext(stop))
+        patch.setattr(cli_train._Teller, "tell", told)
+        said = run(*command, status=1)
+    assert "the best network so far is in" in said.stderr
+    assert [entry.contract.metrics["stopped"] for entry in registry.entries()] == [True]
+    run(*command, "--resume")
+    assert [entry.contract.metrics["stopped"] for entry in registry.entries()] == [False]
+    # Another classifier of that name is not replaced, and this is said before anything is computed.
+    model.unlink()
+    refused = run(*command, status=2)
+    assert "There is a classifier 'mine' already" in refused.stderr
+    assert refused.stdout == ""
+
+
+@pytest.mark.keras
 @pytest.mark.slow
 def test_processes_load_the_classifier_themselves(folder, tmp_path):
     model = tmp_path / "mine.hrstem"
@@ -334,6 +409,18 @@ def test_evaluate_a_model(folder, tmp_path):
     assert scores["confusion"]["classes"] == ["non-defective", "defective"]
     assert scores["unseen"] == 2  # the new one and the one held out
     assert scores["model"]["sha256"] == file_sha256(model)
+    assert "unseen with defects" in result.stdout
+    # What was computed is shown even if it cannot be written.
+    lost = run("evaluate", "--model", model, *labelled, "--json", tmp_path / "none" / "r.json", status=2)
+    assert "unseen with defects" in lost.stdout
+    assert lost.stderr.splitlines()[-1].endswith("No such file or directory); choose another place.")
+
+
+def test_names_with_brackets_are_shown(capsys):
+    """Brackets mean colours to what draws the tables."""
+    cli_train.show_table([["", "[red]"], ["SF [/intrinsic]", "3"]], "truth [x]")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[red]", "SF [/intrinsic]", "truth [x]"))
 
 
 @pytest.mark.keras
@@ -350,6 +437,12 @@ def test_tables_of_patches(tmp_path):
     assert "share pixels with training patches" in load_model(model).contract.metrics["shared"]
     judged = run("evaluate", "--model", model, "--patches", table)
     assert "were left out" in judged.stderr or "measure memory" in judged.stderr
+    # Nothing in its file says which images these patches are from.
+    pixels, mask = micrograph(5, (220, 400))
+    tifffile.imwrite(tmp_path / "whole.tif", pixels)
+    tifffile.imwrite(tmp_path / "whole_mask.tif", mask)
+    whole = run("evaluate", "--model", model, "--images", tmp_path / "whole.tif").stderr
+    assert "does not list the images that it was trained on" in whole
 
 
 @pytest.mark.keras

@@ -240,6 +240,12 @@ def test_evaluating_tells_seen_from_unseen(trained):
     json.dumps(evaluation.plain(scores), allow_nan=False)
     only_seen = evaluation.evaluate_images(model, [i for i in IMAGES if i.sha256 in used])
     assert only_seen["unseen"] == 0
+    # Without unseen defects the numbers are those of the unseen images, not of all.
+    clean = [i for i in fresh if not i.has_defects]
+    mixed = evaluation.evaluate_images(model, [*(i for i in IMAGES if i.sha256 in used), *clean])
+    assert (mixed["unseen"], mixed["with_defects"]) == (2, 0)
+    assert mixed["confusion"]["counts"][1] == [0, 0]
+    assert mixed["count"] == sum(mixed["images"][i.name]["count"] for i in clean)
 
 
 def test_judging_patches_of_a_frame(trained):
@@ -440,6 +446,8 @@ def test_options_are_checked():
         ({"patch_px": 8}, "16 to 512 px"),
         ({"learning_rate": -1.0}, "must be positive"),
         ({"test_share": 1.0}, "test_share must be between 0 and 0.9"),
+        ({"test_share": 0.6, "validation_share": 0.4}, "leave nothing to train on"),
+        ({"name": " "}, "needs a name"),
         ({"split": "both"}, "must be auto or random"),
     ):
         with pytest.raises(ModelError, match=message):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import typer
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
 
 #: Exit statuses.
 FAILED, USAGE = 1, 2
@@ -21,6 +23,23 @@ FAILED, USAGE = 1, 2
 def complain(message: str) -> None:
     """One line on the standard error."""
     typer.echo(" ".join(message.split()), err=True)
+
+
+def write_json(values: Any, path: Path | None) -> None:
+    """Write `values` to a file, if there is one to be written.
+
+    Raises
+    ------
+    WriteError
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(
+            f"{path}: the file cannot be written ({error.strerror}); choose another place."
+        ) from error
 
 
 @contextlib.contextmanager

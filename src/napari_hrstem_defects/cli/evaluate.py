@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import typer
 
 from napari_hrstem_defects.batch.evaluation import evaluate_folders
 from napari_hrstem_defects.batch.ratings import tabulate_ratings
-from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as_lines
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as_lines, write_json
 
 _COLUMNS = ("accuracy", "precision", "specificity", "recall", "balanced_accuracy")
 _PIPE_WIDTH = 200
@@ -23,8 +21,9 @@ def run(pred: Path, truth: Path, json_file: Path | None) -> None:
     """Score label images; see :func:`napari_hrstem_defects.batch.evaluation.evaluate_folders`."""
     with errors_as_lines(USAGE):
         scores = evaluate_folders(pred, truth)
-        _write(scores, json_file)
     _show(scores)
+    with errors_as_lines(USAGE):
+        write_json(scores, json_file)
     if scores["unpaired"]:
         complain(f"Not compared, for they are in one folder only: {', '.join(scores['unpaired'])}.")
     for message in scores["failed"].values():
@@ -37,19 +36,9 @@ def run_ratings(ratings: Path, json_file: Path | None) -> None:
     """Count ratings; see :func:`napari_hrstem_defects.batch.ratings.tabulate_ratings`."""
     with errors_as_lines(USAGE):
         found = tabulate_ratings(ratings)
-        _write(found, json_file)
     _show_ratings(found)
-
-
-def _write(scores: dict[str, Any], json_file: Path | None) -> None:
-    if json_file is None:
-        return
-    try:
-        json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WriteError(
-            f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
-        ) from error
+    with errors_as_lines(USAGE):
+        write_json(found, json_file)
 
 
 def _show_ratings(found: dict[str, Any]) -> None:
@@ -72,6 +61,7 @@ def _show_ratings(found: dict[str, Any]) -> None:
 def _show(scores: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     names = list(scores["mean"]["dice"])
@@ -81,7 +71,7 @@ def _show(scores: dict[str, Any]) -> None:
         column.no_wrap = True
     table.columns[0].overflow = "fold"
     for stem, image in scores["images"].items():
-        table.add_row(stem, *_cells(image, names))
+        table.add_row(escape(stem), *_cells(image, names))
     table.add_section()
     table.add_row(f"mean of {len(scores['images'])}", *_cells(scores["mean"], names))
     table.add_row("all pixels", *(_cell(scores[key]) for key in _COLUMNS), *[""] * (len(names) + 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import typer
 
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches
-from napari_hrstem_defects.cli.console import USAGE, complain, errors_as_lines
+from napari_hrstem_defects.cli.console import USAGE, complain, errors_as_lines, write_json
 from napari_hrstem_defects.cli.train import ROWS, remarks, show_table, split_pair
-from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
+from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.store import load_model
@@ -46,31 +45,26 @@ def run(
             "sha256": stored.sha256,
             "held_out_while_training": dict(stored.contract.metrics),
         }
-        if json_file is not None:
-            text = json.dumps(evaluation.plain(scores), indent=2, allow_nan=False) + "\n"
-            try:
-                json_file.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise WriteError(
-                    f"{json_file}: the file cannot be written ({error.strerror}); choose another place."
-                ) from error
     for line in left_out:
         complain(line)
     _show(scores, stored.contract)
+    with errors_as_lines(USAGE):
+        write_json(evaluation.plain(scores), json_file)
 
 
 def _show(scores: Mapping[str, Any], contract: Contract) -> None:
-    rows: dict[str, Any] = {"all unseen" if scores.get("unseen") else "all (seen in training)": scores}
+    rows: dict[str, Any] = {_headline(scores): scores}
     if "repeated" in scores:
         repeated = scores["repeated"]
-        rows[f"{repeated['draws']} × {repeated['images']} images"] = repeated
+        rows[f"{repeated['draws']} × {repeated['images']} {repeated['of']}"] = repeated
     if "defect_free" in scores:
         rows["defect-free"] = scores["defect_free"]
     if "trained_on" in scores:
         rows["seen in training"] = scores["trained_on"]
     for name, title in ROWS.items():
-        if name in contract.metrics:
-            rows[f"while training: {title}"] = contract.metrics[name]
+        stated = evaluation.stated(contract.metrics, name)
+        if stated:
+            rows[f"while training: {title}"] = stated
     show_table(evaluation.table(rows), "%")
     confusion = scores["confusion"]
     names = confusion["classes"]
@@ -89,8 +83,22 @@ def _show(scores: Mapping[str, Any], contract: Contract) -> None:
         )
     if not scores.get("unseen"):
         complain("Everything here was seen in training: these numbers measure memory.")
+    if not scores["recognisable"]:
+        sort = "images" if "images" in scores else "patches"
+        complain(
+            f"Its file does not list the {sort} that it was trained on; if these are among them or cut from the same "
+            "images, these numbers measure memory."
+        )
     for line in remarks(contract.metrics):
         typer.echo(f"While training: {line}")
+
+
+def _headline(scores: Mapping[str, Any]) -> str:
+    if not scores["unseen"]:
+        return "all (seen in training)"
+    if "images" not in scores:
+        return "all unseen"
+    return "unseen with defects" if scores["with_defects"] else "unseen, none with defects"
 
 
 def _listed(seen: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -56,7 +54,7 @@ def _lines(name: str, contract: Contract) -> list[str]:
         )
         if values is not None
     ]
-    head, cells = evaluation.table({"": _tested(contract.metrics)})
+    head, cells = evaluation.table({"": evaluation.stated(contract.metrics, "test")})
     metrics = ", ".join(f"{metric} {value}" for metric, value in zip(head[1:], cells[1:], strict=True))
     forced = " (NOT HONEST, the split was forced)" if contract.metrics.get("shared") else ""
     return [
@@ -65,20 +63,6 @@ def _lines(name: str, contract: Contract) -> list[str]:
         f"  trained {contract.created[:10] or 'some day'} on {' and '.join(scale) or 'images of unknown scale'}",
         f"  held out, %: {metrics}{forced}",
     ]
-
-
-def _tested(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of the test that can be shown; a file may say anything."""
-    test = metrics.get("test")
-    out = {}
-    if isinstance(test, Mapping):
-        for name in evaluation.METRICS:
-            value = test.get(name)
-            if isinstance(value, Mapping):
-                parts = {part: value.get(part) for part in ("mean", "std")}
-                if all(part is None or isinstance(part, int | float) for part in parts.values()):
-                    out[name] = parts
-    return out
 
 
 def _range(values: tuple[float, float], form: str) -> str:

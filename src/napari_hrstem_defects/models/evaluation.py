@@ -168,10 +168,12 @@ def evaluate_images(
     Returns
     -------
     dict
-        The scores over all unseen images with defects (over all images, if none is unseen); ``repeated``: mean and
-        standard deviation over `DRAWS` random draws of `DRAWN_IMAGES` of them; ``defect_free``: the specificity over
-        unseen images without defects; ``seen``: names of images it was trained on, and ``trained_on``, the scores
-        over them; ``images``: of each.
+        The scores over all unseen images with defects (over the other unseen ones if there are none, over all images
+        if none is unseen); ``repeated``: mean and standard deviation over `DRAWS` random draws of `DRAWN_IMAGES` of
+        them; ``defect_free``: the specificity over unseen images without defects; ``unseen``, ``with_defects``: how
+        many images were unseen, and how many of those have defects; ``seen``: names of images it was trained on, and
+        ``trained_on``, the scores over them; ``recognisable``: False if the model file does not list its training
+        images, as after a training on patches; ``images``: of each.
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
     judged = judge_images(model, images, threshold=threshold, cancelled=cancelled)
@@ -180,8 +182,15 @@ def evaluate_images(
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
-    total = pooled([each[name] for name in defective or [image.name for image in images]])
-    out = {**total, "images": each, "seen": [image.name for image in seen], "unseen": len(fresh)}
+    total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
+    out = {
+        **total,
+        "images": each,
+        "seen": [image.name for image in seen],
+        "unseen": len(fresh),
+        "with_defects": len(defective),
+        "recognisable": "images" in model.contract.training,
+    }
     if len(defective) > DRAWN_IMAGES:
         rng = np.random.default_rng(seed)
         drawn = [
@@ -190,7 +199,7 @@ def evaluate_images(
         ]
         out["repeated"] = _repeated(drawn, DRAWN_IMAGES)
     elif len(defective) > 1:
-        out["repeated"] = _repeated([each[name] for name in defective])
+        out["repeated"] = _repeated([each[name] for name in defective], of="image")
     if clean:
         out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
     if seen:
@@ -215,7 +224,8 @@ def evaluate_patches(
     dict
         The scores over the unseen patches (over all, if none is unseen); ``repeated``: mean and standard deviation
         over the sources, where there are several; ``seen``: how many it was trained on, and ``trained_on``, the
-        scores over them; ``left_out``: how many were left out.
+        scores over them; ``left_out``: how many were left out; ``recognisable``: False if the model file does not list
+        its training patches, as after a training on images.
     """
     known = set(model.contract.training.get("patches", ()))
     seen = np.array([mark in known for mark in patches.marks], bool)
@@ -236,6 +246,7 @@ def evaluate_patches(
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
+        "recognisable": "patches" in model.contract.training,
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
@@ -243,16 +254,17 @@ def evaluate_patches(
             [
                 judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
                 for source in sources
-            ]
+            ],
+            of="source",
         )
     if seen.any():
         out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
     return out
 
 
-def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1) -> dict[str, Any]:
+def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1, of: str = "images") -> dict[str, Any]:
     """Mean and scatter over draws of so many images each."""
-    return {**spread(scores), "draws": len(scores), "images": images}
+    return {**spread(scores), "draws": len(scores), "images": images, "of": of}
 
 
 def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
@@ -281,6 +293,34 @@ def spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             "mean": float(np.mean(values)) if values else math.nan,
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
         }
+    return out
+
+
+def stated(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """What a model file says about itself, as far as :func:`table` can show it; a file may say anything.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Of the contract.
+    part : str
+        ``"train"``, ``"test"``, ...
+
+    Returns
+    -------
+    dict
+        Of each metric that is there ``mean`` and ``std``.
+    """
+    scores = metrics.get(part)
+    out: dict[str, Any] = {}
+    if not isinstance(scores, Mapping):
+        return out
+    for name in METRICS:
+        value = scores.get(name)
+        if isinstance(value, Mapping):
+            ends = {end: value.get(end) for end in ("mean", "std")}
+            if all(end is None or (isinstance(end, int | float) and abs(end) < 1e9) for end in ends.values()):
+                out[name] = ends
     return out
 
 
