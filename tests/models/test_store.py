@@ -12,6 +12,8 @@ from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.compact import build_compact
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.ensemble_networks import build_efficient
+from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings
 from napari_hrstem_defects.models.store import file_sha256, load_model, read_contract, save_model
 
 CONTRACT = Contract(
@@ -24,6 +26,8 @@ CONTRACT = Contract(
     metrics={"test": {"recall": {"mean": 0.5, "std": None}}},
     seed=3,
 )
+
+SHAPES = {"compact": {"inputs": [[32, 32, 1]], "outputs": [[2]]}}
 
 
 @pytest.fixture
@@ -82,6 +86,13 @@ def test_contract_round_trip():
         ("patch_px", 4, "the patch size is 4"),
         ("patch_px", 64.0, "the patch size is 64.0"),
         ("pixel_size_nm", [0.2, 0.1], "pixel_size_nm is"),
+        ("pixel_size_nm", [1, 10**400], "pixel_size_nm is no range of lengths"),
+        ("period_px", [float("inf")] * 2, "period_px is no range of lengths"),
+        ("name", "\x1b[2J", "its name holds control characters"),
+        ("classes", ["Bulk", "\x1b[31mVacancy"], "no texts"),
+        ("created", "\x1b[2J", "created is no text"),
+        ("training", {"images": [{"name": "a"}]}, "list of what it was trained on is damaged"),
+        ("training", {"patches": 3}, "list of what it was trained on is damaged"),
         ("metrics", [], "metrics is no table"),
         ("seed", "1", "the seed is '1'"),
         ("format", 99, "it has format version 99, this program reads 1"),
@@ -92,6 +103,20 @@ def test_contracts_that_are_refused(field, value, message):
     values = {**json.loads(CONTRACT.to_json()), field: value}
     with pytest.raises(ModelError, match=message):
         Contract.from_json(json.dumps(values))
+
+
+def test_a_contract_nested_without_end():
+    with pytest.raises(ModelError, match="no JSON"):
+        Contract.from_json('{"metrics": ' + "[" * 100_000)
+
+
+def test_many_training_patches_fit_into_a_file(tmp_path):
+    marks = [f"{number:016x}" for number in range(200_000)]
+    contract = replace(CONTRACT, training={"patches": marks}, networks=SHAPES)
+    with zipfile.ZipFile(tmp_path / "x.hrstem", "w") as archive:
+        archive.writestr("contract.json", contract.to_json())
+        archive.writestr("compact.keras", b"network")
+    assert read_contract(tmp_path / "x.hrstem").training["patches"] == marks
 
 
 def test_a_contract_must_be_complete():
@@ -157,13 +182,50 @@ def test_a_trained_network_is_stored_without_its_optimizer(tmp_path, path, netwo
         ({"networks": {"../x": {}}}, "does not hold the networks that it names"),
         (
             {"networks": {"compact": {"inputs": [[32, 32, 1]], "outputs": [[3]]}}},
+            "its network compact does not tell the 2 classes apart",
+        ),
+        (
+            {
+                "networks": {"compact": {"inputs": [[32, 32, 1]], "outputs": [[3]]}},
+                "classes": ["a", "b", "c"],
+            },
             "other inputs or outputs than it says",
         ),
+        ({"kind": "vgg16"}, "its networks are not those of the kind vgg16"),
+        ({"kind": "fft-ensemble"}, "its preprocessing is not that of an FFT ensemble"),
+        ({"preprocessing": {"filter": 5}}, "the filter of its preprocessing is 5"),
+        ({"preprocessing": {"scope": "all"}}, "the scope of its preprocessing is 'all'"),
     ],
 )
 def test_files_that_break_their_contract(path, changes, message):
     with pytest.raises(ModelError, match=message):
         load_model(with_contract(path, **changes))
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch_px": 64}, "network class-0 does not take the patches of 64 px that it says it is for"),
+        ({"classes": ["Bulk", "SF1", "SF2"]}, "its networks are not those of the kind fft-ensemble"),
+        ({"preprocessing": {}}, "its preprocessing is not that of an FFT ensemble"),
+        ({"views": 3}, "its preprocessing is not that of an FFT ensemble"),
+        ({"blur_px": "much"}, "its preprocessing is not that of an FFT ensemble"),
+        ({"branches": "raw+fft"}, "does not take the patches of 32 px"),
+        ({"calibration": {"1": {"slope": [1], "offset": [0]}}}, "not that of an FFT ensemble"),
+        ({"calibration": [1]}, "not that of an FFT ensemble"),
+    ],
+)
+def test_ensembles_that_break_their_contract(tmp_path, changes, message):
+    preprocessing = EnsembleSettings(branches="fft").preprocessing()
+    contract = Contract("fft-ensemble", "mine", ("Bulk", "SF1"), 32, preprocessing)
+    networks = {f"class-{k}": build_efficient(32, "fft") for k in range(2)}
+    path = save_model(tmp_path / "mine.hrstem", contract, networks)
+    assert read_contract(path).classes == ("Bulk", "SF1")
+    if changes.keys() <= {"views", "blur_px", "branches", "calibration"}:
+        changes = {"preprocessing": {**preprocessing, **changes}}
+    with pytest.raises(ModelError, match=message):
+        read_contract(with_contract(path, **changes))
 
 
 @pytest.mark.keras

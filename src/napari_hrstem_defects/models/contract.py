@@ -16,6 +16,8 @@ FORMAT_VERSION = 1
 KINDS = ("vgg16", "compact", "fft-ensemble")
 #: Edges of patches that make sense, in px.
 LEAST_PATCH_PX, MOST_PATCH_PX = 16, 512
+# No pixel size in nm and no period in px is as large.
+_MOST_SCALE = 1e6
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Contract:
     def __post_init__(self) -> None:
         _need(isinstance(self.kind, str) and self.kind in KINDS, f"the kind is {self.kind!r}")
         _need(isinstance(self.name, str) and self.name.strip() != "", "it has no name")
+        _need(self.name.isprintable(), "its name holds control characters")
         object.__setattr__(self, "classes", _strings(self.classes))
         _need(len(set(self.classes)) == len(self.classes) >= 2, "it does not name two or more classes")
         _need(
@@ -81,8 +84,10 @@ class Contract:
         for name in ("preprocessing", "networks", "metrics", "training", "software"):
             _need(isinstance(getattr(self, name), Mapping), f"{name} is no table")
         for name in ("data_sha256", "created"):
-            _need(isinstance(getattr(self, name), str), f"{name} is no text")
+            text = getattr(self, name)
+            _need(isinstance(text, str) and text.isprintable(), f"{name} is no text")
         _need(type(self.seed) is int, f"the seed is {self.seed!r}")
+        _need(_listings(self.training), "its list of what it was trained on is damaged")
 
     def to_json(self) -> str:
         """Text for the model file."""
@@ -107,7 +112,7 @@ class Contract:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError("its description is no JSON") from error
         _need(isinstance(values, dict), "its description is no table")
         version = values.pop("format", None)
@@ -129,10 +134,25 @@ def _need(condition: bool, problem: str) -> None:
 
 def _strings(values: Any) -> tuple[str, ...]:
     _need(
-        isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values),
+        isinstance(values, list | tuple)
+        and all(isinstance(v, str) and v and v.isprintable() for v in values),
         "the names of its classes are no texts",
     )
     return tuple(values)
+
+
+def _listings(training: Mapping[str, Any]) -> bool:
+    """Whether the images and patches that a training names, if it does, are what evaluations look for."""
+    images, patches = training.get("images", []), training.get("patches", [])
+    return (
+        isinstance(images, list)
+        and all(
+            isinstance(item, Mapping) and all(isinstance(item.get(key), str) for key in ("sha256", "part"))
+            for item in images
+        )
+        and isinstance(patches, list)
+        and all(isinstance(mark, str) for mark in patches)
+    )
 
 
 def _range(values: Any, name: str) -> tuple[float, float] | None:
@@ -142,7 +162,7 @@ def _range(values: Any, name: str) -> tuple[float, float] | None:
         isinstance(values, list | tuple)
         and len(values) == 2
         and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        and 0 < values[0] <= values[1],
-        f"{name} is {values!r}",
+        and 0 < values[0] <= values[1] < _MOST_SCALE,
+        f"{name} is no range of lengths",
     )
     return float(values[0]), float(values[1])

@@ -348,11 +348,11 @@ def _percent(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: None for NaN."""
+    """What JSON can hold: None for what is no finite number."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -144,6 +144,44 @@ def check_settings(extra: Mapping[str, Any]) -> None:
     EnsembleSettings.of(extra)
 
 
+def expected_networks(contract: Contract) -> dict[str, dict[str, Any]]:
+    """Inputs and outputs of the networks of a model file, see :mod:`.kinds`.
+
+    Raises
+    ------
+    ModelError
+        If its preprocessing is not that of an ensemble. The message goes into a sentence.
+    """
+    known = contract.preprocessing
+    numbers = [known.get(name) for name in ("threshold", "blur_px")]
+    if (
+        known.get("branches") not in BRANCHES
+        or not isinstance(known.get("equalise"), bool)
+        or known.get("views") not in (1, 8)
+        or not all(isinstance(value, int | float) and 0 <= value < np.inf for value in numbers)
+        or not _is_calibration(known.get("calibration"), len(contract.classes))
+    ):
+        raise ModelError("its preprocessing is not that of an FFT ensemble")
+    shape = [contract.patch_px, contract.patch_px, 1]
+    inputs = [shape] * (2 if known["branches"] == "raw+fft" else 1)
+    return {name: {"inputs": inputs, "outputs": [[1]]} for name in _names(contract.classes)}
+
+
+def _is_calibration(found: Any, classes: int) -> bool:
+    """Whether it is a table of a slope and an offset of each class for each number of views, or nothing."""
+    if not found:
+        return True
+    if not isinstance(found, Mapping) or not all(isinstance(lines, Mapping) for lines in found.values()):
+        return False
+    columns = [lines.get(key) for lines in found.values() for key in ("slope", "offset")]
+    return all(
+        isinstance(column, list)
+        and len(column) == classes
+        and all(isinstance(v, int | float) for v in column)
+        for column in columns
+    )
+
+
 class Ensemble(Protocol):
     """A trained ensemble, e.g. a stored model."""
 

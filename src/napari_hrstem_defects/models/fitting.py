@@ -184,11 +184,11 @@ def fit_network(
         if history.stopped:
             break
         values = mean.values
-        if not np.isfinite(values["loss"]):
+        scores = _judge(network, *validation, max(batch, _JUDGED_AT_ONCE), prepare)
+        if not np.isfinite(values["loss"]) or np.isnan(scores["loss"]):
             raise ModelError(
                 "The training went astray (the loss is no number any more); use a smaller learning rate."
             )
-        scores = _judge(network, *validation, max(batch, _JUDGED_AT_ONCE), prepare)
         history.loss.append(values["loss"])
         history.accuracy.append(values["accuracy"])
         history.validation_loss.append(scores["loss"])

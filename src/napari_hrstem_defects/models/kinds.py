@@ -6,7 +6,8 @@ A kind is a module with two functions. ::
     predict(model, patches, *, progress=None, cancelled=None) -> float32 array (n, classes)
 
 A third, ``check(options)``, may refuse options before anything costly is done; a fourth, ``check_settings(extra)``,
-knows the settings that only this kind has, and without it there are none.
+knows the settings that only this kind has, and without it there are none. A kind of other than one plain network has
+``expected_networks(contract)`` as well.
 
 `train` and `validation` are :class:`~.data.PatchSet`; `workspace` is a folder that outlives a kill, for checkpoints.
 `model` has ``contract`` and ``networks``; `patches` is a float32 array ``(n, patch_px, patch_px)``, 0...1. The columns
@@ -21,6 +22,7 @@ from importlib import import_module
 from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.options import TrainingOptions, refuse_unknown
 
 
@@ -43,7 +45,8 @@ class Kind:
     filter : {"none", "log"}
         What is done to a frame before patches are cut from it.
     channels : int
-        Of its only network, which takes patches as they are; 0: its inputs are its own business.
+        Of its only network, which takes patches as they are and has the name of the kind; 0: its networks are its own
+        business, see ``expected_networks``.
     """
 
     name: str
@@ -82,6 +85,22 @@ class Kind:
         self.check_settings(options.extra)
         if hasattr(self._module, "check"):
             self._module.check(options)
+
+    def networks(self, contract: Contract) -> dict[str, dict[str, Any]]:
+        """Inputs and outputs that the networks of a model file must have, by their names, see `Contract.networks`.
+
+        Raises
+        ------
+        ModelError
+            If the contract is none of this kind. The message goes into a sentence.
+        """
+        if not self.channels:
+            found: dict[str, dict[str, Any]] = self._module.expected_networks(contract)
+            return found
+        edge = contract.patch_px
+        return {
+            self.name: {"inputs": [[edge, edge, self.channels]], "outputs": [[len(contract.classes)]]},
+        }
 
     @property
     def _module(self) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core import published
+from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.patches import PatchGrid
 
 #: Grey value of white after the published filter.
@@ -40,6 +41,21 @@ def filter_frame(pixels: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
         out: NDArray[np.float32] = published.log_gaussian(pixels) / np.float32(_WHITE)
         return out
     raise ValueError(f"kind is {kind!r}, expected 'none' or 'log'")
+
+
+def check_filter(preprocessing: Mapping[str, Any]) -> None:
+    """Refuse what :func:`cut_patches` cannot do.
+
+    Raises
+    ------
+    ModelError
+        The message goes into a sentence.
+    """
+    known = (("filter", ("none", "log")), ("scope", ("frame", "patch")))
+    for name, values in known:
+        value = preprocessing.get(name, values[0])
+        if value not in values:
+            raise ModelError(f"the {name} of its preprocessing is {value!r}")
 
 
 def filter_patches(patches: NDArray[np.float32], kind: str) -> NDArray[np.float32]:

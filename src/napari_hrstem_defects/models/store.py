@@ -25,6 +25,7 @@ from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.preparing import check_filter
 
 #: Ending of model files.
 SUFFIX = ".hrstem"
@@ -39,7 +40,7 @@ _NETWORK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_ -]{0,63})\.keras")
 # What a Keras archive may hold.
 _KERAS_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 # Far above any of our networks, far below what fills a memory.
-_MOST_CONTRACT_BYTES, _MOST_BYTES = 4 * 2**20, 2 * 2**30
+_MOST_TEXT_BYTES, _MOST_BYTES = 64 * 2**20, 2 * 2**30
 # Everything that our networks are made of; all of it is plain arithmetic.
 _LAYERS = _words(
     "InputLayer Conv2D SeparableConv2D DepthwiseConv2D Dense Dropout SpatialDropout2D Flatten Reshape Activation "
@@ -214,7 +215,7 @@ def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
         raise ModelError(
             f"{path}: this is not a model file of this program (it has no {_CONTRACT}); name one that `train` wrote."
         )
-    text = _member(archive, _CONTRACT, path, _MOST_CONTRACT_BYTES)
+    text = _member(archive, _CONTRACT, path, _MOST_TEXT_BYTES)
     try:
         contract = Contract.from_json(text.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -224,15 +225,30 @@ def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
     expected = {_CONTRACT, *(f"{name}.keras" for name in contract.networks)}
     if set(names) != expected or len(names) != len(expected) or len(expected) < 2:
         raise _refused(path, "it does not hold the networks that it names, and nothing else")
-    channels = kind_of(contract.kind).channels
-    for name, shapes in contract.networks.items() if channels else ():
-        wanted = [[contract.patch_px, contract.patch_px, channels]]
-        if not isinstance(shapes, dict) or shapes.get("inputs") != wanted:
+    _check_fit(contract, path)
+    return contract
+
+
+def _check_fit(contract: Contract, path: Path) -> None:
+    """Refuse a contract whose parts do not fit each other; each by itself is of the right form."""
+    kind = kind_of(contract.kind)
+    try:
+        wanted = kind.networks(contract)
+        check_filter(contract.preprocessing)
+    except ModelError as error:
+        raise _refused(path, str(error)) from error
+    if set(contract.networks) != set(wanted):
+        raise _refused(path, f"its networks are not those of the kind {kind.name}")
+    for name, shapes in contract.networks.items():
+        if not isinstance(shapes, dict) or shapes.get("inputs") != wanted[name]["inputs"]:
             raise _refused(
                 path,
                 f"its network {name} does not take the patches of {contract.patch_px} px that it says it is for",
             )
-    return contract
+        if shapes.get("outputs") != wanted[name]["outputs"]:
+            raise _refused(
+                path, f"its network {name} does not tell the {len(contract.classes)} classes apart"
+            )
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes:
@@ -266,7 +282,8 @@ def _check_network(content: bytes, name: str, path: Path) -> None:
             members = set(archive.namelist())
             if members != _KERAS_MEMBERS or len(archive.namelist()) != len(members):
                 raise _refused(path, f"its network {name} is not a plain Keras file")
-            if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
+            size = sum(info.file_size for info in archive.infolist())
+            if size > _MOST_BYTES or archive.getinfo("config.json").file_size > _MOST_TEXT_BYTES:
                 raise _refused(path, f"its network {name} is larger than any that this program writes")
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, UnicodeDecodeError) as error:
