@@ -7,12 +7,14 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.image_splits import split_images
 from napari_hrstem_defects.models.near_copies import (
     COPY_PEAK,
     IMAGE_COPY_PEAK,
     clusters,
+    copied,
     copies_between,
     peak,
 )
@@ -67,6 +69,31 @@ def test_copies_among_patches():
     turned = np.rot90(second, axes=(1, 2))
     assert [(i, j) for i, j, _ in copies_between(first, turned)] == [(4, 0), (5, 1)]
     assert not list(copies_between(first, turned, turned=False))
+
+
+def test_exact_turned_copies_among_patches():
+    """As those that somebody made to have more patches."""
+    first = np.stack([micrograph(seed, (EDGE, EDGE)) for seed in range(4)])
+    second = np.stack([np.rot90(first[1]), first[3][:, ::-1], micrograph(9, (EDGE, EDGE))])
+    assert copied(first, second).tolist() == [False, True, False, True]
+    groups = clusters(np.concatenate([first, second]))
+    assert groups[[1, 3]].tolist() == groups[[4, 5]].tolist()
+    assert len(set(groups.tolist())) == 5
+    # Flat patches show nothing in common.
+    flat = np.zeros((2, EDGE, EDGE), np.float32)
+    assert not copied(flat, flat).any()
+    assert len(set(clusters(flat).tolist())) == 2
+
+
+def test_images_of_many_sizes_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(near_copies, "_KEPT", 12)
+    images = [micrograph(seed, (60 + 3 * seed, 64)) for seed in range(6)]
+    images.append(np.rot90(images[2][5:, 3:]).copy())
+    comparison = near_copies.Comparison(images)
+    found = {(i, j): comparison.peak(i, j) for i in range(len(images)) for j in range(i + 1, len(images))}
+    assert len(comparison._spectra) <= 12
+    assert found == {pair: pytest.approx(peak(images[pair[0]], images[pair[1]])) for pair in found}
+    assert [pair for pair, value in found.items() if value > 0.5] == [(2, 6)]
 
 
 def test_groups_of_patches():
@@ -230,7 +257,7 @@ def test_contents_decide_where_positions_are_unknown():
     known, patches = patch_set(corners, labels), patch_set(corners, labels, known=False)
     (split,) = split_patches(patches)
     assert disjoint(known, split.train, split.test)
-    assert "groups that share no pixels" in split.how
+    assert "groups that show no common pixels" in split.how
     with pytest.raises(ModelError, match="near-copies of training patches"):
         split_patches(patches, at_random=True)
 
@@ -248,6 +275,18 @@ def test_patches_of_one_place_cannot_be_split():
     for some in (patches, replace(patches, corners=None)):
         with pytest.raises(ModelError, match="no test without shared pixels is possible"):
             split_patches(some)
+
+
+def test_overlap_is_that_of_the_squares():
+    rng = np.random.default_rng(0)
+    at = rng.integers(0, 300, (80, 2))
+    first, second = (
+        patch_set([tuple(p) for p in part], [0, 1] * 20, [*"ab"] * 20) for part in (at[:40], at[40:])
+    )
+    near = np.abs(first.corners[:, None] - second.corners[None]).max(axis=2) < EDGE
+    expected = (near & (first.source[:, None] == second.source[None])).any(axis=1)
+    assert 5 < expected.sum() < 35
+    np.testing.assert_array_equal(overlapping(first, second), expected)
 
 
 def test_overlap():

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.metrics import (
 )
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.near_copies import copies_between
+from napari_hrstem_defects.models.near_copies import copied
 from napari_hrstem_defects.models.patch_splits import overlapping
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
@@ -235,10 +235,7 @@ def evaluate_patches(
         if patches.corners is not None:
             shared[fresh] = overlapping(patches.take(fresh), patches.take(seen))
         else:
-            pairs = copies_between(
-                patches.pixels[fresh], patches.pixels[seen], turned=False, cancelled=cancelled
-            )
-            shared[fresh[[i for i, _, _ in pairs]]] = True
+            shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen], cancelled)
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
     out = {

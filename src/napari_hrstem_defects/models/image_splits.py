@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from itertools import permutations
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from napari_hrstem_defects.models.sampling import nothing_to_draw, room
 
 #: Fewer images with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
-#: More pairs of images than this are not compared turned and mirrored as well.
-_MANY_PAIRS = 500
+#: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
+_MANY_PAIRS = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +124,9 @@ def _copies_of_images(groups: Sequence[Sequence[LabelledImage]], cancelled: Call
     # Simulated images were drawn independently, and there may be many.
     pairs = [
         (a, b)
-        for first, second in combinations(groups, 2)
+        for k, first in enumerate(groups)
         for a in first
+        for second in groups[k + 1 :]
         for b in second
         if not (a.simulated and b.simulated)
     ]

@@ -7,6 +7,7 @@ everywhere. The peak of the phase correlation is about the share of the area tha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -24,8 +25,10 @@ COPY_PEAK = 0.25
 IMAGE_COPY_PEAK = 0.1
 #: Larger images are reduced to this many pixels along their longer side before they are compared.
 MOST_PX = 384
-# Spectra kept at once.
+# Patches compared at once.
 _BATCH = 256
+# Spectra of images that a comparison keeps: 0.6 GB, as images of as many sizes have a spectrum for each size.
+_KEPT = 1024
 
 
 def peak(a: NDArray[np.float32], b: NDArray[np.float32], *, turned: bool = True) -> float:
@@ -47,7 +50,9 @@ def peak(a: NDArray[np.float32], b: NDArray[np.float32], *, turned: bool = True)
 
 
 class Comparison:
-    """Compares images of a set with each other; spectra are computed once.
+    """Compares images of a set with each other.
+
+    Spectra are kept as long as there is room. To compare one image with all others before the next saves most.
 
     Parameters
     ----------
@@ -63,18 +68,23 @@ class Comparison:
         sides = [*self._images[first].shape, *self._images[second].shape]
         factor = max(1.0, max(sides) / MOST_PX)
         side = fft.next_fast_len(max(round(n / factor) for n in sides), real=True)
-        reference = self._spectrum(first, factor, side, 0)
+        reference = self._spectrum(second, factor, side, 0).conj()
         return max(
-            _highest(reference * self._spectrum(second, factor, side, turn).conj(), side)
+            _highest(self._spectrum(first, factor, side, turn) * reference, side)
             for turn in range(8 if turned else 1)
         )
 
     def _spectrum(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
         key = number, factor, side, turn
-        if key not in self._spectra:
+        spectrum = self._spectra.pop(key, None)
+        if spectrum is None:
             piece = turns(_levelled(_reduced(self._images[number], factor)))[turn]
-            self._spectra[key] = _phases(piece, side)
-        return self._spectra[key]
+            spectrum = _phases(piece, side)
+            if len(self._spectra) >= _KEPT:
+                del self._spectra[next(iter(self._spectra))]
+        # Last in, so that what was not used for longest goes first.
+        self._spectra[key] = spectrum
+        return spectrum
 
 
 def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
@@ -124,10 +134,42 @@ def copies_between(
             yield i, which, best
 
 
+def copied(
+    first: NDArray[np.float32], second: NDArray[np.float32], cancelled: Callable[[], bool] | None = None
+) -> NDArray[np.bool_]:
+    """Which of the first patches share most of their pixels with one of the second, or are one of them turned.
+
+    Turned copies are recognised if they are exact, as those that were made to have more patches; it costs little.
+
+    Parameters
+    ----------
+    first, second : float32 arrays (n, edge, edge), (m, edge, edge)
+    cancelled : callable, optional
+
+    Returns
+    -------
+    bool array (n,)
+    """
+    out = np.zeros(len(first), bool)
+    for i, _, _ in copies_between(first, second, turned=False, cancelled=cancelled):
+        out[i] = True
+    known = {mark for mark in _turned_marks(second) if mark}
+    return out | np.array([mark in known for mark in _turned_marks(first)], bool)
+
+
+def _turned_marks(patches: NDArray[np.float32]) -> list[str]:
+    """For each patch a digest that its eight turns have in common; empty for a flat one, which is like any other."""
+    return [
+        min(hashlib.sha256(turn.tobytes()).hexdigest() for turn in turns(patch)) if np.ptp(patch) else ""
+        for patch in patches
+    ]
+
+
 def clusters(patches: NDArray[np.float32], cancelled: Callable[[], bool] | None = None) -> NDArray[np.intp]:
-    """Number of the group of each patch: patches that share pixels, directly or through others, are one group."""
+    """Number of the group of each patch: copies (see :func:`copied`), directly or through others, are one group."""
     count, edge = len(patches), patches.shape[1]
-    group = np.arange(count)
+    places: dict[str, int] = {}
+    group = np.array([places.setdefault(mark or str(i), i) for i, mark in enumerate(_turned_marks(patches))])
     spectra = np.stack([_phases(_levelled(piece), edge) for piece in patches])
     for i in range(count):
         if cancelled is not None and cancelled():

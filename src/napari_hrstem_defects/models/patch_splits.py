@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models import near_copies
@@ -128,30 +129,22 @@ def shared_between(train: PatchSet, test: PatchSet, cancelled: Callable[[], bool
             return (
                 f"{np.count_nonzero(hit)} of the {len(test)} test patches share pixels with training patches"
             )
-    copies = list(near_copies.copies_between(test.pixels, train.pixels, turned=False, cancelled=cancelled))
-    if copies:
-        return f"{len(copies)} of the {len(test)} test patches are near-copies of training patches"
-    return ""
+    copies = np.count_nonzero(near_copies.copied(test.pixels, train.pixels, cancelled))
+    return f"{copies} of the {len(test)} test patches are near-copies of training patches" if copies else ""
 
 
 def overlapping(some: PatchSet, others: PatchSet) -> NDArray[np.bool_]:
     """Which of `some` share a pixel of their source with any of `others`; positions must be known."""
+    if some.corners is None or others.corners is None:
+        raise ValueError("corners is None, expected known positions")
+    first, second = some.corners + some.edge / 2, others.corners + others.edge / 2
     out = np.zeros(len(some), bool)
     for source in np.unique(some.source):
         mine, theirs = some.source == source, others.source == source
         if theirs.any():
-            out[mine] = (_gaps(some, others)[np.ix_(mine, theirs)] < (some.edge + others.edge) / 2).any(
-                axis=1
-            )
-    return out
-
-
-def _gaps(some: PatchSet, others: PatchSet) -> NDArray[np.float64]:
-    """Distances of the centres along the axis along which they are farther apart, in px."""
-    if some.corners is None or others.corners is None:
-        raise ValueError("corners is None, expected known positions")
-    first, second = some.corners + some.edge / 2, others.corners + others.edge / 2
-    out: NDArray[np.float64] = np.abs(first[:, None] - second[None]).max(axis=2)
+            # Squares overlap whose centres are closer than an edge along both axes. A tree needs no table of all pairs.
+            nearest, _ = KDTree(second[theirs]).query(first[mine], p=np.inf)
+            out[mine] = nearest < (some.edge + others.edge) / 2
     return out
 
 
@@ -209,7 +202,9 @@ def _group_split(
         held[chosen] += counts[i]
         part[group == numbers[i]] = chosen
     train, test, validation = (np.flatnonzero(part == k) for k in range(3))
-    what = "sources" if len(numbers) == len(np.unique(patches.source)) else "groups that share no pixels"
+    what = (
+        "sources" if len(numbers) == len(np.unique(patches.source)) else "groups that show no common pixels"
+    )
     return PatchSplit(train, validation, test, f"patches split by {len(numbers)} {what}")
 
 
@@ -273,12 +268,12 @@ def _best_cut(
 
 def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:
     """Patches of classes of which every two overlap."""
+    assert patches.corners is not None
     out = np.zeros(len(patches), bool)
     for k in range(len(patches.classes)):
         own = patches.labels == k
         several = len(np.unique(patches.source[own])) > 1
-        part = patches.take(own)
-        if own.any() and not several and (_gaps(part, part) < patches.edge).all():
+        if own.any() and not several and np.ptp(patches.corners[own], axis=0).max() < patches.edge:
             out |= own
     return out
 
