@@ -322,3 +322,23 @@ def test_a_small_gain_is_reported_and_nothing_concluded():
     told = analyzed(image, defective_at=f"{patch.y:.0f},{patch.x:.0f}")
     assert told.domains.domains[1].decided
     assert np.mean(told.labels == 1) > 0.3
+
+
+def test_of_a_slight_turn_only_the_boundary_is_marked():
+    image = grains("square", 2.8, 0.1)
+    # Scan lines jitter: what is turned shows them more than the reference does.
+    jitter = np.rint(2 * np.random.default_rng(1).standard_normal(SHAPE[0])).astype(int)
+    image = np.stack([np.roll(row, shift // 2) for row, shift in zip(image, jitter, strict=True)])
+    found = analyzed(image)
+    assert [domain.relation for domain in found.domains.domains] == ["reference", "unsure"]
+    assert found.domains.domains[1].slightly_turned
+    assert found.domains.domains[1].misorientation_deg == pytest.approx(2.8, abs=0.4)
+    assert any("turned a little" in text for text in found.warnings)
+    near = np.abs(np.arange(SHAPE[1]) - WALL) < 2.5 * PERIOD
+    inner = slice(30, -30)
+    assert not found.labels[inner, ~near][:, 30:-30].any()
+    assert (found.labels[inner, near] == 1).any(axis=1).mean() > 0.6
+    patch = found.domains.domains[1].patch
+    told = analyzed(image, defective_at=f"{patch.y:.0f},{patch.x:.0f}")
+    assert not told.domains.domains[1].slightly_turned
+    assert np.mean(told.labels == 1) > 0.3

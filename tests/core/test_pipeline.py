@@ -491,3 +491,24 @@ def test_published_finds_an_inset_too():
 def test_micrograph_without_recipe_takes_the_default(whole):
     assert whole.recipe == hd.Recipe()
     assert whole.micrograph.frame_shape == (300, 360)
+
+
+def test_a_particle_on_an_amorphous_support():
+    # More of the image is carbon than crystal, and its patches are the more alike.
+    shape = (640, 640)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    inside = np.hypot(y - 310, x - 330) < 200
+    left, right = (crystal(shape, vectors("centred rectangular", 12.0, angle)) for angle in (20.0, 61.0))
+    image = np.where(inside, np.where(x < 330, left, right), 0.3) + 0.1 * glass(shape, 1.5)
+    found = hd.analyze(hd.Micrograph(noisy(image, 0.05)))
+    best = found.best_patch
+    assert np.hypot(best.y - 310, best.x - 330) < 200
+    assert found.lattice.period_px == pytest.approx(12.0, rel=0.03)
+    deep = np.hypot(y - 310, x - 330) < 150
+    outside = np.hypot(y - 310, x - 330) > 220
+    assert (found.labels == 2)[outside].mean() > 0.95
+    assert not (found.labels == 2)[deep].any()
+    # The other grain, and nothing of the reference but what lies at the boundary.
+    own, other = (x < 310, x > 350) if best.x < 330 else (x > 350, x < 310)
+    assert (found.labels == 1)[deep & other].mean() > 0.95
+    assert (found.labels == 1)[deep & own].mean() < 0.05

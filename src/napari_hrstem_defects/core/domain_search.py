@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.best_patch import BestPatch, choose
-from napari_hrstem_defects.core.domains import UNSURE, Domain, DomainMap, misorientation, with_verdicts
+from napari_hrstem_defects.core.domains import (
+    SLIGHT_TURN,
+    UNSURE,
+    Domain,
+    DomainMap,
+    misorientation,
+    with_verdicts,
+)
 from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, patch_means
 from napari_hrstem_defects.core.lattice import Lattice, agreement, find_lattice
 from napari_hrstem_defects.core.model import Model
@@ -39,6 +46,8 @@ EVIDENCE_PERIODS = 2.5
 TURNED_SHARE = 0.5
 #: A domain that gains this share of what is asked for is reported, and nothing is concluded from it.
 UNSURE_SHARE = 0.6
+#: The same of a lattice that is turned a little: its columns lie apart only far from where they coincide.
+TURNED_GAIN = 0.2
 #: Gain that is asked of a domain whose model patch a person placed: less is one crystal cut in two by chance.
 GIVEN_GAIN = 0.1
 #: Lattices are measured in squares of up to this many patches to a side.
@@ -256,6 +265,7 @@ def _compete(
     own, other = (pixels[frame_slices(p, pixels.shape)] for p in (place, reference.patch))
     lattice = _lattice_within(won, pixels, prepared, place.size) or find_lattice(own)
     home = _lattice_within((index == 0) & ~won, pixels, prepared, place.size) or reference.lattice
+    angle = misorientation(home, lattice)
     relation = None
     compared = agreement(lattice, home)
     if compared is not None:
@@ -278,11 +288,12 @@ def _compete(
             relation = _by_gain(gain, "shifted", GIVEN_GAIN if by_hand else params.same_lattice_gain)
     else:
         relation = _by_gain(gain, "rotated", GIVEN_GAIN if by_hand else params.grain_gain)
+    if relation is None and angle is not None and SLIGHT_TURN[0] < angle < SLIGHT_TURN[1]:
+        relation = UNSURE if gain > TURNED_GAIN else None
     if relation is None:
         return None
     if by_hand:
         place = replace(place, placed="hand")
-    angle = misorientation(home, lattice)
     domain = Domain(place, model, lattice, relation, False, gain, angle)
     return domain, np.where(won, np.uint8(len(domains)), index)
 

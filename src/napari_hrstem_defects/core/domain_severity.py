@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.domains import DomainMap, walls
+from napari_hrstem_defects.core.domains import Domain, DomainMap, walls
 from napari_hrstem_defects.core.interfaces import REACH_PERIODS, Band, phase_bands, step_bands
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.segmentation import SEVERE, calibrate, dilate
@@ -20,6 +20,7 @@ def domain_severity(
     the reference fits it than its own model does: it grows from the wall inwards. Along interfaces of coherent
     phases, where neighbourhoods hold both, and along steps of contrast severity is standardised among pixels at
     the same distance: what all of the interface shows is the interface; a misfit dislocation stands out of it.
+    In an undecided domain the reference judges; in one that is turned a little, whichever of both fits better.
     The walls of grains that count as intact are defects: the severity is at least `SEVERE` there.
 
     Parameters
@@ -39,13 +40,11 @@ def domain_severity(
     severity = reference.severity.copy()
     for i, domain in enumerate(found.domains[1:], start=1):
         inside = found.index == i
-        if not domain.decided:
-            continue
-        if domain.crystal:
-            own = domain.model
-            null = calibrate(own.distances[inside], own.distances[own.patch])
-            severity[inside] = (own.distances[inside] - null.mode) / null.sigma
-        else:
+        if domain.slightly_turned:
+            severity[inside] = np.minimum(severity[inside], _by_its_own(domain, inside))
+        elif domain.decided and domain.crystal:
+            severity[inside] = _by_its_own(domain, inside)
+        elif domain.decided:
             evidence = (reference.energies - domain.model.energies)[inside] / np.float32(reference.null.sigma)
             severity[inside] = np.maximum(severity[inside], SEVERE) + np.maximum(evidence, 0)
     # What is undecided belongs to the reference here.
@@ -69,3 +68,11 @@ def domain_severity(
             wall = walls(found, prepared.period_px, of=i) > 0
             severity[wall] = np.maximum(severity[wall], SEVERE + 1)
     return severity, interfaces
+
+
+def _by_its_own(domain: Domain, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Severity in a domain by its own model, as a list of its pixels."""
+    distances = domain.model.distances
+    null = calibrate(distances[inside], distances[domain.model.patch])
+    out: NDArray[np.float32] = (distances[inside] - np.float32(null.mode)) / np.float32(null.sigma)
+    return out

@@ -17,6 +17,8 @@ from napari_hrstem_defects.core.recipe import DomainParams, points_of
 
 #: Relation of a domain from which nothing is concluded.
 UNSURE = "unsure"
+#: Misorientations in degrees at which a lattice is the reference's, turned a little: less may be a bent crystal.
+SLIGHT_TURN = (0.75, 5.0)
 #: Half width of a wall, in periods.
 WALL_PERIODS = 0.75
 
@@ -60,6 +62,12 @@ class Domain:
     def defective(self) -> bool:
         """Whether all of it is a defect; an undecided domain is judged by the reference, place by place."""
         return self.decided and not self.crystal
+
+    @property
+    def slightly_turned(self) -> bool:
+        """Whether it is undecided and the reference's lattice turned a little: its boundary is what is to be seen."""
+        turn = self.misorientation_deg
+        return not self.decided and turn is not None and SLIGHT_TURN[0] < turn < SLIGHT_TURN[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,11 @@ from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA
 SIGNATURE_RADIUS = 2.2
 #: Share of the patches among which the typical one must have close company.
 PEER_SHARE = 0.2
+#: A patch has lost all order where its autocorrelation, from `ORDER_FROM` periods on, nowhere reaches this share of
+#: what it reaches in the best tenth of the patches.
+ORDER_FROM = 0.8
+LOST_SHARE = 1 / 3
+BEST_TENTH = 0.9
 #: Lags compared between the quarters of a patch, and the least size of a quarter, in periods.
 QUARTER_RADIUS = 1.6
 QUARTER_PERIODS = 2.0
@@ -46,22 +51,29 @@ def signatures(
         The lags of one half plane; the centre, which holds the noise, is left out of the list but is what the
         values are divided by.
     """
-    radius = min(int(np.ceil(radius_px)), edge // 2)
+    lag_y, lag_x = _lags(radius_px, edge)
+    radius = int(lag_y.max())
     window = np.outer(*(np.hanning(edge + 2)[1:-1],) * 2).astype(np.float32)
-    lag_y, lag_x = np.mgrid[0 : radius + 1, -radius : radius + 1]
-    chosen = (np.hypot(lag_y, lag_x) <= radius) & ((lag_y > 0) | (lag_x > 0))
     padded = fft.next_fast_len(edge + radius + 1, real=True)
-    pairs = _autocorrelate(window[None], padded)[0][lag_y[chosen], lag_x[chosen] % padded]
+    pairs = _autocorrelate(window[None], padded)[0][lag_y, lag_x % padded]
     windows = np.lib.stride_tricks.sliding_window_view(prepared.values, (edge, edge))
-    out = np.empty((len(corners), np.count_nonzero(chosen)), dtype=np.float32)
+    out = np.empty((len(corners), len(lag_y)), dtype=np.float32)
     for start in range(0, len(corners), BATCH):
         part = slice(start, start + BATCH)
         tiles = windows[corners[part, 0], corners[part, 1]]
         tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * window
         acf = _autocorrelate(tiles, padded)
         centre = np.maximum(acf[:, 0, 0], np.finfo(np.float32).tiny)[:, None]
-        out[part] = acf[:, lag_y[chosen], lag_x[chosen] % padded] / centre * (window**2).sum() / pairs
+        out[part] = acf[:, lag_y, lag_x % padded] / centre * (window**2).sum() / pairs
     return out
+
+
+def _lags(radius_px: float, edge: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the lags of one half plane within a radius, the centre left out."""
+    radius = min(int(np.ceil(radius_px)), edge // 2)
+    lag_y, lag_x = np.mgrid[0 : radius + 1, -radius : radius + 1]
+    chosen = (np.hypot(lag_y, lag_x) <= radius) & ((lag_y > 0) | (lag_x > 0))
+    return lag_y[chosen], lag_x[chosen]
 
 
 def _autocorrelate(tiles: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -91,10 +103,20 @@ def _unevenness(prepared: Prepared, corners: NDArray[np.intp], edge: int) -> NDA
     return worst
 
 
-def _standardised(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Robust standard deviations above the median."""
-    median = float(np.median(values))
-    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(values - median))), MIN_SCATTER)
+def _without_order(marks: NDArray[np.float32], prepared: Prepared, edge: int) -> NDArray[np.bool_]:
+    """Which patches show no repeat where others do, as on an amorphous support."""
+    far = np.hypot(*_lags(SIGNATURE_RADIUS * prepared.period_px, edge)) > ORDER_FROM * prepared.period_px
+    if not far.any():
+        return np.zeros(len(marks), bool)
+    order = marks[:, far].max(axis=1)
+    lost: NDArray[np.bool_] = order < LOST_SHARE * np.quantile(order, BEST_TENTH)
+    return lost
+
+
+def _standardised(values: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Robust standard deviations above the median of some of the values."""
+    median = float(np.median(values[among]))
+    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(values[among] - median))), MIN_SCATTER)
     out: NDArray[np.float32] = ((values - median) / scatter).astype(np.float32)
     return out
 
@@ -103,7 +125,8 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     """Judge patches by their autocorrelation and contrast relative to the image.
 
     The typical patch is the one with the closest company among its peers, a density peak: a median over all
-    patches would lie between two grains of equal area and call both defective.
+    patches would lie between two grains of equal area and call both defective. Patches that show no repeat where others
+    do are defective, and no measure for the others, be they the most.
 
     Parameters
     ----------
@@ -127,12 +150,15 @@ def screen(prepared: Prepared, grid: PatchGrid, params: ClassifyParams) -> Patch
     contrast = patch_means(
         np.square(prepared.band), patch_corners(prepared, grid), patch_edge(prepared, grid.size)
     ).ravel()
-    faint = contrast < params.min_variance * np.median(contrast)
+    lost = _without_order(flat, prepared, edge)
+    faint = contrast < params.min_variance * np.median(contrast[~lost])
     peers = max(1, round(PEER_SHARE * count))
     company = np.sort(between, axis=1)[:, min(peers, count - 1)]
-    company = np.where(faint & ~faint.all(), np.inf, company)
+    company = np.where((faint | lost) & ~(faint | lost).all(), np.inf, company)
     distance = between[int(np.argmin(company))]
-    scores = np.maximum(_standardised(distance), _standardised(_unevenness(prepared, corners, edge)))
-    defective = (scores > params.cutoff) | faint
+    scores = np.maximum(
+        _standardised(distance, ~lost), _standardised(_unevenness(prepared, corners, edge), ~lost)
+    )
+    defective = (scores > params.cutoff) | faint | lost
     shape = grid.counts
     return PatchTable(grid, scores.reshape(shape), params.cutoff, defective.reshape(shape))

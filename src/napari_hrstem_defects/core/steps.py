@@ -59,6 +59,11 @@ UNSURE_LATTICE = (
     "say whether it counts as crystal."
 )
 
+TURNED_LATTICE = (
+    "Part of the image is the same lattice turned a little; only what neither of both shows is marked, unless you say "
+    "whether it counts as crystal."
+)
+
 
 class Steps(Run):
     """An analysis under way that knows how each step is done."""
@@ -148,7 +153,9 @@ class Steps(Run):
                 self.doubt("domains", NO_OTHER_LATTICE)
             # Measured in all of its domain, not in the patch alone.
             self.found["lattice"] = found.domains[0].lattice
-            if not all(domain.decided for domain in found.domains):
+            if any(domain.slightly_turned for domain in found.domains):
+                self.doubt("domains", TURNED_LATTICE)
+            if not all(domain.decided or domain.slightly_turned for domain in found.domains):
                 self.doubt("domains", UNSURE_LATTICE)
         boundaries = None
         if params.boundary_map and prepared is not None:
