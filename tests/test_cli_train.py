@@ -268,11 +268,33 @@ def test_series_give_a_frame_each(tmp_path):
     assert [(image.name, image.group) for image in images] == [(f"s[{k}]", "s") for k in range(3)]
 
 
+def test_two_series_of_one_name_are_two_groups(tmp_path):
+    """Else some frames of the second are split from the rest."""
+    from napari_hrstem_defects.batch.labelled import read_labelled
+
+    for name, numbers in (("defective", (0, 1)), ("non_defective", (2, 3, 4))):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "labels").mkdir()
+        frames, masks = zip(*(micrograph(k) for k in numbers), strict=True)
+        tifffile.imwrite(
+            tmp_path / name / "images" / "s.tif", np.stack(frames), imagej=True, metadata={"axes": "TYX"}
+        )
+        tifffile.imwrite(
+            tmp_path / name / "labels" / "s.tif", np.stack(masks), imagej=True, metadata={"axes": "TYX"}
+        )
+    images, _ = read_labelled(tmp_path)
+    assert [(image.name, image.group) for image in images] == [
+        *((f"s[{k}]", "s") for k in range(2)),
+        *((f"s (2)[{k}]", "s (2)") for k in range(3)),
+    ]
+
+
 def test_tables_that_are_wrong(tmp_path):
     from napari_hrstem_defects.batch.labelled import read_patches
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
     table = tmp_path / "t.csv"
+    np.save(tmp_path / "nan.npy", np.where(np.eye(32), np.nan, np.arange(32.0)))
     Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / "a.png")
     Image.fromarray(np.arange(40 * 40, dtype=np.uint8).reshape(40, 40)).save(tmp_path / "b.png")
     for text, message in (
@@ -283,16 +305,36 @@ def test_tables_that_are_wrong(tmp_path):
         ("file,label\na.png,Bulk\nb.png,Fault\n", "all patches must have one size"),
         ("file,label\na.png,Bulk\na.png,Bulk\n", "There is only one class"),
         ("file,label\na.png,x\na.png,y\n", "name it with --clean"),
+        ("file,label\na.png,Bulk\na.png,Bulk \n", "There is only one class"),
+        ("file,label\na.png,Bulk\na.png,\x1b[31mF\n", "holds control characters"),
         ("file,label,source,y,x\na.png,Bulk,s,top,0\na.png,F,s,0,0\n", "y of a.png is 'top', not a number"),
+        ("file,label,source,y,x\na.png,Bulk,s,nan,0\na.png,F,s,0,0\n", "y of a.png is 'nan', not a number"),
+        ("file,label,source,y,x\na.png,Bulk,s,0,0\na.png,F,s,,\n", "a.png has no position .* others have"),
+        ("file,label\na.png,Bulk\nnan.npy,F\n", "nan.npy: the patch has missing pixels"),
+        ("file,label\na.png,Bulk,more,and more\na.png,F\n", "no column 'material'; there are file, label"),
     ):
         table.write_text(text)
         with pytest.raises(HrstemDefectsError, match=message):
-            read_patches(table)
+            read_patches(table, only=("material", "Si") if "material" in message else None)
     table.write_text("file,label,material\na.png,x,Si\na.png,y,Si\na.png,z,Ge\n")
     patches = read_patches(table, clean="y", only=("material", "Si"))
     assert patches.classes == ("y", "x")
     assert patches.labels.tolist() == [1, 0]
     assert patches.pixels.max() <= 1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"])
+def test_patches_of_all_types_are_seen(tmp_path, dtype):
+    """Of the range of 32 bits nobody uses anything: rounding would leave a flat patch."""
+    from napari_hrstem_defects.batch.labelled import read_patches
+
+    made = np.random.default_rng(0).integers(0, 200, (2, EDGE, EDGE))
+    for name, pixels in zip("ab", made, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels.astype(dtype))
+    (tmp_path / "t.csv").write_text("file,label\na.tif,Bulk\nb.tif,Fault\n")
+    for pixels, original in zip(read_patches(tmp_path / "t.csv").pixels, made, strict=True):
+        assert 0 <= pixels.min() <= pixels.max() <= 1
+        assert np.corrcoef(pixels.ravel(), original.ravel())[0, 1] > 0.999
 
 
 # -- with Keras

@@ -45,9 +45,30 @@ def test_a_black_and_white_picture_is_a_mask():
     np.testing.assert_array_equal(mask_of_labels(picture, SHAPE, "x"), picture // 255)
 
 
+def faded():
+    """A white disk whose edge was smoothed."""
+    y, x = np.indices(SHAPE)
+    return (255 * np.clip((15 - np.hypot(y - 20, x - 30)) / 3, 0, 1)).astype(np.uint8)
+
+
+def test_many_numbered_defects_are_no_soft_edges():
+    labels = np.full(SHAPE, 255)
+    labels[:10] = 0
+    for k in range(12):
+        labels[12, k] = k + 1
+    mask = mask_of_labels(labels, SHAPE, "x")
+    assert np.unique(mask).tolist() == [0, 1, 2, 255]
+    assert (mask[12, :12] > 0).all()
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (
+            np.dstack([np.zeros(SHAPE), np.eye(*SHAPE), np.zeros(SHAPE)]).astype(np.uint8),
+            "a coloured picture",
+        ),
+        (faded(), "soft edges"),
         (np.zeros((40, 50), int), r"the labels have shape \(40, 50\), the image has \(40, 60\)"),
         (np.full(SHAPE, 0.5), "whole numbers, not float64"),
         (np.full(SHAPE, -1), "no negative numbers"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
+import itertools
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ def read_labelled(
     for index, (path, label) in enumerate(pairs):
         if cancelled is not None and cancelled():
             raise Cancelled
-        found += _labelled(path, label)
+        found += _labelled(path, label, _free_name(path.stem, {image.group for image in found}))
         if progress is not None:
             progress((index + 1) / len(pairs), f"reading {path.name}")
-    return _named_apart(found), left_out
+    return found, left_out
 
 
 def read_patches(
@@ -138,9 +139,17 @@ def read_patches(
                 f"{row['file']}: all patches must have one size; this one has {data.shape[0]} px, the first "
                 f"{pixels[0].shape[0]} px."
             )
+        if not np.isfinite(data).all():
+            raise ModelError(f"{row['file']}: the patch has missing pixels (NaN or infinite); leave it out.")
         pixels.append(_grey(data))
     classes = ordered_classes([row["label"] for row in rows], clean)
-    known = all(row.get(name) for name in _POSITION for row in rows)
+    placed = [all(row.get(name) for name in _POSITION) for row in rows]
+    known = all(placed)
+    if any(placed) and not known:
+        raise ReadError(
+            f"{table}: {rows[placed.index(False)]['file']} has no position (source, y, x), but others have; complete "
+            "it, or leave these columns out of the table."
+        )
     corners = (
         np.array([[_number(row, "y", table), _number(row, "x", table)] for row in rows]) if known else None
     )
@@ -225,7 +234,14 @@ def _published_label(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def _labelled(path: Path, label: Path | None) -> list[LabelledImage]:
+def _free_name(stem: str, taken: Collection[str]) -> str:
+    """The stem, numbered if another file has it already."""
+    names = itertools.chain([stem], (f"{stem} ({number})" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _labelled(path: Path, label: Path | None, name: str) -> list[LabelledImage]:
+    """The frames of a file, all of the group `name`."""
     micrograph = read(path)
     shape = micrograph.frame_shape
     count = len(micrograph)
@@ -251,10 +267,10 @@ def _labelled(path: Path, label: Path | None) -> list[LabelledImage]:
         masks = [mask_of_labels(frame, shape, str(label)) for frame in frames]
     found = []
     for index, (frame, mask) in enumerate(zip(micrograph, masks, strict=True)):
-        name = path.stem if count == 1 else f"{path.stem}[{index}]"
+        own = name if count == 1 else f"{name}[{index}]"
         checked = frame.frame()
         mask = np.where(checked.valid, mask, np.uint8(IGNORE))
-        found.append(LabelledImage(name, checked.pixels, mask, micrograph.pixel_size_nm, group=path.stem))
+        found.append(LabelledImage(own, checked.pixels, mask, micrograph.pixel_size_nm, group=name))
     return found
 
 
@@ -278,6 +294,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
         ) from error
     if not rows or not {"file", "label"} <= rows[0].keys():
         raise ReadError(f"{table}: a table of patches needs rows with the columns file and label.")
+    # Blanks around the name of a class make no other class, and what stands beyond the last column is nobody's.
+    rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
     for number, row in enumerate(rows, start=2):
         if not row["file"] or not row["label"]:
             raise ReadError(f"{table}: line {number} has no file or no label; complete it or leave it out.")
@@ -286,30 +304,23 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def _number(row: dict[str, str], name: str, table: Path) -> float:
     try:
-        return float(row[name])
+        value = float(row[name])
     except ValueError:
-        raise ReadError(f"{table}: {name} of {row['file']} is {row[name]!r}, not a number.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ReadError(f"{table}: {name} of {row['file']} is {row[name]!r}, not a number; correct it.")
+    return value
 
 
 def _grey(data: NDArray[Any]) -> NDArray[np.float32]:
-    """Grey values 0...1: of whole numbers by the range of their type, so that patches keep their brightness."""
-    if data.dtype.kind in "iu":
+    """Grey values 0...1: of pictures of 8 and 16 bit by the range of their type, so that patches keep their brightness.
+
+    Of wider types nobody uses the range; such patches are scaled by their own.
+    """
+    if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
         limits = np.iinfo(data.dtype)
         return ((data.astype(np.float64) - limits.min) / (limits.max - limits.min)).astype(np.float32)
-    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    low, high = float(data.min()), float(data.max())
     if low >= 0 and high <= 1:
         return data.astype(np.float32)
-    return ((data - low) / (high - low if high > low else 1.0)).astype(np.float32)
-
-
-def _named_apart(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """The images with names that are all different, numbered where they were not."""
-    seen: dict[str, int] = {}
-    out = []
-    for image in images:
-        count = seen[image.name] = seen.get(image.name, 0) + 1
-        if count > 1:
-            name = f"{image.name} ({count})"
-            image = dataclasses.replace(image, name=name, group=name)
-        out.append(image)
-    return out
+    return ((data.astype(np.float64) - low) / (high - low if high > low else 1.0)).astype(np.float32)

@@ -191,6 +191,9 @@ def ordered_classes(names: Sequence[str], clean: str | None = None) -> tuple[str
         If there is only one class, or none is clean.
     """
     found = sorted(set(names))
+    hidden = [name for name in found if not name.isprintable()]
+    if hidden:
+        raise ModelError(f"The name of the class {hidden[0]!r} holds control characters; rename it.")
     if len(found) < 2:
         raise ModelError(
             f"There is only one class ({', '.join(found) or 'none'}) in the labels; two or more are needed, clean "
@@ -207,7 +210,9 @@ def ordered_classes(names: Sequence[str], clean: str | None = None) -> tuple[str
             )
         clean = likely[0]
     if clean not in found:
-        raise ModelError(f"There is no class {clean!r} in the labels, only {', '.join(found)}.")
+        raise ModelError(
+            f"There is no class {clean!r} in the labels; name one of {', '.join(found)} with --clean."
+        )
     return (clean, *(name for name in found if name != clean))
 
 

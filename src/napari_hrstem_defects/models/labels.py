@@ -19,6 +19,8 @@ POLYGON_LABELS: Mapping[str, int] = {
 }
 #: What any other label means.
 _DEFECT = 1
+# So many grey values between black and white are the edges of a smoothed picture.
+_FADING = 8
 
 
 def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDArray[np.uint8]:
@@ -27,8 +29,8 @@ def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDAr
     Parameters
     ----------
     labels : int or bool array
-        0 is crystal, 255 is not judged, everything else a defect. Empty axes, and a last axis of equal colour
-        channels, are dropped.
+        0 is crystal, 255 is not judged, everything else a defect; of black and white alone, white is the defect. Empty
+        axes, and a last axis of equal colour channels, are dropped.
     shape : tuple of int
         Shape of the image ``(y, x)``.
     name : str
@@ -46,6 +48,11 @@ def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDAr
     """
     array = np.asarray(labels)
     if array.ndim == 3 and array.shape[-1] in (3, 4) and array.shape[:2] == shape:
+        if (array[..., :3] != array[..., :1]).any():
+            raise ModelError(
+                f"{name}: the labels are a coloured picture; save them as a label image of whole numbers or in black "
+                "and white."
+            )
         array = array[..., 0]
     array = array.reshape([n for n in array.shape if n != 1] or [1])
     if array.shape != shape:
@@ -63,10 +70,27 @@ def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDAr
     out = np.full(shape, _DEFECT, np.uint8)
     for value in (0, 2, IGNORE):
         out[array == value] = value
+    values = np.unique(array).tolist()
+    if _is_smoothed(array, values):
+        raise ModelError(
+            f"{name}: the labels look like a picture with soft edges ({len(values)} grey values), of which the white "
+            f"inside ({IGNORE}) would mean not judged; save them in black and white, without smoothing."
+        )
     # A picture of a mask: black and white, where white is no "not judged".
-    if array.size and set(np.unique(array).tolist()) == {0, IGNORE}:
+    if values == [0, IGNORE]:
         out[array == IGNORE] = _DEFECT
     return out
+
+
+def _is_smoothed(array: NDArray[Any], values: list[int]) -> bool:
+    """Whether it is a white mask whose edges fade; labels of many defects are numbered without gaps."""
+    between = [value for value in values if 0 < value < IGNORE]
+    return (
+        values[-1:] == [IGNORE]
+        and len(between) >= _FADING
+        and between != list(range(1, len(between) + 1))
+        and bool(np.count_nonzero(array == IGNORE) > np.count_nonzero(array) / 2)
+    )
 
 
 def mask_of_polygons(description: Any, shape: tuple[int, int], name: str) -> NDArray[np.uint8]:
