@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.simulation import simulate
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.worker import Monitor
 
 TIMEOUT = 300_000
+#: Tells nobody, and is not stopped.
+QUIET = Monitor(lambda text, fraction: None, lambda: False)
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +60,11 @@ def test_train_a_classifier_and_use_it(open_images: Any) -> None:
     made = open_images
     dialog = _fill(made, "compact", name="faults", patches=24, patch=64, epochs=2)
     assert len(dialog.value()) == 3
-    made.qtbot.waitUntil(lambda: "Patches of the grid" in dialog.counts.text(), timeout=20_000)
-    counts = classifiers.count_patches(None, dialog.value(), "compact", 64)
-    assert sum(counts.values()) == 3 * 16
-    assert f"defective {counts['defective']}" in dialog.counts.text()
+    made.qtbot.waitUntil(lambda: "Patches of 64 px" in dialog.counts.text(), timeout=20_000)
+    counts = classifiers.count_patches(QUIET, dialog.value(), "compact", 64)
+    assert sum(counts.classes.values()) + counts.ambivalent == 3 * 16
+    assert f"{counts.classes['defective']} defective" in dialog.counts.text()
+    assert f"{counts.ambivalent} in between" in dialog.counts.text()
     made.click(dialog.start)
     assert dialog.training
     _finish(made, dialog)
@@ -175,24 +179,52 @@ def test_images_opened_meanwhile_are_offered(desk: Any) -> None:
     assert len(made.viewer.layers.events.inserted.callbacks) == before
 
 
-def test_dialog_goes_with_the_panel(desk: Any, monkeypatch: Any) -> None:
-    """A brush that was taken from it goes on; a training it began ends."""
-    made = desk()
-    made.click(made.panel.train)
-    dialog = made.panel._training
-    made.click(dialog.paint)
-    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects to learn")]
+@pytest.fixture
+def endless(monkeypatch: Any) -> list[Any]:
+    """A training that goes on until it is stopped; what it asks whether it is."""
     asked: list[Any] = []
 
-    def endless(*args: Any, stopped: Any, **options: Any) -> None:
+    def train(*args: Any, stopped: Any, **options: Any) -> None:
         asked.append(stopped)
         while not stopped():
             time.sleep(0.01)
 
-    monkeypatch.setattr(classifiers, "train_and_add", endless)
+    monkeypatch.setattr(classifiers, "train_and_add", train)
+    return asked
+
+
+@pytest.fixture
+def asks(monkeypatch: Any) -> Any:
+    """Answer questions; what was asked."""
+    heard: list[str] = []
+
+    def answer(with_what: Any) -> list[str]:
+        def question(parent: Any, title: str, text: str) -> Any:
+            heard.append(text)
+            return with_what
+
+        monkeypatch.setattr(QMessageBox, "question", question)
+        return heard
+
+    return answer
+
+
+def _begin(made: Any, asked: list[Any]) -> Any:
+    """Train on what is marked in the only image: nothing."""
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    made.click(dialog.paint)
+    count = len(asked)
     made.click(dialog.start)
-    made.qtbot.waitUntil(lambda: bool(asked), timeout=TIMEOUT)
-    del dialog
+    made.qtbot.waitUntil(lambda: len(asked) > count, timeout=TIMEOUT)
+    return dialog
+
+
+def test_dialog_goes_with_the_panel(desk: Any, endless: Any) -> None:
+    """A brush that was taken from it goes on; a training it began ends."""
+    made, asked = desk(), endless
+    _begin(made, asked)
+    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects · ")]
     made.panel.parent().destroyOnClose()
     QApplication.processEvents()
     assert asked[0]()
@@ -220,9 +252,9 @@ def test_painting_what_to_learn(desk: Any) -> None:
     made.click(made.panel.train)
     dialog = made.panel._training
     assert not dialog.start.isEnabled()
-    assert "Choose an image" in dialog.counts.text()
+    assert "Choose beside an image" in dialog.counts.text()
     made.click(dialog.paint)
-    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects to learn")]
+    (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects · ")]
     assert layer.mode == "paint"
     np.testing.assert_allclose(layer.scale, made.document.layer.scale)
     (example,) = dialog.value()
@@ -238,3 +270,158 @@ def test_painting_what_to_learn(desk: Any) -> None:
     item.setCheckState(Qt.CheckState.Unchecked)
     assert dialog.value() == []
     assert not dialog.start.isEnabled()
+
+
+def test_dialog_goes_with_the_window(desk: Any, endless: Any) -> None:
+    """Else the program would go on training, without a window, until it is done."""
+    made = desk()
+    dialog = _begin(made, endless)
+    made.viewer.window._qt_window.hide()  # what closing it comes to
+    assert endless[0]()
+    assert not dialog.isVisible()
+
+
+def test_a_slip_does_not_stop_a_training(desk: Any, endless: Any, asks: Any) -> None:
+    made = desk()
+    dialog = _begin(made, endless)
+    heard = asks(QMessageBox.StandardButton.No)
+    made.qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    dialog.close()
+    assert len(heard) == 2
+    assert "nothing yet that could be kept" in heard[0]
+    assert dialog.isVisible()
+    assert dialog.training
+    assert not endless[0]()
+    dialog.plot.add(0.5, 0.5)
+    asks(QMessageBox.StandardButton.Yes)
+    dialog.close()
+    assert "will be tested and kept" in heard[-1]
+    assert not dialog.isVisible()
+    assert endless[0]()
+    made.qtbot.waitUntil(lambda: not dialog.training, timeout=TIMEOUT)
+    # Nothing runs: no question.
+    made.click(made.panel.train)
+    assert dialog.stop.text() == "Close"
+    made.click(dialog.stop)
+    assert not dialog.isVisible()
+    assert len(heard) == 3
+
+
+def test_names_are_looked_at_before_anything_is_learned(
+    desk: Any, endless: Any, asks: Any, tmp_path: Path
+) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert dialog.name.value == "my classifier"
+    made.click(dialog.paint)
+    for name in ("../elsewhere/x", "screening", "", "a:b"):
+        dialog.name.value = name
+        made.click(dialog.start)
+        assert not dialog.training
+        assert "classifier" in dialog.said.text()
+        assert "name" in dialog.said.text() or "called" in dialog.said.text()
+    # A name that is taken is not lost by a slip.
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.hrstem").write_bytes(b"made in three days")
+    dialog.name.value = "mine"
+    heard = asks(QMessageBox.StandardButton.No)
+    made.click(dialog.start)
+    assert not dialog.training
+    assert "“mine” already" in heard[0]
+    asks(QMessageBox.StandardButton.Yes)
+    made.click(dialog.start)
+    assert dialog.training
+    made.qtbot.waitUntil(lambda: bool(endless), timeout=TIMEOUT)
+    # So is that of a network which is still being tested.
+    dialog.plot.add(0.5, 0.5)
+    made.click(dialog.stop)
+    (tmp_path / "models" / "mine.hrstem").unlink()
+    asks(QMessageBox.StandardButton.No)
+    if dialog._testing:
+        made.click(dialog.start)
+        assert len(heard) == 3
+    assert not dialog.training
+
+
+def test_painting_shows_its_image_alone(desk: Any) -> None:
+    """Of images that lie on each other only the topmost is seen."""
+    made = desk(None)
+    images = [
+        made.add(simulate("si_stacking_fault", seed=k, shape=(256, 256)).micrograph.data) for k in (0, 1)
+    ]
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    dialog.images.setCurrentCell(0, 0)
+    made.click(dialog.paint)
+    layer = made.viewer.layers.selection.active
+    assert [image.visible for image in images] == [True, False]
+    assert layer.visible
+    assert layer.mode == "paint"
+    # Whatever number is painted with, it is seen.
+    assert layer.get_color(1)[3] > 0
+    np.testing.assert_allclose(layer.get_color(1), layer.get_color(7))
+    made.show()
+    made.session.choose(images[0])
+    layer.selected_label, layer.brush_size = 3, 40
+    made.drag((100.0, 100.0), (140.0, 140.0))
+    assert set(np.unique(layer.data)) == {0, 3}
+    dialog.patch.value = 64
+    made.qtbot.waitUntil(lambda: "Patches of 64 px" in dialog.counts.text(), timeout=TIMEOUT)
+    before = dialog.counts.text()
+    # Painting goes on where it was, and what is taken back is counted, too.
+    count = len(made.viewer.layers)
+    made.click(dialog.paint)
+    assert len(made.viewer.layers) == count
+    layer.undo()
+    made.qtbot.waitUntil(lambda: dialog.counts.text() != before, timeout=TIMEOUT)
+    assert "No labelled image has a place" in dialog.counts.text()
+    dialog.images.setCurrentCell(1, 0)
+    made.click(dialog.paint)
+    assert [image.visible for image in images] == [False, True]
+    dialog.close()
+    assert all(layer.visible for layer in made.viewer.layers)
+
+
+def test_what_can_be_learned_from(desk: Any) -> None:
+    made = desk(None)
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    assert "Open an image first" in dialog.counts.text()
+    assert not dialog.paint.isEnabled()
+    colour = made.add(np.zeros((64, 64, 3), np.uint8), rgb=True)
+    assert "Colour images" in dialog.counts.text()
+    made.viewer.layers.remove(colour)
+    lattice = simulate("si_stacking_fault", seed=0, shape=(256, 256)).micrograph.data
+    image = made.add(lattice, name="image")
+    other = made.viewer.add_labels(np.zeros((256, 200), np.uint8), name="cropped")
+    fits = made.viewer.add_labels(np.zeros((256, 256), np.int32), name="fits")
+    choice = dialog.images.cellWidget(0, 1)
+    names = [choice.itemText(index) for index in range(choice.count())]
+    assert names == ["– choose –", "no defects in it", "fits", "cropped (256 × 200 px, does not fit)"]
+    assert [choice.model().item(k).isEnabled() for k in range(4)] == [True, True, True, False]
+    dialog.choose(image, other)
+    assert dialog.value() == []
+    dialog.images.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    assert "the ticked image" in dialog.counts.text()
+    choice = dialog.images.cellWidget(0, 1)
+    choice.setCurrentIndex(1)
+    (clean,) = dialog.value()
+    assert not clean.labels.any()
+    # The same numbers mean the same as in a file: 255 is not judged.
+    fits.data[:, :100], fits.data[:, 200:] = 3, 255
+    dialog.choose(image, fits)
+    (known,) = dialog.value()[0].images()
+    assert_array_equal(known.mask, np.where(fits.data == 3, 1, fits.data))
+    # Of a series the marked frames; before there are any that is said.
+    series = made.add(np.stack([lattice] * 3), name="series")
+    dialog.choose(image, None)
+    dialog.images.setCurrentCell(1, 0)
+    made.click(dialog.paint)
+    made.qtbot.waitUntil(lambda: "nothing is marked in any frame" in dialog.counts.text(), timeout=TIMEOUT)
+    marks = made.viewer.layers.selection.active
+    assert marks.data.shape == series.data.shape
+    marks.data[1, :100, :100] = 1
+    marks.refresh()
+    made.qtbot.waitUntil(lambda: "Patches of" in dialog.counts.text(), timeout=TIMEOUT)
+    assert [image.name for image in dialog.value()[0].images()] == ["series[1]"]

@@ -131,13 +131,11 @@ class Fitted:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("vgg16", "VGG16, transfer learning (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log", 3),
-        Kind(
-            "compact", "small network, up to a million parameters", "compact", 128, 60, 32, 1e-3, channels=1
-        ),
+        Kind("vgg16", "VGG16 (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log", 3),
+        Kind("compact", "compact (small, needs no GPU)", "compact", 128, 60, 32, 1e-3, channels=1),
         Kind(
             "fft-ensemble",
-            "one network for each class on Fourier transforms of patches",
+            "FFT ensemble (can scan an image)",
             "fft_ensemble",
             64,
             16,

@@ -5,7 +5,7 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.classifier import SCREENING, TrainedClassifier, for_recipe
 from napari_hrstem_defects.models.data import LabelledImage
 from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.labels import mask_of_labels
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.models.registry import Entry
-from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
 from napari_hrstem_defects.models.scan import Scan, scan_file
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
 from napari_hrstem_defects.models.training import TrainingReport, train
@@ -66,7 +69,7 @@ class Example:
     ----------
     source : Source
     labels : array (y, x) or (t, y, x)
-        0 crystal, anything else a defect; a copy, for a person may go on painting.
+        0 crystal, 255 not judged, anything else a defect, as on the command line; not copied.
     """
 
     source: Source
@@ -79,37 +82,100 @@ class Example:
         ------
         MicrographError
             If the pixels cannot be used.
+        ModelError
+            If the labels cannot, or nothing is marked in a series.
         """
         whole = self.source.series()
         if not whole.is_stack:
             return [self._frame(None, self.labels)]
         # Of a series only the frames that were painted are known.
-        return [self._frame(t, frame) for t, frame in enumerate(self.labels) if np.any(frame)]
+        frames = [self._frame(t, frame) for t, frame in enumerate(self.labels) if np.any(frame)]
+        if not frames:
+            raise ModelError(
+                f"{self.source.name}: nothing is marked in any frame; of a series only frames with marks are learned "
+                "from."
+            )
+        return frames
 
     def _frame(self, index: int | None, labels: Any) -> LabelledImage:
         micrograph = self.source.micrograph(index)
-        marked = np.asarray(labels)
-        mask = (marked.reshape(marked.shape[-2:]) > 0).astype(np.uint8)
         pixels = micrograph.frame().pixels
-        return LabelledImage(micrograph.name, pixels, mask, micrograph.pixel_size_nm, self.source.name)
+        height, width = pixels.shape
+        mask = mask_of_labels(labels, (height, width), micrograph.name)
+        # Frames of one file belong together; two files may have the same name.
+        group = self.source.path or self.source.name
+        return LabelledImage(micrograph.name, pixels, mask, micrograph.pixel_size_nm, group)
 
 
-def labelled_images(examples: Sequence[Example]) -> list[LabelledImage]:
-    """All images of the examples."""
-    return [image for example in examples for image in example.images()]
+def labelled_images(examples: Sequence[Example], monitor: Monitor) -> list[LabelledImage]:
+    """All images of the examples.
+
+    Raises
+    ------
+    ModelError, MicrographError
+        If one of them cannot be used.
+    Cancelled
+    """
+    found: list[LabelledImage] = []
+    for example in examples:
+        if monitor.cancelled():
+            raise Cancelled
+        found += example.images()
+    return found
 
 
-def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int) -> dict[str, int]:
-    """Patches of each class on the grid of the images, and ambivalent ones.
+@dataclass(frozen=True)
+class PatchCounts:
+    """How much there is to learn from.
+
+    Attributes
+    ----------
+    patch_px : int
+        Edge of a patch.
+    classes : mapping of str to int
+        Patches of each class on the grid of the images.
+    ambivalent : int
+        Those that belong to none.
+    several : bool
+        Whether marks have different numbers, which are one class all the same.
+    problem : str
+        Why nothing can be learned yet; empty if something can.
+    """
+
+    patch_px: int
+    classes: Mapping[str, int]
+    ambivalent: int
+    several: bool
+    problem: str
+
+
+def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int) -> PatchCounts:
+    """Count the patches of each class on the grid of the images.
 
     Raises
     ------
     ModelError
-        If an image is smaller than a patch.
+        If an image is smaller than a patch, or its labels cannot be used.
+    MicrographError
+        If its pixels cannot be used.
+    Cancelled
     """
-    patches = grid_patches(labelled_images(examples), patch_px or kind_of(kind).patch_px)
-    counts = {name: int(np.count_nonzero(patches.labels == k)) for k, name in enumerate(patches.classes)}
-    return {**counts, "ambivalent": int(np.count_nonzero(patches.labels < 0))}
+    patch_px = patch_px or kind_of(kind).patch_px
+    images = labelled_images(examples, monitor)
+    patches = grid_patches(images, patch_px)
+    # A patch that is drawn lies anywhere, not on the grid only.
+    missing = [
+        name
+        for k, name in enumerate(patches.classes)
+        if not (patches.labels == k).any() and not any(room(image, patch_px)[k] for image in images)
+    ]
+    return PatchCounts(
+        patch_px,
+        patches.counts,
+        int(np.count_nonzero(patches.labels < 0)),
+        any(len({*np.unique(np.asarray(example.labels)).tolist()} - {0, IGNORE}) > 1 for example in examples),
+        str(nothing_to_draw(missing[-1], patch_px)) if missing else "",
+    )
 
 
 def ends_a_pass(report: TrainingProgress) -> bool:
@@ -160,7 +226,7 @@ def train_and_add(
         return _GRACE_S if kept else GRACE_S
 
     monitor.progress("reading the images", 0.0)
-    images = labelled_images(examples)
+    images = labelled_images(examples, monitor)
     with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
         path = Path(folder) / f"model{SUFFIX}"
         report: TrainingReport = process.call(

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_hrstem_defects.widgets.layout import fixed_button
 from napari_hrstem_defects.widgets.parameters import INDENT
-from napari_hrstem_defects.widgets.theme import Colours
+from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 #: Least width of the table, in px of the screen: the panel shall not grow with the words in it.
 _WIDTH = 240
@@ -99,13 +99,8 @@ class LatticesView(QWidget):
         self.setState(known=False, mapped=False)
 
     def setColours(self, colours: Colours) -> None:
-        """Follow the theme: on a dark ground the boxes of Qt's own style cannot be seen."""
-        theme = "dark" if colours.dark else "light"
-        self.table.setStyleSheet(
-            "QTableView::indicator { width: 11px; height: 11px; border-radius: 2px; "
-            f"border: 1px solid {colours.text.name()}; }}"
-            f"QTableView::indicator:checked {{ image: url('theme_{theme}:/check.svg'); }}"
-        )
+        """Follow the theme."""
+        self.table.setStyleSheet(boxes(colours))
 
     def value(self) -> tuple[LatticeRow, ...]:
         """The lattices shown, but the first."""

@@ -309,7 +309,10 @@ class DefectsPanel(SessionWidget):
 
         known = ensembles()
         if not known:
-            self.session.noticed.emit("Scanning takes an FFT ensemble; train one with Train….")
+            self.session.noticed.emit(
+                "Scanning takes an FFT ensemble; train one with Train…, or put one into the list with "
+                "hrstem-defects models --add FILE."
+            )
         elif len(known) == 1:
             self.actions_.scan(known[0].path)
         else:
@@ -401,5 +404,5 @@ class DefectsPanel(SessionWidget):
         self.lattices.setColours(self._colours)
         self.threshold.histogram.setColours(self._colours)
         if self._training is not None:
-            self._training.plot.setColours(self._colours)
+            self._training.setColours(self._colours)
         self.results.setColours(self._colours)

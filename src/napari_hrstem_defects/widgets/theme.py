@@ -67,3 +67,13 @@ def colours(viewer: ViewerModel | None) -> Colours:
         error=readable(colour(theme.error), colour(theme.background)),
         dark=theme.type == "dark",
     )
+
+
+def boxes(colours: Colours) -> str:
+    """Style of the boxes to be ticked in a table: on a dark ground those of Qt's own style cannot be seen."""
+    theme = "dark" if colours.dark else "light"
+    return (
+        "QTableView::indicator { width: 11px; height: 11px; border-radius: 2px; "
+        f"border: 1px solid {colours.text.name()}; }}"
+        f"QTableView::indicator:checked {{ image: url('theme_{theme}:/check.svg'); }}"
+    )

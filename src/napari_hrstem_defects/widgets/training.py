@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import threading
 import weakref
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, SpinBox
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFormLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
+    QMessageBox,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
-from napari_hrstem_defects.models import evaluation
+from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
-from napari_hrstem_defects.widgets.classifiers import Example
-from napari_hrstem_defects.widgets.links import Links
+from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
+from napari_hrstem_defects.widgets.examples_view import ExamplesView
 from napari_hrstem_defects.widgets.loss_plot import LossPlot
-from napari_hrstem_defects.widgets.placing import label_colours
-from napari_hrstem_defects.widgets.source import Source, pixels_of, placed_like
-from napari_hrstem_defects.widgets.theme import Colours
+from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
 if TYPE_CHECKING:
@@ -54,7 +50,10 @@ _SETS = {
     "test_with_ambivalent": "held out, with ambivalent",
     "defect_free": "held out, without defects",
 }
-_NO_LABELS = "– none –"
+#: How long (ms) painting must rest before the patches are counted anew.
+_REST_MS = 200
+#: Name that is offered first.
+_NAME = "my classifier"
 
 
 class _Bridge(QObject):
@@ -82,36 +81,44 @@ class TrainDialog(QDialog):
         self._session = weakref.ref(session)
         self._worker: TaskWorker | None = None
         # Trainings that were stopped, whose best network is still being tested.
-        self._testing: list[TaskWorker] = []
+        self._testing: dict[TaskWorker, str] = {}
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
-        # To the list of layers while the dialog is open, and to the brush on the layers that are offered.
-        self._links, self._brushes = Links(), Links()
-        self._closed_down = False
+        self._closed_down = self._placed = False
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.timeout.connect(self._count)
         self._bridge = _Bridge()
         self._bridge.told.connect(self._told)
         self.setWindowTitle("Train a classifier")
-        self.images = QTableWidget(0, 2)
-        self.images.setHorizontalHeaderLabels(["learn from", "defects marked in"])
-        rows, columns = self.images.verticalHeader(), self.images.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
-        rows.hide()
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.images.setMinimumHeight(110)
-        self.images.itemChanged.connect(lambda _: self._count())
+        self.images = ExamplesView(session)
+        self.images.changed.connect(self._changed)
+        self.images.painted.connect(lambda: self._rest.start(_REST_MS))
         self.paint = QPushButton("Paint defects…")
         self.paint.setToolTip(
-            "<qt>Makes a layer on the chosen image and takes the brush: mark every defect in it. What is not marked "
-            "counts as clean crystal.</qt>"
+            "<qt>Shows the image of the chosen row alone and takes the brush: mark every defect in it, about as wide "
+            "as it disturbs the lattice. What is not marked counts as clean crystal, 255 as not judged. When "
+            "the dialog is closed the other layers are shown again.</qt>"
         )
-        self.paint.clicked.connect(lambda: self._paint())
+        self.paint.clicked.connect(lambda: self.images.paint_marks())
         self.counts = QLabel("–")
         self.counts.setWordWrap(True)
         self.counts.setAccessibleName("patches of each class")
+        self.counts.setToolTip(
+            "<qt>A patch with less than 1 % of its area marked is non-defective, one with more than 10 % defective; "
+            "those between are not learned from.</qt>"
+        )
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
-        self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
-        self.name = LineEdit(label="Name", value="my classifier", tooltip="As it stands in the list")
+        self.kind = ComboBox(
+            label="Kind",
+            choices=kinds,
+            value="compact",
+            tooltip=(
+                "<qt>All learn to tell two classes apart, defective and non-defective. An ensemble of more classes is "
+                "trained on a table of patches, by <code>hrstem-defects train --patches</code>.</qt>"
+            ),
+        )
+        self.name = LineEdit(label="Name", value=_free_name(), tooltip="As it stands in the list")
         self.patches = SpinBox(
             label="Patches a class",
             min=8,
@@ -127,7 +134,7 @@ class TrainDialog(QDialog):
         )
         self.patch = SpinBox(
             label="Patch (px)",
-            min=8,
+            min=16,
             max=512,
             tooltip="Edge of a patch, in pixels",
         )
@@ -142,7 +149,7 @@ class TrainDialog(QDialog):
         self._take_usual()
         self._show_weights()
         self.kind.changed.connect(lambda _: self._kind_chosen())
-        self.patch.changed.connect(lambda _: self._count())
+        self.patch.changed.connect(lambda _: self._changed())
         self.plot = LossPlot(colours)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
@@ -152,10 +159,7 @@ class TrainDialog(QDialog):
         self.said.setAccessibleName("outcome of the training")
         self.start = QPushButton("Train")
         self.start.clicked.connect(lambda: self._start())
-        self.stop = QPushButton("Cancel")
-        self.stop.setToolTip(
-            "Stops the training at once; the best network so far is tested and kept, if there is one"
-        )
+        self.stop = QPushButton("Close")
         self.stop.clicked.connect(lambda: self._stop())
         buttons = QHBoxLayout()
         buttons.addWidget(self.bar, 1)
@@ -171,159 +175,85 @@ class TrainDialog(QDialog):
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.said)
         layout.addLayout(buttons)
-        self.resize(520, 640)
+        # No wider than the panel, which it may cover: the image beside it is to be painted.
+        native: QComboBox = self.kind.native
+        native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.resize(440, 660)
         self._kind_chosen()
+        self._show_buttons()
+        self.setColours(colours)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self.plot.setColours(colours)
+        self.images.setStyleSheet(boxes(colours))
 
     def showEvent(self, event: Any) -> None:
         """Follow the list of layers as long as the dialog is open."""
         super().showEvent(event)
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if viewer is None or self._closed_down or len(self._links):
-            return
-        events = viewer.layers.events
-        for emitter in (events.inserted, events.removed, events.renamed):
-            self._links.connect(emitter, self._layers_changed)
-        self.refresh()
+        self._closed_down = False
+        self._place()
+        self.images.follow()
 
-    def _layers_changed(self, event: Any = None) -> None:
-        self.refresh()
+    def _place(self) -> None:
+        """Open over the panel; later wherever it was left. When the window goes the dialog goes, too."""
+        panel = self.parentWidget()
+        if panel is None or self._placed:
+            return
+        self._placed = True
+        window = panel.window()
+        assert window is not None
+        window.installEventFilter(self)
+        corner = panel.mapToGlobal(panel.rect().topRight())
+        self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """The napari window is gone (not only minimised): nobody is there any more to close this one."""
+        if event.type() == QEvent.Type.Hide and not event.spontaneous():
+            self.disconnect_all()
+            self.hide()
+        return super().eventFilter(watched, event)
+
+    def reject(self) -> None:
+        """However the dialog is closed: a training nobody sees the end of is stopped, but not by a slip."""
+        if self._worker is None or self._closed_down or self._may_stop():
+            super().reject()
+
+    def _may_stop(self) -> bool:
+        kept = (
+            "The best network so far will be tested and kept."
+            if self.plot.value()
+            else "There is nothing yet that could be kept."
+        )
+        yes = QMessageBox.StandardButton.Yes
+        answer = QMessageBox.question(self, "Stop the training?", f"Closing stops the training. {kept}")
+        return bool(answer == yes)
 
     def done(self, result: int) -> None:
-        """A training nobody sees the end of is stopped, however the dialog is closed."""
-        self._cancel.set()
-        self._links.clear()
-        self._brushes.clear()
+        """Stop, and show again what was hidden for painting."""
+        self._halt()
+        self._let_go()
         super().done(result)
 
     def disconnect_all(self) -> None:
         """The panel goes, and the dialog with it: end the training and all connections."""
         self._closed_down = True
         self._cancel.set()
-        self._links.clear()
-        self._brushes.clear()
+        self._let_go()
 
-    # Which images ---------------------------------------------------------------------------------------------
+    def _let_go(self) -> None:
+        self._rest.stop()
+        self.images.let_go()
 
-    def refresh(self) -> None:
-        """Offer the images that are open, each with the label layers that fit it."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if session is None or viewer is None:
-            return
-        from napari.layers import Labels
-
-        rows = range(self.images.rowCount())
-        known = {self._id(row): (self._chosen(row), self._is_ticked(row)) for row in rows}
-        current = self._id(self.images.currentRow()) if self.images.currentRow() >= 0 else ""
-        self._brushes.clear()
-        self.images.blockSignals(True)
-        self.images.setRowCount(0)
-        for image in session.images():
-            if image.rgb:
-                continue
-            row = self.images.rowCount()
-            self.images.insertRow(row)
-            item = QTableWidgetItem(image.name)
-            item.setFlags(
-                Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            )
-            item.setData(Qt.ItemDataRole.UserRole, str(image.unique_id))
-            choice = QComboBox()
-            choice.addItem(_NO_LABELS, "")
-            fitting = [
-                layer
-                for layer in viewer.layers
-                if type(layer) is Labels and tuple(layer.data.shape) == tuple(pixels_of(image).shape)
-            ]
-            for layer in fitting:
-                choice.addItem(layer.name, str(layer.unique_id))
-                self._brushes.connect(layer.events.paint, self._painted)
-            before, ticked = known.get(str(image.unique_id), ("", True))
-            choice.setCurrentIndex(max(choice.findData(before), 0))
-            ticked = ticked and choice.currentData() != ""
-            item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-            choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, item))
-            self.images.setItem(row, 0, item)
-            self.images.setCellWidget(row, 1, choice)
-            item.setToolTip(image.name)
-            choice.setToolTip(choice.currentText())
-        ids = [self._id(row) for row in range(self.images.rowCount())]
-        if ids:
-            self.images.setCurrentCell(ids.index(current) if current in ids else 0, 0)
-        self.images.blockSignals(False)
-        self._count()
+    # What to learn from ---------------------------------------------------------------------------------------
 
     def choose(self, image: Image, labels: Labels | None) -> None:
         """Learn from an image with a layer of marked defects; None: not from this one."""
-        self.refresh()
-        for row in range(self.images.rowCount()):
-            if self._id(row) == str(image.unique_id):
-                choice: Any = self.images.cellWidget(row, 1)
-                choice.setCurrentIndex(
-                    max(choice.findData("" if labels is None else str(labels.unique_id)), 0)
-                )
+        self.images.choose(image, labels)
 
     def value(self) -> list[Example]:
         """The images to learn from."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if session is None or viewer is None:
-            return []
-        layers = {str(layer.unique_id): layer for layer in viewer.layers}
-        found = []
-        for row in range(self.images.rowCount()):
-            item = self.images.item(row, 0)
-            image, labels = layers.get(self._id(row)), layers.get(self._chosen(row))
-            if item is None or not self._is_ticked(row) or image is None or labels is None:
-                continue
-            found.append(Example(Source.of(image), np.array(labels.data)))
-        return found
-
-    def _id(self, row: int) -> str:
-        item = self.images.item(row, 0)
-        return "" if item is None else str(item.data(Qt.ItemDataRole.UserRole))
-
-    def _chosen(self, row: int) -> str:
-        choice: Any = self.images.cellWidget(row, 1)
-        return str(choice.currentData() or "")
-
-    def _is_ticked(self, row: int) -> bool:
-        item = self.images.item(row, 0)
-        return item is not None and item.checkState() == Qt.CheckState.Checked
-
-    def _painted(self, event: Any) -> None:
-        self._count()
-
-    def _labels_chosen(self, item: QTableWidgetItem, index: int) -> None:
-        item.setCheckState(Qt.CheckState.Checked if index > 0 else Qt.CheckState.Unchecked)
-        choice: Any = self.images.cellWidget(item.row(), 1)
-        choice.setToolTip(choice.currentText())
-        self._count()
-
-    def _paint(self) -> None:
-        """Make a layer for the marks on the image of the chosen row, and take the brush."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        row = max(self.images.currentRow(), 0)
-        image = (
-            next((i for i in session.images() if str(i.unique_id) == self._id(row)), None)
-            if session
-            else None
-        )
-        if viewer is None or image is None:
-            return
-        shape = pixels_of(image).shape
-        layer = viewer.add_labels(
-            np.zeros(shape, np.uint8),
-            name=f"Defects to learn · {image.name}",
-            colormap=label_colours({1: SYMMETRY_COLOUR}),
-            opacity=0.6,
-            **placed_like(image, len(shape)),
-        )
-        layer.brush_size = max(5, min(shape[-2:]) // 50)
-        layer.mode = "paint"
-        self.choose(image, layer)
+        return self.images.value()
 
     def _show_weights(self) -> None:
         """Ask for weights where there are any to begin with."""
@@ -341,21 +271,29 @@ class TrainDialog(QDialog):
     def _kind_chosen(self) -> None:
         self._show_weights()
         self._take_usual()
-        self._count()
+        self._changed()
 
     # How many patches -----------------------------------------------------------------------------------------
 
+    def _changed(self) -> None:
+        """Something else is to be learned from."""
+        examples = self.value()
+        self.paint.setEnabled(self.images.rowCount() > 0)
+        self.start.setEnabled(bool(examples) and self._worker is None)
+        if examples:
+            self._rest.start(0)
+            return
+        self._rest.stop()
+        self._counting = None
+        self.counts.setText(self.images.missing())
+
     def _count(self) -> None:
         """Count the patches of each class, in the background."""
-        examples = self.value()
-        self.start.setEnabled(bool(examples) and self._worker is None)
-        if not examples:
-            self.counts.setText("Choose an image and the layer in which its defects are marked.")
-            self._counting = None
-            return
+        if self._counting is not None:
+            self._counting.quit()
         call = functools.partial(
             classifiers.count_patches,
-            examples=examples,
+            examples=self.value(),
             kind=str(self.kind.value),
             patch_px=int(self.patch.value),
         )
@@ -370,8 +308,8 @@ class TrainDialog(QDialog):
         if isinstance(result, Failure):
             self.counts.setText(result.message)
         elif result is not None:
-            parts = ", ".join(f"{name} {count}" for name, count in result.items())
-            self.counts.setText(f"Patches of the grid: {parts}")
+            unsaid = [f"{name} is left out: choose where its defects are." for name in self.images.left_out()]
+            self.counts.setText(" ".join([_about(result), *unsaid]))
 
     # Training -------------------------------------------------------------------------------------------------
 
@@ -397,8 +335,11 @@ class TrainDialog(QDialog):
             return
         try:
             options = self.options()
+            taken = registry.check_free(options.name, overwrite=True).exists()
         except ModelError as error:
             self.said.setText(str(error))
+            return
+        if (taken or options.name in self._testing.values()) and not self._may_replace(options.name):
             return
         self._cancel = threading.Event()
         self.plot.clear()
@@ -408,24 +349,35 @@ class TrainDialog(QDialog):
             kind=str(self.kind.value),
             examples=self.value(),
             options=options,
-            tell=functools.partial(self._bridge.told.emit, self._cancel),
+            tell=functools.partial(_tell, self._bridge, self._cancel),
             stopped=self._cancel.is_set,
         )
         worker = self._worker = TaskWorker(call)
         worker.returned.connect(functools.partial(self._returned, worker))
-        self.start.setEnabled(False)
+        self._show_buttons()
         worker.start()
+
+    def _may_replace(self, name: str) -> bool:
+        question = f"There is a classifier “{name}” already. Replace it by the one that is trained now?"
+        answer = QMessageBox.question(self, "Replace the classifier?", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _stop(self) -> None:
         if self._worker is None:
             self.close()
+        else:
+            self._halt()
+
+    def _halt(self) -> None:
+        """Stop what is under way."""
+        if self._worker is None:
             return
         self._cancel.set()
         if not self.plot.value():
             self.said.setText("Stopping…")
             return
         # It no longer learns; testing is of no hindrance to anything else, not even to another training.
-        self._testing.append(self._worker)
+        self._testing[self._worker] = str(self.name.value).strip()
         self._end("Stopped. The best network so far is being tested, and then joins the list of classifiers.")
 
     @property
@@ -443,6 +395,7 @@ class TrainDialog(QDialog):
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
         if self._closed_down:
+            self._worker = None
             return  # what there was to keep is in the list of classifiers
         if isinstance(result, Failure):
             said = result.message
@@ -453,19 +406,60 @@ class TrainDialog(QDialog):
         if worker is self._worker:
             self._end(said)
         else:
-            self._testing.remove(worker)
+            self._testing.pop(worker, None)
             if self._worker is None:
                 self.said.setText(said)
         if isinstance(result, TrainingReport):
             self.trained.emit(result.contract.name)
+            session = self._session()
+            if session is not None and not self.isVisible():
+                session.noticed.emit(f"The classifier “{result.contract.name}” is in the list, and chosen.")
 
     def _end(self, said: str) -> None:
         """Nothing is learned any more."""
         self._worker = None
         self.bar.reset()
         self.bar.setFormat("")
-        self.start.setEnabled(bool(self.value()))
+        self._show_buttons()
         self.said.setText(said)
+
+    def _show_buttons(self) -> None:
+        """The second button stops what is under way, or closes the dialog."""
+        training = self._worker is not None
+        self.start.setEnabled(not training and bool(self.value()))
+        self.stop.setText("Cancel" if training else "Close")
+        self.stop.setToolTip(
+            "Stops the training at once; the best network so far is tested and kept, if there is one"
+            if training
+            else ""
+        )
+
+
+def _tell(bridge: _Bridge, training: threading.Event, report: TrainingProgress) -> None:
+    """Report from the thread of a training; the dialog may be gone already."""
+    with contextlib.suppress(RuntimeError):
+        bridge.told.emit(training, report)
+
+
+def _free_name() -> str:
+    """A name that no classifier has yet."""
+    taken = {entry.name for entry in registry.entries()}
+    return next(
+        name
+        for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
+        if name not in taken
+    )
+
+
+def _about(counts: PatchCounts) -> str:
+    """How much there is to learn from, in words."""
+    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
+    said = (
+        f"Patches of {counts.patch_px} px side by side: {parts}, {counts.ambivalent} in between (not used)."
+    )
+    if counts.several:
+        said += " Marks of all numbers are one class, defective."
+    return f"{said} {counts.problem}".strip()
 
 
 def _outcome(report: TrainingReport) -> str:
