@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.models import compact, evaluation, kinds, softmax, training, vgg16
+from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, softmax, training, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
@@ -122,6 +122,12 @@ def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, p
     return network, history, data
 
 
+def test_it_is_adam():
+    network, _, _ = run_small(epochs=1, rate=0.02)
+    assert type(network.optimizer).__name__ == "Adam"
+    assert float(network.optimizer.learning_rate) == pytest.approx(0.02)
+
+
 def test_it_learns_keeps_the_best_and_reports():
     told = []
     network, history, (_, (inputs, targets)) = run_small(progress=told.append, epochs=8)
@@ -162,6 +168,14 @@ def test_stopping_before_anything_was_learnt(tmp_path):
 def test_a_loss_that_is_no_number():
     with pytest.raises(ModelError, match="use a smaller learning rate"):
         run_small(rate=1e30)
+
+
+def test_a_validation_loss_that_is_no_number(monkeypatch):
+    """Else it would look as if the caller had stopped it."""
+    judge = fitting._judge
+    monkeypatch.setattr(fitting, "_judge", lambda *args: {**judge(*args), "loss": float("nan")})
+    with pytest.raises(ModelError, match="use a smaller learning rate"):
+        run_small(epochs=1)
 
 
 def test_damaged_checkpoints(tmp_path):
@@ -454,8 +468,55 @@ def test_options_are_checked():
             TrainingOptions(**values)
 
 
+def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
+    """Killed while it cleared up: nothing says any more what the rest is of."""
+    rest = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}" / "split1"
+    rest.mkdir(parents=True)
+    (rest / "result.json").write_text('{"stopped": false, "validation": {"balanced_accuracy": 1.0}}')
+    report = train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
+    assert len(report.metrics["history"]["compact"]["loss"]) == QUICK.epochs
+    (tmp_path / "other.hrstem").mkdir()
+    with pytest.raises(ModelError, match=r"other\.hrstem: this is a folder, not a model file"):
+        train("compact", IMAGES, tmp_path / "other.hrstem", QUICK, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (OSError(28, "No space left on device"), WriteError, "No space left on device.; make room and go on"),
+        (MemoryError(), ModelError, "does not fit into the memory"),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM"), ModelError, "does not fit into the memory"),
+    ],
+)
+def test_machines_that_are_too_small(tmp_path, monkeypatch, error, expected, message):
+    save, saved = fitting._Checkpoint.save, []
+
+    def fails(self, *args):
+        save(self, *args)
+        saved.append(self)
+        if len(saved) == 2:
+            raise error
+
+    monkeypatch.setattr(fitting._Checkpoint, "save", fails)
+    with pytest.raises(expected, match=message):
+        train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
+    # Nothing is lost.
+    told = []
+    train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True, progress=told.append)
+    assert len([report for report in told if report.validation_loss is not None]) == 1
+
+
+def test_plans_that_are_damaged(tmp_path):
+    folder = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}"
+    folder.mkdir()
+    for text in ("{", "[1]", "3"):
+        (folder / "plan.json").write_text(text)
+        with pytest.raises(ModelError, match="is damaged; start anew with --overwrite"):
+            train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True)
+
+
 def test_workspaces_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Exception, match="cannot be written there"):
+    with pytest.raises(WriteError, match="cannot be written there"):
         train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)
     assert training.WORKSPACE_SUFFIX == ".training"

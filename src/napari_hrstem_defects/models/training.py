@@ -37,6 +37,7 @@ WORKSPACE_SUFFIX = ".training"
 #: Fewest patches of the validation part for each class.
 _LEAST_VALIDATION = 20
 _PLAN, _RESULT, _MODEL = "plan.json", "result.json", "model.hrstem"
+_SPLIT = "split"
 # What each split costs of the bar besides fitting.
 _PREPARING, _JUDGING = 0.05, 0.05
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "scikit-image")
@@ -128,7 +129,7 @@ def train(
     digest = data.sha256 if isinstance(data, PatchSet) else images_sha256(data)
     workspace = _workspace(path, kind, options, digest, resume, overwrite)
     _tell(progress, 0.0, "splitting the data", options)
-    with _kept_if_begun(workspace):
+    with _kept_if_begun(workspace), _in_words(workspace):
         return _trained(kind, data, path, options, workspace, digest, progress, cancelled)
 
 
@@ -141,6 +142,25 @@ def _kept_if_begun(workspace: Path) -> Iterator[None]:
         if not any(workspace.rglob("*.checkpoint.npz")) and not any(workspace.rglob(_RESULT)):
             shutil.rmtree(workspace, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def _in_words(workspace: Path) -> Iterator[None]:
+    """Say what a machine that is too small for a training means for it."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{workspace}: the training cannot be written there ({error.strerror or error}); make room and go on with "
+            "--resume."
+        ) from error
+    except Exception as error:
+        # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        raise ModelError(
+            "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
+        ) from error
 
 
 def _trained(
@@ -157,7 +177,7 @@ def _trained(
     done: list[dict[str, Any]] = []
     stopped = False
     for number, split in enumerate(splits):
-        folder = workspace / f"split{number + 1}"
+        folder = workspace / f"{_SPLIT}{number + 1}"
         if not _finished(folder):
             try:
                 stopped = _one(kind, data, split, options, number, folder, digest, progress, cancelled)
@@ -170,7 +190,7 @@ def _trained(
         if stopped:
             break
     best = max(range(len(done)), key=lambda k: done[k]["validation"]["balanced_accuracy"] or 0.0)
-    stored = load_model(workspace / f"split{best + 1}" / _MODEL)
+    stored = load_model(workspace / f"{_SPLIT}{best + 1}" / _MODEL)
     contract = dataclasses.replace(
         stored.contract,
         metrics=evaluation.plain(_summary(done, best, splits, stopped)),
@@ -193,6 +213,8 @@ def _workspace(
     path: Path, kind: Kind, options: TrainingOptions, digest: str, resume: bool, overwrite: bool
 ) -> Path:
     """Folder of the unfinished training, new or found."""
+    if path.is_dir():
+        raise ModelError(f"{path}: this is a folder, not a model file; choose another name.")
     folder = path.with_name(path.name + WORKSPACE_SUFFIX)
     plan = {
         "kind": kind.name,
@@ -205,9 +227,11 @@ def _workspace(
         if not begun.exists():
             raise ModelError(f"{path}: there is no unfinished training to go on with; leave out --resume.")
         try:
-            was = json.loads(begun.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder}: the unfinished training is damaged; start anew.") from error
+            was = dict(json.loads(begun.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{folder}: the unfinished training is damaged; start anew with --overwrite."
+            ) from error
         if was != plan:
             changed = [key for key in plan if was.get(key) != plan[key]]
             raise ModelError(
@@ -223,9 +247,10 @@ def _workspace(
         if path.exists():
             raise ModelError(f"{path}: there is a model already; choose another name or allow --overwrite.")
     try:
-        if begun.exists():
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # What an earlier training left, also if it was killed while it cleared up and nothing says what it was.
+        for left in folder.glob(f"{_SPLIT}*"):
+            shutil.rmtree(left)
         begun.write_text(json.dumps(plan), encoding="utf-8")
     except OSError as error:
         raise WriteError(
@@ -433,6 +458,8 @@ def _summary(
     if with_both:
         out["test_with_ambivalent"] = evaluation.spread(with_both)
     first = splits[0]
+    # A class counts as tested if every repetition had some of it.
+    untested = {name for split in splits[: len(done)] for name in getattr(split, "untested", ())}
     if all("test" in item for item in done):
         out["confusion"] = evaluation.pooled([item["test"] for item in done])["confusion"]
         out["test_patches"] = [item["test"]["count"] for item in done]
@@ -444,7 +471,7 @@ def _summary(
         "split": first.how,
         "shared": first.shared,
         "dropped": getattr(first, "dropped", 0),
-        "untested": list(getattr(first, "untested", ())),
+        "untested": sorted(untested),
         "counts": [item["counts"] for item in done],
         "history": done[best]["history"],
     }
