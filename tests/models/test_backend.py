@@ -94,6 +94,22 @@ def test_works_and_is_quiet():
 
 
 @pytest.mark.keras
+def test_what_a_person_set_for_other_networks(tmp_path):
+    settings = (
+        '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}'
+    )
+    (tmp_path / "keras.json").write_text(settings)
+    code = (
+        "from napari_hrstem_defects.models.compact import build_compact\n"
+        "network = build_compact(32, channels=(4, 8))\n"
+        "print(network.input.dtype, network.get_layer('block1_conv0').output.shape)"
+    )
+    env = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert out.stdout.strip() == "float32 (None, 16, 16, 8)"
+
+
+@pytest.mark.keras
 def test_threads():
     code = (
         "from napari_hrstem_defects.models.backend import keras\n"

@@ -109,6 +109,10 @@ def _import() -> ModuleType:
 
     if keras.backend.backend() != "tensorflow":
         raise ImportError(f"Keras was set up with {keras.backend.backend()} instead of TensorFlow")
+    # A person may have set other things in a file of Keras (~/.keras/keras.json), for other networks than ours.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     return keras
 
 
