@@ -196,7 +196,9 @@ def scan(monkeypatch: Any) -> Any:
     """Press Scan… with what the ensemble is to answer."""
 
     def press(made: Any, answer: Scan, name: str = "stripes") -> None:
-        monkeypatch.setattr(classifiers, "read_contract", lambda path: SimpleNamespace(name=name))
+        monkeypatch.setattr(
+            classifiers, "read_contract", lambda path: SimpleNamespace(name=name, patch_px=64)
+        )
         monkeypatch.setattr(classifiers, "file_sha256", lambda path: "0" * 64)
         known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
         monkeypatch.setattr(classifiers, "ensembles", lambda: known)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import Qt
 
 from napari_hrstem_defects.io import load
 from napari_hrstem_defects.models.scan import UNCERTAIN
@@ -62,7 +63,22 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(desk: Any, sca
     model = table.model
     assert model.data(model.index(0, 1)) == "class of the scan"
     assert model.headings()[8:10] == ("Mean probability", "Max. probability")
+    # Beside the type the colour that it has in the image.
+    for row, region in enumerate(table.value()):
+        swatch = model.data(model.index(row, 2), Qt.ItemDataRole.DecorationRole).toImage().pixelColor(0, 0)
+        colour = made.layer(Role.CLASSES).get_color(CLASSES.index(region.type))
+        assert_allclose(swatch.getRgbF(), colour, atol=0.01)
+        assert model.data(model.index(row, 1), Qt.ItemDataRole.DecorationRole) is None
     assert table.value()[0].mean_severity == pytest.approx(found.regions[0].region.mean_severity)
+    # It is painted: the table follows.
+    classes, before = made.layer(Role.CLASSES), table.value()
+    classes.data[:, : classes.data.shape[1] // 2] = 2
+    classes.data[0, 0] = 77
+    classes.events.paint(value=[])
+    made.qtbot.waitUntil(lambda: table.value() != before, timeout=TIMEOUT)
+    assert max(table.value(), key=lambda region: region.area_px).type == CLASSES[2]
+    nm = float(made.document.layer.scale[-1])
+    assert table.value()[0].area_nm2 == pytest.approx(table.value()[0].area_px * nm**2)
     made.run_all()
     assert model.headings()[8:10] == ("Mean severity", "Max. severity")
     assert {region.label for region in table.value()} == {1}

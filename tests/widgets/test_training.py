@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,18 +56,47 @@ def _finish(made: Any, dialog: Any) -> None:
     made.qtbot.waitUntil(lambda: not dialog.training, timeout=TIMEOUT)
 
 
+def _stroke_over(made: Any, marked: Any) -> None:
+    """Paint what is marked with the mouse, line by line."""
+    layer = made.viewer.layers.selection.active
+    layer.brush_size = 16
+    for y in range(4, len(marked), 12):
+        columns = np.flatnonzero(marked[y])
+        if len(columns):
+            made.drag((y, columns[0]), (y, columns[-1]), steps=3)
+
+
 @pytest.mark.slow
-def test_train_a_classifier_and_use_it(open_images: Any) -> None:
-    made = open_images
-    dialog = _fill(made, "compact", name="faults", patches=24, patch=64, epochs=2)
-    assert len(dialog.value()) == 3
+def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> None:
+    """As recorded in docs/training.md."""
+    made = desk(None)
+    truths = []
+    for number in range(4):
+        made_up = simulate("si_stacking_fault", seed=number, shape=(256, 256))
+        made.add(np.asarray(made_up.micrograph.data), name=f"image {number}")
+        truths.append(made_up.labels == 1)
+    made.show()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    for row, truth in enumerate(truths[:3]):
+        dialog.images.setCurrentCell(row, 0)
+        made.click(dialog.paint)
+        _stroke_over(made, truth)
+    examples = dialog.value()
+    assert [example.source.name for example in examples] == ["image 0", "image 1", "image 2"]
+    for example, truth in zip(examples, truths, strict=False):
+        painted = np.asarray(example.labels) > 0
+        assert 2 * np.sum(painted & truth) / (painted.sum() + truth.sum()) > 0.7
+    dialog.name.value, dialog.patches.value = "faults", 24
+    dialog.patch.value, dialog.epochs.value = 64, 2
     made.qtbot.waitUntil(lambda: "Patches of 64 px" in dialog.counts.text(), timeout=20_000)
-    counts = classifiers.count_patches(QUIET, dialog.value(), "compact", 64)
+    counts = classifiers.count_patches(QUIET, examples, "compact", 64)
     assert sum(counts.classes.values()) + counts.ambivalent == 3 * 16
     assert f"{counts.classes['defective']} defective" in dialog.counts.text()
     assert f"{counts.ambivalent} in between" in dialog.counts.text()
     made.click(dialog.start)
     assert dialog.training
+    assert dialog.stop.text() == "Cancel"
     _finish(made, dialog)
     assert len(dialog.plot.value()) == 2
     assert all(np.isfinite(pair).all() for pair in dialog.plot.value())
@@ -78,11 +108,21 @@ def test_train_a_classifier_and_use_it(open_images: Any) -> None:
     assert made.session.recipe.classify.classifier == "faults"
     editor = made.panel.groups["classify"].method.editors["classify.classifier"]
     assert [editor.itemData(i) for i in range(editor.count())] == ["screening", "faults"]
-    made.session.choose(made.session.images()[0])
-    made.click(made.panel.groups["classify"].button)
-    made.qtbot.waitUntil(lambda: not made.session.running, timeout=TIMEOUT)
-    assert made.states()["classify"] == "current", made.panel.messages.text()
+    made.click(dialog.stop)
+    assert not dialog.isVisible()
+    # The network sees the next image as it saw those that it was trained on, and nothing lies on it.
+    assert made.session.recipe.classify.patch_size == 64
+    assert [layer.name for layer in made.viewer.layers if layer.visible] == [f"image {k}" for k in range(4)]
+    fourth = made.session.images()[3]
+    made.session.choose(fourth)
+    made.run_all()
+    assert set(made.states().values()) == {"current"}, made.panel.messages.text()
+    assert made.document.layer is fourth
+    assert not any("another scale" in text for text in made.document.analysis.warnings)
     assert made.document.analysis.screened.classifier == "faults"
+    labels = made.layer(Role.LABELS)
+    assert labels.visible
+    assert labels.data.shape == (256, 256)
     made.session.keras.close()
     assert not any(name.split(".")[0] in ("tensorflow", "keras") for name in sys.modules)
 
@@ -379,8 +419,13 @@ def test_painting_shows_its_image_alone(desk: Any) -> None:
     dialog.images.setCurrentCell(1, 0)
     made.click(dialog.paint)
     assert [image.visible for image in images] == [False, True]
+    marks = [layer for layer in made.viewer.layers if layer.name.startswith("Defects · ")]
+    assert len(marks) == 2
     dialog.close()
-    assert all(layer.visible for layer in made.viewer.layers)
+    # What is marked in one image would lie on the others.
+    assert [layer.visible for layer in made.viewer.layers] == [
+        layer not in marks for layer in made.viewer.layers
+    ]
 
 
 def test_what_can_be_learned_from(desk: Any) -> None:
@@ -425,3 +470,38 @@ def test_what_can_be_learned_from(desk: Any) -> None:
     marks.refresh()
     made.qtbot.waitUntil(lambda: "Patches of" in dialog.counts.text(), timeout=TIMEOUT)
     assert [image.name for image in dialog.value()[0].images()] == ["series[1]"]
+
+
+def test_a_classifier_brings_the_size_of_its_patches(desk: Any, monkeypatch: Any) -> None:
+    """Larger patches would be shrunk: the network would see another scale than it was trained at."""
+    known = [
+        SimpleNamespace(name=name, contract=SimpleNamespace(kind=kind, patch_px=size))
+        for name, kind, size in (
+            ("small", "compact", 64),
+            ("tiny", "compact", 16),
+            ("many", "fft-ensemble", 96),
+        )
+    ]
+    monkeypatch.setattr(registry, "entries", lambda: known)
+    made = desk()
+
+    def size_with(name: str) -> int:
+        made.panel._edit("classify.classifier", name)
+        return int(made.session.recipe.classify.patch_size)
+
+    assert size_with("small") == 64
+    assert size_with("tiny") == 32  # no smaller ones are analysed
+    assert size_with("many") == 0
+    assert size_with("small") == 64
+    assert size_with("screening") == 0
+    made.panel._edit("classify.patch_size", 100)
+    assert size_with("screening") == 100
+    assert size_with("many") == 100
+    # One that is trained again under its name judges anew.
+    made.panel._edit("classify.classifier", "screening")
+    made.run_all()
+    assert set(made.states().values()) == {"current"}
+    made.session.judged_anew("small")
+    assert set(made.states().values()) == {"current"}
+    made.session.judged_anew("screening")
+    assert set(made.states().values()) == {"stale"}

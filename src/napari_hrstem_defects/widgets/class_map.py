@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.analysis import Analysis
 from napari_hrstem_defects.core.regions import Region, label_regions
-from napari_hrstem_defects.models.scan import Scan
+from napari_hrstem_defects.models.scan import UNCERTAIN, ClassRegion, Scan, class_regions
+from napari_hrstem_defects.widgets.outputs import class_colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +29,43 @@ class ClassMap:
     regions : tuple of Region
         Areas of all classes but the clean one, which stand for themselves where nothing else was found yet: without a
         label, the class as type, and probabilities in the place of severities.
+    probabilities : float32 array (classes, y, x)
+    window_px : int
+        Edge of the windows that were looked at.
+    pixel_size_nm : float or None
     """
 
     labels: NDArray[np.uint8]
     classes: tuple[str, ...]
     classifier: str
-    regions: tuple[Region, ...] = ()
+    regions: tuple[Region, ...]
+    probabilities: NDArray[np.float32]
+    window_px: int
+    pixel_size_nm: float | None
 
     @classmethod
-    def of(cls, scan: Scan, classifier: str) -> ClassMap:
-        """What is kept of a scan."""
-        regions = (
-            replace(part.region, label=0, type=part.name, confidence=part.region.mean_severity)
-            for part in scan.regions
+    def of(cls, scan: Scan, classifier: str, window_px: int, pixel_size_nm: float | None) -> ClassMap:
+        """What is kept of a scan; no pixels are copied."""
+        return cls(
+            scan.labels,
+            scan.classes,
+            classifier,
+            _regions(scan.regions),
+            scan.probabilities,
+            window_px,
+            pixel_size_nm,
         )
-        return cls(scan.labels, scan.classes, classifier, tuple(regions))
+
+    def measured(self) -> ClassMap:
+        """With the regions of the labels as they are now: a person may have painted them."""
+        known = np.where(self.labels < len(self.classes), self.labels, UNCERTAIN).astype(np.uint8)
+        found = class_regions(known, self.probabilities, self.classes, self.window_px, self.pixel_size_nm)
+        return replace(self, regions=_regions(found))
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Colour of each class in the map of the classes, but of the clean one, which has none."""
+        return {name: class_colour(number) for number, name in enumerate(self.classes) if number}
 
     def types(self, regions: Sequence[Region], labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         """Regions with the class that most of each was given as their type; its share is the confidence.
@@ -79,3 +102,10 @@ class ClassMap:
         note = f"Where the scan with “{self.classifier}” found a class, it is the type of the region."
         doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), note)}
         return replace(analysis, doubts=doubts)
+
+
+def _regions(parts: Iterable[ClassRegion]) -> tuple[Region, ...]:
+    """Without a label, the class as type, how probable it is as confidence."""
+    return tuple(
+        replace(part.region, label=0, type=part.name, confidence=part.region.mean_severity) for part in parts
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import IGNORE
+from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models import registry
@@ -48,6 +49,12 @@ def names() -> list[str]:
 def ensembles() -> list[Entry]:
     """The trained classifiers that can scan an image."""
     return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
+
+
+def patch_px_of(name: str) -> int:
+    """Edge of the patches (px) that a classifier takes; 0 for the screening and ensembles, which take any."""
+    contract = next((entry.contract for entry in registry.entries() if entry.name == name), None)
+    return 0 if contract is None or contract.kind == ENSEMBLE else max(contract.patch_px, MIN_SIDE_PX)
 
 
 def classifier_for(recipe: Recipe, process: KerasProcess, monitor: Monitor) -> TrainedClassifier | None:
@@ -311,7 +318,7 @@ def scan_image(
         "input_sha256": micrograph.sha256,
         "stride_px": found.stride_px,
     }
-    class_map = ClassMap.of(found, contract.name)
+    class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
     outputs = scan_outputs(found, source.frame)
     regions: tuple[Region, ...] = ()
     if judged is not None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer, Points
 
     from napari_hrstem_defects.core.pipeline import Analysis
+    from napari_hrstem_defects.widgets.class_map import ClassMap
     from napari_hrstem_defects.widgets.session import Session
 
 #: A layer that was redrawn is looked at after this time, in ms: so while it is painted not more often.
@@ -281,11 +282,38 @@ class EditWatcher(OfSession):
         """Give the regions shown their classes anew: the regions or the map of the classes were painted."""
         session = self._session()
         viewer, document = (None, None) if session is None else (session.viewer, session.document)
-        if session is None or viewer is None or document is None or document.analysis is None:
+        if session is None or viewer is None or document is None:
+            return
+        if document.analysis is None:
+            self._measure_classes(session, document)
             return
         labels = document.output(viewer.layers, Role.LABELS)
         if labels is not None:
             self._measure(session, document, labels, document.analysis)
+
+    def _measure_classes(self, session: Session, document: Document) -> None:
+        """Measure the regions of a scan, as long as there are no others, as they are now."""
+        frame = session.shown_frame(document) or 0
+        known = document.class_maps.get(frame)
+        if known is None:
+            return
+        worker = self._measuring = TaskWorker(lambda monitor: known.measured())
+        worker.returned.connect(functools.partial(self._classes_measured, worker, document, frame, known))
+        worker.start()
+
+    def _classes_measured(
+        self, worker: TaskWorker, document: Document, frame: int, before: ClassMap, result: Any
+    ) -> None:
+        session = self._session()
+        late = worker is not self._measuring or document.class_maps.get(frame) is not before
+        if late or session is None:
+            return
+        self._measuring = None
+        if isinstance(result, Failure):
+            session.failed.emit(result.message)
+            return
+        document.class_maps[frame] = result
+        session.changed.emit()
 
     def _measure(self, session: Session, document: Document, layer: Layer, analysis: Analysis) -> None:
         """Measure the regions of the labels as they are now, so that the table follows."""

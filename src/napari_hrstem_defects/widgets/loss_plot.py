@@ -11,8 +11,8 @@ from napari_hrstem_defects.widgets.curves import Curve, CurvePlot
 from napari_hrstem_defects.widgets.theme import Colours
 
 _CURVES = (
-    Curve("training", "#D55E00", Qt.PenStyle.SolidLine),
-    Curve("validation", "#56B4E9", Qt.PenStyle.DashLine),
+    Curve("training loss", "#D55E00", Qt.PenStyle.SolidLine),
+    Curve("validation loss", "#56B4E9", Qt.PenStyle.DashLine),
 )
 
 

@@ -64,6 +64,7 @@ class Spotlight:
 
     def __init__(self) -> None:
         self._hidden: list[object] = []
+        self._marks: set[object] = set()
 
     def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
         """Hide all other layers, and take the brush."""
@@ -72,13 +73,16 @@ class Spotlight:
                 layer.visible = False
                 self._hidden.append(layer.unique_id)
         image.visible = marks.visible = True
+        if role_of(marks) is None:
+            self._marks.add(marks.unique_id)
         viewer.layers.selection.active = marks
         marks.mode = "paint"
 
     def end(self, viewer: ViewerModel) -> None:
-        """Show again what was hidden and is still there."""
-        for unique_id in self._hidden:
+        """Show again what was hidden and is still there, and hide the marks: they would lie on other images."""
+        for unique_id in (*self._hidden, *self._marks):
             layer = by_id(viewer.layers, unique_id)
             if layer is not None:
-                layer.visible = True
+                layer.visible = unique_id not in self._marks
         self._hidden.clear()
+        self._marks.clear()

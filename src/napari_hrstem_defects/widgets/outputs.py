@@ -367,14 +367,14 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
                 Role.CLASS_VOTES,
                 "labels",
                 scan.votes[number].view(np.uint8),
-                {"visible": False, "opacity": 0.5, "colormap": {1: _class_colour(number)}},
+                {"visible": False, "opacity": 0.5, "colormap": {1: class_colour(number)}},
                 features={"index": [0, 1], "class": [f"not {name}", name]},
                 part=name,
                 frame=frame,
             )
         )
     known = [*range(len(scan.classes)), UNCERTAIN]
-    colours = {number: _class_colour(number) for number in known[1:-1]} | {UNCERTAIN: "#80808080"}
+    colours = {number: class_colour(number) for number in known[1:-1]} | {UNCERTAIN: "#80808080"}
     classes = Output(
         Role.CLASSES,
         "labels",
@@ -386,7 +386,7 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
     return [*outputs, classes]
 
 
-def _class_colour(number: int) -> str:
+def class_colour(number: int) -> str:
     """Colour of a class of a scan; the clean one's is seen in its votes only."""
     return CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)] if number else CLEAN_COLOUR
 

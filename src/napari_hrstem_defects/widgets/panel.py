@@ -303,6 +303,7 @@ class DefectsPanel(SessionWidget):
     def _trained(self, name: str) -> None:
         self._show_classifiers()
         self._edit("classify.classifier", name)
+        self.session.judged_anew(name)
 
     def _scan(self) -> None:
         from napari_hrstem_defects.widgets.classifiers import ensembles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import (
@@ -13,6 +13,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
+from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.regions import Region
@@ -21,6 +22,9 @@ from napari_hrstem_defects.core.regions import Region
 KINDS = {0: "class of the scan", 1: "symmetry defect", 2: "amorphous or blurred"}
 
 _NO_INDEX = QModelIndex()
+_TYPE_COLUMN = 2
+#: Edge of the square that shows the colour of a class, in px of the screen.
+_SWATCH = 10
 
 
 class RegionModel(QAbstractTableModel):
@@ -29,6 +33,7 @@ class RegionModel(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self._regions: tuple[Region, ...] = ()
+        self._colours: dict[str, str] = {}
 
     def regions(self) -> tuple[Region, ...]:
         """The rows."""
@@ -38,6 +43,16 @@ class RegionModel(QAbstractTableModel):
         """Show other regions."""
         self.beginResetModel()
         self._regions = tuple(regions)
+        self.endResetModel()
+
+    def colours(self) -> dict[str, str]:
+        """Colours of types that a layer shows."""
+        return self._colours
+
+    def setColours(self, colours: Mapping[str, str]) -> None:
+        """Show beside these types which colour they have in the image."""
+        self.beginResetModel()
+        self._colours = dict(colours)
         self.endResetModel()
 
     @property
@@ -97,7 +112,11 @@ class RegionModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """A cell: text to show, or the value itself to sort by."""
-        value = self.row(self._regions[index.row()])[index.column()]
+        region = self._regions[index.row()]
+        if role == Qt.ItemDataRole.DecorationRole:
+            shown = index.column() == _TYPE_COLUMN and region.type in self._colours
+            return _swatch(self._colours[region.type]) if shown else None
+        value = self.row(region)[index.column()]
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(value)
         if role == Qt.ItemDataRole.UserRole:
@@ -105,6 +124,12 @@ class RegionModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
+
+
+def _swatch(colour: str) -> QPixmap:
+    square = QPixmap(_SWATCH, _SWATCH)
+    square.fill(QColor(colour))
+    return square
 
 
 def _text(value: Any) -> str:
@@ -155,10 +180,12 @@ class RegionTable(QWidget):
         """The regions shown."""
         return self.model.regions()
 
-    def setValue(self, regions: Sequence[Region]) -> None:
-        """Show other regions."""
+    def setValue(self, regions: Sequence[Region], colours: Mapping[str, str] | None = None) -> None:
+        """Show other regions, and the colours that their types have in the image."""
         if tuple(regions) != self.model.regions():
             self.model.setRegions(regions)
+        if (colours or {}) != self.model.colours():
+            self.model.setColours(colours or {})
 
     def select(self, number: int) -> None:
         """Mark the row of a region; nothing is emitted."""

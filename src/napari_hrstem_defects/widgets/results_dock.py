@@ -96,7 +96,10 @@ class ResultsDock:
         """Show the regions of the chosen image and frame."""
         document = self._session.document
         frame = self._session.document_frame()
-        self.table.setValue(() if document is None else document.regions(frame))
+        scanned = None if document is None else document.class_maps.get(frame or 0)
+        self.table.setValue(
+            () if document is None else document.regions(frame), None if scanned is None else scanned.colours
+        )
         series = None if document is None else document.series
         self.plot.setVisible(series is not None)
         if series is not None:

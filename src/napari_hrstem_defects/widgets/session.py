@@ -185,6 +185,13 @@ class Session:
         self._auto = bool(value)
         self.changed.emit()
 
+    def judged_anew(self, classifier: str) -> None:
+        """A classifier was trained again under its old name: what it said before no longer holds."""
+        for document in self._documents.values():
+            if document.done is not None and document.done.recipe.classify.classifier == classifier:
+                document.written.clear()
+        self.changed.emit()
+
     # States ---------------------------------------------------------------------------------------------------
 
     def inputs(self, document: Document) -> Inputs:

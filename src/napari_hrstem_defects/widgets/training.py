@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 _SETS = {
     "train": "trained on",
     "test": "held out",
-    "test_with_ambivalent": "held out, with ambivalent",
+    "test_with_ambivalent": "held out, with those in between",
     "defect_free": "held out, without defects",
 }
 #: How long (ms) painting must rest before the patches are counted anew.
@@ -98,7 +99,7 @@ class TrainDialog(QDialog):
         self.paint.setToolTip(
             "<qt>Shows the image of the chosen row alone and takes the brush: mark every defect in it, about as wide "
             "as it disturbs the lattice. What is not marked counts as clean crystal, 255 as not judged. When "
-            "the dialog is closed the other layers are shown again.</qt>"
+            "the dialog is closed the marks are hidden and the other layers shown again.</qt>"
         )
         self.paint.clicked.connect(lambda: self.images.paint_marks())
         self.counts = QLabel("–")
@@ -134,7 +135,7 @@ class TrainDialog(QDialog):
         )
         self.patch = SpinBox(
             label="Patch (px)",
-            min=16,
+            min=MIN_SIDE_PX,
             max=512,
             tooltip="Edge of a patch, in pixels",
         )
@@ -470,7 +471,9 @@ def _outcome(report: TrainingReport) -> str:
         "<tr>" + "".join(f"<td style='padding-right:10px'>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    lines = [f"“{report.contract.name}” is in the list of classifiers. Held out: {metrics['split']}."]
+    lines = [
+        f"“{report.contract.name}” is in the list of classifiers. How it was tested: {metrics['split']}."
+    ]
     if report.stopped:
         lines.append("It was stopped early.")
     if metrics.get("shared"):
