@@ -505,3 +505,50 @@ def test_a_classifier_brings_the_size_of_its_patches(desk: Any, monkeypatch: Any
     assert set(made.states().values()) == {"current"}
     made.session.judged_anew("screening")
     assert set(made.states().values()) == {"stale"}
+
+
+def test_layers_may_go_while_it_learns(desk: Any, endless: Any) -> None:
+    made = desk()
+    dialog = _begin(made, endless)
+    made.viewer.layers.clear()
+    assert dialog.training
+    assert dialog.images.rowCount() == 0
+    assert "Open an image first" in dialog.counts.text()
+    dialog.plot.add(0.5, 0.5)
+    made.click(dialog.stop)
+    assert not dialog.training
+    assert not dialog.start.isEnabled()
+    made.qtbot.waitUntil(lambda: not dialog._testing, timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("ModuleNotFoundError('no tensorflow', name='tensorflow')", "not installed"),
+        ("ImportError('libcudart.so.13: cannot open')", "does not work"),
+    ],
+)
+def test_without_tensorflow_it_is_said_what_to_install(
+    desk: Any, tmp_path: Path, monkeypatch: Any, error: str, said: str
+) -> None:
+    package = tmp_path / "broken" / "tensorflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"raise {error}\n")
+    # The process of Keras looks for its modules where this one does.
+    monkeypatch.syspath_prepend(str(tmp_path / "broken"))
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    made.click(dialog.paint)
+    made.viewer.layers.selection.active.data[100:250, 100:250] = 1
+    made.click(dialog.start)
+    assert dialog.training
+    _finish(made, dialog)
+    assert said in dialog.said.text()
+    assert 'pip install "napari-hrstem-defects[tensorflow]"' in dialog.said.text()
+    assert dialog.start.isEnabled()
+    assert registry.entries() == []
+    # Everything else works.
+    dialog.close()
+    made.run_all()
+    assert set(made.states().values()) == {"current"}
