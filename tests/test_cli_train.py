@@ -3,6 +3,9 @@
 import contextlib
 import csv
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -485,6 +488,67 @@ def test_tables_of_patches(tmp_path):
     tifffile.imwrite(tmp_path / "whole_mask.tif", mask)
     whole = run("evaluate", "--model", model, "--images", tmp_path / "whole.tif").stderr
     assert "does not list the images that it was trained on" in whole
+
+
+@pytest.mark.keras
+def test_an_ensemble_from_the_table_to_the_pipeline(tmp_path, folder):
+    table, model = patch_table(tmp_path), tmp_path / "e.hrstem"
+    trained = run("train", "--patches", table, "--model", "fft-ensemble", "--epochs", 2, "--out", model,
+                  "--set", "branches=fft", "--set", "calibrate=off", "--install")  # fmt: skip
+    assert "ensemble, epoch 2 of 2, loss" in trained.stdout
+    contract = load_model(model).contract
+    assert (contract.kind, contract.classes, contract.patch_px) == ("fft-ensemble", ("Bulk", "Fault"), EDGE)
+    assert contract.preprocessing["branches"] == "fft"
+    assert contract.preprocessing["calibration"] == {}
+    assert set(contract.networks) == {"class-0", "class-1"}
+    judged = run("evaluate", "--model", "e", "--patches", table).stdout
+    assert all(name in judged for name in ("Bulk", "Fault", "accuracy"))
+
+    image = folder / "images" / "i3.tif"
+    run("scan", image, "--model", "e", "--out", tmp_path / "scanned", "--stride", 16)
+    shown = json.loads((tmp_path / "scanned" / "i3" / "scan.json").read_text())
+    assert [item["name"] for item in shown["classes"]] == ["Bulk", "Fault"]
+    run(
+        "analyze",
+        image,
+        "--out",
+        tmp_path / "out",
+        "--classifier",
+        "e",
+        "--set",
+        "classify.patch_size=48",
+        "--quiet",
+    )
+    info = json.loads((tmp_path / "out" / "i3" / "analysis.json").read_text())
+    assert info["classifier"] == {"name": "e", "sha256": file_sha256(model)}
+
+
+def test_with_a_tensorflow_that_is_broken(tmp_path, folder):
+    """What needs it says what to install in one sentence; the rest goes on."""
+    (tmp_path / "broken" / "tensorflow").mkdir(parents=True)
+    (tmp_path / "broken" / "tensorflow" / "__init__.py").write_text("raise ImportError('no libfoo')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "broken")}
+
+    def outcome(*arguments):
+        command = [
+            sys.executable,
+            "-c",
+            "from napari_hrstem_defects.cli import main; main()",
+            *map(str, arguments),
+        ]
+        return subprocess.run(command, capture_output=True, text=True, env=env)
+
+    labelled = ("--images", folder / "images", "--labels", folder / "labels")
+    refused = outcome("train", *labelled, "--out", tmp_path / "x.hrstem", *QUICK)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith(
+        "TensorFlow is installed but does not work (ImportError: no libf"
+    )
+    assert "install it anew with `pip install" in refused.stderr
+    assert not list(tmp_path.glob("x.hrstem*"))
+    worked = outcome("analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--quiet")
+    assert (worked.returncode, worked.stderr) == (0, "")
+    assert (tmp_path / "o" / "i0" / "labels.tif").is_file()
 
 
 @pytest.mark.keras

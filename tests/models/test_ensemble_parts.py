@@ -6,8 +6,12 @@ from scipy.special import expit
 
 from napari_hrstem_defects.models import ensemble_augment
 from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
-from napari_hrstem_defects.models.ensemble_calibration import apply_calibration, calibrate
+from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibrated_logits
 from napari_hrstem_defects.models.fft_features import equalise
+
+
+def apply_calibration(said: np.ndarray, found: dict) -> np.ndarray:
+    return expit(calibrated_logits(said, found))
 
 
 @pytest.fixture

@@ -182,7 +182,12 @@ def train(
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same patches.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of one kind only; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
+            "calibrate, threshold. vgg16: dense.",
+        ),
     ] = None,
     install: Annotated[
         bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")

@@ -111,8 +111,7 @@ def predict(
     model: Any,
     patches: NDArray[np.float32],
     *,
-    progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return in_batches(model.networks[NETWORK], patches, network_input, progress, cancelled)
+    return in_batches(model.networks[NETWORK], patches, network_input, cancelled)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 
 #: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
 FEWEST = 5
@@ -48,13 +47,11 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict
     return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
 
-def apply_calibration(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float32]:
-    """Calibrated probabilities (n, classes) of the networks' logits; an empty calibration leaves their sigmoids."""
-    return expit(calibrated_logits(logits, calibration)).astype(np.float32)
-
-
 def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float64]:
-    """Logits of the calibrated probabilities (n, classes): they differ where the probabilities round to one."""
+    """Logits of the calibrated probabilities (n, classes); an empty calibration leaves those of the networks.
+
+    They still differ where the probabilities round to one.
+    """
     values: NDArray[np.float64] = np.asarray(logits, np.float64)
     if not calibration:
         return values

@@ -21,7 +21,7 @@ from napari_hrstem_defects.core.errors import Cancelled as CancelledError
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.data import PatchSet, join
 from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
 from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibrated_logits
 from napari_hrstem_defects.models.ensemble_networks import (
@@ -294,7 +294,6 @@ def predict(
     patches: NDArray[np.float32],
     *,
     views: int = 0,
-    progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
     """Calibrated probability of each class for each patch.
@@ -306,7 +305,7 @@ def predict(
         0...1.
     views : {0, 1, 8}
         8: average over the turned and mirrored copies of each patch, 1: as it is, 0: what the model was made for.
-    progress, cancelled : callable, optional
+    cancelled : callable, optional
 
     Returns
     -------
@@ -466,8 +465,6 @@ def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np
 
 def _watched(train: PatchSet, validation: PatchSet, seed: int) -> PatchSet:
     """Patches that decide when to stop, of each class equally many."""
-    from napari_hrstem_defects.models.data import join
-
     rng = np.random.default_rng(seed)
     parts = []
     for k in range(len(train.classes)):

@@ -63,8 +63,8 @@ def fit_network(
     train: tuple[Inputs, NDArray[Any]],
     validation: tuple[Inputs, NDArray[Any]],
     *,
-    loss: str,
-    learning_rate: float,
+    loss: Any,
+    learning_rate: Any,
     batch: int,
     epochs: int,
     patience: int,
@@ -89,8 +89,8 @@ def fit_network(
     train, validation : tuple
         Inputs and targets (one-hot for ``categorical_crossentropy``, 0 or 1 for ``binary_crossentropy``). The inputs
         are an array or a tuple of arrays.
-    loss : str
-    learning_rate : float
+    loss : str, or a loss of Keras
+    learning_rate : float, or a schedule of Keras
     batch : int
         Patches a step.
     epochs : int

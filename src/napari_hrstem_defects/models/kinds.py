@@ -3,7 +3,7 @@
 A kind is a module with two functions. ::
 
     fit(train, validation, options, *, workspace, progress=None, cancelled=None) -> Fitted
-    predict(model, patches, *, progress=None, cancelled=None) -> float32 array (n, classes)
+    predict(model, patches, *, cancelled=None) -> float32 array (n, classes)
 
 A third, ``check(options)``, may refuse options before anything costly is done; a fourth, ``check_settings(extra)``,
 knows the settings that only this kind has, and without it there are none. A kind of other than one plain network has

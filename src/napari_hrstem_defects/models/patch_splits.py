@@ -229,7 +229,8 @@ def _positional_split(
         count = max(1, round(share * len(pool)))
         validation, train = np.sort(order[:count]), np.sort(order[count:])
         how += (
-            " between training and test (those that stop the training early lie among the training patches)"
+            " between training and test (those that stop the training early, and calibrate an ensemble, lie among the "
+            "training patches)"
         )
     train = np.union1d(train, everything[inseparable])
     dropped = len(patches) - len(train) - len(validation) - len(test)

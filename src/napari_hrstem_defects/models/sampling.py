@@ -144,11 +144,12 @@ def room(image: LabelledImage, patch_px: int) -> tuple[bool, bool]:
     """Whether non-defective and defective patches of a size can be cut from an image, upright."""
     if min(image.pixels.shape) < patch_px:
         return False, False
-    return tuple(len(places) > 0 for places in _places(image.mask, patch_px))  # type: ignore[return-value]
+    clean, defective = _places(image.mask, patch_px)
+    return bool(clean.any()), bool(defective.any())
 
 
-def _places(mask: NDArray[np.uint8], patch_px: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Top-left corners of upright patches that are non-defective and defective."""
+def _places(mask: NDArray[np.uint8], patch_px: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the top-left corners of upright patches may lie that are non-defective and defective."""
     labelled = (mask != IGNORE).astype(np.float64)
     defect = ((mask > 0) & (mask != IGNORE)).astype(np.float64)
     height, width = (side - patch_px + 1 for side in mask.shape)
@@ -163,10 +164,7 @@ def _places(mask: NDArray[np.uint8], patch_px: int) -> tuple[NDArray[np.intp], N
 
     area, hits = sums(labelled), sums(defect)
     enough = area >= LABELLED_ABOVE * patch_px**2
-    return (
-        np.argwhere(enough & (hits < CLEAN_BELOW * area)),
-        np.argwhere(enough & (hits > DEFECTIVE_ABOVE * area)),
-    )
+    return enough & (hits < CLEAN_BELOW * area), enough & (hits > DEFECTIVE_ABOVE * area)
 
 
 class _Drawer:
@@ -178,7 +176,10 @@ class _Drawer:
         self._turn, self._invert = turn, invert
         self._pixels = filter_frame(image.pixels, filter_kind)
         self._spline = spline_filter(self._pixels, order=_ORDER, output=np.float32) if turn else None
-        self._corners = _places(image.mask, edge)
+        places = _places(image.mask, edge)
+        # By their numbers, row by row: as pairs they would take several times the memory of the image.
+        self._corners = [np.flatnonzero(place).astype(np.uint32) for place in places]
+        self._row = places[0].shape[1]
         middle = np.arange(edge) - (edge - 1) / 2
         self._y, self._x = np.meshgrid(middle, middle, indexing="ij")
 
@@ -189,7 +190,8 @@ class _Drawer:
     def draw(self, k: int, rng: np.random.Generator) -> NDArray[np.float32] | None:
         """One patch of a class, or None if none was found."""
         for _ in range(_TRIES):
-            corner = self._corners[k][rng.integers(len(self._corners[k]))]
+            chosen = int(self._corners[k][rng.integers(len(self._corners[k]))])
+            corner = np.array(divmod(chosen, self._row))
             patch = self._cut(k, corner + (self._edge - 1) / 2, rng)
             if patch is not None:
                 if self._invert and rng.random() < 0.5:

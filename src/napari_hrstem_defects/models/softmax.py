@@ -100,7 +100,6 @@ def in_batches(
     network: Any,
     patches: NDArray[np.float32],
     prepare: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Output of a network for many patches, a few at a time.
@@ -116,8 +115,6 @@ def in_batches(
         some = prepare(patches[start : start + size])
         filled = np.concatenate([some, np.repeat(some[-1:], size - len(some), axis=0)])
         parts.append(np.asarray(network.predict_on_batch(filled), np.float32)[: len(some)])
-        if progress is not None:
-            progress(min(1.0, (start + size) / len(patches)))
     if not parts:
         return np.empty((0, int(network.outputs[0].shape[-1])), np.float32)
     return np.concatenate(parts)

@@ -212,11 +212,10 @@ def predict(
     model: Any,
     patches: NDArray[np.float32],
     *,
-    progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return in_batches(model.networks[NETWORK], patches, network_input, progress, cancelled)
+    return in_batches(model.networks[NETWORK], patches, network_input, cancelled)
 
 
 def _head(network: Any) -> Any:
@@ -251,9 +250,7 @@ def _features(
             for start in range(0, len(part), 512):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                pieces.append(
-                    in_batches(base, part.pixels[start : start + 512], network_input, None, cancelled)
-                )
+                pieces.append(in_batches(base, part.pixels[start : start + 512], network_input, cancelled))
                 if progress is not None:
                     share = (done + start + len(pieces[-1])) / count
                     progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
