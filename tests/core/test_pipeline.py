@@ -18,7 +18,7 @@ from napari_hrstem_defects.core.pipeline import STEPS, analyze
 from napari_hrstem_defects.core.steps import NO_LATTICE
 from napari_hrstem_defects.simulation import simulate
 
-from .helpers import crystal, dice, fault, glass, noisy, vectors
+from .helpers import counted, crystal, dice, fault, glass, noisy, vectors
 
 PERIOD = 12.0
 BASIS = vectors("oblique", PERIOD, 8.0)
@@ -512,3 +512,20 @@ def test_a_particle_on_an_amorphous_support():
     own, other = (x < 310, x > 350) if best.x < 330 else (x > 350, x < 310)
     assert (found.labels == 1)[deep & other].mean() > 0.95
     assert (found.labels == 1)[deep & own].mean() < 0.05
+
+
+@pytest.mark.parametrize("depth", [0.5, 1.0])
+def test_vacancies_of_the_weaker_columns(depth):
+    # As in a transition metal dichalcogenide: half of a weak column beside a strong one is missing.
+    shape, basis = (420, 440), np.array(vectors("hexagonal", 15.0, 9.0))
+    image = crystal(shape, (tuple(basis[0]), tuple(basis[1])), (((0, 0), 1.0), ((1 / 3, 1 / 3), 0.45)))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    places = [(np.array(cell) + 1 / 3) @ basis for cell in ((6, 6), (12, 10), (5, 16), (17, 3))]
+    places = [place for place in places if ((place > 60) & (place < np.array(shape) - 60)).all()]
+    assert len(places) >= 2
+    for place in places:
+        image -= depth * 0.45 * np.exp(-((y - place[0]) ** 2 + (x - place[1]) ** 2) / 2 / (0.16 * 15) ** 2)
+    found = hd.analyze(hd.Micrograph(counted(image + 0.15, 40)))
+    assert len(found.regions) == len(places)
+    for place in places:
+        assert min(np.hypot(*(np.array(region.centroid) - place)) for region in found.regions) < 5

@@ -60,8 +60,13 @@ class Domain:
 
     @property
     def defective(self) -> bool:
-        """Whether all of it is a defect; an undecided domain is judged by the reference, place by place."""
+        """Whether all of it is a defect; an undecided domain is judged place by place."""
         return self.decided and not self.crystal
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether it is undecided and judged by the reference alone."""
+        return not self.decided and not self.slightly_turned
 
     @property
     def slightly_turned(self) -> bool:

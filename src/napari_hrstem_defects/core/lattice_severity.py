@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hrstem_defects.core.domain_severity import domain_severity
 from napari_hrstem_defects.core.domains import DomainMap
@@ -14,7 +15,8 @@ from napari_hrstem_defects.core.model import fit_model
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
 from napari_hrstem_defects.core.ridges import FLANK_PERIODS, line_severity
-from napari_hrstem_defects.core.segmentation import NOTABLE, SEVERE, dilate, hysteresis
+from napari_hrstem_defects.core.sampling import even_sample
+from napari_hrstem_defects.core.segmentation import MAD_TO_SIGMA, NOTABLE, SEVERE, dilate, hysteresis
 from napari_hrstem_defects.core.superlattice import antiphase_significance
 
 #: Kernel and smoothing of the filters for point defects, in periods: as wide as what one column disturbs.
@@ -22,6 +24,17 @@ POINT_KERNEL_PERIODS = 0.75
 POINT_SMOOTHING = 0.25
 #: Severity that even a faint point defect has; where there is none, nothing is to be found more closely.
 POINT_HINT = 3.5
+#: In even surroundings less will do, if it stands out of them by so many of their own standard deviations.
+EVEN_HINT, EVEN_HINT_SIGMAS = 2.0, 5.0
+#: Likewise what the filters for point defects see: a column that is weak beside others, such as a light one.
+EVEN_POINT, EVEN_POINT_SIGMAS = 4.0, 8.0
+#: They become at most this many times as severe as `SEVERE`: how clear a place is does not say how bad it is.
+MOST_FOR_EVEN = 1.25
+#: Window of the surroundings in periods, what is clipped in it lest a defect widens it, in robust standard deviations,
+#: and the least of these.
+SURROUNDINGS_PERIODS = 8.0
+SURROUNDINGS_CLIP = 3.0
+LEAST_SCATTER = 0.1
 #: A severity beyond this says no more.
 _MOST = 1e6
 
@@ -75,14 +88,21 @@ def lattice_severity(
         for band in interfaces:
             band.level(lines)
         np.maximum(faint, _scaled(lines, params.line_significance), out=faint)
-    if params.point_significance > 0 and _hints(severity, kernel)[judged].any():
+    own = np.array([i == 0 or domain.by_reference for i, domain in enumerate(found.domains)])
+    home = np.zeros(severity.shape, bool)
+    home[judged] = own[found.index[judged]]
+    # At an interface columns of two kinds alternate: point by point it is full of them.
+    for band in interfaces:
+        home[band.rows, band.columns] = False
+    if params.point_significance > 0 and _hints(severity, prepared.period_px, kernel, home).any():
         fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
         model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
-        points = np.where(found.index == 0, model.severity, 0)
-        # At an interface columns of two kinds alternate: point by point it is full of them.
-        for band in interfaces:
-            points[band.rows, band.columns] = 0
-        np.maximum(faint, _scaled(points, params.point_significance), out=faint)
+        points = _scaled(model.severity, params.point_significance)
+        clear = standing_out(model.severity, prepared.period_px, home) / np.float32(EVEN_POINT_SIGMAS)
+        np.minimum(clear, model.severity / np.float32(EVEN_POINT), out=clear)
+        np.minimum(clear, MOST_FOR_EVEN, out=clear)
+        np.maximum(points, np.float32(SEVERE) * clear, out=points)
+        np.maximum(faint, np.where(home, points, 0), out=faint)
     if params.antiphase_significance > 0 and reference.lattice is not None:
         intact = (severity < NOTABLE) & (found.index == 0)
         lattice = reference.lattice.scaled(float(prepared.scale.mean()))
@@ -97,9 +117,48 @@ def lattice_severity(
     return np.pad(severity[rows, columns], rims, mode="edge")
 
 
-def _hints(severity: NDArray[np.float32], kernel_px: int) -> NDArray[np.bool_]:
+def standing_out(
+    severity: NDArray[np.float32], period_px: float, where: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Severity in standard deviations of its surroundings, beyond their mean.
+
+    The usual scale of the severity is no finer than what uneven images need: in an even one much less is clear.
+
+    Parameters
+    ----------
+    severity : float32 array (y, x)
+    period_px : float
+    where : bool array (y, x)
+        What belongs to the surroundings, and where there is a result; elsewhere it is 0.
+
+    Returns
+    -------
+    float32 array (y, x)
+    """
+    out = np.zeros(severity.shape, np.float32)
+    if not where.any():
+        return out
+    seen = even_sample(severity[where])
+    middle = np.float32(np.median(seen))
+    scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(seen - middle))), LEAST_SCATTER)
+    above = np.where(where, severity - middle, 0)
+    clipped = np.clip(above, -SURROUNDINGS_CLIP * scatter, SURROUNDINGS_CLIP * scatter)
+    window = max(3, round(SURROUNDINGS_PERIODS * period_px))
+    mean = ndimage.uniform_filter(clipped, window)
+    spread = np.sqrt(np.maximum(ndimage.uniform_filter(clipped * clipped, window) - mean**2, 0))
+    np.divide(above - mean, np.maximum(spread, np.float32(scatter)), out=out, where=where)
+    return out
+
+
+def _hints(
+    severity: NDArray[np.float32], period_px: float, kernel_px: int, home: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Places away from what is found anyway at which the wide filters see something of a point defect."""
-    return (severity > POINT_HINT) & ~dilate(hysteresis(severity), kernel_px)
+    away = home & ~dilate(hysteresis(severity), kernel_px)
+    return away & (
+        (severity > POINT_HINT)
+        | ((severity > EVEN_HINT) & (standing_out(severity, period_px, home) > EVEN_HINT_SIGMAS))
+    )
 
 
 def _scaled(significance: NDArray[np.float32], needed: float) -> NDArray[np.float32]:

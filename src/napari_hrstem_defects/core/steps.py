@@ -155,7 +155,7 @@ class Steps(Run):
             self.found["lattice"] = found.domains[0].lattice
             if any(domain.slightly_turned for domain in found.domains):
                 self.doubt("domains", TURNED_LATTICE)
-            if not all(domain.decided or domain.slightly_turned for domain in found.domains):
+            if any(domain.by_reference for domain in found.domains):
                 self.doubt("domains", UNSURE_LATTICE)
         boundaries = None
         if params.boundary_map and prepared is not None:
