@@ -206,6 +206,16 @@ def test_evaluate_wants_one_of_two(arguments, tmp_path, monkeypatch):
     run("evaluate", *arguments, status=2)
 
 
+def test_a_list_of_classifiers_that_cannot_be_written(tmp_path, monkeypatch):
+    """Said before anything is computed."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "file" / "models"))
+    refused = run("train", "--simulated", 300, "--out", tmp_path / "x.hrstem", *QUICK, "--install", status=2)
+    assert refused.stdout == ""
+    assert refused.stderr.count("\n") == 1
+    assert f"cannot be copied there ({tmp_path / 'file'} is no folder); set HRSTEM" in refused.stderr
+
+
 def test_classifiers_that_are_none(tmp_path, folder):
     (tmp_path / "foreign.hrstem").write_text("no model")
     for name, message in (

@@ -63,7 +63,7 @@ def entries() -> list[Entry]:
 
 
 def check_free(name: str, *, overwrite: bool = False) -> Path:
-    """Where a classifier of this name would go.
+    """Where a classifier of this name would go; what stands in the way of it is said before it is made.
 
     Parameters
     ----------
@@ -80,11 +80,16 @@ def check_free(name: str, *, overwrite: bool = False) -> Path:
     ------
     ModelError
         If the name is taken or cannot be that of a file.
+    WriteError
+        If the registry cannot be written.
     """
     name = _checked_name(name)
     target = folder() / f"{name}{SUFFIX}"
     if target.exists() and not overwrite:
         raise ModelError(f"There is a classifier {name!r} already; choose another name or replace it.")
+    existing = next(path for path in target.parents if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise _unwritable(target, "no write access" if existing.is_dir() else f"{existing} is no folder")
     return target
 
 
@@ -116,10 +121,7 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
             shutil.copyfile(path, partial)
             os.replace(partial, target)
     except OSError as error:
-        raise WriteError(
-            f"{target}: the classifier cannot be copied there ({error.strerror}); set {FOLDER_VARIABLE} to a folder "
-            "with space and write access."
-        ) from error
+        raise _unwritable(target, str(error.strerror)) from error
     return Entry(name, target, contract)
 
 
@@ -207,6 +209,13 @@ def _checked_name(name: str) -> str:
             f"not {' or '.join(RESERVED)}."
         )
     return name
+
+
+def _unwritable(target: Path, reason: str) -> WriteError:
+    return WriteError(
+        f"{target}: the classifier cannot be copied there ({reason}); set {FOLDER_VARIABLE} to a folder with space and "
+        "write access."
+    )
 
 
 def _unknown(name: str) -> ModelError:
