@@ -49,6 +49,82 @@ def main(names: list[str]) -> None:
     _picture(names, "panel-series", "dark", "small", "si_series", _series)
     _picture(names, "panel-warning", "light", "small", None, _warning)
     _dialog(names)
+    _by_mouse(names)
+
+
+def _by_mouse(names: list[str]) -> None:
+    """Paint three images, train, let the classifier judge a fourth: the record of training.md, which takes minutes."""
+    if names and not any(part in "train-by-mouse" for part in names):
+        return
+    import napari
+    import numpy as np
+
+    from napari_hrstem_defects.simulation import simulate
+
+    os.environ["HRSTEM_DEFECTS_MODELS"] = tempfile.mkdtemp()
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*SIZES["small"])
+    truths = []
+    for seed in range(5, 9):
+        made = simulate("si_demo", seed=seed)
+        size = made.micrograph.pixel_size_nm
+        pixels = np.asarray(made.micrograph.data)
+        viewer.add_image(pixels, name=f"si_demo-{seed}", scale=(size, size), units=("nm", "nm"))
+        truths.append(made.labels)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+    _pump(0.5)
+    viewer.reset_view()
+    panel.train.click()
+    dialog = panel.show_training()
+    for row, truth in enumerate(truths[:3]):
+        dialog.images.setCurrentCell(row, 0)
+        dialog.paint.click()
+        layer = viewer.layers.selection.active
+        layer.brush_size = 24
+        for y in range(8, len(truth), 16):
+            columns = np.flatnonzero(truth[y])
+            for line in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
+                if len(line):
+                    for x in line[:: layer.brush_size // 3]:
+                        layer.paint((y, int(x)), 1)
+        _pump(0.3)
+        if row == 0:
+            _screen(viewer, "train-paint")
+    dialog.name.value, dialog.patches.value = "mine", 300
+    dialog.patch.value, dialog.epochs.value = 64, 12
+    dialog.start.click()
+    while dialog.training:
+        _pump(0.1)
+    _screen(viewer, "train-done")
+    print(dialog.said.text(), flush=True)
+    dialog.stop.click()
+    panel.session.choose(panel.session.images()[3])
+    panel.run_row.run.click()
+    _wait(panel)
+    _pump(0.5)
+    _screen(viewer, "train-labels")
+    labels = np.asarray(panel.navigator.layer(Role.LABELS).data)
+    for value in (1, 2):
+        found, true = labels == value, truths[3] == value
+        print("Dice", value, 2 * np.sum(found & true) / (found.sum() + true.sum()), flush=True)
+    panel.session.keras.close()
+    viewer.close()
+    _pump(0.1)
+
+
+def _screen(viewer, name: str) -> None:
+    """What is on the screen where the window is, with the dialog over it."""
+    from PIL import Image
+    from qtpy.QtWidgets import QApplication
+
+    _pump(0.5)
+    frame = viewer.window._qt_window.frameGeometry()
+    picture = QApplication.primaryScreen().grabWindow(0, frame.x(), frame.y(), frame.width(), frame.height())
+    path = IMAGES / f"{name}.png"
+    picture.save(str(path))
+    image = Image.open(path).convert("RGB")
+    image.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    print(name, flush=True)
 
 
 def _dialog(names: list[str]) -> None:
