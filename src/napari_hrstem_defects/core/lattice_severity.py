@@ -28,12 +28,15 @@ POINT_HINT = 3.5
 EVEN_HINT, EVEN_HINT_SIGMAS = 2.0, 5.0
 #: Likewise what the filters for point defects see: a column that is weak beside others, such as a light one.
 EVEN_POINT, EVEN_POINT_SIGMAS = 4.0, 8.0
+#: Nor is anything even this near to an amorphous area, in periods: the severity falls off slowly beside it.
+BESIDE_LOST_PERIODS = 4.0
 #: They become at most this many times as severe as `SEVERE`: how clear a place is does not say how bad it is.
 MOST_FOR_EVEN = 1.25
 #: Window of the surroundings in periods, what is clipped in it lest a defect widens it, in robust standard deviations,
-#: and the least of these.
+#: samples a period, and the least standard deviation.
 SURROUNDINGS_PERIODS = 8.0
 SURROUNDINGS_CLIP = 3.0
+SURROUNDINGS_SAMPLES = 2
 LEAST_SCATTER = 0.1
 #: A severity beyond this says no more.
 _MOST = 1e6
@@ -42,6 +45,7 @@ _MOST = 1e6
 def lattice_severity(
     found: DomainMap,
     prepared: Prepared,
+    lost: NDArray[np.bool_],
     apart: NDArray[np.bool_],
     preprocess: PreprocessParams,
     params: SymmetryParams,
@@ -58,6 +62,8 @@ def lattice_severity(
     ----------
     found : DomainMap
     prepared : Prepared
+    lost : bool array (y', x')
+        Amorphous areas: beside them nothing stands out of even surroundings.
     apart : bool array (y', x')
         Areas whose edges are not looked at for steps of contrast.
     preprocess : PreprocessParams
@@ -94,11 +100,12 @@ def lattice_severity(
     # At an interface columns of two kinds alternate: point by point it is full of them.
     for band in interfaces:
         home[band.rows, band.columns] = False
-    if params.point_significance > 0 and _hints(severity, prepared.period_px, kernel, home).any():
+    even = home & ~dilate(lost, BESIDE_LOST_PERIODS * prepared.period_px)
+    if params.point_significance > 0 and _hints(severity, prepared.period_px, kernel, home, even).any():
         fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
         model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
         points = _scaled(model.severity, params.point_significance)
-        clear = standing_out(model.severity, prepared.period_px, home) / np.float32(EVEN_POINT_SIGMAS)
+        clear = standing_out(model.severity, prepared.period_px, even) / np.float32(EVEN_POINT_SIGMAS)
         np.minimum(clear, model.severity / np.float32(EVEN_POINT), out=clear)
         np.minimum(clear, MOST_FOR_EVEN, out=clear)
         np.maximum(points, np.float32(SEVERE) * clear, out=points)
@@ -138,27 +145,38 @@ def standing_out(
     out = np.zeros(severity.shape, np.float32)
     if not where.any():
         return out
-    seen = even_sample(severity[where])
+    # A few pixels of each period tell what the surroundings are like.
+    step = max(1, int(period_px / SURROUNDINGS_SAMPLES))
+    some, inside = severity[::step, ::step], where[::step, ::step]
+    seen = even_sample(some[inside])
+    if not len(seen):
+        return out
     middle = np.float32(np.median(seen))
     scatter = max(MAD_TO_SIGMA * float(np.median(np.abs(seen - middle))), LEAST_SCATTER)
-    above = np.where(where, severity - middle, 0)
-    clipped = np.clip(above, -SURROUNDINGS_CLIP * scatter, SURROUNDINGS_CLIP * scatter)
-    window = max(3, round(SURROUNDINGS_PERIODS * period_px))
+    clipped = np.clip(some - middle, -SURROUNDINGS_CLIP * scatter, SURROUNDINGS_CLIP * scatter)
+    clipped[~inside] = 0
+    window = max(3, round(SURROUNDINGS_PERIODS * period_px / step))
     mean = ndimage.uniform_filter(clipped, window)
     spread = np.sqrt(np.maximum(ndimage.uniform_filter(clipped * clipped, window) - mean**2, 0))
-    np.divide(above - mean, np.maximum(spread, np.float32(scatter)), out=out, where=where)
+    np.maximum(spread, np.float32(scatter), out=spread)
+    mean += middle
+    rows, columns = (np.arange(n) // step for n in severity.shape)
+    np.subtract(severity, mean[np.ix_(rows, columns)], out=out, where=where)
+    np.divide(out, spread[np.ix_(rows, columns)], out=out, where=where)
     return out
 
 
 def _hints(
-    severity: NDArray[np.float32], period_px: float, kernel_px: int, home: NDArray[np.bool_]
+    severity: NDArray[np.float32],
+    period_px: float,
+    kernel_px: int,
+    home: NDArray[np.bool_],
+    even: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Places away from what is found anyway at which the wide filters see something of a point defect."""
     away = home & ~dilate(hysteresis(severity), kernel_px)
-    return away & (
-        (severity > POINT_HINT)
-        | ((severity > EVEN_HINT) & (standing_out(severity, period_px, home) > EVEN_HINT_SIGMAS))
-    )
+    clear = standing_out(severity, period_px, even) > EVEN_HINT_SIGMAS
+    return away & ((severity > POINT_HINT) | ((severity > EVEN_HINT) & clear))
 
 
 def _scaled(significance: NDArray[np.float32], needed: float) -> NDArray[np.float32]:

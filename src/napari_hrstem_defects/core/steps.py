@@ -373,6 +373,7 @@ class Steps(Run):
         severity = lattice_severity(
             found,
             prepared,
+            self._lost(prepared, found.domains[0].patch),
             self._specks(prepared, found.domains[0].patch),
             self.recipe.preprocess,
             self.recipe.symmetry,
