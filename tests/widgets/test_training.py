@@ -121,7 +121,8 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> N
     assert [layer.name for layer in made.viewer.layers if layer.visible] == [f"image {k}" for k in range(4)]
     fourth = made.session.images()[3]
     made.session.choose(fourth)
-    made.run_all()
+    made.click(made.panel.run_row.run)
+    made.qtbot.waitUntil(lambda: not made.session.running, timeout=TIMEOUT)
     assert set(made.states().values()) == {"current"}, made.panel.messages.text()
     assert made.document.layer is fourth
     assert not any("are resampled" in text for text in made.document.analysis.warnings)
