@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.cli import train as cli_train
+from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
@@ -269,6 +270,8 @@ def test_the_published_folders(tmp_path):
     assert [(image.name, image.has_defects) for image in images] == [("1", True), ("1 (2)", False)]
     assert set(np.unique(images[0].mask)) == {0, 2}
     assert left_out == []
+    with pytest.raises(ReadError, match="which holds its labels; leave out --labels"):
+        read_labelled(tmp_path, tmp_path)
 
 
 def test_series_give_a_frame_each(tmp_path):
@@ -465,6 +468,9 @@ def test_evaluate_a_model(folder, tmp_path):
     assert scores["unseen"] == 2  # the new one and the one held out
     assert scores["model"]["sha256"] == file_sha256(model)
     assert "unseen with defects" in result.stdout
+    for wrong in ("--only", "--clean"):
+        refused = run("evaluate", "--model", model, *labelled, wrong, "a=b", status=2).stderr
+        assert refused == f"{wrong} goes with --patches; leave it out.\n"
     # What was computed is shown even if it cannot be written.
     lost = run("evaluate", "--model", model, *labelled, "--json", tmp_path / "none" / "r.json", status=2)
     assert "unseen with defects" in lost.stdout

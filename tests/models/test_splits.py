@@ -1,5 +1,6 @@
 """Splits share no pixel, and copies are recognised."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_hrstem_defects.models.near_copies import (
     peak,
 )
 from napari_hrstem_defects.models.patch_splits import overlapping, shared_between, split_patches
+from napari_hrstem_defects.models.sampling import room
 
 EDGE = 32
 
@@ -132,6 +134,29 @@ def test_three_painted_images_are_enough():
         assert kept.sha256 == strip.sha256  # of the whole image
 
 
+def inside(name, seed, size=40):
+    """Marked in the middle, where no strip at the rim has any of it."""
+    image = labelled(name, seed, defects=False, shape=(160, 160))
+    image.mask[80 - size // 2 : 80 + size // 2, 80 - size // 2 : 80 + size // 2] = 1
+    return image
+
+
+def test_defects_in_the_middle_of_three_images_are_enough():
+    images = [inside(f"d{k}", k) for k in range(3)]
+    (split,) = split_images(images, EDGE)
+    assert names(split.train) & names(split.test) == set()
+    assert any(room(image, EDGE)[1] for image in split.validation)
+    assert any(room(image, EDGE)[1] for image in split.train)
+    assert "strips of the training images" in split.how
+    for strip in split.validation:
+        whole = next(image for image in images if image.sha256 == strip.sha256)
+        parts = [part for part in split.train if part.sha256 == strip.sha256]
+        # Nothing twice: what is cut out is in no part that is kept.
+        assert sum(part.pixels.size for part in (*parts, strip)) <= whole.pixels.size
+        held = Counter(value for part in (*parts, strip) for value in part.pixels.ravel().tolist())
+        assert held <= Counter(whole.pixels.ravel().tolist())
+
+
 def test_a_single_image_is_cut_into_strips():
     (split,) = split_images([labelled("d", 0, shape=(128, 256))], EDGE)
     whole = micrograph(0, (128, 256))
@@ -170,7 +195,12 @@ def test_copies_are_refused_unless_forced(copy, message):
     ("images", "message"),
     [
         ([labelled("a", 0, defects=False)], "No defect is marked in any of the images"),
-        ([labelled("a", 0, shape=(64, 70))], "too small to be cut into parts for training and test"),
+        ([labelled("a", 0, shape=(40, 90))], "too small to be cut into parts for training and test"),
+        ([inside("a", 0, size=16)], "a: it is the only image with defects, and they cannot be divided"),
+        (
+            [replace(labelled(name, k), mask=np.ones((128, 128), np.uint8)) for k, name in enumerate("ab")],
+            "No labelled image has a clean place of 32 × 32 px",
+        ),
     ],
 )
 def test_too_little(images, message):

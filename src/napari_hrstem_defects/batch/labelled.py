@@ -67,6 +67,11 @@ def read_labelled(
     published = [name for name in PUBLISHED_FOLDERS if (root / name / "images").is_dir()]
     pairs: list[tuple[Path, Path | None]] = []
     left_out: list[str] = []
+    if published and labels is not None:
+        raise ReadError(
+            f"{images}: this folder has the layout of the published data set, which holds its labels; leave out "
+            "--labels."
+        )
     if published:
         for name in published:
             for path in _files(root / name / "images"):

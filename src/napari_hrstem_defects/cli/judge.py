@@ -31,6 +31,14 @@ def run(
     with errors_as_lines(USAGE):
         if (images is None) == (patches is None):
             raise HrstemDefectsError("Name what to judge it on by one of --images and --patches.")
+        for option, value, missing in (
+            ("--labels", labels, images),
+            ("--clean", clean, patches),
+            ("--only", only, patches),
+        ):
+            if value is not None and missing is None:
+                partner = "--images" if option == "--labels" else "--patches"
+                raise HrstemDefectsError(f"{option} goes with {partner}; leave it out.")
         stored = load_model(registry.find(model))
         if patches is not None:
             data = read_patches(patches, clean=clean, only=split_pair(only, "--only"))

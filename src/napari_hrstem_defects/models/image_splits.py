@@ -23,6 +23,8 @@ from napari_hrstem_defects.models.sampling import nothing_to_draw, room
 ENOUGH_IMAGES = 4
 #: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
 _MANY_PAIRS = 5000
+# Places along each axis where a strip inside an image is tried.
+_PLACES = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,8 @@ def split_images(
         (with_defects if some else without).append(group)
     if not with_defects:
         raise nothing_to_draw(PATCH_CLASSES[1], patch_px)
+    if not any(room(image, patch_px)[0] for image in images):
+        raise nothing_to_draw(PATCH_CLASSES[0], patch_px)
     out = []
     for number in range(repeats):
         rng = np.random.default_rng([seed, 1, number])
@@ -175,7 +179,11 @@ def _split_many(
         train += _flat(order[count + keep :])
     how = f"{len(with_defects) + len(without)} images split as a whole"
     if not _both_classes(validation, patch_px):
-        train, validation = _strips(train + validation, validation_share, patch_px, rng)
+        whole = train + validation
+        train, validation = _strips(whole, validation_share, patch_px, rng)
+        if not _both_classes(validation, patch_px):
+            # What is marked lies in the middle of the images.
+            train, validation = _inner_strips(whole, validation_share, patch_px, rng)
         how += ", strips of the training images kept for stopping early"
         if not _both_classes(validation, patch_px):
             raise ModelError(
@@ -203,6 +211,47 @@ def _strips(
     return kept, cut_off
 
 
+def _inner_strips(
+    images: Sequence[LabelledImage], share: float, patch_px: int, rng: np.random.Generator
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Cut a strip out of each image, where it holds most classes; what lies on either side of it is kept."""
+    kept: list[LabelledImage] = []
+    cut_out: list[LabelledImage] = []
+    for image in images:
+        ways: list[tuple[int, int, float, list[LabelledImage], LabelledImage]] = []
+        for axis, length in enumerate(image.pixels.shape):
+            width = max(patch_px, round(share * length))
+            for start in np.linspace(0, length - width, _PLACES).astype(int) if length > width else ():
+                edges = (0, int(start), int(start) + width, length)
+                before, strip, after = (_piece(image, axis, *edges[k : k + 2]) for k in range(3))
+                sides = [side for side in (before, after) if side.pixels.shape[axis] >= patch_px]
+                left = [
+                    any(classes) for classes in zip(*(room(side, patch_px) for side in sides), strict=True)
+                ]
+                if all(left) and sides:
+                    ways.append((sum(room(strip, patch_px)), len(sides), float(rng.random()), sides, strip))
+        if ways:
+            *_, sides, strip = max(ways, key=lambda way: way[:3])
+            kept += sides
+            cut_out.append(strip)
+        else:
+            kept.append(image)
+    return kept, cut_out
+
+
+def _piece(image: LabelledImage, axis: int, start: int, stop: int) -> LabelledImage:
+    """Part of an image between two lines."""
+    part = [slice(None), slice(None)]
+    part[axis] = slice(start, stop)
+    return replace(
+        image,
+        name=f"{image.name} ({'yx'[axis]} {start}–{stop})",
+        pixels=image.pixels[tuple(part)],
+        mask=image.mask[tuple(part)],
+        origin=image.sha256,
+    )
+
+
 def _split_one(
     group: list[LabelledImage],
     without: list[list[LabelledImage]],
@@ -228,6 +277,11 @@ def _split_one(
         train.append(pieces[0])
         validation.append(pieces[1])
         test.append(pieces[2])
+    if not _both_classes(train, patch_px) or not _both_classes(validation, patch_px):
+        raise ModelError(
+            f"{group[0].group}: it is the only image with defects, and they cannot be divided among a part for "
+            "training and one for stopping early; add images with defects, or use smaller patches."
+        )
     order = _flat([without[i] for i in rng.permutation(len(without))])
     held = max(1, round(test_share * len(order))) if len(order) > 1 else 0
     return ImageSplit(
@@ -260,15 +314,7 @@ def _cut(
             edges = np.cumsum([0, *(widths[k] for k in order)])
             pieces: list[LabelledImage | None] = [None] * len(shares)
             for place, k in enumerate(order):
-                part = [slice(None), slice(None)]
-                part[axis] = slice(int(edges[place]), int(edges[place + 1]))
-                pieces[k] = replace(
-                    image,
-                    name=f"{image.name} ({'yx'[axis]} {edges[place]}–{edges[place + 1]})",
-                    pixels=image.pixels[tuple(part)],
-                    mask=image.mask[tuple(part)],
-                    origin=image.sha256,
-                )
+                pieces[k] = _piece(image, axis, int(edges[place]), int(edges[place + 1]))
             strips = [piece for piece in pieces if piece is not None]
             score = tuple(sum(room(piece, patch_px)) for piece in strips)
             ways.append((score, float(rng.random()), strips))
