@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.models.options import TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
 EDGE = 32
@@ -475,6 +477,32 @@ def test_evaluate_a_model(folder, tmp_path):
     lost = run("evaluate", "--model", model, *labelled, "--json", tmp_path / "none" / "r.json", status=2)
     assert "unseen with defects" in lost.stdout
     assert lost.stderr.splitlines()[-1].endswith("No such file or directory); choose another place.")
+
+
+@pytest.mark.parametrize("has_bar", [True, False])
+def test_what_is_told_while_it_trains(has_bar):
+    """A bar shows where it is now, with what was last known; lines are one a pass."""
+    shown, said = [], []
+    reporter = SimpleNamespace(
+        has_bar=has_bar, progress=lambda fraction, text: shown.append((fraction, text)), say=said.append
+    )
+    teller = cli_train._Teller(reporter)
+    step = {"network": "compact", "epoch": 1, "epochs": 5, "repeat": 2, "repeats": 6}
+    teller.tell(TrainingProgress(0.0, "cutting patches"))
+    teller.tell(TrainingProgress(0.0, "cutting patches"))
+    teller.tell(TrainingProgress(0.2, "epoch 1 of 5", loss=0.5, accuracy=0.75, validation_loss=0.4,
+                                 validation_accuracy=0.8, **step))  # fmt: skip
+    teller.tell(TrainingProgress(0.3, "epoch 2 of 5", loss=0.25, accuracy=0.9, **step))
+    first = "compact, split 2 of 6, epoch 1 of 5, loss 0.500, accuracy 0.750, validation 0.400 / 0.800"
+    if has_bar:
+        now = "compact, split 2 of 6, epoch 2 of 5, loss 0.250, accuracy 0.900, validation 0.400 / 0.800"
+        assert [text for _, text in shown] == ["cutting patches", "cutting patches", first, now]
+        fractions = [fraction for fraction, _ in shown]
+        assert fractions == sorted(fractions)
+        assert said == []
+    else:
+        assert said == ["cutting patches", first]
+        assert shown == []
 
 
 def test_names_with_brackets_are_shown(capsys):

@@ -99,6 +99,10 @@ def test_settings() -> None:
         True,
     ]
     assert EnsembleSettings.of({"calibrate": "off"}).calibrate is False
+    words = {"architecture": "published", "augmentation": "turns", "balance": "off", "calibrate": "off"}
+    by_words, published = EnsembleSettings.of(words), EnsembleSettings.published()
+    assert by_words.preprocessing() == published.preprocessing()
+    assert (by_words.balance, by_words.calibrate) == (published.balance, published.calibrate)
     for wrong in ({"balance": "maybe"}, {"calibrate": 2}, {"calibrate": None}):
         with pytest.raises(ModelError, match="must be on or off, not"):
             EnsembleSettings.of(wrong)
