@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.models.options import TrainingProgress
 from napari_hrstem_defects.simulation import simulate
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role
@@ -332,7 +333,14 @@ def test_painting_what_to_learn(desk: Any) -> None:
 def test_dialog_goes_with_the_window(desk: Any, endless: Any) -> None:
     """Else the program would go on training, without a window, until it is done."""
     made = desk()
+    made.panel.parent().setFloating(True)
     dialog = _begin(made, endless)
+    made.panel.parent().setFloating(False)
+    made.panel.parent().hide()
+    made.panel.parent().show()
+    QApplication.processEvents()
+    assert not endless[0]()
+    assert dialog.isVisible()
     made.viewer.window._qt_window.hide()  # what closing it comes to
     assert endless[0]()
     assert not dialog.isVisible()
@@ -349,7 +357,9 @@ def test_a_slip_does_not_stop_a_training(desk: Any, endless: Any, asks: Any) -> 
     assert dialog.isVisible()
     assert dialog.training
     assert not endless[0]()
-    dialog.plot.add(0.5, 0.5)
+    dialog._told(dialog._cancel, TrainingProgress(0.5, "epoch 2 of 3", "compact", 2, 3, 0.5, 0.9, 0.5, 0.9))
+    assert dialog.bar.format().startswith("compact, pass 2 of 3")
+    assert dialog.plot.value() == [(0.5, 0.5)]
     asks(QMessageBox.StandardButton.Yes)
     dialog.close()
     assert "will be tested and kept" in heard[-1]

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QMessageBox,
     QProgressBar,
     QPushButton,
@@ -202,9 +203,11 @@ class TrainDialog(QDialog):
         if panel is None or self._placed:
             return
         self._placed = True
-        window = panel.window()
-        assert window is not None
-        window.installEventFilter(self)
+        window: QWidget | None = panel
+        while window is not None and not isinstance(window, QMainWindow):
+            window = window.parentWidget()  # the panel may float in a window of its own
+        if window is not None:
+            window.installEventFilter(self)
         corner = panel.mapToGlobal(panel.rect().topRight())
         self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
 
@@ -390,7 +393,9 @@ class TrainDialog(QDialog):
         if training is not self._cancel or self._worker is None or self._closed_down:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
-        self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
+        # The same word as in the setting and in the plot.
+        text = report.text.replace("epoch", "pass")
+        self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{text}  %p %")
         if classifiers.ends_a_pass(report) and report.loss is not None and report.validation_loss is not None:
             self.plot.add(report.loss, report.validation_loss)
 
