@@ -107,13 +107,3 @@ def test_fainter_but_longer_line(angle):
     found = line_severity(severity, PERIOD)
     assert np.median(found[on]) > 0.8 * NEEDED
     assert found[np.abs(distance) > 3 * PERIOD].max() < 0.75 * NEEDED
-
-
-def test_two_points_are_no_line():
-    severity = 0.4 * glass((320, 320), 3.0, 3)
-    y, x = np.indices(severity.shape)
-    for place in (140, 180):
-        severity += 8 * np.exp(-((x - place) ** 2 + (y - 150) ** 2) / 2 / 6**2)
-    found = line_severity(severity.astype(np.float32), PERIOD)
-    # As a severity of 7 is asked for at `NEEDED`, so is one of 4, at which areas are joined, at this.
-    assert found[:, 160].max() < NEEDED * 4 / 7

@@ -51,9 +51,6 @@ FLANK_PERIODS = 2.5
 #: Window of the local scatter, in periods, and what is clipped before: the line itself must not widen it.
 SCATTER_PERIODS = 8.0
 CLIP_MADS = 1.5
-#: Averaged over this many periods about a place, the severity may fall to this share of the line's mean: two points in
-#: a row are no line.
-CLOSE_PERIODS, CLOSE_SHARE = 0.5, 0.5
 #: Severity is cut here before averaging: a strong defect must not radiate lines.
 SEVERITY_LIMITS = (-3.0, 4.0)
 
@@ -65,9 +62,9 @@ def line_severity(
 
     For each direction the severity is averaged along the line, a = G ∗ z, and compared with both flanks,
     r = a − max(a shifted to one side, a shifted to the other), standardised by the median and the local scatter of
-    its direction. The largest counts, but no line for more than its mean severity and that close by allow. Short
-    pieces of long lines count for more, up to `MOST_GAIN` times, away from what is severe by itself; those along the
-    scan lines (rows) the least, for jitter makes such lines.
+    its direction. The largest counts, but no line for more than its mean severity allows. Short pieces of long lines
+    count for more, up to `MOST_GAIN` times, away from what is severe by itself; those along the scan lines (rows) the
+    least, for jitter makes such lines.
 
     Parameters
     ----------
@@ -111,9 +108,6 @@ def _lines(severity: NDArray[np.float32], period_px: float, scale: Scale) -> NDA
         np.float32(np.sqrt(2) * np.pi * period * width) for width in (scale.along, ACROSS_PERIODS)
     )
     window = max(3, round(SCATTER_PERIODS * period))
-    close = ndimage.gaussian_filter(small, CLOSE_PERIODS * period)
-    close -= np.median(even_sample(close))
-    close /= np.float32(CLOSE_SHARE * scale.faintest)
 
     def significance(angle: float) -> NDArray[np.float32]:
         # Line along (sin, cos) in (y, x).
@@ -138,7 +132,7 @@ def _lines(severity: NDArray[np.float32], period_px: float, scale: Scale) -> NDA
         # Jitter makes lines along the scan: these get no discount.
         weight = scale.weight if angle else 1.0
         out: NDArray[np.float32] = np.minimum(weight * ridge / scatter, ridge / scale.faintest)
-        return np.minimum(out, close)
+        return out
 
     best = np.full(shape, -np.inf, np.float32)
     angles = np.arange(scale.directions) * np.pi / scale.directions
