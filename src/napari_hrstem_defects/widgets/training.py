@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.kinds import KINDS
@@ -340,7 +340,7 @@ class TrainDialog(QDialog):
         try:
             options = self.options()
             taken = registry.check_free(options.name, overwrite=True).exists()
-        except ModelError as error:
+        except HrstemDefectsError as error:
             self.said.setText(str(error))
             return
         if (taken or options.name in self._testing.values()) and not self._may_replace(options.name):
