@@ -12,6 +12,7 @@ from napari_hrstem_defects.core import steps
 from napari_hrstem_defects.core.analysis import ADDED
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
+from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.patch_size import patch_size
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
@@ -418,6 +419,31 @@ def test_patch_size(shape, period, wanted, expected):
     if lattice is not None:
         lattice = type(lattice)(lattice.v1, lattice.v2, period, 1.0)
     assert patch_size(shape, lattice, wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "made_for", "expected"),
+    # What was asked for; what it was made for, if it holds four periods; no smaller than patches can be.
+    [(77, 64, 77), (0, 64, 64), (0, 40, 128), (0, 0, 128), (0, 500, 300)],
+)
+def test_patches_of_the_size_that_a_classifier_was_made_for(wanted, made_for, expected):
+    lattice = Lattice((12.0, 0.0), (0.0, 12.0), 12.0, 1.0)
+    assert patch_size((300, 360), lattice, wanted, made_for) == expected
+    assert patch_size((300, 360), None, 0, 16) == 32
+
+
+def test_a_classifier_gets_patches_of_its_size(whole):
+    class Made:
+        name, patch_px = "made for 64", 64
+
+        def classify(self, pixels, grid):
+            nothing = np.zeros(grid.counts, bool)
+            return PatchTable(grid, nothing.astype(np.float32), 0.5, nothing, self.name)
+
+    found = hd.analyze(whole.micrograph, classifier=Made(), stop="classify")
+    assert found.screened.grid.size == 64
+    wanted = hd.Recipe().replace({"classify.patch_size": 100})
+    assert hd.analyze(whole.micrograph, wanted, classifier=Made(), stop="classify").screened.grid.size == 100
 
 
 # Invariances ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,8 +116,7 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> N
     assert [editor.itemData(i) for i in range(editor.count())] == ["screening", "faults"]
     made.click(dialog.stop)
     assert not dialog.isVisible()
-    # The network sees the next image as it saw those that it was trained on, and nothing lies on it.
-    assert made.session.recipe.classify.patch_size == 64
+    # Nothing lies on the next image.
     assert [layer.name for layer in made.viewer.layers if layer.visible] == [f"image {k}" for k in range(4)]
     fourth = made.session.images()[3]
     made.session.choose(fourth)
@@ -499,33 +497,8 @@ def test_what_can_be_learned_from(desk: Any) -> None:
     assert [image.name for image in dialog.value()[0].images()] == ["series[1]"]
 
 
-def test_a_classifier_brings_the_size_of_its_patches(desk: Any, monkeypatch: Any) -> None:
-    """Larger patches would be shrunk: the network would see another scale than it was trained at."""
-    known = [
-        SimpleNamespace(name=name, contract=SimpleNamespace(kind=kind, patch_px=size))
-        for name, kind, size in (
-            ("small", "compact", 64),
-            ("tiny", "compact", 16),
-            ("many", "fft-ensemble", 96),
-        )
-    ]
-    monkeypatch.setattr(registry, "entries", lambda: known)
+def test_a_classifier_trained_again_under_its_name_judges_anew(desk: Any) -> None:
     made = desk()
-
-    def size_with(name: str) -> int:
-        made.panel._edit("classify.classifier", name)
-        return int(made.session.recipe.classify.patch_size)
-
-    assert size_with("small") == 64
-    assert size_with("tiny") == 32  # no smaller ones are analysed
-    assert size_with("many") == 0
-    assert size_with("small") == 64
-    assert size_with("screening") == 0
-    made.panel._edit("classify.patch_size", 100)
-    assert size_with("screening") == 100
-    assert size_with("many") == 100
-    # One that is trained again under its name judges anew.
-    made.panel._edit("classify.classifier", "screening")
     made.run_all()
     assert set(made.states().values()) == {"current"}
     made.session.judged_anew("small")

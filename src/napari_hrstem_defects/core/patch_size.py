@@ -16,7 +16,7 @@ LEAST_PERIODS = 4.0
 MOST_OF_SIDE = 0.7
 
 
-def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0) -> int:
+def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0, made_for: int = 0) -> int:
     """Edge of the patches of an image, in pixels.
 
     Parameters
@@ -26,8 +26,10 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0)
     lattice : Lattice or None
         Lattice of the image.
     wanted : int
-        What the recipe says; 0: `PATCH_PX`, more where fewer than `PATCH_PERIODS` periods would fit, less on small
-        images, and then a whole number of periods.
+        What the recipe says; 0: what the classifier was made for, or `PATCH_PX`, more where fewer than `PATCH_PERIODS`
+        periods would fit, less on small images, and then a whole number of periods.
+    made_for : int
+        What a classifier was made for, 0: any size. Too few periods are not taken, rather resampled.
     """
     shorter = min(shape)
     if wanted:
@@ -36,6 +38,9 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0)
                 f"classify.patch_size must be 0 (automatic) or at least {MIN_SIDE_PX} px, not {wanted}."
             )
         return min(wanted, shorter)
+    made_for = made_for and max(made_for, MIN_SIDE_PX)
+    if made_for and (lattice is None or made_for >= LEAST_PERIODS * lattice.period_px):
+        return min(made_for, shorter)
     if lattice is None:
         return min(PATCH_PX, shorter // 2)
     size = max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))

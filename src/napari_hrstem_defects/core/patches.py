@@ -112,6 +112,16 @@ class PatchClassifier(Protocol):
 
 
 @runtime_checkable
+class KnowsSize(Protocol):
+    """A classifier that was made for patches of one size."""
+
+    @property
+    def patch_px(self) -> int:
+        """Edge in pixels; 0: of any size."""
+        ...
+
+
+@runtime_checkable
 class KnowsScale(Protocol):
     """A classifier that can tell whether an image is of the scale that it was made for."""
 

@@ -179,7 +179,8 @@ class ClassifyParams(_Checked):
 
     patch_size: int = _param(
         0,
-        "edge of a patch, at least 32; 0: 128 px, more where the lattice is coarse, smaller on small images",
+        "edge of a patch, at least 32; 0: what a trained classifier was made for, otherwise 128 px, more where the "
+        "lattice is coarse, smaller on small images",
         unit="px",
         minimum=0,
         maximum=2048,

@@ -25,7 +25,7 @@ from napari_hrstem_defects.core.lattice_severity import lattice_severity
 from napari_hrstem_defects.core.model import Model, fit_model
 from napari_hrstem_defects.core.patch_lattices import PatchLattices
 from napari_hrstem_defects.core.patch_size import patch_size
-from napari_hrstem_defects.core.patches import KnowsScale, PatchGrid, PatchTable
+from napari_hrstem_defects.core.patches import KnowsScale, KnowsSize, PatchGrid, PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
@@ -90,7 +90,8 @@ class Steps(Run):
     def _classify(self) -> None:
         params = self.recipe.classify
         prepared, typical = self.found["prepared"], self.found["typical"]
-        grid = PatchGrid(self.shape, patch_size(self.shape, typical, params.patch_size))
+        made_for = self.classifier.patch_px if isinstance(self.classifier, KnowsSize) else 0
+        grid = PatchGrid(self.shape, patch_size(self.shape, typical, params.patch_size, made_for))
         if self.patch_labels is not None:
             defective = np.asarray(self.patch_labels)
             if defective.shape != grid.counts:

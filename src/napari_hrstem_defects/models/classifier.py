@@ -79,6 +79,11 @@ class TrainedClassifier:
         self._process = process
         self._cancelled = cancelled
 
+    @property
+    def patch_px(self) -> int:
+        """Edge in px of the patches that it was made for; 0 for ensembles, whose windows fit into any."""
+        return 0 if self.contract.kind == "fft-ensemble" else self.contract.patch_px
+
     def load(self) -> None:
         """Read the networks now, so that what is wrong with them is known before an analysis begins.
 
@@ -107,7 +112,7 @@ class TrainedClassifier:
     ) -> tuple[str, ...]:
         """Sentence about an image of another scale than what the classifier was trained on; see :mod:`.scale`."""
         # The windows of an ensemble keep the image's pixels, other patches are resampled.
-        factor = 1.0 if self.contract.kind == "fft-ensemble" else self.contract.patch_px / grid.size
+        factor = self.patch_px / grid.size if self.patch_px else 1.0
         return scale.doubts(self.contract, pixel_size_nm, period_px, factor)
 
     def __reduce__(self) -> tuple[Any, ...]:

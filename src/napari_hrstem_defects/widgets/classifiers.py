@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import IGNORE
-from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models import registry
@@ -49,12 +48,6 @@ def names() -> list[str]:
 def ensembles() -> list[Entry]:
     """The trained classifiers that can scan an image."""
     return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
-
-
-def patch_px_of(name: str) -> int:
-    """Edge of the patches (px) that a classifier takes; 0 for the screening and ensembles, which take any."""
-    contract = next((entry.contract for entry in registry.entries() if entry.name == name), None)
-    return 0 if contract is None or contract.kind == ENSEMBLE else max(contract.patch_px, MIN_SIDE_PX)
 
 
 def classifier_for(recipe: Recipe, process: KerasProcess, monitor: Monitor) -> TrainedClassifier | None:

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
-from napari_hrstem_defects.widgets.classifiers import patch_px_of
 from napari_hrstem_defects.widgets.head import ImageChooser, Messages, RunRow
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.session import session_of
@@ -108,11 +107,6 @@ class SessionWidget(QWidget):
             changes["segment.low"] = min(segment.low, value)
         elif name == "segment.low":
             changes["segment.threshold"] = max(segment.threshold, value)
-        elif name == "classify.classifier":
-            # A network sees patches as large as those it was trained on; larger ones would be shrunk.
-            size = self.session.recipe.classify.patch_size
-            before = patch_px_of(self.session.recipe.classify.classifier)
-            changes["classify.patch_size"] = patch_px_of(value) or (0 if size == before else size)
         try:
             self.session.recipe = self.session.recipe.replace(changes)
         except RecipeError as error:
