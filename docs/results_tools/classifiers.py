@@ -40,7 +40,7 @@ SPLIT_PARTS = ("known", "known clean", "left out", "left out clean")
 #: Repeated splits, images drawn for the test of each, and the seed of the draws.
 SPLITS, TEST_IMAGES, SEED = 6, 3, 3026100
 #: Compact network: half the resolution, which is a fourth of the time.
-COMPACT_PX, COMPACT_PER_CLASS, COMPACT_EPOCHS = 64, 300, 12
+COMPACT_PX, COMPACT_PER_CLASS, COMPACT_EPOCHS = 64, 1500, 20
 #: The same trained once on many more images of the known lattices: views of each class, images that stop it.
 POOL, POOL_PER_CLASS, POOL_EPOCHS, POOL_STOPPING = "pool for compact", 8000, 10, 30
 POOLED = "compact, more images"
