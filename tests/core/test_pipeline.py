@@ -547,7 +547,7 @@ def test_vacancies_of_the_weaker_columns(depth):
     image = crystal(shape, (tuple(basis[0]), tuple(basis[1])), (((0, 0), 1.0), ((1 / 3, 1 / 3), 0.45)))
     y, x = np.mgrid[: shape[0], : shape[1]]
     places = [(np.array(cell) + 1 / 3) @ basis for cell in ((6, 6), (12, 10), (5, 16), (17, 3))]
-    places = [place for place in places if ((place > 60) & (place < np.array(shape) - 60)).all()]
+    places = [place for place in places if ((place > 80) & (place < np.array(shape) - 80)).all()]
     assert len(places) >= 2
     for place in places:
         image -= depth * 0.45 * np.exp(-((y - place[0]) ** 2 + (x - place[1]) ** 2) / 2 / (0.16 * 15) ** 2)
@@ -555,3 +555,27 @@ def test_vacancies_of_the_weaker_columns(depth):
     assert len(found.regions) == len(places)
     for place in places:
         assert min(np.hypot(*(np.array(region.centroid) - place)) for region in found.regions) < 5
+
+
+def polycrystal(seed, grains=14, shape=(704, 704)):
+    """Grains of any orientation about random seeds, a grain to each."""
+    rng = np.random.default_rng(seed)
+    seeds = rng.uniform(0, 1, (grains, 2)) * shape
+    y, x = np.indices(shape)
+    nearest = np.argmin([np.hypot(y - a, x - b) for a, b in seeds], axis=0)
+    image = np.zeros(shape)
+    for k, angle in enumerate(rng.uniform(0, 180, grains)):
+        own = crystal(shape, vectors("centred rectangular", 9.0, angle), shift=rng.uniform(0, 9, 2))
+        image[nearest == k] = own[nearest == k]
+    return noisy(image, 0.1, seed), nearest
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_many_grains(seed):
+    image, grain = polycrystal(seed)
+    found = hd.analyze(hd.Micrograph(image))
+    own = grain == grain[round(found.best_patch.y), round(found.best_patch.x)]
+    inner = own[30:-30, 30:-30]
+    assert (found.labels == 1)[30:-30, 30:-30][~inner].mean() > 0.8
+    assert (found.labels > 0)[30:-30, 30:-30][inner].mean() < 0.25
+    assert max(found.regions, key=lambda region: region.area_px).type == "second grain"

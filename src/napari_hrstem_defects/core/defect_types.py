@@ -97,6 +97,8 @@ OTHER_INSIDE = 0.6
 LOST = 0.35
 #: A region is an area if it is at least this thick, from the rim to its innermost point, in periods.
 AREA_DEPTH = 2.2
+#: So many places inside an area are looked at for another lattice.
+AREA_PLACES = 5
 #: A second grain has a lattice at least this strong, relative to the model patch's.
 GRAIN_STRENGTH = 0.6
 #: ... and is turned by at least this angle.
@@ -329,22 +331,37 @@ class TypeJudge:
             if opposite > INVERTED and opposite > same + INVERTED:
                 return "inversion domain", _confidence(opposite - same - 0.6, 0.2)
             return None
-        centre = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape), np.float64)
-        centre += [float(s.start) for s in piece.window]
-        half = depth.max() * self.seen.phases.step_px / math.sqrt(2)
-        middle = (centre + 0.5) * self.seen.phases.step_px - 0.5
-        low = np.maximum(np.rint(middle - half), 0).astype(int)
-        high = np.rint(middle + half).astype(int) + 1
-        found = find_lattice(self.seen.prepared.values[low[0] : high[0], low[1] : high[1]])
-        if found is not None and found.strength > GRAIN_STRENGTH * self.seen.lattice.strength:
-            turn = lattice_rotation(self.seen.lattice.scaled(float(self.seen.prepared.scale.mean())), found)
-            if turn is None or turn > GRAIN_DEG:
-                return "second grain", _confidence(
-                    found.strength / self.seen.lattice.strength - GRAIN_STRENGTH, 0.15
-                )
+        strength = self._another_lattice(piece, depth)
+        if strength > GRAIN_STRENGTH:
+            return "second grain", _confidence(strength - GRAIN_STRENGTH, 0.15)
         if order < LOST:
             return "amorphous", _confidence(LOST - order, 0.1)
         return None
+
+    def _another_lattice(self, piece: Piece, depth: NDArray[np.float64]) -> float:
+        """Strength of a turned lattice inside an area, relative to the reference's; 0 if there is none.
+
+        What is marked may hold several grains, so it is looked for in several places, no larger than the model patch.
+        """
+        step, scale = self.seen.phases.step_px, float(self.seen.prepared.scale.mean())
+        most = (self.seen.patch[0].stop - self.seen.patch[0].start) / 2
+        own = self.seen.lattice
+        left, found = depth.copy(), []
+        for _ in range(AREA_PLACES):
+            if left.max() < AREA_DEPTH * self.seen.phases.period:
+                break
+            place = np.array(np.unravel_index(int(np.argmax(left)), left.shape), np.float64)
+            half = min(float(depth[int(place[0]), int(place[1])]) * step / math.sqrt(2), most)
+            middle = (place + [s.start for s in piece.window] + 0.5) * step - 0.5
+            low = np.maximum(np.rint(middle - half), 0).astype(int)
+            high = np.rint(middle + half).astype(int) + 1
+            lattice = find_lattice(self.seen.prepared.values[low[0] : high[0], low[1] : high[1]])
+            turn = None if lattice is None else lattice_rotation(own.scaled(scale), lattice)
+            turned = lattice is not None and (turn is None or turn > GRAIN_DEG)
+            found.append(lattice.strength / own.strength if lattice is not None and turned else 0.0)
+            rows, columns = np.indices(left.shape)
+            left[np.hypot(rows - place[0], columns - place[1]) * step < 2 * half] = 0
+        return float(np.median(found)) if found else 0.0
 
 
 def type_judge(

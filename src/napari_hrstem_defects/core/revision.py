@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from napari_hrstem_defects.core.patch_lattices import PatchLattices
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import BestPatchParams
-from napari_hrstem_defects.core.segmentation import hysteresis
+from napari_hrstem_defects.core.segmentation import Null, hysteresis
 
 #: Limit of the spread of the severity inside a patch, on the scale of the log distance, beyond which it seems to
 #: contain a defect.
 IMPURE = 0.8
+#: So many patches that seem to contain one are passed over.
+MOST_IMPURE = 3
+#: Strength of its lattice compared with the image's below which another patch is not taken instead of one of these.
+WEAK_SHARE = 0.75
 #: Share of the classifier's threshold above which a clean patch is not taken for the best one.
 DOUBTFUL_SHARE = 2 / 3
 #: So many patches with another cell are passed over.
@@ -64,6 +69,18 @@ class Chooser:
     def has_others(self) -> bool:
         """Whether a patch can be passed over."""
         return bool((~self.screened.defective & ~self.impure).sum() > 1)
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether any patch is left that is clean and was not passed over."""
+        return bool((~self.defective & ~self.impure).any())
+
+    def is_weak(self, choice: PatchChoice) -> bool:
+        """Whether a patch shows its lattice more weakly than the image does."""
+        if self.lattices is None or self.lattices.typical is None:
+            return False
+        own = self.lattices.seen_in(choice.index)
+        return own is None or own.strength < WEAK_SHARE * self.lattices.typical.strength
 
     def pass_over(self, choice: PatchChoice) -> None:
         """Not this one again."""
@@ -107,19 +124,33 @@ def revised_choice(
     screened, params = chooser.screened, chooser.params
     edge = patch_edge(prepared, screened.grid.size)
     corners = patch_corners(prepared, screened.grid)
+
+    def square(choice: PatchChoice) -> tuple[slice, slice]:
+        y, x = (int(v) for v in corners[choice.index])
+        return slice(y, y + edge), slice(x, x + edge)
+
     choice, severity = chooser.pick(screened.scores), None
     tried: list[PatchChoice] = []
-    for number in range(params.rounds):
-        y, x = (int(v) for v in corners[choice.index])
-        model = model_of((slice(y, y + edge), slice(x, x + edge)))
-        progress((number + 1) / (params.rounds + 1))
-        if model.null.impurity > IMPURE and number + 1 < params.rounds and chooser.has_others:
+    passed: list[tuple[float, PatchChoice]] = []
+    while len(tried) < params.rounds:
+        model = model_of(square(choice))
+        looked_at = len(tried) + len(passed) + 1
+        progress(looked_at / (params.rounds + MOST_IMPURE + 1))
+        impure = model.null.impurity > IMPURE or bool(passed and chooser.is_weak(choice))
+        if impure and len(passed) < MOST_IMPURE and chooser.has_others:
+            passed.append((mixture(model.null), choice))
             chooser.pass_over(choice)
         else:
+            none_is_pure = impure and bool(passed)
+            if none_is_pure:
+                choice = min([*passed, (mixture(model.null), choice)], key=itemgetter(0))[1]
+                model = model_of(square(choice))
             tried.append(choice)
             severity = model.severity
             share = patch_means(hysteresis(severity), corners, edge)
             chooser.defective = screened.defective | (share > params.max_defect_area)
+            if none_is_pure or not chooser.has_candidates:
+                break
         choice = chooser.pick(screened.scores if severity is None else patch_means(severity, corners, edge))
         if any(choice.index == earlier.index for earlier in tried):
             break
@@ -134,6 +165,14 @@ def revised_choice(
         chance = screened.defective & quiet & (contrast > CHANCE_CONTRAST * np.median(contrast))
         defective = defective & ~(chance & (share <= params.max_defect_area))
     return replace(screened, defective=defective), choice
+
+
+def mixture(null: Null) -> float:
+    """How much of something else a model patch holds, to tell the least bad of several patches.
+
+    The more, the further it lies from itself, and what agrees with it in the rest of the image from it.
+    """
+    return max(null.patch_median, null.mode)
 
 
 def second_look(
