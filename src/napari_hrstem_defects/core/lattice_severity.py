@@ -26,8 +26,9 @@ POINT_SMOOTHING = 0.25
 POINT_HINT = 3.5
 #: In even surroundings less will do, if it stands out of them by so many of their own standard deviations.
 EVEN_HINT, EVEN_HINT_SIGMAS = 2.0, 5.0
-#: Likewise what the filters for point defects see: a column that is weak beside others, such as a light one.
-EVEN_POINT, EVEN_POINT_SIGMAS = 4.0, 8.0
+#: Likewise what the filters for point defects see, such as a light column missing beside heavy ones: shares of what is
+#: asked for elsewhere, of the severity and of the standard deviations.
+EVEN_POINT, EVEN_POINT_SIGMAS = 0.4, 0.8
 #: Nor is anything even this near to an amorphous area, in periods: the severity falls off slowly beside it.
 BESIDE_LOST_PERIODS = 4.0
 #: They become at most this many times as severe as `SEVERE`: how clear a place is does not say how bad it is.
@@ -104,12 +105,11 @@ def lattice_severity(
     if params.point_significance > 0 and _hints(severity, prepared.period_px, kernel, home, even).any():
         fine = replace(params, kernel_periods=POINT_KERNEL_PERIODS, smoothing=POINT_SMOOTHING)
         model = fit_model(prepared, reference.model.patch, preprocess, fine, cancelled=cancelled)
+        clear = standing_out(model.severity, prepared.period_px, even)
+        clear = np.minimum(clear / EVEN_POINT_SIGMAS, model.severity / EVEN_POINT)
         points = _scaled(model.severity, params.point_significance)
-        clear = standing_out(model.severity, prepared.period_px, even) / np.float32(EVEN_POINT_SIGMAS)
-        np.minimum(clear, model.severity / np.float32(EVEN_POINT), out=clear)
-        np.minimum(clear, MOST_FOR_EVEN, out=clear)
-        np.maximum(points, np.float32(SEVERE) * clear, out=points)
-        np.maximum(faint, np.where(home, points, 0), out=faint)
+        weak = np.minimum(_scaled(clear, params.point_significance), np.float32(MOST_FOR_EVEN * SEVERE))
+        np.maximum(faint, np.where(home, np.maximum(points, weak), 0), out=faint)
     if params.antiphase_significance > 0 and reference.lattice is not None:
         intact = (severity < NOTABLE) & (found.index == 0)
         lattice = reference.lattice.scaled(float(prepared.scale.mean()))
