@@ -359,8 +359,8 @@ counts, for every classifier.
 * *Screening* needs no training; *revised by the pipeline* is a verdict after the severity map was looked at: what an
   analysis shows. The verdicts of networks trained here are given as they are, without that revision.
 * *Compact* was trained on {per_class} views of each class for at most {compact_epochs} passes a split, on patches at
-  half the resolution ({compact_px} px), stopped by two of the ten images: far too little for a network that starts
-  from nothing.{more}
+  half the resolution ({compact_px} px), stopped by two of the ten images. It learns these images rather than what a
+  defect is: ten of as many lattices are too few for a network that starts from nothing.{more}
 * *VGG16* had no ImageNet weights: its base has random weights, and only the dense layers were trained, on the patches
   of ten images for {vgg_epochs} passes; of the images outside the splits one patch in {vgg_every} was judged. That is
   no transfer learning and says nothing about the published network. Training the whole network was beyond two
