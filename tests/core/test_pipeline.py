@@ -423,11 +423,11 @@ def test_patch_size(shape, period, wanted, expected):
 
 @pytest.mark.parametrize(
     ("wanted", "made_for", "expected"),
-    # What was asked for; what it was made for, if it holds four periods; no smaller than patches can be.
-    [(77, 64, 77), (0, 64, 64), (0, 40, 128), (0, 0, 128), (0, 500, 300)],
+    # What was asked for; what it was made for, if it holds 2.5 periods; no smaller than patches can be.
+    [(77, 64, 77), (0, 64, 64), (0, 38, 38), (0, 37, 128), (0, 0, 128), (0, 500, 300)],
 )
 def test_patches_of_the_size_that_a_classifier_was_made_for(wanted, made_for, expected):
-    lattice = Lattice((12.0, 0.0), (0.0, 12.0), 12.0, 1.0)
+    lattice = Lattice((15.0, 0.0), (0.0, 15.0), 15.0, 1.0)
     assert patch_size((300, 360), lattice, wanted, made_for) == expected
     assert patch_size((300, 360), None, 0, 16) == 32
 

@@ -12,6 +12,8 @@ PATCH_PERIODS = 5.0
 
 #: Periods that the patches of a small image hold where half its side does not hold more.
 LEAST_PERIODS = 4.0
+#: Patches that a classifier was made for are taken from this many periods on: filters can still be learnt from one.
+MADE_FOR_PERIODS = 2.5
 #: Largest patch of a small image that would otherwise hold too few periods, as a share of its shorter side.
 MOST_OF_SIDE = 0.7
 
@@ -39,7 +41,7 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0,
             )
         return min(wanted, shorter)
     made_for = made_for and max(made_for, MIN_SIDE_PX)
-    if made_for and (lattice is None or made_for >= LEAST_PERIODS * lattice.period_px):
+    if made_for and (lattice is None or made_for >= MADE_FOR_PERIODS * lattice.period_px):
         return min(made_for, shorter)
     if lattice is None:
         return min(PATCH_PX, shorter // 2)
