@@ -102,7 +102,7 @@ def _by_mouse(names: list[str]) -> None:
     panel.session.choose(panel.session.images()[3])
     panel.run_row.run.click()
     _wait(panel)
-    _pump(0.5)
+    _pump(3.0)
     _screen(viewer, "train-labels")
     labels = np.asarray(panel.navigator.layer(Role.LABELS).data)
     for value in (1, 2):

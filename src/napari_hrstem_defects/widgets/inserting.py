@@ -39,22 +39,18 @@ def insert(viewer: ViewerModel, layer: Layer, position: Callable[[], int]) -> Ge
     visible, layer.visible = layer.visible, False
     with _later(_tools(layer)) as tools:
         yield
-        with _undrawn(viewer):
-            with _unselected(viewer):
-                controls = _insert_bare(viewer, layer, position())
-            try:
-                yield
-            finally:
-                controls()
+        with _unselected(viewer):
+            controls = _insert_bare(viewer, layer, position())
+        try:
             yield
+        finally:
+            controls()
         yield
         while tools:
             tools.pop().visible = True
             yield
     with _later(_parts(viewer, layer)) as parts:
-        with _undrawn(viewer):
-            layer.visible = visible
-            yield
+        layer.visible = visible
         while parts:
             yield
             parts.pop().visible = True
@@ -107,22 +103,6 @@ def _canvas(viewer: ViewerModel) -> Any:
         If there is no window, or napari is another than the one known here.
     """
     return viewer.window._qt_viewer.canvas
-
-
-@contextlib.contextmanager
-def _undrawn(viewer: ViewerModel) -> Iterator[None]:
-    """What happens inside is drawn on leaving, once."""
-    try:
-        widget = _canvas(viewer).native
-    except AttributeError:
-        yield
-        return
-    widget.setUpdatesEnabled(False)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(RuntimeError):  # the window was closed meanwhile
-            widget.setUpdatesEnabled(True)
 
 
 def _insert_bare(viewer: ViewerModel, layer: Layer, position: int) -> Callable[[], None]:
