@@ -407,3 +407,13 @@ def test_layer_removed_before_it_has_its_controls(desk: Any) -> None:
     assert set(_controls(made)) == set(made.viewer.layers)
     made.viewer.layers.append(layer)
     assert _controls(made)[layer] == "QtLabelsControls"
+
+
+def test_the_canvas_is_drawn_while_a_layer_is_inserted(desk: Any) -> None:
+    """Resized with its drawing switched off, as by the table below it, it stays blank."""
+    from napari.layers import Labels
+
+    made = desk()
+    canvas = made.viewer.window._qt_viewer.canvas.native
+    for _ in insert(made.viewer, Labels(np.zeros((8, 8), np.uint8)), lambda: 1):
+        assert canvas.updatesEnabled()
