@@ -256,7 +256,13 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes
         if archive.getinfo(name).file_size > most:
             raise _refused(path, f"its member {name} is larger than any that this program writes")
         return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        OSError,
+    ) as error:  # also of unknown packing
         raise _refused(path, f"its member {name} is damaged") from error
 
 
