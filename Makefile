@@ -52,7 +52,7 @@ pytest: $(VENV)/.test-installed
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/.test-installed
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+	$(BIN)/python -m pytest benchmarks/speed $(ARGS)
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,213 @@
+"""What each parameter of the default recipe is worth: numbers moved by 30 %, switches turned, choices changed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import napari_hrstem_defects as hd
+from benchmarks.accuracy.datasets import Image
+from benchmarks.accuracy.run import about, in_processes, measure, record
+from benchmarks.accuracy.tables import Row, column, markdown, mean, write_csv
+
+FACTORS = (0.7, 1.3)
+#: An image is worse or better if one of its scores changes by more than this.
+NOTICEABLE = 0.02
+#: Scores that are compared; of the last one less is better.
+SCORES = ("dice", "dice_amorphous", "auroc", "false")
+TABLE = "ablation.csv"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One parameter set to another value.
+
+    Attributes
+    ----------
+    parameter : str
+        ``"step.key"``.
+    kind : {"-30 %", "+30 %", "off", "switch", "choice"}
+    value : number, bool or str
+    """
+
+    parameter: str
+    kind: str
+    value: Any
+
+
+def changes(recipe: hd.Recipe, parameters: Sequence[str] = ()) -> list[Change]:
+    """Changes of a recipe that are worth a try, from what the recipe says about itself.
+
+    Numbers are moved by ±30 %, within their limits, and set to a documented value that switches something off;
+    switches are turned and choices replaced by each alternative. Free text and places in one image are left alone, and
+    so is what does not fit the rest of the recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    parameters : sequence of str, optional
+        Only those whose name begins with one of these.
+    """
+    found = []
+    for name, value, metadata in recipe.parameters():
+        if metadata.get("one_image") or (parameters and not name.startswith(tuple(parameters))):
+            continue
+        for kind, other in _alternatives(value, metadata):
+            try:
+                recipe.replace({name: other})
+            except hd.HrstemDefectsError:
+                continue
+            found.append(Change(name, kind, other))
+    return found
+
+
+def _alternatives(value: Any, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, bool):
+        yield "switch", not value
+    elif isinstance(value, str):
+        yield from (("choice", other) for other in metadata.get("choices", ()) if other != value)
+    elif isinstance(value, int | float):
+        low, high = metadata.get("minimum"), metadata.get("maximum")
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        moved = []
+        for factor in FACTORS:
+            other = min(max(value * factor, low), high)
+            if isinstance(value, int):
+                # At least by one, so that small whole numbers move at all.
+                other = math.floor(other) if factor < 1 else math.ceil(other)
+            if low <= other <= high and other != value:
+                moved.append((f"{factor - 1:+.0%}".replace("%", " %"), other))
+        yield from moved
+        documented = " ".join(text for text in metadata.values() if isinstance(text, str))
+        off = _off(value, low, documented)
+        if off is not None and off not in (value, *(other for _, other in moved)):
+            yield "off", off
+
+
+def _off(value: float, low: float, doc: str) -> float | None:
+    """The least value, if it is a special one: the documentation says "0: ..." or it is 0 of a whole number."""
+    if not math.isfinite(low):
+        return None
+    special = re.search(rf"(?<![\w.]){low:g}: ", doc) is not None
+    return type(value)(low) if special or (isinstance(value, int) and low == 0) else None
+
+
+def score_changes(image: Image, tried: Sequence[Change], settings: Mapping[str, str]) -> list[Row]:
+    """Scores of one image with the recipe as it is, then with each change."""
+    sample = image.load()
+    recipe = hd.Recipe().replace(settings)
+    recipes = [recipe, *(recipe.replace({change.parameter: change.value}) for change in tried)]
+    rows = [measure(sample, each)[0] for each in recipes]
+    kept = ("dice", "dice_amorphous", "auroc", "false", "called", "defective", "error")
+    return [{**about(image, sample), **{key: row[key] for key in kept}} for row in rows]
+
+
+def run(
+    images: Sequence[Image],
+    *,
+    settings: Mapping[str, str] | None = None,
+    parameters: Sequence[str] = (),
+    jobs: int = 1,
+    out: Path,
+) -> list[Row]:
+    """Try all changes on all images and write ``ablation.csv``.
+
+    Returns
+    -------
+    list of dict
+        One row a change and group, see :func:`compare`.
+    """
+    settings = dict(settings or {})
+    tried = changes(hd.Recipe().replace(settings), parameters)
+    tasks = [(image, tried, settings) for image in images]
+    scored = in_processes(score_changes, tasks, jobs)
+    rows = []
+    for group in dict.fromkeys(image.group for image in images):
+        members = [each for each in scored if each[0]["group"] == group]
+        reference = [each[0] for each in members]
+        for k, change in enumerate(tried, start=1):
+            known = {
+                "parameter": change.parameter,
+                "change": change.kind,
+                "value": change.value,
+                "group": group,
+            }
+            rows.append({**known, **compare(reference, [each[k] for each in members])})
+    write_csv(out / TABLE, rows)
+    parts = sorted({image.part for image in images})
+    record(out, "ablation", settings=settings, parts=parts, images=len(images))
+    return rows
+
+
+def compare(reference: Sequence[Row], changed: Sequence[Row]) -> Row:
+    """How the scores of a group change.
+
+    Returns
+    -------
+    dict
+        ``images``; ``dice``, ``dice_amorphous``, ``auroc``, ``false``: mean changes; ``worse``, ``better``: how many
+        sources have an image with a score that changes by more than `NOTICEABLE` (those with scores of both kinds count
+        as worse); ``worse_images``: their names.
+    """
+    out: Row = {"images": len(reference)}
+    for key in SCORES:
+        out[key] = mean(column(changed, key)) - mean(column(reference, key))
+    worse: dict[str, str] = {}
+    better = set()
+    for before, after in zip(reference, changed, strict=True):
+        gains = [after[key] - before[key] for key in SCORES if not math.isnan(before[key] - after[key])]
+        gains[-1] = -gains[-1]  # `false` is always defined
+        if after["called"] != before["called"]:
+            gains.append(1.0 if after["called"] == after["defective"] else -1.0)
+        if min(gains) < -NOTICEABLE:
+            worse[before["source"]] = before["name"]
+        elif max(gains) > NOTICEABLE:
+            better.add(before["source"])
+    return {
+        **out,
+        "worse": len(worse),
+        "better": len(better - set(worse)),
+        "worse_images": "; ".join(worse.values()),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown table: one line a change, one block of columns a group; changes without any effect in one line."""
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    by_change: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in rows:
+        key = (row["parameter"], row["change"], row["value"])
+        by_change.setdefault(key, {})[row["group"]] = row
+    head = ["parameter", "change", "value"]
+    for group in groups:
+        head += [f"{group}: Dice", "AUROC", "false", "worse", "better"]
+    lines, inert = [], []
+    for (parameter, change, value), members in by_change.items():
+        if all(_is_inert(row) for row in members.values()):
+            inert.append(f"`{parameter}` {change}")
+            continue
+        line: list[Any] = [f"`{parameter}`", change, f"{value:g}" if isinstance(value, float) else value]
+        for group in groups:
+            row = members.get(group, {})
+            line += [_signed(row.get(key)) for key in ("dice", "auroc", "false")]
+            line += [_count(row.get(key)) for key in ("worse", "better")]
+        lines.append(line)
+    text = markdown(head, lines)
+    return text + (f"\nWithout any effect here: {', '.join(inert)}.\n" if inert else "")
+
+
+def _is_inert(row: Row) -> bool:
+    moved = [row[key] for key in (*SCORES, "worse", "better")]
+    return not any(isinstance(value, int | float) and abs(value) > 5e-4 for value in moved)
+
+
+def _signed(value: Any) -> str:
+    return f"{value:+.3f}" if isinstance(value, int | float) and not math.isnan(value) else "–"
+
+
+def _count(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, int | float) else "–"

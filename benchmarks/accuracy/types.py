@@ -1,0 +1,324 @@
+"""Types of regions: fit the classifier on simulated micrographs, and measure it on others.
+
+python -m benchmarks.accuracy.types fit     writes core/defect_types.json
+python -m benchmarks.accuracy.types score   writes docs/results/types*.csv and prints tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+import napari_hrstem_defects as hd
+from benchmarks.accuracy import run
+from benchmarks.accuracy.tables import Row, cell, markdown, mean, write_csv
+from benchmarks.accuracy.types_truth import region_truth, true_masks
+from napari_hrstem_defects.core import defect_types
+from napari_hrstem_defects.core.defect_types import (
+    CONFIDENT,
+    MOST_DEVIATION,
+    TYPES,
+    TypeClassifier,
+    default_classifier,
+    surroundings_of,
+)
+from napari_hrstem_defects.core.region_features import FEATURES
+from napari_hrstem_defects.core.regions import find_regions, label_regions
+from napari_hrstem_defects.simulation.sets import SET_DEFECTS, sample
+
+Floats = NDArray[np.float64]
+
+COEFFICIENTS = Path(defect_types.__file__).with_suffix(".json")
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+#: Every content of the sets, and a coherent film.
+CONTENTS = (*SET_DEFECTS, ("film",))
+#: Contents of which few regions are found, or that look alike.
+RARE = (
+    ("inversion domain",),
+    ("dislocation",),
+    ("vacancy",),
+    ("twin lamella",),
+    ("antiphase boundary",),
+    ("substitution",),
+    ("stacking fault lamella",),
+    ("amorphous",),
+)
+#: Walls between lattices, which are given as labels as a person would paint them.
+WALLS = ("twin boundary", "grain boundary", "interface")
+SMALL = ((512, 512), (640, 640), (768, 768))
+#: Trial strengths of the penalty on the weights; the one with the least cross-validated loss is taken.
+PENALTIES = (0.5, 1.0, 2.0, 4.0)
+FOLDS = 5
+#: Share of the within-class covariance that is replaced by its diagonal: some types have few regions.
+SHRINKAGE = 0.3
+#: Share of the training regions that are farther from the centre of their type than the limit.
+UNUSUAL = 0.01
+
+
+@dataclass(frozen=True)
+class Set:
+    """Simulated micrographs: `count` of ``sample(i, seed, defective, defects=contents)``.
+
+    Attributes
+    ----------
+    crystal : str
+        ``domains.crystal`` of the recipe: which lattices count as intact.
+    shapes : tuple of (int, int), optional
+        In turn; the simulator's own if there are none.
+    painted : bool
+        Whether the walls of the truth are taken as regions as well.
+    """
+
+    seed: int
+    count: int
+    contents: tuple[tuple[str, ...], ...]
+    defective: float = 1.0
+    crystal: str = "phases"
+    shapes: tuple[tuple[int, int], ...] = ()
+    painted: bool = False
+
+
+TRAINING = (
+    Set(31, 420, CONTENTS, 0.92, shapes=(*SMALL, (1024, 1024))),
+    Set(34, 176, RARE, shapes=SMALL),
+    Set(33, 41, (("twin",), ("grain boundary",)), crystal="all", shapes=SMALL, painted=True),
+    Set(35, 30, (("film",),), crystal="reference", shapes=SMALL, painted=True),
+)
+#: Only scored; the features were chosen by cross-validation and by looking at seeds 2026011 and 2026012.
+TEST = Set(2026013, 4 * len(CONTENTS), CONTENTS)
+
+
+def regions(chosen: Set, index: int) -> list[Row]:
+    """Regions of one micrograph with their true types and their features."""
+    shape = {"shape": chosen.shapes[index % len(chosen.shapes)]} if chosen.shapes else {}
+    sim = sample(index, chosen.seed, chosen.defective, defects=chosen.contents, films=True, **shape)
+    analysis = hd.analyze(sim.micrograph, hd.Recipe().replace({"domains.crystal": chosen.crystal}))
+    patch, parameters = analysis.best_patch, sim.description["parameters"]
+    found = [
+        (analysis.labels, true_masks(sim.defects, patch, sim.labels.shape, grains=chosen.crystal != "all"))
+    ]
+    if chosen.painted:
+        walls = [(d.kind, d.mask) for d in sim.defects if d.kind in WALLS]
+        found += [(mask.astype(np.uint8), [(kind, kind, mask)]) for kind, mask in walls]
+    rows: list[Row] = []
+    for drawn, (labels, masks) in enumerate(found):
+        surroundings = surroundings_of(
+            labels, analysis.prepared, analysis.lattice, patch, analysis.domains, analysis.field
+        )
+        if surroundings is None:
+            continue
+        numbers = label_regions(labels)
+        features: list[dict[str, float]] = []
+
+        def judge(
+            region: Any, mask: Any, known: Any = surroundings, into: Any = features
+        ) -> tuple[str, float]:
+            into.append(known(region, mask))
+            return "unknown", 0.0
+
+        listed = find_regions(labels, analysis.severity, lattice=analysis.lattice, judge=judge)
+        for region, values in zip(listed, features, strict=True):
+            y0, x0, y1, x1 = region.bbox
+            window = (slice(y0, y1), slice(x0, x1))
+            truth, several = region_truth(masks, window, numbers[window] == region.id, round(sim.period_px))
+            rows.append(
+                {
+                    "name": sim.micrograph.name,
+                    "seed": chosen.seed,
+                    "contrast": parameters["mode"],
+                    "dose": float(parameters["dose"]),
+                    "period_px": float(sim.period_px),
+                    "region": region.id,
+                    "area_periods": float(region.area_px / sim.period_px**2),
+                    "drawn": bool(drawn),
+                    "several": several,
+                    "truth": truth,
+                    "features": values,
+                }
+            )
+    return rows
+
+
+def measured(sets: Sequence[Set], jobs: int) -> list[Row]:
+    """Regions of all micrographs of some sets."""
+    tasks = [(chosen, index) for chosen in sets for index in range(chosen.count)]
+    return [row for rows in run.in_processes(regions, tasks, jobs) for row in rows]
+
+
+# -- fit --------------------------------------------------------------------------------------------------------
+
+
+def fit(rows: Sequence[Row]) -> tuple[TypeClassifier, dict[str, float]]:
+    """Fit the classifier; the penalty by cross-validation over micrographs.
+
+    Returns
+    -------
+    TypeClassifier
+    losses : dict
+        Cross-validated mean log loss and accuracy of every penalty.
+    """
+    names = tuple(FEATURES)
+    values = np.array([[row["features"][name] for name in names] for row in rows])
+    truths = [row["truth"] or "unknown" for row in rows]
+    types = tuple(name for name in TYPES if name in truths)
+    target = np.array([types.index(name) for name in truths])
+    groups = np.array([f"{row['seed']} {row['name']}" for row in rows])
+    # Many regions of one image are no independent evidence.
+    many = Counter(zip(groups.tolist(), truths, strict=True))
+    weight = np.array([many[key] ** -0.5 for key in zip(groups.tolist(), truths, strict=True)])
+    mean_, scale = values.mean(axis=0), values.std(axis=0) + 1e-3
+    standard = np.clip((values - mean_) / scale, -MOST_DEVIATION, MOST_DEVIATION)
+    fold = np.unique(groups, return_inverse=True)[1] % FOLDS
+    losses = {}
+    for penalty in PENALTIES:
+        probable = np.empty((len(target), len(types)))
+        for k in range(FOLDS):
+            train = fold != k
+            weights, bias = _logistic(standard[train], target[train], weight[train], len(types), penalty)
+            probable[~train] = _softmax(standard[~train] @ weights + bias)
+        losses[f"loss {penalty:g}"] = float(-np.log(probable[np.arange(len(target)), target]).mean())
+        losses[f"accuracy {penalty:g}"] = float((probable.argmax(axis=1) == target).mean())
+    best = min(PENALTIES, key=lambda penalty: losses[f"loss {penalty:g}"])
+    weights, bias = _logistic(standard, target, weight, len(types), best)
+    centres = np.array([standard[target == i].mean(axis=0) for i in range(len(types))])
+    gaps = standard - centres[target]
+    covariance = gaps.T @ gaps / len(gaps)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance) + 0.1)
+    sizes, axes = np.linalg.eigh(covariance)
+    whitening = axes / np.sqrt(sizes)
+    limit = float(np.quantile(np.linalg.norm(gaps @ whitening, axis=1), 1 - UNUSUAL))
+    return TypeClassifier(names, types, mean_, scale, weights, bias, centres, whitening, limit), losses
+
+
+def _softmax(exponents: Floats) -> Floats:
+    powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _logistic(
+    values: Floats, target: NDArray[np.intp], weight: Floats, types: int, penalty: float
+) -> tuple[Floats, Floats]:
+    """Weights ``(d, k)`` and bias ``(k,)`` of a multinomial logistic regression with a quadratic penalty."""
+    count, size = values.shape
+    hot = np.eye(types)[target]
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        weights, bias = parameters[: size * types].reshape(size, types), parameters[size * types :]
+        probable = _softmax(values @ weights + bias)
+        misfit = -(weight * np.log(probable[np.arange(count), target] + 1e-12)).sum()
+        slope = (probable - hot) * weight[:, None]
+        gradient = np.concatenate([(values.T @ slope + penalty * weights).ravel(), slope.sum(axis=0)])
+        return float(misfit + 0.5 * penalty * np.square(weights).sum()), gradient
+
+    start = np.zeros((size + 1) * types)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    return found[: size * types].reshape(size, types), found[size * types :]
+
+
+def to_json(fitted: TypeClassifier) -> str:
+    """Text of the file of coefficients, four significant digits."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return [plain(each) for each in value]
+        return float(f"{value:.4g}") if isinstance(value, float) else value
+
+    lines = [f"{json.dumps(key)}: {json.dumps(plain(value))}" for key, value in vars(fitted).items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+# -- score ------------------------------------------------------------------------------------------------------
+
+
+def judged(rows: Sequence[Row], classifier: TypeClassifier) -> list[Row]:
+    """Rows of the table: the type and the confidence instead of the features."""
+    out = []
+    for row in rows:
+        kind, confidence = classifier.classify(row["features"])
+        kept = {key: value for key, value in row.items() if key not in ("features", "seed")}
+        out.append({**kept, "type": kind, "confidence": confidence})
+    return out
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Accuracy, confusion and reliability as Markdown."""
+    true = [row for row in rows if row["truth"]]
+    false = [row for row in rows if not row["truth"]]
+    typed = [row for row in true if row["type"] != "unknown"]
+    kinds = [name for name in TYPES if any(row["truth"] == name for row in true)]
+    summary: list[Sequence[Any]] = [
+        ("accuracy, unknown counted as wrong", len(true), _right(true)),
+        ("mean recall of the types", len(true), mean(_right(_of(true, name)) for name in kinds)),
+        (f"accuracy of the types given (confidence {CONFIDENT:g} or more)", len(typed), _right(typed)),
+        (
+            "no defect simulated there: unknown",
+            len(false),
+            mean(float(row["type"] == "unknown") for row in false),
+        ),
+    ]
+    counts = confusion(rows)
+    reliability = []
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 0.97), (0.97, 1.01)):
+        members = [row for row in rows if low <= row["confidence"] < high]
+        stated = mean(row["confidence"] for row in members)
+        reliability.append((f"{low:g} to {min(high, 1):g}", len(members), cell(stated), _right(members)))
+    return "\n".join(
+        (
+            markdown(("", "regions", ""), summary),
+            markdown(tuple(counts[0]) if counts else (), [tuple(row.values()) for row in counts]),
+            markdown(("confidence", "regions", "mean", "right"), reliability),
+        )
+    )
+
+
+def confusion(rows: Sequence[Row]) -> list[Row]:
+    """One row for each true type: how often each type was given, and the recall."""
+    true = [row for row in rows if row["truth"]]
+    given = [name for name in TYPES if any(row["type"] == name for row in true)]
+    out: list[Row] = []
+    for name in (name for name in TYPES if _of(true, name)):
+        members = _of(true, name)
+        counts = {other: sum(row["type"] == other for row in members) for other in given}
+        out.append({"true type": name, "regions": len(members), **counts, "recall": _right(members)})
+    return out
+
+
+def _of(rows: Sequence[Row], name: str) -> list[Row]:
+    return [row for row in rows if row["truth"] == name]
+
+
+def _right(rows: Sequence[Row]) -> float:
+    return mean(float(row["type"] == row["truth"]) for row in rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.types", description=__doc__)
+    parser.add_argument("command", choices=("fit", "score"))
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args(arguments)
+    if options.command == "fit":
+        fitted, losses = fit(measured(TRAINING, options.jobs))
+        COEFFICIENTS.write_text(to_json(fitted), "utf-8")
+        print(json.dumps(losses))
+        return 0
+    rows = judged(measured((TEST,), options.jobs), default_classifier())
+    write_csv(RESULTS / "types.csv", rows)
+    write_csv(RESULTS / "types_confusion.csv", confusion(rows))
+    run.record(RESULTS, "types")
+    print(tables(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

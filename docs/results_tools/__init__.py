@@ -1,1 +1,0 @@
-"""What docs/make_results.py is made of: scores, sections of the page, figures."""

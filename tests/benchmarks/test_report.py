@@ -1,0 +1,88 @@
+"""docs/results.md from tables."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy import report, run, tables
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(name: str, mode: str, part: str = "test", **scores: object) -> dict[str, object]:
+    known = {
+        "name": name,
+        "group": "own",
+        "part": part,
+        "content": "twin",
+        "extent": "",
+        "mode": mode,
+        "error": "",
+    }
+    values = {
+        "dice": 0.5,
+        "auroc": 0.75,
+        "dice_amorphous": float("nan"),
+        "auroc_boundary": float("nan"),
+        "false": 0.0,
+    }
+    values |= {"called": True, "defective": True, "passed": True, "targets": "twin 1/2", "regions": 3}
+    return {**known, **values, "regions_false": 1, **scores}
+
+
+def test_page_of_a_group_comes_from_its_table_alone(tmp_path: Path) -> None:
+    rows = [row("a", "default"), row("b", "default", dice=1.0), row("c", "default", "tuning", dice=0.25)]
+    rows += [row(name, "published", dice=0.0, called=False) for name in ("a", "b")]
+    tables.write_csv(tmp_path / "score_own.csv", rows)
+    run.record(tmp_path, "score_own", settings={"segment.low": "3"})
+    page = report.page(tmp_path)
+    lines = page.splitlines()
+    assert "|  | default, test | default, tuning | published, test |" in lines
+    assert "| Dice | 0.750 | 0.250 | 0.000 |" in lines
+    assert "| image recall | 1.000 | 1.000 | 0.000 |" in lines
+    assert "| twin | 2 | 2 | 0.750 | – | 0.750 | 6 | 2 | 0 | 0.000 | – | 0.750 | 6 | 2 |" in lines
+    assert "| twin | 2 of 4 | 2 of 4 |" in lines
+    assert "with `segment.low=3`." in page
+    assert page.count(report.NOT_MEASURED) == 11
+
+
+def test_page_of_the_repository_is_what_its_tables_say() -> None:
+    folder = ROOT / "docs" / "results"
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    # How many numbers there are changes with every commit; the tables do not.
+    made = report.page(folder)
+    assert [line for line in page.splitlines() if line.startswith("|")] == [
+        line for line in made.splitlines() if line.startswith("|")
+    ]
+    assert "screening" in page
+    assert "GPA amplitude" in page
+
+
+def test_links_of_the_page_exist() -> None:
+    text = report.TEMPLATE.read_text("utf-8")
+    for name in ("peers", "peers_tuning", "classifiers", "pretrained", "pretrained_gate", "types"):
+        assert f"(results/{name}.csv)" in text
+        assert (ROOT / "docs" / "results" / f"{name}.csv").is_file()
+
+
+def test_csv_keeps_what_matters(tmp_path: Path) -> None:
+    tables.write_csv(
+        tmp_path / "a.csv", [{"name": "x", "dice": float("nan"), "called": True}, {"dice": 1 / 3}]
+    )
+    first, second = tables.read_csv(tmp_path / "a.csv")
+    assert first == {"name": "x", "dice": "", "called": 1.0}
+    assert second["dice"] == pytest.approx(1 / 3, abs=1e-6)
+    assert tables.mean([first["dice"], second["dice"]]) == second["dice"]
+
+
+def test_failing_image_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    import napari_hrstem_defects as hd
+    from benchmarks.accuracy.datasets import simulated
+
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("no")
+
+    sample = simulated(hd.simulate("twin", 1, shape=(192, 192)))
+    monkeypatch.setattr(hd, "analyze", broken)
+    scores, analyses = run.measure(sample, hd.Recipe())
+    assert (scores["error"], scores["dice"], analyses) == ("ZeroDivisionError: no", 0.0, [])

@@ -1,0 +1,276 @@
+"""One scoring for all groups: against numbers worked out by hand, and against the scripts that come with the data."""
+
+import importlib.util
+import json
+import math
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+import napari_hrstem_defects as hd
+from benchmarks.accuracy import datasets, scoring
+from benchmarks.accuracy.scoring import Result, score_frame
+from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+
+#: 24 px per lattice constant of GaAs.
+PIXEL_SIZE_NM = datasets.LATTICE_NM["GaAs"] / 24
+SHAPE = (120, 120)
+
+
+def result(labels: NDArray[np.uint8], severity: NDArray[np.float32], domains: Any = None) -> Result:
+    return Result(labels, severity, np.zeros(labels.shape, np.uint8) if domains is None else domains)
+
+
+def made_up() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+    """Truth with a band, an amorphous corner, an interface and a rim that is not scored; a result near it."""
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[40:80] = 1
+    truth[:30, :30] = 2
+    truth[100:104] = 3
+    truth[:, 115:] = 255
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[50:85, :70] = 1
+    labels[:25, :40] = 2
+    labels[110:, 50:60] = 1
+    rng = np.random.default_rng(5)
+    severity = (rng.normal(0, 1, SHAPE) + (truth == 1)).round(1).astype(np.float32)
+    return truth, labels, severity
+
+
+def script(group: str) -> Path:
+    path = datasets.DEFAULT_DATA / group / "score.py"
+    if not path.is_file():
+        pytest.skip("the data sets are not here")
+    return path
+
+
+def module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"score_of_{path.parent.name}", path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+# -- by hand ----------------------------------------------------------------------------------------------------
+
+
+def test_tolerance_leaves_out_a_border_on_either_side() -> None:
+    labels = np.zeros((60, 50), np.uint8)
+    labels[20:40] = 1
+    truth = datasets.Truth(labels, np.zeros(labels.shape, bool), tolerance_px=4.0, margin_px=10.0)
+    assert set(np.flatnonzero(~truth.scored[:, 0])) == {
+        16,
+        17,
+        18,
+        19,
+        20,
+        21,
+        22,
+        23,
+        36,
+        37,
+        38,
+        39,
+        40,
+        41,
+        42,
+        43,
+    }
+    # Row 9 is 11 px from row 20, row 10 is 10 px away.
+    assert set(np.flatnonzero(truth.clear[:, 0])) == {*range(10), *range(50, 60)}
+
+
+def test_band_that_is_too_wide_within_the_tolerance_is_perfect_and_half_a_band_is_two_thirds() -> None:
+    labels = np.zeros((60, 50), np.uint8)
+    labels[20:40] = 1
+    truth = datasets.Truth(labels, np.zeros(labels.shape, bool), tolerance_px=4.0)
+    wide, half = np.zeros_like(labels), np.zeros_like(labels)
+    wide[17:43] = 1
+    half[20:40, :25] = 1
+    severity = labels.astype(np.float32)
+    assert score_frame(result(wide, severity), [truth])["dice"] == 1
+    # P is half of T: 2 · ½ / (½ + 1).
+    assert score_frame(result(half, severity), [truth])["dice"] == pytest.approx(2 / 3)
+    assert score_frame(result(wide, severity), [truth])["auroc"] == 1
+    assert score_frame(result(wide, np.ones_like(severity)), [truth])["auroc"] == 0.5
+
+
+def test_of_two_grains_either_may_be_the_reference() -> None:
+    drawn = np.zeros((40, 40), np.uint8)
+    drawn[:, 20:] = 2
+    labels = (drawn == 0).astype(np.uint8)
+    views = [datasets.seen_from(drawn, reference) for reference in (0, 2)]
+    assert score_frame(result(labels, labels.astype(np.float32)), views[:1])["dice"] == 0
+    assert score_frame(result(labels, labels.astype(np.float32)), views)["dice"] == 1
+
+
+def test_other_grain_counts_as_found_where_it_has_a_domain_of_its_own() -> None:
+    drawn = np.zeros((40, 40), np.uint8)
+    drawn[:, 30:] = 2
+    nothing = np.zeros(drawn.shape, np.uint8)
+    alone = score_frame(result(nothing, nothing.astype(np.float32)), [datasets.seen_from(drawn, 0)])
+    apart = score_frame(
+        result(nothing, nothing.astype(np.float32), drawn // 2), [datasets.seen_from(drawn, 0)]
+    )
+    assert (alone["other"], alone["passed"]) == (0, False)
+    assert (apart["other"], apart["passed"]) == (1, True)
+
+
+def test_image_fails_with_more_than_two_percent_of_clear_crystal_marked() -> None:
+    truth = datasets.Truth(np.zeros((50, 100), np.uint8), np.zeros((50, 100), bool))
+    for columns, passed in ((2, True), (3, False)):
+        labels = np.zeros((50, 100), np.uint8)
+        labels[:, :columns] = 1
+        row = score_frame(result(labels, labels.astype(np.float32)), [truth])
+        assert (row["false"], row["passed"]) == (columns / 100, passed)
+        assert math.isnan(row["dice"])
+        assert (row["called"], row["defective"], row["regions"], row["regions_false"]) == (True, False, 1, 1)
+
+
+def test_patches_are_counted_by_what_they_are() -> None:
+    labels = np.zeros((64, 128), np.uint8)
+    labels[:, :40] = 1
+    labels[:, 64:66] = 3  # no defect
+    truth = datasets.Truth(labels, np.zeros(labels.shape, bool))
+    grid = PatchGrid((64, 128), 32)
+    defective = np.zeros(grid.counts, bool)
+    defective[0] = True
+    table = PatchTable(grid, defective.astype(np.float32), 0.5, defective)
+    row = score_frame(Result(labels, labels.astype(np.float32), np.zeros_like(labels), table), [truth])
+    # Columns of patches: 0–31 all defect, 32–63 a quarter, then clean; one of two rows is called.
+    assert {key: row[key] for key in row if key.startswith("patches")} == {
+        "patches_clean": 4,
+        "patches_clean_called": 2,
+        "patches_defective": 4,
+        "patches_defective_called": 2,
+    }
+    summary = scoring.summarise([{**row, "content": "twin", "extent": ""}])
+    assert (summary["patch_accuracy"], summary["patch_recall"], summary["recall"]) == (0.5, 0.5, 1.0)
+
+
+def test_series_is_one_row() -> None:
+    labels = np.zeros((30, 30), np.uint8)
+    labels[10:20] = 1
+    truth = datasets.Truth(labels, np.zeros(labels.shape, bool), (datasets.Target("twin", (slice(10, 20), slice(0, 30)),
+                           np.ones((10, 30), bool)),))  # fmt: skip
+    frame = hd.Micrograph(np.random.default_rng(0).random((64, 64), np.float32))
+    sample = datasets.Sample(((frame, (truth,)), (frame, (truth,))))
+    nothing = np.zeros_like(labels)
+    severity = labels.astype(np.float32)
+    row = scoring.score([result(labels, severity), result(nothing, severity)], sample)
+    assert (row["dice"], row["auroc"], row["called"], row["passed"]) == (0.5, 1.0, True, False)
+    assert row["targets"] == "twin 1/2"
+
+
+def test_image_that_cannot_be_analysed_is_a_miss() -> None:
+    labels = np.zeros((30, 30), np.uint8)
+    labels[10:20] = 1
+    frame = hd.Micrograph(np.random.default_rng(0).random((64, 64), np.float32))
+    truth = datasets.Truth(labels, np.zeros(labels.shape, bool))
+    row = scoring.missed(datasets.Sample(((frame, (truth,)),)), "broken")
+    assert (row["dice"], row["auroc"], row["false"], row["passed"], row["error"]) == (
+        0,
+        0.5,
+        1,
+        False,
+        "broken",
+    )
+    assert math.isnan(row["dice_amorphous"])
+
+
+# -- against the scripts of the data sets -----------------------------------------------------------------------
+
+
+def test_same_numbers_as_the_script_of_sim_b() -> None:
+    theirs = module(script("sim_b"))
+    truth, labels, severity = made_up()
+    ours = score_frame(result(labels, severity), [datasets._tolerant(truth, 24.0)])
+    expected = theirs.one(labels, severity, truth, 0.6 * 24.0)
+    for mine, key in (("dice", "dice"), ("auroc", "auroc"), ("dice_amorphous", "dice2"), ("false", "false")):
+        assert ours[mine] == pytest.approx(expected[key], abs=1e-12), key
+    assert (ours["called"], ours["defective"]) == (expected["called"], expected["defect"])
+
+
+def write_drawn(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Three drawn images with results, laid out as `analyze` lays them out; name → mask, labels, severity, domains."""
+    rng = np.random.default_rng(8)
+    shape = (128, 160)
+    cases = {}
+    for name in ("bicrystal", "perfect", "particle"):
+        mask = np.zeros(shape, np.uint8)
+        labels = np.zeros(shape, np.uint8)
+        domains = np.zeros(shape, np.uint8)
+        if name == "bicrystal":
+            mask[:, 90:] = 2
+            mask[60:64, :80] = 1
+            mask[:10, :10] = 1
+            mask[:, 84:90] = 255
+            labels[:, :80] = 1
+            domains[:, 95:] = 1
+        if name == "particle":
+            mask[100:, 20:] = 3
+            mask[20:30, 20:30] = 1
+            labels[98:, 40:] = 2
+            labels[105:, 20:30] = 1
+            labels[25:40, 25:40] = 1
+        if name == "perfect":
+            mask[:5] = 255
+            labels[3:9, 5:60] = 1
+        severity = (rng.normal(0, 1, shape) + labels).round(1).astype(np.float32)
+        cases[name] = (mask, labels, severity, domains)
+        (folder / "pred" / name).mkdir(parents=True)
+        for file, array in (("labels", labels), ("severity", severity), ("domains", domains)):
+            tifffile.imwrite(folder / "pred" / name / f"{file}.tif", array)
+    return cases
+
+
+def test_same_numbers_as_the_script_of_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = module(script("real"))
+    cases = {name: case for name, case in write_drawn(tmp_path).items() if name != "particle"}
+    for name, (mask, *_) in cases.items():
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+    expected = theirs.main(tmp_path / "pred", tmp_path)
+    rows = {}
+    for name, (mask, labels, severity, domains) in cases.items():
+        views = [datasets.seen_from(mask, reference) for reference in ((0, 2) if (mask == 2).any() else (0,))]
+        rows[name] = score_frame(Result(labels, severity, domains), views)
+    assert rows["bicrystal"]["auroc"] == pytest.approx(expected["far"], abs=1e-12)
+    assert rows["bicrystal"]["dice"] == pytest.approx(expected["dice"], abs=1e-12)
+    assert rows["perfect"]["false"] == pytest.approx(expected["fp_mean"], abs=1e-12)
+    printed = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("bicrystal"))
+    assert f"'boundary': {rows['bicrystal']['auroc_boundary']:.3f}" in printed
+
+
+def test_same_verdicts_as_the_script_of_real2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = script("real2")
+    cases = write_drawn(tmp_path)
+    (tmp_path / "masks").mkdir()
+    for name, (mask, *_) in cases.items():
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path / "pred"), str(tmp_path / "masks")])
+    runpy.run_path(str(path))
+    *lines, last = capsys.readouterr().out.splitlines()
+    # A line is the name and a dictionary.
+    expected = {line.split()[0]: json.loads(_as_json(line.partition("{")[2])) for line in lines}
+    passed = 0
+    for name, (mask, labels, severity, domains) in cases.items():
+        references = [0, 2] if (mask == 2).mean() > datasets.LARGE_SHARE_REAL2 else [0]
+        views = [datasets.seen_from(mask, reference, min(mask.shape) / 16) for reference in references]
+        row = score_frame(Result(labels, severity, domains), views)
+        passed += row["passed"]
+        for key, value in expected[name].items():
+            assert row[key] == pytest.approx(value, abs=6e-4), (name, key)
+    assert passed == json.loads(last)["passed"]
+
+
+def _as_json(text: str) -> str:
+    return "{" + text.replace("'", '"').replace("True", "true").replace("False", "false")
