@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md: every parameter of a recipe, with its default in the two modes, unit and meaning.
+"""Writes docs/recipe.md: every parameter of a recipe, with its default, unit and meaning.
 
 Run by ``make docs``; a test fails while the page is out of date.
 """
@@ -15,33 +15,37 @@ HEAD = """\
 
 Every parameter of an analysis, made from the program by `make docs`. On the command line a parameter is set with
 `--set step.key=value`, a whole recipe with `--recipe FILE`; in Python with `Recipe().replace({"step.key": value})`.
-*Default* is the lattice-aware mode, *published* the pipeline of Dennler et al. (2021).
+
+The mode `published` is the pipeline of Dennler et al. (2021). It reads `preprocess`, `classify` and `best_patch` as the
+mode `lattice` does, the areas of one lattice (`domains`) for the screening, `as_published` in place of `variance`,
+`symmetry` and `segment`, and of the last one `min_area_periods`.
+
+Recipes of version 1 are read as long as their values keep their meaning: a threshold in standard deviations
+(`segment.threshold`) and the thresholds of single detectors do not.
 """
 
 TABLE = """
 ## {}
 
-| key | default | published | limits | unit | meaning |
-|---|---|---|---|---|---|
+| key | default | limits | unit | meaning |
+|---|---|---|---|---|
 """
 
 
 def page() -> str:
     """Text of the page."""
-    published = {name: value for name, value, _ in Recipe.published().parameters()}
     lines = [HEAD]
     last_step = ""
     for name, value, about in Recipe().parameters():
-        step, _, key = name.partition(".")
+        step, _, key = name.rpartition(".")
+        step = step or key
         if step != last_step:
             lines.append(TABLE.format(step))
             last_step = step
-        other = published[name]
         cells = (
             f"`{key}`",
             _text(value),
-            _text(other) if other != value else "",
-            _limits(about["minimum"], about["maximum"]),
+            ", ".join(about["choices"]) or _limits(about["minimum"], about["maximum"]),
             about["unit"],
             about["doc"].replace("|", "\\|"),
         )

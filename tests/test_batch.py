@@ -218,7 +218,7 @@ def test_what_is_there_is_not_made_again(folder, out, monkeypatch):
     assert not again()
     assert again(overwrite=True)
     assert not again()
-    changed = Recipe().replace({"segment.threshold": 9})
+    changed = Recipe().replace({"segment.false_marks": 0.2})
     assert again(recipe=changed)
     assert not again(recipe=changed)
     assert again(recipe=changed, best_patch=(3, 3))  # moved inside the image, yet the same wish

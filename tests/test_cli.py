@@ -152,7 +152,7 @@ def test_quiet(image, out, tmp_path):
 
 def test_recipe_and_settings(image, out, tmp_path):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(Recipe().replace({"segment.threshold": 9}).to_json())
+    recipe.write_text(Recipe().replace({"segment.false_marks": 0.2}).to_json())
     run(
         "analyze",
         image,
@@ -161,12 +161,12 @@ def test_recipe_and_settings(image, out, tmp_path):
         "--recipe",
         recipe,
         "--set",
-        "segment.low=3",
+        "segment.extent=0.3",
         "--set",
         "symmetry.templates=64",
     )
     used = load(out / "crystal").recipe
-    assert (used.segment.threshold, used.segment.low, used.symmetry.templates) == (9, 3, 64)
+    assert (used.segment.false_marks, used.segment.extent, used.symmetry.templates) == (0.2, 0.3, 64)
 
 
 def test_published_recipe(image, out):
@@ -188,10 +188,11 @@ def test_best_patch_and_pixel_size(image, out):
         (["--recipe", "missing.json"], "missing.json: the recipe cannot be read"),
         (["--recipe", "broken.json"], "broken.json: The recipe is not valid JSON"),
         (["--recipe", "image.bin"], "image.bin: the recipe cannot be read"),
-        (["--set", "segment.threshold"], "write it as step.key=value"),
+        (["--set", "segment.extent"], "write it as step.key=value"),
         (["--set", "segment.thresh=3"], "no parameter 'thresh'"),
-        (["--set", "segment.threshold=high"], "must be a number"),
-        (["--set", "segment.threshold=-3"], "segment.threshold must be"),
+        (["--set", "segment.extent=high"], "must be a number"),
+        (["--set", "segment.extent=-3"], "segment.extent must be"),
+        (["--set", "segment.threshold=8"], "no longer exists; use segment.false_marks"),
         (["--classifier", "vgg99"], "There is no classifier 'vgg99'"),
         (["--best-patch", "12"], "write it as Y,X"),
         (["--best-patch", "a,b"], "write it as Y,X"),
@@ -336,6 +337,17 @@ def test_replay_that_differs(image, out, tmp_path):
     record.write_text(json.dumps({**info, "labels_sha256": ""}))
     result = run("replay", record, "--out", tmp_path / "again", status=1)
     assert "the labels are not those of the first run" in one_line(result.stderr)
+
+
+def test_replay_of_a_recipe_that_is_no_longer_understood(image, out, tmp_path):
+    run("analyze", image, "--out", out)
+    record = out / "crystal" / "analysis.json"
+    info = json.loads(record.read_text())
+    recipe = {"version": 1, "segment": {"threshold": 8.0}}
+    record.write_text(json.dumps({**info, "recipe": recipe}))
+    result = run("replay", record, "--out", tmp_path / "again", status=1)
+    assert "sets segment.threshold" in one_line(result.stderr)
+    assert list((tmp_path / "again").iterdir()) == []
 
 
 def test_replay_of_something_else(image, out):

@@ -82,7 +82,7 @@ def test_other_cells_have_none(basis):
 def test_tabulated_relations(axis, sigma, degrees, start, sense):
     found = coincidence(turned(SEEN[axis], start), turned(SEEN[axis], start + sense * degrees))
     assert found is not None
-    assert (found.zone_axis, found.sigma) == (axis, sigma)
+    assert (found.zone_axis, found.sigma) == (None if axis == (1, 1, 1) else axis, sigma)
     # About [111] the lattice of the image repeats every 60° and may be turned the other way round.
     expected = min(degrees, 60 - degrees) if axis == (1, 1, 1) else degrees
     assert found.misorientation_deg == pytest.approx(expected, abs=0.01)
@@ -129,6 +129,15 @@ def test_different_zone_axes_or_sizes_have_no_relation():
     assert coincidence(turned(SEEN[0, 0, 1], 0.0), turned(SEEN[1, 1, 0], 0.0)) is None
     assert coincidence(turned(SEEN[0, 0, 1], 0.0), turned(SEEN[0, 0, 1], 30.0, scale=24.0)) is None
     assert coincidence(None, turned(SEEN[0, 0, 1], 0.0)) is None
+
+
+@pytest.mark.parametrize(("sigma", "degrees"), [(7, 21.79), (13, 27.80), (19, 13.17)])
+def test_hexagonal_sheets_have_no_cubic_axis(sigma, degrees):
+    """Graphene: coincidence of the two-dimensional lattice, e.g. Σ7 at 21.8°, and nothing about a cubic crystal."""
+    sheet = ((0.0, 1.0), (3**0.5 / 2, 0.5))
+    found = coincidence(turned(sheet, 4.0), turned(sheet, 4.0 + degrees))
+    assert (found.zone_axis, found.sigma, found.name) == (None, sigma, f"Σ{sigma}")
+    assert found.ideal_deg == pytest.approx(degrees, abs=0.01)
 
 
 def test_coincidence_fraction_by_counting():

@@ -5,11 +5,18 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.defect_types import TYPES, type_judge
-from napari_hrstem_defects.core.domains import Domain, DomainMap
+from napari_hrstem_defects.core.defect_types import (
+    CONFIDENT,
+    TYPES,
+    UNKNOWN,
+    default_classifier,
+    surroundings_of,
+    type_judge,
+)
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
+from napari_hrstem_defects.core.region_features import FEATURES
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.simulation import simulate
 
@@ -20,128 +27,170 @@ PERIOD = 9.0
 PATCH = BestPatch(40.0, 40.0, 60)
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
 POLAR = (((0.0, 0.0), 1.0), ((0.3, 0.22), 0.5))
+SQUARE = vectors("square", PERIOD, 8.0)
 
 
-def judged(image, basis, mask, label=1, domains=None) -> Region:
-    """The one region that a mask makes, with its type."""
+def seen(image, basis, mask, label=1):
+    """Prepared image, lattice and labels of one region."""
     (a, b), (c, d) = basis
     lattice = Lattice((a, b), (c, d), PERIOD, 0.9)
     labels = mask.astype(np.uint8) * np.uint8(label)
-    prepared = prepare(image.astype(np.float32), PERIOD, PreprocessParams())
-    judge = type_judge(labels, prepared, lattice, PATCH, domains)
-    (region,) = find_regions(labels, np.zeros(SHAPE, np.float32), judge=judge)
+    return labels, prepare(image.astype(np.float32), PERIOD, PreprocessParams()), lattice, PATCH, None
+
+
+def judged(image, basis, mask, label=1) -> Region:
+    """The one region that a mask makes, with its type."""
+    inputs = seen(image, basis, mask, label)
+    (region,) = find_regions(
+        inputs[0], np.zeros(SHAPE, np.float32), lattice=inputs[2], judge=type_judge(*inputs)
+    )
     assert region.type in TYPES
     assert 0 <= region.confidence <= 1
     return region
+
+
+def features(image, basis, mask, label=1) -> dict[str, float]:
+    """Features of the one region that a mask makes."""
+    inputs = seen(image, basis, mask, label)
+    surroundings = surroundings_of(*inputs)
+    found = []
+    find_regions(
+        inputs[0],
+        np.zeros(SHAPE, np.float32),
+        lattice=inputs[2],
+        judge=lambda region, part: found.append(surroundings(region, part)) or UNKNOWN,
+    )
+    assert set(found[0]) == set(FEATURES)
+    assert np.isfinite(list(found[0].values())).all()
+    return found[0]
+
+
+def column(basis, place=(0.0, 0.0)):
+    """Point of the frame near (150, 140) at a place in the cell."""
+    node = np.round(np.linalg.solve(np.array(basis).T, np.array([150, 140]))) @ np.array(basis)
+    return node + np.array(place) @ np.array(basis)
 
 
 def spot(at, size):
     return size * np.exp(-0.5 * ((Y - at[0]) ** 2 + (X - at[1]) ** 2) / (0.16 * PERIOD) ** 2)
 
 
+# Features ------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("dark_columns", [False, True])
-@pytest.mark.parametrize(
-    ("place", "size", "name"),
-    [
-        ((0, 0), -1.0, "vacancy-like"),
-        ((0, 0), 1.0, "interstitial-like"),
-        ((0.5, 0.5), 0.8, "interstitial-like"),
-    ],
-)
-def test_point_defects(place, size, name, dark_columns):
-    basis = vectors("square", PERIOD, 10.0)
-    node = np.array([13, 15]) @ np.array(basis)
-    node += np.round(np.linalg.solve(np.array(basis).T, np.array([150, 140]) - node)) @ np.array(basis)
-    at = node + np.array(place) @ np.array(basis)
-    image = crystal(SHAPE, basis) + spot(at, size)
+@pytest.mark.parametrize(("place", "size"), [((0, 0), -1.0), ((0, 0), 1.0), ((0.5, 0.5), 0.8)])
+def test_sign_of_a_point_follows_the_sense_of_the_columns(place, size, dark_columns):
+    at = column(SQUARE, place)
+    image = crystal(SHAPE, SQUARE) + spot(at, size)
     image = noisy(1 - image if dark_columns else image, 0.1)
-    region = judged(image, basis, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
-    assert region.type == name
-    assert region.confidence > 0.8
+    found = features(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
+    assert found["spot_brighter"] * size > 0.5
+    assert (found["spot_place"] > 0.3) == (place == (0, 0))
 
 
-def test_dislocation_core():
-    basis = vectors("square", PERIOD, 20.0)
+def test_displacement_of_a_wall():
+    mask = np.abs(X - 160) < 1.2 * PERIOD
+    for slip, half in (((0.5, 0.5), True), ((0.0, 0.0), False)):
+        image = noisy(fault(SHAPE, SQUARE, 160, tuple(np.array(slip) @ np.array(SQUARE)), POLAR), 0.1)
+        found = features(image, SQUARE, mask)
+        assert (found["wall_half"] > 0.8) == half
+        assert (found["wall_none"] > 0.8) == (not half)
+
+
+def test_burgers_circuit():
     angle = np.arctan2(Y - 150.3, X - 139.6) / (2 * np.pi)
-    reciprocal = np.linalg.inv(np.array(basis)).T
+    reciprocal = np.linalg.inv(np.array(SQUARE)).T
     image = np.zeros(SHAPE)
     for h, k, size in ((1, 0, 1.0), (0, 1, 0.8), (1, 1, 0.5), (1, -1, 0.6)):
         g = h * reciprocal[0] + k * reciprocal[1]
         image += size * np.cos(2 * np.pi * (g[0] * Y + g[1] * X - h * angle))
-    region = judged(noisy(image, 0.3), basis, np.hypot(Y - 150, X - 140) < 2 * PERIOD)
-    assert region.type == "dislocation core"
-    # The same mask on the undisturbed crystal.
-    region = judged(noisy(crystal(SHAPE, basis), 0.1), basis, np.hypot(Y - 150, X - 140) < 2 * PERIOD)
-    assert (region.type, region.confidence) == ("unknown", 0.0)
+    mask = np.hypot(Y - 150, X - 140) < 2 * PERIOD
+    found = features(noisy(image, 0.3), SQUARE, mask)
+    assert found["core"] > 0.5
+    assert found["closed"] == 0
+    found = features(noisy(crystal(SHAPE, SQUARE), 0.1), SQUARE, mask)
+    assert (found["core"], found["closed"] > 0.5) == (0, True)
 
 
-def band(at=160, half=1.2 * PERIOD):
-    return np.abs(X - at) < half
-
-
-def test_antiphase_wall():
-    basis = vectors("square", PERIOD, 8.0)
-    slip = tuple(0.5 * np.array(basis[0]) + 0.5 * np.array(basis[1]))
-    region = judged(noisy(fault(SHAPE, basis, 160, slip, POLAR), 0.1), basis, band())
-    assert region.type == "antiphase domain"
-
-
-def test_walls_of_other_lattices():
-    basis = vectors("square", PERIOD, 8.0)
-    left = crystal(SHAPE, basis)
-    for degrees in (6.0, 30.0):
-        turned = crystal(SHAPE, vectors("square", PERIOD, 8.0 + degrees))
-        region = judged(noisy(np.where(X < 160, left, turned), 0.1), basis, band())
-        assert region.type == "grain boundary"
-    # The same lattice, twice the contrast.
-    region = judged(noisy(np.where(X < 160, left, 2.2 * left), 0.05), basis, band())
-    assert region.type == "interface"
-
-
-def test_areas():
-    basis = vectors("square", PERIOD, 8.0)
+def test_order_and_inversion_of_an_area():
     inside = np.hypot(Y - 150, X - 150) < 55
-    left = crystal(SHAPE, basis, POLAR)
-    turned = crystal(SHAPE, vectors("square", PERIOD, 30.0), POLAR)
-    assert judged(noisy(np.where(inside, turned, left), 0.1), basis, inside).type == "second grain"
-    lost = np.where(inside, 0.2 * glass(SHAPE, 2.0), left)
-    assert judged(noisy(lost, 0.1), basis, inside).type == "amorphous"
-    region = judged(noisy(lost, 0.1), basis, inside, label=2)
-    assert region.type == "amorphous"
-    assert region.confidence > 0.9
+    basis = vectors("hexagonal", PERIOD, 5.0)
+    own = crystal(SHAPE, basis, POLAR)
+    inverted = tuple(((-a, -b), weight) for (a, b), weight in POLAR)
+    contents = {
+        "same": own,
+        "turned": crystal(SHAPE, vectors("hexagonal", PERIOD, 30.0), POLAR),
+        "inverted": crystal(SHAPE, basis, inverted),
+        "amorphous": 0.2 * glass(SHAPE, 2.0),
+    }
+    found = {
+        name: features(noisy(np.where(inside, other, own), 0.05), basis, inside)
+        for name, other in contents.items()
+    }
+    assert all(found[name]["order"] > 0.8 for name in ("same", "turned", "inverted"))
+    assert found["amorphous"]["order"] < 0.4
+    assert found["turned"]["foreign"] > 0.5
+    assert abs(found["same"]["foreign"]) < 0.3
+    assert found["inverted"]["inverted"] > found["same"]["inverted"] + 0.3
+
+
+# Types ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("relation", "name"),
-    [
-        ("rotated", "second grain"),
-        ("inverted", "inversion domain"),
-        ("shifted", "antiphase domain"),
-        ("second phase", "second phase"),
-    ],
+    ("size", "wrong"), [(-1.0, "interstitial-like"), (1.0, "vacancy-like"), (2.5, "vacancy-like")]
 )
-def test_domains(relation, name):
-    basis = vectors("square", PERIOD, 8.0)
-    image = noisy(crystal(SHAPE, basis), 0.1)
-    shape = prepare(image, PERIOD, PreprocessParams()).values.shape
-    index = np.zeros(shape, np.uint8)
-    index[:, shape[1] // 2 :] = 1
-    domains = DomainMap(
-        (
-            Domain(PATCH, None, None, "reference", True, np.inf),
-            Domain(PATCH, None, None, relation, False, 0.8),
-        ),
-        index,
-    )
-    mask = SHAPE[1] // 2 - 6 < X
-    assert judged(image, basis, mask, domains=domains).type == name
+def test_bright_points_are_no_vacancies(size, wrong):
+    at = column(SQUARE)
+    image = noisy(crystal(SHAPE, SQUARE) + spot(at, size), 0.1)
+    region = judged(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
+    assert region.type != wrong
+    assert region.type in ("interstitial-like" if size > 0 else "vacancy-like", "unknown")
+
+
+def test_areas():
+    inside = np.hypot(Y - 150, X - 150) < 55
+    own = crystal(SHAPE, SQUARE, POLAR)
+    lost = noisy(np.where(inside, 0.2 * glass(SHAPE, 2.0), own), 0.1)
+    assert judged(lost, SQUARE, inside, label=2).type == "amorphous"
+    # Ordered crystal is not amorphous, whatever its label says.
+    turned = noisy(np.where(inside, crystal(SHAPE, vectors("square", PERIOD, 30.0), POLAR), own), 0.1)
+    assert judged(turned, SQUARE, inside, label=2).type != "amorphous"
+
+
+def test_what_is_unlike_all_simulations_is_unknown():
+    classifier = default_classifier()
+    for name, centre in zip(classifier.types, classifier.centres, strict=True):
+        middle = classifier.mean + centre * classifier.scale
+        typical = dict(zip(classifier.features, middle.tolist(), strict=True))
+        signs = (-1.0) ** np.arange(len(middle))
+        far = dict(zip(classifier.features, (middle + 4 * signs * classifier.scale).tolist(), strict=True))
+        assert classifier.familiarity(typical, name) == 1
+        assert classifier.familiarity(far, name) < CONFIDENT
+        assert classifier.classify(far) == UNKNOWN
+
+
+def test_probabilities_and_confidence():
+    classifier = default_classifier()
+    assert set(classifier.types) <= set(TYPES)
+    assert set(classifier.features) == set(FEATURES)
+    for name, centre in zip(classifier.types, classifier.centres, strict=True):
+        values = dict(
+            zip(classifier.features, (classifier.mean + centre * classifier.scale).tolist(), strict=True)
+        )
+        found = classifier.probabilities(values)
+        assert sum(found.values()) == pytest.approx(1)
+        kind, confidence = classifier.classify(values)
+        assert kind == name
+        assert confidence == 0 if name == "unknown" else confidence >= CONFIDENT
 
 
 def test_without_a_lattice_nothing_is_said():
     labels = np.ones((8, 8), np.uint8)
     assert type_judge(labels, None, None, None, None) is None
     region = find_regions(labels, np.zeros((8, 8)), judge=None)[0]
-    assert (region.type, region.confidence) == ("unknown", 0.0)
+    assert (region.type, region.confidence) == UNKNOWN
 
 
 @pytest.mark.parametrize(

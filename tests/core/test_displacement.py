@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_hrstem_defects.core.displacement import across, circuit, lattice_phases
 from napari_hrstem_defects.core.lattice import Lattice
@@ -36,6 +37,12 @@ def wall(found, at: int):
     return mask
 
 
+def compare(found, mask, blocked=None):
+    """Sides of a wall that lies on the whole grid."""
+    pieces = ndimage.label(~(mask if blocked is None else blocked))[0]
+    return across(found, mask, (0, 0), pieces, np.zeros(mask.shape))
+
+
 @pytest.mark.parametrize("kind", ["square", "hexagonal", "oblique", "centred rectangular"])
 @pytest.mark.parametrize("shift", [(0.5, 0.5), (1 / 3, 0.0), (0.0, -0.25), (0.0, 0.0)])
 def test_displacement_across_a_wall(kind, shift):
@@ -44,14 +51,13 @@ def test_displacement_across_a_wall(kind, shift):
     image = noisy(fault(SHAPE, basis, 120, slip, POLAR), 0.1)
     found = phases(image, basis)
     mask = wall(found, 120)
-    result = across(found, mask, mask, np.zeros(mask.shape))
+    result = compare(found, mask)
     assert result is not None
-    expected = np.array(shift) * np.sign(result.normal[1])
-    difference = np.array(result.shift) - expected
-    assert np.abs(difference - np.rint(difference)).max() < 0.05
-    assert abs(result.normal[1]) > 0.99
+    # Which of two equal sides stands still is a convention.
+    differences = [np.array(result.shift) - sign * np.array(shift) for sign in (1, -1)]
+    assert min(np.abs(d - np.rint(d)).max() for d in differences) < 0.05
     assert result.coherence > 0.9
-    assert min(result.order) > 0.8
+    assert result.order > 0.8
 
 
 def test_slope_of_the_phase_is_no_displacement():
@@ -62,7 +68,7 @@ def test_slope_of_the_phase_is_no_displacement():
     image = image + np.where(np.arange(240)[None] < 75, 0, crystal(SHAPE, wide))
     found = phases(noisy(image, 0.05), basis)
     mask = wall(found, 160)
-    result = across(found, mask, mask, np.zeros(mask.shape))
+    result = compare(found, mask)
     assert result is not None
     assert np.abs(result.shift).max() < 0.05
 
@@ -76,10 +82,10 @@ def test_inversion_shows_in_the_invariant_phase():
     for other, turned in ((right, True), (shifted, False)):
         found = phases(noisy(np.where(np.arange(240)[None] < 120, left, other), 0.05), basis)
         mask = wall(found, 120)
-        result = across(found, mask, mask, np.zeros(mask.shape))
+        result = compare(found, mask)
         assert result is not None
-        assert (result.inverted > result.invariant + 0.3) == turned
-        assert max(result.inverted, result.invariant) > 0.7
+        assert (result.inverted > 0.3) == turned
+        assert (result.inverted < -0.3) != turned
 
 
 def dislocated(basis, burgers):
@@ -99,28 +105,26 @@ def dislocated(basis, burgers):
 def test_burgers_circuit(burgers):
     basis = vectors("square", PERIOD, 20.0)
     found = phases(noisy(dislocated(basis, burgers), 0.3), basis)
-    result = circuit(found, found.samples(np.array([120.0, 120.0])), 3 * found.period)
-    assert result is not None
+    closure, clear = circuit(found, np.array([120.0, 120.0]) / found.step_px, 3 * found.period)
     # The sense of the circuit, from x to y, is that of the angle.
-    assert result.burgers == burgers
-    assert result.clear > 0.5
-    aside = circuit(found, found.samples(np.array([60.0, 180.0])), 3 * found.period)
-    assert aside is not None
-    assert aside.burgers == (0, 0)
+    assert closure == burgers
+    assert clear > 0.5
+    closure, _ = circuit(found, np.array([60.0, 180.0]) / found.step_px, 3 * found.period)
+    assert closure == (0, 0)
 
 
 def test_a_circuit_must_lie_in_the_image():
     basis = vectors("square", PERIOD)
     found = phases(noisy(crystal(SHAPE, basis), 0.1), basis)
-    assert circuit(found, np.array([3.0, 20.0]), 6.0) is None
+    assert circuit(found, np.array([3.0, 20.0]), 6.0) == ((0, 0), 0.0)
 
 
 def test_walls_without_a_free_side_are_not_compared():
     basis = vectors("square", PERIOD)
     found = phases(noisy(crystal(SHAPE, basis), 0.1), basis)
     mask = wall(found, 120)
-    assert across(found, mask, np.ones(mask.shape, bool), np.zeros(mask.shape)) is None
-    assert across(found, np.zeros(mask.shape, bool), mask, np.zeros(mask.shape)) is None
+    assert compare(found, mask, np.ones(mask.shape, bool)) is None
+    assert compare(found, np.zeros(mask.shape, bool), mask) is None
 
 
 def test_no_lattice_no_phases():

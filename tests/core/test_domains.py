@@ -1,282 +1,264 @@
-"""Several lattices in one image: which pixel belongs to which is known by construction."""
+"""Several lattices in one image: found, bordered and told apart; and one lattice that stays one."""
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.domains import Domain, DomainMap, misorientation, walls
+from napari_hrstem_defects.core.domains import (
+    WALL_PERIODS,
+    Domain,
+    DomainMap,
+    domain_at,
+    misorientation,
+    point_in,
+    walls,
+    without_slivers,
+)
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
+from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
 
-from .helpers import crystal, glass, noisy, vectors
+from .helpers import crystal, dice, glass, noisy, vectors
 
-PERIOD = 12.0
-SHAPE = (384, 400)
-WALL = 230
-
-
-def side_by_side(left, right, sigma=0.15):
-    image = left.copy()
-    image[:, WALL:] = right[:, WALL:]
-    return noisy(image, sigma)
+PERIOD, WALL, SHAPE = 12.0, 160, (288, 320)
+Y, X = np.indices(SHAPE)
+BASE = crystal(SHAPE, vectors("oblique", PERIOD, 8.0))
+#: Two columns to a cell, and the same turned by 180°.
+DUMBBELL = (((0.0, 0.0), 1.0), ((0.3, 0.25), 0.5))
+TURNED = (((0.0, 0.0), 1.0), ((-0.3, -0.25), 0.5))
 
 
-def grains(kind, turn, sigma=0.15):
-    return side_by_side(
-        crystal(SHAPE, vectors(kind, PERIOD, 8.0)), crystal(SHAPE, vectors(kind, PERIOD, 8.0 + turn)), sigma
-    )
+def grains(kind="oblique", turn=23.0, sigma=0.15):
+    left, right = (crystal(SHAPE, vectors(kind, PERIOD, angle)) for angle in (8.0, 8.0 + turn))
+    return noisy(np.where(X < WALL, left, right), sigma)
 
 
-def analyzed(image, **changes):
-    recipe = hd.Recipe().replace({f"domains.{key}": value for key, value in changes.items()})
+def analyzed(image, **domains):
+    recipe = hd.Recipe().replace({f"domains.{name}": value for name, value in domains.items()})
     return hd.analyze(hd.Micrograph(image), recipe)
 
 
-def assert_halves(analysis):
-    """Two domains, each pixel further than half a period from the wall in the right one."""
-    index = analysis.domains.index
-    assert index.shape == analysis.prepared.values.shape
-    assert set(np.unique(index)) == {0, 1}
-    x = analysis.prepared.to_frame_points(
-        np.stack(np.broadcast_arrays(0.0, np.arange(index.shape[1])), axis=-1)
-    )[:, 1]
-    reference = 0 if analysis.domains.domains[0].patch.x < WALL else 1
-    right = (index == 1) == (reference == 0)
-    # The wall itself wavers with the phase of the lattices; on the whole it is where it should be.
-    position = x[0] + np.count_nonzero(~right, axis=1) * (x[1] - x[0]) - (x[1] - x[0]) / 2
-    assert abs(np.median(position) - (WALL - 0.5)) < PERIOD / 2
-    assert np.mean(np.abs(position - (WALL - 0.5)) < PERIOD) > 0.9
-    assert right[:, x > WALL + 1.5 * PERIOD].mean() > 0.995
-    assert right[:, x < WALL - 1.5 * PERIOD].mean() < 0.005
+def relations(analysis):
+    return [domain.relation for domain in analysis.domains.domains]
 
 
-@pytest.mark.parametrize(("kind", "turn"), [("square", 15.0), ("oblique", 23.0), ("hexagonal", 27.0)])
-@pytest.mark.parametrize("sigma", [0.1, 0.25])
-def test_bicrystal(kind, turn, sigma):
-    analysis = analyzed(grains(kind, turn, sigma))
-    first, second = analysis.domains.domains
-    assert (first.relation, first.crystal) == ("reference", True)
-    assert (second.relation, second.crystal) == ("rotated", False)
-    assert second.misorientation_deg == pytest.approx(turn, abs=0.5)
-    assert second.gain > 0.4
-    assert second.lattice.period_px == pytest.approx(PERIOD, rel=0.02)
-    assert_halves(analysis)
-    # The other grain is a defect, the reference is not.
-    marked = analysis.labels == 1
-    x = np.arange(SHAPE[1])
-    other = x > WALL if first.patch.x < WALL else x < WALL
-    far = np.abs(x - WALL) > 2.5 * PERIOD
-    assert marked[:, other & far].mean() > 0.97
-    assert marked[:, ~other & far].mean() < 0.02
+def second(analysis, number=1):
+    """Where a domain is, in the frame."""
+    return analysis.prepared.to_frame((analysis.domains.index == number).astype(np.float32)) > 0.5
 
 
-def test_other_lattice():
-    left, right = vectors("square", PERIOD, 8.0), vectors("oblique", 1.25 * PERIOD, 31.0)
-    analysis = analyzed(side_by_side(crystal(SHAPE, left), crystal(SHAPE, right)))
-    assert [d.relation for d in analysis.domains.domains] == ["reference", "rotated"]
-    assert_halves(analysis)
+def side_of(analysis, number=1):
+    """The side of the wall that a domain's model patch lies on."""
+    return (X < WALL) == (analysis.domains.domains[number].patch.x < WALL)
 
 
-def test_all_lattices_intact_marks_walls_only():
-    analysis = analyzed(grains("oblique", 23.0), crystal="all")
-    second = analysis.domains.domains[1]
-    assert (second.relation, second.crystal) == ("rotated", True)
-    assert_halves(analysis)
-    away = np.abs(np.arange(SHAPE[1]) - WALL) / PERIOD
-    assert (analysis.labels[:, away > 3] == 1).mean() < 0.01
-    assert (analysis.labels[:, away < 0.5] == 1).mean() > 0.9
+def marked(analysis, right):
+    far = X > WALL + 3 * PERIOD if right else X < WALL - 3 * PERIOD
+    return (analysis.labels == 1)[far & analysis.judged].mean()
 
 
-def test_patches_of_a_phase_that_is_called_a_defect():
-    """They are clean by themselves; what a person says about their lattice counts more."""
-    whole = analyzed(phases())
-    patch = whole.domains.domains[1].patch
-    told = analyzed(phases(), defective_at=f"{patch.y:.0f},{patch.x:.0f}")
-    grid = told.patches.grid
-    x = grid.centres[..., 1]
-    other = x > WALL if whole.domains.domains[0].patch.x < WALL else x < WALL
-    away = np.abs(x - WALL) > grid.size / 2  # all of the patch
-    assert (other & away).any()
-    assert not whole.patches.defective[away].any()
-    assert told.patches.defective[other & away].all()
-    assert not told.patches.defective[:, -1 if other[0, 0] else 0].any()  # the furthest on the other side
-    # Painted patches are a person's as well, and more exact.
-    painted = np.zeros(grid.counts, bool)
-    hand = hd.analyze(whole.micrograph, told.recipe, patch_labels=painted)
-    assert not hand.patches.defective.any()
+@pytest.mark.parametrize(
+    ("kind", "turn", "sigma"),
+    [
+        ("hexagonal", 5.0, 0.15),
+        ("square", 10.0, 0.15),
+        ("oblique", 10.0, 0.4),
+        ("oblique", 25.0, 0.15),
+        ("hexagonal", 25.0, 0.4),
+        ("centred rectangular", 10.0, 0.02),
+    ],
+)
+def test_two_grains(kind, turn, sigma):
+    found = analyzed(grains(kind, turn, sigma))
+    assert relations(found) == ["reference", "rotated"]
+    other = found.domains.domains[1]
+    assert other.misorientation_deg == pytest.approx(turn, abs=0.5)
+    assert other.defective
+    assert found.plateaus.merged < other.distance
+    assert found.domains.domains[0].distance == pytest.approx(0, abs=1e-6)
+    assert dice(second(found), side_of(found)) > 0.97
+    # The border, row by row: a straight line within a period.
+    edge = np.count_nonzero(second(found), axis=1)
+    assert np.abs(edge - WALL).max() < PERIOD
+    assert marked(found, other.patch.x > WALL) > 0.97
+    assert marked(found, other.patch.x < WALL) < 0.01
 
 
-def test_only_the_reference_intact():
-    analysis = analyzed(phases(), crystal="reference")
-    second = analysis.domains.domains[1]
-    assert (second.relation, second.crystal) == ("second phase", False)
-    x = np.arange(SHAPE[1])
-    other = x > WALL if analysis.domains.domains[0].patch.x < WALL else x < WALL
-    assert (analysis.labels[:, other & (np.abs(x - WALL) > 2.5 * PERIOD)] == 1).mean() > 0.97
+@pytest.mark.parametrize("kind", ["square", "oblique"])
+def test_boundary_of_a_low_angle_is_marked_all_the_same(kind):
+    """Whether four degrees make a domain or only a boundary with its strain: what lies along the wall is a defect."""
+    found = analyzed(grains(kind, 4.0))
+    assert (found.labels == 1)[20:-20, WALL - 4 : WALL + 4].mean() > 0.6
+    assert min(marked(found, False), marked(found, True)) < 0.01
+
+
+def test_border_of_any_shape():
+    inside = np.hypot(Y - 150, X - 170) < 75
+    image = np.where(inside, crystal(SHAPE, vectors("oblique", PERIOD, 30.0)), BASE)
+    # Patches small enough that some hold nothing of it.
+    recipe = hd.Recipe().replace({"classify.patch_size": 64})
+    found = hd.analyze(hd.Micrograph(noisy(image, 0.15)), recipe)
+    assert relations(found) == ["reference", "rotated"]
+    assert dice(second(found), inside) > 0.93
+
+
+def test_three_lattices():
+    shape = (384, 384)
+    y, x = np.indices(shape)
+    parts = [crystal(shape, vectors("oblique", PERIOD, a)) for a in (8.0, 30.0, 66.0)]
+    image = np.where(x < 190, parts[0], np.where(y < 190, parts[1], parts[2]))
+    found = analyzed(noisy(image, 0.1))
+    assert len(found.domains.domains) == 3
+    assert {round(d.misorientation_deg) for d in found.domains.domains[1:]} <= {22, 36, 58}
+    for area in (x < 170, (x > 210) & (y < 170), (x > 210) & (y > 210)):
+        small = ndimage.zoom(area.astype(float), np.array(found.domains.index.shape) / shape, order=0) > 0.5
+        assert max(np.bincount(found.domains.index[small])) > 0.97 * small.sum()
+    assert len(analyzed(noisy(image, 0.1), max_domains=2).domains.domains) == 2
+
+
+@pytest.mark.parametrize("ratio", [1.15, 0.8])
+def test_other_lattice(ratio):
+    other = crystal(SHAPE, vectors("hexagonal", ratio * PERIOD, 20.0))
+    found = analyzed(noisy(np.where(X < WALL, crystal(SHAPE, vectors("square", PERIOD)), other), 0.1))
+    assert len(found.domains.domains) == 2
+    assert relations(found)[1] != "second phase"
+    assert found.domains.domains[1].defective
+    assert dice(second(found), side_of(found)) > 0.95
+
+
+def bent(image, angle):
+    """Columns turn by an angle from left to right."""
+    turn = np.radians(angle)
+    u_y, u_x = turn * (X - WALL) ** 2 / (2 * SHAPE[1]), -(Y - 144) * turn * (X - WALL) / SHAPE[1]
+    return ndimage.map_coordinates(image, [Y + u_y, X + u_x], order=3, mode="reflect")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        BASE,
+        bent(BASE, 1.5),
+        bent(BASE, 3.0),
+        BASE * (0.4 + 1.2 * X / SHAPE[1]),
+        BASE + 1.5 * X / SHAPE[1] + 0.3 * np.sin(Y / 40),
+        BASE + 0.2 * glass(SHAPE, 40.0, 1),
+    ],
+    ids=["perfect", "slightly bent", "bent", "thickness", "haze", "contamination"],
+)
+@pytest.mark.parametrize("sigma", [0.1, 0.3])
+def test_one_crystal_stays_one(image, sigma):
+    found = analyzed(noisy(image, sigma))
+    assert relations(found) == ["reference"]
+    assert not found.labels.any()
+
+
+def test_film_and_substrate_are_phases_and_intact():
+    image = BASE.copy()
+    image[144:] = 0.45 * image[144:] + 0.1
+    found = analyzed(noisy(image, 0.05))
+    assert relations(found) == ["reference", "second phase"]
+    assert [d.crystal for d in found.domains.domains] == [True, True]
+    rows = (Y >= 144) == (found.domains.domains[1].patch.y >= 144)
+    assert dice(second(found), rows) > 0.93
+    assert not found.labels.any()
+    alone = analyzed(noisy(image, 0.05), crystal="reference")
+    assert (alone.labels == 1)[rows & (np.abs(Y - 144) > 24)].mean() > 0.97
+
+
+def test_glass_and_vacuum_are_no_domains():
+    for other in (BASE.mean() + 0.1 * glass(SHAPE, 2.0), np.zeros(SHAPE)):
+        assert relations(analyzed(noisy(np.where(X < 200, BASE, other), 0.05))) == ["reference"]
+
+
+# Polarity ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.1])
+@pytest.mark.parametrize("wall", [130, 176, 220])
+def test_inverted_domain(sigma, wall):
+    x = np.indices((288, 352))[1]
+    one, other = (crystal(x.shape, vectors("oblique", 14.0, 8.0), c, width=0.12) for c in (DUMBBELL, TURNED))
+    found = analyzed(noisy(np.where(wall > x, one, other), sigma))
+    assert relations(found) == ["reference", "inverted"]
+    turned = (wall > x) == (found.domains.domains[1].patch.x < wall)
+    assert dice(second(found), turned) > 0.93
+    far = (np.abs(x - wall) > 30) & found.judged
+    assert (found.labels == 1)[turned & far].mean() > 0.97
+    assert (found.labels == 1)[~turned & far].mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [DUMBBELL, DUMBBELL[:1], (DUMBBELL[0], ((0.3, 0.25), 1.0))],
+    ids=["polar", "one column", "two alike"],
+)
+def test_no_polarity_where_there_is_none(columns):
+    image = crystal(SHAPE, vectors("oblique", 14.0, 8.0), columns, width=0.12)
+    found = analyzed(noisy(image, 0.05))
+    assert relations(found) == ["reference"]
+    assert not found.labels.any()
+
+
+# What a person may say -----------------------------------------------------------------------------------------
+
+
+def test_which_lattices_are_intact():
+    image = grains()
+    phases, everything = analyzed(image), analyzed(image, crystal="all")
+    other = phases.domains.domains[1].patch
+    assert [d.crystal for d in everything.domains.domains] == [True, True]
+    assert marked(everything, True) < 0.01 > marked(everything, False)
+    far, near = ("140,20", "140,300") if other.x < WALL else ("140,300", "140,20")
+    pointed = analyzed(image, intact_at=far)
+    np.testing.assert_array_equal(pointed.labels, everything.labels)
+    np.testing.assert_array_equal(pointed.severity, everything.severity)
+    # The reference stays intact whatever is said; beyond the rim the nearest pixel speaks; the later wins.
+    for params in (
+        {"defective_at": near},
+        {"crystal": "all", "defective_at": f"999,{far[4:]}", "intact_at": far},
+    ):
+        np.testing.assert_array_equal(analyzed(image, **params).labels, phases.labels)
 
 
 def test_one_lattice_asked_for():
-    assert len(analyzed(grains("oblique", 23.0), most=1).domains.domains) == 1
-
-
-POLAR = [((0.0, 0.0), 1.0), ((0.3, 0.22), 0.5)]
-
-
-def phases(sigma=0.1):
-    """A film that continues the lattice with brighter columns in other places of the cell."""
-    basis = vectors("square", 16.0, 6.0)
-    substrate = crystal(SHAPE, basis, POLAR, width=0.12)
-    film = crystal(SHAPE, basis, [((0.0, 0.0), 2.0), ((0.5, 0.5), 1.0), ((0.5, 0.0), 0.5)], width=0.12)
-    return side_by_side(substrate, film, sigma)
-
-
-def test_coherent_film_is_a_phase_and_no_defect():
-    analysis = analyzed(phases())
-    second = analysis.domains.domains[1]
-    assert (second.relation, second.crystal) == ("second phase", True)
-    assert second.misorientation_deg == pytest.approx(0, abs=0.5)
-    assert_halves(analysis)
-    assert (analysis.labels == 1).mean() < 0.01
-
-
-def test_inverted_polarity():
-    basis = vectors("square", 16.0, 6.0)
-    turned = [((-a, -b), weight) for (a, b), weight in POLAR]
-    analysis = analyzed(
-        side_by_side(crystal(SHAPE, basis, POLAR, width=0.1), crystal(SHAPE, basis, turned, width=0.1), 0.05)
-    )
-    second = analysis.domains.domains[1]
-    assert (second.relation, second.crystal) == ("inverted", False)
-    assert_halves(analysis)
-
-
-@pytest.mark.parametrize("brightness", [1.3, 1.6])
-def test_thickness_step_is_no_domain(brightness):
-    """The same crystal, thicker on one side: nothing to mark."""
-    plain = crystal(SHAPE, vectors("oblique", PERIOD, 8.0))
-    analysis = analyzed(side_by_side(plain, brightness * plain, 0.15))
-    assert len(analysis.domains.domains) == 1
-    assert (analysis.labels == 1).mean() < 0.02
-
-
-@pytest.mark.parametrize("sigma", [0.05, 0.3])
-def test_perfect_crystal_is_one_domain(sigma):
-    analysis = analyzed(noisy(crystal(SHAPE, vectors("oblique", PERIOD, 8.0)), sigma))
-    assert len(analysis.domains.domains) == 1
-    assert not analysis.domains.index.any()
-
-
-def test_glass_is_no_domain():
-    image = crystal(SHAPE, vectors("oblique", PERIOD, 8.0))
-    image[:, WALL:] = image.mean() + 0.05 * glass(SHAPE, 2.0)[:, WALL:]
-    assert len(analyzed(noisy(image, 0.03)).domains.domains) == 1
-
-
-def lattice_of(basis):
-    (a, b), (c, d) = basis
-    return Lattice(basis[0], basis[1], float(np.sqrt(abs(a * d - b * c))), 1.0)
-
-
-@pytest.mark.parametrize("kind", ["square", "oblique", "hexagonal"])
-@pytest.mark.parametrize("turn", [0.0, 3.0, 11.0, -11.0, 20.0])
-def test_misorientation_of_known_lattices(kind, turn):
-    first, second = vectors(kind, 10.0, 4.0), vectors(kind, 10.0, 4.0 + turn)
-    assert misorientation(lattice_of(first), lattice_of(second)) == pytest.approx(abs(turn), abs=1e-6)
-
-
-def test_misorientation_by_symmetry():
-    square, hexagonal = vectors("square", 10.0), vectors("hexagonal", 10.0)
-    assert misorientation(lattice_of(square), lattice_of(vectors("square", 10.0, 80.0))) == pytest.approx(10)
-    turned = lattice_of(vectors("hexagonal", 10.0, 50.0))
-    assert misorientation(lattice_of(hexagonal), turned) == pytest.approx(10)
-
-
-def test_misorientation_unknown():
-    square = lattice_of(vectors("square", 10.0))
-    assert misorientation(None, square) is None
-    assert misorientation(square, None) is None
-    # No vector of one is as long as any of the other.
-    assert misorientation(square, lattice_of(vectors("square", 23.0))) is None
-
-
-# Said by hand ---------------------------------------------------------------------------------------------------
-
-
-def marked_share(analysis, right):
-    """Share marked of one side, away from the wall."""
-    x = np.arange(SHAPE[1])
-    far = x > WALL + 2.5 * PERIOD if right else x < WALL - 2.5 * PERIOD
-    return (analysis.labels[:, far] == 1).mean()
-
-
-def test_points_say_which_lattices_are_intact():
-    image = grains("oblique", 23.0)
-    whole = analyzed(image)
-    other = whole.domains.domains[0].patch.x < WALL
-    far = (200, 390) if other else (200, 10)
-    near = (200, 10) if other else (200, 390)
-    intact = analyzed(image, intact_at=f"{far[0]},{far[1]}")
-    assert [d.crystal for d in intact.domains.domains] == [True, True]
-    assert marked_share(intact, other) < 0.01
-    assert marked_share(whole, other) > 0.97
-    # The reference is what everything is compared with: it stays intact.
-    same = analyzed(image, defective_at=f"{near[0]},{near[1]}")
-    assert [d.crystal for d in same.domains.domains] == [True, False]
-    np.testing.assert_array_equal(same.labels, whole.labels)
-    both = analyzed(image, crystal="all", defective_at=f"1000,{far[1]}")  # beyond the rim: the nearest pixel
-    assert [d.crystal for d in both.domains.domains] == [True, False]
-    np.testing.assert_array_equal(both.labels, whole.labels)
-
-
-def test_other_verdict_needs_no_new_search(monkeypatch):
-    image = grains("oblique", 23.0)
-    whole = analyzed(image)
-    y, x = whole.domains.domains[1].patch.y, whole.domains.domains[1].patch.x
-    recipe = whole.recipe.replace({"domains.intact_at": f"{y},{x}"})
-    monkeypatch.setattr(
-        "napari_hrstem_defects.core.steps.find_domains", lambda *args: pytest.fail("searched")
-    )
-    again = hd.analyze(whole.micrograph, recipe, previous=whole, start="symmetry")
-    monkeypatch.undo()
-    expected = hd.analyze(whole.micrograph, recipe)
-    np.testing.assert_array_equal(again.labels, expected.labels)
-    np.testing.assert_array_equal(again.severity, expected.severity)
-    assert not np.array_equal(again.labels, whole.labels)
-    assert whole.domains.domains[1].crystal is False
-    # The verdicts on the patches are those of a run that knew it from the beginning, and go back as well.
-    np.testing.assert_array_equal(again.patches.defective, expected.patches.defective)
-    assert again.patches.defective.sum() < whole.patches.defective.sum()
-    back = hd.analyze(whole.micrograph, whole.recipe, previous=again, start="symmetry")
-    np.testing.assert_array_equal(back.patches.defective, whole.patches.defective)
+    found = analyzed(grains(), max_domains=1)
+    assert relations(found) == ["reference"]
+    # What is no longer a domain is no less a defect.
+    right = found.best_patch.x < WALL
+    assert marked(found, right) > 0.8
+    assert marked(found, not right) < 0.02
 
 
 def test_lattice_given_by_hand():
-    """Too few were allowed to be found; a person points at the other grain."""
-    image = grains("oblique", 23.0)
-    alone = analyzed(image, most=1)
-    place = (150.0, 320.0 if alone.domains.domains[0].patch.x < WALL else 100.0)
-    given = analyzed(image, most=1, given=f"{place[0]},{place[1]}")
-    first, second = given.domains.domains
-    assert (second.relation, second.crystal, second.patch.placed) == ("rotated", False, "hand")
-    assert (second.patch.y, second.patch.x) == pytest.approx(place, abs=1)
-    assert second.misorientation_deg == pytest.approx(23, abs=0.5)
-    assert second.patch.size == first.patch.size
-    assert_halves(given)
-    assert not given.warnings
-    # Where one is given, the search finds no second one for the same grain.
-    assert len(analyzed(image, given=f"{place[0]},{place[1]}").domains.domains) == 2
+    """Nothing is looked for; a person points at the other grain."""
+    image = grains()
+    alone = analyzed(image, max_domains=1)
+    place = "140,260" if alone.best_patch.x < WALL else "140,60"
+    given = analyzed(image, max_domains=1, given=place)
+    assert relations(given) == ["reference", "rotated"]
+    assert given.domains.domains[1].misorientation_deg == pytest.approx(23, abs=0.5)
+    assert given.plateaus.given == (1,)
+    assert dice(second(given), side_of(given)) > 0.95
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.3])
-def test_lattice_given_where_there_is_none_is_left_out(sigma):
-    image = noisy(crystal(SHAPE, vectors("oblique", PERIOD, 8.0)), sigma)
-    plain = analyzed(image)
-    given = analyzed(image, given="100,100; 300,330")
-    assert len(given.domains.domains) == 1
-    assert any("what was given there is left out" in text for text in given.warnings)
-    np.testing.assert_array_equal(given.labels, plain.labels)
+def test_given_lattice_that_is_known_already():
+    image = grains()
+    plain, given = analyzed(image), analyzed(image, given="100,60; 200,260")
+    # One point lies in the reference, the other says where the known lattice's model patch is.
+    assert len(given.domains.domains) == len(plain.domains.domains) == 2
+    assert NO_OTHER_LATTICE in given.warnings
+    assert given.domains.domains[1].patch.placed == "hand"
+    np.testing.assert_array_equal(given.domains.index, plain.domains.index)
+
+
+def test_given_beside_the_image_is_a_sentence():
+    with pytest.raises(RecipeError, match="outside the image") as caught:
+        analyzed(grains(), given="2000,60")
+    assert str(caught.value).endswith(".")
 
 
 @pytest.mark.parametrize("text", ["5", "1,2,3", "a,b", "1,nan", "1,2;;"])
@@ -291,54 +273,80 @@ def test_points_are_written_in_one_way():
     assert points_of(params.given) == ((5.0, 7.12), (-1.0, 2.5))
 
 
-def test_walls_and_interfaces():
-    index = np.zeros((40, 90), np.uint8)
-    index[:, 30:] = 1
-    index[:, 60:] = 2
-    domains = tuple(
-        Domain(BestPatch(9.5, 9.5, 8), None, None, "", crystal, 1.0) for crystal in (True, True, False)
+@pytest.mark.parametrize(("name", "few", "many"), [("merge", 1.5, 0.12), ("area", 0.6, 0.015)])
+def test_limits_of_a_domain(name, few, many):
+    image = grains()
+    assert len(analyzed(image, **{name: few}).domains.domains) < len(
+        analyzed(image, **{name: many}).domains.domains
     )
-    found = walls(DomainMap(domains, index), 8.0)
-    expected = np.zeros(90, int)
-    # 0.75 periods to either side: an interface of intact domains, and the wall of a defective one.
-    expected[24:36], expected[54:66] = 2, 1
-    assert np.array_equal(found, np.broadcast_to(expected, index.shape))
-    assert not walls(DomainMap(domains[:1], np.zeros((8, 8), np.uint8)), 8.0).any()
 
 
-def test_a_small_gain_is_reported_and_nothing_concluded():
-    image = grains("square", 15.0, 0.8)
-    unsure = analyzed(image)
-    assert [domain.relation for domain in unsure.domains.domains] == ["reference", "unsure"]
-    assert not unsure.domains.domains[1].decided
-    assert not unsure.domains.defective.any()
-    assert any("may be another lattice" in text for text in unsure.warnings)
-    assert not walls(unsure.domains, unsure.prepared.period_px).any()
-    # The reference judges it, as if it had not been found.
-    alone = analyzed(image, most=1)
-    np.testing.assert_array_equal(unsure.severity, alone.severity)
-    # Whoever knows better says so.
-    patch = unsure.domains.domains[1].patch
-    told = analyzed(image, defective_at=f"{patch.y:.0f},{patch.x:.0f}")
-    assert told.domains.domains[1].decided
-    assert np.mean(told.labels == 1) > 0.3
+# Small parts ---------------------------------------------------------------------------------------------------
 
 
-def test_of_a_slight_turn_only_the_boundary_is_marked():
-    image = grains("square", 2.8, 0.1)
-    # Scan lines jitter: what is turned shows them more than the reference does.
-    jitter = np.rint(2 * np.random.default_rng(1).standard_normal(SHAPE[0])).astype(int)
-    image = np.stack([np.roll(row, shift // 2) for row, shift in zip(image, jitter, strict=True)])
-    found = analyzed(image)
-    assert [domain.relation for domain in found.domains.domains] == ["reference", "unsure"]
-    assert found.domains.domains[1].slightly_turned
-    assert found.domains.domains[1].misorientation_deg == pytest.approx(2.8, abs=0.4)
-    assert any("turned a little" in text for text in found.warnings)
-    near = np.abs(np.arange(SHAPE[1]) - WALL) < 2.5 * PERIOD
-    inner = slice(30, -30)
-    assert not found.labels[inner, ~near][:, 30:-30].any()
-    assert (found.labels[inner, near] == 1).any(axis=1).mean() > 0.6
-    patch = found.domains.domains[1].patch
-    told = analyzed(image, defective_at=f"{patch.y:.0f},{patch.x:.0f}")
-    assert not told.domains.domains[1].slightly_turned
-    assert np.mean(told.labels == 1) > 0.3
+def three(crystals=(True, True, False)):
+    index = np.zeros((40, 90), np.uint8)
+    index[:, 30:], index[:, 60:] = 1, 2
+    some = np.ones(3) / np.sqrt(3)
+    return DomainMap(tuple(Domain(BestPatch(9.5, 9.5, 8), None, "", c, some, 0.5) for c in crystals), index)
+
+
+def test_walls_and_interfaces():
+    found = walls(three(), 8.0)
+    x = np.arange(90)
+    for border, value in ((30, 2), (60, 1)):
+        near = np.abs(x - border + 0.5) <= WALL_PERIODS * 8 - 0.5
+        assert (found[:, near] == value).all()
+        assert not found[
+            :, (np.abs(x - border + 0.5) > WALL_PERIODS * 8 + 0.5) & (np.abs(x - border) < 15)
+        ].any()
+    assert not walls(DomainMap(three().domains[:1], np.zeros((40, 90), np.uint8)), 8.0).any()
+    np.testing.assert_array_equal(three().defective, np.broadcast_to(x >= 60, (40, 90)))
+
+
+def test_points_and_domains():
+    prepared = Prepared(*(np.zeros((40, 90), np.float32),) * 2, np.ones((40, 90), bool), (80, 180), 8.0)
+    found = three()
+    assert [domain_at(found, prepared, p) for p in ((10, 20), (10, 100), (999, 999), (-5, -5))] == [
+        0,
+        1,
+        2,
+        0,
+    ]
+    # The middle of 30 × 40 pixels, twice as many in the frame; a domain without a pixel has none.
+    y, x = point_in(found, prepared, 1)
+    assert abs(x - 89.5) < 4
+    assert 25 < y < 55
+    assert domain_at(found, prepared, (y, x)) == 1
+    assert point_in(found, prepared, 7) is None
+
+
+def test_slivers_go_to_what_surrounds_them():
+    index = np.zeros((60, 80), np.uint8)
+    index[:, 40:] = 1
+    index[:, 40:43] = 2
+    index[10:13, 10:13] = 1
+    index[20:40, 60:75] = 2
+    found = without_slivers(index, period=2.0)
+    expected = np.zeros_like(index)
+    expected[:, 42:] = 1
+    expected[20:40, 60:75] = 2
+    assert (found != expected).mean() < 0.02
+    assert set(np.unique(found)) == {0, 1, 2}
+    assert (found[:, :39] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["square", "oblique", "hexagonal"])
+@pytest.mark.parametrize("turn", [0.0, 3.0, 11.0, -11.0, 20.0])
+def test_misorientation_of_known_lattices(kind, turn):
+    a, b = (Lattice(*vectors(kind, 15.0, angle), 15.0, 1.0) for angle in (7.0, 7.0 + turn))
+    assert misorientation(a, b) == pytest.approx(abs(turn), abs=1e-6)
+    assert misorientation(a, None) is None
+    strange = Lattice((40.0, 0.0), (0.0, 40.0), 40.0, 1.0)
+    assert misorientation(a, strange) is None
+
+
+def test_misorientation_by_symmetry():
+    """A square lattice turned by 80° is one turned by 10°."""
+    a, b = (Lattice(*vectors("square", 15.0, angle), 15.0, 1.0) for angle in (0.0, 80.0))
+    assert misorientation(a, b) == pytest.approx(10)

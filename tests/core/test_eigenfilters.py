@@ -1,149 +1,193 @@
-"""Eigenfilters against analytic covariances, direct loops and scipy's Mahalanobis distance."""
+"""Eigenfilters of a patch, and distances against a computation without any shortcut."""
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import mahalanobis
+from scipy import ndimage
 
+from napari_hrstem_defects.core import eigenfilters as module
 from napari_hrstem_defects.core.eigenfilters import (
-    EigenfilterBank,
-    filter_responses,
-    mahalanobis_transform,
-    window_sums,
+    MAX_SHIFT_PX,
+    MIN_KERNEL_PX,
+    STRIDE,
+    fit_bank,
+    kernel_edge,
+    log_distances,
+    rim_px,
 )
-from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.preprocessing import Prepared
+from napari_hrstem_defects.core.recipe import SymmetryParams
 
-RNG = np.random.default_rng(0)
+from .helpers import crystal, noisy, vectors
 
-
-def texture(shape: tuple[int, int], seed: int = 0, noise: float = 0.3) -> np.ndarray:
-    y, x = np.indices(shape)
-    image = np.cos(2 * np.pi * x / 9.3) + np.cos(2 * np.pi * (0.3 * x + y) / 11.1)
-    return image + noise * np.random.default_rng(seed).normal(size=shape)
-
-
-def test_known_covariance():
-    basis, _ = np.linalg.qr(RNG.normal(size=(9, 9)))
-    values = np.array([9.0, 7, 5, 4, 3, 2, 1, 0.5, 0.1])
-    bank = EigenfilterBank.from_covariance(basis * values @ basis.T)
-    np.testing.assert_allclose(bank.eigenvalues, values)
-    overlap = bank.filters.reshape(9, 9) @ basis
-    np.testing.assert_allclose(np.abs(overlap), np.eye(9), atol=1e-10)
-    assert bank.kernel == 3
+PERIOD = 8.0
+PARAMS = SymmetryParams()
+DUMBBELL = (((0.0, 0.0), 1.0), ((0.3, 0.2), 0.5))
 
 
-def test_plane_wave_has_two_filters():
-    """All phases of cos(q·r) covary as cos(q·(r − r')) / 2: an even and an odd wave, known in closed form."""
-    q = 2 * np.pi * np.array([3, 5]) / 64
-    y, x = np.indices((70, 70))  # neighbourhoods of 7 px start at 64 × 64 places: whole periods
-    bank = EigenfilterBank.from_patch(np.cos(q[0] * y + q[1] * x), 7)
-    t = np.arange(7) - 3
-    phase = q[0] * t[:, None] + q[1] * t[None]
-    expected = sorted(((np.cos(phase), "even"), (np.sin(phase), "odd")), key=lambda w: -(w[0] ** 2).sum())
-    for k, (shape, _) in enumerate(expected):
-        norm = np.sqrt((shape**2).sum())
-        # 64² samples, divided by one less as covariances are.
-        assert bank.eigenvalues[k] == pytest.approx(norm**2 / 2 * 64**2 / (64**2 - 1))
-        assert abs((bank.filters[k] * shape).sum() / norm) == pytest.approx(1)
-    np.testing.assert_allclose(bank.eigenvalues[2:], 0, atol=1e-10)
-    np.testing.assert_allclose(bank.mean, 0, atol=1e-10)
+def plain(values):
+    values = values.astype(np.float32)
+    return Prepared(values, values, np.ones(values.shape, bool), values.shape, PERIOD)
 
 
-def test_patch_covariance_is_that_of_numpy():
-    patch = texture((40, 33)) + 100
-    samples = [patch[i : i + 5, j : j + 5].ravel() for i in range(36) for j in range(29)]
-    bank = EigenfilterBank.from_patch(patch, 5)
-    np.testing.assert_allclose(bank.mean.ravel(), np.mean(samples, axis=0))
-    matrix = bank.filters.reshape(25, 25)
-    np.testing.assert_allclose(
-        matrix @ np.cov(np.transpose(samples)) @ matrix.T, np.diag(bank.eigenvalues), atol=1e-10
-    )
+def lattice(shape=(90, 100), columns=DUMBBELL, sigma=0.1, seed=0):
+    image = crystal(shape, vectors("oblique", PERIOD, 8.0), columns)
+    return noisy((image - image.mean()) / image.std(), sigma, seed)
 
 
-def test_rows_are_the_rows_turned():
-    patch = texture((60, 60))
-    columns, rows = (EigenfilterBank.from_patch(patch, 7, which) for which in ("columns", "rows"))
-    vectors = columns.filters.reshape(49, 49).T
-    np.testing.assert_allclose(rows.filters[:, ::-1, ::-1].reshape(49, 49), vectors)
-    np.testing.assert_allclose(
-        rows.filters.reshape(49, 49) @ rows.filters.reshape(49, 49).T, np.eye(49), atol=1e-12
-    )
+def windows(image, k):
+    return np.lib.stride_tricks.sliding_window_view(image, (k, k)).reshape(-1, k * k)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_responses_by_loop(dtype):
-    image = (texture((9, 11)) * 40 + 120).astype(dtype)
-    bank = EigenfilterBank.from_patch(texture((20, 20)), 3)
-    padded = np.pad(image.astype(float), 1, mode="symmetric")
-    expected = np.empty((9, 9, 11))
-    for k, y, x in np.ndindex(expected.shape):
-        expected[k, y, x] = (bank.filters[k] * padded[y : y + 3, x : x + 3]).sum()
-    out = bank.responses(image)
-    assert out.dtype == (np.float64 if dtype == np.float64 else np.float32)
-    np.testing.assert_allclose(out, expected, atol=2e-4)
+def naive(image, bank):
+    """Squared distance of every neighbourhood, before smoothing: all templates, and shifts of the nearest."""
+    k = bank.kernel_px
+    padded = np.pad(image.astype(float), k // 2, mode="symmetric")
+    x = windows(padded, k) - bank.mean
+    y = x @ bank.components.T
+    residual = (x**2).sum(1) - (y**2).sum(1)
+    squares = ((y[:, None] - bank.templates[None]) ** 2).sum(-1)
+    nearest = squares.argmin(1)
+    best = np.empty(len(y))
+    for i, t in enumerate(nearest):
+        turned = bank.tangents[t].astype(float)
+        shift = np.linalg.lstsq(turned.T, y[i] - bank.templates[t], rcond=None)[0]
+        shift = np.clip(shift, -MAX_SHIFT_PX, MAX_SHIFT_PX)
+        best[i] = ((y[i] - bank.templates[t] - shift @ turned) ** 2).sum()
+    return ((best + residual) / (bank.noise * k * k)).reshape(image.shape)
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 6, 7, 16])
-def test_energies_by_loop(window):
-    image = texture((20, 23))
-    bank = EigenfilterBank.from_patch(texture((20, 20)), 3)
-    before, after = window // 2, (window - 1) // 2
-    padded = np.pad(image, (1 + before, 1 + after), mode="symmetric")
-    squares = filter_responses(padded, bank.filters) ** 2
-    expected = np.empty((9, 20, 23))
-    for k, y, x in np.ndindex(expected.shape):
-        expected[k, y, x] = squares[k, y : y + window, x : x + window].sum()
-    np.testing.assert_allclose(bank.energies(image, window), expected)
+@pytest.mark.parametrize(("tile", "shape"), [(256, (70, 81)), (40, (90, 64))])
+def test_distances_by_definition(monkeypatch, tile, shape):
+    monkeypatch.setattr(module, "TILE_PX", tile)
+    image = lattice(shape)
+    image[30:40, 30:44] = lattice(shape, seed=3, columns=DUMBBELL[:1])[30:40, 30:44] * 0.3
+    bank = fit_bank(lattice((48, 48), seed=2), 9, SymmetryParams(templates=40))
+    d2 = naive(image, bank)[::STRIDE, ::STRIDE]
+    rim = -(-rim_px(9, PERIOD, shape) // STRIDE)
+    for smoothing in (0.0, 0.4):
+        found = log_distances(plain(image), bank, smoothing)
+        inner = d2[rim : d2.shape[0] - rim, rim : d2.shape[1] - rim]
+        smooth = ndimage.gaussian_filter(inner, smoothing * PERIOD / STRIDE, mode="reflect", truncate=8)
+        expected = np.pad(np.log(smooth), rim, mode="edge")
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def test_bias_is_added():
-    block = RNG.normal(size=(6, 7))
-    filters = RNG.normal(size=(2, 3, 3))
-    plain, biased = filter_responses(block, filters), filter_responses(block, filters, np.array([1.0, -2.0]))
-    np.testing.assert_allclose(biased - plain, np.broadcast_to([[[1.0]], [[-2.0]]], plain.shape))
+def test_tiles_leave_no_seam(monkeypatch):
+    image, bank = lattice((200, 260)), fit_bank(lattice((48, 48)), 11, PARAMS)
+    whole = log_distances(plain(image), bank, 0.4)
+    monkeypatch.setattr(module, "TILE_PX", 48)
+    np.testing.assert_allclose(log_distances(plain(image), bank, 0.4), whole, atol=1e-3)
 
 
-@pytest.mark.parametrize("window", range(1, 20))
-def test_window_sums(window):
-    planes = RNG.normal(size=(2, 25, 21)).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(planes, (window, window), (1, 2))
-    np.testing.assert_allclose(window_sums(planes, window), windows.sum((-2, -1)), atol=1e-4)
+def test_bank_is_the_covariance_of_the_patch():
+    patch, k = lattice((40, 44)), 7
+    bank = fit_bank(patch, k, PARAMS)
+    samples = windows(patch, k).astype(float)
+    np.testing.assert_allclose(bank.mean, samples.mean(0), atol=1e-5)
+    values, vectors_ = np.linalg.eigh(np.cov(samples.T, bias=True))
+    rank = len(bank.components)
+    np.testing.assert_allclose(bank.eigenvalues, values[::-1][:rank], rtol=1e-3)
+    overlap = np.abs(np.einsum("rd,dr->r", bank.components, vectors_[:, ::-1][:, :rank]))
+    np.testing.assert_allclose(overlap, 1, atol=1e-2)
+    assert bank.noise == pytest.approx(values[::-1][rank:].mean(), rel=1e-3)
+    assert bank.filters.shape == (rank, k, k)
+    # As few as hold the variance asked for.
+    share = np.cumsum(values[::-1]) / values.sum()
+    assert rank == min(14, np.searchsorted(share, 0.95) + 1)
+    assert len(fit_bank(patch, k, SymmetryParams(max_components=3)).components) == 3
 
 
-def test_transform_is_scipys_mahalanobis():
-    mixing = RNG.normal(size=(6, 6)) * np.array([1, 10, 0.1, 3, 1, 100])[:, None]
-    samples = mixing @ RNG.normal(size=(6, 500)) + 7
-    transform, mean = mahalanobis_transform(samples)
-    inverse = np.linalg.inv(np.cov(samples))
-    for point in (mixing @ RNG.normal(size=(6, 20)) * 3).T:
-        assert np.linalg.norm(transform @ (point - mean)) == pytest.approx(
-            mahalanobis(point, samples.mean(axis=1), inverse)
-        )
+def test_a_plane_wave_has_two_filters():
+    y, x = np.indices((64, 64))
+    wave = np.cos(2 * np.pi * (0.09 * y + 0.11 * x)).astype(np.float32)
+    assert len(fit_bank(wave, 9, SymmetryParams(variance_kept=0.999)).components) == 2
 
 
-def test_singular_covariance_stays_finite():
-    samples = RNG.normal(size=(5, 200))
-    samples[3] = samples[0] + samples[1]
-    samples[4] = 2.0
-    transform, _ = mahalanobis_transform(samples)
-    assert np.isfinite(transform).all()
-    # A constant feature weighs as if it scattered by the floor, 1e-6 of the largest.
-    assert np.abs(transform[:, 4]).max() <= 1.01e6 / samples.std(axis=1, ddof=1).max() / np.sqrt(1e-9)
-    transform, mean = mahalanobis_transform(np.full((3, 10), 4.0))
-    np.testing.assert_array_equal(transform, np.eye(3))
-    np.testing.assert_array_equal(mean, 4.0)
+def test_templates_are_neighbourhoods_and_tangents_their_shifts():
+    patch = lattice((40, 44), sigma=0.0)
+    bank = fit_bank(patch, 7, PARAMS)
+    everywhere = np.lib.stride_tricks.sliding_window_view(patch, (7, 7)).reshape(34, 38, 49) - bank.mean
+    y = everywhere @ bank.components.T
+    for template, tangent in zip(bank.templates[:9], bank.tangents, strict=False):
+        r, c = np.unravel_index(((y - template) ** 2).sum(-1).argmin(), y.shape[:2])
+        np.testing.assert_allclose(y[r, c], template, atol=1e-4)
+        np.testing.assert_allclose((y[r + 1, c] - y[r - 1, c]) / 2, tangent[0], atol=1e-4)
+        np.testing.assert_allclose((y[r, c + 1] - y[r, c - 1]) / 2, tangent[1], atol=1e-4)
 
 
-def test_bad_arguments_are_named():
-    with pytest.raises(RecipeError, match="kernel_px"):
-        EigenfilterBank.from_patch(np.zeros((20, 20)), 4)
-    with pytest.raises(ValueError, match="patch"):
-        EigenfilterBank.from_patch(np.zeros((7, 20)), 7)
-    with pytest.raises(ValueError, match="eigenvectors"):
-        EigenfilterBank.from_patch(np.zeros((20, 20)), 3, "diagonal")
-    with pytest.raises(ValueError, match="covariance"):
-        EigenfilterBank.from_covariance(np.eye(8))
-    bank = EigenfilterBank.from_patch(texture((20, 20)), 3)
-    with pytest.raises(ValueError, match="image"):
-        bank.responses(np.zeros(5))
-    with pytest.raises(ValueError, match="window"):
-        bank.energies(np.zeros((9, 9)), 0)
+def test_inverted_bank_is_that_of_the_turned_patch():
+    image = lattice((90, 100))
+    bank = fit_bank(lattice((48, 48), seed=2), 11, PARAMS)
+    turned = log_distances(plain(image[::-1, ::-1]), bank.inverted, 0.0)
+    # Every second pixel from the other end.
+    plain_d2 = np.log(np.maximum(naive(image, bank), 1e-6))[::-1, ::-1][::STRIDE, ::STRIDE]
+    inner = np.s_[8:-8, 8:-8]
+    np.testing.assert_allclose(turned[inner], plain_d2[inner], atol=0.02)
+    np.testing.assert_array_equal(bank.inverted.inverted.components, bank.components)
+    np.testing.assert_array_equal(bank.inverted.inverted.tangents, bank.tangents)
+
+
+@pytest.mark.parametrize(("columns", "told_apart"), [(DUMBBELL, True), (DUMBBELL[:1], False)])
+def test_polarity(columns, told_apart):
+    """The turned model fits worse, unless the crystal is centrosymmetric."""
+    image = lattice((100, 100), columns, 0.1)
+    bank = fit_bank(lattice((60, 60), columns, 0.1, seed=2), 13, PARAMS)
+    own, turned = (np.median(log_distances(plain(image), b, 0.4)) for b in (bank, bank.inverted))
+    assert own < 0.3
+    assert (turned - own > 0.5) == told_apart
+    assert told_apart or abs(turned - own) < 0.05
+
+
+def test_noise_of_the_model_is_the_unit():
+    """A crystal like the patch is at about 1, whatever its noise; an empty area is far."""
+    for sigma in (0.05, 0.3):
+        bank = fit_bank(lattice((64, 64), sigma=sigma, seed=2), 13, PARAMS)
+        image = lattice((120, 140), sigma=sigma)
+        image[40:80, 50:90] = 0
+        found = log_distances(plain(image), bank, 0.4)
+        assert np.median(found[:15]) == pytest.approx(0, abs=0.25)
+        assert found[30, 35] > 1
+
+
+@pytest.mark.parametrize(
+    ("period", "periods", "limit", "edge"),
+    [
+        (8.0, 1.5, 99, 13),
+        (8.0, 0.75, 99, 7),
+        (8.0, 1.5, 10, 9),
+        (4.0, 0.1, 99, MIN_KERNEL_PX),
+        (12.0, 1.5, 99, 19),
+    ],
+)
+def test_kernel_edge_by_hand(period, periods, limit, edge):
+    assert kernel_edge(period, periods, limit) == edge
+
+
+def test_rim_is_no_more_than_a_quarter():
+    assert rim_px(13, 8.0, (300, 300)) == 6 + 5
+    assert rim_px(13, 8.0, (300, 20)) == 5
+
+
+def test_patch_that_is_too_small_is_named():
+    with pytest.raises(ValueError, match=r"patch has shape \(9, 30\)"):
+        fit_bank(np.zeros((9, 30), np.float32), 9, PARAMS)
+    with pytest.raises(ValueError, match="at least 11 px"):
+        fit_bank(np.zeros((10, 30), np.float32), 9, PARAMS)
+
+
+def test_constant_patch_stays_finite():
+    bank = fit_bank(np.ones((40, 40), np.float32), 9, PARAMS)
+    assert np.isfinite(log_distances(plain(np.ones((64, 64))), bank, 0.4)).all()
+
+
+def test_cancelled_at_any_tile(monkeypatch):
+    monkeypatch.setattr(module, "TILE_PX", 64)
+    image, bank, asked = plain(lattice((150, 150))), fit_bank(lattice((48, 48)), 11, PARAMS), []
+    log_distances(image, bank, 0.4, cancelled=lambda: bool(asked.append(1)))
+    assert len(asked) == 9
+    for stop in range(9):
+        answers = iter([False] * stop + [True])
+        with pytest.raises(Cancelled):
+            log_distances(image, bank, 0.4, cancelled=lambda answers=answers: next(answers))

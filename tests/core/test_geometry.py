@@ -6,20 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.geometry import (
-    frame_slices,
-    patch_corners,
-    patch_edge,
-    patch_means,
-    prepared_slices,
-)
-from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, prepared_slices
 from napari_hrstem_defects.core.preprocessing import Prepared
 
 
 def blank(frame, shape, period=8.0):
     image = np.zeros(shape, np.float32)
-    return Prepared(image, image, image, frame, period)
+    return Prepared(image, image, np.ones(shape, bool), frame, period)
 
 
 def test_slices_by_hand():
@@ -57,31 +50,6 @@ def test_slices_are_inside_and_square(frame, scale, fy, fx, size):
         assert 0 <= rows.start < rows.stop <= shape[0]
         assert 0 <= columns.start < columns.stop <= shape[1]
         assert rows.stop - rows.start == columns.stop - columns.start == edge
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.tuples(st.integers(96, 900), st.integers(96, 900)), st.floats(0.15, 1.0), st.integers(32, 96))
-def test_corners_are_where_the_frames_patches_are(frame, scale, size):
-    prepared = blank(frame, tuple(round(n * scale) for n in frame))
-    grid = PatchGrid(frame, size)
-    edge = patch_edge(prepared, size)
-    corners = patch_corners(prepared, grid)
-    assert corners.shape == (*grid.counts, 2)
-    assert (corners >= 0).all()
-    assert (corners + edge <= np.array(prepared.values.shape)).all()
-    back = prepared.to_frame_points(corners + (edge - 1) / 2)
-    assert np.abs(back - grid.centres).max() <= 1.6 / scale
-
-
-def test_patch_means_are_means():
-    rng = np.random.default_rng(0)
-    image = rng.normal(100.0, 1.0, (40, 53)).astype(np.float32)
-    corners = np.stack(np.meshgrid([0, 7, 33], [0, 11, 46], indexing="ij"), axis=-1)
-    expected = [[image[y : y + 7, x : x + 7].mean(dtype=float) for x in (0, 11, 46)] for y in (0, 7, 33)]
-    np.testing.assert_allclose(patch_means(image, corners, 7), expected, rtol=1e-9)
-    mask = image > 100
-    expected = [[mask[y : y + 7, x : x + 7].mean() for x in (0, 11, 46)] for y in (0, 7, 33)]
-    np.testing.assert_allclose(patch_means(mask, corners, 7), expected, atol=1e-12)
 
 
 def test_points_by_hand():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_hrstem_defects.core.cell import MIN_STRENGTH, cell_of
 from napari_hrstem_defects.core.lattice import (
-    MIN_STRENGTH,
-    autocorrelation,
+    agreement,
     find_lattice,
-    lattice_of_autocorrelation,
-    power_spectrum,
+    lattice_in,
     typical_lattice,
 )
+from napari_hrstem_defects.core.tile_correlation import autocorrelation, tile_of
 
 from .helpers import CELLS, counted, crystal, glass, noisy, vectors
 
@@ -109,7 +109,7 @@ def test_background_slope_does_not_hide_the_lattice():
 @pytest.mark.parametrize("blur", [0.0, 0.7, 1.5, 3.0])
 def test_noise_has_no_lattice(seed, blur):
     noise = glass((384, 384), blur, seed)
-    assert typical_lattice(noise)[0] is None
+    assert typical_lattice(noise).lattice is None
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -133,7 +133,9 @@ def test_stripes_are_no_lattice():
 
 def test_constant_patch():
     assert find_lattice(np.full((64, 64), 3.0, np.float32)) is None
-    assert typical_lattice(np.full((200, 150), 3.0, np.float32)) == (None, 150)
+    found = typical_lattice(np.full((200, 150), 3.0, np.float32))
+    assert found.lattice is None
+    assert found.warnings
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (96, 130), (211, 97)])
@@ -161,7 +163,7 @@ def test_scaled():
 def test_autocorrelation_by_hand():
     """Centre 1; at a lag it is the normalised mean product, and it is even."""
     basis = vectors("square", 16.0)
-    acf = autocorrelation(crystal((128, 128), basis, width=0.3).astype(np.float32))
+    acf = autocorrelation([tile_of(crystal((128, 128), basis, width=0.3).astype(np.float32))])
     centre = tuple(n // 2 for n in acf.values.shape)
     assert acf.values[centre] == pytest.approx(1)
     assert acf.denoised[centre] == pytest.approx(1)
@@ -170,7 +172,7 @@ def test_autocorrelation_by_hand():
     assert acf.values[centre[0] + 16, centre[1]] == pytest.approx(1, abs=0.05)
     assert acf.values[centre[0] + 8, centre[1]] == pytest.approx(0, abs=0.1)
     assert acf.values[centre[0] + 8, centre[1] + 8] == pytest.approx(-1, abs=0.1)
-    assert_lattice(lattice_of_autocorrelation(acf), basis, 16.0)
+    assert_lattice(cell_of(acf, None), basis, 16.0)
 
 
 def test_noise_of_the_autocorrelation_is_as_stated():
@@ -178,7 +180,7 @@ def test_noise_of_the_autocorrelation_is_as_stated():
     basis = vectors("square", 8.0)
     deviations = []
     for seed in range(12):
-        acf = autocorrelation(noisy(crystal((128, 128), basis), 0.6, seed))
+        acf = autocorrelation([tile_of(noisy(crystal((128, 128), basis), 0.6, seed))])
         lags = np.indices(acf.values.shape).T - np.array(acf.values.shape) // 2
         near = (np.hypot(*lags.T) > 10) & (np.hypot(*lags.T) < 40)
         deviations.append((acf.values[near], acf.noise[near]))
@@ -189,35 +191,28 @@ def test_noise_of_the_autocorrelation_is_as_stated():
     assert 0.8 < np.median(spread / stated) < 2.5
 
 
-def test_power_spectrum_is_that_of_the_windowed_patch():
-    patch = np.random.default_rng(0).normal(3.0, 1.0, (17, 24))
-    window = np.outer(np.hanning(19)[1:-1], np.hanning(26)[1:-1])
-    inner = (patch - (patch * window).sum() / window.sum()) * window
-    expected = np.abs(np.fft.rfft2(inner, s=(34, 48))) ** 2
-    np.testing.assert_allclose(power_spectrum(patch), expected, rtol=1e-3, atol=1e-3)
-
-
 def test_typical_is_that_of_most_tiles():
     small, large = vectors("square", 9.0, 10.0), vectors("square", 20.0)
     image = crystal((512, 512), small)
     image[:, 400:] = crystal((512, 112), large)
-    lattice, size = typical_lattice(noisy(image, 0.2))
-    assert size == 128
-    assert_lattice(lattice, small, 9.0)
+    found = typical_lattice(noisy(image, 0.2))
+    assert found.tile_px == 128
+    assert found.share == pytest.approx(400 / 512, abs=0.15)
+    assert_lattice(found.lattice, small, 9.0)
 
 
 def test_typical_of_a_large_cell_takes_larger_tiles():
     basis = vectors("hexagonal", 55.0, 10.0)
-    lattice, size = typical_lattice(noisy(crystal((640, 640), basis), 0.2))
-    assert size > 128
-    assert_lattice(lattice, basis, 55.0)
+    found = typical_lattice(noisy(crystal((640, 640), basis), 0.2))
+    assert found.tile_px > 128
+    assert_lattice(found.lattice, basis, 55.0)
 
 
 def test_typical_survives_a_glassy_majority():
     basis = vectors("square", 12.0, 4.0)
     image = 0.1 * glass((512, 512), 2.0)
     image[:, :190] = crystal((512, 190), basis)
-    assert_lattice(typical_lattice(noisy(image, 0.1))[0], basis, 12.0)
+    assert_lattice(typical_lattice(noisy(image, 0.1)).lattice, basis, 12.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -226,7 +221,7 @@ def test_enlarged_with_its_noise(kind, factor):
     """Noise of neighbouring pixels that are not independent is no lattice and hides none."""
     image = noisy(crystal((150, 150), vectors(kind, 12.0, 17.0)), 0.6)
     enlarged = ndimage.zoom(image, factor, order=3)
-    lattice, _ = typical_lattice(enlarged)
+    lattice = typical_lattice(enlarged).lattice
     assert lattice is not None
     scale = np.mean((np.array(enlarged.shape) - 1) / (np.array(image.shape) - 1))
     assert lattice.period_px == pytest.approx(12.0 * scale, rel=0.03)
@@ -235,4 +230,133 @@ def test_enlarged_with_its_noise(kind, factor):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("factor", [1.3, 1.7, 2.4])
 def test_enlarged_noise_has_no_lattice(factor, seed):
-    assert typical_lattice(ndimage.zoom(glass((150, 150), 0.0, seed), factor, order=3))[0] is None
+    assert typical_lattice(ndimage.zoom(glass((150, 150), 0.0, seed), factor, order=3)).lattice is None
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.6, 0.7])
+@pytest.mark.parametrize("angle", [0.0, 31.0])
+def test_two_unlike_columns_are_not_one(ratio, angle):
+    """SrTiO3 along [001]: the lattice through both columns has half the true cell."""
+    basis = vectors("square", 16.0, angle)
+    columns = [((0.0, 0.0), 1.0), ((0.5, 0.5), ratio)]
+    image = crystal((384, 384), basis, columns, width=0.12)
+    assert_lattice(typical_lattice(noisy(image, 0.2)).lattice, basis, 16.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_like_columns_are_one(kind):
+    basis = vectors(kind, 10.0, 8.0)
+    double = (basis[0], (2 * basis[1][0], 2 * basis[1][1]))
+    image = crystal((384, 384), double, [((0.0, 0.0), 1.0), ((0.0, 0.5), 1.0)], width=0.12)
+    found = typical_lattice(noisy(image, 0.2))
+    assert_lattice(found.lattice, basis, 10.0)
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_images(kind):
+    basis = vectors(kind, 13.0, 25.0)
+    assert_lattice(typical_lattice(noisy(crystal((128, 128), basis), 0.5)).lattice, basis, 13.0)
+
+
+def test_crystal_beside_vacuum_in_a_small_image():
+    basis = vectors("hexagonal", 13.0, 5.0)
+    image = crystal((128, 128), basis)
+    image[:64] = 0
+    assert_lattice(typical_lattice(noisy(image, 0.05)).lattice, basis, 13.0)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_strip_three_cells_wide(upright):
+    basis = vectors("square", 62.0)
+    image = noisy(crystal((192, 1200), basis), 0.2)
+    assert_lattice(typical_lattice(image.T if upright else image).lattice, basis, 62.0, tolerance=0.03)
+
+
+def test_too_few_cells_are_named():
+    basis = vectors("hexagonal", 130.0, 10.0)
+    found = typical_lattice(noisy(crystal((300, 300), basis), 0.1))
+    assert found.lattice is None
+    assert "cells" in found.warnings[0] or "No lattice" in found.warnings[0]
+
+
+@pytest.mark.parametrize("dose", [0.3, 1.0])
+def test_very_few_electrons_in_a_large_image(dose):
+    basis = vectors("square", 12.0, 20.0)
+    image = counted(0.3 + crystal((768, 768), basis), dose, seed=3)
+    assert_lattice(typical_lattice(image).lattice, basis, 12.0)
+
+
+@pytest.mark.parametrize("bits", [-1.0, 1.0])
+def test_grains_are_kept_apart(bits):
+    """The mean over two twins would show their coincidence lattice."""
+    basis = vectors("centred rectangular", 12.0, 10.0)
+    turned = vectors("centred rectangular", 12.0, 10.0 + bits * 70.53)
+    image = crystal((512, 512), basis)
+    image[:, 300:] = crystal((512, 212), turned)
+    assert_lattice(typical_lattice(noisy(image, 0.2)).lattice, basis, 12.0)
+
+
+def waves(count, period, turn=0.0):
+    """Sum of `count` plane waves evenly over a half turn (even) or a whole one (odd)."""
+    y, x = np.indices((512, 512))
+    angles = turn + np.arange(count) * np.pi / count * (2 if count % 2 else 1)
+    return sum(np.cos(2 * np.pi * (np.cos(t) * y + np.sin(t) * x) / period) for t in angles)
+
+
+@pytest.mark.parametrize(("count", "period"), [(5, 14.0), (5, 9.0), (4, 12.0), (6, 16.0)])
+def test_quasicrystals_are_doubted(count, period):
+    found = typical_lattice(noisy(waves(count, period, 0.3), 0.3))
+    assert found.lattice is None or found.warnings
+
+
+@pytest.mark.parametrize(("count", "period", "ratio", "turn"), [(2, 14.0, 1.13, 0.0), (3, 12.0, 1.0, 8.0)])
+def test_moires_are_doubted(count, period, ratio, turn):
+    image = waves(count, period, 0.2) + waves(count, period * ratio, 0.2 + np.radians(turn))
+    found = typical_lattice(noisy(image, 0.3))
+    assert found.lattice is None or found.warnings
+
+
+def test_curved_fringes_are_doubted():
+    y, x = np.indices((512, 512))
+    found = typical_lattice(noisy(np.cos(2 * np.pi * np.hypot(y + 100, x - 256) / 13), 0.3))
+    assert found.lattice is None or found.warnings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bent_crystal_is_not_doubted(kind):
+    y, x = np.indices((512, 512)).astype(float)
+    image = crystal((560, 560), vectors(kind, 14.0, 12.0))
+    bent = ndimage.map_coordinates(image, (y + 20 + 3 * np.sin(x / 90), x + 20 + 2 * np.cos(y / 70)), order=3)
+    found = typical_lattice(noisy(bent, 0.2))
+    assert found.lattice.period_px == pytest.approx(14.0, rel=0.02)
+    assert found.warnings == ()
+
+
+def test_what_is_not_valid_does_not_count():
+    basis = vectors("oblique", 15.0, 9.0)
+    image = noisy(crystal((400, 400), basis), 0.2)
+    valid = np.ones(image.shape, bool)
+    valid[:, :170] = False
+    image[:, :170] = 10 * noisy(crystal((400, 170), vectors("square", 9.0)), 0.2)
+    assert_lattice(typical_lattice(image, valid).lattice, basis, 15.0)
+
+
+def test_lattice_of_an_area():
+    basis, other = vectors("oblique", 15.0, 9.0), vectors("square", 11.0, 20.0)
+    image = crystal((400, 400), basis)
+    y, x = np.indices(image.shape)
+    area = np.hypot(y - 250, x - 240) < 120
+    image[area] = crystal((400, 400), other)[area]
+    image = noisy(image, 0.2)
+    assert_lattice(lattice_in(image, area), other, 11.0)
+    assert lattice_in(image, np.zeros_like(area)) is None
+
+
+def test_agreement_of_a_lattice_with_its_multiple():
+    fine = find_lattice(noisy(crystal((160, 160), vectors("square", 12.0)), 0.1))
+    turned = find_lattice(noisy(crystal((160, 160), vectors("square", 12.2, 2.0)), 0.1))
+    other = find_lattice(noisy(crystal((160, 160), vectors("square", 12.0, 30.0)), 0.1))
+    assert agreement(fine, turned)[0] == 1
+    assert agreement(fine, other) is None
+    assert agreement(fine, None) is None

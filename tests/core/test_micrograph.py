@@ -1,9 +1,12 @@
 """Input: what is refused says why in one sentence, what is accepted is finite and scaled."""
 
 import hashlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy import ndimage
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError, MicrographError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
@@ -233,3 +236,142 @@ def test_input_is_left_alone():
     before = data.copy()
     Micrograph(data).frame()
     np.testing.assert_array_equal(data, before)
+
+
+def lattice(shape=(320, 300), period=14.0, noise=0.05, seed=1):
+    """Bright columns on a square lattice, with noise, 0 to 255."""
+    y, x = np.indices(shape) / period
+    columns = np.exp(-((y - np.round(y)) ** 2 + (x - np.round(x)) ** 2) / 0.08)
+    noisy = columns + noise * np.random.default_rng(seed).normal(size=shape)
+    return 255 * (noisy - noisy.min()) / np.ptp(noisy)
+
+
+def found(data, truth, rim=4):
+    """Share of the truth that is not valid, and share not valid of what is further than `rim` px from it."""
+    invalid = ~Micrograph(data, name="sample").frame().valid
+    far = ~ndimage.binary_dilation(truth, np.ones((3, 3)), iterations=rim)
+    return invalid[truth].mean(), invalid[far].mean()
+
+
+def shifted(image):
+    truth = np.zeros(image.shape, bool)
+    truth[:11] = truth[:, :17] = True
+    return np.where(truth, 0, image), truth
+
+
+def narrow(image):
+    truth = np.zeros(image.shape, bool)
+    truth[:, -2:] = True
+    return np.where(truth, 0, image), truth
+
+
+def turned(image):
+    truth = ndimage.rotate(np.ones(image.shape), 8, reshape=False, order=1) < 0.5
+    return np.where(truth, 0, ndimage.rotate(image, 8, reshape=False, order=1)), truth
+
+
+def black_bar(image):
+    """An info bar: writing as random strokes of two pixels, and a scale bar."""
+    bar = np.zeros((56, image.shape[1]))
+    strokes = RNG.random((8, 60)) < 0.5
+    bar[16:32, 20:140] = 255 * np.kron(strokes, np.ones((2, 2)))
+    bar[42:46, 200:280] = 255
+    data = np.vstack([image, bar])
+    return data, np.arange(len(data))[:, None] + np.zeros(image.shape[1]) >= len(image)
+
+
+def white_bar(image):
+    data, truth = black_bar(image)
+    return np.where(truth, 255 - data, data), truth
+
+
+def scale_bar(image):
+    truth = np.zeros(image.shape, bool)
+    truth[290:294, 20:100] = True
+    truth[265:283, 50:53] = truth[265:268, 50:62] = truth[280:283, 50:62] = True
+    return np.where(truth, 255, image), truth
+
+
+def dead_line(image):
+    truth = np.zeros(image.shape, bool)
+    truth[:, 101] = True
+    return np.where(truth, 0, image), truth
+
+
+def blob(image):
+    y, x = np.indices(image.shape)
+    truth = (y - 150) ** 2 + (x - 170) ** 2 < 15**2
+    return np.where(truth, 255, image), truth
+
+
+@pytest.mark.parametrize(
+    "make",
+    [shifted, narrow, turned, black_bar, white_bar, scale_bar, dead_line, blob],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_is_no_micrograph_is_not_valid(make, dtype):
+    data, truth = make(lattice())
+    hit, false = found(data.astype(dtype), truth)
+    assert hit > 0.9
+    assert false < 0.01
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+@pytest.mark.parametrize("make", [shifted, white_bar, scale_bar], ids=lambda f: f.__name__)
+def test_what_jpeg_leaves_of_it_is_not_valid(make, quality):
+    data, truth = make(lattice())
+    packed = io.BytesIO()
+    Image.fromarray(data.astype(np.uint8)).save(packed, "JPEG", quality=quality)
+    hit, false = found(np.asarray(Image.open(packed)), truth)
+    assert hit > 0.9
+    assert false < 0.01
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lattice(),
+        np.clip(lattice(), 90, 255),  # a dark level cut off: the background is a network of one value
+        np.clip(lattice(noise=0.01), 30, 255),
+        np.clip(lattice(), 0, 120),  # saturated columns
+        np.clip(lattice(period=50.0), 0, 150),
+        np.random.default_rng(0).poisson(0.02, (512, 512)),  # vacuum: hardly a count
+        np.tile(np.sin(np.arange(300)), (320, 1)),  # fringes without noise: equal along one axis
+    ],
+    ids=["plain", "clipped", "clipped clean", "saturated", "saturated large", "vacuum", "fringes"],
+)
+def test_what_the_image_repeats_is_valid(data):
+    frame = Micrograph(data.astype(np.float32)).frame()
+    assert frame.valid.all()
+    assert frame.notices == ()
+
+
+def test_parts_left_out_are_said():
+    def notice(data):
+        (only,) = Micrograph(data.astype(np.float32)).frame().notices
+        return only
+
+    image = lattice()
+    # Two pixels of margin: 1 - (309 - 2) (283 - 2) / (320 · 300) = 10.1 %
+    assert notice(shifted(image)[0]) == (
+        "10 % of the image (a border at the top and left) hold no image and are left out."
+    )
+    assert "an info bar at the bottom" in notice(black_bar(image)[0])
+    assert "marks inside" in notice(scale_bar(image)[0])
+
+
+def test_values_of_the_image_alone_set_the_scale():
+    image = lattice() + 1000
+    frame = Micrograph(np.where(shifted(image)[1], 0, image)).frame()
+    # Scaled with the border, all of the image would lie between 0.8 and 1.
+    valid = frame.pixels[frame.valid]
+    assert (valid.min(), valid.max()) == (0, 1)
+    # Far from the image, the mean and no pattern.
+    assert frame.pixels[0, 0] == pytest.approx(frame.pixels[frame.valid].mean(), abs=0.1)
+
+
+def test_hardly_any_image_is_refused():
+    data = np.zeros((100, 100))
+    data[40:60, 40:60] = RNG.normal(size=(20, 20))
+    assert_refused(Micrograph(data, name="sample").frame, "nearly all of the image is constant")

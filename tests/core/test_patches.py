@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.patches import PatchGrid, patch_size, shares
 
 
 @st.composite
@@ -106,3 +108,55 @@ def test_wrong_shapes_are_named():
         grid.extract(np.zeros((20, 8), np.float32))
     with pytest.raises(ValueError, match=r"values has shape \(5, 2\)"):
         grid.paint(np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.31])
+def test_shares_are_means_over_the_patches(scale):
+    """Also of a map of lower resolution: pixels whose centres lie in the patch."""
+    grid = PatchGrid((120, 150), 48)
+    shape = tuple(round(n * scale) for n in grid.shape)
+    values = np.random.default_rng(0).random(shape)
+    found = shares(values, grid)
+    assert found.shape == grid.counts
+    factor = np.array(shape) / np.array(grid.shape)
+    y, x = ((np.arange(n) + 0.5) / f for n, f in zip(shape, factor, strict=True))
+    for index in np.ndindex(grid.counts):
+        top, left = grid.corners[index]
+        rows, columns = (y > top) & (y < top + 48), (x > left) & (x < left + 48)
+        assert found[index] == pytest.approx(values[np.ix_(rows, columns)].mean(), abs=0.02)
+    np.testing.assert_allclose(shares(np.ones(shape, bool), grid), 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "period", "wanted", "expected"),
+    [
+        ((1024, 1024), 12.0, 0, 128),
+        ((1024, 1024), 40.0, 0, 200),  # five periods
+        ((200, 500), 12.0, 0, 96),  # eight whole periods in half the shorter side
+        ((128, 128), 25.0, 0, 75),  # not quite four periods: whole ones in seven tenths of the side
+        ((1024, 1024), 12.0, 77, 77),
+        ((60, 500), 12.0, 77, 60),
+        ((1024, 1024), None, 0, 128),
+        ((90, 90), None, 0, 45),
+    ],
+)
+def test_patch_size(shape, period, wanted, expected):
+    lattice = None if period is None else Lattice((period, 0.0), (0.0, period), period, 1.0)
+    assert patch_size(shape, lattice, wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "made_for", "expected"),
+    # What was asked for; what it was made for, if it holds 2.5 periods; no smaller than patches can be.
+    [(77, 64, 77), (0, 64, 64), (0, 38, 38), (0, 37, 128), (0, 0, 128), (0, 500, 300)],
+)
+def test_patches_of_the_size_that_a_classifier_was_made_for(wanted, made_for, expected):
+    lattice = Lattice((15.0, 0.0), (0.0, 15.0), 15.0, 1.0)
+    assert patch_size((300, 360), lattice, wanted, made_for) == expected
+    assert patch_size((300, 360), None, 0, 16) == 32
+
+
+def test_patches_that_are_too_small_are_refused():
+    with pytest.raises(RecipeError, match="at least 32 px, not 12") as caught:
+        patch_size((300, 300), None, 12)
+    assert str(caught.value).endswith(".")

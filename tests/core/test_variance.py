@@ -1,12 +1,16 @@
-"""Box variance against a direct loop."""
+"""Box variance against a direct loop, and areas that have lost their order."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import napari_hrstem_defects as hd
 from napari_hrstem_defects.core import variance as module
-from napari_hrstem_defects.core.variance import amorphous_box, local_variance
+from napari_hrstem_defects.core.pipeline import analyze
+from napari_hrstem_defects.core.variance import local_variance
+
+from .helpers import crystal, dice, glass, noisy, vectors
 
 
 def loop(image: np.ndarray, window: int) -> np.ndarray:
@@ -58,23 +62,50 @@ def test_constant_is_zero_and_never_negative():
     assert out[32, 32] == pytest.approx(1e12 / 4)
 
 
-def test_amorphous_box():
-    variance = np.full((8, 8), 1.2, np.float32)
-    variance[:4, :4] = 2.4
-    variance[1, 1] = 1.8  # smallest in the model patch: the limit is 1.5
-    variance[6, 6] = 1.6
-    mask = amorphous_box(variance, (slice(0, 4), slice(0, 4)), 1.2)
-    expected = variance < 1.5
-    np.testing.assert_array_equal(mask, expected)
-    assert mask.sum() == 8 * 8 - 16 - 1
-
-
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="window"):
         local_variance(np.zeros((4, 4)), 0)
     with pytest.raises(ValueError, match="pixels"):
         local_variance(np.zeros(4), 3)
-    with pytest.raises(ValueError, match="model_patch"):
-        amorphous_box(np.zeros((4, 4)), (slice(9, 12), slice(0, 4)))
-    with pytest.raises(ValueError, match="ratio"):
-        amorphous_box(np.zeros((4, 4)), (slice(0, 4), slice(0, 4)), 0.0)
+
+
+# What has lost its order ---------------------------------------------------------------------------------------
+
+
+def lost(image):
+    found = analyze(hd.Micrograph(image), stop="variance")
+    return found.amorphous
+
+
+SHAPE = (256, 288)
+Y, X = np.indices(SHAPE)
+BASIS = vectors("oblique", 12.0, 8.0)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.15, 0.4])
+def test_a_crystal_has_lost_nothing(sigma):
+    assert not lost(noisy(crystal(SHAPE, BASIS), sigma)).any()
+
+
+@pytest.mark.parametrize("contrast", [0.05, 0.15])
+def test_amorphous_half(contrast):
+    image = crystal(SHAPE, BASIS)
+    truth = X >= 170
+    image[truth] = image.mean() + contrast * glass(SHAPE, 2.0)[truth]
+    found = lost(noisy(image, 0.03))
+    assert dice(found, truth) > 0.95
+    assert not found[:, :150].any()
+
+
+@pytest.mark.parametrize("edge", [150, 200])
+def test_a_crystal_beside_vacuum_stays_crystal(edge):
+    image = np.where(edge > X, crystal(SHAPE, BASIS), 0.0)
+    found = lost(noisy(image, 0.05))
+    assert dice(found, edge <= X) > 0.95
+    assert not found[:, : edge - 12].any()
+
+
+def test_one_foreign_column_is_no_amorphous_area():
+    image = crystal(SHAPE, BASIS)
+    image += 3 * np.exp(-((Y - 120) ** 2 + (X - 140) ** 2) / (2 * 2.5**2))
+    assert not lost(noisy(image, 0.05)).any()

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects import Micrograph, Recipe
-from napari_hrstem_defects.core.analysis import STEPS
+from napari_hrstem_defects.core.analysis import (
+    STEPS,
+    Chosen,
+    Classified,
+    Compared,
+    Divided,
+    Listed,
+    Preprocessed,
+    Segmented,
+    Varied,
+)
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
@@ -76,22 +86,33 @@ def fake_analysis(
         placed = BestPatch(float(best_patch[0]), float(best_patch[1]), 32, "hand")
     patches = PatchTable(grid, scores, 3.0, scores > 3.0)
     lattice = Lattice((12.0, 0.0), (0.0, 12.0), 12.0, 0.9)
-    values = {
-        "micrograph": micrograph,
-        "recipe": recipe or Recipe(),
-        "patches": patches,
-        "best_patch": placed,
-        "lattice": lattice,
-        "severity": severity,
-        "judged": judged,
-        "variance": np.full((height, width), 0.25, np.float32),
-        "labels": labels,
-        "regions": tuple(regions),
-        "doubts": {"symmetry": tuple(warnings)},
-        "timings": {**dict.fromkeys(STEPS, 0.1), "symmetry": 0.25},
-    }
     # Intermediate results are never written.
-    return Analysis(**{field.name: values.get(field.name) for field in dataclasses.fields(Analysis)})
+    results = {
+        "preprocess": Preprocessed(),
+        "domains": Divided(),
+        "classify": Classified(patches),
+        "best_patch": Chosen(placed),
+        "variance": Varied(np.full((height, width), 0.25, np.float32), labels == 2),
+        "symmetry": Compared(severity, judged, lattice=lattice, area_periods=height * width / 12**2),
+        "segment": Segmented(labels, patches),
+        "regions": Listed(tuple(regions)),
+    }
+    timings = {**dict.fromkeys(STEPS, 0.1), "symmetry": 0.25}
+    return Analysis(micrograph, recipe or Recipe(), results, timings, {"symmetry": tuple(warnings)})
+
+
+def with_values(analysis, **values):
+    """An analysis with other values of some of its results' fields."""
+    results = {}
+    for step, result in analysis.results.items():
+        own = {field.name for field in dataclasses.fields(result)} & values.keys()
+        results[step] = dataclasses.replace(result, **{name: values[name] for name in own})
+    return dataclasses.replace(analysis, results=results)
+
+
+@pytest.fixture
+def change():
+    return with_values
 
 
 @pytest.fixture

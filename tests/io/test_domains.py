@@ -1,7 +1,5 @@
 """The table of domains: lattice vectors, orientation, misorientation, twin and coincidence relations."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -24,18 +22,18 @@ def lattice(degrees: float, scale: float = 20.0) -> Lattice:
 
 
 @pytest.fixture
-def bicrystal(make_analysis):
+def bicrystal(make_analysis, change):
     index = np.zeros((48, 64), np.uint8)
     index[:, 48:] = 1
     patch = BestPatch(40.0, 50.0, 32)
     domains = tuple(
-        Domain(patch, None, of, relation, crystal, gain, angle)
-        for of, relation, crystal, gain, angle in (
-            (lattice(0.0), "reference", True, np.inf, None),
+        Domain(patch, of, relation, crystal, np.zeros(3), distance, angle)
+        for of, relation, crystal, distance, angle in (
+            (lattice(0.0), "reference", True, 0.0, None),
             (lattice(70.53), "rotated", False, 0.8, misorientation(lattice(0.0), lattice(70.53))),
         )
     )
-    return dataclasses.replace(make_analysis(), domains=DomainMap(domains, index))
+    return change(make_analysis(), domains=DomainMap(domains, index))
 
 
 def test_rows(bicrystal):
@@ -45,21 +43,20 @@ def test_rows(bicrystal):
     assert (second["zone_axis"], second["coincidence"]) == ("[110]", "twin (Σ3)")
     # Both lattices share a vector, but all of one is turned against all of the other.
     assert second["misorientation_deg"] == pytest.approx(70.53, abs=0.01)
+    assert (first["distance"], second["distance"]) == (None, 0.8)
     assert second["area_px"] == pytest.approx(0.25 * 96 * 128)
     assert second["area_nm2"] == pytest.approx(0.25 * 96 * 128 * 0.02**2)
     assert (first["v1_y_px"], first["v1_x_px"]) == pytest.approx((10.0, 20 * 8**-0.5))
     assert (first["v2_y_nm"], first["v2_x_nm"]) == pytest.approx((0.2, -0.4 * 8**-0.5))
 
 
-def test_unknown_lattice_and_pixel_size(bicrystal, make_analysis, make_micrograph):
+def test_unknown_lattice_and_pixel_size(make_analysis, make_micrograph, change):
     patch, index = BestPatch(40.0, 50.0, 32), np.zeros((8, 8), np.uint8)
     domains = (
-        Domain(patch, None, None, "reference", True, np.inf),
-        Domain(patch, None, lattice(0.0), "rotated", False, 0.5, 12.5),
+        Domain(patch, None, "reference", True, np.zeros(3), 0.0),
+        Domain(patch, lattice(0.0), "rotated", False, np.zeros(3), 0.5, 12.5),
     )
-    analysis = dataclasses.replace(
-        make_analysis(make_micrograph(pixel_size_nm=None)), domains=DomainMap(domains, index)
-    )
+    analysis = change(make_analysis(make_micrograph(pixel_size_nm=None)), domains=DomainMap(domains, index))
     first, second = domain_rows(analysis)
     assert first["v1_y_px"] is first["orientation_deg"] is first["area_nm2"] is None
     assert (second["misorientation_deg"], second["coincidence"], second["v1_y_nm"]) == (12.5, None, None)

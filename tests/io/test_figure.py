@@ -1,12 +1,10 @@
-import dataclasses
-
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from napari_hrstem_defects import Recipe
-from napari_hrstem_defects.io.display import Display, severity_range
+from napari_hrstem_defects.io.display import Display
 from napari_hrstem_defects.io.figure import overview_figure, round_length, save_overview
 
 
@@ -53,7 +51,8 @@ def test_panels_have_the_shape_of_the_image(make_micrograph, make_analysis):
 
 
 def test_text_of_the_header(make_analysis):
-    words = " ".join(text.get_text() for text in texts_of(overview_figure(make_analysis())))
+    analysis = make_analysis()
+    words = " ".join(text.get_text() for text in texts_of(overview_figure(analysis)))
     for part in (
         "crystal.tif",
         "128 × 96 px",
@@ -67,14 +66,14 @@ def test_text_of_the_header(make_analysis):
         "amorphous 6.2 %",
         "best patch, 32 px, chosen automatically",
         "0.5 nm",
-        "threshold 7",
+        f"▼ threshold {analysis.threshold:.1f}: 0.05 false marks per image",
     ):
         assert part in words
 
 
-def test_without_lattice_and_pixel_size(make_micrograph, make_analysis):
+def test_without_lattice_and_pixel_size(make_micrograph, make_analysis, change):
     analysis = make_analysis(make_micrograph(pixel_size_nm=None), warnings=())
-    analysis = dataclasses.replace(
+    analysis = change(
         analysis,
         best_patch=None,
         lattice=None,
@@ -95,9 +94,10 @@ def test_without_lattice_and_pixel_size(make_micrograph, make_analysis):
 
 def test_published_recipe_has_no_threshold_mark(make_analysis):
     analysis = make_analysis(recipe=Recipe.published())
-    assert severity_range(analysis.severity, analysis.recipe)[2] is None
+    assert analysis.threshold is None
     words = " ".join(text.get_text() for text in texts_of(overview_figure(analysis)))
     assert "Mahalanobis" in words
+    assert "threshold" not in words
 
 
 def test_series_has_a_chart(make_analysis):
@@ -120,11 +120,11 @@ def test_no_global_state(make_analysis):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_thin_faults_survive_the_reduction(make_micrograph, make_analysis):
+def test_thin_faults_survive_the_reduction(make_micrograph, make_analysis, change):
     analysis = make_analysis(make_micrograph((2100, 2100)))
     labels = np.zeros((2100, 2100), np.uint8)
     labels[1000] = 1
-    display = Display.of(dataclasses.replace(analysis, labels=labels))
+    display = Display.of(change(analysis, labels=labels))
     assert display.labels.shape == (700, 700)
     assert (display.labels[1000 // 3] == 1).all()
     assert display.labels.sum() == 700

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import stat
@@ -48,7 +47,7 @@ def test_files(tmp_path, make_analysis):
 
 
 def test_round_trip(tmp_path, make_analysis):
-    recipe = Recipe().replace({"segment.threshold": 8})
+    recipe = Recipe().replace({"segment.false_marks": 0.2})
     analysis = make_analysis(recipe=recipe)
     save(analysis, tmp_path / "out")
     result = load(tmp_path / "out")
@@ -58,6 +57,7 @@ def test_round_trip(tmp_path, make_analysis):
         assert getattr(result, name).dtype == expected.dtype
         np.testing.assert_array_equal(getattr(result, name), expected)
     assert result.recipe == recipe
+    assert result.threshold == analysis.threshold
     assert result.pixel_size_nm == 0.02
     assert result.best_patches == (analysis.best_patch,)
     assert result.info["warnings"] == list(analysis.warnings)
@@ -91,9 +91,9 @@ def test_images_are_ome_with_the_pixel_size(tmp_path, make_analysis):
     assert read(tmp_path / "out" / "severity.tif").pixel_size_nm == 0.02
 
 
-def test_without_pixel_size_and_lattice(tmp_path, make_micrograph, make_analysis):
+def test_without_pixel_size_and_lattice(tmp_path, make_micrograph, make_analysis, change):
     analysis = make_analysis(make_micrograph(pixel_size_nm=None))
-    analysis = dataclasses.replace(analysis, best_patch=None, lattice=None, regions=())
+    analysis = change(analysis, best_patch=None, lattice=None, regions=())
     save(analysis, tmp_path / "out")
     result = load(tmp_path / "out")
     assert result.pixel_size_nm is None
@@ -103,30 +103,30 @@ def test_without_pixel_size_and_lattice(tmp_path, make_micrograph, make_analysis
         assert "PhysicalSize" not in tif.ome_metadata
 
 
-def test_several_lattices(tmp_path, make_analysis):
+def test_several_lattices(tmp_path, make_analysis, change):
     size, pieces = BestPatch(40.0, 50.0, 32), np.zeros((48, 64), np.uint8)
     pieces[:, 32:] = 1
     domains = tuple(
-        Domain(size, None, None, relation, crystal, gain, angle)
-        for relation, crystal, gain, angle in (
-            ("reference", True, np.inf, None),
+        Domain(size, None, relation, crystal, np.zeros(3), distance, angle)
+        for relation, crystal, distance, angle in (
+            ("reference", True, 0.0, None),
             ("rotated", False, 0.8, 12.5),
         )
     )
-    analysis = dataclasses.replace(make_analysis(), domains=DomainMap(domains, pieces))
+    analysis = change(make_analysis(), domains=DomainMap(domains, pieces))
     save(analysis, tmp_path / "out")
     assert names(tmp_path / "out") == FILES | {"domains.tif", "walls.tif", "domains.csv"}
     result = load(tmp_path / "out")
     assert result.domains.dtype == np.uint8
     np.testing.assert_array_equal(result.domains, np.repeat([[0] * 64 + [1] * 64], 96, axis=0))
     first, second = result.domain_table
-    assert (first["domain"], first["relation"], first["crystal"], first["gain"]) == (
+    assert (first["domain"], first["relation"], first["crystal"], first["distance"]) == (
         0,
         "reference",
         "yes",
         None,
     )
-    assert (second["relation"], second["crystal"], second["gain"], second["misorientation_deg"]) == (
+    assert (second["relation"], second["crystal"], second["distance"], second["misorientation_deg"]) == (
         "rotated",
         "no",
         0.8,

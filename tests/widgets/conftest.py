@@ -14,8 +14,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_hrstem_defects.core.analysis import STEPS
-from napari_hrstem_defects.core.steps import Steps
+from napari_hrstem_defects.core.pipeline import _Run
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
 from napari_hrstem_defects.widgets import classifiers
@@ -161,14 +160,13 @@ def lattice_image(shape: tuple[int, int], period: float = 14.0, fault: bool = Tr
 def record_steps(monkeypatch: Any) -> list[str]:
     """Steps of the pipeline as they are run from now on."""
     ran: list[str] = []
-    for step in STEPS:
-        original = getattr(Steps, f"_{step}")
+    original = _Run.step
 
-        def wrapped(self: Any, original: Any = original, step: str = step) -> None:
-            ran.append(step)
-            original(self)
+    def step(self: Any, name: str) -> None:
+        ran.append(name)
+        original(self, name)
 
-        monkeypatch.setattr(Steps, f"_{step}", wrapped)
+    monkeypatch.setattr(_Run, "step", step)
     return ran
 
 

@@ -1,5 +1,6 @@
 """What the manifest offers: docks of single steps, menus, writers and readers."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from npe2 import PluginManager, PluginManifest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.core.errors import RecipeError, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io import read, save
+from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets._view import open_panel
@@ -144,6 +145,23 @@ def test_folder_of_several_lattices_and_of_the_published_pipeline(tmp_path: Path
     low, high = severity.contrast_limits
     share = np.mean((published.severity > low) & (published.severity < high))
     assert share > 0.9
+
+
+def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
+    analysis = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"))
+    folder = save(analysis, tmp_path / "result")
+    info = json.loads((folder / "analysis.json").read_text("utf-8"))
+    del info["threshold"]
+    info["recipe"] = {"version": 1, "segment": {"threshold": 8.0}}
+    (folder / "analysis.json").write_text(json.dumps(info), "utf-8")
+    with pytest.raises(RecipeError):
+        _ = load(folder).recipe
+    PluginManager.instance().discover()
+    viewer = ViewerModel()
+    viewer.open(folder, plugin=PLUGIN)
+    found = {role_of(layer): layer for layer in viewer.layers}
+    assert_array_equal(found[Role.LABELS].data, analysis.labels)
+    assert_array_equal(found[Role.SEVERITY].data, analysis.severity)
 
 
 def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:

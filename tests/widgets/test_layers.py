@@ -60,7 +60,7 @@ def test_severity_is_coloured_over_the_image(desk: Any) -> None:
     assert np.ptp(ends[1]) > 0.3  # no grey
     low, high = severity.contrast_limits
     assert low == 0
-    assert high >= 2 * made.session.recipe.segment.threshold
+    assert high >= 2 * made.document.analysis.threshold
     # What is drawn over what, and what is seen at first.
     shown = [role_of(layer) for layer in layers if layer.visible and role_of(layer) is not None]
     assert shown == [Role.SEVERITY, Role.LABELS, Role.BEST_PATCH]
@@ -115,7 +115,7 @@ def _assert_lies_on(layer: Any, source: Any, pixels: tuple[int, int]) -> None:
 def test_every_kind_of_output_lies_where_its_image_lies(desk: Any, scan: Any) -> None:
     """Several lattices, a scan and the map of boundaries give all layers that there are."""
     made = desk("gaas_twin", **PLACE)
-    made.panel.grids["symmetry"].editors["domains.boundary_map"].setChecked(True)
+    made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
     made.run_all()
     scan(made, made_up(made.document.frame_shape))
     source = made.document.layer

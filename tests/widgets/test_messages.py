@@ -75,11 +75,11 @@ def test_progress_is_told_by_stage(desk: Any) -> None:
     stages = list(dict.fromkeys(text.partition("  ")[0] for text, _ in told))
     assert stages == [
         "lattice and contrast",
+        "lattices",
         "patches",
         "best patch",
-        "other lattices",
-        "severity",
         "variance",
+        "severity",
         "labels",
         "regions",
     ]
@@ -89,25 +89,10 @@ def test_progress_is_told_by_stage(desk: Any) -> None:
     assert re.search(r"\d %$", told[-1][0])
 
 
-def test_patch_unlike_the_rest_of_the_image_gets_a_warning(desk: Any, monkeypatch: Any) -> None:
-    """A corner with little noise; the limit is lowered, for in simulated images nothing else differs as much."""
-    monkeypatch.setattr("napari_hrstem_defects.core.steps.UNTYPICAL", 0.2)
-    y, x = np.indices((512, 512)) / 511
-    noise = 0.05 + 1.15 * (1 - (1 - np.minimum(np.hypot(y, x), 1)) ** 2)
-    lattice = 2 + np.cos(2 * np.pi * 511 / 14 * x) + np.cos(2 * np.pi * 511 / 14 * y)
-    image = lattice + noise * np.random.default_rng(1).normal(0, 1, y.shape)
-    made = desk(image.astype(np.float32))
-    made.run_all()
-    for place, doubtful in ((400.0, False), (100.0, True)):
-        made.session.edits.place((place, place))
-        made.wait()
-        assert ("unlike most of the image" in made.panel.messages.text()) is doubtful
-
-
 def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str, list[str]]) -> None:
     made = desk("gaas_twin")
     assert made.panel.messages.text() == ""
-    made.panel.threshold.number.setValue(25.0)
+    made.panel.threshold.number.setValue(0.25)
     made.panel.grids["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
     assert made.panel.messages.text() == ""  # the person has just done that
     assert made.panel.threshold.label.font().bold()
@@ -118,14 +103,14 @@ def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str
     made.add(lattice_image((256, 256)))
     said = made.panel.messages.text()
     assert "set earlier" in said
-    assert "threshold 25 σ (default 7)" in said
+    assert "false marks 0.25 / image (default 0.05)" in said
     assert "smoothing 0.9 periods" in said
     assert not popups["info"]
     made.run_all()
     assert "set earlier" not in made.panel.messages.text()
     # Another session.
     other = desk("gaas_twin")
-    assert "threshold 25 σ" in other.panel.messages.text()
+    assert "false marks 0.25 / image" in other.panel.messages.text()
     other.panel.footer.reset.trigger()
     assert not other.panel.threshold.label.font().bold()
     assert other.panel.more.text() == "More parameters…"
@@ -175,8 +160,8 @@ def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]])
     assert not other.group.button.isEnabled()
     made.wait()
     assert other.group.button.isEnabled()
-    other.others.editors["variance.ratio"].setValue(1.5)
-    assert settings.recall_recipe().variance.ratio == 1.5
+    other.others.editors["variance.window_periods"].setValue(2.0)
+    assert settings.recall_recipe().variance.window_periods == 2.0
 
 
 def test_help_says_how_everything_is_done(desk: Any) -> None:

@@ -72,7 +72,7 @@ def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
         states = made.states()
         seen.append(sum(state == "current" for state in states.values()))
         assert states[step.name] == "current"
-    assert seen == [1, 2, 3, 4, 5, 6]
+    assert seen == list(range(1, len(STEPS) + 1))
     expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"))
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
@@ -82,7 +82,7 @@ def test_run_of_a_late_step_runs_what_it_needs(desk: Any) -> None:
     made.click(made.panel.groups["symmetry"].button)
     made.wait()
     states = made.states()
-    assert [states[name] for name in ("preprocess", "classify", "best_patch", "symmetry")] == ["current"] * 4
+    assert [states[name] for name in ("domains", "classify", "best_patch", "symmetry")] == ["current"] * 4
     assert states["segment"] == "not run"
     assert made.layer(Role.SEVERITY) is not None
     assert made.layer(Role.LABELS) is None
@@ -104,8 +104,9 @@ def test_the_next_thing_to_press_is_accented(desk: Any) -> None:
     assert made.states() == {**dict.fromkeys(made.states(), "current"), "segment": "stale"}
     (button,) = (b for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet())
     assert button is made.panel.groups["segment"].button
-    made.panel.groups["classify"].parameters.editors["classify.cutoff"].setValue(4)
-    assert made.states() == {**dict.fromkeys(made.states(), "stale"), "preprocess": "current"}
+    made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
+    current = dict.fromkeys(("preprocess", "domains"), "current")
+    assert made.states() == {**dict.fromkeys(made.states(), "stale"), **current}
 
 
 def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
@@ -113,29 +114,29 @@ def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
     made.run_all()
     before = made.layer(Role.LABELS).data.copy()
     made.panel.threshold.slider.setValue(made.panel.threshold.slider.maximum())
-    threshold = made.session.recipe.segment.threshold
-    assert threshold > 10
+    fewest = made.session.recipe.segment.false_marks
+    assert fewest == pytest.approx(1e-4)
     made.wait()
     after = made.layer(Role.LABELS).data
     expected = pipeline.analyze(
-        read(sample_folder() / "si_fault_amorphous.tif"), Recipe().replace({"segment.threshold": threshold})
+        read(sample_folder() / "si_fault_amorphous.tif"), Recipe().replace({"segment.false_marks": fewest})
     )
     assert_array_equal(after, expected.labels)
-    assert not np.array_equal(after, before)
+    assert np.count_nonzero(after) <= np.count_nonzero(before)
     assert set(made.states().values()) == {"current"}
     # While the slider is held the labels follow, and the severity is not computed anew.
     severity = made.layer(Role.SEVERITY).data
     slider = made.panel.threshold.slider
     slider.setSliderDown(True)
-    slider.setValue(slider.maximum() // 4)
+    slider.setValue(0)
     made.wait()
     assert made.layer(Role.LABELS).data.sum() > after.sum()
     slider.setSliderDown(False)
     assert set(made.states().values()) == {"current"}
     assert made.layer(Role.SEVERITY).data is severity
-    segment = made.session.recipe.segment
-    assert segment.low == min(4.0, segment.threshold)
-    exact = Recipe().replace({"segment.threshold": segment.threshold, "segment.low": segment.low})
+    exact = Recipe().replace({"segment.false_marks": made.session.recipe.segment.false_marks})
+    assert exact.segment.false_marks > fewest
+    assert made.session.recipe == exact  # one slider moves one parameter
     expected = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"), exact)
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
@@ -145,7 +146,7 @@ def test_slider_of_the_variance_changes_the_mask_live(desk: Any) -> None:
     made.run_all()
     before = np.count_nonzero(made.layer(Role.AMORPHOUS).data)
     editor = made.panel.groups["variance"].parameters.editors["variance.fraction"]
-    assert editor.slider.value() == 40
+    assert editor.slider.value() == 50
     editor.slider.setValue(5)
     assert made.session.recipe.variance.fraction == editor.value() == 0.05
     made.wait()
@@ -157,7 +158,7 @@ def test_slider_of_the_variance_changes_the_mask_live(desk: Any) -> None:
     assert np.count_nonzero(mask) < before
     assert set(made.states().values()) == {"current"}
     made.panel.footer.reset.trigger()
-    assert (editor.value(), editor.slider.value()) == (0.4, 40)
+    assert (editor.value(), editor.slider.value()) == (0.5, 50)
 
 
 def test_every_doubt_is_a_sentence_in_the_panel(desk: Any) -> None:
@@ -184,12 +185,40 @@ def test_every_doubt_is_a_sentence_in_the_panel(desk: Any) -> None:
 
 def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: Any) -> None:
     made = desk(None)
-    made.panel.groups["preprocess"].method.editors["preprocess.method"].setValue("log")
-    assert "symmetry.method lattice needs preprocess.method lattice" in made.panel.messages.text()
+    editor = made.panel.grids["preprocess"].editors["preprocess.band_high"]
+    made.panel.grids["preprocess"].editors["preprocess.band_low"].setValue(0.9)
+    assert "band_low must be smaller than preprocess.band_high" in made.panel.messages.text()
     assert made.session.recipe == Recipe()
-    assert made.panel.groups["preprocess"].method.editors["preprocess.method"].value() == "lattice"
-    made.panel.groups["segment"].parameters.editors["segment.low"].setValue(9)
-    assert (made.session.recipe.segment.low, made.session.recipe.segment.threshold) == (9, 9)
+    assert made.panel.grids["preprocess"].editors["preprocess.band_low"].value() == 0.12
+    assert editor.value() == 0.8
+
+
+def test_mode_says_which_parameters_there_are(desk: Any) -> None:
+    made = desk("si_perfect")
+    grids = [
+        *(group.parameters for group in made.panel.groups.values()),
+        *made.panel.grids.values(),
+    ]
+
+    def seen() -> set[str]:
+        return {name for grid in grids for name, editor in grid.editors.items() if not editor.isHidden()}
+
+    mode = made.panel.groups["preprocess"].method.editors["mode"]
+    lattice = seen()
+    assert not any(name.startswith("as_published.") for name in lattice)
+    assert {"symmetry.kernel_periods", "segment.extent", "variance.fraction"} <= lattice
+    mode.setValue("published")
+    published = seen()
+    assert made.session.recipe == Recipe.published()
+    assert {"as_published.filter", "as_published.ratio", "segment.min_area_periods"} <= published
+    assert not any(name.startswith(("symmetry.", "variance.")) for name in published)
+    assert not made.panel.threshold.isEnabled()
+    made.run_all()
+    expected = pipeline.analyze(read(sample_folder() / "si_perfect.tif"), Recipe.published())
+    assert_array_equal(made.layer(Role.PREPROCESSED).data, expected.filtered)
+    mode.setValue("lattice")
+    assert seen() == lattice
+    assert made.panel.threshold.isEnabled()
 
 
 def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
@@ -197,13 +226,13 @@ def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
     ran = record_steps(monkeypatch)
     made.click(made.panel.groups["best_patch"].button)
     made.wait()
-    assert ran == ["preprocess", "classify", "best_patch"]
+    assert ran == ["preprocess", "domains", "classify", "best_patch"]
     assert made.panel.actions_.export(Path("nowhere")) is None
     made.click(made.panel.groups["symmetry"].button)
     made.wait()
-    assert ran[3:] == ["domains", "symmetry"]
+    assert ran[4:] == ["variance", "symmetry"]
     made.run_all()
-    assert ran[5:] == list(pipeline.STEPS)
+    assert ran[6:] == list(pipeline.STEPS)
     ran.clear()
     # What still holds is kept when a step before it is run again.
     made.click(made.panel.groups["preprocess"].button)
@@ -213,7 +242,7 @@ def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
     assert made.document.analysis.is_complete
     # A stale step stays stale, with its layer and table, until it is run.
     made.panel.auto.click()
-    made.panel.groups["classify"].parameters.editors["classify.cutoff"].setValue(5)
+    made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
     ran.clear()
     made.click(made.panel.groups["classify"].button)
     made.wait()
@@ -226,12 +255,12 @@ def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
     made.wait()
     assert set(made.states().values()) == {"current"}
     expected = pipeline.analyze(
-        read(sample_folder() / "gaas_twin.tif"), Recipe().replace({"classify.cutoff": 5})
+        read(sample_folder() / "gaas_twin.tif"), Recipe().replace({"classify.max_defect_area": 0.04})
     )
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
-def test_histogram_marks_threshold_and_null(desk: Any) -> None:
+def test_histogram_marks_the_threshold(desk: Any) -> None:
     made = desk()
     made.run_all()
     view = made.panel.threshold.histogram
@@ -239,15 +268,15 @@ def test_histogram_marks_threshold_and_null(desk: Any) -> None:
     judged = made.document.analysis.severity[made.document.analysis.judged]
     low, high = histogram.edges[[0, -1]]
     assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))
-    assert histogram.null == (0.0, 1.0)
-    # The mode of the histogram is the clean population's, within half a standard deviation.
-    middles = (histogram.edges[1:] + histogram.edges[:-1]) / 2
-    clean = middles < 4
-    assert abs(middles[clean][np.argmax(histogram.counts[clean])]) < 0.5
-    made.qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=QPoint(view.width() // 2, 10))
+    assert view.thresholds()[0] == pytest.approx(made.document.analysis.threshold)
     low, high = view.range()
-    assert made.session.recipe.segment.threshold == pytest.approx((low + high) / 2, abs=(high - low) / 50)
+    pointed = made.document.analysis.threshold + 1
+    x = round((pointed - low) / (high - low) * (view.width() - 1))
+    made.qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=QPoint(x, 10))
+    assert made.session.recipe.segment.false_marks < 0.05
     made.wait()
+    assert made.document.analysis.threshold == pytest.approx(pointed, abs=(high - low) / 50)
+    assert view.thresholds()[0] == pytest.approx(made.document.analysis.threshold)
 
 
 def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
@@ -257,7 +286,7 @@ def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
         editors |= part.parameters.editors | part.method.editors
     for grid in made.panel.grids.values():
         editors |= grid.editors
-    editors["segment.threshold"] = made.panel.threshold.number
+    editors["segment.false_marks"] = made.panel.threshold.number
     recipe = Recipe()
     parameters = {name: about for name, _, about in recipe.parameters() if not about["one_image"]}
     assert editors.keys() == parameters.keys()
@@ -324,7 +353,7 @@ def test_values_persist_and_reset_restores_the_defaults(desk: Any) -> None:
 
 def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tmp_path: Any) -> None:
     made = desk("si_fault_amorphous")
-    made.panel.groups["segment"].parameters.editors["segment.low"].setValue(5.0)
+    made.panel.groups["segment"].parameters.editors["segment.extent"].setValue(0.8)
     made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(1.8)
     made.run_all()
     made.panel.actions_.save_recipe(tmp_path / "recipe.json")
@@ -335,7 +364,7 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tm
     made.panel.footer.reset.trigger()
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
     assert made.session.recipe == loaded
-    assert made.panel.groups["segment"].parameters.editors["segment.low"].value() == 5.0
+    assert made.panel.groups["segment"].parameters.editors["segment.extent"].value() == 0.8
     written = _command(
         sample_folder() / "si_fault_amorphous.tif", tmp_path, "--recipe", tmp_path / "recipe.json"
     )
@@ -506,10 +535,10 @@ def test_doubtful_best_patch_gets_a_warning(desk: Any) -> None:
     image[192:320, 192:320] = np.random.default_rng(1).normal(2, 0.5, (128, 128))
     made = desk(image)
     made.run_all()
-    assert "hardly periodic" not in made.panel.messages.text()
+    assert "The best patch" not in made.panel.messages.text()
     made.session.edits.place((255.0, 255.0))
     made.wait()
-    assert "hardly periodic" in made.panel.messages.text()
+    assert "The best patch" in made.panel.messages.text()
 
 
 def _assert_fits(made: Any) -> None:
@@ -725,7 +754,7 @@ def test_boundary_map_on_demand(desk: Any) -> None:
     made = desk()
     made.run_all()
     assert made.layer(Role.BOUNDARIES) is None
-    made.panel.grids["symmetry"].editors["domains.boundary_map"].setChecked(True)
+    made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
     made.wait()
     layer = made.layer(Role.BOUNDARIES)
     assert not layer.visible
@@ -738,7 +767,7 @@ def test_table_that_was_closed_comes_back_with_a_run_asked_for(desk: Any) -> Non
     made.run_all()
     docks = made.viewer.window.dock_widgets
     made.viewer.window.remove_dock_widget(made.panel.results.widget)
-    made.panel.threshold.number.setValue(8.0)
+    made.panel.threshold.number.setValue(0.1)
     made.wait()
     assert "Defect regions" not in docks  # of itself it does not
     made.run_all()
@@ -781,4 +810,4 @@ def test_wheel_over_the_panel_changes_no_value(desk: Any) -> None:
     assert made.document.layer is image
     slider.setFocus()
     _turn_wheel(slider)
-    assert made.session.recipe.segment.threshold != recipe.segment.threshold
+    assert made.session.recipe.segment.false_marks != recipe.segment.false_marks

@@ -170,8 +170,8 @@ def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
     made.wait()
     layer = made.layer(Role.LABELS)
     shares = []
-    for threshold in (1.5, 2.5, 2.0):
-        made.panel.threshold.number.setValue(threshold)
+    for false_marks in (10.0, 1.0, 5.0):
+        made.panel.threshold.number.setValue(false_marks)
         made.wait()
         shares.append(np.mean(np.asarray(layer.data[2]) == 1))
     assert len(set(shares)) == 3

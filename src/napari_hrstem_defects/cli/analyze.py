@@ -109,7 +109,7 @@ def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
         key, equals, value = setting.partition("=")
         if not equals:
             raise RecipeError(
-                f"--set {setting}: write it as step.key=value, for example segment.threshold=8."
+                f"--set {setting}: write it as step.key=value, for example segment.false_marks=0.01."
             )
         values[key.strip()] = value.strip()
     if classifier is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import factorial
 
+import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,7 +40,7 @@ class BestPatch:
     placed: str = "automatic"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchChoice:
     """Which patch of the grid serves as model.
 
@@ -53,6 +54,8 @@ class PatchChoice:
         W of the chosen patch.
     connectivity : {4, 8}
         Graph that W was taken from; 8 where no two clean patches share an edge.
+    graph : networkx.Graph
+        Neighbourhood graph that W was taken from; nodes are ``(row, column)``.
     warning : str or None
         A doubt about the choice, in plain words.
     """
@@ -61,55 +64,60 @@ class PatchChoice:
     candidates: tuple[tuple[int, int], ...]
     weight: float
     connectivity: int
+    graph: nx.Graph
     warning: str | None = None
 
 
-def neighbour_counts(clean: ArrayLike, *, depth: int = 10, connectivity: int = 4) -> NDArray[np.int64]:
-    """Count the clean patches by their graph distance from each clean patch.
+def patch_graph(clean: ArrayLike, *, connectivity: int = 4) -> nx.Graph:
+    """Neighbourhood graph of the clean patches.
 
     Parameters
     ----------
     clean : bool array (ny, nx)
-        True where a patch is a node of the graph.
-    depth : int
-        Largest distance k.
+        True where a patch is a node.
     connectivity : {4, 8}
         Patches joined by an edge only, or by a corner as well.
 
     Returns
     -------
-    int array (ny, nx, depth)
-        ``[..., i - 1]`` is N_i, the number of nodes whose shortest path inside the graph has i steps; 0 where
-        `clean` is False.
+    networkx.Graph
+        Nodes are ``(row, column)`` in row-major order.
     """
     nodes = _nodes(clean)
-    if depth < 1:
-        raise ValueError(f"depth is {depth}, expected at least 1")
     if connectivity not in BASES:
         raise ValueError(f"connectivity is {connectivity}, expected 4 or 8")
-    n_y, n_x = nodes.shape
-    counts = np.zeros((n_y, n_x, depth), np.int64)
-    # The grid is one long integer, a bit per patch and an empty column that keeps rows from running into each
-    # other: a step of the breadth-first search is then a handful of shifts for all patches at once.
-    stride = n_x + 1
-    padded = np.zeros((n_y, stride), bool)
-    padded[:, :n_x] = nodes
-    graph = int.from_bytes(np.packbits(padded, bitorder="little").tobytes(), "little")
-    for y, x in np.argwhere(nodes).tolist():
-        front = 1 << (y * stride + x)
-        unseen = graph ^ front
-        for i in range(depth):
-            beside = (front << 1) | (front >> 1)
-            if connectivity == 8:
-                beside |= front
-                front = beside | (beside << stride) | (beside >> stride)
-            else:
-                front = beside | (front << stride) | (front >> stride)
-            front &= unseen
-            if not front:
-                break
-            unseen ^= front
-            counts[y, x, i] = front.bit_count()
+    graph: nx.Graph = nx.Graph()
+    graph.add_nodes_from((int(y), int(x)) for y, x in np.argwhere(nodes))
+    steps = ((0, 1), (1, 0)) if connectivity == 4 else ((0, 1), (1, 0), (1, 1), (1, -1))
+    graph.add_edges_from(
+        ((y, x), (y + dy, x + dx)) for y, x in graph for dy, dx in steps if graph.has_node((y + dy, x + dx))
+    )
+    return graph
+
+
+def neighbour_counts(graph: nx.Graph, *, depth: int = 10) -> dict[tuple[int, int], list[int]]:
+    """Number of nodes by their graph distance from each node.
+
+    Parameters
+    ----------
+    graph : networkx.Graph
+    depth : int
+        Largest distance k.
+
+    Returns
+    -------
+    dict of node to list of int
+        Item i - 1 is N_i, the number of nodes whose shortest path has i steps.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}, expected at least 1")
+    counts = {}
+    for node in graph:
+        found = [0] * depth
+        for distance in nx.single_source_shortest_path_length(graph, node, cutoff=depth).values():
+            if distance:
+                found[distance - 1] += 1
+        counts[node] = found
     return counts
 
 
@@ -143,10 +151,12 @@ def weights(clean: ArrayLike, *, depth: int = 10, connectivity: int = 4) -> NDAr
     >>> weights([[True, True, True]], depth=2)
     array([[1.0625, 2.    , 1.0625]])
     """
-    counts = neighbour_counts(clean, depth=depth, connectivity=connectivity)
     base = BASES[connectivity]
-    scale = [float(base) ** (1 - i) / factorial(i) for i in range(1, depth + 1)]
-    return counts.astype(float) @ np.array(scale)
+    scale = np.array([float(base) ** (1 - i) / factorial(i) for i in range(1, depth + 1)])
+    out = np.zeros(_nodes(clean).shape)
+    for node, counts in neighbour_counts(patch_graph(clean, connectivity=connectivity), depth=depth).items():
+        out[node] = scale @ counts
+    return out
 
 
 def choose(clean: ArrayLike, *, depth: int = 10, severity: ArrayLike | None = None) -> PatchChoice:
@@ -183,15 +193,21 @@ def choose(clean: ArrayLike, *, depth: int = 10, severity: ArrayLike | None = No
     if not nodes.any():
         nodes, warning = ~nodes, NO_CLEAN_PATCH
     for connectivity in BASES:
-        counts = neighbour_counts(nodes, depth=depth, connectivity=connectivity)
-        if counts.any():
+        graph = patch_graph(nodes, connectivity=connectivity)
+        if graph.number_of_edges():
             break
-    score = _exact_weights(counts, nodes, connectivity)
+    # Whole numbers: floating point cannot tell the far terms apart.
+    base = BASES[connectivity]
+    factors = [base ** (depth - i) * (factorial(depth) // factorial(i)) for i in range(1, depth + 1)]
+    score = {
+        node: sum(n * f for n, f in zip(counts, factors, strict=True))
+        for node, counts in neighbour_counts(graph, depth=depth).items()
+    }
     best = max(score.values())
-    ties = [index for index, value in score.items() if value == best]
-    ties.sort(key=lambda index: (badness[index], index))
-    weight = best / _denominator(connectivity, depth)
-    return PatchChoice(ties[0], tuple(ties), weight, connectivity, warning)
+    ties = [node for node, value in score.items() if value == best]
+    ties.sort(key=lambda node: (badness[node], node))
+    weight = best / (base ** (depth - 1) * factorial(depth))
+    return PatchChoice(ties[0], tuple(ties), weight, connectivity, graph, warning)
 
 
 def _nodes(clean: ArrayLike) -> NDArray[np.bool_]:
@@ -199,20 +215,3 @@ def _nodes(clean: ArrayLike) -> NDArray[np.bool_]:
     if nodes.ndim != 2 or nodes.size == 0 or nodes.dtype != np.bool_:
         raise ValueError(f"clean is a {nodes.dtype} array of shape {nodes.shape}, expected booleans (ny, nx)")
     return nodes
-
-
-def _denominator(connectivity: int, depth: int) -> int:
-    return int(BASES[connectivity] ** (depth - 1) * factorial(depth))
-
-
-def _exact_weights(
-    counts: NDArray[np.int64], nodes: NDArray[np.bool_], connectivity: int
-) -> dict[tuple[int, int], int]:
-    """W times its common denominator, as whole numbers: floating point cannot tell the far terms apart."""
-    depth = counts.shape[2]
-    base = BASES[connectivity]
-    factors = [base ** (depth - i) * (factorial(depth) // factorial(i)) for i in range(1, depth + 1)]
-    return {
-        (y, x): sum(n * f for n, f in zip(counts[y, x].tolist(), factors, strict=True))
-        for y, x in np.argwhere(nodes).tolist()
-    }

@@ -19,6 +19,8 @@ from napari_hrstem_defects.core.lattice import Lattice
 
 #: Zone axes that are recognised, and the angle after which the lattice seen along them repeats, in degrees.
 SYMMETRY_DEG = {(0, 0, 1): 90.0, (1, 1, 0): 180.0, (1, 1, 1): 60.0, (1, 1, 2): 180.0}
+#: Axis along which a cubic lattice is hexagonal, and cannot be told from a hexagonal crystal or sheet.
+HEXAGONAL = (1, 1, 1)
 #: A cell has the shape of a zone axis's if it must be stretched or sheared by no more than this share: the drift of a
 #: scan distorts by a few per cent.
 CELL_TOLERANCE = 0.05
@@ -39,11 +41,13 @@ _CENTRINGS = {
 
 @dataclass(frozen=True)
 class Coincidence:
-    """How two lattices seen along one cubic zone axis are turned against each other.
+    """How two lattices seen along one cubic zone axis, or two hexagonal ones, are turned against each other.
 
     Attributes
     ----------
-    zone_axis : (int, int, int)
+    zone_axis : (int, int, int) or None
+        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the
+        two-dimensional hexagonal lattice, whose turns and shares are the same.
     misorientation_deg : float
         Smallest turn about the zone axis that brings one lattice onto the other, as the image shows it.
     sigma : int or None
@@ -53,7 +57,7 @@ class Coincidence:
         Turn of the exact relation.
     """
 
-    zone_axis: tuple[int, int, int]
+    zone_axis: tuple[int, int, int] | None
     misorientation_deg: float
     sigma: int | None
     ideal_deg: float | None
@@ -66,7 +70,7 @@ class Coincidence:
 
 
 def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
-    """Relation of two lattices, None unless both are those of one cubic crystal along one zone axis.
+    """Relation of two lattices, None unless both are those of a cubic crystal along one zone axis, or hexagonal.
 
     Parameters
     ----------
@@ -85,7 +89,7 @@ def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
         ratio = abs(turn - angle) * math.sqrt(candidate) / BRANDON_DEG
         if ratio < best:
             best, sigma, ideal = ratio, candidate, angle
-    return Coincidence(axis, turn, sigma, ideal)
+    return Coincidence(None if axis == HEXAGONAL else axis, turn, sigma, ideal)
 
 
 def zone_axis(lattice: Lattice) -> tuple[int, int, int] | None:

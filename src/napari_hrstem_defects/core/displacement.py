@@ -1,13 +1,16 @@
-"""Phases of a lattice over an image: what is displaced against what, and by how much.
+"""Phases of a lattice over an image (geometric phase analysis): what is displaced against what, and by how much.
 
 Each strong harmonic of the lattice is demodulated and smoothed; where the lattice is displaced by u the phase of the
 harmonic g falls by 2π g·u (Hÿtch, Snoeck & Kilaas, Ultramicroscopy 74 (1998) 131). Around a dislocation the phases
-wind by whole turns: minus g times the Burgers vector.
+wind by whole turns: minus g times the Burgers vector. The product of three harmonics with g₁ + g₂ + g₃ = 0 has a phase
+that no displacement changes and an inversion reverses (a structure invariant of crystallography).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +20,15 @@ from scipy.spatial import cKDTree
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 
-#: Samples of the phase maps per lattice period: half a period is finer than what the smoothing leaves.
-SAMPLES_PER_PERIOD = 2
 #: Standard deviation of the smoothing, in periods: keeps neighbouring harmonics out and follows walls closely.
 SMOOTHING_PERIODS = 0.8
-#: Harmonics looked at: whole numbers up to this, spatial frequency up to this many per period.
-HIGHEST_ORDER = 2
-HIGHEST_FREQUENCY = 2.2
-#: Harmonics kept, and the share of the strongest's amplitude below which none is.
-MOST_HARMONICS = 4
-LEAST_SHARE = 0.15
-#: A circuit runs at least this far outside of what it encloses, in periods.
-CIRCUIT_PERIODS = 1.0
-#: The two sides of a wall are compared this far outside of it, in periods.
+#: Harmonics kept, their highest order, their highest frequency per period, and the least share of the strongest's
+#: amplitude.
+MOST_HARMONICS, HIGHEST_ORDER, HIGHEST_FREQUENCY, LEAST_SHARE = 4, 2, 2.2, 0.15
+#: The two sides of a wall are compared this far outside of it, in periods: beyond the reach of the smoothing.
 ASIDE_PERIODS = 2.0
-#: Places along a wall where its sides are compared, at most.
-MOST_PLACES = 96
-#: Displacements that are told apart, per lattice vector.
-_SHIFTS = 24
+#: Resolution: places along a wall at most, and trial displacements per lattice vector.
+_PLACES, _SHIFTS = 96, 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,119 +43,46 @@ class LatticePhases:
         Rows: lattice vectors ``(y, x)`` in pixels of the prepared image.
     values : complex64 array (n, y', x')
         Amplitudes, 1 on average in the model patch, without the lattice's own phase ramp.
-    step_px : float
-        Distance of samples in pixels of the prepared image.
+    step_px : int
+        Distance of samples in pixels of the prepared image: half a period, as that of the field.
     """
 
     orders: NDArray[np.intp]
     basis: NDArray[np.float64]
     values: NDArray[np.complex64]
-    step_px: float
+    step_px: int
 
     @property
     def period(self) -> float:
         """Lattice period in samples."""
         return float(np.sqrt(abs(np.linalg.det(self.basis)))) / self.step_px
 
-    def samples(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Points ``(..., 2)`` of the prepared image in samples."""
-        return (np.asarray(points, np.float64) + 0.5) / self.step_px - 0.5
-
     def at(self, points: NDArray[np.floating]) -> NDArray[np.complex128]:
         """Amplitudes at points ``(m, 2)`` given in samples, shape ``(n, m)``."""
         places = np.asarray(points, np.float64).T
-        return np.array(
-            [
-                ndimage.map_coordinates(v.real, places, order=1, mode="nearest")
-                + 1j * ndimage.map_coordinates(v.imag, places, order=1, mode="nearest")
-                for v in self.values
-            ]
-        )
+        parts = [
+            [ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in (v.real, v.imag)]
+            for v in self.values
+        ]
+        return np.array([real + 1j * imaginary for real, imaginary in parts])
 
-    def triplet(self) -> tuple[int, int, int] | None:
-        """Positions of three harmonics of which the third is the sum of the others, up to a sign; None if none are."""
-        known = [tuple(int(i) for i in order) for order in self.orders]
-        for i in range(len(known)):
-            for j in range(i + 1, len(known)):
-                for sign in (1, -1):
-                    total = (known[i][0] + sign * known[j][0], known[i][1] + sign * known[j][1])
-                    for k, other in enumerate(known):
-                        if k not in (i, j) and other in (total, (-total[0], -total[1])):
-                            return i, j, k
+    @cached_property
+    def _triplet(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Three harmonics and the signs with which their orders add up to nothing; None if there are none."""
+        for chosen in combinations(range(len(self.orders)), 3):
+            for signs in product((1,), (1, -1), (1, -1)):
+                if not (np.array(signs) @ self.orders[list(chosen)]).any():
+                    return chosen, signs
         return None
 
-    def invariant(self, amplitudes: NDArray[np.complex128]) -> NDArray[np.complex128] | None:
-        """Product of three amplitudes ``(n, m)`` whose phase no translation changes and an inversion turns round."""
-        found = self.triplet()
-        if found is None:
+    def invariant(self, amplitudes: NDArray[np.complexfloating]) -> NDArray[np.complex128] | None:
+        """Product of three amplitudes ``(n, m)`` whose phase no translation changes and an inversion reverses."""
+        if self._triplet is None:
             return None
-        i, j, k = found
-        # Signs with which the three orders add up to nothing.
-        for b in (1, -1):
-            for c in (1, -1):
-                if not (self.orders[i] + b * self.orders[j] + c * self.orders[k]).any():
-                    second = amplitudes[j] if b > 0 else np.conj(amplitudes[j])
-                    third = amplitudes[k] if c > 0 else np.conj(amplitudes[k])
-                    return np.asarray(amplitudes[i] * second * third)
-        return None
-
-
-@dataclass(frozen=True)
-class Circuit:
-    """What a closed path through good crystal says about what it encloses.
-
-    Attributes
-    ----------
-    burgers : (int, int)
-        Closure failure in units of the lattice vectors; (0, 0): none.
-    clear : float
-        How safe that is, 0 to 1: smallest amplitude on the path relative to the model patch's, less where the
-        harmonics contradict each other.
-    """
-
-    burgers: tuple[int, int]
-    clear: float
-
-
-@dataclass(frozen=True)
-class Across:
-    """The two sides of a wall compared.
-
-    Attributes
-    ----------
-    shift : (float, float)
-        Displacement of the side that `normal` points to in units of the lattice vectors, in (-0.5, 0.5].
-    shift_px : float
-        Its length in pixels of the prepared image, the shortest of all equivalent ones.
-    coherence : float
-        How well one displacement explains all harmonics at all places, 0 to 1.
-    steadiness : float
-        How well one jump for each harmonic by itself does, 0 to 1. Much larger than the coherence: not displaced
-        only, but another structure.
-    order : (float, float)
-        Strength of the lattice on the two sides relative to the model patch, the smaller first.
-    invariant : float
-        Agreement of the translation-invariant phase on both sides, 1: same content; -1: opposite; NaN: unknown.
-    inverted : float
-        Agreement of one side with the other's inverse, as above.
-    step : float
-        Median difference of `contrast` between the sides.
-    normal : (float, float)
-        Mean direction ``(y, x)`` from the side that stands still to the displaced one.
-    places : int
-        How many places were compared.
-    """
-
-    shift: tuple[float, float]
-    shift_px: float
-    coherence: float
-    steadiness: float
-    order: tuple[float, float]
-    invariant: float
-    inverted: float
-    step: float
-    normal: tuple[float, float]
-    places: int
+        out = np.ones(amplitudes.shape[1:], np.complex128)
+        for number, sign in zip(*self._triplet, strict=True):
+            out *= amplitudes[number] if sign > 0 else np.conj(amplitudes[number])
+        return out
 
 
 def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, slice]) -> LatticePhases | None:
@@ -184,11 +105,9 @@ def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, sli
     # g·v is the order of g along v.
     reciprocal = np.linalg.inv(basis).T
     orders = _strong_orders(prepared.values[patch], reciprocal, prepared.period_px)
-    if len(orders) < 2:
-        return None
-    block = max(1, round(prepared.period_px / SAMPLES_PER_PERIOD))
+    block = max(1, round(prepared.period_px / 2))
     rows, columns = (n // block for n in prepared.values.shape)
-    if min(rows, columns) < 4:
+    if len(orders) < 2 or min(rows, columns) < 4:
         return None
     image = prepared.values[: rows * block, : columns * block].reshape(rows * block, columns, block)
     inner = tuple(
@@ -201,6 +120,7 @@ def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, sli
     for number, order in enumerate(orders):
         gy, gx = order @ reciprocal
         phase = -2 * np.pi * gx * x
+        # Real sums over the blocks are several times faster than complex ones.
         lines = np.einsum("ywb,wb->yw", image, np.cos(phase).astype(np.float32)) + 1j * np.einsum(
             "ywb,wb->yw", image, np.sin(phase).astype(np.float32)
         )
@@ -218,7 +138,7 @@ def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, sli
         if level <= 0:
             return None
         values[number] = smooth / level
-    return LatticePhases(orders, basis, values, float(block))
+    return LatticePhases(orders, basis, values, block)
 
 
 def _strong_orders(
@@ -232,29 +152,21 @@ def _strong_orders(
     candidates, waves = candidates[near], waves[near]
     windowed = patch * np.outer(*(np.hanning(n + 2)[1:-1] for n in patch.shape))
     y, x = (np.arange(n) for n in patch.shape)
-    strength = np.abs(
-        np.einsum(
-            "ny,yx,nx->n",
-            np.exp(-2j * np.pi * np.outer(waves[:, 0], y)),
-            windowed,
-            np.exp(-2j * np.pi * np.outer(waves[:, 1], x)),
-            optimize=True,
-        )
-    )
+    rows, columns = (np.exp(-2j * np.pi * np.outer(w, n)) for w, n in zip(waves.T, (y, x), strict=True))
+    strength = np.abs(np.einsum("ny,yx,nx->n", rows, windowed, columns, optimize=True))
     ranked = [i for i in np.argsort(-strength, kind="stable") if strength[i] > LEAST_SHARE * strength.max()]
+    first = candidates[ranked[0]] if ranked else np.zeros(2, np.intp)
+    aside = [i for i in ranked if first[0] * candidates[i][1] != first[1] * candidates[i][0]]
     chosen = ranked[:MOST_HARMONICS]
-    if all(_collinear(candidates[chosen[0]], candidates[i]) for i in chosen[1:]):
-        aside = [i for i in ranked if not _collinear(candidates[chosen[0]], candidates[i])]
-        chosen = [*chosen[:-1], *aside[:1]] if aside else []
+    if not set(aside) & set(chosen):
+        chosen = [*chosen[:-1], aside[0]] if aside else []
     out: NDArray[np.intp] = candidates[chosen].astype(np.intp)
     return out
 
 
-def _collinear(a: NDArray[np.intp], b: NDArray[np.intp]) -> bool:
-    return int(a[0] * b[1] - a[1] * b[0]) == 0
-
-
-def circuit(phases: LatticePhases, centre: NDArray[np.float64], radius: float) -> Circuit | None:
+def circuit(
+    phases: LatticePhases, centre: NDArray[np.float64], radius: float
+) -> tuple[tuple[int, int], float]:
     """Burgers circuit: how often the phases wind along a circle.
 
     Parameters
@@ -267,12 +179,14 @@ def circuit(phases: LatticePhases, centre: NDArray[np.float64], radius: float) -
 
     Returns
     -------
-    Circuit or None
-        None if the circle does not lie in the image.
+    burgers : (int, int)
+        Closure failure in units of the lattice vectors.
+    clear : float
+        How safe that is, 0 to 1: smallest amplitude on the path relative to the model patch's, less where the
+        harmonics contradict each other; 0 if the circle does not lie in the image.
     """
-    shape = np.array(phases.values.shape[1:])
-    if (centre - radius < 0).any() or (centre + radius > shape - 1).any():
-        return None
+    if (centre - radius < 0).any() or (centre + radius > np.array(phases.values.shape[1:]) - 1).any():
+        return (0, 0), 0.0
     count = max(24, int(4 * np.pi * radius))
     angle = 2 * np.pi * np.arange(count) / count
     values = phases.at(centre + radius * np.stack([np.sin(angle), np.cos(angle)], axis=1))
@@ -281,17 +195,46 @@ def circuit(phases: LatticePhases, centre: NDArray[np.float64], radius: float) -
     clear = np.minimum(np.abs(values).min(axis=1), 1.0)
     # Turns are minus g·b and g·b is linear in the orders: two harmonics give b, the others must agree.
     weights = clear[:, None] + 1e-6
-    burgers = -np.linalg.lstsq(phases.orders * weights, turns * weights[:, 0], rcond=None)[0]
-    b = np.rint(burgers).astype(np.intp)
+    b = np.rint(-np.linalg.lstsq(phases.orders * weights, turns * weights[:, 0], rcond=None)[0]).astype(int)
     agree = turns == -(phases.orders @ b)
     safe = float(np.median(clear)) * float(np.sum(clear * agree) / np.sum(clear + 1e-12))
-    return Circuit((int(b[0]), int(b[1])), safe)
+    return (int(b[0]), int(b[1])), safe
+
+
+@dataclass(frozen=True, eq=False)
+class Across:
+    """The two sides of a wall compared.
+
+    Attributes
+    ----------
+    shift : float array (2,)
+        Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
+    coherence : float
+        How well one displacement explains all harmonics at all places, 0 to 1.
+    steadiness : float
+        How well one jump for each harmonic by itself does. Much larger than the coherence: another structure.
+    order : float
+        Amplitude on the weaker side relative to the model patch.
+    inverted : float
+        Likeness of the invariant phase of one side to the inverse of the other's less that to the other's, −2 to 2;
+        0 if it is not known or there is a centre of inversion.
+    step : float
+        Median difference of the contrast between the sides.
+    """
+
+    shift: NDArray[np.float64]
+    coherence: float
+    steadiness: float
+    order: float
+    inverted: float
+    step: float
 
 
 def across(
     phases: LatticePhases,
     mask: NDArray[np.bool_],
-    blocked: NDArray[np.bool_],
+    corner: tuple[int, int],
+    pieces: NDArray[np.integer],
     contrast: NDArray[np.floating],
 ) -> Across | None:
     """Compare the lattice on the two sides of a wall.
@@ -299,10 +242,12 @@ def across(
     Parameters
     ----------
     phases : LatticePhases
-    mask : bool array (y', x')
-        The wall, on the samples of `phases`.
-    blocked : bool array (y', x')
-        What is no good crystal, the wall included.
+    mask : bool array
+        The wall, on a part of the samples of `phases`.
+    corner : (int, int)
+        First row and column of that part.
+    pieces : int array (y', x')
+        Numbers of the connected pieces of good crystal, 0 outside of all.
     contrast : float array (y', x')
         Some property of the crystal that is compared as well.
 
@@ -311,7 +256,7 @@ def across(
     Across or None
         None if nowhere both sides are free.
     """
-    pairs = _sides(mask, blocked, phases.period)
+    pairs = _sides(mask, corner, pieces, phases.period)
     if pairs is None:
         return None
     one, other, normals = pairs
@@ -330,76 +275,50 @@ def across(
     shifts = np.stack(np.meshgrid(trial, trial, indexing="ij"), axis=-1).reshape(-1, 2)
     fits = (mean * np.exp(2j * np.pi * shifts @ phases.orders.T)).real @ weights / weights.sum()
     best = shifts[int(np.argmax(fits))]
-    best = best - np.round(best - 1e-9)
-    lattice = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
-    length = float(np.hypot(*((best + lattice) @ phases.basis).T).min())
-    order = sorted(float(np.median(np.abs(v))) for v in (a, b))
-    same, opposite = np.nan, np.nan
+    inverted = 0.0
     t_a, t_b = phases.invariant(a), phases.invariant(b)
     if t_a is not None and t_b is not None:
-        size = float(np.abs(t_a * t_b).sum()) + 1e-12
-        same = float(np.sum(t_b * np.conj(t_a)).real) / size
-        opposite = float(np.sum(t_b * t_a).real) / size
+        inverted = -2 * float(np.sum(t_a.imag * t_b.imag)) / (float(np.abs(t_a * t_b).sum()) + 1e-12)
+    beside = [contrast[tuple(np.rint(points).astype(np.intp).T)] for points in (one, other)]
     return Across(
-        (float(best[0]), float(best[1])),
-        length,
-        float(fits.max()),
-        float(np.abs(mean) @ weights / weights.sum()),
-        (order[0], order[1]),
-        same,
-        opposite,
-        float(np.median(_nearest(contrast, other) - _nearest(contrast, one))),
-        (float(normals[:, 0].mean()), float(normals[:, 1].mean())),
-        len(one),
+        shift=best - np.round(best - 1e-9),
+        coherence=float(fits.max()),
+        steadiness=float(np.abs(mean) @ weights / weights.sum()),
+        order=min(float(np.median(np.abs(v))) for v in (a, b)),
+        inverted=inverted,
+        step=float(np.median(beside[1] - beside[0])),
     )
-
-
-def _nearest(image: NDArray[np.floating], points: NDArray[np.float64]) -> NDArray[np.floating]:
-    y, x = np.rint(points).astype(np.intp).T
-    return np.asarray(image[y, x])
 
 
 def _sides(
-    mask: NDArray[np.bool_], blocked: NDArray[np.bool_], period: float
+    mask: NDArray[np.bool_], corner: tuple[int, int], pieces: NDArray[np.integer], period: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
     """Points in samples on both sides of a wall, ``(m, 2)`` each, and the unit normals from one to the other."""
-    rows, columns = np.nonzero(mask)
-    if len(rows) < 3:
-        return None
-    margin = 2
-    window = (
-        slice(max(rows.min() - margin, 0), rows.max() + margin + 1),
-        slice(max(columns.min() - margin, 0), columns.max() + margin + 1),
-    )
-    part = np.pad(mask[window], 1)
-    depth = ndimage.distance_transform_edt(part)
-    ridge = part & (depth >= ndimage.maximum_filter(depth, size=3))
-    centres = np.argwhere(ridge)
-    centres = centres[np.linspace(0, len(centres) - 1, min(MOST_PLACES, len(centres))).astype(np.intp)]
-    depths = depth[tuple(centres.T)]
-    corner = np.array([window[0].start, window[1].start]) - 1
+    part = np.pad(mask, 1)
     inside = np.argwhere(part)
+    if len(inside) < 3:
+        return None
+    depth = ndimage.distance_transform_edt(part)
+    centres = np.argwhere(part & (depth >= ndimage.maximum_filter(depth, size=3)))
+    centres = centres[np.linspace(0, len(centres) - 1, min(_PLACES, len(centres))).astype(np.intp)]
+    depths = depth[tuple(centres.T)]
     tree = cKDTree(inside)
     normals = np.zeros((len(centres), 2))
     for i, (centre, deep) in enumerate(zip(centres, depths, strict=True)):
         near = inside[tree.query_ball_point(centre, 2.5 * period + deep)] - centre
-        spread = near.T @ near
         # Smallest principal axis: across the wall.
-        _, vectors = np.linalg.eigh(spread.astype(np.float64))
-        normals[i] = vectors[:, 0]
-    # One sense for all of them: out of the smaller piece of crystal, where the wall parts two, else along each other.
-    reference = normals[len(normals) // 2]
-    normals *= np.where(normals @ reference < 0, -1.0, 1.0)[:, None]
+        normals[i] = np.linalg.eigh((near.T @ near).astype(np.float64))[1][:, 0]
+    # One sense for all of them: out of the larger piece of crystal, where the wall parts two, else along each other.
+    normals *= np.where(normals @ normals[len(normals) // 2] < 0, -1.0, 1.0)[:, None]
     offset = (depths + ASIDE_PERIODS * period)[:, None] * normals
-    one, other = centres + corner - offset, centres + corner + offset
-    pieces, _ = ndimage.label(~blocked)
-    sizes = np.bincount(pieces.ravel())
-    # Nothing is free in piece 0, nor beyond the rim.
+    middle = centres + np.array(corner) - 1
+    one, other = middle - offset, middle + offset
     first, second = _piece(pieces, one), _piece(pieces, other)
     free = (first > 0) & (second > 0)
     if not free.any():
         return None
-    turn = sizes[first] > sizes[second]
+    sizes = np.bincount(pieces.ravel())
+    turn = sizes[second] > sizes[first]
     one[turn], other[turn] = other[turn], one[turn]
     normals[turn] *= -1
     return one[free], other[free], normals[free]
@@ -408,7 +327,6 @@ def _sides(
 def _piece(pieces: NDArray[np.integer], points: NDArray[np.float64]) -> NDArray[np.intp]:
     """Numbers at points, 0 beyond the rim."""
     place = np.rint(points).astype(np.intp)
-    shape = np.array(pieces.shape)
-    within = ((place >= 0) & (place < shape)).all(axis=1)
-    place = np.clip(place, 0, shape - 1)
-    return np.where(within, pieces[tuple(place.T)], 0)
+    last = np.array(pieces.shape) - 1
+    within = ((place >= 0) & (place <= last)).all(axis=1)
+    return np.where(within, pieces[tuple(np.clip(place, 0, last).T)], 0)

@@ -1,263 +1,316 @@
-"""Eigenfilters of a model patch, their responses and energies, and the Mahalanobis transform."""
+"""Eigenfilters of a model patch, and how far each neighbourhood of an image is from those of the patch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isqrt
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from scipy import fft
 
-from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.preprocessing import BAND_REACH, Prepared, gaussian
+from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.threads import own_threads
 
-Eigenvectors = Literal["columns", "rows"]
-
-#: Standard deviations below this share of the largest are raised to it: what float32 pixels and their sums
-#: can tell apart. Energies are squares, so their floor is the square.
-RESPONSE_FLOOR = 1e-6
-#: Eigenvalues of the correlation matrix below this share of the largest are raised to it: keeps the inverse
-#: of a nearly singular covariance (few samples, noise-free images) from blowing up rounding errors.
-CORRELATION_FLOOR = 1e-9
+#: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
+#: a dozen filter responses stay in the cache and a large image does not fill the memory.
+TILE_PX = 256
+#: Distances are taken at every second pixel of the prepared image, a quarter of a period apart where it has 8 px to
+#: a period: neighbouring neighbourhoods share most of their pixels.
+STRIDE = 2
+#: Pixels compared with all templates in one matrix product.
+CHUNK_PX = 4096
+#: The model's noise variance is at least this share of its mean variance: a noise-free (simulated, averaged) patch
+#: has none, and every distance would be infinite.
+MIN_NOISE_SHARE = 1e-3
+#: A template stands for shifts of up to this; beyond, another is nearer.
+MAX_SHIFT_PX = 0.75
+#: Shortest usable kernel edge in px.
+MIN_KERNEL_PX = 5
 
 
 @dataclass(frozen=True, eq=False)
-class EigenfilterBank:
-    """Filters that decorrelate the neighbourhoods of a model patch.
+class Bank:
+    """Model of the neighbourhoods of one patch: mean, eigenfilters, templates and noise.
 
     Attributes
     ----------
-    filters : float64 array (k·k, k, k)
-        Orthonormal; correlated with an image they give the responses.
-    eigenvalues : float64 array (k·k,)
-        Variances of the neighbourhoods along the eigenvectors, largest first.
-    mean : float64 array (k, k)
-        Mean neighbourhood.
-
-    References
-    ----------
-    .. [A] Ade, Signal Processing 5 (1983) 451.
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (eigenfilters).
+    kernel_px : int
+        Edge k of a neighbourhood in px of the prepared image; a neighbourhood has D = k² pixels.
+    mean : float32 array (D,)
+    components : float32 array (r, D)
+        Leading eigenvectors of the covariance of the neighbourhoods: the eigenfilters.
+    eigenvalues : float64 array (r,)
+        Variances along them.
+    templates : float32 array (n, r)
+        Components of n neighbourhoods of the patch.
+    tangents : float32 array (n, 2, r)
+        How those change when the neighbourhood moves by one px in y and in x.
+    noise : float
+        s², mean of the other eigenvalues.
     """
 
-    filters: NDArray[np.float64]
+    kernel_px: int
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
     eigenvalues: NDArray[np.float64]
-    mean: NDArray[np.float64]
-
-    @classmethod
-    def from_patch(
-        cls, patch: ArrayLike, kernel: int = 7, eigenvectors: Eigenvectors = "columns"
-    ) -> EigenfilterBank:
-        """Bank of all k × k neighbourhoods that lie inside a patch.
-
-        Parameters
-        ----------
-        patch : array (y, x)
-            At least k + 1 pixels a side.
-        kernel : int
-            Edge k of the filters in pixels, odd.
-        eigenvectors : {"columns", "rows"}
-            See :meth:`from_covariance`.
-        """
-        image = np.asarray(patch, dtype=np.float64)
-        check_kernel(kernel)
-        if image.ndim != 2 or min(image.shape) <= kernel:
-            raise ValueError(f"patch has shape {image.shape}, expected more than {kernel} × {kernel} pixels")
-        offset = image.mean()
-        samples = _neighbourhoods(image - offset, kernel)
-        mean = samples.mean(axis=1)
-        bank = cls.from_covariance(np.cov(samples), eigenvectors)
-        return cls(bank.filters, bank.eigenvalues, (mean + offset).reshape(kernel, kernel))
-
-    @classmethod
-    def from_covariance(
-        cls, covariance: ArrayLike, eigenvectors: Eigenvectors = "columns"
-    ) -> EigenfilterBank:
-        """Bank of a known covariance of neighbourhoods of mean zero.
-
-        Parameters
-        ----------
-        covariance : array (k·k, k·k)
-            Between the pixels of a neighbourhood, row by row.
-        eigenvectors : {"columns", "rows"}
-            Filters are the columns of the eigenvector matrix, as they should be. ``rows`` repeats a slip of
-            the published code, which takes the rows of what numpy returns and convolves (turns them by 180°):
-            still an orthonormal basis, but of no particular one. Eigenvectors are sorted by decreasing
-            eigenvalue and signed so that the entry of largest modulus is positive.
-        """
-        matrix = np.asarray(covariance, dtype=np.float64)
-        kernel = isqrt(len(matrix)) if matrix.ndim == 2 else 0
-        if matrix.shape != (kernel * kernel, kernel * kernel):
-            raise ValueError(f"covariance has shape {matrix.shape}, expected (k·k, k·k)")
-        if eigenvectors not in ("columns", "rows"):
-            raise ValueError(f"eigenvectors is {eigenvectors!r}, expected 'columns' or 'rows'")
-        values, vectors = np.linalg.eigh(matrix)
-        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        peak = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-        vectors = vectors * np.where(peak < 0, -1.0, 1.0)
-        rows = vectors.T if eigenvectors == "columns" else vectors[:, ::-1]
-        return cls(rows.reshape(-1, kernel, kernel), values, np.zeros((kernel, kernel)))
+    templates: NDArray[np.float32]
+    tangents: NDArray[np.float32]
+    noise: float
 
     @property
-    def kernel(self) -> int:
-        """Edge of the filters in pixels."""
-        return int(self.filters.shape[-1])
+    def inverted(self) -> Bank:
+        """Model of the same patch turned by 180°."""
+        return Bank(
+            self.kernel_px,
+            self.mean[::-1].copy(),
+            np.ascontiguousarray(self.components[:, ::-1]),
+            self.eigenvalues,
+            self.templates,
+            -self.tangents,
+            self.noise,
+        )
 
-    def responses(self, image: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Responses of all filters to an image mirrored at its border.
-
-        Parameters
-        ----------
-        image : array (y, x)
-
-        Returns
-        -------
-        float array (k·k, y, x)
-            Float32 unless `image` is float64: many times the image, so meant for patches and small images.
-        """
-        reach = self.kernel // 2
-        return filter_responses(np.pad(as_image(image), reach, mode="symmetric"), self.filters)
-
-    def energies(self, image: ArrayLike, window: int = 16) -> NDArray[np.floating[Any]]:
-        """Squared responses summed over a window, of an image mirrored at its border.
-
-        Parameters
-        ----------
-        image : array (y, x)
-        window : int
-            Edge in pixels; an even window reaches one pixel further up and left than down and right.
-
-        Returns
-        -------
-        float array (k·k, y, x)
-            Float32 unless `image` is float64.
-        """
-        if window < 1:
-            raise ValueError(f"window is {window}, expected at least 1 pixel")
-        before, after = reach(self.kernel, window)
-        responses = filter_responses(np.pad(as_image(image), (before, after), mode="symmetric"), self.filters)
-        return window_sums(np.square(responses, out=responses), window)
+    @property
+    def filters(self) -> NDArray[np.float32]:
+        """The eigenfilters as pictures, shape ``(r, k, k)``."""
+        return self.components.reshape(-1, self.kernel_px, self.kernel_px)
 
 
-def mahalanobis_transform(
-    features: NDArray[np.floating[Any]], floor: float = RESPONSE_FLOOR
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Linear map that turns the Mahalanobis distance into the Euclidean one.
+def kernel_edge(period_px: float, periods: float, limit: int) -> int:
+    """Odd kernel edge in px nearest to so many `periods`, at most `limit`."""
+    # 1.5 periods of 8 px are 12: rounded so that the usual case lies in the middle of its interval, not at its end.
+    edge = 2 * int((periods * period_px + 1) // 2) + 1
+    return max(MIN_KERNEL_PX, min(edge, limit - 1 + limit % 2))
+
+
+def rim_px(kernel_px: int, period_px: float, shape: tuple[int, ...]) -> int:
+    """Width of the rim in which distances rest on mirrored pixels, in px; at most a quarter of the shorter side.
+
+    Half a kernel and `BAND_REACH` periods, as far as the band-pass feels the mirrored lattice beyond the rim.
+    """
+    return min(kernel_px // 2 + round(BAND_REACH * period_px), min(shape) // 4)
+
+
+def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams) -> Bank:
+    """Model of all ``k × k`` neighbourhoods of a patch.
 
     Parameters
     ----------
-    features : array (n, samples)
-        What the covariance is taken from, two samples at least.
-    floor : float
-        Smallest standard deviation as a share of the largest.
+    patch : float32 array (y, x)
+        Model patch of the prepared image, larger than the kernel.
+    kernel_px : int
+        Odd edge k.
+    params : SymmetryParams
+        ``variance_kept``, ``max_components`` and ``templates`` are used.
 
-    Returns
-    -------
-    transform : float64 array (n, n)
-        W with ``WᵀW = Σ⁻¹``, regularised: standard deviations are raised to `floor` times the largest, then
-        eigenvalues of the correlation matrix to ``CORRELATION_FLOOR`` times the largest. Without any variance
-        the identity.
-    mean : float64 array (n,)
+    Notes
+    -----
+    Ade (1983) takes all k² eigenvectors of the covariance as filters. Here the few that carry the lattice span the
+    model; the rest measures its noise.
     """
-    samples = np.asarray(features, dtype=np.float64)
-    mean = samples.mean(axis=1)
-    spread = samples.std(axis=1, ddof=1)
-    largest = float(spread.max())
-    if not largest > 0:
-        return np.eye(len(samples)), mean
-    scale = np.maximum(spread, floor * largest)
-    values, vectors = np.linalg.eigh(np.cov((samples - mean[:, None]) / scale[:, None]))
-    values = np.maximum(values, CORRELATION_FLOOR * values[-1])
-    return (vectors / np.sqrt(values)).T / scale, mean
+    if min(patch.shape) <= kernel_px:
+        raise ValueError(f"patch has shape {patch.shape}, expected more than the kernel's {kernel_px} px")
+    windows = np.lib.stride_tricks.sliding_window_view(patch, (kernel_px, kernel_px))
+    samples = windows.reshape(-1, kernel_px * kernel_px)
+    mean = samples.mean(axis=0)
+    centred = samples - mean
+    covariance = (centred.T @ centred).astype(np.float64) / len(centred)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), vectors[:, ::-1]
+    total = float(eigenvalues.sum())
+    kept = int(np.searchsorted(np.cumsum(eigenvalues), params.variance_kept * total)) + 1
+    rank = min(kept, params.max_components, len(eigenvalues) - 1)
+    components = np.ascontiguousarray(vectors[:, :rank].T, dtype=np.float32)
+    noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues))
+    # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
+    # of the lattice are favoured, and the choice is the same every time. The outermost have no neighbours to take
+    # differences with.
+    n_y, n_x = windows.shape[0] - 2, windows.shape[1] - 2
+    if n_y < 1 or n_x < 1:
+        raise ValueError(f"patch has shape {patch.shape}, expected at least {kernel_px + 2} px to a side")
+    count = min(params.templates, n_y * n_x)
+    index = np.sort((np.arange(count) * _coprime_step(n_y * n_x)) % (n_y * n_x))
+    y, x = index // n_x + 1, index % n_x + 1
+    turn = components.T
+
+    def project(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        taken: NDArray[np.float32] = windows[rows, columns].reshape(count, -1) @ turn
+        return taken
+
+    templates = project(y, x) - mean @ turn
+    tangents = np.stack(
+        [project(y + 1, x) - project(y - 1, x), project(y, x + 1) - project(y, x - 1)], axis=1
+    )
+    tangents *= np.float32(0.5)
+    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, max(noise, 1e-12))
 
 
-def filter_responses(
-    block: NDArray[np.floating[Any]],
-    filters: NDArray[np.floating[Any]],
-    bias: NDArray[np.floating[Any]] | None = None,
-) -> NDArray[np.floating[Any]]:
-    """Correlate a block with filters, without a border.
+def _coprime_step(n: int) -> int:
+    step = max(1, round(n * 0.6180339887))
+    while np.gcd(step, n) != 1:
+        step += 1
+    return step
+
+
+def log_distances(
+    prepared: Prepared,
+    bank: Bank,
+    smoothing: float,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Logarithm of the smoothed squared distance of every neighbourhood to a model.
+
+    With y = U(x − μ) and the residual Q = |x − μ|² − |y|²,
+
+        d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d²)
+
+    The nearest template sees what the covariance cannot (a crystal and its copy turned by 180° share it); Q sees
+    everything outside the model's span.
 
     Parameters
     ----------
-    block : float array (y, x)
-    filters : array (n, k, k)
-    bias : array (n,), optional
-        Added to the responses.
+    prepared : Prepared
+    bank : Bank
+    smoothing : float
+        Standard deviation of G in periods.
 
     Returns
     -------
-    array (n, y - k + 1, x - k + 1)
-        Of the type of `block`.
+    float32 array (y'/2, x'/2)
+        At every `STRIDE`-th pixel of ``prepared.values``. Within :func:`rim_px` of the rim it repeats what lies
+        inside: pixels are mirrored there, and a mirrored lattice is a twin.
+
+    Raises
+    ------
+    Cancelled
+        If `cancelled` returned True.
     """
-    count, kernel, _ = filters.shape
-    rows, columns = (length - kernel + 1 for length in block.shape)
-    # One matrix product over all neighbourhoods; a row of ones carries the bias along at no cost.
-    shifted = np.empty((kernel * kernel + 1, rows, columns), block.dtype)
-    for i in range(kernel):
-        for j in range(kernel):
-            shifted[i * kernel + j] = block[i : i + rows, j : j + columns]
-    shifted[-1] = 1
-    matrix = np.zeros((count, kernel * kernel + 1), block.dtype)
-    matrix[:, :-1] = filters.reshape(count, -1)
-    if bias is not None:
-        matrix[:, -1] = bias
-    return np.asarray(matrix @ shifted.reshape(len(shifted), -1)).reshape(count, rows, columns)
+    values = prepared.values
+    kernel = bank.kernel_px
+    half = kernel // 2
+    padded = np.pad(values, half, mode="symmetric")
+    coarse = (-(-values.shape[0] // STRIDE), -(-values.shape[1] // STRIDE))
+    out = np.empty(coarse, dtype=np.float32)
+    edge = _tile_edge(kernel, max(padded.shape))
+    # Both are even: tiles fit the stride, and so does the first place where a kernel lies inside one.
+    step = (edge - kernel + 1) // STRIDE * STRIDE
+    spectra, search = _kernel_spectra(bank, edge), _Nearest(bank)
+    with own_threads():
+        for y in range(0, values.shape[0], step):
+            for x in range(0, values.shape[1], step):
+                if cancelled is not None and cancelled():
+                    raise Cancelled
+                tile = np.zeros((edge, edge), np.float32)
+                piece = padded[y : y + edge, x : x + edge]
+                tile[: piece.shape[0], : piece.shape[1]] = piece
+                inside = tuple(slice(start // STRIDE, (start + step) // STRIDE) for start in (y, x))
+                shape = out[inside].shape
+                squares = _box_sum(tile, kernel)[::STRIDE, ::STRIDE][: shape[0], : shape[1]]
+                out[inside] = _squared_distance(fft.rfft2(tile), squares, spectra, bank, search)
+    rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
+    judged = out[rim : coarse[0] - rim, rim : coarse[1] - rim]
+    sigma = smoothing * prepared.period_px / STRIDE
+    smooth = np.log(np.maximum(gaussian(np.ascontiguousarray(judged), sigma), np.float32(1e-6)))
+    return np.pad(smooth, rim, mode="edge")
 
 
-def window_sums(planes: NDArray[np.floating[Any]], window: int) -> NDArray[np.floating[Any]]:
-    """Sums over square windows, without a border: ``(n, y, x)`` to ``(n, y - window + 1, x - window + 1)``.
+def _tile_edge(kernel: int, longest: int) -> int:
+    """Edge of a tile in px: a fast size for the transform, a multiple of twice the stride."""
+    wanted = min(max(TILE_PX, 4 * kernel), longest)
+    unit = 2 * STRIDE
+    return unit * int(fft.next_fast_len(-(-wanted // unit), real=True))
 
-    Sums of 2, 4, 8, ... neighbours are built from each other, so no difference of large numbers is ever
-    taken.
+
+def _kernel_spectra(bank: Bank, edge: int) -> NDArray[np.complex64]:
+    """Spectra of the eigenfilters and the mean, turned for correlation."""
+    k = bank.kernel_px
+    kernels = np.concatenate([bank.components, bank.mean[None]]).reshape(-1, k, k)[:, ::-1, ::-1]
+    out: NDArray[np.complex64] = fft.rfft2(kernels, s=(edge, edge))
+    return out
+
+
+def _decimate(spectrum: NDArray[np.complex64], edge: int) -> NDArray[np.float32]:
+    """Every second pixel of the real image that has this half spectrum: in the spectrum, four quarters add up."""
+    quarter = edge // 4
+    mirrored = np.concatenate([spectrum[:1], spectrum[:0:-1]])[:, edge // 2 - quarter :][:, ::-1]
+    folded = spectrum[:, : quarter + 1] + np.conj(mirrored)
+    folded = folded[: edge // 2] + folded[edge // 2 :]
+    folded *= np.float32(0.25)
+    out: NDArray[np.float32] = fft.irfft2(folded, s=(edge // 2, edge // 2), overwrite_x=True)
+    return out
+
+
+def _squared_distance(
+    spectrum: NDArray[np.complex64],
+    squares: NDArray[np.float32],
+    kernels: NDArray[np.complex64],
+    bank: Bank,
+    search: _Nearest,
+) -> NDArray[np.float32]:
+    """Squared distance to the nearest template, residual included, over s² D, for one tile."""
+    k = bank.kernel_px
+    rank = len(bank.components)
+    first = (k - 1) // STRIDE
+    shape = squares.shape
+    planes = np.empty((rank + 1, *shape), dtype=np.float32)
+    for i, kernel in enumerate(kernels):
+        plane = _decimate(spectrum * kernel, spectrum.shape[0])
+        planes[i] = plane[first : first + shape[0], first : first + shape[1]]
+    flat = planes.reshape(rank + 1, -1)
+    residual = squares.ravel() - 2 * flat[rank] + bank.mean @ bank.mean
+    responses = flat[:rank] - (bank.components @ bank.mean)[:, None]
+    # |y − y_t|² + Q = |x − μ|² − 2 y·y_t + |y_t|²: the squared responses cancel.
+    distance = np.empty(flat.shape[1], dtype=np.float32)
+    for start in range(0, flat.shape[1], CHUNK_PX):
+        part = slice(start, start + CHUNK_PX)
+        distance[part] = search(responses[:, part])
+    distance += residual
+    np.maximum(distance, 0, out=distance)
+    distance /= np.float32(bank.noise * k * k)
+    return distance.reshape(shape)
+
+
+class _Nearest:
+    """Squared distance to the nearest template, any shift of it by a fraction of a pixel included.
+
+    A lattice that is strained, drifts or is turned a little meets the pixels at phases that the model patch has not
+    got. To first order a shifted template lies on the plane through the template along its tangents.
     """
-    for axis in (-2, -1):
-        planes = _axis_sums(planes, window, axis)
-    return planes
+
+    def __init__(self, bank: Bank) -> None:
+        # |y_t|² − 2 y·y_t is one product with (y, 1).
+        lengths = (bank.templates**2).sum(axis=1)
+        self.search = np.ascontiguousarray(np.concatenate([-2 * bank.templates.T, lengths[None]]))
+        self.tangents = bank.tangents
+        self.offsets = np.einsum("nir,nr->ni", bank.tangents, bank.templates)
+        grams = np.einsum("nir,njr->nij", bank.tangents, bank.tangents).astype(np.float64)
+        ridge = np.maximum(1e-6 * np.trace(grams, axis1=1, axis2=2), 1e-9)
+        grams += ridge[:, None, None] * np.eye(2)
+        self.grams = grams.astype(np.float32)
+        self.inverses = np.linalg.inv(grams).astype(np.float32)
+
+    def __call__(self, responses: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distances less ``|y|²``, shape ``(n,)``, of components of shape ``(r, n)``."""
+        rank, count = responses.shape
+        y = np.ones((count, rank + 1), np.float32)
+        y[:, :rank] = responses.T
+        product = y @ self.search
+        index = product.argmin(axis=1)
+        distance: NDArray[np.float32] = product[np.arange(count), index]
+        along = np.einsum("nir,nr->ni", self.tangents[index], y[:, :rank]) - self.offsets[index]
+        shift = np.einsum("nij,nj->ni", self.inverses[index], along)
+        np.clip(shift, -MAX_SHIFT_PX, MAX_SHIFT_PX, out=shift)
+        turned = np.einsum("nij,nj->ni", self.grams[index], shift)
+        distance += (shift * (turned - 2 * along)).sum(axis=1)
+        return distance
 
 
-def _axis_sums(planes: NDArray[np.floating[Any]], window: int, axis: int) -> NDArray[np.floating[Any]]:
-    length = planes.shape[axis] - window + 1
-
-    def part(array: NDArray[np.floating[Any]], start: int, count: int) -> NDArray[np.floating[Any]]:
-        index: list[slice] = [slice(None)] * array.ndim
-        index[axis] = slice(start, start + count)
-        return array[tuple(index)]
-
-    total: NDArray[np.floating[Any]] | None = None
-    power, size, offset = planes, 1, 0
-    while True:
-        if window & size:
-            piece = part(power, offset, length)
-            total = piece if total is None else total + piece
-            offset += size
-        if 2 * size > window:
-            return planes if total is None else total
-        pairs = power.shape[axis] - size
-        power = part(power, 0, pairs) + part(power, size, pairs)
-        size *= 2
-
-
-def reach(kernel: int, window: int) -> tuple[int, int]:
-    """How far a pixel's features reach up and left, and down and right, in pixels."""
-    return kernel // 2 + window // 2, kernel // 2 + (window - 1) // 2
-
-
-def as_image(image: ArrayLike, name: str = "image") -> NDArray[np.floating[Any]]:
-    """Float32 or float64 image ``(y, x)``; other real types become float32."""
-    out = np.asarray(image)
-    if out.ndim != 2 or out.size == 0 or out.dtype.kind not in "iuf":
-        raise ValueError(f"{name} is a {out.dtype} array of shape {out.shape}, expected real numbers (y, x)")
-    return out if out.dtype in (np.float32, np.float64) else out.astype(np.float32)
-
-
-def check_kernel(kernel: int) -> None:
-    """Raise RecipeError unless the edge of the filters is odd and at least 3."""
-    if kernel < 3 or kernel % 2 == 0:
-        raise RecipeError(f"kernel_px is {kernel}, but it must be an odd number of at least 3.")
-
-
-def _neighbourhoods(image: NDArray[np.float64], kernel: int) -> NDArray[np.float64]:
-    """All neighbourhoods inside an image, shape ``(k·k, count)``."""
-    windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel))
-    return windows.reshape(-1, kernel * kernel).T
+def _box_sum(tile: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Sums of squares over all ``k × k`` windows that lie inside a tile."""
+    sums = np.zeros((tile.shape[0] + 1, tile.shape[1] + 1))
+    np.cumsum(np.cumsum(tile.astype(np.float64) ** 2, axis=0), axis=1, out=sums[1:, 1:])
+    return (sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k]).astype(np.float32)

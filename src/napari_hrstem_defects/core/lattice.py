@@ -1,47 +1,68 @@
-"""Lattice period and basis of a patch, from its autocorrelation."""
+"""Lattice period and cell of an image, of a patch and of an area, from averaged autocorrelations of tiles.
+
+The autocorrelation of a crystal has a peak of nearly its central height at every translation of the lattice, and lower
+peaks where only some columns coincide. Averaged over tiles that show the same lattice it is nearly free of noise, so
+that true translations are told from false ones by the significance of the difference.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
-from napari_hrstem_defects.core.sampling import even_sample
+from napari_hrstem_defects.core.cell import (
+    MIN_PERIOD_PX,
+    MIN_STRENGTH,
+    Lattice,
+    cell_of,
+    fitted,
+    lattice_of,
+    repetition,
+)
 from napari_hrstem_defects.core.threads import side_by_side
+from napari_hrstem_defects.core.tile_correlation import (
+    NOISE_BANDS,
+    Autocorrelation,
+    Floats,
+    Tile,
+    autocorrelation,
+    tile_of,
+)
 
-#: A peak of the autocorrelation counts as a lattice vector from this share of the best off-centre one: lower, and
-#: similar columns within the cell pass for translations; higher, and noise drops true ones.
-PEAK_SHARE = 0.8
-#: Two vectors are taken for collinear below this sine of the angle between them.
-MIN_SINE = 0.3
-#: Between the centre and a lattice vector the autocorrelation falls below this share of the peak's height.
-DIP_SHARE = 0.92
-#: Vectors longer than this share of the patch rest on too few pairs of pixels.
-MAX_LAG_SHARE = 0.45
-#: Shortest period that can be told from noise, in pixels.
-MIN_PERIOD_PX = 3.0
-#: Spatial frequencies above this (cycles/px) are taken to hold white noise only.
-NOISE_BAND = 0.4
-#: Pixels of an image that was enlarged or turned are not independent, its noise is white only below some frequency:
-#: where no lattice is seen, all above these (cycles/px) is left out, one after the other. So many more trials ask
-#: for more certainty.
-NARROWER_BANDS = (0.3, 0.18)
-#: In fewer pixels than this to a side too little is left then.
-NARROWER_FROM_PX = 64
-#: Multiple of the noise floor above which a sample of the spectrum is taken for signal (e⁻⁴: 2 % of noise passes).
-DENOISE_LEVEL = 4.0
-#: A lattice peak must exceed the noise of the autocorrelation this many times; some 10⁴ lags are searched.
-MIN_SIGNIFICANCE = 6.0
-#: Below this height of the best peak a tile is not used to learn the period of an image.
-MIN_STRENGTH = 0.45
-#: Periods to the side of a tile that are needed to trust its lattice.
-MIN_PERIODS = 3.5
-#: Share of the tiles that must agree on being periodic, and the most tiles looked at.
-MIN_TILE_SHARE = 0.2
-MAX_TILES = 30
+Doubles = NDArray[np.float64]
+
+__all__ = [
+    "Lattice",
+    "LatticeEstimate",
+    "agreement",
+    "find_lattice",
+    "lattice_in",
+    "typical_lattice",
+]
+
+#: Edge of the smallest tiles in px, and the most tiles looked at: the mean over 24 has a fifth of the noise of one.
+TILE_PX = 128
+MOST_TILES = 24
+#: Cells in a tile that are needed to trust its lattice: 3.5 periods each way.
+MIN_CELLS = 12.0
+#: Tiles show the same lattice from this share of the best likeness on (white noise lowers all alike).
+SAME_TILE = 0.9
+#: Share of the autocorrelation that repeating the cell must explain: out to three periods for the cell to be right, out
+#: to six for the lattice to be a crystal's, and out to three to be one at all. Crystals 0.90 to 1; quasicrystals,
+#: moirés and fringes below 0.8; speckles in few tiles up to 0.4.
+REPEATS, REPEATS_FAR, REPEATS_LEAST = 0.95, 0.86, 0.5
+#: Share of the tiles up to which a lattice is called one of a part of the image: it may be none that matters.
+#: A lattice of this share of the mean's period is finer than the mean's: below 1/√2 with a tolerance.
+FINER = 0.8
+MIN_SHARE = 0.25
+NOT_A_CRYSTAL = (
+    "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
+    "Do not trust the lattice."
+)
 #: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
 SAME_ANGLE_DEG = 3.0
 SAME_STRETCH = 1.1
@@ -49,211 +70,27 @@ MOST_CELLS = 2.3
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Translation lattice of a crystalline patch.
+class LatticeEstimate:
+    """Lattice of an image and how far to trust it.
 
     Attributes
     ----------
-    v1, v2 : tuple of float
-        The two shortest non-collinear translation vectors ``(y, x)`` in pixels, ``|v1| <= |v2|``.
-    period_px : float
-        ``sqrt(|v1 × v2|)``: edge of a square of the area of the unit cell.
-    strength : float
-        Height of the best off-centre peak of the normalised autocorrelation (`ac`), 0...1; below 0.6 the
-        patch is hardly crystalline.
+    lattice : Lattice or None
+    tile_px : int
+        Edge of the tiles it was seen with (of strips: the longer one).
+    share : float
+        Share of the tiles that show it.
+    repetition : float
+        How much of the autocorrelation beyond the cell is explained by repeating the cell, 0...1.
+    warnings : tuple of str
+        Why there is none, or why it may not be a crystal's.
     """
 
-    v1: tuple[float, float]
-    v2: tuple[float, float]
-    period_px: float
-    strength: float
-
-    def scaled(self, factor: float) -> Lattice:
-        """The same lattice in pixels that are `factor` times smaller."""
-        (a, b), (c, d) = self.v1, self.v2
-        return Lattice(
-            (a * factor, b * factor), (c * factor, d * factor), self.period_px * factor, self.strength
-        )
-
-
-def power_spectrum(pixels: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Power spectrum of a Hann-windowed patch, zero-padded to twice its size.
-
-    Parameters
-    ----------
-    pixels : array (y, x)
-
-    Returns
-    -------
-    float32 array (2·y, x + 1)
-        Half spectrum as of ``rfft2``; its transform is the plain, not the circular, autocorrelation.
-    """
-    window = _window(pixels.shape)
-    tile = pixels.astype(np.float32)
-    tile = (tile - np.vdot(tile, window) / window.sum()) * window
-    spectrum = fft.rfft2(tile, s=[2 * n for n in pixels.shape])
-    power: NDArray[np.float32] = spectrum.real**2 + spectrum.imag**2
-    return power
-
-
-@dataclass(frozen=True, eq=False)
-class Autocorrelation:
-    """Normalised autocorrelation of a patch without its background and its white noise.
-
-    White noise sits in the centre of the autocorrelation only, so the noise floor of the spectrum is taken off
-    first: without this the peaks of a low-dose crystal would look weak beside the centre.
-
-    Attributes
-    ----------
-    values : float32 array (2·r_y + 1, 2·r_x + 1)
-        1 in the centre; the noise floor is taken off on average, so the rest of it scatters around 0.
-    denoised : float32 array (2·r_y + 1, 2·r_x + 1)
-        The same with everything near the noise floor removed: peaks stand clear, heights are biased.
-    noise : float32 array (2·r_y + 1, 2·r_x + 1)
-        Standard deviation of `values` that white noise of the observed floor would give.
-    """
-
-    values: NDArray[np.float32]
-    denoised: NDArray[np.float32]
-    noise: NDArray[np.float32]
-
-
-def autocorrelation(pixels: NDArray[np.floating], limit: float | None = None) -> Autocorrelation:
-    """Normalised autocorrelation of an image or patch, lags up to `MAX_LAG_SHARE` of it.
-
-    Parameters
-    ----------
-    pixels : array (y, x)
-    limit : float, optional
-        Spatial frequencies above are left out, in cycles/px; just below it there is white noise only. Without it the
-        whole spectrum counts, and above `NOISE_BAND` there is white noise only.
-    """
-    return _of_spectrum(power_spectrum(pixels), pixels.shape, limit)
-
-
-def _of_spectrum(power: NDArray[np.float32], edges: tuple[int, ...], limit: float | None) -> Autocorrelation:
-    keep, noisy = _spectral_weights(edges, limit)
-    # The periodogram of white noise is exponentially distributed: mean = median / ln 2.
-    floor = np.float32(np.median(even_sample(power[noisy])) / np.log(2.0))
-    pairs, spread = _window_lags(edges)
-    values = _lags((power - floor) * keep, edges, pairs)
-    denoised = _lags(np.where(power > DENOISE_LEVEL * floor, power, 0) * keep, edges, pairs)
-    middle = (pairs.shape[0] // 2, pairs.shape[1] // 2)
-    # A lag sums noise products, each of variance σ⁴ times the squared weights; floor = σ² Σ window².
-    noise = floor * spread * np.float32(1.0 if limit is None else np.sqrt(np.pi) * limit)
-    if values[middle] <= MIN_SIGNIFICANCE * noise[middle]:
-        return Autocorrelation(np.zeros_like(values), np.zeros_like(values), np.full_like(values, np.inf))
-    top = max(float(denoised[middle]), float(np.finfo(np.float32).tiny))
-    return Autocorrelation(values / values[middle], denoised / top, noise / values[middle])
-
-
-@lru_cache(maxsize=16)
-def _spectral_weights(
-    edges: tuple[int, ...], limit: float | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """How much of each sample of a zero-padded half spectrum is no background, and which are noise only."""
-    fy = fft.fftfreq(2 * edges[0])[:, None]
-    fx = fft.rfftfreq(2 * edges[1])[None, :]
-    radius = np.hypot(fy, fx)
-    # Fewer than two periods in the patch is background; the taper avoids ringing.
-    keep = (1.0 - np.exp(-0.5 * (radius * min(edges) / 2.0) ** 4)).astype(np.float32)
-    if limit is None:
-        return keep, radius > NOISE_BAND
-    keep[radius > limit] = 0
-    return keep, (radius > 2 * NOISE_BAND * limit) & (radius <= limit)
-
-
-@lru_cache(maxsize=8)
-def _window(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
-
-
-def _lags(
-    power: NDArray[np.float32], edges: tuple[int, ...], pairs: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Autocorrelation of a zero-padded half spectrum, divided by the number of pairs at each lag."""
-    acf = fft.fftshift(fft.irfft2(power, s=[2 * n for n in edges]))
-    rows, columns = (slice(n - r // 2, n + r // 2 + 1) for n, r in zip(edges, pairs.shape, strict=True))
-    out: NDArray[np.float32] = (acf[rows, columns] / pairs).astype(np.float32)
-    return out
-
-
-@lru_cache(maxsize=32)
-def _window_lags(edges: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the window does at each lag: weight of the pairs, and noise per unit of the noise floor."""
-    pairs, spread = [], []
-    for n in edges:
-        window = np.hanning(n + 2)[1:-1]
-        reach = max(1, int(MAX_LAG_SHARE * n))
-        lags = slice(n - 1 - reach, n + reach)
-        overlap = np.correlate(window, window, "full")
-        squares = np.correlate(window**2, window**2, "full")
-        pairs.append(overlap[lags] / overlap[n - 1])
-        spread.append(np.sqrt(squares[lags]) / overlap[n - 1] / pairs[-1])
-    return np.outer(*pairs).astype(np.float32), np.outer(*spread).astype(np.float32)
-
-
-def lattice_of_autocorrelation(acf: Autocorrelation, *, both: bool = False) -> Lattice | None:
-    """Lattice whose vectors are the two shortest strong peaks of a normalised autocorrelation.
-
-    Parameters
-    ----------
-    acf : Autocorrelation
-    both : bool
-        Whether both must stand out of the noise, on average, and not just one of them.
-
-    Returns
-    -------
-    Lattice or None
-        None where fewer than two independent peaks stand out of the noise.
-    """
-    centre = np.array(acf.denoised.shape) // 2
-    smooth = ndimage.gaussian_filter(acf.denoised, 1.0)
-    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 3)) & (smooth > 0))
-    peaks = peaks[((peaks > 0) & (peaks < np.array(smooth.shape) - 1)).all(axis=1)]
-    lags = peaks - centre
-    half = (lags[:, 0] > 0) | ((lags[:, 0] == 0) & (lags[:, 1] > 0))
-    half &= np.hypot(*lags.T) >= MIN_PERIOD_PX
-    peaks = peaks[half]
-    if len(peaks) == 0:
-        return None
-    heights = smooth[tuple(peaks.T)]
-    strong = heights >= PEAK_SHARE * heights.max()
-    vectors = np.array([_refine(smooth, peak) for peak in peaks[strong]]) - centre
-    vectors = vectors[np.argsort(np.hypot(*vectors.T), kind="stable")]
-    basis = _reduced_basis(vectors)
-    if basis is None or not all(_stands_apart(smooth, centre, v) for v in basis):
-        return None
-    heights = np.array([_height(acf.values, centre + v) for v in basis])
-    noise = np.array([_height(acf.noise, centre + v) for v in basis])
-    too_low = heights.sum() < MIN_SIGNIFICANCE * noise.sum() if both else heights < MIN_SIGNIFICANCE * noise
-    if np.all(too_low):
-        return None
-    strength = float(heights.max())
-    (a, b), (c, d) = basis.tolist()
-    return Lattice((a, b), (c, d), float(np.sqrt(abs(a * d - b * c))), min(strength, 1.0))
-
-
-def _reduced_basis(vectors: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """First two non-collinear vectors of a list sorted by length, the second made as short as it can be."""
-    v1 = vectors[0]
-    for v2 in vectors[1:]:
-        cross = abs(v1[0] * v2[1] - v1[1] * v2[0])
-        if cross > MIN_SINE * np.hypot(*v1) * np.hypot(*v2):
-            return np.array([v1, v2 - np.round(v1 @ v2 / (v1 @ v1)) * v1])
-    return None
-
-
-def _stands_apart(smooth: NDArray[np.float32], centre: NDArray[np.intp], vector: NDArray[np.float64]) -> bool:
-    """Whether there is a dip between the centre and a peak: along a stripe there is none."""
-    steps = np.linspace(0.0, 1.0, 2 * int(np.ceil(np.hypot(*vector))) + 1)
-    profile = ndimage.map_coordinates(smooth, (centre + steps[:, None] * vector).T, order=1, mode="nearest")
-    return bool(profile.min() < DIP_SHARE * profile[-1])
-
-
-def _height(values: NDArray[np.float32], position: NDArray[np.float64]) -> float:
-    y, x = (int(np.clip(np.rint(p), 1, n - 2)) for p, n in zip(position, values.shape, strict=True))
-    return float(values[y - 1 : y + 2, x - 1 : x + 2].max())
+    lattice: Lattice | None
+    tile_px: int
+    share: float = 0.0
+    repetition: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
@@ -264,15 +101,8 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     pixels : array (y, x)
         Raw or prepared pixels.
     """
-    power = power_spectrum(pixels)
-    weak = None
-    narrower = NARROWER_BANDS if min(pixels.shape) >= NARROWER_FROM_PX else ()
-    for limit in (None, *narrower):
-        lattice = lattice_of_autocorrelation(_of_spectrum(power, pixels.shape, limit), both=limit is not None)
-        if lattice is not None and lattice.strength >= MIN_STRENGTH:
-            return lattice
-        weak = lattice if limit is None else weak
-    return weak
+    found = _of_tiles([tile_of(pixels)], None, weak=True)
+    return None if found is None else found[0]
 
 
 def agreement(a: Lattice | None, b: Lattice | None) -> tuple[int, float] | None:
@@ -307,66 +137,276 @@ def agreement(a: Lattice | None, b: Lattice | None) -> tuple[int, float] | None:
     return cells, stretch
 
 
-def typical_lattice(pixels: NDArray[np.floating]) -> tuple[Lattice | None, int]:
-    """Lattice that most of an image shows, and the tile size it was seen with.
+def _of_tiles(
+    tiles: list[Tile], single: Floats | None, *, weak: bool = False
+) -> tuple[Lattice, Autocorrelation] | None:
+    """Lattice of the mean of tiles; white noise is looked for in lower and lower bands."""
+    first = None
+    bands = NOISE_BANDS if min(tiles[0].edges) >= TILE_PX // 2 else NOISE_BANDS[:1]
+    for band in bands:
+        narrow = band < NOISE_BANDS[0]
+        acf = autocorrelation(tiles, band)
+        lattice = cell_of(acf, single, both=narrow)
+        if lattice is not None:
+            if lattice.strength >= MIN_STRENGTH:
+                return lattice, acf
+            first = first if narrow else (lattice, acf)
+    return first if weak else None
 
-    Tiles of growing size are tried until enough of them are periodic with at least `MIN_PERIODS` periods to a
-    side: small tiles keep grains apart, large ones see large cells and lattices under heavy noise.
+
+def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> LatticeEstimate:
+    """Lattice that most of an image shows.
+
+    The autocorrelations of the tiles that show the same lattice are averaged. Tiles of growing size are tried: small
+    ones keep grains apart, large ones see large cells; images of less than about 200 px are cut into smaller ones last.
 
     Parameters
     ----------
     pixels : array (y, x)
+    valid : bool array (y, x), optional
+        False where there is no image: borders of an alignment, scale bars, saturated blocks.
 
     Returns
     -------
-    lattice : Lattice or None
-        That of the tile with the median period; None if no tile size shows one.
-    size : int
-        Edge of the tiles in pixels.
+    LatticeEstimate
+        Its lattice is None where no tile size shows one; the first warning then says why.
     """
-    longest = min(pixels.shape)
-    size = min(128, longest)
-    while True:
-        tiles = _tiles(pixels.shape, size)
-        seen = side_by_side(
-            find_lattice, [pixels[y : y + size, x : x + size] for y, x in tiles], pixels=4 * size**2
-        )
-        found = [
-            lattice
-            for lattice in seen
-            if lattice is not None
-            and lattice.strength >= MIN_STRENGTH
-            and np.hypot(*lattice.v2) * MIN_PERIODS <= size
-        ]
-        if len(found) >= max(1, MIN_TILE_SHARE * len(tiles)):
-            found.sort(key=lambda lattice: lattice.period_px)
-            return found[len(found) // 2], size
-        if size == longest:
-            return None, size
-        size = min(longest, int(size * 1.5))
+    best: LatticeEstimate | None = None
+    short: Lattice | None = None
+    longest = max(pixels.shape)
+    for size, bin_px in _SCALES:
+        if bin_px > 1 and size * bin_px > 1.5 * longest:
+            continue
+        found = _seen(pixels, valid, size, bin_px)
+        if found is None or found.lattice is None:
+            continue
+        held = found.tile_px * min(found.tile_px, *pixels.shape) / found.lattice.period_px**2
+        if found.repetition >= REPEATS and held >= MIN_CELLS:
+            return _doubted(found, pixels, valid)
+        if pixels.size / found.lattice.period_px**2 < MIN_CELLS:
+            short = short or found.lattice
+        elif found.repetition >= REPEATS_LEAST and (best is None or found.repetition > best.repetition):
+            best = found
+    if best is not None:
+        return _doubted(best, pixels, valid)
+    return LatticeEstimate(None, min(TILE_PX, longest), warnings=(_reason(short, pixels.shape),))
 
 
-def _tiles(shape: tuple[int, ...], size: int) -> list[tuple[int, int]]:
-    """Corners of at most `MAX_TILES` tiles spread evenly over the image."""
-    counts = [-(-n // size) for n in shape]
-    while np.prod(counts) > MAX_TILES:
+def lattice_in(
+    pixels: NDArray[np.floating], mask: NDArray[np.bool_], tile_px: int = TILE_PX
+) -> Lattice | None:
+    """Lattice of an area, e.g. of a domain: the mean over the tiles in it.
+
+    Parameters
+    ----------
+    pixels, mask : array (y, x)
+        Only pixels in the mask count.
+    tile_px : int
+        Edge of the tiles in pixels, best that of :func:`typical_lattice`.
+
+    Returns
+    -------
+    Lattice or None
+        None where the area is smaller than half a tile or shows no lattice.
+    """
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return None
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    bin_px = max(1, tile_px // (2 * TILE_PX))
+    image, known = _binned(pixels[box], mask[box], bin_px)
+    edges = (min(tile_px // bin_px, image.shape[0]), min(tile_px // bin_px, image.shape[1]))
+    tiles = _tiles(image, known, edges)
+    maps = None if len(tiles) < 2 else np.stack([autocorrelation([tile]).values for tile in tiles])
+    found = _of_tiles(tiles, maps) if tiles else None
+    return None if found is None else found[0].scaled(bin_px)
+
+
+def _seen(
+    pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None, size: int, bin_px: int
+) -> LatticeEstimate | None:
+    """What tiles of one size show; the lattice is not in doubt yet."""
+    image, known = _binned(pixels, valid, bin_px)
+    edges = (min(size, image.shape[0]), min(size, image.shape[1]))
+    tiles = _tiles(image, known, edges)
+    for group, single in _groups(tiles) if tiles else []:
+        chosen = [tiles[i] for i in group]
+        found = _of_tiles(chosen, single)
+        if found is not None:
+            alike = _alike(chosen, found[0])
+            if len(alike) < len(chosen):
+                part = None if single is None else single[alike]
+                found = _of_tiles([chosen[i] for i in alike], part) or found
+        if found is not None:
+            lattice, acf = found
+            repeats, share = repetition(acf, lattice, 3.0), len(group) / len(tiles)
+            return LatticeEstimate(lattice.scaled(bin_px), max(edges) * bin_px, share, repeats)
+    return None
+
+
+def _alike(tiles: list[Tile], lattice: Lattice) -> list[int]:
+    """Tiles of the most frequent lattice where single tiles show different ones, each finer than their mean.
+
+    Two twins share a coarser coincidence lattice, which is what their mean autocorrelation shows. A superlattice that
+    is too weak for a single tile is not affected: there all tiles show the same finer lattice.
+    """
+    everything = list(range(len(tiles)))
+    some = everything[:: max(1, len(tiles) // 4)]
+    finer = [found[0] for i in some if (found := _of_tiles([tiles[i]], None)) is not None]
+    if not any(each.period_px < FINER * lattice.period_px for each in finer):
+        return everything
+    seen = {i: found[0] for i in everything if (found := _of_tiles([tiles[i]], None)) is not None}
+    classes: list[list[int]] = []
+    for i, each in seen.items():
+        home = next((c for c in classes if agreement(seen[c[0]], each) is not None), None)
+        if home is None:
+            classes.append([i])
+        else:
+            home.append(i)
+    classes.sort(key=len, reverse=True)
+    # A single odd tile is chance.
+    return classes[0] if len(classes) > 1 and len(classes[1]) > 1 else everything
+
+
+def _doubted(
+    found: LatticeEstimate, pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None
+) -> LatticeEstimate:
+    """With the repetition out to six periods, in tiles twice as large, and a warning where it is low."""
+    lattice, repeats = found.lattice, found.repetition
+    if lattice is not None and min(pixels.shape) > 2 * found.tile_px:
+        bin_px = 2 if lattice.period_px > 3 * MIN_PERIOD_PX else 1
+        image, known = _binned(pixels, valid, bin_px)
+        size = int(min(2 * found.tile_px, 16 * lattice.period_px)) // bin_px
+        edges = (min(size, image.shape[0]), min(size, image.shape[1]))
+        tiles = _tiles(image, known, edges, MOST_TILES // 4)
+        group, single = _groups(tiles)[0] if tiles else ([], None)
+        if group:
+            acf = autocorrelation([tiles[i] for i in group])
+            repeats = min(repeats, _repeats_far(acf, single, lattice.scaled(1 / bin_px)))
+    warnings: tuple[str, ...] = (NOT_A_CRYSTAL,) if repeats < REPEATS_FAR else ()
+    if found.share <= MIN_SHARE:
+        warnings += (f"The lattice is seen in {found.share:.0%} of the image only.",)
+    return dataclasses.replace(found, repetition=repeats, warnings=warnings)
+
+
+def _repeats_far(acf: Autocorrelation, single: Floats | None, lattice: Lattice) -> float:
+    """Repetition out to six periods: of the lattice found, and of that of another grain."""
+    centre = np.array(acf.values.shape) // 2
+    smooth = ndimage.gaussian_filter(acf.denoised, 1.0)
+    tried = [lattice_of(fitted(smooth, centre, np.array([lattice.v1, lattice.v2])), 1.0)]
+    again = cell_of(acf, single)
+    if again is not None and abs(again.period_px / lattice.period_px - 1) < 0.05:
+        tried.append(again)
+    return max(repetition(acf, one, 6.0) for one in tried)
+
+
+#: Edges of tiles and by how much the image is binned: large cells need no fine pixels.
+_SCALES = ((128, 1), (192, 1), (128, 2), (192, 2), (128, 4), (192, 4), (64, 1))
+
+
+def _binned(
+    pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None, bin_px: int
+) -> tuple[NDArray[np.floating], NDArray[np.bool_] | None]:
+    if bin_px == 1:
+        return pixels, valid
+    rows, columns = (n // bin_px for n in pixels.shape)
+    inner = (slice(rows * bin_px), slice(columns * bin_px))
+    blocks = (rows, bin_px, columns, bin_px)
+    image: Floats = pixels[inner].astype(np.float32).reshape(blocks).mean((1, 3))
+    if valid is None:
+        return image, None
+    return image, np.asarray(valid[inner].reshape(blocks).all((1, 3)), bool)
+
+
+def _reason(few: Lattice | None, shape: tuple[int, ...]) -> str:
+    if few is None:
+        return "No lattice was found."
+    cells = shape[0] * shape[1] / few.period_px**2
+    return (
+        f"The image holds about {cells:.0f} cells of {few.period_px:.0f} px to a side; {MIN_CELLS:.0f} are needed. "
+        "Take an image of a larger field."
+    )
+
+
+def _groups(tiles: list[Tile]) -> list[tuple[list[int], Floats | None]]:
+    """Tiles that show the same lattice, then all of them."""
+    if len(tiles) == 1:
+        return [([0], None)]
+    maps = np.stack([autocorrelation([tile]).values for tile in tiles])
+    flat = _anisotropy(maps)
+    norms = np.sqrt((flat**2).sum(axis=1))
+    seen = norms > 0
+    unit = flat / np.where(seen, norms, 1)[:, None]
+    alike = unit @ unit.T
+    np.fill_diagonal(alike, 0)
+    every = [i for i in range(len(tiles)) if seen[i]]
+    if not every:
+        return []
+    middle = int(np.argmax(alike.sum(axis=1)))
+    group = [
+        i
+        for i in every
+        if i == middle or alike[middle, i] >= _limit(_typical(np.delete(alike[middle], middle)))
+    ]
+    mean = unit[group].mean(axis=0)
+    close = unit @ mean / max(float(np.sqrt((mean**2).sum())), 1e-6)
+    group = [i for i in every if close[i] >= _limit(float(np.median(close[group])))]
+    out: list[tuple[list[int], Floats | None]] = [(group, maps[group])] if group else []
+    if len(group) < len(every):
+        out.append((every, maps[every]))
+    return out
+
+
+def _limit(typical: float) -> float:
+    """Least likeness: noise lowers and scatters that of all tiles."""
+    return typical * (0.5 + (SAME_TILE - 0.5) * typical)
+
+
+def _typical(likeness: Doubles | Floats) -> float:
+    """Likeness of tiles that show the same, whatever the others show."""
+    return float(np.quantile(likeness, 0.9))
+
+
+def _anisotropy(maps: Floats) -> Floats:
+    """Autocorrelations (n, samples) at shifts up to 0.3 of a tile less the mean of the ring: glass has none left."""
+    _, height, width = maps.shape
+    y, x = (np.arange(k) - k // 2 for k in (height, width))
+    radius = np.hypot(y[:, None], x[None])
+    inside = (radius >= MIN_PERIOD_PX) & (radius <= 0.66 * max(height // 2, width // 2))
+    inside &= (y[:, None] > 0) | ((y[:, None] == 0) & (x[None] > 0))
+    ring = np.rint(radius[inside]).astype(int)
+    flat = maps[:, inside]
+    order = np.argsort(ring, kind="stable")
+    counts = np.bincount(ring)
+    present = counts[counts > 0]
+    starts = np.concatenate(([0], np.cumsum(present)[:-1]))
+    flat = flat[:, order]
+    means = np.add.reduceat(flat, starts, axis=1) / present
+    return flat - np.repeat(means, present, axis=1)
+
+
+def _tiles(
+    pixels: NDArray[np.floating],
+    valid: NDArray[np.bool_] | None,
+    edges: tuple[int, int],
+    most: int = MOST_TILES,
+) -> list[Tile]:
+    """At most `most` tiles spread evenly over the image, at least half of each valid."""
+    # Half overlapping where there are few.
+    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(pixels.shape, edges, strict=True)]
+    while np.prod(counts) > most:
         counts[int(np.argmax(counts))] -= 1
-    ys, xs = (np.rint(np.linspace(0, n - size, c)).astype(int) for n, c in zip(shape, counts, strict=True))
-    return [(int(y), int(x)) for y in ys for x in xs]
-
-
-def _refine(image: NDArray[np.float32], peak: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sub-pixel position of a maximum: a parabola through its neighbours along each axis."""
-    y, x = peak
-    here = float(image[y, x])
-    position = np.array([y, x], dtype=np.float64)
-    for axis, (low, high) in enumerate(
-        (
-            (float(image[y - 1, x]), float(image[y + 1, x])),
-            (float(image[y, x - 1]), float(image[y, x + 1])),
+    ys, xs = (
+        np.rint(np.linspace(0, n - e, c)).astype(int)
+        for n, e, c in zip(pixels.shape, edges, counts, strict=True)
+    )
+    places = [(slice(y, y + edges[0]), slice(x, x + edges[1])) for y in ys for x in xs]
+    if valid is not None:
+        places = [place for place in places if np.mean(valid[place]) >= 0.5]
+    return list(
+        side_by_side(
+            lambda place: tile_of(pixels[place], None if valid is None else valid[place]),
+            places,
+            pixels=4 * edges[0] * edges[1],
         )
-    ):
-        curvature = low - 2 * here + high
-        if curvature < 0:
-            position[axis] += 0.5 * (low - high) / curvature
-    return position
+    )

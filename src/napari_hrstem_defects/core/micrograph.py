@@ -17,6 +17,8 @@ from napari_hrstem_defects.core.errors import MicrographError
 MIN_SIDE_PX = 32
 #: More pixels than this fraction missing (NaN, infinite) and the rest says nothing about the lattice.
 MAX_INVALID_FRACTION = 0.5
+#: Filled pixels fade to the mean within this many pixels: edge pixels repeated far outward would look like fringes.
+FADE_PX = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +85,12 @@ class Micrograph:
         return self.shape[0] if self.is_stack else 1
 
     def frame(self, index: int = 0) -> Frame:
-        """Pixels of one frame, checked and with missing pixels filled.
+        """Pixels of one frame, checked, with what is missing or no image filled.
 
         Raises
         ------
         MicrographError
-            If the frame is constant or mostly without finite values.
+            If the frame is constant, mostly without finite values, or holds no image.
         """
         if not -len(self) <= index < len(self):
             raise MicrographError(
@@ -126,9 +128,10 @@ class Frame:
     Attributes
     ----------
     pixels : float32 array (y, x)
-        Finite everywhere, shifted and scaled to the range 0...1 of the finite input.
+        Finite everywhere, shifted and scaled to the range 0...1 of the valid input.
     valid : bool array (y, x)
-        False where the input was NaN or infinite and `pixels` was filled in.
+        False where the input was NaN or infinite or no image (borders, info bars, scale bars, text, dead lines,
+        saturated areas; see :func:`~napari_hrstem_defects.core.blanks.find_blanks`) and `pixels` was filled in.
     notices : tuple of str
         What was changed, one sentence each.
     """
@@ -194,45 +197,108 @@ def _grey(data: Any, name: str) -> Any:
 
 
 def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
+    from napari_hrstem_defects.core.blanks import find_blanks
+
     values: NDArray[np.floating] = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     valid = np.isfinite(values)
-    fraction = 1.0 - np.count_nonzero(valid) / values.size
-    if fraction == 1.0:
+    missing = values.size - int(np.count_nonzero(valid))
+    if missing == values.size:
         raise MicrographError(
             f"{name}: no pixel has a finite value (all NaN or infinite); check how it was exported."
         )
-    if fraction > MAX_INVALID_FRACTION:
+    if missing > MAX_INVALID_FRACTION * values.size:
         raise MicrographError(
-            f"{name}: {100 * fraction:.0f} % of the pixels are NaN or infinite, too many to judge the lattice; "
-            "crop the image to its valid part."
+            f"{name}: {100 * missing / values.size:.0f} % of the pixels are NaN or infinite, too many to judge the "
+            "lattice; crop the image to its valid part."
         )
-    finite = values[valid] if fraction else values
+    finite = values[valid] if missing else values
     low, high = float(finite.min()), float(finite.max())
     if not high > low:
         raise MicrographError(
             f"{name}: all pixels have the same value ({low:g}); there is nothing to analyse."
         )
+    notices: list[str] = []
+    if missing:
+        notices.append(
+            f"{missing} pixel{'s were' if missing > 1 else ' was'} NaN or infinite and filled from the neighbours."
+        )
+    blank = find_blanks(pixels) & valid
+    if blank.any():
+        notices.append(
+            f"{_percent(np.count_nonzero(blank) / blank.size)} of the image ({_places(blank, pixels)}) hold no image "
+            "and are left out."
+        )
+        valid &= ~blank
+        finite = values[valid]
+        if finite.size < MIN_SIDE_PX**2 or finite.min() == finite.max():
+            raise MicrographError(
+                f"{name}: nearly all of the image is constant (a border, a bar or saturation); there is nothing to "
+                "analyse."
+            )
+        low, high = float(finite.min()), float(finite.max())
     # Divide first: the difference of the extremes of a float64 image may overflow.
     scale = max(abs(low), abs(high))
-    span = high / scale - low / scale
+    span = high / scale - low / scale if scale else 0.0
     if not span > 0:
         raise MicrographError(
             f"{name}: the grey values differ by less than they can be told apart; rescale the image."
         )
-    values = (values / scale - low / scale) / span
-    notices: tuple[str, ...] = ()
-    if fraction:
+    if not valid.all():
         values = _fill(values, valid)
-        count = int(np.count_nonzero(~valid))
-        notices = (
-            f"{count} pixel{'s were' if count > 1 else ' was'} NaN or infinite and filled from the neighbours.",
-        )
-    return Frame(values.astype(np.float32), valid, notices)
+    values = (values / scale - low / scale) / span
+    return Frame(values.astype(np.float32), valid, tuple(notices))
 
 
 def _fill(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
-    """Fill invalid pixels with the value of the nearest valid one."""
+    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
     from scipy.ndimage import distance_transform_edt
 
-    index = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return values[tuple(index)]
+    distance, index = distance_transform_edt(~valid, return_indices=True)
+    weight = np.exp((1 - distance[~valid]) / FADE_PX)
+    known = values[valid]
+    # Of parts of the largest value: a sum of extremes may overflow.
+    scale = max(float(np.abs(known).max()), np.finfo(values.dtype).tiny)
+    mean = float(np.mean(known / scale)) * scale
+    filled = values.copy()
+    filled[~valid] = weight * values[tuple(i[~valid] for i in index)] + (1 - weight) * mean
+    return filled
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.{0 if share >= 0.0095 else 1}f} %"
+
+
+def _places(blank: NDArray[np.bool_], pixels: NDArray[Any]) -> str:
+    """Where the blank parts are, in words."""
+    from scipy.ndimage import label
+
+    borders: list[str] = []
+    bars: list[str] = []
+    parts: list[str] = []
+    for side, turns in (("top", 0), ("right", 1), ("bottom", 2), ("left", 3)):
+        mask, turned = np.rot90(blank, turns), np.rot90(pixels, turns)
+        if np.count_nonzero(mask[0]) <= mask.shape[1] / 2:
+            continue
+        depth = int(np.cumprod(mask.all(axis=1)).sum())
+        # A bar with writing holds more than one grey value; its last rows are the margin.
+        strip = turned[: max(depth - 8, 0)]
+        written = strip.size > 0 and bool((strip != strip[0, 0]).any())
+        (bars if written else borders).append(side)
+    if len(borders) == 4:
+        parts.append("a border all around")
+    elif borders:
+        parts.append(f"a border at the {_and(borders)}")
+    if bars:
+        parts.append(f"an info bar at the {_and(bars)}")
+    labels, count = label(blank)
+    at_edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    at_edge = at_edge[at_edge > 0]
+    if len(at_edge) and not parts:
+        parts.append("parts at the edge")
+    if count > len(at_edge):
+        parts.append("marks inside, such as a scale bar, text or saturation")
+    return _and(parts)
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

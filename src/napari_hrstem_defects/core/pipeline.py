@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_hrstem_defects.core.analysis import STEPS, Analysis
+from napari_hrstem_defects.core import steps
+from napari_hrstem_defects.core.analysis import STEPS, Analysis, Result
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import MicrographError, RecipeError
+from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
+from napari_hrstem_defects.core.geometry import frame_slices
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
+from napari_hrstem_defects.core.published import PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.core.run import Progress
-from napari_hrstem_defects.core.steps import Steps
 from napari_hrstem_defects.core.threads import own_threads
 
 __all__ = ["STEPS", "Analysis", "Progress", "analyze"]
+
+Progress = Callable[[str, float], None]
 
 
 def analyze(
@@ -48,11 +53,11 @@ def analyze(
         Patches judged by hand (True: defective) instead of by any classifier.
     previous : Analysis, optional
         An earlier result for the same micrograph whose steps before `start` are taken over.
-    start : {"preprocess", "classify", "best_patch", "domains", "symmetry", "variance", "segment", "regions"}, optional
-        First step to run; needs `previous`. What changed before it in `recipe` is not looked at. A best patch or
-        patches given by hand are always looked at. Steps before it that `previous` lacks are run, too.
+    start : str, optional
+        First step to run, one of `STEPS`; needs `previous`. What changed before it in `recipe` has no effect. A best
+        patch or patches given by hand always have. Steps before it that `previous` lacks are run, too.
     stop : str, optional
-        Last step to run, one of those above; what the later ones would find stays empty. Default: all are run.
+        Last step to run, one of `STEPS`; what the later ones would find stays empty. Default: all are run.
     progress : callable, optional
         Called as ``progress(step, fraction)``, fractions 0...1 within the step.
     cancelled : callable, optional
@@ -82,7 +87,6 @@ def analyze(
             raise RecipeError(f"{name} is {wanted!r}, expected one of {', '.join(STEPS)}.")
     if start not in (None, STEPS[0]) and previous is None:
         raise RecipeError(f"Starting at the step {start} needs an earlier analysis, given as `previous`.")
-    run = Steps(micrograph, recipe, classifier, patch_labels, best_patch, progress, cancelled)
     first = STEPS.index(start) if start else 0
     if best_patch is not None:
         first = min(first, STEPS.index("best_patch"))
@@ -90,9 +94,87 @@ def analyze(
         first = min(first, STEPS.index("classify"))
     last = STEPS.index(stop) + 1 if stop else len(STEPS)
     if previous is not None:
-        first = min([first, *(i for i, step in enumerate(STEPS) if step not in previous.steps)])
+        if previous.micrograph.frame_shape != micrograph.frame_shape:
+            raise RecipeError(
+                f"The earlier analysis is of an image of {previous.micrograph.frame_shape} px, this one has "
+                f"{micrograph.frame_shape}; analyse it anew."
+            )
+        first = min([first, *(i for i, step in enumerate(STEPS) if step not in previous.results)])
+    frame = micrograph.frame()
+    inputs = steps.Inputs(micrograph, frame, recipe, classifier, patch_labels, best_patch, cancelled)
+    run = _Run(inputs, progress)
+    if previous is not None:
         run.take_over(previous, STEPS[: min(first, last)])
     with own_threads():
         for step in STEPS[first:last]:
             run.step(step)
-    return run.result()
+    return Analysis(micrograph, recipe, run.results, run.timings, run.warnings, run.maps)
+
+
+class _Run:
+    """One analysis under way."""
+
+    def __init__(self, inputs: steps.Inputs, progress: Progress | None) -> None:
+        self.inputs = inputs
+        self.progress = progress
+        self.results: dict[str, Any] = {}
+        self.timings: dict[str, float] = {}
+        self.warnings: dict[str, tuple[str, ...]] = {"preprocess": inputs.frame.notices}
+        self.models = steps.Models()
+        self.maps: PublishedMaps | None = None
+
+    def take_over(self, previous: Analysis, names: tuple[str, ...]) -> None:
+        """Use what an earlier analysis found in some steps."""
+        for name in names:
+            self.results[name] = previous.results[name]
+            self.timings[name] = previous.timings[name]
+            self.warnings[name] = previous.warnings_by_step.get(name, ())
+        if "variance" in names and self.inputs.recipe.mode == "published":
+            self.maps = previous.maps
+
+    def step(self, name: str) -> None:
+        """Run one step, timed."""
+        self._report(name, 0.0)
+        begin = time.perf_counter()
+        self.results[name] = self._result(name)
+        self.timings[name] = time.perf_counter() - begin
+        self._report(name, 1.0)
+
+    def _report(self, name: str, fraction: float) -> None:
+        if self.inputs.cancelled is not None and self.inputs.cancelled():
+            raise Cancelled
+        if self.progress is not None:
+            self.progress(name, fraction)
+
+    def _result(self, name: str) -> Result:
+        inputs, done = self.inputs, self.results
+
+        def warn(text: str) -> None:
+            self.warnings[name] = (*self.warnings.get(name, ()), text)
+
+        match name:
+            case "preprocess":
+                return steps.preprocess(inputs, warn)
+            case "domains":
+                return steps.divide(inputs, done["preprocess"], warn)
+            case "classify":
+                return steps.classify(inputs, done["preprocess"], done["domains"], warn)
+            case "best_patch":
+                return steps.choose_best_patch(
+                    inputs, done["preprocess"], done["domains"], done["classify"], self.models, warn
+                )
+            case "variance":
+                if inputs.recipe.mode == "published":
+                    patch = done["best_patch"].best_patch
+                    place = None if patch is None else frame_slices(patch, inputs.shape)
+                    self.maps = published_maps(inputs.frame.pixels, place, inputs.recipe.as_published)
+                return steps.vary(inputs, done["preprocess"], done["domains"], self.maps)
+            case "symmetry":
+                before = [done[step] for step in ("preprocess", "domains", "best_patch", "variance")]
+                return steps.compare(inputs, *before, models=self.models, maps=self.maps, warn=warn)
+            case "segment":
+                before = [done[step] for step in ("preprocess", "classify", "variance", "symmetry")]
+                return steps.segment(inputs, *before, maps=self.maps)
+        return steps.list_regions(
+            inputs, *(done[step] for step in ("preprocess", "best_patch", "symmetry", "segment"))
+        )

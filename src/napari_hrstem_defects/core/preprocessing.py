@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.core.sampling import even_sample
@@ -14,6 +14,12 @@ from napari_hrstem_defects.core.threads import side_by_side, threads_for
 
 #: Rows that are resampled at once.
 STRIP_ROWS = 128
+#: Share of the pixels whose deviation counts in full for the local contrast.
+CLIP_SHARE = 0.97
+#: How far the band-pass carries what is filled in, in periods.
+BAND_REACH = 0.6
+#: Holes narrower than this are filled without harm, in periods.
+HOLE_PERIODS = 0.5
 #: Change of scale that is accepted for a size that transforms fast.
 MAX_STRETCH = 0.01
 
@@ -28,8 +34,8 @@ class Prepared:
         Band-passed, contrast-normalised image of about unit variance, resampled to `period_px` pixels a period.
     band : float32 array (y', x')
         The same before the contrast normalisation, in grey values of the frame.
-    noise_share : float32 array (y', x')
-        Noise variance over variance of `band`, up to an unknown factor: high-pass power over local contrast.
+    valid : bool array (y', x')
+        False where no image is within reach of the band-pass.
     shape : tuple of int
         Shape ``(y, x)`` of the frame it was made from.
     period_px : float
@@ -38,7 +44,7 @@ class Prepared:
 
     values: NDArray[np.float32]
     band: NDArray[np.float32]
-    noise_share: NDArray[np.float32]
+    valid: NDArray[np.bool_]
     shape: tuple[int, int]
     period_px: float
 
@@ -60,7 +66,12 @@ class Prepared:
         return resize_linear(image, self.shape)
 
 
-def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessParams) -> Prepared:
+def prepare(
+    pixels: NDArray[np.float32],
+    period_px: float,
+    params: PreprocessParams,
+    valid: NDArray[np.bool_] | None = None,
+) -> Prepared:
     """Resample to a fixed number of pixels per lattice period, band-pass and normalise the contrast.
 
     ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v + floor · median v)`` with ``v = G_window ∗ h²``; the
@@ -74,55 +85,48 @@ def prepare(pixels: NDArray[np.float32], period_px: float, params: PreprocessPar
         Lattice period in pixels of the frame.
     params : PreprocessParams
         ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
+    valid : bool array (y, x), optional
+        Pixels that hold an image; the others are filled in `pixels`. All, if left out.
     """
     factor = min(1.0, params.px_per_period / period_px)
     rows, columns = (min(n, _fast_size(n * factor)) for n in pixels.shape)
     shape = (rows, columns)
     band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
     period = period_px * shape[0] / pixels.shape[0]
-    power = np.maximum(gaussian(band**2, params.contrast_window * period), 0)
+    # A single foreign column must not set the contrast of all around it.
+    most = np.float32(np.quantile(even_sample(np.abs(band)), CLIP_SHARE))
+    power = np.maximum(gaussian(np.minimum(np.abs(band), most) ** 2, params.contrast_window * period), 0)
     level = float(np.median(even_sample(power)))
     if level <= 0:
         level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
     power += np.float32(params.contrast_floor * level)
     values = (band / np.sqrt(power)).astype(np.float32, copy=False)
-    noise = _noise_power(pixels, shape, params.contrast_window * period_px)
-    noise /= power
-    return Prepared(values, band, noise, (pixels.shape[0], pixels.shape[1]), period)
+    seen = np.ones(shape, bool)
+    if valid is not None and not valid.all():
+        seen = _valid_on(_wide(~valid, HOLE_PERIODS * period_px), shape, BAND_REACH * period_px)
+    return Prepared(values, band, seen, (pixels.shape[0], pixels.shape[1]), period)
 
 
-def white_noise(
-    prepared: Prepared, shape: tuple[int, int], params: PreprocessParams, seed: int
-) -> NDArray[np.float32]:
-    """White noise as it looks after the band-pass, unit variance, on a `shape` of the prepared image's pixels."""
-    scale = prepared.scale
-    source = (round(shape[0] / scale[0]), round(shape[1] / scale[1]))
-    noise = np.random.default_rng(seed).standard_normal(source, dtype=np.float32)
-    period = prepared.period_px / float(scale[0])
-    band = _band_pass(noise, shape, params.band_low * period, params.band_high * period)
-    return band / np.float32(band.std())
-
-
-def _noise_power(pixels: NDArray[np.float32], shape: tuple[int, int], sigma: float) -> NDArray[np.float32]:
-    """Local power of the highest spatial frequencies, smoothed by a Gaussian and sampled on a grid of `shape`.
-
-    The second difference along both axes is blind to anything smooth (Immerkær 1996); an atomic lattice sampled
-    well leaves little in it, noise of single pixels much.
-    """
-    rows = pixels[2:] - 2 * pixels[1:-1] + pixels[:-2]
-    high = rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2]
-    power = np.pad(np.square(high, out=high), 1, mode="edge")
-    spectrum = fft.dctn(power, norm="ortho", overwrite_x=True, workers=threads_for(power.size))[
-        : shape[0], : shape[1]
-    ]
-    spectrum = spectrum * np.outer(
-        *(_transfer(m, n, sigma) for m, n in zip(shape, pixels.shape, strict=True))
-    ).astype(np.float32)
-    spectrum *= np.float32(np.sqrt(np.prod(shape) / np.prod(pixels.shape)))
-    out: NDArray[np.float32] = fft.idctn(
-        spectrum, norm="ortho", overwrite_x=True, workers=threads_for(spectrum.size)
+def _wide(holes: NDArray[np.bool_], width_px: float) -> NDArray[np.bool_]:
+    """Holes that are as wide as that somewhere: single dead pixels are filled well enough."""
+    parts, _ = ndimage.label(holes, np.ones((3, 3)))
+    wide = np.unique(
+        parts[ndimage.distance_transform_edt(np.pad(holes, 1, mode="edge"))[1:-1, 1:-1] > width_px / 2]
     )
-    return np.maximum(out, 0)
+    return np.isin(parts, wide[wide > 0])
+
+
+def _valid_on(holes: NDArray[np.bool_], shape: tuple[int, int], reach_px: float) -> NDArray[np.bool_]:
+    """Pixels of a grid of `shape` that are further than `reach_px` from holes."""
+    valid = ~holes
+    if valid.all():
+        return np.ones(shape, bool)
+    distance = ndimage.distance_transform_edt(valid)
+    rows, columns = (
+        np.minimum(((np.arange(m) + 0.5) * n / m).astype(np.intp), n - 1)
+        for n, m in zip(valid.shape, shape, strict=True)
+    )
+    return np.asarray(distance[np.ix_(rows, columns)] > reach_px)
 
 
 def _fast_size(length: float) -> int:
@@ -198,6 +202,21 @@ def resize_linear(image: NDArray[np.floating], shape: tuple[int, int]) -> NDArra
     for _ in side_by_side(strip, range(0, shape[0], STRIP_ROWS), pixels=STRIP_ROWS * shape[1]):
         pass
     return out
+
+
+def sample_linear(
+    image: NDArray[np.floating], rows: NDArray[np.floating], columns: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Values of a map at all pairs of the given rows and columns, linear between samples, rims held."""
+    source = image.astype(np.float32, copy=False)
+    for axis, places in ((0, rows), (1, columns)):
+        length = source.shape[axis]
+        position = np.clip(places, 0, length - 1)
+        below = np.minimum(position.astype(np.intp), max(length - 2, 0))
+        share = (position - below).astype(np.float32)
+        low, high = source.take(below, axis), source.take(np.minimum(below + 1, length - 1), axis)
+        source = _mixed(low, high, share[:, None] if axis == 0 else share[None, :])
+    return source
 
 
 def _places(length: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

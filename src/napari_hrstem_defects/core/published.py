@@ -1,27 +1,104 @@
-"""Preprocessing and binarisation of the published pipeline (Dennler et al. 2021)."""
+"""The pipeline of Dennler et al., Micron 146 (2021) 103069, whole and apart from the default path.
+
+[D] filters the image, compares it with a model patch in the energies of the patch's eigenfilters, maps the local
+variance and fuses the binarised maps. :func:`published_maps` runs these steps; patch classification and the choice
+of the best patch come before it, the removal of small areas after it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import correlate1d, gaussian_filter, uniform_filter
 
 from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.recipe import Eigenvectors, PublishedParams
+from napari_hrstem_defects.core.variance import local_variance
 
-#: Largest grey value after preprocessing ([D]; the minimum is 0).
+#: Largest grey value after filtering ([D]; the minimum is 0).
 WHITE = 254.0
+#: Pixels left out at the rim of a compared patch, beyond half the energy window ([D]: 16 px in all), and fewest
+#: pixels along a side that are left then.
+RIM_PX = MIN_CORE_PX = 8
+#: Smallest standard deviation of responses as a share of the largest: the resolution of float32 sums. Of energies it
+#: is the square.
+RESPONSE_FLOOR = 1e-6
+#: Smallest eigenvalue of a correlation matrix as a share of the largest: where it is nearly singular (few samples,
+#: noise-free images) its inverse would amplify rounding errors.
+CORRELATION_FLOOR = 1e-9
+#: Tile worked on at once, small enough for its responses to stay in the cache.
+_TILE = (64, 256)
+
+#: A map or stack of filter responses, float32 or float64.
+Planes = NDArray[np.floating[Any]]
+Window = tuple[slice, slice]
 
 
-def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) -> NDArray[np.float32]:
-    """Laplacian of Gaussian, sign reversed, then a Gaussian, scaled to 0...254.
+@dataclass(frozen=True, eq=False)
+class PublishedMaps:
+    """Results of the published steps, arrays of the image's shape ``(y, x)``.
+
+    Attributes
+    ----------
+    filtered : 0...254; the image itself where the filter is "none".
+    severity : Mahalanobis distance to the model patch; mirrored from inside at the rim.
+    judged : False at that rim.
+    variance : Local variance of `filtered`, in its units squared.
+    amorphous : Less variance than anywhere in the model patch.
+    labels : 0 crystal, 1 symmetry defect, 2 amorphous or blurred; small areas included.
+    """
+
+    filtered: NDArray[np.float32]
+    severity: NDArray[np.float32]
+    judged: NDArray[np.bool_]
+    variance: NDArray[np.float32]
+    amorphous: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+
+
+def published_maps(
+    pixels: NDArray[np.float32], best_patch: Window | None, params: PublishedParams
+) -> PublishedMaps:
+    """Run the published steps that follow the choice of the best patch.
 
     Parameters
     ----------
-    pixels : array (y, x)
-        Any real type.
-    kernel : int
-        Edge of the Laplacian-of-Gaussian kernel in pixels, odd.
-    gauss_kernel : int
-        Edge of the Gaussian kernel in pixels, odd.
+    pixels : float32 array (y, x)
+        Finite.
+    best_patch : tuple of slice or None
+        Rows and columns of the model patch. None: nothing is marked.
+    params : PublishedParams
+    """
+    filtered = pixels
+    if params.filter == "log":
+        filtered = log_gaussian(pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel)
+    elif params.filter == "dog":
+        filtered = difference_of_gaussians(pixels, params.dog_low, params.dog_high)
+    variance = local_variance(filtered, min(params.window_px, *filtered.shape))
+    if best_patch is None:
+        severity, labels, nothing = (np.zeros(filtered.shape, kind) for kind in (np.float32, np.uint8, bool))
+        return PublishedMaps(filtered, severity, nothing, variance, nothing, labels)
+    severity, judged = eigenfilter_severity(filtered, best_patch, params)
+    amorphous = amorphous_box(variance, best_patch, params.ratio)
+    symmetry = triangle_binarise(
+        severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
+    )
+    return PublishedMaps(filtered, severity, judged, variance, amorphous, fuse(symmetry, amorphous))
+
+
+def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) -> NDArray[np.float32]:
+    """Laplacian of Gaussian, sign reversed, then a Gaussian, scaled to 0...254 ([D], preprocessing).
+
+    Parameters
+    ----------
+    pixels : real array (y, x)
+    kernel, gauss_kernel : int
+        Edges of the two kernels in pixels, odd.
 
     Returns
     -------
@@ -30,19 +107,13 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
 
     Notes
     -----
-    A Laplacian of Gaussian "of kernel n" is the sum of the second derivatives of Sobel type, whose smoothing
-    is binomial: weights ``(1 + z)^(n−1)`` across and ``(1 + z)^(n−3) (1 − z)²`` along. The binomial of order
-    n−1 is a Gaussian of σ = √(n−1)/2, 2.1 px for n = 19. The Gaussian has σ = (n−1)/4, 1 px for n = 5.
-
-    References
-    ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (preprocessing).
+    A Laplacian of Gaussian "of kernel n" is the sum of the second derivatives of Sobel type, whose smoothing is
+    binomial: weights ``(1 + z)^(n−1)`` across and ``(1 + z)^(n−3) (1 − z)²`` along. The binomial of order n−1 is a
+    Gaussian of σ = √(n−1)/2, 2.1 px for n = 19. The Gaussian has σ = (n−1)/4, 1 px for n = 5.
     """
-    from scipy.ndimage import correlate1d
-
-    _odd(kernel, 3, "log_kernel")
-    _odd(gauss_kernel, 1, "gauss_kernel")
-    image = _image(pixels)
+    _check_odd(kernel, 3, "log_kernel")
+    _check_odd(gauss_kernel, 1, "gauss_kernel")
+    image = _centred(pixels)
     smooth = _binomial(kernel - 1)
     second = np.convolve(_binomial(kernel - 3), [1.0, -2.0, 1.0])
     down = correlate1d(correlate1d(image, second, 0, mode="reflect"), smooth, 1, mode="reflect")
@@ -52,53 +123,207 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
     if gauss_kernel > 1:
         distance = np.arange(gauss_kernel) - gauss_kernel // 2
         gauss = np.exp(-0.5 * (distance / ((gauss_kernel - 1) / 4)) ** 2)
-        gauss /= gauss.sum()
         for axis in (0, 1):
-            image = correlate1d(image, gauss, axis, mode="reflect")
-    return _scaled(image, WHITE)
+            image = correlate1d(image, gauss / gauss.sum(), axis, mode="reflect")
+    return _scaled(image)
 
 
 def difference_of_gaussians(pixels: ArrayLike, low: float = 2.0, high: float = 3.0) -> NDArray[np.float32]:
-    """Narrow minus wide Gaussian, scaled to 0...254.
+    """Narrow minus wide Gaussian, scaled to 0...254: the filter in the code that accompanies [D].
 
     Parameters
     ----------
-    pixels : array (y, x)
-        Any real type.
+    pixels : real array (y, x)
     low, high : float
-        Standard deviations in pixels, ``low < high``.
+        Standard deviations in pixels, ``0 ≤ low < high``.
 
     Returns
     -------
     float32 array (y, x)
-        Bright columns stay bright. All zero for a constant image. Mirrored at the border.
-
-    References
-    ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069; the form used in the published code.
+        As of :func:`log_gaussian`.
     """
-    from scipy.ndimage import gaussian_filter
-
     if not 0 <= low < high:
         raise RecipeError(f"dog_low is {low:g} and dog_high {high:g}, but 0 ≤ dog_low < dog_high is needed.")
-    image = _image(pixels)
-    out = gaussian_filter(image, low, mode="reflect")
-    out -= gaussian_filter(image, high, mode="reflect")
-    return _scaled(out, WHITE)
+    image = _centred(pixels)
+    return _scaled(gaussian_filter(image, low, mode="reflect") - gaussian_filter(image, high, mode="reflect"))
+
+
+def eigenfilter_severity(
+    image: ArrayLike, model_patch: Window, params: PublishedParams
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Mahalanobis distance of an image to a model patch in its eigenfilters' responses ([D], symmetry defects).
+
+    Parameters
+    ----------
+    image : array (y, x)
+        Filtered.
+    model_patch : tuple of slice
+        Rows and columns of the model patch.
+    params : PublishedParams
+        `kernel_px`, `features`, `eigenvectors`, `comparison` and `energy_window` are used.
+
+    Returns
+    -------
+    severity : float32 array (y, x)
+        Mirrored from inside at the rim, where neighbourhoods or patches would reach outside the image.
+    judged : bool array (y, x)
+        False at that rim.
+
+    Raises
+    ------
+    RecipeError
+        If the kernel is even, or the model patch too small for kernel, window and rim.
+
+    Notes
+    -----
+    A pixelwise comparison is with the features at the same place of the model patch, of patches that cover the image
+    with 50 % overlap and are compared without their rims; where they overlap, distances are averaged. As published,
+    the covariance of energies is then that of the whole model patch with its rim, where windows reach outside and sum
+    less; this makes it insensitive to changes of overall contrast. Memory stays near three float32 images.
+    """
+    _check_odd(params.kernel_px, 3, "kernel_px")
+    pixels = _real(image)
+    patch = pixels[model_patch].astype(np.float64)
+    pixelwise = params.comparison == "pixelwise"
+    half = params.kernel_px // 2
+    window = params.energy_window if params.features == "energies" else 0
+    # How far the features of a pixel reach up and left, and down and right.
+    before, after = near, far = half + window // 2, half + max(window - 1, 0) // 2
+    if pixelwise:
+        near = far = window // 2 + max(RIM_PX, half)
+    if min(patch.shape) < near + far + MIN_CORE_PX:
+        raise RecipeError(
+            f"The model patch is {patch.shape[0]} × {patch.shape[1]} px, but these eigenfilters need "
+            f"{near + far + MIN_CORE_PX} px or more; choose a larger patch or a smaller kernel or window."
+        )
+    model = _Features(patch, params.kernel_px, params.eigenvectors, window, pixelwise)
+    centred = (pixels - model.offset).astype(np.float32)
+    distances: Callable[..., NDArray[np.float32]] = _length
+    if pixelwise:
+        own = model(np.pad(centred[model_patch], (before, after)))
+        distances = _Cover(own, near, centred.shape).distances
+    bottom, right = (length - far for length in pixels.shape)
+    found = np.empty((bottom - near, right - near), np.float32)
+    for y in range(near, bottom, _TILE[0]):
+        for x in range(near, right, _TILE[1]):
+            y1, x1 = min(y + _TILE[0], bottom), min(x + _TILE[1], right)
+            values = model(centred[y - before : y1 + after, x - before : x1 + after])
+            found[y - near : y1 - near, x - near : x1 - near] = distances(values, y, x)
+    judged = np.zeros(pixels.shape, bool)
+    judged[near:bottom, near:right] = True
+    return np.pad(found, (near, far), mode="symmetric"), judged
+
+
+def eigenfilters(
+    patch: ArrayLike, kernel: int = 7, eigenvectors: Eigenvectors = "columns"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Filters that decorrelate the k × k neighbourhoods inside a model patch ([D]; Ade, Signal Processing 5, 451).
+
+    Parameters
+    ----------
+    patch : array (y, x)
+        At least k + 1 pixels a side.
+    kernel : int
+        Edge k of the filters in pixels.
+    eigenvectors : {"columns", "rows"}
+        Of the matrix of eigenvectors, columns are right. ``rows`` repeats an error of the code of [D], which takes
+        the rows of what numpy returns and convolves (turns them by 180°): still orthonormal, but arbitrary.
+
+    Returns
+    -------
+    filters : float64 array (k·k, k, k)
+        Orthonormal; correlated with an image they give the responses.
+    variances : float64 array (k·k,)
+        Of the neighbourhoods along the eigenvectors, largest first.
+    """
+    image = np.asarray(patch, dtype=np.float64)
+    if image.ndim != 2 or min(image.shape) <= kernel:
+        raise ValueError(f"patch has shape {image.shape}, expected more than {kernel} × {kernel} pixels")
+    windows = np.lib.stride_tricks.sliding_window_view(image - image.mean(), (kernel, kernel))
+    values, vectors = np.linalg.eigh(np.cov(windows.reshape(-1, kernel * kernel).T))
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    peak = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
+    vectors = vectors * np.where(peak < 0, -1.0, 1.0)
+    rows = vectors.T if eigenvectors == "columns" else vectors[:, ::-1]
+    return rows.reshape(-1, kernel, kernel), values
+
+
+def filter_responses(block: Planes, filters: Planes, bias: Planes | None = None) -> Planes:
+    """Correlate a block ``(y, x)`` with filters ``(n, k, k)`` and add `bias` ``(n,)``, without a border."""
+    count, kernel, _ = filters.shape
+    rows, columns = (length - kernel + 1 for length in block.shape)
+    # One matrix product over all neighbourhoods; a row of ones carries the bias along at no cost.
+    shifted = np.empty((kernel * kernel + 1, rows, columns), block.dtype)
+    for i in range(kernel):
+        for j in range(kernel):
+            shifted[i * kernel + j] = block[i : i + rows, j : j + columns]
+    shifted[-1] = 1
+    matrix = np.zeros((count, kernel * kernel + 1), block.dtype)
+    matrix[:, :-1] = filters.reshape(count, -1)
+    if bias is not None:
+        matrix[:, -1] = bias
+    return np.asarray(matrix @ shifted.reshape(len(shifted), -1)).reshape(count, rows, columns)
+
+
+def window_sums(planes: Planes, window: int) -> Planes:
+    """Sums of planes ``(n, y, x)`` over square windows, without a border."""
+    # Sums of 2, 4, 8, ... neighbours are built from each other: no difference of large numbers is ever taken.
+    for axis in (1, 2):
+        power = np.moveaxis(planes, axis, 0)
+        length, total, offset, size = len(power) - window + 1, None, 0, 1
+        while size <= window:
+            if window & size:
+                piece = power[offset : offset + length]
+                total = piece if total is None else total + piece
+                offset += size
+            if 2 * size <= window:
+                power = power[:-size] + power[size:]
+            size *= 2
+        planes = np.moveaxis(np.asarray(total), 0, axis)
+    return planes
+
+
+def mahalanobis_transform(
+    features: Planes, floor: float = RESPONSE_FLOOR
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Linear map W that turns the Mahalanobis distance into the Euclidean one, ``WᵀW = Σ⁻¹``.
+
+    Parameters
+    ----------
+    features : array (n, samples)
+    floor : float
+        Standard deviations are raised to this share of the largest, then eigenvalues of the correlation matrix to
+        ``CORRELATION_FLOOR`` times the largest.
+
+    Returns
+    -------
+    transform : float64 array (n, n)
+        The identity if there is no variance at all.
+    mean : float64 array (n,)
+    """
+    samples = np.asarray(features, dtype=np.float64)
+    mean = samples.mean(axis=1)
+    spread = samples.std(axis=1, ddof=1)
+    largest = float(spread.max())
+    if not largest > 0:
+        return np.eye(len(samples)), mean
+    scale = np.maximum(spread, floor * largest)
+    values, vectors = np.linalg.eigh(np.cov((samples - mean[:, None]) / scale[:, None]))
+    return (vectors / np.sqrt(np.maximum(values, CORRELATION_FLOOR * values[-1]))).T / scale, mean
+
+
+def amorphous_box(variance: ArrayLike, model_patch: Window, ratio: float = 1.2) -> NDArray[np.bool_]:
+    """Where a local variance ``(y, x)`` is below its minimum over the model patch / `ratio` ([D], variance filter)."""
+    return np.asarray(np.asarray(variance) < np.asarray(variance)[model_patch].min() / ratio)
 
 
 def triangle_binarise(
-    severity: ArrayLike,
-    *,
-    sigma: float = 6.0,
-    median_size: int = 19,
-    min_maximum: float = 90.0,
-    judged: ArrayLike | None = None,
+    severity: ArrayLike, *, sigma: float = 6.0, median_size: int = 19, min_maximum: float = 90.0
 ) -> NDArray[np.bool_]:
-    """Published binarisation of a severity map.
+    """Binarisation of a severity map ([D], segmentation).
 
-    The map is scaled to 0...255, smoothed by a Gaussian, thresholded by the triangle method and cleaned by a
-    median filter. Nothing is marked if the smoothed maximum stays at or below `min_maximum`.
+    The map is scaled to 0...255, smoothed by a Gaussian, thresholded by the triangle method (Zack, Rogers and Latt,
+    J. Histochem. Cytochem. 25 (1977) 741) and cleaned by a median filter.
 
     Parameters
     ----------
@@ -109,43 +334,14 @@ def triangle_binarise(
     median_size : int
         Edge of the median filter in pixels.
     min_maximum : float
-        On the scale 0...255.
-    judged : bool array (y, x), optional
-        Pixels that scale, maximum and threshold are taken from; all of them if left out.
-
-    Returns
-    -------
-    bool array (y, x)
-
-    References
-    ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (segmentation); the triangle method is that of Zack,
-    Rogers
-       and Latt, J. Histochem. Cytochem. 25 (1977) 741.
+        0...255; nothing is marked unless the smoothed map exceeds it.
     """
-    from scipy.ndimage import gaussian_filter, uniform_filter
     from skimage.filters import threshold_triangle
 
-    image = _image(severity, "severity")
-    where = np.ones(image.shape, bool) if judged is None else np.asarray(judged)
-    if where.shape != image.shape or where.dtype != np.bool_:
-        raise ValueError(
-            f"judged is a {where.dtype} array of shape {where.shape}, expected booleans {image.shape}"
-        )
-    nothing = np.zeros(image.shape, bool)
-    if not where.any():
-        return nothing
-    low, high = image[where].min(), image[where].max()
-    if not high > low:
-        return nothing
-    image = np.clip(image, low, high)
-    image -= low
-    image *= 255.0 / (high - low)
-    image = gaussian_filter(image, sigma, mode="reflect", output=image)
-    values = image[where]
-    if values.max() <= min_maximum or values.max() == values.min():
-        return nothing
-    marked = (image > threshold_triangle(values)).astype(np.float32)
+    image = gaussian_filter(_scaled(_centred(severity), 255.0), sigma, mode="reflect")
+    if image.max() <= min_maximum or image.max() == image.min():
+        return np.zeros(image.shape, bool)
+    marked = (image > threshold_triangle(image)).astype(np.float32)
     # The median of zeros and ones is their majority. Sums of ones and zeros round to far less than one pixel.
     share = uniform_filter(marked, median_size, mode="reflect")
     return np.asarray(share > 0.5 + 0.25 / median_size**2)
@@ -153,40 +349,102 @@ def triangle_binarise(
 
 def fuse(symmetry: ArrayLike, amorphous: ArrayLike) -> NDArray[np.uint8]:
     """Label image of two masks: 1 symmetry defect, 2 amorphous or blurred (also where both), 0 neither."""
-    first, second = np.asarray(symmetry, dtype=bool), np.asarray(amorphous, dtype=bool)
-    if first.shape != second.shape:
-        raise ValueError(f"amorphous has shape {second.shape}, expected that of symmetry, {first.shape}")
-    out = first.astype(np.uint8)
-    out[second] = 2
-    return out
+    labels = np.asarray(symmetry, dtype=bool).astype(np.uint8)
+    labels[np.asarray(amorphous, dtype=bool)] = 2
+    return labels
 
 
-def _image(pixels: ArrayLike, name: str = "pixels") -> NDArray[np.float32]:
-    """Float32 copy around zero, so that a large offset costs no precision."""
+class _Features:
+    """Features of an image block, transformed so that Euclidean distances are Mahalanobis distances.
+
+    `window` is 0 for responses; `whole` if the covariance is that of the whole patch, rim included.
+    """
+
+    def __init__(self, patch: Planes, kernel: int, which: Eigenvectors, window: int, whole: bool) -> None:
+        filters, _ = eigenfilters(patch, kernel, which)
+        # Images come without the patch's mean, for the sake of precision; the bias puts it back.
+        self.offset = float(patch.mean())
+        bias = self.offset * filters.sum(axis=(1, 2))
+        block = np.pad(patch - self.offset, kernel // 2 if whole else 0, mode="symmetric")
+        values = filter_responses(block, filters, bias)
+        self._window = window
+        if window:
+            rim = (window // 2, (window - 1) // 2) if whole else (0, 0)
+            values = window_sums(np.pad(np.square(values), ((0, 0), rim, rim)), window)
+            transform, mean = mahalanobis_transform(values.reshape(len(values), -1), RESPONSE_FLOOR**2)
+            self._filters, self._bias = filters, bias
+            self._transform, self._mean = transform.astype(np.float32), mean.astype(np.float32)[:, None, None]
+        else:
+            transform, mean = mahalanobis_transform(values.reshape(len(values), -1))
+            self._filters, self._bias = np.tensordot(transform, filters, 1), transform @ (bias - mean)
+
+    def __call__(self, block: NDArray[np.float32]) -> Planes:
+        values = filter_responses(block, self._filters, self._bias)
+        if self._window == 0:
+            return values
+        energies = window_sums(np.square(values, out=values), self._window) - self._mean
+        return np.asarray(self._transform @ energies.reshape(len(energies), -1)).reshape(energies.shape)
+
+
+class _Cover:
+    """Patches that cover an image with 50 % overlap, compared with the model patch pixel by pixel."""
+
+    def __init__(self, model: Planes, rim: int, shape: tuple[int, ...]) -> None:
+        self._core = np.ascontiguousarray(model[:, rim:-rim, rim:-rim])
+        # First pixels of the cores along each axis; the last patch ends at the border.
+        self._starts = []
+        for length, size, core in zip(shape, model.shape[1:], self._core.shape[1:], strict=True):
+            corners = {*range(0, length - size + 1, min(size // 2, core)), length - size}
+            self._starts.append([corner + rim for corner in sorted(corners)])
+
+    def distances(self, values: Planes, y: int, x: int) -> NDArray[np.float32]:
+        """Mean distance, over the patches around each pixel, of a tile whose first pixel is (y, x)."""
+        total, count = np.zeros((2, *values.shape[1:]), np.float32)
+        for rows, core_rows in self._overlaps(0, y, values.shape[1]):
+            for columns, core_columns in self._overlaps(1, x, values.shape[2]):
+                difference = values[:, rows, columns] - self._core[:, core_rows, core_columns]
+                total[rows, columns] += _length(difference)
+                count[rows, columns] += 1
+        return total / count
+
+    def _overlaps(self, axis: int, tile: int, extent: int) -> Iterator[Window]:
+        """For each core that meets a tile, where it lies in the tile, and what part of the core that is."""
+        for start in self._starts[axis]:
+            low, high = max(tile, start), min(tile + extent, start + self._core.shape[1 + axis])
+            if low < high:
+                yield slice(low - tile, high - tile), slice(low - start, high - start)
+
+
+def _length(vectors: Planes, *_place: int) -> NDArray[np.float32]:
+    return np.sqrt(np.einsum("kyx,kyx->yx", vectors, vectors))
+
+
+def _real(pixels: ArrayLike) -> Planes:
+    """Image ``(y, x)`` in float32, or in float64 where float32 does not hold its numbers."""
     image = np.asarray(pixels)
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "iuf":
-        raise ValueError(
-            f"{name} is a {image.dtype} array of shape {image.shape}, expected real numbers (y, x)"
-        )
+        raise ValueError(f"the image is a {image.dtype} array {image.shape}, expected real numbers (y, x)")
+    return image.astype(np.result_type(image, np.float32), copy=False)
+
+
+def _centred(pixels: ArrayLike) -> NDArray[np.float32]:
+    """Float32 copy around zero, so that a large offset costs no precision."""
+    image = _real(pixels)
     return (image - float(image.mean(dtype=np.float64))).astype(np.float32, copy=False)
 
 
-def _odd(value: int, least: int, name: str) -> None:
+def _check_odd(value: int, least: int, name: str) -> None:
     if value < least or value % 2 == 0:
         raise RecipeError(f"{name} is {value}, but it must be an odd number of at least {least}.")
 
 
 def _binomial(order: int) -> NDArray[np.float64]:
-    weights = np.ones(1)
-    for _ in range(order):
-        weights = np.convolve(weights, [0.5, 0.5])
-    return weights
+    return reduce(np.convolve, [np.full(2, 0.5)] * order, np.ones(1))
 
 
-def _scaled(image: NDArray[np.float32], top: float) -> NDArray[np.float32]:
+def _scaled(image: NDArray[np.float32], top: float = WHITE) -> NDArray[np.float32]:
+    """The image in its own memory, scaled to 0...`top`."""
     low, high = float(image.min()), float(image.max())
-    if not high > low:
-        return np.zeros_like(image)
     image -= low
-    image *= top / (high - low)
+    image *= top / (high - low) if high > low else 0.0
     return image

@@ -1,415 +1,521 @@
-"""The steps of an analysis, each from what earlier ones found."""
+"""The steps of an analysis: plain functions, each from the results of earlier ones and its part of the recipe."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core import amorphous, published, segmentation
-from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.boundaries import boundary_map
+from napari_hrstem_defects.core import segmentation
+from napari_hrstem_defects.core.analysis import (
+    Chosen,
+    Classified,
+    Compared,
+    Divided,
+    Listed,
+    Preprocessed,
+    Segmented,
+    Varied,
+)
+from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
+from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.calibration import contrast_level, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.domain_search import find_domains
-from napari_hrstem_defects.core.domains import WALL_PERIODS, Domain, DomainMap, domain_at, with_verdicts
-from napari_hrstem_defects.core.eigenfilter_severity import eigenfilter_severity
+from napari_hrstem_defects.core.domains import (
+    CRYSTAL_STRENGTH,
+    LEAST_AMPLITUDE,
+    WALL_PERIODS,
+    DomainMap,
+    Plateaus,
+    crystal_amplitude,
+    describe,
+    find_plateaus,
+    lattice_amplitude,
+    with_inverted,
+)
+from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.geometry import (
-    frame_slices,
-    prepared_slices,
+from napari_hrstem_defects.core.geometry import frame_slices, prepared_slices
+from napari_hrstem_defects.core.lattice import find_lattice, typical_lattice
+from napari_hrstem_defects.core.micrograph import Frame, Micrograph
+from napari_hrstem_defects.core.patches import (
+    KnowsScale,
+    KnowsSize,
+    PatchClassifier,
+    PatchGrid,
+    PatchTable,
+    patch_size,
+    shares,
 )
-from napari_hrstem_defects.core.lattice import Lattice, find_lattice, typical_lattice
-from napari_hrstem_defects.core.lattice_severity import lattice_severity
-from napari_hrstem_defects.core.model import Model, fit_model
-from napari_hrstem_defects.core.patch_lattices import PatchLattices
-from napari_hrstem_defects.core.patch_size import patch_size
-from napari_hrstem_defects.core.patches import KnowsScale, KnowsSize, PatchGrid, PatchTable
-from napari_hrstem_defects.core.preprocessing import Prepared, prepare
-from napari_hrstem_defects.core.recipe import PreprocessParams, points_of
+from napari_hrstem_defects.core.preprocessing import Prepared, prepare, resize_linear, sample_linear
+from napari_hrstem_defects.core.published import PublishedMaps
+from napari_hrstem_defects.core.recipe import Recipe, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
-from napari_hrstem_defects.core.revision import IMPURE, Chooser, revised_choice, second_look
-from napari_hrstem_defects.core.run import Run
-from napari_hrstem_defects.core.screening import screen
-from napari_hrstem_defects.core.variance import amorphous_box, local_variance
-
-#: How far a drawn-in mask spreads beyond what is no crystal, and the widest strip along an amorphous area that is
-#: taken for part of it, in periods.
-SPREAD_PERIODS = 0.75
-STRIP_PERIODS = 2.0
-#: Amorphous areas smaller than this must show at their edge, in squared periods.
-SPLINTER_PERIODS = 40.0
-#: Limits of the doubts about the best patch, on the scale of the log distance.
-LOW_STRENGTH = 0.6
-UNTYPICAL = 0.7
-
-NO_LATTICE = (
-    "No lattice was found, so nothing is marked; check that the image is atomically resolved, or crop it to a "
-    "crystalline part."
+from napari_hrstem_defects.core.severity import (
+    STRENGTH_FLOOR,
+    TEMPLATE_FLOOR,
+    Model,
+    domain_severity,
+    fit_model,
+    inverted_areas,
+    severity_grid,
 )
+from napari_hrstem_defects.core.variance import amorphous_areas, local_variance
+
+#: What surrounds an amorphous area within this many periods is its edge: neighbourhoods hold both.
+EDGE_PERIODS = 2.2
 
 NO_OTHER_LATTICE = (
-    "At a place where a lattice was given by hand another one explains the image as well; what was given there is "
-    "left out."
+    "At a place where a lattice was given by hand the image shows that of the best patch or one given already; what "
+    "was given there is left out."
 )
+NOT_PERIODIC = "The best patch is hardly periodic; place it by hand on a clean crystalline area."
+IMPURE = "The best patch seems to contain a defect itself; move it to a cleaner place."
 
-UNSURE_LATTICE = (
-    "Part of the image may be another lattice, but the difference is small; it is judged by the best patch unless you "
-    "say whether it counts as crystal."
-)
-
-TURNED_LATTICE = (
-    "Part of the image is the same lattice turned a little; only what neither of both shows is marked, unless you say "
-    "whether it counts as crystal."
-)
+Warn = Callable[[str], None]
 
 
-class Steps(Run):
-    """An analysis under way that knows how each step is done."""
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What an analysis is asked for.
 
-    def _preprocess(self) -> None:
-        params = self.recipe.preprocess
-        typical, _ = typical_lattice(self.frame.pixels)
-        self.report("preprocess", 0.5)
-        prepared = filtered = None
-        if typical is None:
-            self.doubt("preprocess", NO_LATTICE)
-        else:
-            # The screening needs the lattice-aware view in any mode.
-            view = params if params.method == "lattice" else PreprocessParams()
-            prepared = prepare(self.frame.pixels, typical.period_px, view)
-        if params.method == "log":
-            filtered = published.log_gaussian(
-                self.frame.pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel
-            )
-        elif params.method == "dog":
-            filtered = published.difference_of_gaussians(self.frame.pixels, params.dog_low, params.dog_high)
-        self.found.update(typical=typical, prepared=prepared, filtered=filtered)
+    Attributes
+    ----------
+    micrograph : Micrograph
+    frame : Frame
+        Its pixels, checked.
+    recipe : Recipe
+    classifier : PatchClassifier or None
+    patch_labels : array or None
+        Patches judged by hand.
+    wanted_patch : BestPatch, (y, x) or None
+        Placed by hand.
+    cancelled : callable or None
+    """
 
-    def _classify(self) -> None:
-        params = self.recipe.classify
-        prepared, typical = self.found["prepared"], self.found["typical"]
-        made_for = self.classifier.patch_px if isinstance(self.classifier, KnowsSize) else 0
-        grid = PatchGrid(self.shape, patch_size(self.shape, typical, params.patch_size, made_for))
-        if self.patch_labels is not None:
-            defective = np.asarray(self.patch_labels)
-            if defective.shape != grid.counts:
-                raise RecipeError(
-                    f"patch_labels has shape {defective.shape}, expected one value per patch, {grid.counts}."
-                )
-            defective = defective.astype(bool)
-            table = PatchTable(grid, defective.astype(np.float32), 0.5, defective, "hand")
-        elif self.classifier is not None:
-            table = self.classifier.classify(self.frame.pixels, grid)
-            if isinstance(self.classifier, KnowsScale):
-                period = None if typical is None else typical.period_px
-                for sentence in self.classifier.doubts(grid, self.micrograph.pixel_size_nm, period):
-                    self.doubt("classify", sentence)
-        elif params.classifier != "screening":
+    micrograph: Micrograph
+    frame: Frame
+    recipe: Recipe
+    classifier: PatchClassifier | None = None
+    patch_labels: ArrayLike | None = None
+    wanted_patch: BestPatch | tuple[float, float] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape ``(y, x)`` of the frame."""
+        return self.micrograph.frame_shape
+
+
+class Models:
+    """Models of the patches looked at in one run, by place: later steps need not fit them again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int], Model] = {}
+
+    def __call__(self, inputs: Inputs, prepared: Prepared, patch: BestPatch) -> Model:
+        """Model of a patch."""
+        place = prepared_slices(patch, prepared)
+        key = (place[0].start, place[1].start, place[0].stop - place[0].start)
+        if key not in self._known:
+            self._known[key] = fit_model(prepared, place, inputs.recipe.symmetry, cancelled=inputs.cancelled)
+        return self._known[key]
+
+
+def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
+    """Period, band-pass, field of local autocorrelations."""
+    frame = inputs.frame
+    estimate = typical_lattice(frame.pixels, frame.valid)
+    for sentence in estimate.warnings:
+        warn(sentence)
+    typical = estimate.lattice
+    if typical is None:
+        return Preprocessed()
+    prepared = prepare(frame.pixels, typical.period_px, inputs.recipe.preprocess, frame.valid)
+    field = autocorrelation_field(prepared, prepared.valid, cancelled=inputs.cancelled)
+    return Preprocessed(typical, prepared, field, contrast_level(prepared, STRIDE))
+
+
+def divide(inputs: Inputs, seen: Preprocessed, warn: Warn) -> Divided:
+    """Areas of one lattice each."""
+    prepared, field = seen.prepared, seen.field
+    if prepared is None or field is None:
+        return Divided()
+    params = inputs.recipe.domains
+    valid = field_valid(field, prepared)
+    reach = 2.0 * field.period
+    given = []
+    y, x = np.indices(field.shape)
+    for point in points_of(params.given):
+        row, column = (prepared.from_frame(np.array(point)) + 0.5) / field.step_px - 0.5
+        given.append((np.hypot(y - row, x - column) <= reach) & valid)
+    if any(not place.any() for place in given):
+        raise RecipeError("domains.given names a point outside the image; place it on the image.")
+    level = field_level(seen, field)
+    plateaus = find_plateaus(field, valid, level, params, tuple(given))
+    return Divided(plateaus)
+
+
+def field_level(seen: Preprocessed, field: Field) -> NDArray[np.float32]:
+    """Contrast level on the grid of the field."""
+    assert seen.level is not None
+    rows, columns = (((np.arange(n) + 0.5) * field.step_px - 0.5) / STRIDE for n in field.shape)
+    return sample_linear(seen.level, rows, columns)
+
+
+def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
+    """Samples of a field whose own place holds an image."""
+    rows, columns = (
+        np.minimum(np.arange(n) * field.step_px + field.step_px // 2, m - 1)
+        for n, m in zip(field.shape, prepared.valid.shape, strict=True)
+    )
+    return prepared.valid[np.ix_(rows, columns)]
+
+
+def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -> Classified:
+    """Which patches are defective, before any best patch is known."""
+    params, typical = inputs.recipe.classify, seen.typical
+    made_for = inputs.classifier.patch_px if isinstance(inputs.classifier, KnowsSize) else 0
+    grid = PatchGrid(inputs.shape, patch_size(inputs.shape, typical, params.patch_size, made_for))
+    if inputs.patch_labels is not None:
+        defective = np.asarray(inputs.patch_labels)
+        if defective.shape != grid.counts:
             raise RecipeError(
-                f"The recipe asks for the classifier {params.classifier!r}, which was not loaded; load it, or set "
-                "classify.classifier to screening."
+                f"patch_labels has shape {defective.shape}, expected one value per patch, {grid.counts}."
             )
-        elif prepared is None:
-            # Nothing to judge by: nothing is marked.
-            nothing = np.zeros(grid.counts, bool)
-            table = PatchTable(grid, nothing.astype(np.float32), 0.5, nothing)
-        else:
-            table = screen(prepared, grid, params)
-        self.found["screened"] = table
+        defective = defective.astype(bool)
+        return Classified(PatchTable(grid, defective.astype(np.float32), 0.5, defective, "hand"))
+    if inputs.classifier is not None:
+        table = inputs.classifier.classify(inputs.frame.pixels, grid)
+        if isinstance(inputs.classifier, KnowsScale):
+            period = None if typical is None else typical.period_px
+            for sentence in inputs.classifier.doubts(grid, inputs.micrograph.pixel_size_nm, period):
+                warn(sentence)
+        return Classified(table)
+    if params.classifier != "screening":
+        raise RecipeError(
+            f"The recipe asks for the classifier {params.classifier!r}, which was not loaded; load it, or set "
+            "classify.classifier to screening."
+        )
+    if seen.field is None or seen.prepared is None or divided.plateaus is None:
+        # Nothing to judge by: nothing is marked.
+        nothing = np.zeros(grid.counts, bool)
+        return Classified(PatchTable(grid, nothing.astype(np.float32), params.max_defect_area, nothing))
+    unlike = unlikeness(seen, divided.plateaus, 0)
+    area = unlike.size / seen.field.period**2
+    score = shares(unlike > severity_of(1.0, area), grid)
+    defective = score > params.max_defect_area
+    return Classified(PatchTable(grid, score.astype(np.float32), params.max_defect_area, defective))
 
-    def _best_patch(self) -> None:
-        screened: PatchTable = self.found["screened"]
-        prepared: Prepared | None = self.found["prepared"]
-        patches, chosen, lattice = screened, None, None
-        if self.wanted_patch is not None:
-            chosen = self._placed(screened.grid.size)
-        elif prepared is not None:
-            patches, chosen = self._choose(screened, prepared)
-        if chosen is not None:
-            lattice = self._lattice_of(chosen)
-        self.found.update(revised=patches, patches=patches, best_patch=chosen, lattice=lattice)
 
-    def _domains(self) -> None:
-        params = self.recipe.domains
-        chosen: BestPatch | None = self.found["best_patch"]
-        prepared: Prepared | None = self.found["prepared"]
-        found = None
-        if chosen is not None and prepared is not None and self.recipe.symmetry.method == "lattice":
-            model = self._model(prepared, prepared_slices(chosen, prepared))
-            reference = Domain(chosen, model, self.found["lattice"], "reference", True, np.inf)
-            found = find_domains(
-                self.frame.pixels,
-                prepared,
-                reference,
-                self._unlike(prepared),
-                lambda: self._lost(prepared, chosen),
-                lambda patch: self._model(prepared, patch),
-                params,
-                self.recipe.symmetry,
+def unlikeness(
+    seen: Preprocessed, plateaus: Plateaus, number: int, most: float = 20.0
+) -> NDArray[np.float32]:
+    """Loss of strength in standard deviations inside one plateau, `most` outside of it."""
+    field, prepared = seen.field, seen.prepared
+    assert prepared is not None
+    assert field is not None
+    own = (plateaus.index == number) & field_valid(field, prepared)
+    loss = -np.log(np.maximum(field.strength, np.float32(1e-4)))
+    out = standardise(
+        loss,
+        field_level(seen, field),
+        own,
+        STRENGTH_FLOOR,
+        field.period,
+        weight=field.pairs,
+    )
+    amplitude = lattice_amplitude(field.strength)
+    if own.any():
+        # Vacuum is usual at its own level of contrast.
+        own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
+    out[~own] = most
+    return np.clip(out, 0, most)
+
+
+def choose_best_patch(
+    inputs: Inputs, seen: Preprocessed, divided: Divided, classified: Classified, models: Models, warn: Warn
+) -> Chosen:
+    """Best patch by W(node), revised once by the distances to its own model."""
+    table = classified.screened
+    prepared, field, plateaus, level = seen.prepared, seen.field, divided.plateaus, seen.level
+    chosen, result = None, Chosen()
+    if inputs.wanted_patch is not None:
+        chosen = _placed(inputs, table.grid.size)
+        result = Chosen(chosen)
+    elif prepared is not None and field is not None and plateaus is not None and level is not None:
+        mean = shares(unlikeness(seen, plateaus, 0), table.grid)
+        depth = inputs.recipe.best_patch.depth
+        choice = choose(~table.defective, depth=depth, severity=mean)
+        chosen = _patch(table.grid, choice.index)
+        if inputs.recipe.mode == "lattice" and table.classifier != "hand":
+            distances = models(inputs, prepared, chosen).distances[0]
+            own = np.ones(distances.shape, bool)
+            z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
+            limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
+            marked = shares(z > limit, table.grid) > inputs.recipe.classify.max_defect_area
+            if not (table.defective | marked).all():
+                choice = choose(~(table.defective | marked), depth=depth, severity=shares(z, table.grid))
+                chosen = _patch(table.grid, choice.index)
+        if choice.warning:
+            warn(choice.warning)
+        result = Chosen(chosen, choice.graph)
+    if chosen is not None and prepared is not None and field is not None:
+        strength = np.median(field.strength[_on_field(field, prepared, chosen)])
+        if strength < CRYSTAL_STRENGTH:
+            warn(NOT_PERIODIC)
+    return result
+
+
+def _on_field(field: Field, prepared: Prepared, patch: BestPatch) -> tuple[slice, slice]:
+    """Rows and columns of a patch on the grid of the field."""
+    rows, columns = (
+        slice(s.start // field.step_px, max(s.stop // field.step_px, s.start // field.step_px + 1))
+        for s in prepared_slices(patch, prepared)
+    )
+    return rows, columns
+
+
+def _patch(grid: PatchGrid, index: tuple[int, int]) -> BestPatch:
+    y, x = grid.centres[index]
+    return BestPatch(float(y), float(x), grid.size)
+
+
+def _placed(inputs: Inputs, size: int) -> BestPatch:
+    """The best patch that the caller asked for, checked."""
+    wanted = inputs.wanted_patch
+    if not isinstance(wanted, BestPatch):
+        y, x = wanted  # type: ignore[misc]
+        wanted = BestPatch(float(y), float(x), size, "hand")
+    if wanted.size > min(inputs.shape):
+        raise RecipeError(f"The best patch is {wanted.size} px wide, more than the image; make it smaller.")
+    point = np.array([wanted.y, wanted.x])
+    if not (
+        np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(inputs.shape) - 0.5).all()
+    ):
+        raise RecipeError(
+            f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
+        )
+    return _within(wanted, inputs.shape)
+
+
+def _within(patch: BestPatch, shape: tuple[int, int]) -> BestPatch:
+    """The patch moved so that all of it lies on the frame."""
+    y, x = np.clip((patch.y, patch.x), patch.size / 2 - 0.5, np.array(shape) - patch.size / 2 - 0.5)
+    return replace(patch, y=float(y), x=float(x))
+
+
+def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMaps | None) -> Varied:
+    """Local variance, and what has lost its order."""
+    if maps is not None:
+        return Varied(maps.variance, maps.amorphous)
+    params = inputs.recipe.variance
+    prepared, field, plateaus = seen.prepared, seen.field, divided.plateaus
+    if prepared is None or field is None or plateaus is None:
+        variance = local_variance(inputs.frame.pixels, min(params.window_px, *inputs.shape))
+        return Varied(variance, np.zeros(inputs.shape, bool))
+    scale = float(prepared.scale.mean())
+    window = max(3, round(max(params.window_px * scale, params.window_periods * prepared.period_px)))
+    variance = np.maximum(prepared.to_frame(local_variance(prepared.band, window)), 0)
+    lost = amorphous_areas(field, plateaus.index, field_valid(field, prepared), params.fraction)
+    return Varied(variance, field.to_frame(lost.astype(np.float32), prepared) > 0.5)
+
+
+def compare(
+    inputs: Inputs,
+    seen: Preprocessed,
+    divided: Divided,
+    chosen: Chosen,
+    varied: Varied,
+    *,
+    models: Models,
+    maps: PublishedMaps | None,
+    warn: Warn,
+) -> Compared:
+    """Severity of every pixel: that of its own domain if it counts as crystal, else of the reference."""
+    shape, patch = inputs.shape, chosen.best_patch
+    prepared, field, plateaus, level = seen.prepared, seen.field, divided.plateaus, seen.level
+    if maps is not None:
+        return Compared(maps.severity, maps.judged & inputs.frame.valid, lattice=seen.typical)
+    if patch is None or prepared is None or field is None or plateaus is None or level is None:
+        return Compared(np.zeros(shape, np.float32), np.zeros(shape, bool))
+    found = _domain_map(inputs, seen, plateaus, patch)
+    if sum(d.patch.placed == "hand" for d in found.domains[1:]) < len(plateaus.given):
+        warn(NO_OTHER_LATTICE)
+    model = models(inputs, prepared, patch)
+    lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
+    grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+    edge = segmentation.dilate(lost[::STRIDE, ::STRIDE], EDGE_PERIODS * grid.period)
+    inverted = inverted_areas(
+        prepared,
+        model,
+        (grid.index == 0) & grid.judged & ~edge,
+        inputs.recipe.symmetry,
+        inputs.recipe.domains.thickness,
+        cancelled=inputs.cancelled,
+    )
+    if inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
+        # Beyond what is judged it goes on as far as it came.
+        nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
+        places = [np.arange(n) / STRIDE for n in prepared.values.shape]
+        share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
+        found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
+        grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+    severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
+    banks: list[Bank] = []
+    for number, domain in reversed(list(enumerate(found.domains))):
+        if domain.defective:
+            continue
+        inside = (grid.index == number) if number else ~_crystals(found, grid.index)
+        own = (grid.index == number) & ~edge
+        model = models(inputs, prepared, domain.patch)
+        banks.extend(model.banks)
+        direction = grid.of_field(field, field.distance(domain.direction))
+        maps_of_domain = domain_severity(grid, model, direction, own)
+        severity[inside], excess[inside] = (values[inside] for values in maps_of_domain)
+    for number, domain in enumerate(found.domains):
+        if domain.defective:
+            # All of it is as severe as where it begins.
+            inside = grid.index == number
+            wall = (
+                inside & (ndimage.distance_transform_edt(inside) <= WALL_PERIODS * grid.period) & grid.judged
             )
-            by_hand = sum(domain.patch.placed == "hand" for domain in found.domains[1:])
-            if by_hand < len(points_of(params.given)):
-                self.doubt("domains", NO_OTHER_LATTICE)
-            # Measured in all of its domain, not in the patch alone.
-            self.found["lattice"] = found.domains[0].lattice
-            if any(domain.slightly_turned for domain in found.domains):
-                self.doubt("domains", TURNED_LATTICE)
-            if any(domain.by_reference for domain in found.domains):
-                self.doubt("domains", UNSURE_LATTICE)
-        boundaries = None
-        if params.boundary_map and prepared is not None:
-            boundaries = prepared.to_frame(boundary_map(prepared, cancelled=self.cancelled))
-        self.found.update(domains=found, boundaries=boundaries)
+            if wall.any():
+                np.maximum(severity, np.median(severity[wall]), out=severity, where=inside)
+    rows, columns = model.patch
+    in_patch = severity[
+        rows.start // STRIDE : rows.stop // STRIDE, columns.start // STRIDE : columns.stop // STRIDE
+    ]
+    area = float(np.count_nonzero(grid.judged & ~edge)) / grid.period**2
+    if np.mean(in_patch > severity_of(1.0, area)) > inputs.recipe.classify.max_defect_area:
+        warn(IMPURE)
+    judged = prepared.to_frame(grid.judged.astype(np.float32)) > 0.5
+    if not grid.judged.all():
+        # Defined everywhere: what is not judged repeats what lies nearest.
+        nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
+        severity = severity[tuple(nearest)]
+    return Compared(
+        prepared.to_frame(severity),
+        judged & inputs.frame.valid,
+        prepared.to_frame(excess),
+        found,
+        tuple(banks),
+        found.domains[0].lattice,
+        area,
+    )
 
-    def _symmetry(self) -> None:
-        self.found.update(patches=self.found["revised"], banks=(), null=None)
-        chosen: BestPatch | None = self.found["best_patch"]
-        found: DomainMap | None = self.found["domains"]
-        if found is not None:
-            # Found earlier, maybe when others counted as intact.
-            found = with_verdicts(found, self.found["prepared"], self.recipe.domains)
-            self.found.update(domains=found, patches=self._second_look(found, self.found["prepared"]))
-        if chosen is None:
-            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
-        elif self.recipe.symmetry.method == "eigenfilter":
-            severity, judged = self._published_severity(chosen)
-        elif found is None:
-            severity, judged = np.zeros(self.shape, np.float32), np.zeros(self.shape, bool)
+
+def _crystals(found: DomainMap, index: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where another domain than the reference counts as crystal."""
+    return np.array([i > 0 and d.crystal for i, d in enumerate(found.domains)])[index]
+
+
+def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: BestPatch) -> DomainMap:
+    """Every domain with a model patch and its lattice, the best patch's first."""
+    typical, prepared, field = seen.typical, seen.prepared, seen.field
+    assert prepared is not None
+    assert field is not None
+    count = len(plateaus.directions)
+    inside = plateaus.index[_on_field(field, prepared, patch)]
+    reference = int(np.bincount(inside.ravel(), minlength=count).argmax())
+    given = dict(zip(plateaus.given, points_of(inputs.recipe.domains.given), strict=True))
+    patches, lattices = [], []
+    for number in range(count):
+        if number == reference:
+            place = patch
+        elif number in given:
+            place = _within(BestPatch(*given[number], patch.size, "hand"), inputs.shape)
         else:
-            severity, judged = self._lattice_severity(found)
-        self.found.update(severity=severity, judged=judged & self.frame.valid)
+            place = _model_patch(seen, plateaus, number, patch.size)
+        patches.append(place)
+        lattice = find_lattice(inputs.frame.pixels[frame_slices(place, inputs.shape)])
+        # Too few electrons in one patch; the image as a whole has shown its lattice.
+        lattices.append(typical if lattice is None and number == reference else lattice)
+    return describe(
+        plateaus, reference, tuple(patches), tuple(lattices), field, prepared, inputs.recipe.domains
+    )
 
-    def _variance(self) -> None:
-        params = self.recipe.variance
-        chosen: BestPatch | None = self.found["best_patch"]
-        prepared: Prepared | None = self.found["prepared"]
-        if chosen is None or prepared is None or params.method == "box":
-            filtered = self.found["filtered"]
-            pixels = self.frame.pixels if filtered is None else filtered
-            variance = local_variance(pixels, min(params.window_px, *self.shape))
-            lost = np.zeros(self.shape, bool)
-            if chosen is not None:
-                lost = amorphous_box(variance, frame_slices(chosen, self.shape), params.ratio)
-        else:
-            found = self._variance_map(prepared, chosen)
-            variance, lost = found.in_frame(prepared)
-        self.found.update(variance=variance, amorphous=lost)
 
-    def _segment(self) -> None:
-        params = self.recipe.segment
-        typical: Lattice | None = self.found["typical"]
-        severity: NDArray[np.float32] = self.found["severity"]
-        if self.found["best_patch"] is None:
-            labels = np.zeros(self.shape, np.uint8)
-        elif params.method == "triangle":
-            mask = published.triangle_binarise(
-                severity,
-                sigma=params.gauss_sigma,
-                median_size=params.median_size,
-                min_maximum=params.min_maximum,
-            )
-            labels = published.fuse(mask, self.found["amorphous"])
-        else:
-            mask = segmentation.hysteresis(severity, params.low, params.threshold)
-            if self.found["null"] is not None:
-                mask = segmentation.localise(
-                    mask, severity, self.found["null"], self._reach_px() * 2, params.overlap
-                )
-            amorphous_area, grains = self.found["amorphous"], self._defective_domains()
-            if typical is not None:
-                amorphous_area = segmentation.without_splinters(
-                    amorphous_area, severity, SPLINTER_PERIODS * typical.period_px**2, self._reach_px()
-                )
-                amorphous_area = segmentation.complete_amorphous(
-                    amorphous_area,
-                    mask & ~grains,
-                    SPREAD_PERIODS * typical.period_px,
-                    STRIP_PERIODS * typical.period_px,
-                )
-            mask |= grains
-            labels = segmentation.fuse(mask, amorphous_area, self._reach_px())
-        if typical is not None:
-            labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
-        self.found["labels"] = labels
+def _model_patch(seen: Preprocessed, plateaus: Plateaus, number: int, size: int) -> BestPatch:
+    """Cleanest patch of a domain: least unlikeness to it on average."""
+    prepared, field = seen.prepared, seen.field
+    assert prepared is not None
+    assert field is not None
+    unlike = unlikeness(seen, plateaus, number)
+    edge = max(1, min(round(size * float(prepared.scale.mean()) / field.step_px), *field.shape))
+    mean = ndimage.uniform_filter(unlike, edge, mode="nearest")
+    half = edge // 2
+    inner = np.full(mean.shape, np.inf)
+    inside = tuple(slice(half, max(n - (edge - 1 - half), half + 1)) for n in mean.shape)
+    inner[inside] = mean[inside]
+    y, x = np.unravel_index(int(inner.argmin()), inner.shape)
+    point = prepared.to_frame_points((np.array([y, x]) + 0.5) * field.step_px - 0.5)
+    low = size / 2 - 0.5
+    y, x = np.clip(point, low, np.array(prepared.shape) - size / 2 - 0.5)
+    return BestPatch(float(y), float(x), size)
 
-    def _regions(self) -> None:
-        self.found["regions"] = find_regions(
-            self.found["labels"],
-            self.found["severity"],
-            pixel_size_nm=self.micrograph.pixel_size_nm,
-            lattice=self.found["lattice"],
+
+def segment(
+    inputs: Inputs,
+    seen: Preprocessed,
+    classified: Classified,
+    varied: Varied,
+    compared: Compared,
+    *,
+    maps: PublishedMaps | None,
+) -> Segmented:
+    """Labels by priority: not judged, amorphous, domains that count as defects, severity."""
+    params, typical, table = inputs.recipe.segment, seen.typical, classified.screened
+    prepared, found = seen.prepared, compared.domains
+    if maps is not None:
+        labels = maps.labels
+    elif typical is None or prepared is None or found is None:
+        return Segmented(np.zeros(inputs.shape, np.uint8), table)
+    else:
+        period = typical.period_px
+        threshold = severity_of(params.false_marks, compared.area_periods)
+        severity = compared.severity
+        edge = segmentation.dilate(varied.amorphous, EDGE_PERIODS * period)
+        away = np.where(edge | ~compared.judged, np.float32(0), severity)
+        mask = segmentation.hysteresis(away, params.extent * threshold, threshold)
+        if compared.excess is not None:
+            mask = segmentation.localise(mask, compared.excess, params.overlap, period)
+        judged = compared.judged
+        if found.defective.any():
+            # The field tells domains apart up to the rim.
+            grains = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
+            grains &= inputs.frame.valid
+            judged = judged | grains
+            mask |= segmentation.dilate(grains, WALL_PERIODS * period)
+        labels = segmentation.join(mask, varied.amorphous, judged | varied.amorphous)
+    if typical is not None:
+        labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
+    if table.classifier == "hand" or seen.prepared is None:
+        return Segmented(labels, table)
+    final = shares(labels > 0, table.grid) > inputs.recipe.classify.max_defect_area
+    return Segmented(labels, replace(table, defective=final))
+
+
+def list_regions(
+    inputs: Inputs, seen: Preprocessed, chosen: Chosen, compared: Compared, segmented: Segmented
+) -> Listed:
+    """Geometry and probable type of each connected defect."""
+    return Listed(
+        find_regions(
+            segmented.labels,
+            compared.severity,
+            pixel_size_nm=inputs.micrograph.pixel_size_nm,
+            lattice=compared.lattice,
             judge=type_judge(
-                *(self.found[name] for name in ("labels", "prepared", "lattice", "best_patch", "domains"))
+                segmented.labels,
+                seen.prepared,
+                compared.lattice,
+                chosen.best_patch,
+                compared.domains,
+                seen.field,
             ),
         )
-
-    def _placed(self, size: int) -> BestPatch:
-        """The best patch that the caller asked for, checked."""
-        wanted = self.wanted_patch
-        if not isinstance(wanted, BestPatch):
-            y, x = wanted  # type: ignore[misc]
-            wanted = BestPatch(float(y), float(x), size, "hand")
-        if wanted.size > min(self.shape):
-            raise RecipeError(
-                f"The best patch is {wanted.size} px wide, more than the image; make it smaller."
-            )
-        low, high = wanted.size / 2 - 0.5, np.array(self.shape) - wanted.size / 2 - 0.5
-        point = np.array([wanted.y, wanted.x])
-        if not (
-            np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(self.shape) - 0.5).all()
-        ):
-            raise RecipeError(
-                f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
-            )
-        y, x = np.clip(point, low, high)
-        return replace(wanted, y=float(y), x=float(x))
-
-    def _choose(self, screened: PatchTable, prepared: Prepared) -> tuple[PatchTable, BestPatch]:
-        """Best patch by W, and the verdicts on the patches that go with it."""
-        params, grid = self.recipe.best_patch, screened.grid
-        # Without the lattice-aware distance there is nothing to revise the choice by, and what a person judged stays.
-        revised = self.recipe.symmetry.method == "lattice" and screened.classifier != "hand"
-        if not revised:
-            params = replace(params, rounds=0)
-        patches, choice = revised_choice(
-            Chooser(screened, params, self._patch_lattices(grid) if revised else None),
-            prepared,
-            lambda patch: self._model(prepared, patch),
-            lambda share: self.report("best_patch", share),
-        )
-        if choice.warning:
-            self.doubt("best_patch", choice.warning)
-        y, x = grid.centres[choice.index]
-        return patches, BestPatch(float(y), float(x), grid.size)
-
-    def _second_look(self, found: DomainMap, prepared: Prepared) -> PatchTable:
-        """The patches once the domains are known."""
-        patches: PatchTable = self.found["revised"]
-        if patches.classifier == "hand":
-            return patches
-        said = [domain_at(found, prepared, point) for point in points_of(self.recipe.domains.defective_at)]
-        return second_look(
-            patches,
-            found,
-            prepared,
-            self._lost(prepared, found.domains[0].patch),
-            found.defective & np.isin(found.index, said),
-            self._patch_lattices(patches.grid),
-            self.recipe.best_patch.max_defect_area,
-        )
-
-    def _patch_lattices(self, grid: PatchGrid) -> PatchLattices:
-        if self.patch_lattices is None:
-            self.patch_lattices = PatchLattices(self.frame.pixels, grid, self.found["typical"])
-        return self.patch_lattices
-
-    def _lattice_of(self, chosen: BestPatch) -> Lattice | None:
-        lattice = find_lattice(self.frame.pixels[frame_slices(chosen, self.shape)])
-        if lattice is None and chosen.placed == "automatic":
-            # Too few electrons in one patch; the image as a whole has shown its lattice.
-            lattice = self.found["typical"]
-        if lattice is None or lattice.strength < LOW_STRENGTH:
-            self.doubt(
-                "best_patch",
-                "The best patch is hardly periodic; place it by hand on a clean crystalline area.",
-            )
-        return lattice
-
-    def _model(self, prepared: Prepared, patch: tuple[slice, slice]) -> Model:
-        """Model of a patch of the prepared image and the image's distances to it, computed once."""
-        key = (patch[0].start, patch[1].start, patch[0].stop - patch[0].start)
-        if key not in self.models:
-            self.models[key] = fit_model(
-                prepared, patch, self.recipe.preprocess, self.recipe.symmetry, cancelled=self.cancelled
-            )
-        return self.models[key]
-
-    def _variance_map(self, prepared: Prepared, chosen: BestPatch) -> amorphous.VarianceMap:
-        if self.variance_found is None:
-            self.variance_found = amorphous.variance_map(
-                prepared, prepared_slices(chosen, prepared), self.recipe.variance
-            )
-        return self.variance_found
-
-    def _unlike(self, prepared: Prepared) -> NDArray[np.bool_]:
-        """Patches that were classified as defective, in pixels of the prepared image."""
-        screened: PatchTable = self.found["screened"]
-        rows, columns = (
-            np.arange(n) * count // n
-            for n, count in zip(prepared.values.shape, screened.grid.counts, strict=True)
-        )
-        return screened.defective[np.ix_(rows, columns)]
-
-    def _lost(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
-        """Amorphous areas in pixels of the prepared image; none in the published variance mode."""
-        if self.recipe.variance.method != "lattice":
-            return np.zeros(prepared.values.shape, bool)
-        return self._variance_map(prepared, chosen).amorphous
-
-    def _specks(self, prepared: Prepared, chosen: BestPatch) -> NDArray[np.bool_]:
-        """Amorphous areas so small that they must show at their edge."""
-        labels, count = ndimage.label(self._lost(prepared, chosen))
-        areas = np.bincount(labels.ravel(), minlength=count + 1)
-        small = areas < SPLINTER_PERIODS * prepared.period_px**2
-        small[0] = False
-        out: NDArray[np.bool_] = small[labels]
-        return out
-
-    def _lattice_severity(self, found: DomainMap) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        prepared: Prepared = self.found["prepared"]
-        model = found.domains[0].model
-        null = model.null
-        if null.mode - null.patch_median > UNTYPICAL:
-            self.doubt(
-                "symmetry",
-                "The best patch is unlike most of the image (a minority grain, or cleaner than the rest); compare "
-                "with another place.",
-            )
-        if null.impurity > IMPURE:
-            self.doubt(
-                "symmetry", "The best patch seems to contain a defect itself; move it to a cleaner place."
-            )
-        severity = lattice_severity(
-            found,
-            prepared,
-            self._lost(prepared, found.domains[0].patch),
-            self._specks(prepared, found.domains[0].patch),
-            self.recipe.preprocess,
-            self.recipe.symmetry,
-            cancelled=self.cancelled,
-        )
-        severity = prepared.to_frame(severity)
-        inside = np.zeros(prepared.values.shape, np.float32)
-        inside[model.judged(prepared)] = 1
-        self.found.update(banks=tuple(domain.model.bank for domain in found.domains), null=null)
-        return severity, prepared.to_frame(inside) > 0.5
-
-    def _published_severity(self, chosen: BestPatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        params = self.recipe.symmetry
-        filtered = self.found["filtered"]
-        return eigenfilter_severity(
-            self.frame.pixels if filtered is None else filtered,
-            frame_slices(chosen, self.shape),
-            kernel=params.kernel_px,
-            features=params.features,
-            eigenvectors=params.eigenvectors,
-            comparison=params.comparison,
-            window=params.energy_window,
-        )
-
-    def _defective_domains(self) -> NDArray[np.bool_]:
-        """Grains that count as defects, with their walls."""
-        found: DomainMap | None = self.found["domains"]
-        prepared: Prepared | None = self.found["prepared"]
-        if found is None or prepared is None or not found.defective.any():
-            return np.zeros(self.shape, bool)
-        inside = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
-        return segmentation.dilate(inside, WALL_PERIODS * self.found["typical"].period_px)
-
-    def _reach_px(self) -> float:
-        """How far from an amorphous area the severity feels it, in pixels of the image."""
-        typical: Lattice | None = self.found["typical"]
-        period = typical.period_px if typical is not None else 0.0
-        return (self.recipe.symmetry.kernel_periods / 2 + 1.5 * self.recipe.symmetry.smoothing) * period
+    )

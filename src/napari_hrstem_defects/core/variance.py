@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.domains import crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.threads import side_by_side
 
+#: Smallest thickness of an amorphous area, in periods: a single foreign column disturbs a window's width, 2.6.
+LEAST_THICKNESS = 3.0
+#: How far the field's window sees a crystal beyond its edge, in periods: two of its standard deviations.
+EDGE_REACH = 2.2
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
 _STRIP_ROWS = 256
 
@@ -72,35 +78,53 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
     return out
 
 
-def amorphous_box(
-    variance: ArrayLike, model_patch: tuple[slice, slice], ratio: float = 1.2
+def amorphous_areas(
+    field: Field, index: NDArray[np.uint8], valid: NDArray[np.bool_], fraction: float
 ) -> NDArray[np.bool_]:
-    """Published rule for amorphous or blurred areas: less variance than anywhere in the model patch.
+    """Areas that have lost the order of the crystal: amorphous, damaged, empty.
 
     Parameters
     ----------
-    variance : array (y, x)
-        Local variance.
-    model_patch : tuple of slice
-        Rows and columns of the model patch.
-    ratio : float
-        Amorphous is below the minimum over the model patch divided by this.
+    field : Field
+    index : uint8 array (y'', x'')
+        Number of the domain of each sample.
+    valid : bool array (y'', x'')
+        Samples that rest on an image.
+    fraction : float
+        Of the amplitude of the domain's lattice; what is weaker has lost it.
 
     Returns
     -------
-    bool array (y, x)
-
-    References
-    ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069 (variance filter).
+    bool array (y'', x'')
+        Without what is thinner than `LEAST_THICKNESS` periods: the core of a boundary is no amorphous area.
     """
-    image = _image(variance, "variance")
-    model = image[model_patch]
-    if model.size == 0:
-        raise ValueError(f"model_patch {model_patch} has no pixel inside an image of shape {image.shape}")
-    if not ratio > 0:
-        raise ValueError(f"ratio is {ratio}, expected a positive number")
-    return np.asarray(image < model.min() / ratio)
+    from scipy.ndimage import distance_transform_edt
+
+    amplitude = lattice_amplitude(field.strength)
+    low, levels = ~valid, np.zeros(index.shape)
+    for number in np.unique(index).tolist():
+        own = (index == number) & valid
+        if not own.any():
+            continue
+        level = crystal_amplitude(amplitude[own], fraction)
+        levels[own] = level
+        low |= own & (amplitude < fraction * level)
+    if not (low & valid).any():
+        return np.zeros(low.shape, bool)
+    radius = LEAST_THICKNESS / 2 * field.period
+    margin = int(radius) + 1
+    depth = distance_transform_edt(np.pad(low, margin, mode="edge"))
+    core = depth[margin:-margin, margin:-margin] > radius
+    if not core.any():
+        return core
+    lost = low & (distance_transform_edt(~core) <= radius + 1)
+    # The window still sees the crystal beside an area without contrast: the power tells where it ends.
+    beside = distance_transform_edt(~lost) <= EDGE_REACH * field.period
+    lost |= beside & (amplitude * np.minimum(field.power, 1) < fraction * levels)
+    # The edge of a hole repeats along itself: what is as thin between lost areas has lost its order, too.
+    near = np.pad(distance_transform_edt(~lost) <= radius, margin, mode="edge")
+    closed = distance_transform_edt(near)[margin:-margin, margin:-margin] > radius
+    return np.asarray((lost | closed) & valid)
 
 
 def _image(pixels: ArrayLike, name: str = "pixels") -> NDArray[np.generic]:

@@ -12,7 +12,6 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.domains import domain_image
 
 # Okabe & Ito's colour-blind-safe palette.
@@ -130,15 +129,14 @@ def _coloured(
     return picture
 
 
-def severity_range(severity: NDArray[np.float32], recipe: Recipe) -> tuple[float, float, float | None]:
-    """Ends of the colour scale and the threshold to mark on it (None if it is in other units)."""
+def severity_range(severity: NDArray[np.float32], threshold: float | None) -> tuple[float, float]:
+    """Ends of the colour scale, given the threshold; None: it is in other units, or unknown."""
     top = float(np.quantile(severity, 0.998))
-    if recipe.segment.method == "hysteresis" and recipe.symmetry.method == "lattice":
-        threshold = recipe.segment.threshold
+    if threshold is not None:
         # The same scale for most images, so that figures can be compared; a clean image stays dark.
-        return 0.0, min(max(top, 2 * threshold), 5 * threshold) or 1.0, threshold
+        return 0.0, min(max(top, 2 * threshold), 5 * threshold)
     low = float(np.quantile(severity, 0.02))
-    return low, top if top > low else low + 1.0, None
+    return low, top if top > low else low + 1.0
 
 
 def _blocks(array: NDArray[np.generic], factor: int) -> NDArray[np.generic]:

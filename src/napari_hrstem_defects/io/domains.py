@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.coincidence import coincidence
-from napari_hrstem_defects.core.domains import UNSURE, Domain, walls
+from napari_hrstem_defects.core.domains import walls
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io.tables import Row
@@ -27,7 +27,7 @@ DOMAIN_COLUMNS = (
     "misorientation_deg",
     "zone_axis",
     "coincidence",
-    "gain",
+    "distance",
     "period_px",
     "v1_y_px",
     "v1_x_px",
@@ -72,7 +72,8 @@ def domain_rows(analysis: Analysis) -> list[Row]:
     ``orientation_deg`` is the angle of the shortest lattice vector to the image's x axis, counter-clockwise as seen on
     screen, of several equally short ones the smallest; ``misorientation_deg`` the smallest turn that brings the first
     domain's lattice onto this one; ``zone_axis`` and ``coincidence`` the relation if both are a cubic lattice seen
-    along the same axis.
+    along the same axis, or both hexagonal (no axis); ``distance`` how differently the two repeat: the cosine distance
+    of their autocorrelations.
     """
     if analysis.domains is None:
         return []
@@ -87,16 +88,15 @@ def domain_rows(analysis: Analysis) -> list[Row]:
             {
                 "domain": number,
                 "relation": domain.relation,
-                "crystal": _verdict(domain),
+                "crystal": "yes" if domain.crystal else "no",
                 "fraction": fraction,
                 "area_px": area,
                 "area_nm2": None if size is None else area * size**2,
                 "orientation_deg": None if domain.lattice is None else orientation(domain.lattice),
                 "misorientation_deg": domain.misorientation_deg,
-                "zone_axis": None if special is None else "[{}{}{}]".format(*special.zone_axis),
+                "zone_axis": _in_brackets(None if special is None else special.zone_axis),
                 "coincidence": None if special is None else special.name,
-                # The reference competes with nobody.
-                "gain": domain.gain if math.isfinite(domain.gain) else None,
+                "distance": domain.distance if number > 0 else None,
                 "period_px": None if domain.lattice is None else domain.lattice.period_px,
                 **_vectors(domain.lattice, size),
                 "patch_y_px": domain.patch.y,
@@ -107,10 +107,8 @@ def domain_rows(analysis: Analysis) -> list[Row]:
     return rows
 
 
-def _verdict(domain: Domain) -> str:
-    if not domain.decided:
-        return UNSURE
-    return "yes" if domain.crystal else "no"
+def _in_brackets(axis: tuple[int, int, int] | None) -> str | None:
+    return None if axis is None else "[{}{}{}]".format(*axis)
 
 
 def orientation(lattice: Lattice) -> float:

@@ -21,7 +21,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.domains import UNSURE
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.display import (
@@ -247,8 +246,6 @@ def _domain_text(row: Mapping[str, Any]) -> str:
     relation = row["coincidence"] or row["relation"]
     angle = row["misorientation_deg"]
     turned = "" if angle is None or row["relation"] != "rotated" else f" {angle:.1f}°"
-    if row["crystal"] == UNSURE:
-        return "another lattice? (unsure)"
     return f"{relation}{turned}, {'intact' if row['crystal'] == 'yes' else 'defect'}"
 
 
@@ -266,9 +263,9 @@ def _patch_square(patch: BestPatch, colour: str) -> Rectangle:
 
 
 def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
-    low, high, threshold = severity_range(analysis.severity, analysis.recipe)
+    threshold = analysis.threshold
+    low, high = severity_range(analysis.severity, threshold)
     display.show(axes, display.severity_overlay(low, high))
-    robust = analysis.recipe.symmetry.method == "lattice"
     _title(axes, "Symmetry breaking")
     if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
@@ -282,7 +279,8 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
         colour_bar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend="max")
         colour_bar.outline.set_linewidth(0.6)
         bar.tick_params(labelsize=9, length=2.5, pad=2)
-        unit = "severity (robust standard deviations)" if robust else "severity (Mahalanobis distance)"
+        published = analysis.recipe.mode == "published"
+        unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
         if threshold is not None and low < threshold < high:
             bar.plot(
                 threshold,
@@ -293,7 +291,8 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
                 clip_on=False,
                 transform=bar.get_xaxis_transform(),
             )
-            unit += f", ▼ threshold {threshold:g}"
+            marks = analysis.recipe.segment.false_marks
+            unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
         strip.text(0.5, 0.1, unit, ha="center", va="center", fontsize=9, family=_FONT)
 
 

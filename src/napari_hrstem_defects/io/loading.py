@@ -67,6 +67,11 @@ class Result:
         return tuple(self.info.get("frames", (self.info,)))
 
     @property
+    def threshold(self) -> float | None:
+        """Severity that a defect exceeds somewhere (first frame); None in the published mode and older results."""
+        return self.frames[0].get("threshold")
+
+    @property
     def best_patches(self) -> tuple[BestPatch | None, ...]:
         """Best patch of each frame; None where no lattice was found."""
         found = (frame["best_patch"] for frame in self.frames)

@@ -55,6 +55,7 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
         "best_patch": None if best is None else dataclasses.asdict(best),
         "lattice": None if lattice is None else dataclasses.asdict(lattice),
         "typical_lattice": None if typical is None else dataclasses.asdict(typical),
+        "threshold": analysis.threshold,
         "patch_size": analysis.patches.grid.size,
         "defective_patches": int(np.count_nonzero(analysis.patches.defective)),
         "regions": len(analysis.regions),

@@ -30,7 +30,7 @@ def image_periods(images: Sequence[LabelledImage]) -> tuple[float, float] | None
     """Smallest and largest lattice period in px; None unless every image shows a lattice."""
     periods = []
     for image in images:
-        lattice, _ = typical_lattice(image.pixels)
+        lattice = typical_lattice(image.pixels).lattice
         if lattice is None:
             return None
         periods.append(float(lattice.period_px))

@@ -218,7 +218,7 @@ def _doubts(contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: floa
     """Whether the image is of the scale that the networks know."""
     period_px = None
     if contract.period_px is not None:
-        lattice, _ = typical_lattice(pixels)
+        lattice = typical_lattice(pixels).lattice
         if lattice is None:
             return ("No lattice was found in the image; do not trust the classes.",)
         period_px = lattice.period_px

@@ -69,7 +69,7 @@ def _layers(result: Result) -> list[LayerData]:
     from napari_hrstem_defects.widgets.placing import label_colours
 
     name = str(result.info["name"])
-    low, high, _ = severity_range(result.severity[..., ::4, ::4], result.recipe)
+    low, high = severity_range(result.severity[..., ::4, ::4], result.threshold)
     severity = {
         "colormap": "inferno",
         "blending": "additive",

@@ -95,13 +95,12 @@ class ClassMap:
 
     def typed(self, analysis: Analysis) -> Analysis:
         """An analysis whose regions have these types."""
-        return replace(analysis, regions=self.types(analysis.regions, analysis.labels))
+        return analysis.with_labels(analysis.labels, self.types(analysis.regions, analysis.labels))
 
     def noted(self, analysis: Analysis) -> Analysis:
         """An analysis that says, wherever it is written, where the types of its regions come from."""
         note = f"Where the scan with “{self.classifier}” found a class, it is the type of the region."
-        doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), note)}
-        return replace(analysis, doubts=doubts)
+        return analysis.with_labels(analysis.labels, analysis.regions, note)
 
 
 def _regions(parts: Iterable[ClassRegion]) -> tuple[Region, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,5 +29,4 @@ class Correction:
 
     def of(self, analysis: Analysis) -> Analysis:
         """An analysis with these labels; a warning says so wherever it is written."""
-        doubts = {**analysis.doubts, "regions": (*analysis.doubts.get("regions", ()), PAINTED)}
-        return replace(analysis, labels=self.labels, regions=self.regions, doubts=doubts)
+        return analysis.with_labels(self.labels, self.regions, PAINTED)

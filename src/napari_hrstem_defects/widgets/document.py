@@ -56,8 +56,9 @@ class ByHand:
 
     def in_recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
-        texts: dict[str, Any] = {key: points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
-        return replace(recipe, domains=replace(recipe.domains, **texts))
+        return recipe.replace(
+            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
+        )
 
     def told_by(self, recipe: Recipe) -> ByHand:
         """With what a recipe says about the lattices instead."""
@@ -313,7 +314,9 @@ class Document:
         if analysis is None or not analysis.is_complete:
             return analysis
         analysis = (
-            replace(analysis, regions=self.found) if self.correction is None else self.correction.of(analysis)
+            analysis.with_labels(analysis.labels, self.found)
+            if self.correction is None
+            else self.correction.of(analysis)
         )
         scanned = self.class_maps.get(self.frame)
         return analysis if scanned is None else scanned.noted(analysis)

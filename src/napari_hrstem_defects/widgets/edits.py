@@ -344,7 +344,12 @@ class EditWatcher(OfSession):
                     pixel_size_nm=analysis.micrograph.pixel_size_nm,
                     lattice=analysis.lattice,
                     judge=type_judge(
-                        labels, analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains
+                        labels,
+                        analysis.prepared,
+                        analysis.lattice,
+                        analysis.best_patch,
+                        analysis.domains,
+                        analysis.field,
                     )
                     if analysed
                     else None,

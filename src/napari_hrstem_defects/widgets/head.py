@@ -142,7 +142,7 @@ class RunRow(QWidget):
 
 
 class Messages(QWidget):
-    """What went wrong and what is doubtful, in whole sentences."""
+    """What went wrong, and the warnings, in whole sentences."""
 
     def __init__(self) -> None:
         super().__init__()

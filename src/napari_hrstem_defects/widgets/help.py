@@ -15,9 +15,9 @@ _TEXT = """
 blurred.</li>
 <li><b>Look at the yellow square</b>, the best patch: everything is compared with it. If it lies on a defect or on
 the wrong grain, press <i>Move…</i> and drag it. Grey squares are other good places.</li>
-<li><b>Move the threshold</b> until the labels show what you see.</li>
+<li><b>Move the threshold</b>, the false marks you accept in a clean image, until the labels show what you see.</li>
 <li><b>Paint</b> where the labels are still wrong: the table of regions follows.</li>
-<li><b>Several lattices?</b> Tick in <i>Symmetry filter</i> which of them count as intact; drag their squares, or point
+<li><b>Several lattices?</b> Tick in <i>Lattices</i> which of them count as intact; drag their squares, or point
 out another one with <i>Add…</i>.</li>
 <li><b>Export…</b> writes masks, tables and a figure, the same files as <code>hrstem-defects analyze</code>.</li>
 </ol>

@@ -96,7 +96,7 @@ class LatticesView(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.table)
         self.table.hide()
-        self.setState(known=False, mapped=False)
+        self.setState(count=0, mapped=False)
 
     def setColours(self, colours: Colours) -> None:
         """Follow the theme."""
@@ -119,11 +119,10 @@ class LatticesView(QWidget):
         self.table.setVisible(bool(self._rows))
         self.table.updateGeometry()
 
-    def setState(self, *, known: bool, mapped: bool) -> None:
-        """Say whether the lattices are known, and whether their map is shown."""
-        count = len(self._rows) + 1
-        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if known else "–")
-        self.add.setEnabled(known)
+    def setState(self, *, count: int, mapped: bool) -> None:
+        """Say how many lattices were found (0: not known), and whether their map is shown."""
+        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
+        self.add.setEnabled(count > 0)
         for button in (self.map, self.move_button):
             button.setVisible(bool(self._rows))
         self.map.setChecked(mapped)

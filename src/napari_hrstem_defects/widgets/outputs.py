@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
-from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region, label_regions, region_rows
 from napari_hrstem_defects.io.display import (
@@ -111,19 +110,20 @@ class Histogram:
     ----------
     counts : int array (n,)
     edges : float array (n + 1,)
-    null : tuple of float or None
-        Mean and standard deviation of the defect-free population, in the units of the severity.
+    area_periods : float
+        Area judged, in squared lattice periods: tells the threshold from the expected false marks. 0: published mode.
     """
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
-    null: tuple[float, float] | None
+    area_periods: float
 
 
 def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     """Layers of some steps of an analysis, from the bottom up."""
     makers = {
         "preprocess": _preprocessed,
+        "domains": _boundaries,
         "classify": _patches,
         "variance": _variance,
         "symmetry": _severity,
@@ -131,14 +131,12 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
         "best_patch": _best_patch,
     }
     outputs = [output for step, make in makers.items() if step in steps for output in make(analysis)]
-    # The verdicts on the patches are revised when the best one is chosen, and again when it is known, or said by hand,
-    # which other lattices count as intact.
-    if "best_patch" in steps and "classify" not in steps:
-        outputs.append(_verdicts(analysis))
-    elif "symmetry" in steps and "best_patch" not in steps:
-        outputs += [
-            replace(output, if_there=True) for output in (_verdicts(analysis), *_best_patch(analysis))
-        ]
+    # In the published mode the filtered image is made together with the other maps.
+    if "variance" in steps and "preprocess" not in steps and analysis.filtered is not None:
+        outputs.extend(_preprocessed(analysis))
+    # The final verdict on the patches is the share of labels in them.
+    if "segment" in steps and "classify" not in steps:
+        outputs.append(replace(_verdicts(analysis), if_there=True))
     order = list(Role)
     return sorted(outputs, key=lambda output: order.index(output.role))
 
@@ -148,12 +146,10 @@ def histogram(analysis: Analysis) -> Histogram | None:
     values = analysis.severity[analysis.judged]
     if values.size == 0:
         return None
-    low, high, _ = severity_range(analysis.severity, analysis.recipe)
+    low, high = severity_range(analysis.severity, analysis.threshold)
     low = min(low, float(np.quantile(values[:: max(1, values.size // _SAMPLED)], 0.001)))
     counts, edges = np.histogram(values, bins=HISTOGRAM_BINS, range=(low, high))
-    # By construction of the lattice-aware severity.
-    null = (0.0, 1.0) if analysis.null is not None else None
-    return Histogram(counts, edges, null)
+    return Histogram(counts, edges, 0.0 if analysis.threshold is None else analysis.area_periods)
 
 
 def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]) -> Output:
@@ -190,7 +186,7 @@ def _preprocessed(analysis: Analysis) -> list[Output]:
 
 
 def _patches(analysis: Analysis) -> list[Output]:
-    table, shape = patches_of(analysis), analysis.micrograph.frame_shape
+    table, shape = analysis.patches, analysis.micrograph.frame_shape
     scores = _image(
         Role.SCORES,
         table.scores.astype(np.float32),
@@ -200,13 +196,8 @@ def _patches(analysis: Analysis) -> list[Output]:
     return [scores, _verdicts(analysis)]
 
 
-def patches_of(analysis: Analysis) -> PatchTable:
-    """The verdict on each patch, revised where the best patch was chosen already."""
-    return analysis.patches if "best_patch" in analysis.steps else analysis.screened
-
-
 def _verdicts(analysis: Analysis) -> Output:
-    verdict = np.where(patches_of(analysis).defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
+    verdict = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
     zoom, offset = _cells(verdict.shape, analysis.micrograph.frame_shape)
     return Output(
         Role.PATCHES,
@@ -271,7 +262,7 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
 
 
 def _severity(analysis: Analysis) -> list[Output]:
-    low, high, _ = severity_range(analysis.severity, analysis.recipe)
+    low, high = severity_range(analysis.severity, analysis.threshold)
     options = {
         "colormap": "inferno",
         "blending": "additive",
@@ -279,12 +270,12 @@ def _severity(analysis: Analysis) -> list[Output]:
         "contrast_limits": (low, high),
     }
     severity = Output(Role.SEVERITY, "image", analysis.severity, options, ("contrast_limits",))
-    return [*_boundaries(analysis), severity, *_lattices(analysis)]
+    return [severity, *_lattices(analysis)]
 
 
 def _boundaries(analysis: Analysis) -> list[Output]:
     """The map of boundaries without a reference, where the recipe asked for it."""
-    if analysis.boundaries is None:
+    if analysis.boundaries is None or not analysis.recipe.domains.boundary_map:
         return []
     options = {"visible": False, "colormap": "inferno", "blending": "additive"}
     return [_image(Role.BOUNDARIES, analysis.boundaries, analysis.micrograph.frame_shape, options)]
@@ -325,7 +316,7 @@ def lattice_patches(
         np.array(points, dtype=float).reshape(-1, 2),
         {
             **frame_options(
-                patches_of(analysis).grid.size if analysis.best_patch is None else analysis.best_patch.size
+                analysis.patches.grid.size if analysis.best_patch is None else analysis.best_patch.size
             ),
             "border_color": [lattice_colour(number + 1) for number in range(len(points))]
             or LATTICE_COLOURS[0],

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.widgets import summary
+from napari_hrstem_defects.widgets import summary, threshold
 from napari_hrstem_defects.widgets.actions import Actions, Footer
 from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header
@@ -29,7 +29,12 @@ from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
 from napari_hrstem_defects.widgets.navigation import Navigator
-from napari_hrstem_defects.widgets.parameters import ParameterGrid, changed_names, step_parameters
+from napari_hrstem_defects.widgets.parameters import (
+    ParameterGrid,
+    changed_names,
+    is_read,
+    step_parameters,
+)
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
@@ -37,7 +42,6 @@ from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.task import import_early
-from napari_hrstem_defects.widgets.threshold import ThresholdEditor
 
 if TYPE_CHECKING:
     import napari
@@ -45,16 +49,10 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.training import TrainDialog
 
 #: Parameters with a place of their own.
-_ELSEWHERE = ("segment.threshold",)
+_ELSEWHERE = (threshold.NAME,)
 #: Parameters beside the heading of their step.
-_BESIDE = {
-    "preprocess": "preprocess.method",
-    "classify": "classify.classifier",
-    "symmetry": "symmetry.method",
-    "variance": "variance.method",
-    "segment": "segment.method",
-}
-#: A change of these is followed by a run at once: it takes a fraction of a second.
+_BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
+#: A change of these is followed by a run at once: it takes a second or so.
 _LIVE = frozenset(("symmetry", "domains", "variance", "segment"))
 
 
@@ -121,8 +119,8 @@ class DefectsPanel(SessionWidget):
         self.groups["best_patch"].addWidget(self.best_patch)
         self.lattices = LatticesView()
         self.lattices.setColours(self._colours)
-        self.groups["symmetry"].addWidget(self.lattices)
-        self.threshold = ThresholdEditor(self._colours)
+        self.groups["domains"].addWidget(self.lattices)
+        self.threshold = threshold.ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
         self.region_count = QLabel("–")
         self.region_count.setAccessibleName("regions")
@@ -164,7 +162,7 @@ class DefectsPanel(SessionWidget):
         inside = QWidget()
         body = QVBoxLayout(inside)
         body.setContentsMargins(6, 2, 6, 2)
-        body.setSpacing(3)
+        body.setSpacing(2)
         about = QHBoxLayout()
         about.addWidget(self.info, 1)
         about.addWidget(self.calibrate)
@@ -215,7 +213,7 @@ class DefectsPanel(SessionWidget):
             group.valueChanged.connect(self._edit)
         for grid in self.grids.values():
             grid.valueChanged.connect(self._edit)
-        self.threshold.valueChanged.connect(lambda value: self._edit("segment.threshold", value))
+        self.threshold.valueChanged.connect(lambda value: self._edit(threshold.NAME, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
@@ -346,10 +344,9 @@ class DefectsPanel(SessionWidget):
             group.setValue(recipe)
         for grid in self.grids.values():
             grid.setValue(recipe)
-        hysteresis = recipe.segment.method == "hysteresis"
-        self.threshold.setValue(recipe.segment.threshold, recipe.segment.low if hysteresis else None)
-        self.threshold.setEnabled(hysteresis)
-        folded = {name for grid in self.grids.values() for name in grid.editors}
+        self.threshold.setValue(recipe)
+        self.lattices.setEnabled(recipe.mode == "lattice")
+        folded = {name for grid in self.grids.values() for name in grid.editors if is_read(name, recipe.mode)}
         changed = len(folded.intersection(changed_names(recipe)))
         self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
 
@@ -382,7 +379,7 @@ class DefectsPanel(SessionWidget):
         self.lattices.setValue(summary.lattices(document))
         lattice_map = self.navigator.layer(Role.LATTICES)
         self.lattices.setState(
-            known=document is not None and bool(document.lattices),
+            count=summary.lattice_count(document),
             mapped=lattice_map is not None and lattice_map.visible,
         )
         self.threshold.setHistogram(None if document is None else document.histogram)

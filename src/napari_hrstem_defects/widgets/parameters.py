@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
+import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
@@ -22,22 +21,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.core.recipe import STEP_PARAMS, Recipe
+from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 
 #: Units as they stand behind a number.
-_SUFFIXES = {"robust standard deviations": "σ"}
+_SUFFIXES = {"marks per image": "/ image", "cosine distance": ""}
 #: How far the parameters of a step stand in from its heading, in px of the screen.
 INDENT = 22
 #: Widest whole number that Qt's spin box holds.
 _INT_MAX = 2**31 - 1
 #: Names of parameters in plain words, where the name itself is not.
 _LABELS = {
-    "classify.cutoff": "cutoff",
     "classify.patch_size": "patch",
     "segment.min_area_periods": "smallest",
-    "segment.low": "grow to",
+    "segment.extent": "grow to",
+    "segment.false_marks": "false marks",
     "variance.fraction": "amorphous below",
-    "domains.most": "most lattices",
+    "domains.max_domains": "max. lattices",
     "domains.crystal": "intact",
 }
 #: Texts of numbers with a meaning of their own.
@@ -45,6 +44,16 @@ _SPECIAL = {"classify.patch_size": "automatic"}
 #: Thresholds with a slider in their row.
 _SLID = ("variance.fraction",)
 _SLIDER_STEPS = 100
+#: Where the panel shows the parameters that only the published mode reads.
+_PUBLISHED = {
+    "preprocess": ("filter", "log_kernel", "gauss_kernel", "dog_low", "dog_high"),
+    "variance": ("window_px", "ratio"),
+    "symmetry": ("kernel_px", "features", "eigenvectors", "comparison", "energy_window"),
+    "segment": ("min_maximum", "gauss_sigma", "median_size"),
+}
+#: What the published mode does not read, and exceptions.
+_LATTICE_ONLY = ("domains.crystal", "variance.", "symmetry.", "segment.")
+_BOTH = ("segment.min_area_periods",)
 
 
 class Quiet:
@@ -229,15 +238,11 @@ class TextEditor(QLineEdit):
 
 def editor_of(name: str) -> Any:
     """Editor of the parameter ``step.key``, with its limits and a tooltip that names its unit."""
-    step, _, key = name.partition(".")
-    params = STEP_PARAMS[step]
-    kind = typing.get_type_hints(params)[key]
-    item = next(item for item in dataclasses.fields(params) if item.name == key)
-    about = item.metadata
-    unit = about["unit"]
+    about = PARAMETERS[name]
+    kind, unit = about["kind"], about["unit"]
     editor: Any
-    if typing.get_origin(kind) is Literal:
-        editor = ChoiceEditor(typing.get_args(kind))
+    if about["choices"]:
+        editor = ChoiceEditor(about["choices"])
     elif name == "classify.classifier":
         editor = ChoiceEditor(["screening"], open_ended=True)
     elif kind is bool:
@@ -251,7 +256,7 @@ def editor_of(name: str) -> Any:
             editor = SlidingEditor(low, high)
         else:
             editor = FloatEditor()
-            editor.setDecimals(4)
+            editor.setDecimals(6)
             editor.setRange(-1e9 if low is None else low, 1e9 if high is None else high)
             editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
     else:
@@ -279,7 +284,7 @@ def tooltip_of(name: str, about: Mapping[str, Any]) -> str:
     low, high = about["minimum"], about["maximum"]
     if low is not None or high is not None:
         facts.append(f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip())
-    facts.append(f"default {_text(name, value_of(Recipe(), name))}")
+    facts.append(f"default {_text(name, about['default'])}")
     return f"<qt>{doc}.<br><i>{', '.join(facts)}</i> &nbsp; <code>{name}</code></qt>"
 
 
@@ -287,7 +292,7 @@ def label_of(name: str) -> str:
     """Name of a parameter in plain words; the unit stands behind the number."""
     if name in _LABELS:
         return _LABELS[name]
-    key = name.partition(".")[2]
+    key = name.rpartition(".")[2]
     for ending in ("_px", "_periods"):
         key = key.removesuffix(ending)
     return key.replace("_", " ")
@@ -295,24 +300,22 @@ def label_of(name: str) -> str:
 
 def value_of(recipe: Recipe, name: str) -> Any:
     """Value of the parameter ``step.key``."""
-    step, _, key = name.partition(".")
-    return getattr(getattr(recipe, step), key)
+    return operator.attrgetter(name)(recipe)
 
 
 def changed_names(recipe: Recipe) -> list[str]:
     """Parameters that are not as they are by default, those that matter to most users first."""
-    default = Recipe()
     found = [
         (not about["shown"], name)
         for name, value, about in recipe.parameters()
-        if value != value_of(default, name) and not about["one_image"]
+        if value != about["default"] and not about["one_image"]
     ]
     return [name for _, name in sorted(found, key=lambda item: item[0])]
 
 
 def in_words(recipe: Recipe, name: str) -> str:
     """A parameter as the panel calls it, its value and its default."""
-    default = value_of(Recipe(), name)
+    default = PARAMETERS[name]["default"]
     plain = (
         f"{default:g}" if type(default) is float else _text(name, default)
     )  # the unit is that of the value
@@ -327,7 +330,7 @@ def _text(name: str, value: Any) -> str:
         return str(value)
     if not value and name in _SPECIAL:
         return _SPECIAL[name]
-    unit = next(about["unit"] for known, _, about in Recipe().parameters() if known == name)
+    unit = PARAMETERS[name]["unit"]
     return f"{value:g} {_SUFFIXES.get(unit, unit)}".strip()
 
 
@@ -357,30 +360,50 @@ class ParameterGrid(QWidget):
         super().__init__()
         self.editors: dict[str, Any] = {}
         self.labels: dict[str, QLabel] = {}
-        layout = QGridLayout(self)
-        layout.setContentsMargins(INDENT if named else 0, 0, 0, 0)
-        layout.setHorizontalSpacing(6)
-        layout.setVerticalSpacing(2)
-        for number, name in enumerate(names):
-            row, column = divmod(number, columns)
+        self._columns, self._named = columns, named
+        self._arranged: list[str] | None = None
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(INDENT if named else 0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(6)
+        self._grid.setVerticalSpacing(2)
+        for name in names:
             editor = editor_of(name)
-            label = QLabel(label_of(name))
+            label = QLabel(label_of(name), self)
             label.setToolTip(editor.toolTip())
             label.setBuddy(editor)
-            if named:
-                layout.addWidget(label, row, 2 * column)
-            layout.addWidget(editor, row, 2 * column + 1)
+            editor.setParent(self)
             editor.valueChanged.connect(lambda value, name=name: self.valueChanged.emit(name, value))
             self.editors[name], self.labels[name] = editor, label
         for column in range(columns):
-            layout.setColumnStretch(2 * column + 1, 1)
+            self._grid.setColumnStretch(2 * column + 1, 1)
+        self.arrange("lattice")
+
+    def arrange(self, mode: str) -> None:
+        """Show the parameters that a mode reads, and no others."""
+        names = [name for name in self.editors if is_read(name, mode)]
+        if names == self._arranged:
+            return
+        self._arranged = names
+        for name, editor in self.editors.items():
+            for widget in (self.labels[name], editor):
+                self._grid.removeWidget(widget)
+                widget.setVisible(False)
+        for number, name in enumerate(names):
+            row, column = divmod(number, self._columns)
+            if self._named:
+                self._grid.addWidget(self.labels[name], row, 2 * column)
+                self.labels[name].setVisible(True)
+            self._grid.addWidget(self.editors[name], row, 2 * column + 1)
+            self.editors[name].setVisible(True)
+        self.setVisible(bool(names))
 
     def value(self) -> dict[str, Any]:
         """All values by name."""
         return {name: editor.value() for name, editor in self.editors.items()}
 
     def setValue(self, recipe: Recipe) -> None:
-        """Show the values of a recipe; nothing is emitted."""
+        """Show the values of a recipe that its mode reads; nothing is emitted."""
+        self.arrange(recipe.mode)
         changed = changed_names(recipe)
         for name, editor in self.editors.items():
             mark_changed(self.labels[name], name in changed)
@@ -390,19 +413,24 @@ class ParameterGrid(QWidget):
                     editor.setValue(value)
 
 
-def names_of(step: str, *, shown: bool) -> list[str]:
-    """Parameters of a step that matter to most users, or the others; without those about one image's places."""
+def step_parameters(step: str, *, shown: bool) -> list[str]:
+    """Parameters of a step of the panel, in either mode, that matter to most users, or the others.
+
+    Those about one image's places are left out, and those of the published mode stand where their successors do.
+    """
+    published = [f"as_published.{key}" for key in _PUBLISHED.get(step, ())]
     return [
-        f"{step}.{item.name}"
-        for item in dataclasses.fields(STEP_PARAMS[step])
-        if item.metadata["shown"] is shown and not item.metadata["one_image"]
+        name
+        for name in [name for name in PARAMETERS if name.startswith(f"{step}.")] + published
+        if PARAMETERS[name]["shown"] is shown and not PARAMETERS[name]["one_image"]
     ]
 
 
-def step_parameters(step: str, *, shown: bool) -> list[str]:
-    """The same for a step of the panel; the lattices of an image belong to the symmetry filter there."""
-    parts = ("symmetry", "domains") if step == "symmetry" else (step,)
-    return [name for part in parts for name in names_of(part, shown=shown)]
+def is_read(name: str, mode: str) -> bool:
+    """Whether a mode reads a parameter."""
+    if name.startswith("as_published."):
+        return mode == "published"
+    return mode == "lattice" or not (name.startswith(_LATTICE_ONLY) and name not in _BOTH)
 
 
 def _limit(value: float | None, fallback: int) -> int:

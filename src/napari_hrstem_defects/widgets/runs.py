@@ -85,7 +85,7 @@ class Runs(OfSession):
 
     def all(self) -> None:
         """Run every step, anew."""
-        self._start(STEP_NAMES, begin=STEP_NAMES[0])
+        self._start(STEP_NAMES)
 
     def step(self, step: str) -> None:
         """Run one step, and before it whatever it needs that is not up to date."""
@@ -93,7 +93,7 @@ class Runs(OfSession):
         if session is not None:
             old = session.outdated()
             before = STEP_NAMES[: STEP_NAMES.index(step)]
-            self._start([*(name for name in before if name in old), step], begin=step)
+            self._start([*(name for name in before if name in old), step])
 
     def update(self) -> None:
         """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
@@ -169,7 +169,7 @@ class Runs(OfSession):
         frame = 0 if document is None else document.frame
         self._launch(_Job(document, TaskWorker(call), inputs, frame, done=done), stage)
 
-    def _start(self, steps: Collection[str], *, begin: str | None = None) -> None:
+    def _start(self, steps: Collection[str]) -> None:
         session = self._session()
         if session is None:
             return
@@ -185,16 +185,13 @@ class Runs(OfSession):
         previous = document.analysis if frame == document.frame else None
         old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
         first = first_of(steps) or STEP_NAMES[0]
-        start = PARTS[first][0]
-        if document.done is not None and first != begin:
-            start = inputs.begins(document.done, first)
         kept = frozenset(STEP_NAMES) - old
         call = functools.partial(
             task.run,
             source=Source.of(layer, shown),
             inputs=inputs,
             previous=previous,
-            start=start,
+            start=PARTS[first][0],
             write=frozenset(steps),
             kept=kept,
             process=session.keras,

@@ -101,14 +101,8 @@ class SessionWidget(QWidget):
 
     def _edit(self, name: str, value: Any) -> None:
         """Give a parameter another value; one that fits to no other is refused with a sentence."""
-        changes, segment = {name: value}, self.session.recipe.segment
-        # The lower threshold cannot be above the upper one: the one that is not moved gives way.
-        if name == "segment.threshold":
-            changes["segment.low"] = min(segment.low, value)
-        elif name == "segment.low":
-            changes["segment.threshold"] = max(segment.threshold, value)
         try:
-            self.session.recipe = self.session.recipe.replace(changes)
+            self.session.recipe = self.session.recipe.replace({name: value})
         except RecipeError as error:
             self._show_recipe()
             self.session.noticed.emit(str(error))

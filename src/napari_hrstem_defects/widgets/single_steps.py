@@ -79,6 +79,12 @@ class PreprocessWidget(_OneStep):
     step = "preprocess"
 
 
+class DomainsWidget(_OneStep):
+    """The step *Lattices* alone."""
+
+    step = "domains"
+
+
 class ClassifyWidget(_OneStep):
     """The step *Classify patches* alone."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.recipe import DomainParams, Recipe, SegmentParams
+from napari_hrstem_defects.core.recipe import Recipe
 
 
 class State(StrEnum):
@@ -43,8 +42,6 @@ class Step:
     name : str
     title, does : str
         Heading, and a sentence for the tooltip.
-    needs : tuple of str
-        Steps whose results it uses.
     runs : tuple of str
         Steps of the pipeline that it stands for; by default the one of its name.
     """
@@ -52,42 +49,36 @@ class Step:
     name: str
     title: str
     does: str
-    needs: tuple[str, ...]
     runs: tuple[str, ...] = ()
 
 
 STEPS = (
-    Step("preprocess", "Preprocess", "Finds the lattice period and evens out background and contrast.", ()),
+    Step("preprocess", "Preprocess", "Finds the lattice period and evens out background and contrast."),
+    Step("domains", "Lattices", "Divides the image into areas of one lattice each."),
     Step(
         "classify",
         "Classify patches",
         "Cuts the image into patches and judges which of them contain a defect.",
-        ("preprocess",),
     ),
     Step(
         "best_patch",
         "Best patch",
         "Chooses the clean patch that everything else is compared with.",
-        ("classify",),
-    ),
-    Step(
-        "symmetry",
-        "Symmetry filter",
-        "Measures at every pixel how far its surroundings differ from the best patch, and from other intact lattices.",
-        ("preprocess", "best_patch"),
-        ("domains", "symmetry"),
     ),
     Step(
         "variance",
         "Variance filter",
         "Measures the local variance and finds amorphous or damaged areas.",
-        ("preprocess", "best_patch"),
+    ),
+    Step(
+        "symmetry",
+        "Symmetry filter",
+        "Measures at every pixel how far its surroundings differ from the best patch, and from other intact lattices.",
     ),
     Step(
         "segment",
         "Labels and regions",
         "Marks the defects and measures each connected one.",
-        ("symmetry", "variance"),
         ("segment", "regions"),
     ),
 )
@@ -130,50 +121,38 @@ class Inputs:
             return True
         reads = _READS[step]
         if step == "best_patch" and self.point is None:
-            # Chosen automatically, it is revised by its own severity map.
+            # Chosen automatically, it is revised by the distances to its own templates.
             reads = (*reads, "symmetry")
-        return any(getattr(self.recipe, name) != getattr(other.recipe, name) for name in reads)
-
-    def begins(self, other: Inputs, step: str) -> str:
-        """Step of the pipeline that a step of the panel begins with, if `other` was asked for before."""
-        parts = PARTS[step]
-        if step != "symmetry" or self.point != other.point or not _same(self.patches, other.patches):
-            return parts[0]
-        before, now = (
-            dataclasses.replace(
-                inputs.recipe,
-                segment=SegmentParams(),
-                domains=dataclasses.replace(inputs.recipe.domains, **_VERDICTS),
-            )
-            for inputs in (other, self)
-        )
-        # Which lattices count as intact is asked for only after they are found.
-        return parts[1] if before == now else parts[0]
+        return any(_part(self.recipe, name) != _part(other.recipe, name) for name in reads)
 
 
-#: Steps of the recipe that each step reads.
+#: Parts of the recipe that each step reads first.
 _READS = {
-    "preprocess": ("preprocess",),
+    "preprocess": ("mode", "preprocess"),
+    "domains": ("domains",),
     "classify": ("classify",),
     "best_patch": ("best_patch",),
-    # Other lattices are looked for outside amorphous areas.
-    "symmetry": ("domains", "symmetry", "variance"),
-    "variance": ("variance",),
+    "variance": ("variance", "as_published"),
+    "symmetry": ("symmetry", "verdicts"),
     "segment": ("segment",),
 }
-#: What the recipe says about lattices that were found already, as it is by default.
-_VERDICTS: dict[str, Any] = {
-    name: getattr(DomainParams(), name) for name in ("crystal", "intact_at", "defective_at")
-}
+#: Parameters of the domains that say which of them count as crystal: read with the severity.
+_VERDICTS = ("crystal", "intact_at", "defective_at")
+
+
+def _part(recipe: Recipe, name: str) -> Any:
+    """What a step reads of a recipe."""
+    if name == "verdicts":
+        return tuple(getattr(recipe.domains, key) for key in _VERDICTS)
+    if name == "domains":
+        return recipe.domains.model_dump(exclude=set(_VERDICTS))
+    return getattr(recipe, name)
 
 
 def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
     """Steps whose result would change: those asked for something else, and all that follow from them."""
-    found: set[str] = set()
-    for step in STEPS:
-        if done.differs(now, step.name) or found.intersection(step.needs):
-            found.add(step.name)
-    return frozenset(found)
+    first = next((i for i, name in enumerate(STEP_NAMES) if done.differs(now, name)), len(STEP_NAMES))
+    return frozenset(STEP_NAMES[first:])
 
 
 def first_of(steps: Collection[str]) -> str | None:

@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.domains import Domain, DomainMap
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.lattices_view import LatticeRow
-from napari_hrstem_defects.widgets.outputs import lattice_colour, patches_of
+from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.parameters import changed_names, in_words
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.steps import State
@@ -61,7 +61,7 @@ def about_patches(document: Document | None) -> str:
     """How many patches there are, and how many defective."""
     if document is None or document.analysis is None or "classify" not in document.analysis.steps:
         return "–"
-    defective = patches_of(document.analysis).defective
+    defective = document.analysis.patches.defective
     by_hand = ", painted" if document.done is not None and document.done.patches is not None else ""
     return f"{defective.size} patches · {np.count_nonzero(defective)} defective{by_hand}"
 
@@ -96,6 +96,13 @@ def about_regions(document: Document | None, frame: int | None) -> str:
     count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
     painted = " · painted" if document.correction is not None else ""
     return f"{count} · {share:.1f} % of the image{painted}"
+
+
+def lattice_count(document: Document | None) -> int:
+    """How many lattices were found; 0 before they were looked for, and where there is none."""
+    if document is None or document.analysis is None or document.analysis.plateaus is None:
+        return 0
+    return len(document.lattices) or len(document.analysis.plateaus.directions)
 
 
 def lattices(document: Document | None) -> list[LatticeRow]:
@@ -136,7 +143,7 @@ def _relation(first: Domain, domain: Domain) -> str:
 
 
 def messages(document: Document | None) -> tuple[str | None, list[str]]:
-    """What went wrong, and what is doubtful."""
+    """What went wrong, and the warnings."""
     if document is None:
         return None, []
     error = None if document.failed is None else document.failed[1]

@@ -24,11 +24,11 @@ from napari_hrstem_defects.widgets.worker import Monitor
 #: What is shown while a step of the pipeline runs.
 STAGES = {
     "preprocess": "lattice and contrast",
+    "domains": "lattices",
     "classify": "patches",
     "best_patch": "best patch",
-    "domains": "other lattices",
-    "symmetry": "severity",
     "variance": "variance",
+    "symmetry": "severity",
     "segment": "labels",
     "regions": "regions",
 }
@@ -115,7 +115,7 @@ def run(
         cancelled=monitor.cancelled,
     )
     if previous is not None:
-        analysis = analysis.taking_over(previous, [part for step in kept for part in PARTS[step]])
+        analysis = analysis.taking_over(previous, tuple(part for step in kept for part in PARTS[step]))
     typed = analysis if class_map is None or "segment" not in write else class_map.typed(analysis)
     outputs = describe(typed, write)
     if monitor.cancelled():

@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QPainter, QPen, QPolygonF
+from qtpy.QtGui import QPainter, QPen
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
-from napari_hrstem_defects.core.recipe import SegmentParams
+from napari_hrstem_defects.core.calibration import false_marks_of, severity_of
+from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 from napari_hrstem_defects.widgets.outputs import Histogram
-from napari_hrstem_defects.widgets.parameters import INDENT, QuietSlider, editor_of, mark_changed
+from napari_hrstem_defects.widgets.parameters import INDENT, QuietSlider, editor_of, label_of, mark_changed
 from napari_hrstem_defects.widgets.theme import Colours
 
-#: Steps of the slider.
-_STEPS = 400
-#: Upper end of the slider without a histogram, in standard deviations.
+NAME = "segment.false_marks"
+#: Steps of the slider, and its ends: the severity grows to the right, as in the histogram.
+_STEPS, _MOST, _LEAST = 400, 1.0, 1e-4
+#: Upper end of the severity without a histogram, in standard deviations.
 _DEFAULT_TOP = 20.0
 
 
 class HistogramView(QWidget):
-    """Histogram of the severity (logarithmic), its defect-free population and the threshold.
+    """Histogram of the severity (logarithmic) and the threshold.
 
     Clicking or dragging in it moves the threshold.
     """
@@ -34,18 +35,18 @@ class HistogramView(QWidget):
         super().__init__()
         self._colours = colours
         self._histogram: Histogram | None = None
-        self._threshold = 7.0
+        self._threshold: float | None = None
         self._low: float | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "<qt>How many pixels have which severity (logarithmic). Dashed: what a crystal without defects would give. "
-            "Solid line: the threshold; dotted: how far a defect is grown.</qt>"
+            "<qt>How many pixels have which severity (logarithmic). Solid line: the threshold, which exceeds "
+            "what chance gives but for so many false marks; dotted: how far a defect is grown.</qt>"
         )
         self.setAccessibleName("severity histogram")
 
     def sizeHint(self) -> QSize:
         """As low as can be read."""
-        return QSize(200, 46)
+        return QSize(200, 42)
 
     def setColours(self, colours: Colours) -> None:
         """Follow the theme."""
@@ -58,11 +59,15 @@ class HistogramView(QWidget):
             self._histogram = histogram
             self.update()
 
-    def setThresholds(self, threshold: float, low: float | None) -> None:
+    def setThresholds(self, threshold: float | None, low: float | None) -> None:
         """Draw the threshold and how far defects are grown."""
         if (threshold, low) != (self._threshold, self._low):
             self._threshold, self._low = threshold, low
             self.update()
+
+    def thresholds(self) -> tuple[float | None, float | None]:
+        """The threshold and how far defects are grown, None where they are unknown."""
+        return self._threshold, self._low
 
     def range(self) -> tuple[float, float]:
         """Severities at the left and right ends."""
@@ -112,23 +117,10 @@ class HistogramView(QWidget):
         for i, count in enumerate(histogram.counts):
             tall = height * math.log1p(float(count)) / max(top, 1e-9)
             painter.drawRect(QRectF(i * bar, self.height() - tall, bar + 0.3, tall))
-        if histogram.null is None:
-            return
-        mean, sigma = histogram.null
-        middles = (histogram.edges[1:] + histogram.edges[:-1]) / 2
-        density = np.exp(-(((middles - mean) / sigma) ** 2) / 2)
-        # As high as the mode of the image: the clean population makes it.
-        curve = np.log1p(density * float(histogram.counts.max())) / max(top, 1e-9)
-        points = [
-            QPointF(self.x_of(x), self.height() - height * y) for x, y in zip(middles, curve, strict=True)
-        ]
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(self._colours.text, 1.2, Qt.PenStyle.DashLine))
-        painter.drawPolyline(QPolygonF(points))
 
 
 class ThresholdEditor(QWidget):
-    """Histogram, slider and number of one threshold."""
+    """Histogram, slider and number of the false marks that are expected in a clean image."""
 
     valueChanged = Signal(float)
 
@@ -137,7 +129,7 @@ class ThresholdEditor(QWidget):
         self.histogram = HistogramView(colours)
         self.slider = QuietSlider()
         self.slider.setRange(0, _STEPS)
-        self.number = editor_of("segment.threshold")
+        self.number = editor_of(NAME)
         self.slider.setToolTip(self.number.toolTip())
         self.slider.setAccessibleName("threshold")
         layout = QGridLayout(self)
@@ -145,44 +137,56 @@ class ThresholdEditor(QWidget):
         layout.setVerticalSpacing(1)
         layout.setHorizontalSpacing(6)
         layout.addWidget(self.histogram, 0, 0, 1, 3)
-        self.label = QLabel("threshold")
+        self.label = QLabel(label_of(NAME))
         self.label.setToolTip(self.number.toolTip())
         layout.addWidget(self.label, 1, 0)
         layout.addWidget(self.slider, 1, 1)
         layout.addWidget(self.number, 1, 2)
         layout.setColumnStretch(1, 1)
-        self._low: float | None = None
+        self._area = 0.0
+        self._extent = 0.0
         self.slider.valueChanged.connect(self._slid)
         self.number.valueChanged.connect(self._typed)
-        self.histogram.pointed.connect(lambda value: self.number.setValue(round(value, 2)))
+        self.histogram.pointed.connect(self._pointed)
 
     def value(self) -> float:
-        """The threshold."""
+        """Expected false marks."""
         return float(self.number.value())
 
-    def setValue(self, value: float, low: float | None = None) -> None:
-        """Show a threshold; nothing is emitted."""
-        self._low = low
-        mark_changed(self.label, value != SegmentParams().threshold)
+    def setValue(self, recipe: Recipe) -> None:
+        """Show what a recipe asks for; nothing is emitted."""
+        value = recipe.segment.false_marks
+        mark_changed(self.label, value != PARAMETERS[NAME]["default"])
+        self._extent = recipe.segment.extent
         with QSignalBlocker(self.number):
             self.number.setValue(value)
+        self.setEnabled(recipe.mode == "lattice")
         self._show()
 
     def setHistogram(self, histogram: Histogram | None) -> None:
         """Show the severities of the image."""
+        self._area = 0.0 if histogram is None else histogram.area_periods
         self.histogram.setHistogram(histogram)
         self._show()
 
     def _show(self) -> None:
         with QSignalBlocker(self.slider):
-            self.slider.setValue(round(self.value() / self._top() * _STEPS))
-        self.histogram.setThresholds(self.value(), self._low)
-
-    def _top(self) -> float:
-        return max(self.histogram.range()[1], 1e-6)
+            self.slider.setValue(
+                round(_STEPS * math.log10(_MOST / self.value()) / math.log10(_MOST / _LEAST))
+            )
+        threshold = severity_of(self.value(), self._area) if self._area and self.isEnabled() else None
+        self.histogram.setThresholds(threshold, None if threshold is None else self._extent * threshold)
 
     def _slid(self, position: int) -> None:
-        self.number.setValue(round(position / _STEPS * self._top(), 2))
+        self._set(_MOST * (_LEAST / _MOST) ** (position / _STEPS))
+
+    def _pointed(self, severity: float) -> None:
+        if self._area:
+            self._set(false_marks_of(severity, self._area))
+
+    def _set(self, value: float) -> None:
+        """To two digits, as a hand that moves a slider means it."""
+        self.number.setValue(float(f"{value:.2g}"))
 
     def _typed(self, value: float) -> None:
         self._show()

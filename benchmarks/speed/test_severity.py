@@ -1,4 +1,4 @@
-"""Severity of 1024² at several lattice periods, and the preview."""
+"""Severity of 1024² at several lattice periods, alone and from raw pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pytest
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.geometry import prepared_slices
 from napari_hrstem_defects.core.lattice import typical_lattice
-from napari_hrstem_defects.core.model import fit_model
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
-from napari_hrstem_defects.core.preview import preview
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
+from napari_hrstem_defects.core.severity import fit_model
 
 Make = Callable[[float], tuple[hd.Analysis, Prepared]]
 #: Lattice period in px → most seconds.
@@ -26,7 +25,7 @@ def test_severity(benchmark: Any, about: Callable[..., None], prepared_image: Ma
     patch = prepared_slices(analysis.best_patch, prepared)
 
     def severity() -> Any:
-        return fit_model(prepared, patch, PreprocessParams(), SymmetryParams()).severity
+        return fit_model(prepared, patch, SymmetryParams()).distances
 
     about(f"severity of 1024², period {period_px:g} px", MOST_SECONDS[period_px])
     benchmark(severity)
@@ -40,17 +39,10 @@ def test_severity_from_raw_pixels(
     pixels = analysis.micrograph.frame().pixels
 
     def severity() -> Any:
-        lattice, _ = typical_lattice(pixels)
+        lattice = typical_lattice(pixels).lattice
         prepared = prepare(pixels, lattice.period_px, PreprocessParams())
         patch = prepared_slices(analysis.best_patch, prepared)
-        model = fit_model(prepared, patch, PreprocessParams(), SymmetryParams())
-        return prepared.to_frame(model.severity)
+        return fit_model(prepared, patch, SymmetryParams()).distances
 
     about(f"the same from raw pixels: period, preparation, severity, period {period_px:g} px")
     benchmark(severity)
-
-
-def test_preview(benchmark: Any, about: Callable[..., None], prepared_image: Make) -> None:
-    analysis, prepared = prepared_image(16.0)
-    about("preview of 1024², period 16 px", 0.05)
-    benchmark(preview, prepared, analysis.best_patch)

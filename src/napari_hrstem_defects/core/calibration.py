@@ -1,0 +1,138 @@
+"""What a measured map is like in the undisturbed crystal, and how often chance alone exceeds a severity.
+
+The null of a map is taken from the image itself, conditional on the local contrast: where thickness, tilt or
+composition change the contrast gradually or from a film to its substrate, every level has a null of its own, and
+nothing needs to be decided about phases.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
+from napari_hrstem_defects.core.sampling import even_sample
+
+#: Median window of the contrast level in periods: a point defect or a fault must not set its own level.
+LEVEL_WINDOW = 5.0
+#: Standard deviation of the kernel over levels, in logarithms of power.
+LEVEL_WIDTH = 0.2
+#: Share of the area whose lowest and highest levels share the null of those next to them.
+LEVEL_TAIL = 0.05
+#: Quantiles of the map that its null is extrapolated from: as long as less than half is disturbed they are not.
+QUANTILES = (0.2, 0.4)
+#: Standard normal deviates of those quantiles.
+_DEVIATES = (-0.8416, -0.2533)
+#: How far from an interface neighbourhoods hold both sides, in periods, and the kernel over distances from it.
+INTERFACE_REACH, INTERFACE_WIDTH = 3.0, 0.3
+#: Fewer squared periods than this tell no null.
+LEAST_AREA = 10.0
+#: Number of peaks above a severity z in a clean image: area (periods²) · 10^(RATE − SLOPE·z), fitted to clean
+#: simulated micrographs (benchmarks/accuracy/calibration.py).
+RATE, SLOPE = 1.3, 1.15
+
+
+def contrast_level(prepared: Prepared, step_px: int) -> NDArray[np.float32]:
+    """Logarithm of the local power, median over `LEVEL_WINDOW` periods, of every `step_px`-th pixel, ``(y, x)``."""
+    rows, columns = (-(-n // step_px) for n in prepared.band.shape)
+    padded = np.pad(
+        np.square(prepared.band),
+        [(0, m * step_px - n) for m, n in zip((rows, columns), prepared.band.shape, strict=True)],
+        mode="edge",
+    )
+    power = padded.reshape(rows, step_px, columns, step_px).mean(axis=(1, 3))
+    period = prepared.period_px / step_px
+    power = ndimage.gaussian_filter(power, 0.8 * period)
+    floor = 1e-6 * float(np.median(power)) + float(np.finfo(np.float32).tiny)
+    logarithm = np.log(np.maximum(power, floor))
+    # One sample a period is enough for a median over several.
+    thin = max(1, int(period))
+    size = max(3, round(LEVEL_WINDOW * period / thin) | 1)
+    coarse = ndimage.median_filter(logarithm[thin // 2 :: thin, thin // 2 :: thin], size, mode="nearest")
+    return sample_linear(coarse, *((np.arange(n) - thin // 2) / thin for n in (rows, columns)))
+
+
+def standardise(
+    values: NDArray[np.floating],
+    level: NDArray[np.floating],
+    clean: NDArray[np.bool_],
+    floor: float,
+    period: float,
+    *,
+    weight: NDArray[np.floating] | None = None,
+    interface: NDArray[np.floating] | None = None,
+) -> NDArray[np.float32]:
+    """Deviations from the null in robust standard deviations.
+
+    Parameters
+    ----------
+    values : float array (y, x)
+        Logarithms of a strength or a distance.
+    level : float array (y, x)
+        Contrast level that the null depends on.
+    clean : bool array (y, x)
+        Where the null is taken from: the inside of the domain; defects in it hardly matter.
+    floor : float
+        Standard deviation that is always there (pixel grid, scan), added in quadrature.
+    period : float
+        Lattice period in samples.
+    weight : float array (y, x), optional
+        Share of a full window's information: the variance is divided by it.
+    interface : float array (y, x), optional
+        Distance to the nearest interface of intact lattices, in periods. Near it the null depends on that distance
+        instead: only what stands out along an interface is a defect.
+    """
+    if not clean.any():
+        return np.zeros(values.shape, np.float32)
+    inside, band = clean, np.zeros(clean.shape, bool)
+    if interface is not None:
+        band = interface <= INTERFACE_REACH
+        least = LEAST_AREA * period**2
+        if min(np.count_nonzero(clean & band), np.count_nonzero(clean & ~band)) < least:
+            band[:] = False
+        inside = clean & ~band
+    middle, spread = _null(values[inside], level[inside], level, LEVEL_WIDTH)
+    if band.any() and interface is not None:
+        own = clean & band
+        middle[band], spread[band] = _null(values[own], interface[own], interface[band], INTERFACE_WIDTH)
+    variance = spread**2 if weight is None else spread**2 / np.maximum(weight, 0.1)
+    return ((values - middle) / np.sqrt(variance + floor**2)).astype(np.float32)
+
+
+def _null(
+    values: NDArray[np.floating], levels: NDArray[np.floating], at: NDArray[np.floating], width: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median and standard deviation of the undisturbed values at each level, by a kernel over levels."""
+    some, known = even_sample(values), even_sample(levels)
+    low, high = np.quantile(known, (LEVEL_TAIL, 1 - LEVEL_TAIL))
+    nodes = np.linspace(low, high, 1 + math.ceil(float(high - low) / width))
+    order = np.argsort(some)
+    some, known = some[order].astype(np.float64), known[order]
+    middles, spreads = np.empty(len(nodes)), np.empty(len(nodes))
+    for i, node in enumerate(nodes):
+        total = np.cumsum(np.exp(-0.5 * ((known - node) / width) ** 2, dtype=np.float64))
+        a, b = (some[min(int(np.searchsorted(total, q * total[-1])), len(some) - 1)] for q in QUANTILES)
+        spreads[i] = (b - a) / (_DEVIATES[1] - _DEVIATES[0])
+        middles[i] = b - _DEVIATES[1] * spreads[i]
+    return np.interp(at, nodes, middles), np.interp(at, nodes, spreads)
+
+
+def severity_of(false_marks: float, area_periods: float) -> float:
+    """Severity that is exceeded by chance so often in a clean image.
+
+    Parameters
+    ----------
+    false_marks : float
+        Expected number of false marks.
+    area_periods : float
+        Area that is judged, in squared lattice periods: the number of trials.
+    """
+    return (math.log10(max(area_periods, 1.0) / false_marks) + RATE) / SLOPE
+
+
+def false_marks_of(severity: float, area_periods: float) -> float:
+    """Inverse of :func:`severity_of`."""
+    return max(area_periods, 1.0) * 10 ** (RATE - SLOPE * severity)

@@ -1,0 +1,274 @@
+"""Severity: template distances at two scales, loss of strength and distance of direction, on one scale.
+
+Each map is standardised by its own null in the domain (:mod:`.calibration`) and divided by a factor that makes the
+same value as rare in clean crystals for all of them; the largest counts. Nothing changes the severity afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.calibration import standardise
+from napari_hrstem_defects.core.domains import DomainMap
+from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
+from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.sampling import even_sample
+
+#: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
+POINT_SCALE = 0.5
+#: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength,
+#: of the distance of a direction, and of a template distance.
+STRENGTH_FLOOR, DIRECTION_FLOOR, TEMPLATE_FLOOR = 0.01, 0.3, 0.12
+#: Distance of a direction that the pixel grid alone makes.
+GRID_DISTANCE = 0.003
+#: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
+#: point defects, distance of direction (benchmarks/accuracy/calibration.py).
+LOSS_FACTOR, POINT_FACTOR, DIRECTION_FACTOR = 1.1, 1.15, 1.7
+#: Logarithm of the relative template distance beyond which nothing is left of the lattice: more says no more.
+MOST_EXCESS = 6.0
+#: Share of the pairs of a full window from which a sample of the field is judged.
+LEAST_PAIRS = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Eigenfilters of one model patch at the usual scale and at that of point defects.
+
+    Attributes
+    ----------
+    patch : tuple of slice
+        Rows and columns in the prepared image.
+    banks : tuple of Bank
+        Usual scale first.
+    distances : tuple of float32 array (y, x)
+        Log distances of every neighbourhood to them, on the grid of the severity.
+    """
+
+    patch: tuple[slice, slice]
+    banks: tuple[Bank, ...]
+    distances: tuple[NDArray[np.float32], ...]
+
+
+def fit_model(
+    prepared: Prepared,
+    patch: tuple[slice, slice],
+    params: SymmetryParams,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Model:
+    """Fit the eigenfilters of a patch and take the distances of the whole image.
+
+    Raises
+    ------
+    RecipeError
+        If the patch is too small to learn from.
+    Cancelled
+        If `cancelled` returned True.
+    """
+    edge = patch[0].stop - patch[0].start
+    banks, distances = [], []
+    for scale in (1.0, POINT_SCALE):
+        kernel = kernel_edge(prepared.period_px, scale * params.kernel_periods, edge // 2)
+        if edge < kernel + 2:
+            raise RecipeError(
+                f"The best patch holds {edge / prepared.period_px:.1f} lattice periods, too few to learn the crystal "
+                "from; make it larger."
+            )
+        banks.append(fit_bank(prepared.values[patch], kernel, params))
+        distances.append(log_distances(prepared, banks[-1], scale * params.smoothing, cancelled=cancelled))
+    return Model(patch, tuple(banks), tuple(distances))
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Maps of the field on the grid of the severity, every `STRIDE`-th pixel of the prepared image.
+
+    Attributes
+    ----------
+    loss : float32 array (y, x)
+        Negative logarithm of the field's strength.
+    pairs : float32 array (y, x)
+    index : uint8 array (y, x)
+        Number of the domain.
+    level : float32 array (y, x)
+        Contrast level.
+    interface : float32 array (y, x) or None
+        Distance to the nearest interface of intact lattices, in periods; None if there is none.
+    judged : bool array (y, x)
+        Where field and templates rest on pixels that hold an image.
+    period : float
+        Lattice period in samples.
+    """
+
+    loss: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    index: NDArray[np.uint8]
+    level: NDArray[np.float32]
+    interface: NDArray[np.float32] | None
+    judged: NDArray[np.bool_]
+    period: float
+
+    def of_field(self, field: Field, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Resample a map of the field to this grid."""
+        rows, columns = (((np.arange(n) * STRIDE + 0.5) / field.step_px) - 0.5 for n in self.loss.shape)
+        return sample_linear(values, rows, columns)
+
+
+def severity_grid(
+    field: Field, prepared: Prepared, found: DomainMap, level: NDArray[np.float32], kernel_px: int
+) -> Grid:
+    """Maps that the severity is made from.
+
+    Parameters
+    ----------
+    field : Field
+    prepared : Prepared
+    found : DomainMap
+    level : float32 array (y, x)
+        Contrast level on this grid.
+    kernel_px : int
+        Edge of the templates.
+    """
+    shape = tuple(-(-n // STRIDE) for n in prepared.values.shape)
+    rows, columns = (((np.arange(n) * STRIDE + 0.5) / field.step_px) - 0.5 for n in shape)
+    strength = sample_linear(field.strength, rows, columns)
+    pairs = sample_linear(field.pairs, rows, columns)
+    valid = prepared.valid[::STRIDE, ::STRIDE]
+    judged = valid & (pairs > LEAST_PAIRS)
+    period = prepared.period_px / STRIDE
+    index = found.index[::STRIDE, ::STRIDE]
+    interface = None
+    intact = np.array([domain.crystal for domain in found.domains])
+    if intact.sum() > 1:
+        low, high = (np.where(intact, np.arange(len(intact)), n)[index] for n in (len(intact), -1))
+        alike = ndimage.minimum_filter(low, 3) >= ndimage.maximum_filter(high, 3)
+        if not alike.all():
+            interface = (ndimage.distance_transform_edt(alike) / period).astype(np.float32)
+    rim = -(-rim_px(kernel_px, prepared.period_px, prepared.values.shape) // STRIDE)
+    judged[:rim], judged[-rim:], judged[:, :rim], judged[:, -rim:] = False, False, False, False
+    if not valid.all():
+        judged &= ndimage.distance_transform_edt(valid) > kernel_px / 2 / STRIDE
+    return Grid(
+        -np.log(np.maximum(strength, np.float32(1e-4))),
+        pairs,
+        index,
+        level,
+        interface,
+        judged,
+        period,
+    )
+
+
+def domain_severity(
+    grid: Grid, model: Model, distance: NDArray[np.float32], own: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Severity of every sample as one domain sees it, and how much worse than usual its best template fits.
+
+    Parameters
+    ----------
+    grid : Grid
+    model : Model
+        Of the domain's best patch.
+    distance : float32 array (y, x)
+        Of the field's direction to the domain's.
+    own : bool array (y, x)
+        Inside of the domain, which the nulls are taken from.
+
+    Returns
+    -------
+    severity : float32 array (y, x)
+        In robust standard deviations.
+    excess : float32 array (y, x)
+        Squared template distance relative to the undisturbed one, less 1: falls off with the overlap of a defect.
+    """
+    where = own & grid.judged
+
+    def standard(values: NDArray[np.float32], floor: float, *, field: bool) -> NDArray[np.float32]:
+        return standardise(
+            values,
+            grid.level,
+            where,
+            floor,
+            grid.period,
+            weight=grid.pairs if field else None,
+            interface=grid.interface,
+        )
+
+    direction = np.log(distance + np.float32(GRID_DISTANCE))
+    wide, narrow = model.distances
+    out = standard(grid.loss, STRENGTH_FLOOR, field=True) / np.float32(LOSS_FACTOR)
+    np.maximum(out, standard(direction, DIRECTION_FLOOR, field=True) / np.float32(DIRECTION_FACTOR), out=out)
+    np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
+    np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)
+    middle = np.median(even_sample(wide[where])) if where.any() else np.float32(0)
+    return out, np.expm1(np.clip(wide - middle, 0, MOST_EXCESS))
+
+
+def inverted_areas(
+    prepared: Prepared,
+    model: Model,
+    own: NDArray[np.bool_],
+    params: SymmetryParams,
+    thickness: float,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> NDArray[np.bool_]:
+    """Areas of one lattice that the model turned by 180° fits better: the other polarity.
+
+    The autocorrelation cannot see them, for a crystal and its copy turned by 180° have the same.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    model : Model
+        Of the domain's best patch.
+    own : bool array (y, x)
+        Judged inside of the domain, on the grid of the severity.
+    params : SymmetryParams
+    thickness : float
+        Least thickness of such an area, in periods.
+
+    Returns
+    -------
+    bool array (y, x)
+        None of it where the crystal is centrosymmetric as far as the image shows.
+    """
+    nothing = np.zeros(own.shape, bool)
+    rows, columns = model.patch
+    part = replace(
+        prepared,
+        values=prepared.values[rows, columns],
+        band=prepared.band[rows, columns],
+        valid=prepared.valid[rows, columns],
+        shape=(rows.stop - rows.start, columns.stop - columns.start),
+    )
+    turned, upright = (
+        float(np.median(log_distances(part, bank, params.smoothing)))
+        for bank in (model.banks[0].inverted, model.banks[0])
+    )
+    if turned - upright < TEMPLATE_FLOOR or not own.any():
+        return nothing
+    period = prepared.period_px / STRIDE
+    gain = model.distances[0] - log_distances(
+        prepared, model.banks[0].inverted, params.smoothing, cancelled=cancelled
+    )
+    weight = ndimage.gaussian_filter(own.astype(np.float32), period)
+    gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-3)
+    # As long as three quarters are not inverted this is the upright part.
+    usual = float(np.quantile(even_sample(gain[own]), 0.25))
+    if usual > -TEMPLATE_FLOOR:
+        return nothing
+    inverted = (gain > -usual / 2) & own
+    low = np.where(own, inverted, True)
+    depth = ndimage.distance_transform_edt(np.pad(low, 1, mode="edge"))[1:-1, 1:-1]
+    parts, _ = ndimage.label(inverted)
+    thick = np.unique(parts[2 * depth >= thickness * period])
+    return np.asarray(inverted & np.isin(parts, thick[thick > 0]))
