@@ -162,7 +162,7 @@ def find_plateaus(
     valid : bool array (y'', x'')
         Samples that rest on an image.
     level : float array (y'', x'')
-        Logarithm of the local contrast, see :class:`~.calibration.Contrast`.
+        Logarithm of the local contrast, see :func:`~.calibration.contrast_level`.
     params : DomainParams
         ``max_domains``, ``merge``, ``thickness`` and ``area`` are used.
     given : tuple of bool array (y'', x'')

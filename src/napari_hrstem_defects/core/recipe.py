@@ -100,9 +100,7 @@ class DomainParams(_Params):
     )
     thickness: float = _param(5.0, "a domain is thicker than this somewhere", "periods", 0, 100)
     area: float = _param(0.015, "smallest share of the image of a domain", "", 0, 1)
-    boundary_map: bool = _param(
-        False, "also map boundaries without any reference (takes about a second more per megapixel)"
-    )
+    boundary_map: bool = _param(False, "also write the map of boundaries, which needs no reference")
     given: str = _param(
         "",
         "model patches of further lattices, placed by hand: their centres “y,x; y,x”; others are searched as well",
