@@ -61,5 +61,10 @@ def test_script_repeats_a_sample(tmp_path):
     script = load_script()
     name = "si_fault_low_dose"
     script.write_sample(tmp_path, name, [simulate(**script.SAMPLES[name], bits=8)])
-    for file in (f"{name}.tif", f"{name}_truth.tif"):
-        assert (tmp_path / file).read_bytes() == (FOLDER / file).read_bytes()
+    made, kept = tmp_path / f"{name}.tif", FOLDER / f"{name}.tif"
+    # a rounding that differs between processors moves single Poisson counts
+    assert np.mean(tifffile.imread(made) != tifffile.imread(kept)) < 1e-4
+    with tifffile.TiffFile(made) as one, tifffile.TiffFile(kept) as other:
+        assert one.ome_metadata == other.ome_metadata
+    truth = f"{name}_truth.tif"
+    assert (tmp_path / truth).read_bytes() == (FOLDER / truth).read_bytes()
