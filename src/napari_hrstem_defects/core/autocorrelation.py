@@ -74,6 +74,12 @@ class Field:
         """Shape ``(y'', x'')`` of the grid."""
         return self.strength.shape[0], self.strength.shape[1]
 
+    @property
+    def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows and columns of the samples in pixels of the prepared image."""
+        rows, columns = ((np.arange(n) + 0.5) * self.step_px - 0.5 for n in self.shape)
+        return rows, columns
+
     def distance(self, direction: NDArray[np.floating]) -> NDArray[np.float32]:
         """Cosine distance of every direction to one of unit length, given as ``(n,)``."""
         coefficients = (self.basis @ direction).astype(np.float32)

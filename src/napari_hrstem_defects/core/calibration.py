@@ -27,7 +27,7 @@ QUANTILES = (0.2, 0.4)
 #: Standard normal deviates of those quantiles.
 _DEVIATES = (-0.8416, -0.2533)
 #: How far from an interface neighbourhoods hold both sides, in periods, and the kernel over distances from it.
-INTERFACE_REACH, INTERFACE_WIDTH = 3.0, 0.3
+INTERFACE_REACH, INTERFACE_WIDTH = 6.0, 0.3
 #: Fewer squared periods than this tell no null.
 LEAST_AREA = 10.0
 #: Number of peaks above a severity z in a clean image: area (periods²) · 10^(RATE − SLOPE·z), fitted to clean

@@ -33,8 +33,9 @@ BASIN_PERIODS = 2.5
 SAME_TURN_DEG = 2.0
 #: Two areas of one lattice are phases if their contrast differs by this (logarithm of power) and by so many of its
 #: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
-PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.4, 5.0, 4.0, 0.08
-PHASE_ROUNDS = 4
+PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.3, 5.0, 4.0, 0.08
+#: Rounds of fitting, and the degrees of the polynomial in y and x that both sides of a step share.
+PHASE_ROUNDS, PHASE_DEGREES = 4, (1, 3)
 #: Phases of one lattice repeat alike: their directions are no further apart than this.
 COHERENT_DISTANCE = 0.5
 #: Half width of a wall, in periods.
@@ -212,31 +213,38 @@ def _second_phase(
 ) -> NDArray[np.bool_] | None:
     """The smaller of two areas of one lattice that differ in contrast as film and substrate do; None if none do.
 
-    A step is told from a gradual change of thickness by a plane that both sides share.
+    A step is told from a gradual change of thickness by a smooth surface that both sides share.
     """
     from skimage.filters import threshold_otsu
 
     values = level[own].astype(np.float64)
     if not values.size or np.ptp(values) < PHASE_STEP:
         return None
-    rows, columns = np.nonzero(own)
-    plane = np.stack([np.ones(len(values)), rows / own.shape[0], columns / own.shape[1]], axis=1)
+    rows, columns = (2 * at / n - 1 for at, n in zip(np.nonzero(own), own.shape, strict=True))
     best: tuple[float, float, NDArray[np.bool_]] | None = None
-    for flat in (values, values - plane @ np.linalg.lstsq(plane, values, rcond=None)[0]):
-        side = flat > threshold_otsu(flat)
-        for _ in range(PHASE_ROUNDS):
-            fit = np.linalg.lstsq(np.column_stack([plane, side]), values, rcond=None)[0]
-            rest = values - plane[:, 1:] @ fit[1:3]
-            side = rest > threshold_otsu(rest)
-        step = float(np.median(rest[side]) - np.median(rest[~side]))
-        spread = max(float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side))
-        if best is None or step / spread > best[0]:
-            best = step / spread, step, side
+    for degree in PHASE_DEGREES:
+        surface = np.stack(
+            [rows**i * columns**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1
+        )
+        for flat in (values, values - surface @ np.linalg.lstsq(surface, values, rcond=None)[0]):
+            side = flat > threshold_otsu(flat)
+            for _ in range(PHASE_ROUNDS):
+                fit = np.linalg.lstsq(np.column_stack([surface, side]), values, rcond=None)[0]
+                rest = values - surface[:, 1:] @ fit[1:-1]
+                side = rest > threshold_otsu(rest)
+            step = float(np.median(rest[side]) - np.median(rest[~side]))
+            spread = max(
+                float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side)
+            )
+            if best is None or step / spread > best[0]:
+                best = step / spread, step, side
     assert best is not None
     if best[0] < PHASE_CONTRAST or best[1] < PHASE_STEP:
         return None
     smaller = np.zeros(own.shape, bool)
     smaller[own] = best[2] if np.mean(best[2]) < 0.5 else ~best[2]
+    parts, _ = ndimage.label(smaller)
+    smaller = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     for area in (smaller, own & ~smaller):
         depth = ndimage.distance_transform_edt(np.pad(area, 1)).max()
         if area.sum() < PHASE_AREA * own.sum() or 2 * depth < PHASE_THICKNESS * period:

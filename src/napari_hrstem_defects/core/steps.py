@@ -50,7 +50,7 @@ from napari_hrstem_defects.core.patches import (
     patch_size,
     shares,
 )
-from napari_hrstem_defects.core.preprocessing import Prepared, prepare, resize_linear, sample_linear
+from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import Recipe, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
@@ -67,6 +67,8 @@ from napari_hrstem_defects.core.variance import amorphous_areas, local_variance
 
 #: What surrounds an amorphous area within this many periods is its edge: neighbourhoods hold both.
 EDGE_PERIODS = 2.2
+#: Window of the contrast that tells vacuum from crystal, standard deviation in periods.
+CONTRAST_PERIODS = 0.5
 
 NO_OTHER_LATTICE = (
     "At a place where a lattice was given by hand the image shows that of the best patch or one given already; what "
@@ -162,8 +164,8 @@ def divide(inputs: Inputs, seen: Preprocessed, warn: Warn) -> Divided:
 def field_level(seen: Preprocessed, field: Field) -> NDArray[np.float32]:
     """Contrast level on the grid of the field."""
     assert seen.level is not None
-    rows, columns = (((np.arange(n) + 0.5) * field.step_px - 0.5) / STRIDE for n in field.shape)
-    return sample_linear(seen.level, rows, columns)
+    rows, columns = field.places
+    return sample_linear(seen.level, rows / STRIDE, columns / STRIDE)
 
 
 def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
@@ -320,7 +322,9 @@ def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMa
     scale = float(prepared.scale.mean())
     window = max(3, round(max(params.window_px * scale, params.window_periods * prepared.period_px)))
     variance = np.maximum(prepared.to_frame(local_variance(prepared.band, window)), 0)
-    lost = amorphous_areas(field, plateaus.index, field_valid(field, prepared), params.fraction)
+    power = gaussian(np.square(prepared.band), CONTRAST_PERIODS * prepared.period_px)
+    contrast = np.sqrt(sample_linear(np.maximum(power, 0), *field.places))
+    lost = amorphous_areas(field, contrast, plateaus.index, field_valid(field, prepared), params.fraction)
     return Varied(variance, field.to_frame(lost.astype(np.float32), prepared) > 0.5)
 
 

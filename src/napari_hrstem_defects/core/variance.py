@@ -11,6 +11,9 @@ from napari_hrstem_defects.core.threads import side_by_side
 
 #: Smallest thickness of an amorphous area, in periods: a single foreign column disturbs a window's width, 2.6.
 LEAST_THICKNESS = 3.0
+#: Contrast relative to the crystal's below which there is none: the field has no scale, and what little there is
+#: beside a crystal repeats as that does.
+VACUUM_CONTRAST = 0.2
 #: How far the field's window sees a crystal beyond its edge, in periods: two of its standard deviations.
 EDGE_REACH = 2.2
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
@@ -79,13 +82,19 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
 
 
 def amorphous_areas(
-    field: Field, index: NDArray[np.uint8], valid: NDArray[np.bool_], fraction: float
+    field: Field,
+    contrast: NDArray[np.floating],
+    index: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    fraction: float,
 ) -> NDArray[np.bool_]:
     """Areas that have lost the order of the crystal: amorphous, damaged, empty.
 
     Parameters
     ----------
     field : Field
+    contrast : float array (y'', x'')
+        Local amplitude of the band-passed image.
     index : uint8 array (y'', x'')
         Number of the domain of each sample.
     valid : bool array (y'', x'')
@@ -109,6 +118,7 @@ def amorphous_areas(
         level = crystal_amplitude(amplitude[own], fraction)
         levels[own] = level
         low |= own & (amplitude < fraction * level)
+        low |= own & (contrast < VACUUM_CONTRAST * crystal_amplitude(contrast[own], fraction))
     if not (low & valid).any():
         return np.zeros(low.shape, bool)
     radius = LEAST_THICKNESS / 2 * field.period
