@@ -397,6 +397,8 @@ def _burnt_in(near: Mask, wide: Mask, flat: Mask, side: int, length: int, repeat
     # A bar is thin; vacuum is not.
     thin = _thin(near, 2 * side)
     bars = _standing_out(thin, (0,), length, repeats) | _standing_out(thin, (1,), length, repeats)
+    if not (bars.any() or found.any()):
+        return found
     labels, _ = ndimage.label(bars & ~found, np.ones((3, 3)))
     for i, box in enumerate(ndimage.find_objects(labels), 1):
         if min(s.stop - s.start for s in box) > 2 * side:
