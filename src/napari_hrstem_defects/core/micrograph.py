@@ -449,7 +449,7 @@ def _whole(mask: Mask, n: int, axes: tuple[int, ...]) -> Mask:
 
 
 def _spread(mask: Mask, shape: tuple[int, int], *, centred: bool = False) -> Mask:
-    """Union of the rectangles that start, or are centred, where a mask is True; without the latter it becomes larger."""
+    """Union of the rectangles that start, or are centred, where a mask is True; in the first case it grows."""
     if not centred:
         mask = np.pad(mask, [(n - 1, n - 1) for n in shape])
         return ~_whole(_whole(~mask, shape[0], (0,)), shape[1], (1,))
