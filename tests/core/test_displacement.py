@@ -40,7 +40,7 @@ def wall(found, at: int):
 def compare(found, mask, blocked=None):
     """Sides of a wall that lies on the whole grid."""
     pieces = ndimage.label(~(mask if blocked is None else blocked))[0]
-    return across(found, mask, (0, 0), pieces, np.zeros(mask.shape))
+    return across(found, mask, pieces, np.zeros(mask.shape))
 
 
 @pytest.mark.parametrize("kind", ["square", "hexagonal", "oblique", "centred rectangular"])
@@ -57,7 +57,6 @@ def test_displacement_across_a_wall(kind, shift):
     differences = [np.array(result.shift) - sign * np.array(shift) for sign in (1, -1)]
     assert min(np.abs(d - np.rint(d)).max() for d in differences) < 0.05
     assert result.coherence > 0.9
-    assert result.order > 0.8
 
 
 def test_slope_of_the_phase_is_no_displacement():

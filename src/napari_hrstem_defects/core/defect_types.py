@@ -8,24 +8,31 @@ regression would decide.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.displacement import lattice_phases
+from napari_hrstem_defects.core.displacement import (
+    LatticePhases,
+    across,
+    circuit,
+    lattice_phases,
+    read_stacking,
+)
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.geometry import prepared_slices
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.region_features import Surroundings
-from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.core.regions import Region, label_regions
 
 #: Type and confidence of a region, by its mask in its bounding box.
 Judge = Callable[[Region, NDArray[np.bool_]], tuple[str, float]]
@@ -55,6 +62,307 @@ CONFIDENT = 0.5
 MOST_DEVIATION = 5.0
 _FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
 
+#: Name of each feature and what it is. Lengths are in lattice periods, amplitudes relative to the model patch; what
+#: does not apply is 0.
+FEATURES = {
+    "length": "logarithm of the length",
+    "width": "logarithm of the mean width",
+    "thickness": "logarithm of the greatest thickness",
+    "along_lattice": "1 if the long axis runs along a lattice vector, falling off over 5°, times 1 − width/length",
+    "beside_larger": "logarithm of the area of the largest region within 1.5 periods over its own, at least 0",
+    "other_turn": "share in a domain that counts as a defect, times its misorientation over 10°, at most 1",
+    "other_coherent": "share in a domain that counts as a defect and is a coherent second phase",
+    "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
+    "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
+    "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
+    "wall": "1 if the crystal on both sides can be compared",
+    "wall_half": "likeness of the displacement across it to half a lattice vector, times how well one explains it",
+    "wall_none": "likeness of it to nothing, times the same",
+    "wall_unexplained": "how much better jumps of each harmonic by itself explain the wall",
+    "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
+    "core": "clarity of a Burgers circuit that does not close",
+    "closed": "clarity of one that closes",
+    "layers_intrinsic": "lead of an intrinsic fault over any other stacking sequence, in layers, −1 to 1",
+    "layers_extrinsic": "the same of an extrinsic one",
+    "layers_lamella": "the same of a twin lamella",
+    "layers_twin": "the same of a twin",
+    "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
+    "spot_contrast": "that deviation over the contrast of the lattice, at most 3",
+    "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
+    "spot_excess": "that, signed in the sense of the undisturbed lattice there: negative where that is weakened",
+    "spot_place": "brightness of the undisturbed lattice there in the sense of the columns, over the contrast",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What is known of the lattice everywhere in one image; gives the features of a region.
+
+    Parameters
+    ----------
+    labels : uint8 array (y, x)
+        All that is marked.
+    prepared : Prepared
+    field : Field
+    best_patch : BestPatch
+    domains : DomainMap or None
+    phases : LatticePhases
+        Of the reference lattice. The maps below are on its samples, half a period apart.
+    """
+
+    labels: NDArray[np.uint8]
+    prepared: Prepared
+    field: Field
+    best_patch: BestPatch
+    domains: DomainMap | None
+    phases: LatticePhases
+
+    def __call__(self, region: Region, mask: NDArray[np.bool_]) -> dict[str, float]:
+        """All `FEATURES` of one of the regions of the labels; `mask` is not needed."""
+        inside = self._numbers == region.id
+        if not inside.any():
+            place = self.prepared.from_frame(np.array(region.centroid)) / self.phases.step_px
+            inside[tuple(np.clip(place.astype(np.intp), 0, np.array(inside.shape) - 1))] = True
+        found = dict.fromkeys(FEATURES, 0.0)
+        for part in (
+            self._geometry,
+            self._domain,
+            self._order,
+            self._wall,
+            self._core,
+            self._layers,
+            self._spot,
+        ):
+            found |= part(region, inside)
+        return found
+
+    # Maps of the image ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        """Number of the region of each sample."""
+        places = []
+        for n, m, scale in zip(
+            self.phases.values.shape[1:], self.labels.shape, self.prepared.scale, strict=True
+        ):
+            centre = (np.arange(n) + 0.5) * self.phases.step_px / scale - 0.5
+            places.append(np.clip(np.rint(centre), 0, m - 1).astype(np.intp))
+        return label_regions(self.labels)[np.ix_(*places)]
+
+    @cached_property
+    def _pieces(self) -> NDArray[np.integer]:
+        """Number of the connected piece of good crystal of each sample, 0 where something is marked."""
+        return np.asarray(ndimage.label(self._numbers == 0)[0])
+
+    @cached_property
+    def _domain_index(self) -> NDArray[np.uint8]:
+        """Number of the domain of each sample."""
+        if self.domains is None:
+            return np.zeros(self._numbers.shape, np.uint8)
+        rows, columns = (
+            np.minimum(((np.arange(n) + 0.5) * self.phases.step_px).astype(np.intp), m - 1)
+            for n, m in zip(self._numbers.shape, self.domains.index.shape, strict=True)
+        )
+        return self.domains.index[np.ix_(rows, columns)]
+
+    @cached_property
+    def _strength(self) -> NDArray[np.float32]:
+        """The field's strength over that of the model patch."""
+        rows, columns = self._numbers.shape
+        own = float(np.median(self.field.strength[self._patch_samples]))
+        return np.asarray(self.field.strength[:rows, :columns] / max(own, np.finfo(np.float32).eps))
+
+    @cached_property
+    def _distance(self) -> NDArray[np.float32]:
+        """Cosine distance of the field's direction to that of the model patch."""
+        rows, columns = self._numbers.shape
+        inside = np.zeros(self.field.shape, bool)
+        inside[self._patch_samples] = True
+        direction = self.field.mean_direction(inside)
+        unit = direction / max(float(np.linalg.norm(direction)), np.finfo(np.float32).eps)
+        return self.field.distance(unit)[:rows, :columns]
+
+    @cached_property
+    def _contrast(self) -> NDArray[np.float64]:
+        """Logarithm of the local contrast, in grey values of the frame."""
+        block = self.phases.step_px
+        rows, columns = self._numbers.shape
+        part = self.prepared.band[: rows * block, : columns * block]
+        power = np.square(part, dtype=np.float64).reshape(rows, block, columns, block).mean(axis=(1, 3))
+        smooth = ndimage.gaussian_filter(power, self.phases.period)
+        return np.asarray(
+            0.5 * np.log(smooth + np.finfo(np.float32).eps * smooth.max() + np.finfo(float).tiny)
+        )
+
+    @cached_property
+    def _patch(self) -> tuple[slice, slice]:
+        return prepared_slices(self.best_patch, self.prepared)
+
+    @cached_property
+    def _patch_samples(self) -> tuple[slice, slice]:
+        rows, columns = (
+            slice(min(s.start // self.phases.step_px, n - 1), max(s.stop // self.phases.step_px, 1))
+            for s, n in zip(self._patch, self._numbers.shape, strict=True)
+        )
+        return rows, columns
+
+    @cached_property
+    def _columns(self) -> tuple[float, float, float]:
+        """Of the model patch: contrast; sense of the columns, 1 bright, −1 dark, about 0 unknown; and noise."""
+        band = self.prepared.band[self._patch]
+        contrast = float(band.std()) + np.finfo(np.float32).tiny
+        skewness = float(np.mean((band - band.mean()) ** 3)) / contrast**3
+        (y0, y1), (x0, x1) = ((s.start, s.stop) for s in self._patch)
+        noise = float(self._unlike_lattice(y0, x0, y1, x1)[0].std()) + np.finfo(np.float32).tiny
+        # Skewness below 0.2 is what noise and a centred contrast make.
+        return contrast, math.tanh(skewness / 0.2), noise
+
+    def _unlike_lattice(
+        self, y0: int, x0: int, y1: int, x1: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A part of the image less the median of its eight neighbours a lattice vector away, and that median."""
+        # Smoothed by about a column.
+        sigma = self.prepared.period_px / 4
+        margin = round(self.prepared.period_px)
+        y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
+        nodes = [np.array((i, j)) @ self.phases.basis for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        values = [
+            ndimage.map_coordinates(self.prepared.band, (y + dy, x + dx), order=1, mode="mirror")
+            for dy, dx in nodes
+        ]
+        here = values.pop(len(values) // 2)
+        lattice = np.median(values, axis=0)
+        inner = (slice(margin, -margin),) * 2
+        deviation, usual = (ndimage.gaussian_filter(v, sigma)[inner] for v in (here - lattice, lattice))
+        return deviation, usual
+
+    # Features of a region -------------------------------------------------------------------------------------
+
+    def _periods(self, length_px: float) -> float:
+        """A length in pixels of the frame in lattice periods."""
+        return length_px * float(self.prepared.scale.mean()) / (self.phases.period * self.phases.step_px)
+
+    def _geometry(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        period = self.phases.period
+        length, width = self._periods(region.length_px), self._periods(region.width_px)
+        window = _around(inside, round(2 * period))
+        near = ndimage.distance_transform_edt(~inside[window]) <= 1.5 * period
+        beside = self._numbers[window][near]
+        areas = np.bincount(self._numbers.ravel())
+        larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
+        turn = 45.0 if region.to_lattice_deg is None else region.to_lattice_deg
+        return {
+            "length": math.log(length),
+            "width": math.log(width),
+            "thickness": math.log(2 * float(_depth(inside).max()) / period),
+            "along_lattice": math.exp(-((turn / 5) ** 2)) * (1 - width / length),
+            "beside_larger": math.log(max(float(larger), 1.0)),
+        }
+
+    def _domain(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        # A mark inside an intact domain is a defect of that one, whatever the domain is.
+        domains = () if self.domains is None else self.domains.domains
+        counts = np.bincount(self._domain_index[inside], minlength=len(domains))
+        counts = counts * np.array([domain.defective for domain in domains] or [False])
+        if not counts.any():
+            return {}
+        domain, share = domains[int(np.argmax(counts))], float(counts.max()) / np.count_nonzero(inside)
+        turn = 10.0 if domain.misorientation_deg is None else domain.misorientation_deg
+        return {
+            "other_turn": share * min(turn / 10, 1.0),
+            "other_coherent": share * (domain.relation == "second phase"),
+        }
+
+    def _order(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        inner = _inner(inside)
+        own = float(np.median(np.abs(self.phases.values[:2, inner]).mean(axis=0)))
+        whole = np.zeros(self.field.shape, bool)
+        whole[: inner.shape[0], : inner.shape[1]] = inner
+        uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
+        order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
+        return {
+            "order": order,
+            "foreign": order - min(own, 2.0),
+            "direction": float(np.median(self._distance[inner])),
+        }
+
+    def _wall(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        found = across(self.phases, inside, self._pieces, self._contrast)
+        if found is None:
+            return {}
+        # Distance to the nearest node of the half lattice: to lattice points, and to the others.
+        halves = np.indices((5, 5)).reshape(2, -1).T - 2
+        length = np.hypot(*((found.shift - halves / 2) @ self.phases.basis).T)
+        length /= self.phases.period * self.phases.step_px
+        whole = (halves % 2 == 0).all(axis=1)
+        none, half = (
+            max(found.coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
+            for of in (whole, ~whole)
+        )
+        return {
+            "wall": 1.0,
+            "wall_half": half,
+            "wall_none": none,
+            "wall_unexplained": found.steadiness - found.coherence,
+            "wall_step": min(abs(found.step), 0.5),
+        }
+
+    def _core(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        places = np.argwhere(inside)
+        centre = places.mean(axis=0)
+        radius = float(np.hypot(*(places - centre).T).max())
+        # The nearest circuit may run through the disturbed lattice, a wide one into the next defect.
+        found = [circuit(self.phases, centre, radius + n * self.phases.period) for n in (1, 2)]
+        burgers, clear = max(found, key=lambda each: each[1])
+        return {"closed" if burgers == (0, 0) else "core": clear}
+
+    def _layers(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        step = self.phases.step_px
+        blocked = (self._numbers > 0) & ~inside
+        points = (np.argwhere(inside) + 0.5) * step - 0.5
+        found = read_stacking(self.prepared, self.phases.basis, points, blocked, step) or {}
+        return {name: lead for kind, lead in found.items() if (name := f"layers_{kind}") in FEATURES}
+
+    def _spot(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+        # Of larger areas single columns say nothing.
+        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
+            return {}
+        corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
+        low = np.maximum(np.floor(corners[0]), 0).astype(int)
+        high = np.minimum(np.ceil(corners[1]) + 1, self.prepared.values.shape).astype(int)
+        deviation, usual = self._unlike_lattice(*low.tolist(), *high.tolist())
+        place = int(np.argmax(np.abs(deviation)))
+        contrast, sense, noise = self._columns
+        most, there = float(deviation.flat[place]), float(usual.flat[place])
+        size, usual_size = np.clip(np.array([most, there]) / contrast, -3, 3).tolist()
+        return {
+            "spot_noise": math.log1p(abs(most) / noise),
+            "spot_contrast": abs(size),
+            "spot_brighter": size * sense,
+            "spot_excess": size * math.tanh(4 * there / contrast),
+            "spot_place": usual_size * sense,
+        }
+
+
+def _around(inside: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    """Window of a mask with a margin."""
+    (box,) = ndimage.find_objects(inside.astype(np.uint8))
+    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+
+
+def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of the samples of a mask to its outside; the rim of the image is outside."""
+    window = _around(inside, 0)
+    out = np.zeros(inside.shape)
+    out[window] = ndimage.distance_transform_edt(np.pad(inside[window], 1))[1:-1, 1:-1]
+    return out
+
+
+def _inner(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The inner half of a mask."""
+    depth = _depth(inside)
+    return depth >= 0.5 * depth.max()
+
 
 @dataclass(frozen=True, eq=False)
 class TypeClassifier:
@@ -63,7 +371,7 @@ class TypeClassifier:
     Attributes
     ----------
     features : tuple of str
-        Names of the features that are used, keys of `region_features.FEATURES`.
+        Names of the features that are used, keys of `FEATURES`.
     types : tuple of str
         Some of `TYPES`.
     mean, scale : float array (d,)
@@ -93,14 +401,9 @@ class TypeClassifier:
     def from_json(cls, text: str) -> TypeClassifier:
         """Read a file of coefficients."""
         known: dict[str, Any] = json.loads(text)
-        mean, scale, weights, bias, centres, whitening = (
-            np.array(known[key], np.float64)
-            for key in ("mean", "scale", "weights", "bias", "centres", "whitening")
-        )
-        features, types = tuple(known["features"]), tuple(known["types"])
-        return cls(
-            features, types, mean, scale, weights, bias, centres, whitening, limit=float(known["limit"])
-        )
+        names = {key: tuple(known.pop(key)) for key in ("features", "types")}
+        limit = float(known.pop("limit"))
+        return cls(**names, **{key: np.array(value, np.float64) for key, value in known.items()}, limit=limit)
 
     def standardised(self, features: Mapping[str, float]) -> NDArray[np.float64]:
         """Features in standard deviations from their mean."""
@@ -119,7 +422,7 @@ class TypeClassifier:
         Distances to class centres with a common covariance: Lee et al., NeurIPS 31 (2018) 7167.
         """
         gap = (self.standardised(features) - self.centres[self.types.index(name)]) @ self.whitening
-        return min(1.0, self.limit**2 / max(float(gap @ gap), 1e-12))
+        return self.limit**2 / max(float(gap @ gap), self.limit**2)
 
     def classify(self, features: Mapping[str, float]) -> tuple[str, float]:
         """Type and confidence; unknown below `CONFIDENT`."""
@@ -188,4 +491,4 @@ def surroundings_of(
         return None
     if field is None:
         field = autocorrelation_field(prepared, prepared.valid)
-    return Surroundings(labels, prepared, field, lattice, best_patch, domains, phases)
+    return Surroundings(labels, prepared, field, best_patch, domains, phases)

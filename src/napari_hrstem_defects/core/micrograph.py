@@ -366,7 +366,9 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
         return np.zeros_like(mask)
     # Counted on a grid: `n` blocks in a row are a line of that many blocks at least.
     block = size // 2 if len(axes) == 2 else size // 3
-    grid = _whole(mask, block, axes)[tuple(slice(None, None, block if axis in axes else 1) for axis in (0, 1))]
+    grid = _whole(mask, block, axes)[
+        tuple(slice(None, None, block if axis in axes else 1) for axis in (0, 1))
+    ]
     common, n = 0, 1
     # Large parts run together at small sizes: all sizes have to be counted.
     while (parts := _whole(grid, n, axes)).any():
