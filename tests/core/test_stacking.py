@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from napari_hrstem_defects.core.displacement import SEQUENCES, read_stacking
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
-from napari_hrstem_defects.core.displacement import SEQUENCES, read_stacking
 
 from .helpers import noisy
 

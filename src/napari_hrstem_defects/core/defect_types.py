@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -34,8 +34,6 @@ from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 
-#: Type and confidence of a region, by its mask in its bounding box.
-Judge = Callable[[Region, NDArray[np.bool_]], tuple[str, float]]
 #: Every type there is.
 TYPES = (
     "stacking fault",
@@ -60,6 +58,8 @@ UNKNOWN = ("unknown", 0.0)
 CONFIDENT = 0.5
 #: Standardised features beyond this are what a division by a small scale makes.
 MOST_DEVIATION = 5.0
+#: A turn is one for sure from here on; half of it still runs along the same direction.
+TURN_DEG = 10.0
 _FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
 
 #: Name of each feature and what it is. Lengths are in lattice periods, amplitudes relative to the model patch; what
@@ -68,9 +68,9 @@ FEATURES = {
     "length": "logarithm of the length",
     "width": "logarithm of the mean width",
     "thickness": "logarithm of the greatest thickness",
-    "along_lattice": "1 if the long axis runs along a lattice vector, falling off over 5°, times 1 − width/length",
-    "beside_larger": "logarithm of the area of the largest region within 1.5 periods over its own, at least 0",
-    "other_turn": "share in a domain that counts as a defect, times its misorientation over 10°, at most 1",
+    "along_lattice": "1 if the long axis runs along a lattice vector, 0 beyond `TURN_DEG`, times 1 − width/length",
+    "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
+    "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "other_coherent": "share in a domain that counts as a defect and is a coherent second phase",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
@@ -78,7 +78,6 @@ FEATURES = {
     "wall": "1 if the crystal on both sides can be compared",
     "wall_half": "likeness of the displacement across it to half a lattice vector, times how well one explains it",
     "wall_none": "likeness of it to nothing, times the same",
-    "wall_unexplained": "how much better jumps of each harmonic by itself explain the wall",
     "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
     "core": "clarity of a Burgers circuit that does not close",
     "closed": "clarity of one that closes",
@@ -87,16 +86,16 @@ FEATURES = {
     "layers_lamella": "the same of a twin lamella",
     "layers_twin": "the same of a twin",
     "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
-    "spot_contrast": "that deviation over the contrast of the lattice, at most 3",
+    "spot_contrast": "that deviation over the contrast of the lattice, its arctangent",
     "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
-    "spot_excess": "that, signed in the sense of the undisturbed lattice there: negative where that is weakened",
-    "spot_place": "brightness of the undisturbed lattice there in the sense of the columns, over the contrast",
+    "spot_excess": "that times the brightness of the undisturbed lattice there: negative where that is weakened",
+    "spot_place": "that brightness in the sense of the columns, over the contrast, its arctangent",
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
-    """What is known of the lattice everywhere in one image; gives the features of a region.
+class TypeJudge:
+    """What is known of the lattice everywhere in one image; gives the features and the type of a region.
 
     Parameters
     ----------
@@ -117,24 +116,30 @@ class Surroundings:
     domains: DomainMap | None
     phases: LatticePhases
 
-    def __call__(self, region: Region, mask: NDArray[np.bool_]) -> dict[str, float]:
-        """All `FEATURES` of one of the regions of the labels; `mask` is not needed."""
+    def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
+        """Type and confidence of a region; `mask` is not read."""
+        return default_classifier().classify(self.features(region))
+
+    def features(self, region: Region) -> dict[str, float]:
+        """All `FEATURES` of a region; its number says which of the labels' it is."""
         inside = self._numbers == region.id
         if not inside.any():
             place = self.prepared.from_frame(np.array(region.centroid)) / self.phases.step_px
             inside[tuple(np.clip(place.astype(np.intp), 0, np.array(inside.shape) - 1))] = True
-        found = dict.fromkeys(FEATURES, 0.0)
-        for part in (
-            self._geometry,
-            self._domain,
-            self._order,
-            self._wall,
-            self._core,
-            self._layers,
-            self._spot,
-        ):
-            found |= part(region, inside)
-        return found
+        (box,) = ndimage.find_objects(inside.astype(np.uint8))
+        depth = np.zeros(inside.shape)
+        depth[box] = ndimage.distance_transform_edt(np.pad(inside[box], 1))[1:-1, 1:-1]
+        return {
+            **dict.fromkeys(FEATURES, 0.0),
+            **self._geometry(region, inside, box),
+            **self._domain(inside),
+            **self._order(depth >= 0.5 * depth.max()),
+            **self._wall(inside),
+            **self._core(inside),
+            **self._layers(inside),
+            **self._spot(region),
+            "thickness": math.log(2 * float(depth.max()) / self.phases.period),
+        }
 
     # Maps of the image ----------------------------------------------------------------------------------------
 
@@ -222,7 +227,7 @@ class Surroundings:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A part of the image less the median of its eight neighbours a lattice vector away, and that median."""
         # Smoothed by about a column.
-        sigma = self.prepared.period_px / 4
+        sigma = self.phases.step_px / 2
         margin = round(self.prepared.period_px)
         y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
         nodes = [np.array((i, j)) @ self.phases.basis for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -242,24 +247,25 @@ class Surroundings:
         """A length in pixels of the frame in lattice periods."""
         return length_px * float(self.prepared.scale.mean()) / (self.phases.period * self.phases.step_px)
 
-    def _geometry(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _geometry(
+        self, region: Region, inside: NDArray[np.bool_], box: tuple[slice, ...]
+    ) -> dict[str, float]:
         period = self.phases.period
         length, width = self._periods(region.length_px), self._periods(region.width_px)
-        window = _around(inside, round(2 * period))
-        near = ndimage.distance_transform_edt(~inside[window]) <= 1.5 * period
-        beside = self._numbers[window][near]
+        margin = round(2 * period)
+        window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+        beside = self._numbers[window][ndimage.distance_transform_edt(~inside[window]) <= margin]
         areas = np.bincount(self._numbers.ravel())
         larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
-        turn = 45.0 if region.to_lattice_deg is None else region.to_lattice_deg
+        turn = 90.0 if region.to_lattice_deg is None else region.to_lattice_deg
         return {
             "length": math.log(length),
             "width": math.log(width),
-            "thickness": math.log(2 * float(_depth(inside).max()) / period),
-            "along_lattice": math.exp(-((turn / 5) ** 2)) * (1 - width / length),
+            "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
             "beside_larger": math.log(max(float(larger), 1.0)),
         }
 
-    def _domain(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         # A mark inside an intact domain is a defect of that one, whatever the domain is.
         domains = () if self.domains is None else self.domains.domains
         counts = np.bincount(self._domain_index[inside], minlength=len(domains))
@@ -267,14 +273,13 @@ class Surroundings:
         if not counts.any():
             return {}
         domain, share = domains[int(np.argmax(counts))], float(counts.max()) / np.count_nonzero(inside)
-        turn = 10.0 if domain.misorientation_deg is None else domain.misorientation_deg
+        turn = TURN_DEG if domain.misorientation_deg is None else domain.misorientation_deg
         return {
-            "other_turn": share * min(turn / 10, 1.0),
+            "other_turn": share * min(turn / TURN_DEG, 1.0),
             "other_coherent": share * (domain.relation == "second phase"),
         }
 
-    def _order(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
-        inner = _inner(inside)
+    def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
         own = float(np.median(np.abs(self.phases.values[:2, inner]).mean(axis=0)))
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
@@ -286,12 +291,12 @@ class Surroundings:
             "direction": float(np.median(self._distance[inner])),
         }
 
-    def _wall(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _wall(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         found = across(self.phases, inside, self._pieces, self._contrast)
         if found is None:
             return {}
         # Distance to the nearest node of the half lattice: to lattice points, and to the others.
-        halves = np.indices((5, 5)).reshape(2, -1).T - 2
+        halves = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
         length = np.hypot(*((found.shift - halves / 2) @ self.phases.basis).T)
         length /= self.phases.period * self.phases.step_px
         whole = (halves % 2 == 0).all(axis=1)
@@ -303,11 +308,10 @@ class Surroundings:
             "wall": 1.0,
             "wall_half": half,
             "wall_none": none,
-            "wall_unexplained": found.steadiness - found.coherence,
             "wall_step": min(abs(found.step), 0.5),
         }
 
-    def _core(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _core(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         places = np.argwhere(inside)
         centre = places.mean(axis=0)
         radius = float(np.hypot(*(places - centre).T).max())
@@ -316,14 +320,14 @@ class Surroundings:
         burgers, clear = max(found, key=lambda each: each[1])
         return {"closed" if burgers == (0, 0) else "core": clear}
 
-    def _layers(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _layers(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         step = self.phases.step_px
         blocked = (self._numbers > 0) & ~inside
         points = (np.argwhere(inside) + 0.5) * step - 0.5
         found = read_stacking(self.prepared, self.phases.basis, points, blocked, step) or {}
         return {name: lead for kind, lead in found.items() if (name := f"layers_{kind}") in FEATURES}
 
-    def _spot(self, region: Region, inside: NDArray[np.bool_]) -> dict[str, float]:
+    def _spot(self, region: Region) -> dict[str, float]:
         # Of larger areas single columns say nothing.
         if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
             return {}
@@ -334,34 +338,14 @@ class Surroundings:
         place = int(np.argmax(np.abs(deviation)))
         contrast, sense, noise = self._columns
         most, there = float(deviation.flat[place]), float(usual.flat[place])
-        size, usual_size = np.clip(np.array([most, there]) / contrast, -3, 3).tolist()
+        size, usual_size = np.arctan(np.array([most, there]) / contrast).tolist()
         return {
             "spot_noise": math.log1p(abs(most) / noise),
             "spot_contrast": abs(size),
             "spot_brighter": size * sense,
-            "spot_excess": size * math.tanh(4 * there / contrast),
+            "spot_excess": size * usual_size,
             "spot_place": usual_size * sense,
         }
-
-
-def _around(inside: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
-    """Window of a mask with a margin."""
-    (box,) = ndimage.find_objects(inside.astype(np.uint8))
-    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-
-
-def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance of the samples of a mask to its outside; the rim of the image is outside."""
-    window = _around(inside, 0)
-    out = np.zeros(inside.shape)
-    out[window] = ndimage.distance_transform_edt(np.pad(inside[window], 1))[1:-1, 1:-1]
-    return out
-
-
-def _inner(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The inner half of a mask."""
-    depth = _depth(inside)
-    return depth >= 0.5 * depth.max()
 
 
 @dataclass(frozen=True, eq=False)
@@ -449,8 +433,8 @@ def type_judge(
     best_patch: BestPatch | None,
     domains: DomainMap | None,
     field: Field | None = None,
-) -> Judge | None:
-    """A function that gives the type of a region, or None where the lattice is not known or nothing is marked.
+) -> TypeJudge | None:
+    """What gives the type of a region, or None where the lattice is not known or nothing is marked.
 
     Parameters
     ----------
@@ -466,24 +450,9 @@ def type_judge(
 
     Returns
     -------
-    callable or None
+    TypeJudge or None
         Give it to :func:`~.regions.find_regions`.
     """
-    surroundings = surroundings_of(labels, prepared, lattice, best_patch, domains, field)
-    if surroundings is None:
-        return None
-    return lambda region, mask: default_classifier().classify(surroundings(region, mask))
-
-
-def surroundings_of(
-    labels: NDArray[np.uint8],
-    prepared: Prepared | None,
-    lattice: Lattice | None,
-    best_patch: BestPatch | None,
-    domains: DomainMap | None,
-    field: Field | None = None,
-) -> Surroundings | None:
-    """What gives the features of the regions, from the same as :func:`type_judge`; None where that is None."""
     if prepared is None or lattice is None or best_patch is None or not labels.any():
         return None
     phases = lattice_phases(prepared, lattice, prepared_slices(best_patch, prepared))
@@ -491,4 +460,4 @@ def surroundings_of(
         return None
     if field is None:
         field = autocorrelation_field(prepared, prepared.valid)
-    return Surroundings(labels, prepared, field, best_patch, domains, phases)
+    return TypeJudge(labels, prepared, field, best_patch, domains, phases)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import siegelslopes
+from scipy.optimize import least_squares
 
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
@@ -26,6 +26,8 @@ from napari_hrstem_defects.core.preprocessing import Prepared
 SEQUENCES = ("perfect", "intrinsic", "extrinsic", "lamella", "several", "twin")
 #: Heights per layer at which the phase is taken.
 _SAMPLES = 8
+#: Displacement of one close-packed layer against the next, in periods within the layer.
+_THIRD = 1 / 3
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -192,15 +194,12 @@ class Across:
         Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
     coherence : float
         How well one displacement explains all harmonics at all places, 0 to 1.
-    steadiness : float
-        How well one jump for each harmonic by itself does. Much larger than the coherence: another structure.
     step : float
         Median difference of the contrast between the sides.
     """
 
     shift: NDArray[np.float64]
     coherence: float
-    steadiness: float
     step: float
 
 
@@ -210,7 +209,6 @@ def across(
     pieces: NDArray[np.integer],
     contrast: NDArray[np.floating],
     *,
-    aside_periods: float = 2.0,
     trials: int = 24,
 ) -> Across | None:
     """Compare the lattice on the two sides of a wall.
@@ -224,8 +222,6 @@ def across(
         Numbers of the connected pieces of good crystal, 0 outside of all.
     contrast : float array (y', x')
         Some property of the crystal that is compared as well.
-    aside_periods : float
-        The sides are compared this far outside of the wall: beyond the reach of the smoothing.
     trials : int
         Trial displacements per lattice vector.
 
@@ -234,7 +230,7 @@ def across(
     Across or None
         None if nowhere both sides are free.
     """
-    pairs = _sides(mask, pieces, phases.period, aside_periods * phases.period)
+    pairs = _sides(mask, pieces, phases.period)
     if pairs is None:
         return None
     one, other, normals = pairs
@@ -256,13 +252,12 @@ def across(
     return Across(
         shift=np.where(best > 0.5, best - 1, best),
         coherence=float(fits.max()),
-        steadiness=float(np.abs(mean) @ weights / max(weights.sum(), _TINY)),
         step=float(np.median(beside[1] - beside[0])),
     )
 
 
 def _sides(
-    mask: NDArray[np.bool_], pieces: NDArray[np.integer], period: float, aside: float
+    mask: NDArray[np.bool_], pieces: NDArray[np.integer], period: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
     """Points in samples on both sides of a wall, ``(m, 2)`` each, and the unit normals from one to the other."""
     if not mask.any():
@@ -271,7 +266,7 @@ def _sides(
     window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s, margin in boxes)
     corner, mask = np.array([s.start for s in window]), mask[window]
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    middle = np.argwhere(mask & (depth >= ndimage.maximum_filter(depth, size=3)))
+    middle = np.argwhere(mask & (depth >= ndimage.maximum_filter(depth, footprint=np.ones((3, 3)))))
     y, x = np.indices(mask.shape, np.float64)
     # Second moments of the part of the wall nearby; the smallest principal axis is across it.
     weight, *sums = (
@@ -283,7 +278,8 @@ def _sides(
     normals = np.stack([np.cos(along), -np.sin(along)], axis=1)
     # One sense for all of them: out of the larger piece of crystal, where the wall parts two, else along each other.
     normals *= np.where(normals @ normals[len(normals) // 2] < 0, -1.0, 1.0)[:, None]
-    offset = (depth[tuple(middle.T)] + aside)[:, None] * normals
+    # Beyond the reach of the smoothing.
+    offset = (depth[tuple(middle.T)] + 2 * period)[:, None] * normals
     one, other = middle + corner - offset, middle + corner + offset
     first, second = (
         ndimage.map_coordinates(pieces, points.T, order=0, mode="constant") for points in (one, other)
@@ -316,7 +312,6 @@ def read_stacking(
     step_px: float,
     *,
     side_layers: int = 5,
-    max_layers: int = 24,
     chunk_periods: float = 6.0,
 ) -> dict[str, float] | None:
     """Read the stacking sequence across a band.
@@ -332,8 +327,8 @@ def read_stacking(
         Where the crystal is disturbed by something else, on a grid of `step_px`.
     step_px : float
         Distance of the points and of the samples of `blocked`, in pixels of the prepared image.
-    side_layers, max_layers : int
-        Layers read on either side of a band, and in the thickest band.
+    side_layers : int
+        Layers read on either side of a band.
     chunk_periods : float
         Length along the band over which a phase is taken.
 
@@ -350,16 +345,16 @@ def read_stacking(
     vectors = np.linalg.eigh((points - centre).T @ (points - centre))[1]
     extent = np.ptp((points - centre) @ vectors, axis=0)
     # The ends of a broad band turn its principal axis.
-    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.25 * extent[0] / extent[1]))
+    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.5 * extent[0] / extent[1]))
     if layers is None:
         return None
     s, h = (points - centre) @ layers.along, (points - centre) @ layers.normal
-    few = slice(None, None, 1 + len(points) // 500)
-    slope, middle = siegelslopes(h[few], s[few])
+    # Nearly least absolute deviations: a branch or a blob on the band does not pull the line.
+    slope, middle = least_squares(lambda line: line[0] * s + line[1] - h, (0.0, 0.0), loss="soft_l1").x
     # Of a band, half the width lies within the median distance from its middle.
     width = 2 * 2 * float(np.median(np.abs(h - middle - slope * s))) + step_px
     places = np.arange(float(s.min()), float(s.max()))
-    if width > max_layers * layers.spacing or len(places) < chunk_periods * layers.repeat / 2:
+    if len(places) < max(2 * width, chunk_periods * layers.repeat / 2):
         return None
     half = width / 2 + side_layers * layers.spacing
     h = np.arange(-half, half, layers.spacing / _SAMPLES)[:, None] + middle + slope * places
@@ -383,7 +378,7 @@ def _layers_along(
     nodes = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ basis
     step = float(nodes[np.argmin(np.abs(nodes @ normal - spacing))] @ along)
     step -= repeat * round(step / repeat)
-    if abs(abs(step) - repeat / 3) > step_tolerance * repeat:
+    if abs(abs(step) / repeat - _THIRD) > step_tolerance:
         return None
     return _Layers(along, normal, repeat, spacing, step)
 
@@ -416,7 +411,7 @@ def _leads(phases: NDArray[np.complex128], layers: _Layers, width: float, side: 
     """Leads of all sequences; `width` and `side` in layers."""
     step = -2 * np.pi * layers.step / layers.repeat
     # A slip by a third of the period in the sense of the step itself: what was +1/3 becomes 2/3, that is -1/3.
-    slip = np.copysign(2 * np.pi / 3, step)
+    slip = np.copysign(2 * np.pi * _THIRD, step)
     usual, turned = ((phases * np.exp(-1j * angle)).real for angle in (step, step + slip))
     count = len(phases)
     # Gain of reversing the steps from one height to another: differences of this.
@@ -438,8 +433,8 @@ def _leads(phases: NDArray[np.complex128], layers: _Layers, width: float, side: 
         "several": np.max(every_second),
         "twin": max((gain[count] - gain[starts]).max(), gain[starts].max()),
     }
-    # What one reversed step explains: cos 0° − cos 120°.
-    one_layer = 1.5 * np.abs(phases).sum() / count * _SAMPLES
+    # What one reversed step explains.
+    one_layer = (1 - np.cos(slip)) * np.abs(phases).sum() / count * _SAMPLES
     leads = {}
     for kind, value in explained.items():
         others = max(other for name, other in explained.items() if name != kind)

@@ -145,13 +145,10 @@ class Frame:
 def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """Drop empty axes, turn grey pictures with channels into one channel, check type and shape."""
     notices: list[str] = []
-    if not hasattr(data, "dtype") or not hasattr(data, "shape"):
-        try:
-            data = np.asarray(data)
-        except ValueError as error:
-            raise MicrographError(
-                f"{name}: this is not a rectangular array of numbers; pass a 2-D image."
-            ) from error
+    try:
+        data = data if hasattr(data, "dtype") and hasattr(data, "shape") else np.asarray(data)
+    except ValueError as error:
+        raise MicrographError(f"{name}: this is not a rectangular array of numbers; pass a 2-D image.") from error
     dtype = np.dtype(data.dtype)
     if dtype == np.bool_:
         raise MicrographError(
@@ -165,7 +162,12 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         raise MicrographError(f"{name}: the pixels have type {dtype}; a micrograph must hold real numbers.")
     shape = tuple(int(n) for n in data.shape)
     if len(shape) > 2 and shape[-1] in range(3, 5) and min(shape[-3:-1]) > shape[-1]:
-        data = _grey(data, name)
+        if not bool(np.asarray((data[..., :1] == data[..., 1:3]).all())):
+            raise MicrographError(
+                f"{name}: this is a colour picture, not a micrograph; save the original grey image "
+                "without false colours or annotations."
+            )
+        data = data[..., 0]
         notices.append("The picture has colour channels that are all equal; one of them was used.")
         shape = tuple(int(n) for n in data.shape)
     while len(shape) > 2 and shape[0] == 1:
@@ -184,17 +186,6 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
             "are needed to see a lattice, use a larger field of view."
         )
     return data, tuple(notices)
-
-
-def _grey(data: Any, name: str) -> Any:
-    first = data[..., 0]
-    for channel in (1, 2):
-        if not bool(np.asarray((data[..., channel] == first).all())):
-            raise MicrographError(
-                f"{name}: this is a colour picture, not a micrograph; save the original grey image "
-                "without false colours or annotations."
-            )
-    return first
 
 
 def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
@@ -260,8 +251,7 @@ def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
 
 def _places(blank: Mask, pixels: NDArray[Any]) -> str:
     """Where the blank parts are, in words."""
-    borders: list[str] = []
-    bars: list[str] = []
+    borders, bars = [], []
     for turns, side in enumerate(("top", "right", "bottom", "left")):
         mask, turned = np.rot90(blank, turns), np.rot90(pixels, turns)
         if 2 * np.count_nonzero(mask[0]) <= mask.shape[1]:
@@ -299,12 +289,11 @@ def find_blanks(
 ) -> Mask:
     """Find the parts that are no micrograph: borders, info bars, scale bars, text, dead lines, saturated areas.
 
-    They hold no noise. Where neighbouring pixels of a micrograph do not differ (counts of 0, a clipped background,
-    saturated columns) the areas are small, or the lattice repeats them all over the image. So squares and straight
-    lines (along rows or columns) of exactly equal pixels are blank if they are several times larger than any that
-    the image repeats; no period has to be known. Of a burnt-in bar JPEG leaves lines of nearly the darkest or
-    brightest value: these must be thin and have sharp edges. Text is what stands out beside such a bar in its
-    colour, or is enclosed by a flat background.
+    They hold no noise. Flat parts of a micrograph (counts of 0, a clipped background, saturated columns) are small, or
+    the lattice repeats them all over the image. So squares and straight lines (along rows or columns) of exactly
+    equal pixels are blank if they are several times larger than any that the image repeats. Of a burnt-in bar JPEG
+    leaves lines of nearly the darkest or brightest value: these must be thin and have sharp edges. Text is what
+    stands out beside such a bar in its colour, or is enclosed by a flat background.
 
     Parameters
     ----------
@@ -312,15 +301,13 @@ def find_blanks(
         As recorded, of any real type: exact equality is what counts. NaN and infinite pixels are never found.
     side_px : int
         Smallest square of equal pixels: larger than a block of JPEG (8 px), which is flat wherever the image is
-        smooth, and than the saturated top of a column at a usual sampling. A bar is at most twice as thick.
+        smooth, and than the saturated top of a column. A bar is at most twice as thick.
     length_px : int
         Shortest line: longer than a column is wide, shorter than a scale bar.
     tolerance : float
-        How far the pixels of a burnt-in bar are from the darkest or brightest value, as a share of the range between:
-        the ringing that JPEG of quality 75 leaves in it.
+        Ringing of JPEG of quality 75 in a bar, as a share of the range between the darkest and the brightest value.
     repeats : int
-        Flat parts of one size at more places than this belong to the image. Four borders and a few bars are fewer,
-        the cells of a lattice are more.
+        Flat parts of one size at more places than this belong to the image: more than four borders and a few bars.
     margin_px : int
         What is found is widened by so many pixels, for the ringing of JPEG and of interpolation beside it.
 
@@ -365,10 +352,8 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
     if not starts.any():
         return np.zeros_like(mask)
     # Counted on a grid: `n` blocks in a row are a line of that many blocks at least.
-    block = size // 2 if len(axes) == 2 else size // 3
-    grid = _whole(mask, block, axes)[
-        tuple(slice(None, None, block if axis in axes else 1) for axis in (0, 1))
-    ]
+    block = size // 2
+    grid = _whole(mask, block, axes)[:: block if 0 in axes else 1, :: block if 1 in axes else 1]
     common, n = 0, 1
     # Large parts run together at small sizes: all sizes have to be counted.
     while (parts := _whole(grid, n, axes)).any():
@@ -383,32 +368,21 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
 
 
 def _burnt_in(near: Mask, wide: Mask, flat: Mask, side: int, length: int, repeats: int, margin: int) -> Mask:
-    """Bars of an extreme value with sharp edges, the text beside them, and the blurred rim of what is flat.
-
-    `near` are the pixels close to the extreme value, `wide` those within some distance more.
-    """
+    """Bars of an extreme value with sharp edges, and the text beside them."""
     found = np.zeros_like(near)
-    starts = [_whole(near, length, (axis,)) for axis in (0, 1)]
-    if not any(each.any() for each in starts):
+    if not any(_whole(near, length, (axis,)).any() for axis in (0, 1)):
         return found
-    if flat.any():
-        # JPEG blurs the edge of a flat part by no more than a block.
-        for each, shape in zip(starts, ((length, 1), (1, length)), strict=True):
-            found |= _spread(each, shape)
-        found &= _spread(flat, (2 * side + 1,) * 2, centred=True)
     # A bar is thin; vacuum is not.
     thin = _thin(near, 2 * side)
     bars = _standing_out(thin, (0,), length, repeats) | _standing_out(thin, (1,), length, repeats)
-    if not (bars.any() or found.any()):
+    if not (bars.any() or flat.any()):
         return found
-    labels, _ = ndimage.label(bars & ~found, np.ones((3, 3)))
+    labels, _ = ndimage.label(bars & ~flat, np.ones((3, 3)))
     for i, box in enumerate(ndimage.find_objects(labels), 1):
-        if min(s.stop - s.start for s in box) > 2 * side:
-            continue
         window = tuple(slice(max(0, s.start - 2 * margin), s.stop + 2 * margin) for s in box)
         bar = labels[window] == i
         inner, outer = (_spread(bar, (2 * n * margin + 1,) * 2, centred=True) for n in (1, 2))
-        around = outer & ~inner & ~found[window]
+        around = outer & ~inner & ~flat[window]
         # The dark rim of a particle or a dark fault darkens gradually, or on one side only.
         if 2 * np.count_nonzero(around & wide[window]) < np.count_nonzero(around):
             found[window] |= bar
