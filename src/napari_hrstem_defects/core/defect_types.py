@@ -22,6 +22,7 @@ from scipy import ndimage
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.displacement import (
+    SEQUENCES,
     LatticePhases,
     across,
     circuit,
@@ -35,24 +36,13 @@ from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 
 #: Every type there is.
+# fmt: off
 TYPES = (
-    "stacking fault",
-    "intrinsic stacking fault",
-    "extrinsic stacking fault",
-    "twin boundary",
-    "twin lamella",
-    "grain boundary",
-    "second grain",
-    "second phase",
-    "inversion domain",
-    "antiphase domain",
-    "dislocation core",
-    "vacancy-like",
-    "interstitial-like",
-    "amorphous",
-    "interface",
-    "unknown",
+    "stacking fault", "intrinsic stacking fault", "extrinsic stacking fault", "twin boundary", "twin lamella",
+    "grain boundary", "second grain", "second phase", "inversion domain", "antiphase domain", "dislocation core",
+    "vacancy-like", "interstitial-like", "amorphous", "interface", "unknown",
 )
+# fmt: on
 UNKNOWN = ("unknown", 0.0)
 #: A type is given from this confidence on: it is then more probable than all others together.
 CONFIDENT = 0.5
@@ -72,6 +62,7 @@ FEATURES = {
     "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "other_coherent": "share in a domain that counts as a defect and is a coherent second phase",
+    "amplitude_around": "amplitude of the reference lattice 1 to 2 periods away, lowest tenth, at most 2",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
@@ -81,10 +72,10 @@ FEATURES = {
     "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
     "core": "clarity of a Burgers circuit that does not close",
     "closed": "clarity of one that closes",
-    "layers_intrinsic": "lead of an intrinsic fault over any other stacking sequence, in layers, −1 to 1",
-    "layers_extrinsic": "the same of an extrinsic one",
-    "layers_lamella": "the same of a twin lamella",
-    "layers_twin": "the same of a twin",
+    **{
+        f"layers_{kind}": f"lead of the stacking sequence “{kind}” over any other, in layers, −1 to 1"
+        for kind in SEQUENCES
+    },
     "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
     "spot_contrast": "that deviation over the contrast of the lattice, its arctangent",
     "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
@@ -141,18 +132,15 @@ class TypeJudge:
             "thickness": math.log(2 * float(depth.max()) / self.phases.period),
         }
 
-    # Maps of the image ----------------------------------------------------------------------------------------
-
     @cached_property
     def _numbers(self) -> NDArray[np.int32]:
         """Number of the region of each sample."""
-        places = []
-        for n, m, scale in zip(
-            self.phases.values.shape[1:], self.labels.shape, self.prepared.scale, strict=True
-        ):
-            centre = (np.arange(n) + 0.5) * self.phases.step_px / scale - 0.5
-            places.append(np.clip(np.rint(centre), 0, m - 1).astype(np.intp))
-        return label_regions(self.labels)[np.ix_(*places)]
+        samples = (
+            np.moveaxis(np.indices(self.phases.values.shape[1:]), 0, -1) + 0.5
+        ) * self.phases.step_px - 0.5
+        places = np.rint(self.prepared.to_frame_points(samples)).astype(np.intp)
+        places = np.clip(places, 0, np.array(self.labels.shape) - 1)
+        return label_regions(self.labels)[places[..., 0], places[..., 1]]
 
     @cached_property
     def _pieces(self) -> NDArray[np.integer]:
@@ -162,13 +150,16 @@ class TypeJudge:
     @cached_property
     def _domain_index(self) -> NDArray[np.uint8]:
         """Number of the domain of each sample."""
+        rows, columns = self._numbers.shape
         if self.domains is None:
-            return np.zeros(self._numbers.shape, np.uint8)
-        rows, columns = (
-            np.minimum(((np.arange(n) + 0.5) * self.phases.step_px).astype(np.intp), m - 1)
-            for n, m in zip(self._numbers.shape, self.domains.index.shape, strict=True)
-        )
-        return self.domains.index[np.ix_(rows, columns)]
+            return np.zeros((rows, columns), np.uint8)
+        step = self.phases.step_px
+        return self.domains.index[step // 2 :: step, step // 2 :: step][:rows, :columns]
+
+    @cached_property
+    def _amplitude(self) -> NDArray[np.float32]:
+        """Amplitude of the reference lattice."""
+        return np.asarray(np.abs(self.phases.values[:2]).mean(axis=0))
 
     @cached_property
     def _strength(self) -> NDArray[np.float32]:
@@ -241,8 +232,6 @@ class TypeJudge:
         deviation, usual = (ndimage.gaussian_filter(v, sigma)[inner] for v in (here - lattice, lattice))
         return deviation, usual
 
-    # Features of a region -------------------------------------------------------------------------------------
-
     def _periods(self, length_px: float) -> float:
         """A length in pixels of the frame in lattice periods."""
         return length_px * float(self.prepared.scale.mean()) / (self.phases.period * self.phases.step_px)
@@ -254,7 +243,9 @@ class TypeJudge:
         length, width = self._periods(region.length_px), self._periods(region.width_px)
         margin = round(2 * period)
         window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-        beside = self._numbers[window][ndimage.distance_transform_edt(~inside[window]) <= margin]
+        away = ndimage.distance_transform_edt(~inside[window])
+        beside = self._numbers[window][away <= margin]
+        ring = self._amplitude[window][(away > period) & (away <= margin)]
         areas = np.bincount(self._numbers.ravel())
         larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
         turn = 90.0 if region.to_lattice_deg is None else region.to_lattice_deg
@@ -263,6 +254,7 @@ class TypeJudge:
             "width": math.log(width),
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
             "beside_larger": math.log(max(float(larger), 1.0)),
+            "amplitude_around": min(float(np.quantile(ring, 0.1)), 2.0) if ring.size else 0.0,
         }
 
     def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -280,14 +272,13 @@ class TypeJudge:
         }
 
     def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
-        own = float(np.median(np.abs(self.phases.values[:2, inner]).mean(axis=0)))
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
         uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
         order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
         return {
             "order": order,
-            "foreign": order - min(own, 2.0),
+            "foreign": order - min(float(np.median(self._amplitude[inner])), 2.0),
             "direction": float(np.median(self._distance[inner])),
         }
 
@@ -295,20 +286,21 @@ class TypeJudge:
         found = across(self.phases, inside, self._pieces, self._contrast)
         if found is None:
             return {}
+        shift, coherence, step = found
         # Distance to the nearest node of the half lattice: to lattice points, and to the others.
         halves = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
-        length = np.hypot(*((found.shift - halves / 2) @ self.phases.basis).T)
+        length = np.hypot(*((shift - halves / 2) @ self.phases.basis).T)
         length /= self.phases.period * self.phases.step_px
         whole = (halves % 2 == 0).all(axis=1)
         none, half = (
-            max(found.coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
+            max(coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
             for of in (whole, ~whole)
         )
         return {
             "wall": 1.0,
             "wall_half": half,
             "wall_none": none,
-            "wall_step": min(abs(found.step), 0.5),
+            "wall_step": min(abs(step), 0.5),
         }
 
     def _core(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -325,7 +317,7 @@ class TypeJudge:
         blocked = (self._numbers > 0) & ~inside
         points = (np.argwhere(inside) + 0.5) * step - 0.5
         found = read_stacking(self.prepared, self.phases.basis, points, blocked, step) or {}
-        return {name: lead for kind, lead in found.items() if (name := f"layers_{kind}") in FEATURES}
+        return {f"layers_{kind}": lead for kind, lead in found.items()}
 
     def _spot(self, region: Region) -> dict[str, float]:
         # Of larger areas single columns say nothing.

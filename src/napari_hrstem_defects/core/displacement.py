@@ -13,6 +13,7 @@ one hexagonal stacking, all beyond a plane a twin (Hirth & Lothe, *Theory of Dis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,11 +134,11 @@ def _strong_orders(
     """Orders of the strongest harmonics of a patch, at least two of them not collinear; empty if there are none."""
     candidates = np.array([(h, k) for h in range(-2, 3) for k in range(-2, 3) if (h, k) > (0, 0)])
     waves = candidates @ reciprocal
-    windowed = patch * np.outer(*(np.hanning(n + 2)[1:-1] for n in patch.shape))
     rows, columns = (
-        np.exp(-2j * np.pi * np.outer(w, np.arange(n))) for w, n in zip(waves.T, patch.shape, strict=True)
+        np.exp(-2j * np.pi * np.outer(w, np.arange(n))) * np.hanning(n + 2)[1:-1]
+        for w, n in zip(waves.T, patch.shape, strict=True)
     )
-    strength = np.abs(np.einsum("ny,yx,nx->n", rows, windowed, columns, optimize=True))
+    strength = np.abs(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
     ranked = candidates[np.argsort(-strength, kind="stable")]
     ranked = ranked[: np.count_nonzero(strength > least_share * strength.max())]
     aside = np.flatnonzero(np.linalg.det(np.stack(np.broadcast_arrays(ranked[:1], ranked), axis=1)))
@@ -184,25 +185,6 @@ def circuit(
     return (int(b[0]), int(b[1])), safe
 
 
-@dataclass(frozen=True, eq=False)
-class Across:
-    """The two sides of a wall compared.
-
-    Attributes
-    ----------
-    shift : float array (2,)
-        Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
-    coherence : float
-        How well one displacement explains all harmonics at all places, 0 to 1.
-    step : float
-        Median difference of the contrast between the sides.
-    """
-
-    shift: NDArray[np.float64]
-    coherence: float
-    step: float
-
-
 def across(
     phases: LatticePhases,
     mask: NDArray[np.bool_],
@@ -210,7 +192,7 @@ def across(
     contrast: NDArray[np.floating],
     *,
     trials: int = 24,
-) -> Across | None:
+) -> tuple[NDArray[np.float64], float, float] | None:
     """Compare the lattice on the two sides of a wall.
 
     Parameters
@@ -227,8 +209,12 @@ def across(
 
     Returns
     -------
-    Across or None
-        None if nowhere both sides are free.
+    shift : float array (2,)
+        Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
+    coherence : float
+        How well one displacement explains all harmonics at all places, 0 to 1.
+    step : float
+        Median difference of the contrast between the sides. All is None if nowhere both sides are free.
     """
     pairs = _sides(mask, pieces, phases.period)
     if pairs is None:
@@ -249,11 +235,7 @@ def across(
     fits = (mean * np.exp(2j * np.pi * shifts @ phases.orders.T)).real @ weights / max(weights.sum(), _TINY)
     best = shifts[int(np.argmax(fits))]
     beside = [contrast[tuple(np.rint(points).astype(np.intp).T)] for points in (one, other)]
-    return Across(
-        shift=np.where(best > 0.5, best - 1, best),
-        coherence=float(fits.max()),
-        step=float(np.median(beside[1] - beside[0])),
-    )
+    return np.where(best > 0.5, best - 1, best), float(fits.max()), float(np.median(beside[1] - beside[0]))
 
 
 def _sides(
@@ -262,8 +244,8 @@ def _sides(
     """Points in samples on both sides of a wall, ``(m, 2)`` each, and the unit normals from one to the other."""
     if not mask.any():
         return None
-    boxes = zip(*ndimage.find_objects(mask.astype(np.uint8)), (2 * round(2 * period),) * 2, strict=True)
-    window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s, margin in boxes)
+    (box,), margin = ndimage.find_objects(mask.astype(np.uint8)), 2 * round(2 * period)
+    window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
     corner, mask = np.array([s.start for s in window]), mask[window]
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     middle = np.argwhere(mask & (depth >= ndimage.maximum_filter(depth, footprint=np.ones((3, 3)))))
@@ -281,9 +263,7 @@ def _sides(
     # Beyond the reach of the smoothing.
     offset = (depth[tuple(middle.T)] + 2 * period)[:, None] * normals
     one, other = middle + corner - offset, middle + corner + offset
-    first, second = (
-        ndimage.map_coordinates(pieces, points.T, order=0, mode="constant") for points in (one, other)
-    )
+    first, second = (ndimage.map_coordinates(pieces, p.T, order=0, mode="constant") for p in (one, other))
     sizes = np.bincount(pieces.ravel())
     turn = (sizes[second] > sizes[first])[:, None]
     free = (first > 0) & (second > 0)
@@ -293,9 +273,8 @@ def _sides(
     return one[free], other[free], np.where(turn, -normals, normals)[free]
 
 
-@dataclass(frozen=True, eq=False)
-class _Layers:
-    """Close-packed layers of a lattice seen edge-on: unit vectors along and across, period within, distance, step."""
+class _Layers(NamedTuple):
+    """Close-packed layers of a lattice seen edge-on: unit vectors, period within, distance, step along the next one."""
 
     along: NDArray[np.float64]
     normal: NDArray[np.float64]
@@ -312,6 +291,7 @@ def read_stacking(
     step_px: float,
     *,
     side_layers: int = 5,
+    max_layers: int = 24,
     chunk_periods: float = 6.0,
 ) -> dict[str, float] | None:
     """Read the stacking sequence across a band.
@@ -327,8 +307,8 @@ def read_stacking(
         Where the crystal is disturbed by something else, on a grid of `step_px`.
     step_px : float
         Distance of the points and of the samples of `blocked`, in pixels of the prepared image.
-    side_layers : int
-        Layers read on either side of a band.
+    side_layers, max_layers : int
+        Layers read on either side of a band, and in the thickest band.
     chunk_periods : float
         Length along the band over which a phase is taken.
 
@@ -345,7 +325,7 @@ def read_stacking(
     vectors = np.linalg.eigh((points - centre).T @ (points - centre))[1]
     extent = np.ptp((points - centre) @ vectors, axis=0)
     # The ends of a broad band turn its principal axis.
-    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.5 * extent[0] / extent[1]))
+    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.25 * extent[0] / extent[1]))
     if layers is None:
         return None
     s, h = (points - centre) @ layers.along, (points - centre) @ layers.normal
@@ -354,7 +334,7 @@ def read_stacking(
     # Of a band, half the width lies within the median distance from its middle.
     width = 2 * 2 * float(np.median(np.abs(h - middle - slope * s))) + step_px
     places = np.arange(float(s.min()), float(s.max()))
-    if len(places) < max(2 * width, chunk_periods * layers.repeat / 2):
+    if width > max_layers * layers.spacing or len(places) < chunk_periods * layers.repeat / 2:
         return None
     half = width / 2 + side_layers * layers.spacing
     h = np.arange(-half, half, layers.spacing / _SAMPLES)[:, None] + middle + slope * places
@@ -393,9 +373,8 @@ def _steps(
 ) -> NDArray[np.complex128]:
     """Lateral phase from each height to that one layer further, for `points` ``(2, heights, places)`` 1 px apart."""
     chunk = round(chunk_periods * repeat)
-    inside = ndimage.map_coordinates(
-        (~blocked).astype(np.uint8), (points + 0.5) / step_px - 0.5, order=0, mode="constant"
-    )
+    samples = (points + 0.5) / step_px - 0.5
+    inside = ndimage.map_coordinates((~blocked).astype(np.uint8), samples, order=0, mode="constant")
     image = ndimage.map_coordinates(prepared.values, points, order=1, mode="constant") * inside
     wave = image * np.exp(-2j * np.pi * np.arange(points.shape[2]) / repeat)
     total = np.zeros(points.shape[1] - _SAMPLES, np.complex128)
@@ -422,15 +401,15 @@ def _leads(phases: NDArray[np.complex128], layers: _Layers, width: float, side: 
 
     thick = int(width)
     starts = np.arange((side - 2) * _SAMPLES, min((side + thick + 1) * _SAMPLES, count))
-    every_second = [
-        sum(reverse(starts + 2 * i * _SAMPLES, 1) for i in range(n)) for n in range(2, thick // 2 + 3)
+    every_second = np.cumsum([reverse(starts + 2 * i * _SAMPLES, 1) for i in range(thick // 2 + 2)], axis=0)[
+        1:
     ]
     explained = {
         "perfect": 0.0,
         "intrinsic": reverse(starts, 1).max(),
         "extrinsic": reverse(starts, 2).max(),
         "lamella": max(reverse(starts, n).max() for n in range(3, thick + 4)),
-        "several": np.max(every_second),
+        "several": every_second.max(),
         "twin": max((gain[count] - gain[starts]).max(), gain[starts].max()),
     }
     # What one reversed step explains.

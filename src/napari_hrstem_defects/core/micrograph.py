@@ -148,7 +148,9 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     try:
         data = data if hasattr(data, "dtype") and hasattr(data, "shape") else np.asarray(data)
     except ValueError as error:
-        raise MicrographError(f"{name}: this is not a rectangular array of numbers; pass a 2-D image.") from error
+        raise MicrographError(
+            f"{name}: this is not a rectangular array of numbers; pass a 2-D image."
+        ) from error
     dtype = np.dtype(data.dtype)
     if dtype == np.bool_:
         raise MicrographError(
@@ -275,9 +277,6 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
-# Blank parts -----------------------------------------------------------------------------------------------------
-
-
 def find_blanks(
     pixels: NDArray[Any],
     *,
@@ -319,8 +318,6 @@ def find_blanks(
     Examples
     --------
     >>> image = np.random.default_rng(0).normal(size=(128, 128))
-    >>> bool(find_blanks(image).any())
-    False
     >>> image[:, :20] = 0
     >>> blank = find_blanks(image)
     >>> bool(blank[:, :22].all()), bool(blank[:, 22:].any())
@@ -429,8 +426,8 @@ def _spread(mask: Mask, shape: tuple[int, int], *, centred: bool = False) -> Mas
     if not centred:
         mask = np.pad(mask, [(n - 1, n - 1) for n in shape])
         return ~_whole(_whole(~mask, shape[0], (0,)), shape[1], (1,))
-    whole = _spread(mask, shape)
-    return whole[tuple(slice(n // 2, n // 2 + size) for n, size in zip(shape, mask.shape, strict=True))]
+    y, x = (n // 2 for n in shape)
+    return _spread(mask, shape)[y : y + mask.shape[0], x : x + mask.shape[1]]
 
 
 def _thin(mask: Mask, side: int) -> Mask:
