@@ -50,6 +50,7 @@ CONFIDENT = 0.5
 MOST_DEVIATION = 5.0
 #: A turn is one for sure from here on; half of it still runs along the same direction.
 TURN_DEG = 10.0
+_EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 _FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
 
 #: Name of each feature and what it is. Lengths are in lattice periods, amplitudes relative to the model patch; what
@@ -166,7 +167,7 @@ class TypeJudge:
         """The field's strength over that of the model patch."""
         rows, columns = self._numbers.shape
         own = float(np.median(self.field.strength[self._patch_samples]))
-        return np.asarray(self.field.strength[:rows, :columns] / max(own, np.finfo(np.float32).eps))
+        return np.asarray(self.field.strength[:rows, :columns] / max(own, _TINY))
 
     @cached_property
     def _distance(self) -> NDArray[np.float32]:
@@ -175,7 +176,7 @@ class TypeJudge:
         inside = np.zeros(self.field.shape, bool)
         inside[self._patch_samples] = True
         direction = self.field.mean_direction(inside)
-        unit = direction / max(float(np.linalg.norm(direction)), np.finfo(np.float32).eps)
+        unit = direction / max(float(np.linalg.norm(direction)), _TINY)
         return self.field.distance(unit)[:rows, :columns]
 
     @cached_property
@@ -187,7 +188,7 @@ class TypeJudge:
         power = np.square(part, dtype=np.float64).reshape(rows, block, columns, block).mean(axis=(1, 3))
         smooth = ndimage.gaussian_filter(power, self.phases.period)
         return np.asarray(
-            0.5 * np.log(smooth + np.finfo(np.float32).eps * smooth.max() + np.finfo(float).tiny)
+            0.5 * np.log(smooth + _EPSILON * smooth.max() + _TINY)
         )
 
     @cached_property
@@ -206,10 +207,10 @@ class TypeJudge:
     def _columns(self) -> tuple[float, float, float]:
         """Of the model patch: contrast; sense of the columns, 1 bright, −1 dark, about 0 unknown; and noise."""
         band = self.prepared.band[self._patch]
-        contrast = float(band.std()) + np.finfo(np.float32).tiny
+        contrast = float(band.std()) + _TINY
         skewness = float(np.mean((band - band.mean()) ** 3)) / contrast**3
         (y0, y1), (x0, x1) = ((s.start, s.stop) for s in self._patch)
-        noise = float(self._unlike_lattice(y0, x0, y1, x1)[0].std()) + np.finfo(np.float32).tiny
+        noise = float(self._unlike_lattice(y0, x0, y1, x1)[0].std()) + _TINY
         # Skewness below 0.2 is what noise and a centred contrast make.
         return contrast, math.tanh(skewness / 0.2), noise
 
@@ -377,9 +378,9 @@ class TypeClassifier:
     def from_json(cls, text: str) -> TypeClassifier:
         """Read a file of coefficients."""
         known: dict[str, Any] = json.loads(text)
-        names = {key: tuple(known.pop(key)) for key in ("features", "types")}
-        limit = float(known.pop("limit"))
-        return cls(**names, **{key: np.array(value, np.float64) for key, value in known.items()}, limit=limit)
+        for key, value in known.items():
+            known[key] = tuple(value) if key in ("features", "types") else np.array(value, np.float64)[()]
+        return cls(**known)
 
     def standardised(self, features: Mapping[str, float]) -> NDArray[np.float64]:
         """Features in standard deviations from their mean."""

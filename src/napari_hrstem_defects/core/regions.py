@@ -113,7 +113,7 @@ def find_regions(
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
     for part in regionprops(label_regions(image, min_area_px=min_area_px)):
-        mask = part.image
+        mask, (y0, x0, y1, x1) = part.image, map(int, part.bbox)
         inside = values[part.slice][mask]
         length, width = _length_and_width(mask)
         # That of scikit-image is to the axis of the rows.
@@ -124,7 +124,7 @@ def find_regions(
             id=part.label,
             label=int(image[tuple(part.coords[0])]),
             centroid=(float(part.centroid[0]), float(part.centroid[1])),
-            bbox=tuple(int(edge) for edge in part.bbox),
+            bbox=(y0, x0, y1, x1),
             area_px=float(part.area),
             length_px=length,
             width_px=width,
