@@ -112,7 +112,7 @@ def test_burgers_circuit():
     assert (found["core"], found["closed"] > 0.5) == (0, True)
 
 
-def test_order_of_an_area():
+def test_order_and_inversion_of_an_area():
     inside = np.hypot(Y - 150, X - 150) < 55
     basis = vectors("hexagonal", PERIOD, 5.0)
     own = crystal(SHAPE, basis, POLAR)
@@ -131,6 +131,7 @@ def test_order_of_an_area():
     assert found["amorphous"]["order"] < 0.4
     assert found["turned"]["foreign"] > 0.5
     assert abs(found["same"]["foreign"]) < 0.3
+    assert found["inverted"]["inverted"] > found["same"]["inverted"] + 0.3
 
 
 # Types ---------------------------------------------------------------------------------------------------------

@@ -60,13 +60,13 @@ FEATURES = {
     "width": "logarithm of the mean width",
     "thickness": "logarithm of the greatest thickness",
     "along_lattice": "1 if the long axis runs along a lattice vector, 0 beyond `TURN_DEG`, times 1 − width/length",
+    "beside_lost": "share within 2 periods of an area that lost its order",
     "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
-    "other_coherent": "share in a domain that counts as a defect and is a coherent second phase",
-    "amplitude_around": "amplitude of the reference lattice 1 to 2 periods away, lowest tenth, at most 2",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
+    "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
     "wall": "1 if the crystal on both sides can be compared",
     "wall_half": "likeness of the displacement across it to half a lattice vector, times how well one explains it",
     "wall_none": "likeness of it to nothing, times the same",
@@ -134,14 +134,25 @@ class TypeJudge:
         }
 
     @cached_property
-    def _numbers(self) -> NDArray[np.int32]:
-        """Number of the region of each sample."""
+    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column in the frame of each sample."""
         samples = (
             np.moveaxis(np.indices(self.phases.values.shape[1:]), 0, -1) + 0.5
         ) * self.phases.step_px - 0.5
         places = np.rint(self.prepared.to_frame_points(samples)).astype(np.intp)
-        places = np.clip(places, 0, np.array(self.labels.shape) - 1)
-        return label_regions(self.labels)[places[..., 0], places[..., 1]]
+        y, x = np.moveaxis(np.clip(places, 0, np.array(self.labels.shape) - 1), -1, 0)
+        return y, x
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        """Number of the region of each sample."""
+        return label_regions(self.labels)[self._places]
+
+    @cached_property
+    def _near_lost(self) -> NDArray[np.bool_]:
+        """Whether an area that lost its order is within 2 periods."""
+        kept = self.labels[self._places] != 2
+        return np.asarray(ndimage.distance_transform_edt(kept) <= 2 * self.phases.period) & (not kept.all())
 
     @cached_property
     def _pieces(self) -> NDArray[np.integer]:
@@ -156,11 +167,6 @@ class TypeJudge:
             return np.zeros((rows, columns), np.uint8)
         step = self.phases.step_px
         return self.domains.index[step // 2 :: step, step // 2 :: step][:rows, :columns]
-
-    @cached_property
-    def _amplitude(self) -> NDArray[np.float32]:
-        """Amplitude of the reference lattice."""
-        return np.asarray(np.abs(self.phases.values[:2]).mean(axis=0))
 
     @cached_property
     def _strength(self) -> NDArray[np.float32]:
@@ -187,9 +193,7 @@ class TypeJudge:
         part = self.prepared.band[: rows * block, : columns * block]
         power = np.square(part, dtype=np.float64).reshape(rows, block, columns, block).mean(axis=(1, 3))
         smooth = ndimage.gaussian_filter(power, self.phases.period)
-        return np.asarray(
-            0.5 * np.log(smooth + _EPSILON * smooth.max() + _TINY)
-        )
+        return np.asarray(0.5 * np.log(smooth + _EPSILON * smooth.max() + _TINY))
 
     @cached_property
     def _patch(self) -> tuple[slice, slice]:
@@ -202,6 +206,12 @@ class TypeJudge:
             for s, n in zip(self._patch, self._numbers.shape, strict=True)
         )
         return rows, columns
+
+    @cached_property
+    def _own_invariant(self) -> complex:
+        return self.phases.invariant(
+            self.phases.values[:, *self._patch_samples].reshape(len(self.phases.orders), -1)
+        )
 
     @cached_property
     def _columns(self) -> tuple[float, float, float]:
@@ -244,9 +254,7 @@ class TypeJudge:
         length, width = self._periods(region.length_px), self._periods(region.width_px)
         margin = round(2 * period)
         window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-        away = ndimage.distance_transform_edt(~inside[window])
-        beside = self._numbers[window][away <= margin]
-        ring = self._amplitude[window][(away > period) & (away <= margin)]
+        beside = self._numbers[window][ndimage.distance_transform_edt(~inside[window]) <= margin]
         areas = np.bincount(self._numbers.ravel())
         larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
         turn = 90.0 if region.to_lattice_deg is None else region.to_lattice_deg
@@ -254,8 +262,8 @@ class TypeJudge:
             "length": math.log(length),
             "width": math.log(width),
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
+            "beside_lost": float(np.mean(self._near_lost[inside])) * (region.label == 1),
             "beside_larger": math.log(max(float(larger), 1.0)),
-            "amplitude_around": min(float(np.quantile(ring, 0.1)), 2.0) if ring.size else 0.0,
         }
 
     def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -267,20 +275,22 @@ class TypeJudge:
             return {}
         domain, share = domains[int(np.argmax(counts))], float(counts.max()) / np.count_nonzero(inside)
         turn = TURN_DEG if domain.misorientation_deg is None else domain.misorientation_deg
-        return {
-            "other_turn": share * min(turn / TURN_DEG, 1.0),
-            "other_coherent": share * (domain.relation == "second phase"),
-        }
+        return {"other_turn": share * min(turn / TURN_DEG, 1.0)}
 
     def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
+        own = float(np.median(np.abs(self.phases.values[:2, inner]).mean(axis=0)))
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
         uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
         order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
         return {
             "order": order,
-            "foreign": order - min(float(np.median(self._amplitude[inner])), 2.0),
+            "foreign": order - min(own, 2.0),
             "direction": float(np.median(self._distance[inner])),
+            # Re(ab) − Re(ab*): 0 where the content has a centre of inversion.
+            "inverted": -2
+            * self.phases.invariant(self.phases.values[:, inner]).imag
+            * self._own_invariant.imag,
         }
 
     def _wall(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -410,7 +420,7 @@ class TypeClassifier:
         if best in _FAULTS and confidence < CONFIDENT:
             # A fault for sure, but of which layers is not.
             best, confidence = "stacking fault", familiar * sum(found.get(name, 0.0) for name in _FAULTS)
-        return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, confidence)
+        return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, float(confidence))
 
 
 @cache

@@ -2,7 +2,8 @@
 
 Each strong harmonic of the lattice is demodulated and smoothed; where the lattice is displaced by u the phase of the
 harmonic g falls by 2π g·u (Hÿtch, Snoeck & Kilaas, Ultramicroscopy 74 (1998) 131). Around a dislocation the phases
-wind by whole turns: minus g times the Burgers vector.
+wind by whole turns: minus g times the Burgers vector. The product of three harmonics with g₁ + g₂ + g₃ = 0 has a phase
+that no displacement changes and an inversion reverses (a structure invariant of crystallography).
 
 Seen along [110] the close-packed layers of cubic crystals lie edge-on, each displaced along the layers by a third of
 their period against the one below: ABC. A slip of the crystal by that third reverses one step. One reversed step is an
@@ -13,6 +14,7 @@ one hexagonal stacking, all beyond a plane a twin (Hirth & Lothe, *Theory of Dis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +64,19 @@ class LatticePhases:
         """Amplitudes at points ``(m, 2)`` given in samples, shape ``(n, m)``."""
         places = np.asarray(points, np.float64).T
         return np.array([ndimage.map_coordinates(v, places, order=1, mode="nearest") for v in self.values])
+
+    def invariant(self, amplitudes: NDArray[np.complexfloating]) -> complex:
+        """Structure invariant: mean product of three of the amplitudes ``(n, m)`` over its mean size, 0 without any."""
+        signs = product((1,), (1, -1), (1, -1))
+        for chosen, sign in product(combinations(range(len(self.orders)), 3), signs):
+            if not (np.array(sign) @ self.orders[list(chosen)]).any():
+                factors = [
+                    amplitudes[i] if s > 0 else amplitudes[i].conj()
+                    for i, s in zip(chosen, sign, strict=True)
+                ]
+                values = np.prod(factors, axis=0)
+                return complex(values.sum() / max(float(np.abs(values).sum()), _TINY))
+        return 0j
 
 
 def lattice_phases(
