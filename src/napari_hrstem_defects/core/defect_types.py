@@ -160,15 +160,6 @@ class TypeJudge:
         return np.asarray(ndimage.label(self._numbers == 0)[0])
 
     @cached_property
-    def _domain_index(self) -> NDArray[np.uint8]:
-        """Number of the domain of each sample."""
-        rows, columns = self._numbers.shape
-        if self.domains is None:
-            return np.zeros((rows, columns), np.uint8)
-        step = self.phases.step_px
-        return self.domains.index[step // 2 :: step, step // 2 :: step][:rows, :columns]
-
-    @cached_property
     def _strength(self) -> NDArray[np.float32]:
         """The field's strength over that of the model patch."""
         rows, columns = self._numbers.shape
@@ -206,12 +197,6 @@ class TypeJudge:
             for s, n in zip(self._patch, self._numbers.shape, strict=True)
         )
         return rows, columns
-
-    @cached_property
-    def _own_invariant(self) -> complex:
-        return self.phases.invariant(
-            self.phases.values[:, *self._patch_samples].reshape(len(self.phases.orders), -1)
-        )
 
     @cached_property
     def _columns(self) -> tuple[float, float, float]:
@@ -267,18 +252,21 @@ class TypeJudge:
         }
 
     def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
-        # A mark inside an intact domain is a defect of that one, whatever the domain is.
-        domains = () if self.domains is None else self.domains.domains
-        counts = np.bincount(self._domain_index[inside], minlength=len(domains))
-        counts = counts * np.array([domain.defective for domain in domains] or [False])
-        if not counts.any():
+        if self.domains is None:
             return {}
-        domain, share = domains[int(np.argmax(counts))], float(counts.max()) / np.count_nonzero(inside)
-        turn = TURN_DEG if domain.misorientation_deg is None else domain.misorientation_deg
-        return {"other_turn": share * min(turn / TURN_DEG, 1.0)}
+        step, (rows, columns) = self.phases.step_px, inside.shape
+        index = self.domains.index[step // 2 :: step, step // 2 :: step][:rows, :columns][inside]
+        # A mark inside an intact domain is a defect of that one, whatever the domain is.
+        defective = np.array([domain.defective for domain in self.domains.domains])
+        counts = np.bincount(index, minlength=len(defective)) * defective
+        turn = self.domains.domains[int(np.argmax(counts))].misorientation_deg
+        share = float(counts.max()) / index.size
+        return {"other_turn": share * min((TURN_DEG if turn is None else turn) / TURN_DEG, 1.0)}
 
     def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
-        own = float(np.median(np.abs(self.phases.values[:2, inner]).mean(axis=0)))
+        values = self.phases.values
+        own_invariant = self.phases.invariant(values[:, *self._patch_samples].reshape(len(values), -1))
+        own = float(np.median(np.abs(values[:2, inner]).mean(axis=0)))
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
         uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
@@ -288,9 +276,7 @@ class TypeJudge:
             "foreign": order - min(own, 2.0),
             "direction": float(np.median(self._distance[inner])),
             # Re(ab) − Re(ab*): 0 where the content has a centre of inversion.
-            "inverted": -2
-            * self.phases.invariant(self.phases.values[:, inner]).imag
-            * self._own_invariant.imag,
+            "inverted": -2 * self.phases.invariant(values[:, inner]).imag * own_invariant.imag,
         }
 
     def _wall(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -441,15 +427,10 @@ def type_judge(
 
     Parameters
     ----------
-    labels : uint8 array (y, x)
-        All that is marked.
-    prepared : Prepared or None
+    labels, prepared, best_patch, domains, field
+        See :class:`TypeJudge`; the field is computed if it is not given.
     lattice : Lattice or None
         Of the model patch, in pixels of the frame.
-    best_patch : BestPatch or None
-    domains : DomainMap or None
-    field : Field or None
-        Computed if it is not given.
 
     Returns
     -------
