@@ -26,13 +26,13 @@ from benchmarks.accuracy.types_truth import region_truth, true_masks
 from napari_hrstem_defects.core import defect_types
 from napari_hrstem_defects.core.defect_types import (
     CONFIDENT,
+    FEATURES,
     MOST_DEVIATION,
     TYPES,
     TypeClassifier,
     default_classifier,
-    surroundings_of,
+    type_judge,
 )
-from napari_hrstem_defects.core.region_features import FEATURES
 from napari_hrstem_defects.core.regions import find_regions, label_regions
 from napari_hrstem_defects.simulation.sets import SET_DEFECTS, sample
 
@@ -112,22 +112,13 @@ def regions(chosen: Set, index: int) -> list[Row]:
         found += [(mask.astype(np.uint8), [(kind, kind, mask)]) for kind, mask in walls]
     rows: list[Row] = []
     for drawn, (labels, masks) in enumerate(found):
-        surroundings = surroundings_of(
+        known = type_judge(
             labels, analysis.prepared, analysis.lattice, patch, analysis.domains, analysis.field
         )
-        if surroundings is None:
+        if known is None:
             continue
         numbers = label_regions(labels)
-        features: list[dict[str, float]] = []
-
-        def judge(
-            region: Any, mask: Any, known: Any = surroundings, into: Any = features
-        ) -> tuple[str, float]:
-            into.append(known(region, mask))
-            return "unknown", 0.0
-
-        listed = find_regions(labels, analysis.severity, lattice=analysis.lattice, judge=judge)
-        for region, values in zip(listed, features, strict=True):
+        for region in find_regions(labels, analysis.severity, lattice=analysis.lattice):
             y0, x0, y1, x1 = region.bbox
             window = (slice(y0, y1), slice(x0, x1))
             truth, several = region_truth(masks, window, numbers[window] == region.id, round(sim.period_px))
@@ -143,7 +134,7 @@ def regions(chosen: Set, index: int) -> list[Row]:
                     "drawn": bool(drawn),
                     "several": several,
                     "truth": truth,
-                    "features": values,
+                    "features": known.features(region),
                 }
             )
     return rows

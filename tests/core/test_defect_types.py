@@ -7,16 +7,15 @@ import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.defect_types import (
     CONFIDENT,
+    FEATURES,
     TYPES,
     UNKNOWN,
     default_classifier,
-    surroundings_of,
     type_judge,
 )
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
-from napari_hrstem_defects.core.region_features import FEATURES
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.simulation import simulate
 
@@ -52,13 +51,13 @@ def judged(image, basis, mask, label=1) -> Region:
 def features(image, basis, mask, label=1) -> dict[str, float]:
     """Features of the one region that a mask makes."""
     inputs = seen(image, basis, mask, label)
-    surroundings = surroundings_of(*inputs)
+    judge = type_judge(*inputs)
     found = []
     find_regions(
         inputs[0],
         np.zeros(SHAPE, np.float32),
         lattice=inputs[2],
-        judge=lambda region, part: found.append(surroundings(region, part)) or UNKNOWN,
+        judge=lambda region, part: found.append(judge.features(region)) or UNKNOWN,
     )
     assert set(found[0]) == set(FEATURES)
     assert np.isfinite(list(found[0].values())).all()

@@ -14,7 +14,7 @@ from .helpers import crystal, fault, noisy, vectors
 SHAPE = (240, 240)
 PERIOD = 8.0
 PATCH = (slice(10, 70), slice(10, 70))
-#: No centre of inversion: two unequal columns.
+#: Two unequal columns.
 POLAR = (((0.0, 0.0), 1.0), ((0.3, 0.22), 0.5))
 
 
@@ -40,7 +40,7 @@ def wall(found, at: int):
 def compare(found, mask, blocked=None):
     """Sides of a wall that lies on the whole grid."""
     pieces = ndimage.label(~(mask if blocked is None else blocked))[0]
-    return across(found, mask, (0, 0), pieces, np.zeros(mask.shape))
+    return across(found, mask, pieces, np.zeros(mask.shape))
 
 
 @pytest.mark.parametrize("kind", ["square", "hexagonal", "oblique", "centred rectangular"])
@@ -53,11 +53,11 @@ def test_displacement_across_a_wall(kind, shift):
     mask = wall(found, 120)
     result = compare(found, mask)
     assert result is not None
+    shift_found, coherence, _ = result
     # Which of two equal sides stands still is a convention.
-    differences = [np.array(result.shift) - sign * np.array(shift) for sign in (1, -1)]
+    differences = [shift_found - sign * np.array(shift) for sign in (1, -1)]
     assert min(np.abs(d - np.rint(d)).max() for d in differences) < 0.05
-    assert result.coherence > 0.9
-    assert result.order > 0.8
+    assert coherence > 0.9
 
 
 def test_slope_of_the_phase_is_no_displacement():
@@ -70,22 +70,7 @@ def test_slope_of_the_phase_is_no_displacement():
     mask = wall(found, 160)
     result = compare(found, mask)
     assert result is not None
-    assert np.abs(result.shift).max() < 0.05
-
-
-def test_inversion_shows_in_the_invariant_phase():
-    basis = vectors("hexagonal", PERIOD, 5.0)
-    # The inverted cell is shifted by some amount as well, which must not matter.
-    inverted = tuple(((-a + 0.13, -b - 0.21), weight) for (a, b), weight in POLAR)
-    left, right = crystal(SHAPE, basis, POLAR), crystal(SHAPE, basis, inverted)
-    shifted = crystal(SHAPE, basis, POLAR, shift=(2.3, -1.1))
-    for other, turned in ((right, True), (shifted, False)):
-        found = phases(noisy(np.where(np.arange(240)[None] < 120, left, other), 0.05), basis)
-        mask = wall(found, 120)
-        result = compare(found, mask)
-        assert result is not None
-        assert (result.inverted > 0.3) == turned
-        assert (result.inverted < -0.3) != turned
+    assert np.abs(result[0]).max() < 0.05
 
 
 def dislocated(basis, burgers):

@@ -7,13 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_hrstem_defects.core.lattice import Lattice
-from napari_hrstem_defects.core.path_length import geodesic_diameter
 from napari_hrstem_defects.core.regions import (
-    ROW_NAMES,
-    densities,
     find_regions,
+    geodesic_diameter,
     label_regions,
-    region_rows,
     remove_small,
 )
 
@@ -138,32 +135,6 @@ def test_angle_to_the_lattice():
     assert measure(band(400, 10, 30)).to_lattice_deg is None
 
 
-def test_densities_by_hand():
-    labels = np.zeros((100, 200), np.uint8)
-    labels[10:12, 20:70] = 1
-    labels[50:60, 100:110] = 1
-    regions = find_regions(labels, np.zeros(labels.shape))
-    out = densities(regions, labels.shape, 0.1)
-    assert out["symmetry_count"] == 2
-    assert out["amorphous_count"] == 0
-    assert out["symmetry_area_fraction"] == pytest.approx(200 / 20000)
-    assert out["symmetry_per_nm2"] == pytest.approx(2 / 200)
-    assert out["symmetry_per_um2"] == pytest.approx(1e4)
-    assert out["symmetry_length_per_area_nm"] == pytest.approx((50 + 10) * 0.1 / 200, rel=0.01)
-    assert densities(regions, labels.shape)["symmetry_per_nm2"] is None
-
-
-def test_rows():
-    labels = np.zeros((9, 9), np.uint8)
-    labels[3:5, 3:8] = 2
-    (row,) = region_rows(find_regions(labels, labels.astype(float), pixel_size_nm=2.0))
-    assert tuple(row) == ROW_NAMES
-    assert row["kind"] == "amorphous"
-    assert (row["centroid_y"], row["centroid_x"]) == (3.5, 5.0)
-    assert (row["bbox_y0"], row["bbox_x1"]) == (3, 8)
-    assert row["area_nm2"] == 40.0
-
-
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)), elements=st.integers(0, 2)))
 def test_any_labels(labels):
@@ -183,5 +154,3 @@ def test_bad_arguments_are_named():
         find_regions(labels, np.zeros((4, 5)))
     with pytest.raises(ValueError, match="pixel_size_nm"):
         find_regions(labels, labels, pixel_size_nm=0.0)
-    with pytest.raises(ValueError, match="shape"):
-        densities((), (5,))

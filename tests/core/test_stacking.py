@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from napari_hrstem_defects.core.displacement import SEQUENCES, read_stacking
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
-from napari_hrstem_defects.core.stacking import KINDS, read_stacking
 
 from .helpers import noisy
 
@@ -73,7 +73,7 @@ def read(
 def test_sequences(turned, kind, degrees, sense):
     leads = read(turned, degrees, sense)
     assert leads is not None
-    assert set(leads) == set(KINDS)
+    assert set(leads) == set(SEQUENCES)
     # In layers: what one step more or less explains.
     assert leads[kind] > 0.3
     assert [name for name, lead in leads.items() if lead > 0] == [kind]

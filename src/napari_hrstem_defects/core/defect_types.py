@@ -8,52 +8,333 @@ regression would decide.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.displacement import lattice_phases
+from napari_hrstem_defects.core.displacement import (
+    SEQUENCES,
+    LatticePhases,
+    across,
+    circuit,
+    lattice_phases,
+    read_stacking,
+)
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.geometry import prepared_slices
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.region_features import Surroundings
-from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.core.regions import Region, label_regions
 
-#: Type and confidence of a region, by its mask in its bounding box.
-Judge = Callable[[Region, NDArray[np.bool_]], tuple[str, float]]
 #: Every type there is.
+# fmt: off
 TYPES = (
-    "stacking fault",
-    "intrinsic stacking fault",
-    "extrinsic stacking fault",
-    "twin boundary",
-    "twin lamella",
-    "grain boundary",
-    "second grain",
-    "second phase",
-    "inversion domain",
-    "antiphase domain",
-    "dislocation core",
-    "vacancy-like",
-    "interstitial-like",
-    "amorphous",
-    "interface",
-    "unknown",
+    "stacking fault", "intrinsic stacking fault", "extrinsic stacking fault", "twin boundary", "twin lamella",
+    "grain boundary", "second grain", "second phase", "inversion domain", "antiphase domain", "dislocation core",
+    "vacancy-like", "interstitial-like", "amorphous", "interface", "unknown",
 )
+# fmt: on
 UNKNOWN = ("unknown", 0.0)
 #: A type is given from this confidence on: it is then more probable than all others together.
 CONFIDENT = 0.5
 #: Standardised features beyond this are what a division by a small scale makes.
 MOST_DEVIATION = 5.0
+#: A turn is one for sure from here on; half of it still runs along the same direction.
+TURN_DEG = 10.0
+_EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 _FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
+
+#: Name of each feature and what it is. Lengths are in lattice periods, amplitudes relative to the model patch; what
+#: does not apply is 0.
+FEATURES = {
+    "length": "logarithm of the length",
+    "width": "logarithm of the mean width",
+    "thickness": "logarithm of the greatest thickness",
+    "along_lattice": "1 if the long axis runs along a lattice vector, 0 beyond `TURN_DEG`, times 1 − width/length",
+    "beside_lost": "share within 2 periods of an area that lost its order",
+    "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
+    "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
+    "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
+    "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
+    "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
+    "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
+    "wall": "1 if the crystal on both sides can be compared",
+    "wall_half": "likeness of the displacement across it to half a lattice vector, times how well one explains it",
+    "wall_none": "likeness of it to nothing, times the same",
+    "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
+    "core": "clarity of a Burgers circuit that does not close",
+    "closed": "clarity of one that closes",
+    **{
+        f"layers_{kind}": f"lead of the stacking sequence “{kind}” over any other, in layers, −1 to 1"
+        for kind in SEQUENCES
+    },
+    "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
+    "spot_contrast": "that deviation over the contrast of the lattice, its arctangent",
+    "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
+    "spot_excess": "that times the brightness of the undisturbed lattice there: negative where that is weakened",
+    "spot_place": "that brightness in the sense of the columns, over the contrast, its arctangent",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TypeJudge:
+    """What is known of the lattice everywhere in one image; gives the features and the type of a region.
+
+    Parameters
+    ----------
+    labels : uint8 array (y, x)
+        All that is marked.
+    prepared : Prepared
+    field : Field
+    best_patch : BestPatch
+    domains : DomainMap or None
+    phases : LatticePhases
+        Of the reference lattice. The maps below are on its samples, half a period apart.
+    """
+
+    labels: NDArray[np.uint8]
+    prepared: Prepared
+    field: Field
+    best_patch: BestPatch
+    domains: DomainMap | None
+    phases: LatticePhases
+
+    def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
+        """Type and confidence of a region; `mask` is not read."""
+        return default_classifier().classify(self.features(region))
+
+    def features(self, region: Region) -> dict[str, float]:
+        """All `FEATURES` of a region; its number says which of the labels' it is."""
+        inside = self._numbers == region.id
+        if not inside.any():
+            place = self.prepared.from_frame(np.array(region.centroid)) / self.phases.step_px
+            inside[tuple(np.clip(place.astype(np.intp), 0, np.array(inside.shape) - 1))] = True
+        (box,) = ndimage.find_objects(inside.astype(np.uint8))
+        depth = np.zeros(inside.shape)
+        depth[box] = ndimage.distance_transform_edt(np.pad(inside[box], 1))[1:-1, 1:-1]
+        return {
+            **dict.fromkeys(FEATURES, 0.0),
+            **self._geometry(region, inside, box),
+            **self._domain(inside),
+            **self._order(depth >= 0.5 * depth.max()),
+            **self._wall(inside),
+            **self._core(inside),
+            **self._layers(inside),
+            **self._spot(region),
+            "thickness": math.log(2 * float(depth.max()) / self.phases.period),
+        }
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Row and column in the frame of each sample."""
+        samples = (
+            np.moveaxis(np.indices(self.phases.values.shape[1:]), 0, -1) + 0.5
+        ) * self.phases.step_px - 0.5
+        places = np.rint(self.prepared.to_frame_points(samples)).astype(np.intp)
+        y, x = np.moveaxis(np.clip(places, 0, np.array(self.labels.shape) - 1), -1, 0)
+        return y, x
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        """Number of the region of each sample."""
+        return label_regions(self.labels)[self._places]
+
+    @cached_property
+    def _near_lost(self) -> NDArray[np.bool_]:
+        """Whether an area that lost its order is within 2 periods."""
+        kept = self.labels[self._places] != 2
+        return np.asarray(ndimage.distance_transform_edt(kept) <= 2 * self.phases.period) & (not kept.all())
+
+    @cached_property
+    def _pieces(self) -> NDArray[np.integer]:
+        """Number of the connected piece of good crystal of each sample, 0 where something is marked."""
+        return np.asarray(ndimage.label(self._numbers == 0)[0])
+
+    @cached_property
+    def _strength(self) -> NDArray[np.float32]:
+        """The field's strength over that of the model patch."""
+        rows, columns = self._numbers.shape
+        own = float(np.median(self.field.strength[self._patch_samples]))
+        return np.asarray(self.field.strength[:rows, :columns] / max(own, _TINY))
+
+    @cached_property
+    def _distance(self) -> NDArray[np.float32]:
+        """Cosine distance of the field's direction to that of the model patch."""
+        rows, columns = self._numbers.shape
+        inside = np.zeros(self.field.shape, bool)
+        inside[self._patch_samples] = True
+        direction = self.field.mean_direction(inside)
+        unit = direction / max(float(np.linalg.norm(direction)), _TINY)
+        return self.field.distance(unit)[:rows, :columns]
+
+    @cached_property
+    def _contrast(self) -> NDArray[np.float64]:
+        """Logarithm of the local contrast, in grey values of the frame."""
+        block = self.phases.step_px
+        rows, columns = self._numbers.shape
+        part = self.prepared.band[: rows * block, : columns * block]
+        power = np.square(part, dtype=np.float64).reshape(rows, block, columns, block).mean(axis=(1, 3))
+        smooth = ndimage.gaussian_filter(power, self.phases.period)
+        return np.asarray(0.5 * np.log(smooth + _EPSILON * smooth.max() + _TINY))
+
+    @cached_property
+    def _patch(self) -> tuple[slice, slice]:
+        return prepared_slices(self.best_patch, self.prepared)
+
+    @cached_property
+    def _patch_samples(self) -> tuple[slice, slice]:
+        rows, columns = (
+            slice(min(s.start // self.phases.step_px, n - 1), max(s.stop // self.phases.step_px, 1))
+            for s, n in zip(self._patch, self._numbers.shape, strict=True)
+        )
+        return rows, columns
+
+    @cached_property
+    def _columns(self) -> tuple[float, float, float]:
+        """Of the model patch: contrast; sense of the columns, 1 bright, −1 dark, about 0 unknown; and noise."""
+        band = self.prepared.band[self._patch]
+        contrast = float(band.std()) + _TINY
+        skewness = float(np.mean((band - band.mean()) ** 3)) / contrast**3
+        (y0, y1), (x0, x1) = ((s.start, s.stop) for s in self._patch)
+        noise = float(self._unlike_lattice(y0, x0, y1, x1)[0].std()) + _TINY
+        # Skewness below 0.2 is what noise and a centred contrast make.
+        return contrast, math.tanh(skewness / 0.2), noise
+
+    def _unlike_lattice(
+        self, y0: int, x0: int, y1: int, x1: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A part of the image less the median of its eight neighbours a lattice vector away, and that median."""
+        # Smoothed by about a column.
+        sigma = self.phases.step_px / 2
+        margin = round(self.prepared.period_px)
+        y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
+        nodes = [np.array((i, j)) @ self.phases.basis for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        values = [
+            ndimage.map_coordinates(self.prepared.band, (y + dy, x + dx), order=1, mode="mirror")
+            for dy, dx in nodes
+        ]
+        here = values.pop(len(values) // 2)
+        lattice = np.median(values, axis=0)
+        inner = (slice(margin, -margin),) * 2
+        deviation, usual = (ndimage.gaussian_filter(v, sigma)[inner] for v in (here - lattice, lattice))
+        return deviation, usual
+
+    def _periods(self, length_px: float) -> float:
+        """A length in pixels of the frame in lattice periods."""
+        return length_px * float(self.prepared.scale.mean()) / (self.phases.period * self.phases.step_px)
+
+    def _geometry(
+        self, region: Region, inside: NDArray[np.bool_], box: tuple[slice, ...]
+    ) -> dict[str, float]:
+        period = self.phases.period
+        length, width = self._periods(region.length_px), self._periods(region.width_px)
+        margin = round(2 * period)
+        window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+        beside = self._numbers[window][ndimage.distance_transform_edt(~inside[window]) <= margin]
+        areas = np.bincount(self._numbers.ravel())
+        larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
+        turn = 90.0 if region.to_lattice_deg is None else region.to_lattice_deg
+        return {
+            "length": math.log(length),
+            "width": math.log(width),
+            "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
+            "beside_lost": float(np.mean(self._near_lost[inside])) * (region.label == 1),
+            "beside_larger": math.log(max(float(larger), 1.0)),
+        }
+
+    def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
+        if self.domains is None:
+            return {}
+        step, (rows, columns) = self.phases.step_px, inside.shape
+        index = self.domains.index[step // 2 :: step, step // 2 :: step][:rows, :columns][inside]
+        # A mark inside an intact domain is a defect of that one, whatever the domain is.
+        defective = np.array([domain.defective for domain in self.domains.domains])
+        counts = np.bincount(index, minlength=len(defective)) * defective
+        turn = self.domains.domains[int(np.argmax(counts))].misorientation_deg
+        share = float(counts.max()) / index.size
+        return {"other_turn": share * min((TURN_DEG if turn is None else turn) / TURN_DEG, 1.0)}
+
+    def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
+        values = self.phases.values
+        own_invariant = self.phases.invariant(values[:, *self._patch_samples].reshape(len(values), -1))
+        own = float(np.median(np.abs(values[:2, inner]).mean(axis=0)))
+        whole = np.zeros(self.field.shape, bool)
+        whole[: inner.shape[0], : inner.shape[1]] = inner
+        uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
+        order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
+        return {
+            "order": order,
+            "foreign": order - min(own, 2.0),
+            "direction": float(np.median(self._distance[inner])),
+            # Re(ab) − Re(ab*): 0 where the content has a centre of inversion.
+            "inverted": -2 * self.phases.invariant(values[:, inner]).imag * own_invariant.imag,
+        }
+
+    def _wall(self, inside: NDArray[np.bool_]) -> dict[str, float]:
+        found = across(self.phases, inside, self._pieces, self._contrast)
+        if found is None:
+            return {}
+        shift, coherence, step = found
+        # Distance to the nearest node of the half lattice: to lattice points, and to the others.
+        halves = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
+        length = np.hypot(*((shift - halves / 2) @ self.phases.basis).T)
+        length /= self.phases.period * self.phases.step_px
+        whole = (halves % 2 == 0).all(axis=1)
+        none, half = (
+            max(coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
+            for of in (whole, ~whole)
+        )
+        return {
+            "wall": 1.0,
+            "wall_half": half,
+            "wall_none": none,
+            "wall_step": min(abs(step), 0.5),
+        }
+
+    def _core(self, inside: NDArray[np.bool_]) -> dict[str, float]:
+        places = np.argwhere(inside)
+        centre = places.mean(axis=0)
+        radius = float(np.hypot(*(places - centre).T).max())
+        # The nearest circuit may run through the disturbed lattice, a wide one into the next defect.
+        found = [circuit(self.phases, centre, radius + n * self.phases.period) for n in (1, 2)]
+        burgers, clear = max(found, key=lambda each: each[1])
+        return {"closed" if burgers == (0, 0) else "core": clear}
+
+    def _layers(self, inside: NDArray[np.bool_]) -> dict[str, float]:
+        step = self.phases.step_px
+        blocked = (self._numbers > 0) & ~inside
+        points = (np.argwhere(inside) + 0.5) * step - 0.5
+        found = read_stacking(self.prepared, self.phases.basis, points, blocked, step) or {}
+        return {f"layers_{kind}": lead for kind, lead in found.items()}
+
+    def _spot(self, region: Region) -> dict[str, float]:
+        # Of larger areas single columns say nothing.
+        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
+            return {}
+        corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
+        low = np.maximum(np.floor(corners[0]), 0).astype(int)
+        high = np.minimum(np.ceil(corners[1]) + 1, self.prepared.values.shape).astype(int)
+        deviation, usual = self._unlike_lattice(*low.tolist(), *high.tolist())
+        place = int(np.argmax(np.abs(deviation)))
+        contrast, sense, noise = self._columns
+        most, there = float(deviation.flat[place]), float(usual.flat[place])
+        size, usual_size = np.arctan(np.array([most, there]) / contrast).tolist()
+        return {
+            "spot_noise": math.log1p(abs(most) / noise),
+            "spot_contrast": abs(size),
+            "spot_brighter": size * sense,
+            "spot_excess": size * usual_size,
+            "spot_place": usual_size * sense,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +344,7 @@ class TypeClassifier:
     Attributes
     ----------
     features : tuple of str
-        Names of the features that are used, keys of `region_features.FEATURES`.
+        Names of the features that are used, keys of `FEATURES`.
     types : tuple of str
         Some of `TYPES`.
     mean, scale : float array (d,)
@@ -93,14 +374,9 @@ class TypeClassifier:
     def from_json(cls, text: str) -> TypeClassifier:
         """Read a file of coefficients."""
         known: dict[str, Any] = json.loads(text)
-        mean, scale, weights, bias, centres, whitening = (
-            np.array(known[key], np.float64)
-            for key in ("mean", "scale", "weights", "bias", "centres", "whitening")
-        )
-        features, types = tuple(known["features"]), tuple(known["types"])
-        return cls(
-            features, types, mean, scale, weights, bias, centres, whitening, limit=float(known["limit"])
-        )
+        for key, value in known.items():
+            known[key] = tuple(value) if key in ("features", "types") else np.array(value, np.float64)[()]
+        return cls(**known)
 
     def standardised(self, features: Mapping[str, float]) -> NDArray[np.float64]:
         """Features in standard deviations from their mean."""
@@ -119,7 +395,7 @@ class TypeClassifier:
         Distances to class centres with a common covariance: Lee et al., NeurIPS 31 (2018) 7167.
         """
         gap = (self.standardised(features) - self.centres[self.types.index(name)]) @ self.whitening
-        return min(1.0, self.limit**2 / max(float(gap @ gap), 1e-12))
+        return self.limit**2 / max(float(gap @ gap), self.limit**2)
 
     def classify(self, features: Mapping[str, float]) -> tuple[str, float]:
         """Type and confidence; unknown below `CONFIDENT`."""
@@ -130,7 +406,7 @@ class TypeClassifier:
         if best in _FAULTS and confidence < CONFIDENT:
             # A fault for sure, but of which layers is not.
             best, confidence = "stacking fault", familiar * sum(found.get(name, 0.0) for name in _FAULTS)
-        return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, confidence)
+        return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, float(confidence))
 
 
 @cache
@@ -146,41 +422,21 @@ def type_judge(
     best_patch: BestPatch | None,
     domains: DomainMap | None,
     field: Field | None = None,
-) -> Judge | None:
-    """A function that gives the type of a region, or None where the lattice is not known or nothing is marked.
+) -> TypeJudge | None:
+    """What gives the type of a region, or None where the lattice is not known or nothing is marked.
 
     Parameters
     ----------
-    labels : uint8 array (y, x)
-        All that is marked.
-    prepared : Prepared or None
+    labels, prepared, best_patch, domains, field
+        See :class:`TypeJudge`; the field is computed if it is not given.
     lattice : Lattice or None
         Of the model patch, in pixels of the frame.
-    best_patch : BestPatch or None
-    domains : DomainMap or None
-    field : Field or None
-        Computed if it is not given.
 
     Returns
     -------
-    callable or None
+    TypeJudge or None
         Give it to :func:`~.regions.find_regions`.
     """
-    surroundings = surroundings_of(labels, prepared, lattice, best_patch, domains, field)
-    if surroundings is None:
-        return None
-    return lambda region, mask: default_classifier().classify(surroundings(region, mask))
-
-
-def surroundings_of(
-    labels: NDArray[np.uint8],
-    prepared: Prepared | None,
-    lattice: Lattice | None,
-    best_patch: BestPatch | None,
-    domains: DomainMap | None,
-    field: Field | None = None,
-) -> Surroundings | None:
-    """What gives the features of the regions, from the same as :func:`type_judge`; None where that is None."""
     if prepared is None or lattice is None or best_patch is None or not labels.any():
         return None
     phases = lattice_phases(prepared, lattice, prepared_slices(best_patch, prepared))
@@ -188,4 +444,4 @@ def surroundings_of(
         return None
     if field is None:
         field = autocorrelation_field(prepared, prepared.valid)
-    return Surroundings(labels, prepared, field, lattice, best_patch, domains, phases)
+    return TypeJudge(labels, prepared, field, best_patch, domains, phases)

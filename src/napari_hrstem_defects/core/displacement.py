@@ -1,34 +1,37 @@
-"""Phases of a lattice over an image (geometric phase analysis): what is displaced against what, and by how much.
+"""Lattice phases (geometric phase analysis): what is displaced against what, by how much; the stacking of layers.
 
 Each strong harmonic of the lattice is demodulated and smoothed; where the lattice is displaced by u the phase of the
 harmonic g falls by 2π g·u (Hÿtch, Snoeck & Kilaas, Ultramicroscopy 74 (1998) 131). Around a dislocation the phases
 wind by whole turns: minus g times the Burgers vector. The product of three harmonics with g₁ + g₂ + g₃ = 0 has a phase
 that no displacement changes and an inversion reverses (a structure invariant of crystallography).
+
+Seen along [110] the close-packed layers of cubic crystals lie edge-on, each displaced along the layers by a third of
+their period against the one below: ABC. A slip of the crystal by that third reverses one step. One reversed step is an
+intrinsic stacking fault, two neighbouring ones are an extrinsic one, m neighbouring ones a twin lamella, every second
+one hexagonal stacking, all beyond a plane a twin (Hirth & Lothe, *Theory of Dislocations*, 2nd ed., 1982, chapter 10).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations, product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.optimize import least_squares
 
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 
-#: Standard deviation of the smoothing, in periods: keeps neighbouring harmonics out and follows walls closely.
-SMOOTHING_PERIODS = 0.8
-#: Harmonics kept, their highest order, their highest frequency per period, and the least share of the strongest's
-#: amplitude.
-MOST_HARMONICS, HIGHEST_ORDER, HIGHEST_FREQUENCY, LEAST_SHARE = 4, 2, 2.2, 0.15
-#: The two sides of a wall are compared this far outside of it, in periods: beyond the reach of the smoothing.
-ASIDE_PERIODS = 2.0
-#: Resolution: places along a wall at most, and trial displacements per lattice vector.
-_PLACES, _SHIFTS = 96, 24
+#: Stacking sequences that are told apart.
+SEQUENCES = ("perfect", "intrinsic", "extrinsic", "lamella", "several", "twin")
+#: Heights per layer at which the phase is taken.
+_SAMPLES = 8
+#: Displacement of one close-packed layer against the next, in periods within the layer.
+_THIRD = 1 / 3
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,36 +60,35 @@ class LatticePhases:
         """Lattice period in samples."""
         return float(np.sqrt(abs(np.linalg.det(self.basis)))) / self.step_px
 
-    def at(self, points: NDArray[np.floating]) -> NDArray[np.complex128]:
+    def at(self, points: NDArray[np.floating]) -> NDArray[np.complex64]:
         """Amplitudes at points ``(m, 2)`` given in samples, shape ``(n, m)``."""
         places = np.asarray(points, np.float64).T
-        parts = [
-            [ndimage.map_coordinates(part, places, order=1, mode="nearest") for part in (v.real, v.imag)]
-            for v in self.values
-        ]
-        return np.array([real + 1j * imaginary for real, imaginary in parts])
+        return np.array([ndimage.map_coordinates(v, places, order=1, mode="nearest") for v in self.values])
 
-    @cached_property
-    def _triplet(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """Three harmonics and the signs with which their orders add up to nothing; None if there are none."""
-        for chosen in combinations(range(len(self.orders)), 3):
-            for signs in product((1,), (1, -1), (1, -1)):
-                if not (np.array(signs) @ self.orders[list(chosen)]).any():
-                    return chosen, signs
-        return None
-
-    def invariant(self, amplitudes: NDArray[np.complexfloating]) -> NDArray[np.complex128] | None:
-        """Product of three amplitudes ``(n, m)`` whose phase no translation changes and an inversion reverses."""
-        if self._triplet is None:
-            return None
-        out = np.ones(amplitudes.shape[1:], np.complex128)
-        for number, sign in zip(*self._triplet, strict=True):
-            out *= amplitudes[number] if sign > 0 else np.conj(amplitudes[number])
-        return out
+    def invariant(self, amplitudes: NDArray[np.complexfloating]) -> complex:
+        """Structure invariant: mean product of three of the amplitudes ``(n, m)`` over its mean size, 0 without any."""
+        signs = product((1,), (1, -1), (1, -1))
+        for chosen, sign in product(combinations(range(len(self.orders)), 3), signs):
+            if not (np.array(sign) @ self.orders[list(chosen)]).any():
+                factors = [
+                    amplitudes[i] if s > 0 else amplitudes[i].conj()
+                    for i, s in zip(chosen, sign, strict=True)
+                ]
+                values = np.prod(factors, axis=0)
+                return complex(values.sum() / max(float(np.abs(values).sum()), _TINY))
+        return 0j
 
 
-def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, slice]) -> LatticePhases | None:
-    """Demodulate the strongest harmonics of a lattice.
+def lattice_phases(
+    prepared: Prepared,
+    lattice: Lattice,
+    patch: tuple[slice, slice],
+    *,
+    harmonics: int = 4,
+    least_share: float = 0.15,
+    smoothing_periods: float = 0.8,
+) -> LatticePhases | None:
+    """Demodulate the strongest harmonics of a lattice, up to the second order.
 
     Parameters
     ----------
@@ -95,6 +97,12 @@ def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, sli
         In pixels of the frame.
     patch : tuple of slice
         Model patch in the prepared image: its harmonics are chosen and its phase ramp is taken for the lattice's.
+    harmonics : int
+        Largest number of harmonics.
+    least_share : float
+        Least amplitude of a harmonic as a share of the strongest one's.
+    smoothing_periods : float
+        Standard deviation of the smoothing: keeps neighbouring harmonics out and follows walls closely.
 
     Returns
     -------
@@ -104,64 +112,57 @@ def lattice_phases(prepared: Prepared, lattice: Lattice, patch: tuple[slice, sli
     basis = np.array([lattice.v1, lattice.v2]) * prepared.scale
     # g·v is the order of g along v.
     reciprocal = np.linalg.inv(basis).T
-    orders = _strong_orders(prepared.values[patch], reciprocal, prepared.period_px)
+    orders = _strong_orders(prepared.values[patch], reciprocal, harmonics, least_share)
     block = max(1, round(prepared.period_px / 2))
     rows, columns = (n // block for n in prepared.values.shape)
-    if len(orders) < 2 or min(rows, columns) < 4:
+    if len(orders) < 2 or min(rows, columns) * block < 2 * prepared.period_px:
         return None
-    image = prepared.values[: rows * block, : columns * block].reshape(rows * block, columns, block)
+    blocks = prepared.values[: rows * block, : columns * block].reshape(rows, block, columns, block)
     inner = tuple(
-        slice(min(s.start // block, n - 3), max(s.stop // block, s.start // block + 3))
+        slice(min(s.start // block, n - 2), max(s.stop // block, s.start // block + 2))
         for s, n in zip(patch, (rows, columns), strict=True)
     )
-    smoothing = SMOOTHING_PERIODS * prepared.period_px / block
-    y, x = np.arange(rows * block), np.arange(columns * block).reshape(columns, block)
     values = np.empty((len(orders), rows, columns), np.complex64)
-    for number, order in enumerate(orders):
-        gy, gx = order @ reciprocal
-        phase = -2 * np.pi * gx * x
-        # Real sums over the blocks are several times faster than complex ones.
-        lines = np.einsum("ywb,wb->yw", image, np.cos(phase).astype(np.float32)) + 1j * np.einsum(
-            "ywb,wb->yw", image, np.sin(phase).astype(np.float32)
+    for value, order in zip(values, orders, strict=True):
+        waves = (
+            np.exp(-2j * np.pi * g * np.arange(n * block)).astype(np.complex64).reshape(n, block)
+            for g, n in zip(order @ reciprocal, (rows, columns), strict=True)
         )
-        lines *= np.exp(-2j * np.pi * gy * y).astype(np.complex64)[:, None]
-        coarse = lines.reshape(rows, block, columns).sum(axis=1) / block**2
-        smooth = ndimage.gaussian_filter(coarse.real, smoothing) + 1j * ndimage.gaussian_filter(
-            coarse.imag, smoothing
-        )
-        own = smooth[inner]
+        coarse = np.einsum("ybxc,yb,xc->yx", blocks, *waves, optimize=True)
+        value[:] = ndimage.gaussian_filter(coarse, smoothing_periods * prepared.period_px / block)
+        own = value[inner]
         # What is left of the ramp, from neighbours in the model patch.
-        ramp_y = np.angle(np.vdot(own[:-1], own[1:]))
-        ramp_x = np.angle(np.vdot(own[:, :-1], own[:, 1:]))
-        smooth *= np.exp(-1j * ramp_y * np.arange(rows))[:, None] * np.exp(-1j * ramp_x * np.arange(columns))
+        for axis, n in enumerate((rows, columns)):
+            own_y = np.moveaxis(own, axis, 0)
+            ramp = np.exp(-1j * np.angle(np.vdot(own_y[:-1], own_y[1:])) * np.arange(n))
+            value *= ramp[:, None] if axis == 0 else ramp
         level = float(np.abs(own).mean())
         if level <= 0:
             return None
-        values[number] = smooth / level
+        value /= level
     return LatticePhases(orders, basis, values, block)
 
 
 def _strong_orders(
-    patch: NDArray[np.float32], reciprocal: NDArray[np.floating], period: float
+    patch: NDArray[np.float32], reciprocal: NDArray[np.floating], most: int, least_share: float
 ) -> NDArray[np.intp]:
     """Orders of the strongest harmonics of a patch, at least two of them not collinear; empty if there are none."""
-    numbers = range(-HIGHEST_ORDER, HIGHEST_ORDER + 1)
-    candidates = np.array([(h, k) for h in numbers for k in numbers if (h, k) > (0, 0)])
+    candidates = np.array([(h, k) for h in range(-2, 3) for k in range(-2, 3) if (h, k) > (0, 0)])
     waves = candidates @ reciprocal
-    near = np.hypot(*waves.T) * period < HIGHEST_FREQUENCY
-    candidates, waves = candidates[near], waves[near]
-    windowed = patch * np.outer(*(np.hanning(n + 2)[1:-1] for n in patch.shape))
-    y, x = (np.arange(n) for n in patch.shape)
-    rows, columns = (np.exp(-2j * np.pi * np.outer(w, n)) for w, n in zip(waves.T, (y, x), strict=True))
-    strength = np.abs(np.einsum("ny,yx,nx->n", rows, windowed, columns, optimize=True))
-    ranked = [i for i in np.argsort(-strength, kind="stable") if strength[i] > LEAST_SHARE * strength.max()]
-    first = candidates[ranked[0]] if ranked else np.zeros(2, np.intp)
-    aside = [i for i in ranked if first[0] * candidates[i][1] != first[1] * candidates[i][0]]
-    chosen = ranked[:MOST_HARMONICS]
-    if not set(aside) & set(chosen):
-        chosen = [*chosen[:-1], aside[0]] if aside else []
-    out: NDArray[np.intp] = candidates[chosen].astype(np.intp)
-    return out
+    rows, columns = (
+        np.exp(-2j * np.pi * np.outer(w, np.arange(n))) * np.hanning(n + 2)[1:-1]
+        for w, n in zip(waves.T, patch.shape, strict=True)
+    )
+    strength = np.abs(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
+    ranked = candidates[np.argsort(-strength, kind="stable")]
+    ranked = ranked[: np.count_nonzero(strength > least_share * strength.max())]
+    aside = np.flatnonzero(np.linalg.det(np.stack(np.broadcast_arrays(ranked[:1], ranked), axis=1)))
+    if not len(aside):
+        return np.empty((0, 2), np.intp)
+    chosen = [*range(min(most, len(ranked)))]
+    # The first one that is not collinear with the strongest.
+    chosen[-1] = max(chosen[-1], int(aside[0]))
+    return np.asarray(ranked[chosen], np.intp)
 
 
 def circuit(
@@ -187,76 +188,50 @@ def circuit(
     """
     if (centre - radius < 0).any() or (centre + radius > np.array(phases.values.shape[1:]) - 1).any():
         return (0, 0), 0.0
-    count = max(24, int(4 * np.pi * radius))
-    angle = 2 * np.pi * np.arange(count) / count
+    angle = np.arange(0, 2 * np.pi, 0.5 / radius)
     values = phases.at(centre + radius * np.stack([np.sin(angle), np.cos(angle)], axis=1))
     steps = np.angle(values * np.conj(np.roll(values, 1, axis=1)))
     turns = np.rint(steps.sum(axis=1) / (2 * np.pi)).astype(np.intp)
-    clear = np.minimum(np.abs(values).min(axis=1), 1.0)
+    clear = np.clip(np.abs(values).min(axis=1), _TINY, 1.0)
     # Turns are minus g·b and g·b is linear in the orders: two harmonics give b, the others must agree.
-    weights = clear[:, None] + 1e-6
-    b = np.rint(-np.linalg.lstsq(phases.orders * weights, turns * weights[:, 0], rcond=None)[0]).astype(int)
-    agree = turns == -(phases.orders @ b)
-    safe = float(np.median(clear)) * float(np.sum(clear * agree) / np.sum(clear + 1e-12))
+    found = np.linalg.lstsq(phases.orders * clear[:, None], -turns * clear, rcond=None)[0]
+    b = np.rint(found).astype(int)
+    safe = float(np.median(clear)) * float(np.average(turns == -(phases.orders @ b), weights=clear))
     return (int(b[0]), int(b[1])), safe
-
-
-@dataclass(frozen=True, eq=False)
-class Across:
-    """The two sides of a wall compared.
-
-    Attributes
-    ----------
-    shift : float array (2,)
-        Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
-    coherence : float
-        How well one displacement explains all harmonics at all places, 0 to 1.
-    steadiness : float
-        How well one jump for each harmonic by itself does. Much larger than the coherence: another structure.
-    order : float
-        Amplitude on the weaker side relative to the model patch.
-    inverted : float
-        Likeness of the invariant phase of one side to the inverse of the other's less that to the other's, −2 to 2;
-        0 if it is not known or there is a centre of inversion.
-    step : float
-        Median difference of the contrast between the sides.
-    """
-
-    shift: NDArray[np.float64]
-    coherence: float
-    steadiness: float
-    order: float
-    inverted: float
-    step: float
 
 
 def across(
     phases: LatticePhases,
     mask: NDArray[np.bool_],
-    corner: tuple[int, int],
     pieces: NDArray[np.integer],
     contrast: NDArray[np.floating],
-) -> Across | None:
+    *,
+    trials: int = 24,
+) -> tuple[NDArray[np.float64], float, float] | None:
     """Compare the lattice on the two sides of a wall.
 
     Parameters
     ----------
     phases : LatticePhases
-    mask : bool array
-        The wall, on a part of the samples of `phases`.
-    corner : (int, int)
-        First row and column of that part.
+    mask : bool array (y', x')
+        The wall, on the samples of `phases`.
     pieces : int array (y', x')
         Numbers of the connected pieces of good crystal, 0 outside of all.
     contrast : float array (y', x')
         Some property of the crystal that is compared as well.
+    trials : int
+        Trial displacements per lattice vector.
 
     Returns
     -------
-    Across or None
-        None if nowhere both sides are free.
+    shift : float array (2,)
+        Displacement of the smaller side in units of the lattice vectors, in (-0.5, 0.5].
+    coherence : float
+        How well one displacement explains all harmonics at all places, 0 to 1.
+    step : float
+        Median difference of the contrast between the sides. All is None if nowhere both sides are free.
     """
-    pairs = _sides(mask, corner, pieces, phases.period)
+    pairs = _sides(mask, pieces, phases.period)
     if pairs is None:
         return None
     one, other, normals = pairs
@@ -270,63 +245,192 @@ def across(
     )
     jump = b * np.conj(a) * np.exp(-1j * slope[:, None] * distance / phases.period)
     weights = np.sqrt(np.abs(jump)).sum(axis=1)
-    mean = jump.sum(axis=1) / np.maximum(np.abs(jump).sum(axis=1), 1e-12)
-    trial = np.arange(_SHIFTS) / _SHIFTS
-    shifts = np.stack(np.meshgrid(trial, trial, indexing="ij"), axis=-1).reshape(-1, 2)
-    fits = (mean * np.exp(2j * np.pi * shifts @ phases.orders.T)).real @ weights / weights.sum()
+    mean = jump.sum(axis=1) / np.maximum(np.abs(jump).sum(axis=1), _TINY)
+    shifts = np.indices((trials, trials)).reshape(2, -1).T / trials
+    fits = (mean * np.exp(2j * np.pi * shifts @ phases.orders.T)).real @ weights / max(weights.sum(), _TINY)
     best = shifts[int(np.argmax(fits))]
-    inverted = 0.0
-    t_a, t_b = phases.invariant(a), phases.invariant(b)
-    if t_a is not None and t_b is not None:
-        inverted = -2 * float(np.sum(t_a.imag * t_b.imag)) / (float(np.abs(t_a * t_b).sum()) + 1e-12)
     beside = [contrast[tuple(np.rint(points).astype(np.intp).T)] for points in (one, other)]
-    return Across(
-        shift=best - np.round(best - 1e-9),
-        coherence=float(fits.max()),
-        steadiness=float(np.abs(mean) @ weights / weights.sum()),
-        order=min(float(np.median(np.abs(v))) for v in (a, b)),
-        inverted=inverted,
-        step=float(np.median(beside[1] - beside[0])),
-    )
+    return np.where(best > 0.5, best - 1, best), float(fits.max()), float(np.median(beside[1] - beside[0]))
 
 
 def _sides(
-    mask: NDArray[np.bool_], corner: tuple[int, int], pieces: NDArray[np.integer], period: float
+    mask: NDArray[np.bool_], pieces: NDArray[np.integer], period: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
     """Points in samples on both sides of a wall, ``(m, 2)`` each, and the unit normals from one to the other."""
-    part = np.pad(mask, 1)
-    inside = np.argwhere(part)
-    if len(inside) < 3:
+    if not mask.any():
         return None
-    depth = ndimage.distance_transform_edt(part)
-    centres = np.argwhere(part & (depth >= ndimage.maximum_filter(depth, size=3)))
-    centres = centres[np.linspace(0, len(centres) - 1, min(_PLACES, len(centres))).astype(np.intp)]
-    depths = depth[tuple(centres.T)]
-    tree = cKDTree(inside)
-    normals = np.zeros((len(centres), 2))
-    for i, (centre, deep) in enumerate(zip(centres, depths, strict=True)):
-        near = inside[tree.query_ball_point(centre, 2.5 * period + deep)] - centre
-        # Smallest principal axis: across the wall.
-        normals[i] = np.linalg.eigh((near.T @ near).astype(np.float64))[1][:, 0]
+    (box,), margin = ndimage.find_objects(mask.astype(np.uint8)), 2 * round(2 * period)
+    window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+    corner, mask = np.array([s.start for s in window]), mask[window]
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    middle = np.argwhere(mask & (depth >= ndimage.maximum_filter(depth, footprint=np.ones((3, 3)))))
+    y, x = np.indices(mask.shape, np.float64)
+    # Second moments of the part of the wall nearby; the smallest principal axis is across it.
+    weight, *sums = (
+        ndimage.gaussian_filter(mask * values, period + depth.max() / 2)[tuple(middle.T)]
+        for values in (np.ones(mask.shape), y, x, y * y, x * x, y * x)
+    )
+    m_y, m_x, m_yy, m_xx, m_yx = np.array(sums) / weight
+    along = 0.5 * np.arctan2(2 * (m_yx - m_y * m_x), (m_xx - m_x**2) - (m_yy - m_y**2))
+    normals = np.stack([np.cos(along), -np.sin(along)], axis=1)
     # One sense for all of them: out of the larger piece of crystal, where the wall parts two, else along each other.
     normals *= np.where(normals @ normals[len(normals) // 2] < 0, -1.0, 1.0)[:, None]
-    offset = (depths + ASIDE_PERIODS * period)[:, None] * normals
-    middle = centres + np.array(corner) - 1
-    one, other = middle - offset, middle + offset
-    first, second = _piece(pieces, one), _piece(pieces, other)
+    # Beyond the reach of the smoothing.
+    offset = (depth[tuple(middle.T)] + 2 * period)[:, None] * normals
+    one, other = middle + corner - offset, middle + corner + offset
+    first, second = (ndimage.map_coordinates(pieces, p.T, order=0, mode="constant") for p in (one, other))
+    sizes = np.bincount(pieces.ravel())
+    turn = (sizes[second] > sizes[first])[:, None]
     free = (first > 0) & (second > 0)
     if not free.any():
         return None
-    sizes = np.bincount(pieces.ravel())
-    turn = sizes[second] > sizes[first]
-    one[turn], other[turn] = other[turn], one[turn]
-    normals[turn] *= -1
-    return one[free], other[free], normals[free]
+    one, other = np.where(turn, other, one), np.where(turn, one, other)
+    return one[free], other[free], np.where(turn, -normals, normals)[free]
 
 
-def _piece(pieces: NDArray[np.integer], points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Numbers at points, 0 beyond the rim."""
-    place = np.rint(points).astype(np.intp)
-    last = np.array(pieces.shape) - 1
-    within = ((place >= 0) & (place <= last)).all(axis=1)
-    return np.where(within, pieces[tuple(np.clip(place, 0, last).T)], 0)
+class _Layers(NamedTuple):
+    """Close-packed layers of a lattice seen edge-on: unit vectors, period within, distance, step along the next one."""
+
+    along: NDArray[np.float64]
+    normal: NDArray[np.float64]
+    repeat: float
+    spacing: float
+    step: float
+
+
+def read_stacking(
+    prepared: Prepared,
+    basis: NDArray[np.floating],
+    points: NDArray[np.floating],
+    blocked: NDArray[np.bool_],
+    step_px: float,
+    *,
+    side_layers: int = 5,
+    max_layers: int = 24,
+    chunk_periods: float = 6.0,
+) -> dict[str, float] | None:
+    """Read the stacking sequence across a band.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    basis : float array (2, 2)
+        Rows: lattice vectors ``(y, x)`` in pixels of the prepared image.
+    points : float array (n, 2)
+        The band, evenly sampled, in pixels of the prepared image.
+    blocked : bool array (y', x')
+        Where the crystal is disturbed by something else, on a grid of `step_px`.
+    step_px : float
+        Distance of the points and of the samples of `blocked`, in pixels of the prepared image.
+    side_layers, max_layers : int
+        Layers read on either side of a band, and in the thickest band.
+    chunk_periods : float
+        Length along the band over which a phase is taken.
+
+    Returns
+    -------
+    dict of str to float, or None
+        Lead of each of `SEQUENCES` over the best other one, in layers whose step it explains, -1 to 1. ``"lamella"``:
+        at least three neighbouring steps reversed; ``"several"``: every second one; ``"twin"``: all on one side. None
+        if the band does not run along layers stacked in threes, or is too thick or too short.
+    """
+    if len(points) < 8:
+        return None
+    centre = points.mean(axis=0)
+    vectors = np.linalg.eigh((points - centre).T @ (points - centre))[1]
+    extent = np.ptp((points - centre) @ vectors, axis=0)
+    # The ends of a broad band turn its principal axis.
+    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.25 * extent[0] / extent[1]))
+    if layers is None:
+        return None
+    s, h = (points - centre) @ layers.along, (points - centre) @ layers.normal
+    # Nearly least absolute deviations: a branch or a blob on the band does not pull the line.
+    slope, middle = least_squares(lambda line: line[0] * s + line[1] - h, (0.0, 0.0), loss="soft_l1").x
+    # Of a band, half the width lies within the median distance from its middle.
+    width = 2 * 2 * float(np.median(np.abs(h - middle - slope * s))) + step_px
+    places = np.arange(float(s.min()), float(s.max()))
+    if width > max_layers * layers.spacing or len(places) < chunk_periods * layers.repeat / 2:
+        return None
+    half = width / 2 + side_layers * layers.spacing
+    h = np.arange(-half, half, layers.spacing / _SAMPLES)[:, None] + middle + slope * places
+    where = centre[:, None, None] + layers.normal[:, None, None] * h + layers.along[:, None, None] * places
+    phases = _steps(prepared, where, layers.repeat, chunk_periods, blocked, step_px)
+    return _leads(phases, layers, width / layers.spacing, side_layers) if phases.any() else None
+
+
+def _layers_along(
+    basis: NDArray[np.floating], axis: NDArray[np.floating], tolerance: float, *, step_tolerance: float = 0.09
+) -> _Layers | None:
+    """Layers of a lattice that run along an axis; None if none do or their steps are not a third of the period."""
+    v1, v2 = basis
+    vector = max((v1, v2, v1 + v2, v1 - v2), key=lambda v: abs(axis @ v) / np.hypot(*v))
+    repeat = float(np.hypot(*vector))
+    if abs(axis @ vector) < repeat * np.cos(tolerance):
+        return None
+    along = vector / repeat * (1.0 if vector @ axis >= 0 else -1.0)
+    normal = np.array([along[1], -along[0]])
+    spacing = float(abs(np.linalg.det(basis))) / repeat
+    nodes = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ basis
+    step = float(nodes[np.argmin(np.abs(nodes @ normal - spacing))] @ along)
+    step -= repeat * round(step / repeat)
+    if abs(abs(step) / repeat - _THIRD) > step_tolerance:
+        return None
+    return _Layers(along, normal, repeat, spacing, step)
+
+
+def _steps(
+    prepared: Prepared,
+    points: NDArray[np.float64],
+    repeat: float,
+    chunk_periods: float,
+    blocked: NDArray[np.bool_],
+    step_px: float,
+) -> NDArray[np.complex128]:
+    """Lateral phase from each height to that one layer further, for `points` ``(2, heights, places)`` 1 px apart."""
+    chunk = round(chunk_periods * repeat)
+    samples = (points + 0.5) / step_px - 0.5
+    inside = ndimage.map_coordinates((~blocked).astype(np.uint8), samples, order=0, mode="constant")
+    image = ndimage.map_coordinates(prepared.values, points, order=1, mode="constant") * inside
+    wave = image * np.exp(-2j * np.pi * np.arange(points.shape[2]) / repeat)
+    total = np.zeros(points.shape[1] - _SAMPLES, np.complex128)
+    for start in range(0, max(1, wave.shape[1] - chunk // 2), max(1, chunk // 2)):
+        part = slice(start, start + chunk)
+        mean = wave[:, part] @ np.hanning(wave[:, part].shape[1] + 2)[1:-1]
+        mean[inside[:, part].mean(axis=1) < 0.5] = 0
+        total += mean[_SAMPLES:] * np.conj(mean[:-_SAMPLES])
+    return total
+
+
+def _leads(phases: NDArray[np.complex128], layers: _Layers, width: float, side: int) -> dict[str, float]:
+    """Leads of all sequences; `width` and `side` in layers."""
+    step = -2 * np.pi * layers.step / layers.repeat
+    # A slip by a third of the period in the sense of the step itself: what was +1/3 becomes 2/3, that is -1/3.
+    slip = np.copysign(2 * np.pi * _THIRD, step)
+    usual, turned = ((phases * np.exp(-1j * angle)).real for angle in (step, step + slip))
+    count = len(phases)
+    # Gain of reversing the steps from one height to another: differences of this.
+    gain = np.concatenate([[0.0], np.cumsum(turned - usual)])
+
+    def reverse(start: NDArray[np.intp], steps: int) -> NDArray[np.float64]:
+        return np.asarray(gain[np.minimum(start + steps * _SAMPLES, count)] - gain[np.minimum(start, count)])
+
+    thick = int(width)
+    starts = np.arange((side - 2) * _SAMPLES, min((side + thick + 1) * _SAMPLES, count))
+    every_second = np.cumsum([reverse(starts + 2 * i * _SAMPLES, 1) for i in range(thick // 2 + 2)], axis=0)[
+        1:
+    ]
+    explained = {
+        "perfect": 0.0,
+        "intrinsic": reverse(starts, 1).max(),
+        "extrinsic": reverse(starts, 2).max(),
+        "lamella": max(reverse(starts, n).max() for n in range(3, thick + 4)),
+        "several": every_second.max(),
+        "twin": max((gain[count] - gain[starts]).max(), gain[starts].max()),
+    }
+    # What one reversed step explains.
+    one_layer = (1 - np.cos(slip)) * np.abs(phases).sum() / count * _SAMPLES
+    leads = {}
+    for kind, value in explained.items():
+        others = max(other for name, other in explained.items() if name != kind)
+        leads[kind] = float(np.clip((value - others) / one_layer, -1, 1))
+    return leads

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hrstem_defects.core.errors import MicrographError
 
+Mask = NDArray[np.bool_]
+
 #: Smallest side of an image that can be analysed, in pixels: a few lattice periods and one kernel.
 MIN_SIDE_PX = 32
-#: More pixels than this fraction missing (NaN, infinite) and the rest says nothing about the lattice.
-MAX_INVALID_FRACTION = 0.5
 #: Filled pixels fade to the mean within this many pixels: edge pixels repeated far outward would look like fringes.
 FADE_PX = 8.0
 
@@ -131,7 +132,7 @@ class Frame:
         Finite everywhere, shifted and scaled to the range 0...1 of the valid input.
     valid : bool array (y, x)
         False where the input was NaN or infinite or no image (borders, info bars, scale bars, text, dead lines,
-        saturated areas; see :func:`~napari_hrstem_defects.core.blanks.find_blanks`) and `pixels` was filled in.
+        saturated areas; see :func:`find_blanks`) and `pixels` was filled in.
     notices : tuple of str
         What was changed, one sentence each.
     """
@@ -144,13 +145,12 @@ class Frame:
 def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """Drop empty axes, turn grey pictures with channels into one channel, check type and shape."""
     notices: list[str] = []
-    if not hasattr(data, "dtype") or not hasattr(data, "shape"):
-        try:
-            data = np.asarray(data)
-        except ValueError as error:
-            raise MicrographError(
-                f"{name}: this is not a rectangular array of numbers; pass a 2-D image."
-            ) from error
+    try:
+        data = data if hasattr(data, "dtype") and hasattr(data, "shape") else np.asarray(data)
+    except ValueError as error:
+        raise MicrographError(
+            f"{name}: this is not a rectangular array of numbers; pass a 2-D image."
+        ) from error
     dtype = np.dtype(data.dtype)
     if dtype == np.bool_:
         raise MicrographError(
@@ -163,8 +163,13 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     if not (np.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.floating)):
         raise MicrographError(f"{name}: the pixels have type {dtype}; a micrograph must hold real numbers.")
     shape = tuple(int(n) for n in data.shape)
-    if len(shape) >= 3 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
-        data = _grey(data, name)
+    if len(shape) > 2 and shape[-1] in range(3, 5) and min(shape[-3:-1]) > shape[-1]:
+        if not bool(np.asarray((data[..., :1] == data[..., 1:3]).all())):
+            raise MicrographError(
+                f"{name}: this is a colour picture, not a micrograph; save the original grey image "
+                "without false colours or annotations."
+            )
+        data = data[..., 0]
         notices.append("The picture has colour channels that are all equal; one of them was used.")
         shape = tuple(int(n) for n in data.shape)
     while len(shape) > 2 and shape[0] == 1:
@@ -185,20 +190,7 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     return data, tuple(notices)
 
 
-def _grey(data: Any, name: str) -> Any:
-    first = data[..., 0]
-    for channel in (1, 2):
-        if not bool(np.asarray((data[..., channel] == first).all())):
-            raise MicrographError(
-                f"{name}: this is a colour picture, not a micrograph; save the original grey image "
-                "without false colours or annotations."
-            )
-    return first
-
-
 def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
-    from napari_hrstem_defects.core.blanks import find_blanks
-
     values: NDArray[np.floating] = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     valid = np.isfinite(values)
     missing = values.size - int(np.count_nonzero(valid))
@@ -206,16 +198,15 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
         raise MicrographError(
             f"{name}: no pixel has a finite value (all NaN or infinite); check how it was exported."
         )
-    if missing > MAX_INVALID_FRACTION * values.size:
+    if 2 * missing > values.size:
         raise MicrographError(
             f"{name}: {100 * missing / values.size:.0f} % of the pixels are NaN or infinite, too many to judge the "
             "lattice; crop the image to its valid part."
         )
-    finite = values[valid] if missing else values
-    low, high = float(finite.min()), float(finite.max())
-    if not high > low:
+    finite = values[valid]
+    if finite.min() == finite.max():
         raise MicrographError(
-            f"{name}: all pixels have the same value ({low:g}); there is nothing to analyse."
+            f"{name}: all pixels have the same value ({finite[0]:g}); there is nothing to analyse."
         )
     notices: list[str] = []
     if missing:
@@ -224,10 +215,8 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
         )
     blank = find_blanks(pixels) & valid
     if blank.any():
-        notices.append(
-            f"{_percent(np.count_nonzero(blank) / blank.size)} of the image ({_places(blank, pixels)}) hold no image "
-            "and are left out."
-        )
+        share = float(f"{100 * np.count_nonzero(blank) / blank.size:.2g}")
+        notices.append(f"{share:g} % of the image ({_places(blank, pixels)}) hold no image and are left out.")
         valid &= ~blank
         finite = values[valid]
         if finite.size < MIN_SIDE_PX**2 or finite.min() == finite.max():
@@ -235,7 +224,7 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
                 f"{name}: nearly all of the image is constant (a border, a bar or saturation); there is nothing to "
                 "analyse."
             )
-        low, high = float(finite.min()), float(finite.max())
+    low, high = float(finite.min()), float(finite.max())
     # Divide first: the difference of the extremes of a float64 image may overflow.
     scale = max(abs(low), abs(high))
     span = high / scale - low / scale if scale else 0.0
@@ -249,11 +238,9 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     return Frame(values.astype(np.float32), valid, tuple(notices))
 
 
-def _fill(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
     """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
-    from scipy.ndimage import distance_transform_edt
-
-    distance, index = distance_transform_edt(~valid, return_indices=True)
+    distance, index = ndimage.distance_transform_edt(~valid, return_indices=True)
     weight = np.exp((1 - distance[~valid]) / FADE_PX)
     known = values[valid]
     # Of parts of the largest value: a sum of extremes may overflow.
@@ -264,41 +251,196 @@ def _fill(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
     return filled
 
 
-def _percent(share: float) -> str:
-    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.{0 if share >= 0.0095 else 1}f} %"
-
-
-def _places(blank: NDArray[np.bool_], pixels: NDArray[Any]) -> str:
+def _places(blank: Mask, pixels: NDArray[Any]) -> str:
     """Where the blank parts are, in words."""
-    from scipy.ndimage import label
-
     borders: list[str] = []
     bars: list[str] = []
-    parts: list[str] = []
-    for side, turns in (("top", 0), ("right", 1), ("bottom", 2), ("left", 3)):
+    for turns, side in enumerate(("top", "right", "bottom", "left")):
         mask, turned = np.rot90(blank, turns), np.rot90(pixels, turns)
-        if np.count_nonzero(mask[0]) <= mask.shape[1] / 2:
+        if 2 * np.count_nonzero(mask[0]) <= mask.shape[1]:
             continue
         depth = int(np.cumprod(mask.all(axis=1)).sum())
-        # A bar with writing holds more than one grey value; its last rows are the margin.
-        strip = turned[: max(depth - 8, 0)]
-        written = strip.size > 0 and bool((strip != strip[0, 0]).any())
-        (bars if written else borders).append(side)
-    if len(borders) == 4:
-        parts.append("a border all around")
-    elif borders:
-        parts.append(f"a border at the {_and(borders)}")
-    if bars:
-        parts.append(f"an info bar at the {_and(bars)}")
-    labels, count = label(blank)
-    at_edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    at_edge = at_edge[at_edge > 0]
-    if len(at_edge) and not parts:
+        # A bar with writing holds more than one grey value; its last rows are the margin and the blur of JPEG.
+        strip = turned[: depth * 2 // 3]
+        (bars if strip.size and (strip != strip[0, 0]).any() else borders).append(side)
+    parts = [f"an info bar at the {_and(bars)}"] if bars else []
+    if borders:
+        parts.insert(0, "a border all around" if len(borders) == 4 else f"a border at the {_and(borders)}")
+    inside = _off_edge(blank)
+    if not parts and (blank & ~inside).any():
         parts.append("parts at the edge")
-    if count > len(at_edge):
+    if inside.any():
         parts.append("marks inside, such as a scale bar, text or saturation")
     return _and(parts)
 
 
-def _and(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def find_blanks(
+    pixels: NDArray[Any],
+    *,
+    side_px: int = 10,
+    length_px: int = 24,
+    tolerance: float = 0.1,
+    repeats: int = 8,
+    margin_px: int = 2,
+) -> Mask:
+    """Find the parts that are no micrograph: borders, info bars, scale bars, text, dead lines, saturated areas.
+
+    They hold no noise. Flat parts of a micrograph (counts of 0, a clipped background, saturated columns) are small, or
+    the lattice repeats them all over the image. So squares and straight lines (along rows or columns) of exactly
+    equal pixels are blank if they are several times larger than any that the image repeats. Of a burnt-in bar JPEG
+    leaves lines of nearly the darkest or brightest value: these must be thin and have sharp edges. Text is what
+    stands out beside such a bar in its colour, or is enclosed by a flat background.
+
+    Parameters
+    ----------
+    pixels : array (y, x)
+        As recorded, of any real type: exact equality is what counts. NaN and infinite pixels are never found.
+    side_px : int
+        Smallest square of equal pixels: larger than a block of JPEG (8 px), which is flat wherever the image is
+        smooth, and than the saturated top of a column. A bar is at most twice as thick.
+    length_px : int
+        Shortest line: longer than a column is wide, shorter than a scale bar.
+    tolerance : float
+        Ringing of JPEG of quality 75 in a bar, as a share of the range between the darkest and the brightest value.
+    repeats : int
+        Flat parts of one size at more places than this belong to the image: more than four borders and a few bars.
+    margin_px : int
+        What is found is widened by so many pixels, for the ringing of JPEG and of interpolation beside it.
+
+    Returns
+    -------
+    bool array (y, x)
+        True where there is no image.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).normal(size=(128, 128))
+    >>> image[:, :20] = 0
+    >>> blank = find_blanks(image)
+    >>> bool(blank[:, :22].all()), bool(blank[:, 22:].any())
+    (True, False)
+    """
+    along_y, along_x = pixels[1:] == pixels[:-1], pixels[:, 1:] == pixels[:, :-1]
+    found = _spread(_standing_out(along_y[:, 1:] & along_x[1:], (0, 1), side_px - 1, repeats), (2, 2))
+    solid = bool(found.any())
+    for same, axis in ((along_y, 0), (along_x, 1)):
+        if _whole(same, length_px, (axis,)).any():
+            # Fringes without noise are equal along one axis everywhere: side by side, lines say nothing.
+            lines = _standing_out(_thin(same, 2 * side_px), (axis,), length_px, repeats)
+            found |= _spread(lines, (2, 1) if axis == 0 else (1, 2))
+    blank = found.copy()
+    for near, wide in _extremes(pixels, tolerance):
+        blank |= _burnt_in(near, wide, found, side_px, length_px, repeats, margin_px)
+    if solid:
+        # Two halves of an image that a line parts are both image; text is small.
+        rest, _ = ndimage.label(~found)
+        area = np.bincount(rest.ravel())
+        area[0] = 0
+        blank |= ((area > 0) & (repeats * area < area.max()))[rest]
+    return _spread(blank, (2 * margin_px + 1,) * 2, centred=True) if blank.any() else blank
+
+
+def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) -> Mask:
+    """Union of the lines along an axis, or squares along two, that are larger than those the image repeats."""
+    starts = _whole(mask, size, axes)
+    if not starts.any():
+        return np.zeros_like(mask)
+    # Counted on a grid: `n` blocks in a row are a line of that many blocks at least.
+    block = size // 2
+    grid = _whole(mask, block, axes)[:: block if 0 in axes else 1, :: block if 1 in axes else 1]
+    common, n = 0, 1
+    # Large parts run together at small sizes: all sizes have to be counted.
+    while (parts := _whole(grid, n, axes)).any():
+        if ndimage.label(parts, np.ones((3, 3)))[1] > repeats:
+            common = n
+        n += (n + 1) // 2
+    # Sizes of clipped, noisy areas fall off exponentially: the largest of thousands are less than 4 times the eighth.
+    larger = max(size, 4 * common * block)
+    starts = _whole(starts, larger - size + 1, axes)
+    shape = (larger if 0 in axes else 1, larger if 1 in axes else 1)
+    return _spread(starts, shape) if starts.any() else np.zeros_like(mask)
+
+
+def _burnt_in(near: Mask, wide: Mask, flat: Mask, side: int, length: int, repeats: int, margin: int) -> Mask:
+    """Bars of an extreme value with sharp edges, and the text beside them."""
+    found = np.zeros_like(near)
+    if not any(_whole(near, length, (axis,)).any() for axis in (0, 1)):
+        return found
+    # A bar is thin; vacuum is not.
+    thin = _thin(near, 2 * side)
+    bars = _standing_out(thin, (0,), length, repeats) | _standing_out(thin, (1,), length, repeats)
+    if not (bars.any() or flat.any()):
+        return found
+    labels, _ = ndimage.label(bars & ~flat, np.ones((3, 3)))
+    for i, box in enumerate(ndimage.find_objects(labels), 1):
+        window = tuple(slice(max(0, s.start - 2 * margin), s.stop + 2 * margin) for s in box)
+        bar = labels[window] == i
+        inner, outer = (_spread(bar, (2 * n * margin + 1,) * 2, centred=True) for n in (1, 2))
+        around = outer & ~inner & ~flat[window]
+        # The dark rim of a particle or a dark fault darkens gradually, or on one side only.
+        if 2 * np.count_nonzero(around & wide[window]) < np.count_nonzero(around):
+            found[window] |= bar
+    # Writing is placed within about half the length of its bar.
+    seeds, count = ndimage.label(_off_edge((found | flat) & near), np.ones((3, 3)))
+    for box in ndimage.find_objects(seeds, count):
+        reach = max(length, *(s.stop - s.start for s in box)) // 2
+        window = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
+        # What hangs together with the bar is no letter but noise at its edge.
+        bar = ndimage.binary_propagation(seeds[window] > 0, np.ones((3, 3)), mask=near[window])
+        letters, _ = ndimage.label(near[window] & ~bar, np.ones((3, 3)))
+        extent = [max(s.stop - s.start for s in letter) for letter in ndimage.find_objects(letters)]
+        usual = sorted([0] * (repeats + 1) + extent)[-1 - repeats]
+        letter = np.array([0, *extent]) > max(side, usual)
+        found[window] |= letter[letters]
+    return found
+
+
+def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, Mask]]:
+    """Pixels close to the brightest value and those less close; the same for the darkest."""
+    real = pixels.dtype.kind == "f"
+    finite = pixels[np.isfinite(pixels)] if real else pixels
+    # Python's integers do not overflow; of floating-point extremes the difference may, their shares do not.
+    low, high = finite.min().item(), finite.max().item()
+    steps = [n * tolerance * high - n * tolerance * low for n in (1, 2)]
+    near, wide = steps if real else map(int, steps)
+    return [(pixels >= high - near, pixels >= high - wide), (pixels <= low + near, pixels <= low + wide)]
+
+
+def _whole(mask: Mask, n: int, axes: tuple[int, ...]) -> Mask:
+    """Where lines or squares of `n` True pixels start; the axes become shorter by ``n - 1``."""
+    for axis in axes:
+        mask, done = np.moveaxis(mask, axis, 0), 1
+        while done < n:
+            step = min(done, n - done)
+            mask = mask[step:] & mask[:-step] if len(mask) > step else mask[:0]
+            done += step
+        mask = np.moveaxis(mask, 0, axis)
+    return mask
+
+
+def _spread(mask: Mask, shape: tuple[int, int], *, centred: bool = False) -> Mask:
+    """Union of the rectangles that start, or are centred, where a mask is True; in the first case it grows."""
+    if not centred:
+        mask = np.pad(mask, [(n - 1, n - 1) for n in shape])
+        return ~_whole(_whole(~mask, shape[0], (0,)), shape[1], (1,))
+    y, x = (n // 2 for n in shape)
+    return _spread(mask, shape)[y : y + mask.shape[0], x : x + mask.shape[1]]
+
+
+def _thin(mask: Mask, side: int) -> Mask:
+    """What no square of a side fits into."""
+    squares = _whole(mask, side, (0, 1))
+    return mask & ~_spread(squares, (side, side)) if squares.any() else mask
+
+
+def _off_edge(mask: Mask) -> Mask:
+    """Connected parts that do not touch the edge of the image."""
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    keep = np.arange(count + 1) > 0
+    for edge in (labels[[0, -1]], labels[:, [0, -1]]):
+        keep[edge] = False
+    return np.asarray(keep[labels])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
 from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.regions import Region, label_regions, region_rows
+from napari_hrstem_defects.core.regions import Region, label_regions
 from napari_hrstem_defects.io.display import (
     AMORPHOUS_COLOUR,
     BEST_PATCH_COLOUR,
@@ -19,6 +19,7 @@ from napari_hrstem_defects.io.display import (
     severity_range,
 )
 from napari_hrstem_defects.io.domains import domain_image, domain_rows
+from napari_hrstem_defects.io.tables import region_rows
 from napari_hrstem_defects.models.scan import UNCERTAIN, Scan
 from napari_hrstem_defects.widgets.roles import NAMES, Role
 
