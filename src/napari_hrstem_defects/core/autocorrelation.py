@@ -1,20 +1,24 @@
-"""The field of local autocorrelations: which lattice there is around each point, and how much of it.
+"""Local autocorrelations: their field over an image, and their mean over tiles that the lattice is read from.
 
-For a prepared image h of p pixels per lattice period and every shift s of a half disc,
+For an image h, a window w and a shift s,
 
     A(x, s) = Σ w(x − y) h(y − s/2) h(y + s/2) / N(x, s)  /  Σ w(x − y) h(y)² / N(x, 0)
 
-with w a Gaussian and N the weight of the pairs of pixels that both exist. The *direction* A / |A| says what the
-lattice is, whatever its contrast; the *strength* |A| how much of it there is. Neither depends on where the columns lie.
+where N is the weight of the pairs of pixels that both exist. The field has A at every point of a prepared image, with
+Gaussian windows and the shifts of a half disc: the *direction* A / |A| says what the lattice is, whatever its contrast;
+the *strength* |A| how much of it there is. Neither depends on where the columns lie. The tiles have A at some points of
+any image, with Hann windows and all shifts up to half a tile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, sample_linear
@@ -31,6 +35,21 @@ COMPONENTS = 16
 LEAST_PAIRS = 0.02
 #: Edge of the tiles, in samples of the field; the basis of the components is taken from so many of them.
 TILE, BASIS_TILES = 128, 9
+#: Gaussian windows are cut off at this many standard deviations.
+CUT = 3
+#: Shifts of tiles up to this share of their edge.
+REACH = 0.45
+#: Standard deviations of the Gaussian for the background and contrast of a tile that make its edge.
+WINDOWS_PER_TILE = 5
+#: Deviations beyond this many local standard deviations are cut: a hot pixel would be all that counts.
+MOST_SIGMA = 6.0
+#: Width of a ring of spatial frequencies in cycles per tile; the innermost is background.
+RING = 8
+LOW = 0.25
+#: Least power in the centre in standard deviations of noise; some 10⁴ shifts are searched.
+MIN_SIGNIFICANCE = 6.0
+#: Share of a whole below which it is nothing.
+TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +170,7 @@ def autocorrelation_field(
             values, pairs[whole[i]], power[whole[i]] = tiles.compute(whole[i])
             norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
             strength[whole[i]] = norm / np.float32(np.sqrt(len(values)))
-            values /= np.maximum(norm, np.float32(1e-6))
+            values /= np.maximum(norm, np.float32(TINY))
             if number < len(first):
                 kept.append((whole[i], values))
             if number == len(first) - 1:
@@ -210,8 +229,7 @@ class _Tiles:
         self.shifts = shifts_of(period)
         self.shape = (-(-values.shape[0] // self.step), -(-values.shape[1] // self.step))
         self.sigma = WINDOW_PERIODS * period / self.step
-        # Three standard deviations of the window hold 99 % of its weight.
-        self.margin = int(3 * self.sigma) + 1
+        self.margin = int(CUT * self.sigma) + 1
         self.border = int(self.shifts.max()) // 2 + 1
         rows, columns = (n * self.step + 2 * self.border for n in self.shape)
         self.values = np.zeros((rows, columns), np.float32)
@@ -233,7 +251,7 @@ class _Tiles:
         low = [max(s.start - self.margin, 0) for s in window]
         high = [min(s.stop + self.margin, n) for s, n in zip(window, self.shape, strict=True)]
         smooth = [
-            self._weights(np.arange(s.start, s.stop), np.arange(a, b))
+            _gaussian(np.arange(s.start, s.stop), np.arange(a, b), self.sigma)
             for s, a, b in zip(window, low, high, strict=True)
         ]
 
@@ -263,24 +281,17 @@ class _Tiles:
 
         weights = weight(0, 0)
         powers = average(self._blocks(self.values, area, 0, 0))
-        power = np.asarray(powers / np.maximum(weights, LEAST_PAIRS * self.full), np.float32)
-        least = 1e-6 * max(float(power.max()), float(np.finfo(np.float32).tiny))
+        power = np.asarray(powers / _enough(weights, self.full), np.float32)
+        least = TINY * max(float(power.max()), float(np.finfo(np.float32).tiny))
         np.maximum(power, np.float32(least), out=power)
         values = np.empty((len(self.shifts), *power.shape), np.float32)
         pairs = np.zeros(power.shape, np.float64)
         for i, (y, x) in enumerate((self.shifts // 2).tolist()):
             count = weight(y, x)
-            np.divide(
-                average(self._blocks(self.values, area, y, x)),
-                np.maximum(count, LEAST_PAIRS * self.full) * power,
-                out=values[i],
-            )
+            products = average(self._blocks(self.values, area, y, x))
+            np.divide(products, _enough(count, self.full) * power, out=values[i])
             pairs += count
         return values, (pairs / (len(self.shifts) * self.full)).astype(np.float32), power
-
-    def _weights(self, to: NDArray[np.intp], source: NDArray[np.intp]) -> NDArray[np.float32]:
-        distance = (to[:, None] - source[None]) / self.sigma
-        return np.where(np.abs(distance) <= 3, np.exp(-0.5 * distance**2), 0).astype(np.float32)
 
     def _blocks(
         self, image: NDArray[np.float32], area: tuple[slice, ...], y: int, x: int
@@ -299,3 +310,145 @@ class _Tiles:
 def _moved(area: tuple[slice, ...], y: int, x: int) -> tuple[slice, slice]:
     rows, columns = area
     return slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Products of pixels of a tile that are a shift apart, without background and noise, for shifts up to `REACH`.
+
+    Attributes
+    ----------
+    values : float32 array (2·r_y + 1, 2·r_x + 1)
+        Sum of the products in shares of the power of the tile, zero shift in the centre.
+    pairs : float32 array (2·r_y + 1, 2·r_x + 1)
+        Weight of the pairs of pixels that both exist, 1 in the centre.
+    variance : float32 array (2·r_y + 1, 2·r_x + 1)
+        Variance that noise gives `values`.
+    structure : float
+        Share of the power that is not white noise.
+    """
+
+    values: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    structure: float
+
+
+@dataclass(frozen=True, eq=False)
+class Autocorrelation:
+    """Mean autocorrelation of tiles.
+
+    Attributes
+    ----------
+    values : float32 array (2·r_y + 1, 2·r_x + 1)
+        1 at the zero shift in the centre, 0 on average where nothing repeats.
+    noise : float32 array (2·r_y + 1, 2·r_x + 1)
+        Standard deviation that noise gives `values`.
+    ordered : float
+        Share of the power that is neither noise nor diffuse, 0...1; white noise does not count.
+    """
+
+    values: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    ordered: float
+
+
+def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Products:
+    """Products of a tile (y, x), of whose pixels only those count that are valid.
+
+    In each ring of spatial frequencies the median of the power over ln 2 is that of the noise and of what is
+    disordered: its periodogram has an exponential distribution, and the reflections of a crystal fill a small share of
+    a ring. It is taken off, since beside the noise in the centre the peaks of a low-dose crystal would look weak.
+    """
+    edges = (int(pixels.shape[0]), int(pixels.shape[1]))
+    of = _TileShape.of(edges)
+
+    def local(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return of.rows @ values @ of.columns.T
+
+    tiny = np.finfo(np.float32).tiny
+    seen = np.ones(edges, np.float32) if valid is None else valid.astype(np.float32)
+    known = np.maximum(local(seen), TINY)
+    image = np.where(seen > 0, pixels, 0).astype(np.float32)
+    image = (image - local(image) / known) * seen
+    contrast = np.sqrt(local(image * image) / known)
+    most = max(float(contrast.max()), float(tiny))
+    # Where half of a tile is empty, pairs count by the contrast that both places have.
+    pairs = of.products(of.power(of.window * seen * (contrast / most)))
+    power = of.power(np.clip(image, -MOST_SIGMA * most, MOST_SIGMA * most) * of.window)
+    power /= np.float32(max(float(power.mean()), float(tiny)))
+    rings = np.quantile(power[of.polar], LOW, axis=1) / -np.log1p(-LOW)
+    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.quantile(power[of.corners], LOW) / -np.log1p(-LOW)
+    floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)
+    power -= floor
+    power[of.background] = 0
+    return Products(
+        of.products(power), pairs / max(float(pairs.max()), float(tiny)), of.spread * np.mean(floor**2), 1 - float(rings[-1])
+    )
+
+
+def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
+    """Mean normalised autocorrelation of tiles of one shape; None if there is only noise."""
+    products, pairs, variance = (
+        np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in ("values", "pairs", "variance")
+    )
+    values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
+    middle = values.shape[0] // 2, values.shape[1] // 2
+    centre = float(values[middle])
+    if centre <= MIN_SIGNIFICANCE * noise[middle]:
+        return None
+    ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
+    return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
+
+
+class _TileShape:
+    """Windows, and places in the padded half spectrum, of all tiles of a shape."""
+
+    of = staticmethod(lru_cache(maxsize=16)(lambda edges: _TileShape(edges)))
+
+    def __init__(self, edges: tuple[int, int]) -> None:
+        self.padded = [2 * n for n in edges]
+        windows = [np.hanning(n + 2)[1:-1] for n in edges]
+        self.window = np.outer(*windows).astype(np.float32)
+        self.rows, self.columns = (_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges)
+        shifts = [np.arange(-int(REACH * n), int(REACH * n) + 1) for n in edges]
+        self.near = np.ix_(*shifts)
+        # Variance that white noise of power 1 gives the products.
+        squares = [
+            np.correlate(w**2, w**2, "full")[s + len(w) - 1] / (w @ w) ** 2 for w, s in zip(windows, shifts, strict=True)
+        ]
+        self.spread = np.outer(*squares).astype(np.float32)
+        # Rings of frequencies, counted from the middle of the innermost, and places in each.
+        frequencies = fft.fftfreq(self.padded[0])[:, None], fft.rfftfreq(self.padded[1])[None]
+        radius = np.hypot(*frequencies) * min(edges)
+        self.background, self.ring = radius < 2, radius / RING - 0.5
+        self.corners = self.ring > min(edges) / RING / 2
+        angle = np.pi * (np.arange(min(edges)) / min(edges) - 0.5)
+        rings = max(min(edges) // 2 // RING, 1)
+        cycles = (np.arange(rings * RING).reshape(-1, RING, 1) + 0.5) / min(edges)
+        self.polar = tuple(
+            np.rint(cycles * wave(angle) * n).astype(np.intp).reshape(rings, -1)
+            for wave, n in zip((np.sin, np.cos), self.padded, strict=True)
+        )
+
+    def power(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Power in the half spectrum of the padded tile."""
+        spectrum = fft.rfft2(image, s=self.padded)
+        return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+    def products(self, power: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Products at the shifts within reach."""
+        return np.asarray(fft.irfft2(power, s=self.padded)[self.near])
+
+
+def _enough(pairs: NDArray[np.float32], full: np.float32 | int) -> NDArray[np.float32]:
+    """Pairs that a sum of products is divided by: no less than `LEAST_PAIRS` of those of a full window."""
+    return np.maximum(pairs, LEAST_PAIRS * full)
+
+
+def _gaussian(
+    to: NDArray[np.intp], source: NDArray[np.intp], sigma: float
+) -> NDArray[np.float32]:
+    """Weights (to, source) of a Gaussian window; three standard deviations hold 99 % of it."""
+    distance = (to[:, None] - source[None]) / sigma
+    return np.where(np.abs(distance) <= CUT, np.exp(-0.5 * distance**2), 0).astype(np.float32)
