@@ -45,9 +45,8 @@ WINDOWS_PER_TILE = 5
 MOST_SIGMA = 6.0
 #: Width of a ring of spatial frequencies in cycles per tile; the innermost is background.
 RING = 8
-LOW = 0.25
-#: Least power in the centre in standard deviations of noise; some 10⁴ shifts are searched.
-MIN_SIGNIFICANCE = 6.0
+#: Standard errors of a significant difference, and of a peak among some 10⁴ shifts that are searched.
+SIGMA, MIN_SIGNIFICANCE = 4.0, 6.0
 #: Share of a whole below which it is nothing.
 TINY = 1e-6
 
@@ -369,16 +368,16 @@ def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None 
     tiny = np.finfo(np.float32).tiny
     seen = np.ones(edges, np.float32) if valid is None else valid.astype(np.float32)
     known = np.maximum(local(seen), TINY)
-    image = np.where(seen > 0, pixels, 0).astype(np.float32)
+    image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
     image = (image - local(image) / known) * seen
     contrast = np.sqrt(local(image * image) / known)
     most = max(float(contrast.max()), float(tiny))
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
-    power = of.power(np.clip(image, -MOST_SIGMA * most, MOST_SIGMA * most) * of.window)
-    power /= np.float32(max(float(power.mean()), float(tiny)))
-    rings = np.quantile(power[of.polar], LOW, axis=1) / -np.log1p(-LOW)
-    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.quantile(power[of.corners], LOW) / -np.log1p(-LOW)
+    image = np.clip(image, -MOST_SIGMA * most, MOST_SIGMA * most) * of.window
+    power = of.power(image / np.float32(max(float(np.linalg.norm(image)), float(tiny))))
+    rings = np.median(power[of.polar], axis=1) / np.log(2.0)
+    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2.0)
     floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)
     power -= floor
     power[of.background] = 0
@@ -395,7 +394,7 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
     values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
     middle = values.shape[0] // 2, values.shape[1] // 2
     centre = float(values[middle])
-    if centre <= MIN_SIGNIFICANCE * noise[middle]:
+    if centre <= SIGMA * noise[middle]:
         return None
     ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
     return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))

@@ -19,6 +19,7 @@ from skimage.feature import peak_local_max
 
 from napari_hrstem_defects.core.autocorrelation import (
     MIN_SIGNIFICANCE,
+    SIGMA,
     TINY,
     Autocorrelation,
     Products,
@@ -45,7 +46,6 @@ FALSE_DROP = 0.04
 SAME_TILE, MIN_SHARE = 0.9, 0.25
 #: Share of the autocorrelation that repeating the cell explains, for a crystal and least of all.
 REPEATS, CRYSTAL, REPEATS_LEAST = 0.95, 0.86, 0.5
-SIGMA = 4.0
 NOT_A_CRYSTAL = (
     "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
     "Do not trust the lattice."
@@ -147,11 +147,12 @@ def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | Non
         if found.lattice is None:
             continue
         area = found.lattice.period_px**2
+        held = found.tile_px * min(found.tile_px, *pixels.shape) / area
         if pixels.size < MIN_CELLS * area:
             short = short or found.lattice
-        elif found.repetition > max(best.repetition, REPEATS_LEAST):
+        elif held > MIN_CELLS / 2 and found.repetition > max(best.repetition, REPEATS_LEAST):
             best = found
-            if best.repetition >= REPEATS and found.tile_px * min(found.tile_px, *pixels.shape) > MIN_CELLS * area:
+            if best.repetition >= REPEATS and held >= MIN_CELLS:
                 break
     if best.lattice is None:
         return replace(best, warnings=(_reason(short, pixels.shape),))
@@ -239,22 +240,22 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
         return None
     # A Gaussian of 1 px lowers white noise to this share.
     smooth, noise = ndimage.gaussian_filter(acf.values, 1.0), acf.noise / np.sqrt(4 * np.pi)
-    centre = np.array(smooth.shape) // 2
     peaks = peak_local_max(smooth, min_distance=1, threshold_abs=0.0, exclude_border=1)
-    heights = smooth[tuple(peaks.T)]
-    shifts = (peaks - centre).astype(float)
+    shifts = (peaks - np.array(smooth.shape) // 2).astype(float)
+    order = np.argsort(np.hypot(*shifts.T), kind="stable")
+    peaks, shifts = peaks[order], shifts[order]
+    heights, scatter = smooth[tuple(peaks.T)], noise[tuple(peaks.T)]
     lengths = np.hypot(*shifts.T)
-    kept = (lengths >= MIN_PERIOD_PX) & (heights > MIN_SIGNIFICANCE * noise[tuple(peaks.T)])
-    order = np.flatnonzero(kept)[np.argsort(lengths[kept], kind="stable")]
-    shifts, heights, lengths = shifts[order], heights[order], lengths[order]
-    if len(order) == 0:
+    real = (lengths >= MIN_PERIOD_PX) & (heights > MIN_SIGNIFICANCE * scatter)
+    if not real.any():
         return None
-    first = shifts[np.argmax(heights >= PEAK_SHARE * heights.max())]
-    aside = np.abs(first[0] * shifts[:, 1] - first[1] * shifts[:, 0]) > 0.3 * lengths * np.hypot(*first)
+    sure = heights - SIGMA * scatter
+    first = shifts[np.argmax(real & (heights >= PEAK_SHARE * sure[real].max()))]
+    aside = real & (np.abs(first[0] * shifts[:, 1] - first[1] * shifts[:, 0]) > 0.3 * lengths * np.hypot(*first))
     # Where lines jitter all peaks that are not on the line are lower.
-    if not aside.any() or heights[aside].max() < MIN_STRENGTH * heights.max():
+    if not aside.any() or heights[aside].max() < MIN_STRENGTH * sure[real].max():
         return None
-    second = shifts[np.argmax(aside & (heights >= PEAK_SHARE * heights[aside].max()))]
+    second = shifts[np.argmax(aside & (heights >= PEAK_SHARE * sure[aside].max()))]
     # Along a stripe there is no dip between the centre and a peak.
     path = np.linspace(0, 1, TILE_PX)[:, None]
     for v in (first, second):
