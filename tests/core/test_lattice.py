@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-
+from napari_hrstem_defects.core.autocorrelation import mean_autocorrelation, tile_products
 from napari_hrstem_defects.core.lattice import (
-    agreement,
-    find_lattice,
     MIN_STRENGTH,
+    agreement,
     cell_of,
+    find_lattice,
     typical_lattice,
 )
-from napari_hrstem_defects.core.autocorrelation import mean_autocorrelation, tile_products
 
 from .helpers import CELLS, counted, crystal, glass, noisy, vectors
 

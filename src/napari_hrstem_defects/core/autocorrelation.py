@@ -7,7 +7,7 @@ For an image h, a window w and a shift s,
 where N is the weight of the pairs of pixels that both exist. The field has A at every point of a prepared image, with
 Gaussian windows and the shifts of a half disc: the *direction* A / |A| says what the lattice is, whatever its contrast;
 the *strength* |A| how much of it there is. Neither depends on where the columns lie. The tiles have A at some points of
-any image, with Hann windows and all shifts up to half a tile.
+any image, with Hann windows and shifts up to half a tile.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, sampl
 from napari_hrstem_defects.core.sampling import even_sample
 from napari_hrstem_defects.core.threads import own_threads
 
+Floats = NDArray[np.float32]
+
 #: Standard deviation of the window, in periods: the narrowest that averages noise over a few columns.
 WINDOW_PERIODS = 1.1
 #: Shortest and longest shift, in periods: beyond the columns' own width, and two shells of neighbours.
@@ -37,15 +39,11 @@ LEAST_PAIRS = 0.02
 TILE, BASIS_TILES = 128, 9
 #: Gaussian windows are cut off at this many standard deviations.
 CUT = 3
-#: Shifts of tiles up to this share of their edge.
-REACH = 0.45
 #: Standard deviations of the Gaussian for the background and contrast of a tile that make its edge.
 WINDOWS_PER_TILE = 5
-#: Deviations beyond this many local standard deviations are cut: a hot pixel would be all that counts.
-MOST_SIGMA = 6.0
 #: Width of a ring of spatial frequencies in cycles per tile; the innermost is background.
 RING = 8
-#: Standard errors of a significant difference, and of a peak among some 10⁴ shifts that are searched.
+#: Standard errors of a significant difference, and of a peak among some 10⁴ shifts or pixels that are searched.
 SIGMA, MIN_SIGNIFICANCE = 4.0, 6.0
 #: Share of a whole below which it is nothing.
 TINY = 1e-6
@@ -77,12 +75,12 @@ class Field:
         Lattice period in samples.
     """
 
-    strength: NDArray[np.float32]
-    power: NDArray[np.float32]
-    components: NDArray[np.float32]
-    basis: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    pairs: NDArray[np.float32]
+    strength: Floats
+    power: Floats
+    components: Floats
+    basis: Floats
+    mean: Floats
+    pairs: Floats
     shifts: NDArray[np.intp]
     step_px: int
     period: float
@@ -92,13 +90,13 @@ class Field:
         """Shape ``(y'', x'')`` of the grid."""
         return self.strength.shape[0], self.strength.shape[1]
 
-    def distance(self, direction: NDArray[np.floating]) -> NDArray[np.float32]:
+    def distance(self, direction: NDArray[np.floating]) -> Floats:
         """Cosine distance of every direction to one of unit length, given as ``(n,)``."""
         coefficients = (self.basis @ direction).astype(np.float32)
         similar = np.tensordot(coefficients, self.components, 1) + np.float32(self.mean @ direction)
         return np.maximum(1 - similar, 0)
 
-    def to_frame(self, values: NDArray[np.floating], prepared: Prepared) -> NDArray[np.float32]:
+    def to_frame(self, values: NDArray[np.floating], prepared: Prepared) -> Floats:
         """Resample a map of the grid to the frame that the image was prepared from, linear between samples."""
         rows, columns = (
             ((np.arange(n) + 0.5) * scale / self.step_px) - 0.5
@@ -155,48 +153,31 @@ def autocorrelation_field(
         for y in range(0, tiles.shape[0], TILE)
         for x in range(0, tiles.shape[1], TILE)
     ]
-    # An odd step through the tiles visits all parts of the image.
-    first = {int(i) for i in np.linspace(0, len(whole) - 1, min(BASIS_TILES, len(whole)))}
-    order = sorted(range(len(whole)), key=lambda i: i not in first)
-    strength = np.empty(tiles.shape, np.float32)
-    pairs, power = np.empty(tiles.shape, np.float32), np.empty(tiles.shape, np.float32)
-    kept: list[tuple[tuple[slice, slice], NDArray[np.float32]]] = []
-    components = mean = basis = None
+    strength, pairs, power = (np.empty(tiles.shape, np.float32) for _ in range(3))
+
+    def directions(window: tuple[slice, slice]) -> Floats:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        values, pairs[window], power[window] = tiles.compute(window)
+        norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
+        strength[window] = norm / np.float32(np.sqrt(len(values)))
+        values /= np.maximum(norm, np.float32(TINY))
+        return values
+
     with own_threads():
-        for number, i in enumerate(order):
-            if cancelled is not None and cancelled():
-                raise Cancelled
-            values, pairs[whole[i]], power[whole[i]] = tiles.compute(whole[i])
-            norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
-            strength[whole[i]] = norm / np.float32(np.sqrt(len(values)))
-            values /= np.maximum(norm, np.float32(TINY))
-            if number < len(first):
-                kept.append((whole[i], values))
-            if number == len(first) - 1:
-                mean, basis = _principal([v for _, v in kept])
-                components = np.empty((len(basis), *tiles.shape), np.float32)
-                for window, directions in kept:
-                    components[:, *window] = _project(directions, mean, basis)
-                kept.clear()
-            elif components is not None and mean is not None and basis is not None:
-                components[:, *whole[i]] = _project(values, mean, basis)
-    assert components is not None
-    assert mean is not None
-    assert basis is not None
-    return Field(
-        strength,
-        power,
-        components,
-        basis,
-        mean,
-        pairs,
-        tiles.shifts,
-        tiles.step,
-        prepared.period_px / tiles.step,
-    )
+        # An odd step through the tiles visits all parts of the image.
+        first = np.linspace(0, len(whole) - 1, min(BASIS_TILES, len(whole))).astype(int).tolist()
+        kept = {i: directions(whole[i]) for i in first}
+        mean, basis = _principal(list(kept.values()))
+        components = np.empty((len(basis), *tiles.shape), np.float32)
+        for i, window in enumerate(whole):
+            values = kept.pop(i) if i in kept else directions(window)
+            components[:, *window] = _project(values, mean, basis)
+    period = prepared.period_px / tiles.step
+    return Field(strength, power, components, basis, mean, pairs, tiles.shifts, tiles.step, period)
 
 
-def _principal(directions: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _principal(directions: list[Floats]) -> tuple[Floats, Floats]:
     """Mean and leading eigenvectors of the covariance of some directions, each ``(n, y, x)``."""
     count = sum(part[0].size for part in directions)
     sums = sum(part.sum(axis=(1, 2), dtype=np.float64) for part in directions)
@@ -209,9 +190,7 @@ def _principal(directions: list[NDArray[np.float32]]) -> tuple[NDArray[np.float3
     return mean.astype(np.float32), np.ascontiguousarray(vectors[:, ::-1].T[:COMPONENTS], np.float32)
 
 
-def _project(
-    directions: NDArray[np.float32], mean: NDArray[np.float32], basis: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _project(directions: Floats, mean: Floats, basis: Floats) -> Floats:
     flat = directions.reshape(len(directions), -1)
     out = basis @ flat
     out -= (basis @ mean)[:, None]
@@ -243,9 +222,7 @@ class _Tiles:
         weights = np.exp(-0.5 * (np.arange(-self.margin, self.margin + 1) / self.sigma) ** 2)
         self.full = np.float32((weights.sum() * self.step) ** 2)
 
-    def compute(
-        self, window: tuple[slice, slice]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def compute(self, window: tuple[slice, slice]) -> tuple[Floats, Floats, Floats]:
         """A for all shifts, ``(n, y, x)``, the share of pairs and the local power, of one tile."""
         low = [max(s.start - self.margin, 0) for s in window]
         high = [min(s.stop + self.margin, n) for s, n in zip(window, self.shape, strict=True)]
@@ -254,7 +231,7 @@ class _Tiles:
             for s, a, b in zip(window, low, high, strict=True)
         ]
 
-        def average(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+        def average(blocks: Floats) -> Floats:
             return np.asarray(smooth[0] @ blocks @ smooth[1].T, np.float32)
 
         area = tuple(
@@ -262,7 +239,7 @@ class _Tiles:
             for a, b in zip(low, high, strict=True)
         )
 
-        def weight(y: int, x: int) -> NDArray[np.float32]:
+        def weight(y: int, x: int) -> Floats:
             """Of the pairs of pixels that both hold an image."""
             if not self.whole:
                 return average(self._blocks(self.valid, area, y, x))
@@ -292,9 +269,7 @@ class _Tiles:
             pairs += count
         return values, (pairs / (len(self.shifts) * self.full)).astype(np.float32), power
 
-    def _blocks(
-        self, image: NDArray[np.float32], area: tuple[slice, ...], y: int, x: int
-    ) -> NDArray[np.float32]:
+    def _blocks(self, image: Floats, area: tuple[slice, ...], y: int, x: int) -> Floats:
         """Sums of ``image(−s/2) · image(+s/2)`` over blocks of one sample of the grid."""
         product = image[_moved(area, -y, -x)] * image[_moved(area, y, x)]
         rows = product[:: self.step].copy()
@@ -313,23 +288,20 @@ def _moved(area: tuple[slice, ...], y: int, x: int) -> tuple[slice, slice]:
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """Products of pixels of a tile that are a shift apart, without background and noise, for shifts up to `REACH`.
+    """Sums of products of pixels of a tile that are a shift apart, for shifts up to half of it.
 
     Attributes
     ----------
-    values : float32 array (2·r_y + 1, 2·r_x + 1)
-        Sum of the products in shares of the power of the tile, zero shift in the centre.
-    pairs : float32 array (2·r_y + 1, 2·r_x + 1)
-        Weight of the pairs of pixels that both exist, 1 in the centre.
-    variance : float32 array (2·r_y + 1, 2·r_x + 1)
-        Variance that noise gives `values`.
+    values, pairs, variance : float32 array (2·r_y + 1, 2·r_x + 1)
+        Sum in shares of the power of the tile without background and noise, zero shift in the centre; weight of the
+        pairs of pixels that both exist, 1 in the centre; variance that noise gives the sum.
     structure : float
         Share of the power that is not white noise.
     """
 
-    values: NDArray[np.float32]
-    pairs: NDArray[np.float32]
-    variance: NDArray[np.float32]
+    values: Floats
+    pairs: Floats
+    variance: Floats
     structure: float
 
 
@@ -339,16 +311,14 @@ class Autocorrelation:
 
     Attributes
     ----------
-    values : float32 array (2·r_y + 1, 2·r_x + 1)
-        1 at the zero shift in the centre, 0 on average where nothing repeats.
-    noise : float32 array (2·r_y + 1, 2·r_x + 1)
-        Standard deviation that noise gives `values`.
+    values, noise : float32 array (2·r_y + 1, 2·r_x + 1)
+        1 at the zero shift in the centre, 0 on average where nothing repeats; standard deviation that noise gives it.
     ordered : float
         Share of the power that is neither noise nor diffuse, 0...1; white noise does not count.
     """
 
-    values: NDArray[np.float32]
-    noise: NDArray[np.float32]
+    values: Floats
+    noise: Floats
     ordered: float
 
 
@@ -359,38 +329,31 @@ def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None 
     disordered: its periodogram has an exponential distribution, and the reflections of a crystal fill a small share of
     a ring. It is taken off, since beside the noise in the centre the peaks of a low-dose crystal would look weak.
     """
-    edges = (int(pixels.shape[0]), int(pixels.shape[1]))
-    of = _TileShape.of(edges)
-
-    def local(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return of.rows @ values @ of.columns.T
-
-    tiny = np.finfo(np.float32).tiny
-    seen = np.ones(edges, np.float32) if valid is None else valid.astype(np.float32)
-    known = np.maximum(local(seen), TINY)
+    of = _shape_of(pixels.shape[0], pixels.shape[1])
+    tiny = float(np.finfo(np.float32).tiny)
+    seen = np.ones(pixels.shape, np.float32) if valid is None else valid.astype(np.float32)
+    known = np.maximum(of.local(seen), TINY)
     image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
-    image = (image - local(image) / known) * seen
-    contrast = np.sqrt(local(image * image) / known)
-    most = max(float(contrast.max()), float(tiny))
+    image = (image - of.local(image) / known) * seen
+    contrast = np.sqrt(of.local(image * image) / known)
+    most = max(float(contrast.max()), tiny)
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
-    image = np.clip(image, -MOST_SIGMA * most, MOST_SIGMA * most) * of.window
-    power = of.power(image / np.float32(max(float(np.linalg.norm(image)), float(tiny))))
-    rings = np.median(power[of.polar], axis=1) / np.log(2.0)
-    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2.0)
+    # A hot pixel would be all that counts.
+    image = np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window
+    power = of.power(image / np.float32(max(float(np.linalg.norm(image)), tiny)))
+    rings = np.median(power[of.places], axis=1) / np.log(2)
+    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
     floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)
-    power -= floor
-    power[of.background] = 0
-    return Products(
-        of.products(power), pairs / max(float(pairs.max()), float(tiny)), of.spread * np.mean(floor**2), 1 - float(rings[-1])
-    )
+    values = of.products(np.where(of.background, 0, power - floor))
+    variance = of.spread * np.mean(floor**2)
+    return Products(values, pairs / max(float(pairs.max()), tiny), variance, 1 - float(rings[-1]))
 
 
 def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
     """Mean normalised autocorrelation of tiles of one shape; None if there is only noise."""
-    products, pairs, variance = (
-        np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in ("values", "pairs", "variance")
-    )
+    names = ("values", "pairs", "variance")
+    products, pairs, variance = (np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in names)
     values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
     middle = values.shape[0] // 2, values.shape[1] // 2
     centre = float(values[middle])
@@ -401,53 +364,50 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
 
 
 class _TileShape:
-    """Windows, and places in the padded half spectrum, of all tiles of a shape."""
-
-    of = staticmethod(lru_cache(maxsize=16)(lambda edges: _TileShape(edges)))
+    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded to twice the size."""
 
     def __init__(self, edges: tuple[int, int]) -> None:
-        self.padded = [2 * n for n in edges]
-        windows = [np.hanning(n + 2)[1:-1] for n in edges]
-        self.window = np.outer(*windows).astype(np.float32)
-        self.rows, self.columns = (_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges)
-        shifts = [np.arange(-int(REACH * n), int(REACH * n) + 1) for n in edges]
-        self.near = np.ix_(*shifts)
+        self.padded, edge = [2 * n for n in edges], min(edges)
+        self.window = np.outer(*(np.hanning(n + 2)[1:-1] for n in edges)).astype(np.float32)
+        self.sides = [_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges]
+        self.near = np.ix_(*(np.arange(-(n // 2) + 1, n // 2) for n in edges))
         # Variance that white noise of power 1 gives the products.
-        squares = [
-            np.correlate(w**2, w**2, "full")[s + len(w) - 1] / (w @ w) ** 2 for w, s in zip(windows, shifts, strict=True)
-        ]
-        self.spread = np.outer(*squares).astype(np.float32)
+        self.spread = self.products(self.power(self.window**2)) / np.sum(self.window**2) ** 2
         # Rings of frequencies, counted from the middle of the innermost, and places in each.
-        frequencies = fft.fftfreq(self.padded[0])[:, None], fft.rfftfreq(self.padded[1])[None]
-        radius = np.hypot(*frequencies) * min(edges)
+        radius = np.hypot(fft.fftfreq(2 * edges[0])[:, None], fft.rfftfreq(2 * edges[1])) * edge
         self.background, self.ring = radius < 2, radius / RING - 0.5
-        self.corners = self.ring > min(edges) / RING / 2
-        angle = np.pi * (np.arange(min(edges)) / min(edges) - 0.5)
-        rings = max(min(edges) // 2 // RING, 1)
-        cycles = (np.arange(rings * RING).reshape(-1, RING, 1) + 0.5) / min(edges)
-        self.polar = tuple(
-            np.rint(cycles * wave(angle) * n).astype(np.intp).reshape(rings, -1)
-            for wave, n in zip((np.sin, np.cos), self.padded, strict=True)
-        )
+        self.corners = radius > edge / 2
+        rings = max(edge // 2 // RING, 1)
+        cycles = (np.arange(rings * RING).reshape(rings, RING, 1) + 0.5) / edge
+        angle = np.pi * (np.arange(edge) / edge - 0.5)
+        waves = zip((np.sin(angle), np.cos(angle)), self.padded, strict=True)
+        self.places = tuple(np.rint(cycles * w * n).astype(np.intp).reshape(rings, -1) for w, n in waves)
 
-    def power(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def local(self, values: Floats) -> Floats:
+        """Sums in Gaussian windows."""
+        return np.asarray(self.sides[0] @ values @ self.sides[1].T, np.float32)
+
+    def power(self, image: Floats) -> Floats:
         """Power in the half spectrum of the padded tile."""
         spectrum = fft.rfft2(image, s=self.padded)
         return np.asarray(spectrum.real**2 + spectrum.imag**2)
 
-    def products(self, power: NDArray[np.float32]) -> NDArray[np.float32]:
+    def products(self, power: Floats) -> Floats:
         """Products at the shifts within reach."""
         return np.asarray(fft.irfft2(power, s=self.padded)[self.near])
 
 
-def _enough(pairs: NDArray[np.float32], full: np.float32 | int) -> NDArray[np.float32]:
+@lru_cache(maxsize=16)
+def _shape_of(rows: int, columns: int) -> _TileShape:
+    return _TileShape((rows, columns))
+
+
+def _enough(pairs: Floats, full: np.float32 | int) -> Floats:
     """Pairs that a sum of products is divided by: no less than `LEAST_PAIRS` of those of a full window."""
     return np.maximum(pairs, LEAST_PAIRS * full)
 
 
-def _gaussian(
-    to: NDArray[np.intp], source: NDArray[np.intp], sigma: float
-) -> NDArray[np.float32]:
+def _gaussian(to: NDArray[np.intp], source: NDArray[np.intp], sigma: float) -> Floats:
     """Weights (to, source) of a Gaussian window; three standard deviations hold 99 % of it."""
     distance = (to[:, None] - source[None]) / sigma
     return np.where(np.abs(distance) <= CUT, np.exp(-0.5 * distance**2), 0).astype(np.float32)

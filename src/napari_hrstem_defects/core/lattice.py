@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from skimage.feature import peak_local_max
+from skimage.transform import downscale_local_mean
 
 from napari_hrstem_defects.core.autocorrelation import (
     MIN_SIGNIFICANCE,
     SIGMA,
+    TILE,
     TINY,
     Autocorrelation,
+    Floats,
     Products,
     mean_autocorrelation,
     tile_products,
@@ -29,10 +32,10 @@ from napari_hrstem_defects.core.autocorrelation import (
 from napari_hrstem_defects.core.threads import side_by_side
 
 Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
-#: Samples to the edge of a tile, most tiles, and cells in the image that are needed.
-TILE_PX, MOST_TILES, MIN_CELLS = 128, 24, 9.0
+#: Most tiles of an image, and cells that an image must hold.
+MOST_TILES, MIN_CELLS = 24, 9.0
 #: Shortest period that can be told from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
@@ -41,11 +44,14 @@ MIN_STRENGTH = 0.45
 PEAK_SHARE = 0.8
 #: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
 FALSE_DROP = 0.04
-#: Tiles show the same lattice from this likeness on, less in noise; a lattice that less than a share of them shows is
-#: one of a part of the image.
-SAME_TILE, MIN_SHARE = 0.9, 0.25
-#: Share of the autocorrelation that repeating the cell explains, for a crystal and least of all.
-REPEATS, CRYSTAL, REPEATS_LEAST = 0.95, 0.86, 0.5
+#: Likeness of autocorrelations of the same lattice, and share of the autocorrelation that repeating the cell explains.
+ALIKE = 0.9
+#: Share of the tiles below which a lattice is one of a part of the image.
+MIN_SHARE = 0.25
+#: Steps to the side of a cell, and periods from the centre, that are compared with other cells.
+CELL_STEPS, CELL_PERIODS = 12, 6
+#: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
+_COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
 NOT_A_CRYSTAL = (
     "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
     "Do not trust the lattice."
@@ -106,23 +112,17 @@ class LatticeEstimate:
 
     lattice: Lattice | None
     tile_px: int
-    share: float = 0
-    repetition: float = 0
+    share: float
+    repetition: float
     warnings: tuple[str, ...] = ()
 
 
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
-    """Lattice of a patch, None if it is not periodic in two directions.
-
-    Parameters
-    ----------
-    pixels : array (y, x)
-        Raw or prepared pixels.
-    """
+    """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions."""
     return cell_of(mean_autocorrelation([tile_products(pixels)]))
 
 
-def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> LatticeEstimate:
+def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> LatticeEstimate:
     """Lattice that most of an image shows.
 
     The autocorrelations of the tiles that show the same lattice are averaged. Tiles of growing size are tried: small
@@ -139,71 +139,68 @@ def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | Non
     LatticeEstimate
         Its lattice is None where no tile size shows one; the first warning then says why.
     """
-    best = LatticeEstimate(None, min(TILE_PX, max(pixels.shape)))
-    short: Lattice | None = None
-    for tile_px in (TILE_PX, 2 * TILE_PX, 4 * TILE_PX, TILE_PX // 2):
+    seen = np.ones(pixels.shape, bool) if valid is None else valid
+    best = LatticeEstimate(None, min(TILE, max(pixels.shape)), 0, 0)
+    reason = "No lattice was found."
+    for power in (0, 1, 2, -1):
         # Large cells need no fine pixels.
-        found = _seen(pixels, valid, tile_px, max(1, tile_px // TILE_PX))
+        found = _seen(pixels, seen, int(TILE * 2.0**power), 2 ** max(power, 0))
         if found.lattice is None:
             continue
-        area = found.lattice.period_px**2
-        held = found.tile_px * min(found.tile_px, *pixels.shape) / area
-        if pixels.size < MIN_CELLS * area:
-            short = short or found.lattice
-        elif held > MIN_CELLS / 2 and found.repetition > max(best.repetition, REPEATS_LEAST):
+        period = found.lattice.period_px
+        held = found.tile_px * min(found.tile_px, *pixels.shape) / period**2
+        if pixels.size < MIN_CELLS * period**2:
+            reason = (
+                f"The image holds about {pixels.size / period**2:.0f} cells of {period:.0f} px to a side; "
+                f"{MIN_CELLS:.0f} are needed. Take an image of a larger field."
+            )
+        elif held > MIN_CELLS / 2 and found.repetition > max(best.repetition, 0.5):
             best = found
-            if best.repetition >= REPEATS and held >= MIN_CELLS:
+            if found.repetition >= ALIKE and held >= MIN_CELLS:
                 break
     if best.lattice is None:
-        return replace(best, warnings=(_reason(short, pixels.shape),))
-    return _doubted(best, pixels, valid)
+        return replace(best, warnings=(reason,))
+    repeats = best.repetition
+    if min(pixels.shape) > 2 * best.tile_px:
+        bin_px = 1 if best.lattice.period_px < 2 * MIN_PERIOD_PX else 2
+        repeats = min(repeats, _seen(pixels, seen, 2 * best.tile_px, bin_px, MOST_TILES // 2).repetition)
+    warnings = () if repeats >= ALIKE else (NOT_A_CRYSTAL,)
+    if best.share <= MIN_SHARE:
+        warnings += (f"The lattice is seen in {best.share:.0%} of the image only.",)
+    return replace(best, repetition=repeats, warnings=warnings)
 
 
 def _seen(
-    pixels: NDArray[np.floating],
-    valid: NDArray[np.bool_] | None,
-    tile_px: int,
-    bin_px: int,
-    most: int = MOST_TILES,
+    pixels: NDArray[np.floating], valid: Mask, tile_px: int, bin_px: int, most: int = MOST_TILES
 ) -> LatticeEstimate:
-    """What tiles of one size show."""
-    image, known = _binned(pixels, valid, bin_px)
-    rows, columns = (min(tile_px // bin_px, n) for n in image.shape)
-    tiles = _tiles(image, known, (rows, columns), most)
-    longest = max(rows, columns) * bin_px
+    """What tiles of one size show, in an image binned so many times."""
+    if bin_px > 1:
+        inner = np.s_[: pixels.shape[0] // bin_px * bin_px, : pixels.shape[1] // bin_px * bin_px]
+        blocks = (bin_px, bin_px)
+        pixels = downscale_local_mean(pixels[inner].astype(np.float32), blocks)
+        valid = downscale_local_mean(valid[inner].astype(np.float32), blocks) == 1
+    edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
+    tiles = _tiles(pixels, valid, edges, most)
     for group in _groups(tiles):
         acf = mean_autocorrelation([tiles[i] for i in group])
         lattice = cell_of(acf)
         if acf is not None and lattice is not None and lattice.strength >= MIN_STRENGTH * acf.ordered:
-            share = len(group) / len(tiles)
-            return LatticeEstimate(lattice.scaled(bin_px), longest, share, _repetition(acf, lattice))
-    return LatticeEstimate(None, longest)
+            share, repeats = len(group) / len(tiles), _repetition(acf, lattice)
+            return LatticeEstimate(lattice.scaled(bin_px), max(edges) * bin_px, share, repeats)
+    return LatticeEstimate(None, max(edges) * bin_px, 0, 0)
 
 
-def _binned(
-    pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None, bin_px: int
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    known = np.ones(pixels.shape, bool) if valid is None else valid
-    if bin_px == 1:
-        return pixels, known
-    rows, columns = (n // bin_px for n in pixels.shape)
-    inner, blocks = np.s_[: rows * bin_px, : columns * bin_px], (rows, bin_px, columns, bin_px)
-    mean: Floats = pixels[inner].astype(np.float32).reshape(blocks).mean((1, 3))
-    return mean, np.asarray(known[inner].reshape(blocks).all((1, 3)))
-
-
-def _tiles(image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, int], most: int) -> list[Products]:
+def _tiles(image: NDArray[np.floating], valid: Mask, edges: tuple[int, ...], most: int) -> list[Products]:
     """Products of at most `most` tiles, half overlapping, that are at least half valid."""
     counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
     while math.prod(counts) > most:
         counts[int(np.argmax(counts))] -= 1
-    ys, xs = (
-        np.rint(np.linspace(0, n - e, c)).astype(int)
-        for n, e, c in zip(image.shape, edges, counts, strict=True)
-    )
-    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in product(ys, xs)]
+    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
+    corners = product(*(np.rint(each).astype(int) for each in starts))
+    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
     places = [place for place in places if np.mean(valid[place]) >= 0.5]
-    return [*side_by_side(lambda p: tile_products(image[p], valid[p]), places, pixels=4 * math.prod(edges))]
+    padded = math.prod(2 * e for e in edges)
+    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
 
 
 def _groups(tiles: list[Products]) -> list[NDArray[np.intp]]:
@@ -216,22 +213,18 @@ def _groups(tiles: list[Products]) -> list[NDArray[np.intp]]:
     # Less its mean over rings an autocorrelation shows directions; glass has none.
     flat = np.array([tile.values.ravel() for tile in tiles])
     flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
     alike = unit @ unit.T
     np.fill_diagonal(alike, 0)
-    typical = np.quantile(alike, 1 - MIN_SHARE, axis=1)
-    same = alike >= _least_alike(typical.max())
+    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
+    typical = np.sqrt(np.maximum(np.quantile(alike, 1 - MIN_SHARE, axis=1), TINY))
+    same = alike >= ALIKE * np.outer(typical, typical)
     middle = int((same * alike).sum(axis=1).argmax())
-    group = np.flatnonzero(same[middle] | (every == middle))
-    mean = unit[group].mean(axis=0)
+    mean = unit[same[middle] | (every == middle)].mean(axis=0)
     close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
-    group = np.flatnonzero(close >= _least_alike(np.median(close[group])))
+    likely = np.median(close[same[middle] | (every == middle)])
+    group = np.flatnonzero(close >= likely * (1 + (2 * ALIKE - 1) * likely) / 2)
     return [group, every] if len(group) < len(every) else [every]
-
-
-def _least_alike(typical: np.floating) -> np.floating:
-    """Least likeness of tiles of the same lattice; noise lowers and scatters it."""
-    return typical * (1 + (2 * SAME_TILE - 1) * typical) / 2
 
 
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:
@@ -239,30 +232,30 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     if acf is None:
         return None
     # A Gaussian of 1 px lowers white noise to this share.
-    smooth, noise = ndimage.gaussian_filter(acf.values, 1.0), acf.noise / np.sqrt(4 * np.pi)
-    peaks = peak_local_max(smooth, min_distance=1, threshold_abs=0.0, exclude_border=1)
+    smooth, noise = ndimage.gaussian_filter(acf.values, 1), acf.noise / (2 * np.sqrt(np.pi))
+    peaks = peak_local_max(smooth, min_distance=1, threshold_abs=0, exclude_border=1)
     shifts = (peaks - np.array(smooth.shape) // 2).astype(float)
-    order = np.argsort(np.hypot(*shifts.T), kind="stable")
-    peaks, shifts = peaks[order], shifts[order]
-    heights, scatter = smooth[tuple(peaks.T)], noise[tuple(peaks.T)]
     lengths = np.hypot(*shifts.T)
-    real = (lengths >= MIN_PERIOD_PX) & (heights > MIN_SIGNIFICANCE * scatter)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] >= MIN_PERIOD_PX]
+    heights, scatter = (each[tuple(peaks[order].T)] for each in (smooth, noise))
+    shifts, lengths, sure = shifts[order], lengths[order], heights - SIGMA * scatter
+    real = heights > MIN_SIGNIFICANCE * scatter
     if not real.any():
         return None
-    sure = heights - SIGMA * scatter
     first = shifts[np.argmax(real & (heights >= PEAK_SHARE * sure[real].max()))]
-    aside = real & (np.abs(first[0] * shifts[:, 1] - first[1] * shifts[:, 0]) > 0.3 * lengths * np.hypot(*first))
+    across = np.abs(first[0] * shifts[:, 1] - first[1] * shifts[:, 0]) / (np.hypot(*first) * lengths)
+    aside = real & (across > 0.5)
     # Where lines jitter all peaks that are not on the line are lower.
     if not aside.any() or heights[aside].max() < MIN_STRENGTH * sure[real].max():
         return None
     second = shifts[np.argmax(aside & (heights >= PEAK_SHARE * sure[aside].max()))]
-    # Along a stripe there is no dip between the centre and a peak.
-    path = np.linspace(0, 1, TILE_PX)[:, None]
-    for v in (first, second):
-        profile, scatter = (_sample(each, path * v, 1) for each in (smooth, noise))
-        if profile.min() > profile[-1] - MIN_SIGNIFICANCE * scatter[-1]:
-            return None
     spline, smooth = (ndimage.spline_filter(each, output=np.float32) for each in (acf.values, smooth))
+    for v in (first, second):
+        # Along a stripe there is no dip between the centre and a peak.
+        profile = _sample(smooth, np.linspace(0, 1, TILE)[:, None] * v)
+        if profile.min() > profile[-1] - MIN_SIGNIFICANCE * _sample(noise, v[None])[0]:
+            return None
     basis = _fitted(smooth, np.array([first, second]))
     while (coarser := _coarser(acf, spline, basis)) is not None:
         basis = _fitted(smooth, coarser)
@@ -271,41 +264,34 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     return _lattice(basis, acf.ordered * min(1.0, float(_sample(spline, basis).max())))
 
 
-#: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
-_COARSER = [
-    np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)
-]
-
-
 def _coarser(acf: Autocorrelation, spline: Floats, basis: Doubles) -> Doubles | None:
     """Lattice with 1/2 or 1/3 of the points if the others are false translations; None if all are true.
 
     Of a true translation the multiple is never higher: distortion, drift and jitter only add up. Points that are not
-    in the coarser lattice are false if their multiple, which is in it, is significantly higher.
+    in the coarser lattice are false if they are significantly lower than their multiples and than points in it.
     """
     numbers = _half_plane(2)
     heights, inside = _sample(spline, numbers @ basis), _inside(acf, numbers @ basis)
     best, found = FALSE_DROP, None
     for change in _COARSER:
-        index = round(np.linalg.det(change))
         fractions = numbers @ np.linalg.inv(change)
         shared = np.abs(fractions - np.rint(fractions)).max(axis=1) < TINY
-        multiples = index * numbers @ basis
+        multiples = round(np.linalg.det(change)) * numbers @ basis
         off, shared = ~shared & _inside(acf, multiples), shared & inside
         if not off.any() or not shared.any():
             continue
         low, high = heights[off], heights[shared]
         level = max(min(float(_sample(spline, multiples[off]).mean()), float(high.mean())), TINY)
         drop = 1 - float(low.mean()) / level
-        noise = np.hypot(*(_sample(acf.noise, each[off], 1) for each in (numbers @ basis, multiples)))
+        noise = np.hypot(*(_sample(acf.noise, each[off]) for each in (numbers @ basis, multiples)))
         error = np.sqrt(((noise**2).mean() + low.var()) / low.size + high.var() / high.size) / level
         if drop > max(best, SIGMA * float(error)):
             best, found = drop, change @ basis
     return None if found is None else _shortest(found)
 
 
-def _inside(acf: Autocorrelation, shifts: Doubles) -> NDArray[np.bool_]:
-    return np.asarray((np.abs(shifts) < np.array(acf.values.shape) // 2 - 1).all(axis=1))
+def _inside(acf: Autocorrelation, shifts: Doubles) -> Mask:
+    return np.asarray((np.abs(shifts) < np.array(acf.values.shape) // 2 - 1).all(axis=-1))
 
 
 def _half_plane(reach: int) -> NDArray[np.intp]:
@@ -314,23 +300,20 @@ def _half_plane(reach: int) -> NDArray[np.intp]:
 
 
 def _fitted(spline: Floats, basis: Doubles) -> Doubles:
-    """Shortest basis with the highest mean autocorrelation at its points, out to one, then two and three cells."""
-    for reach in (1, 2, 3):
-        numbers = _half_plane(reach)
-        result = optimize.minimize(
-            lambda x, n=numbers: -_sample(spline, n @ x.reshape(2, 2)).mean(), basis.ravel(), tol=1e-4
-        )
-        basis = result.x.reshape(2, 2)
+    """Shortest basis with the highest mean autocorrelation at its points, out to one, then two cells."""
+    for numbers in (_half_plane(1), _half_plane(2)):
+
+        def loss(x: Doubles, numbers: NDArray[np.intp] = numbers) -> float:
+            return -float(_sample(spline, numbers @ x.reshape(2, 2)).mean())
+
+        basis = optimize.minimize(loss, basis.ravel()).x.reshape(2, 2)
     return _shortest(basis)
 
 
-def _sample(values: Floats, shifts: Doubles, order: int = 3) -> Doubles:
-    """Values at shifts (n, 2) in px, between pixels: cubic of spline coefficients or linear; 0 beyond the array."""
-    places = (shifts + np.array(values.shape) // 2).T
-    out: Doubles = ndimage.map_coordinates(
-        values, places, order=order, mode="constant", output=np.float64, prefilter=False
-    )
-    return out
+def _sample(spline: Floats, shifts: Doubles) -> Doubles:
+    """Values at shifts (n, 2) in px between pixels, of spline coefficients; 0 beyond the array."""
+    places = (shifts + np.array(spline.shape) // 2).T
+    return np.asarray(ndimage.map_coordinates(spline, places, output=np.float64, prefilter=False))
 
 
 def _shortest(basis: Doubles) -> Doubles:
@@ -346,51 +329,24 @@ def _shortest(basis: Doubles) -> Doubles:
 
 
 def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
-    """Share of the autocorrelation around the centre, out to six periods, that one cell explains.
+    """Share of the autocorrelation around the centre, out to `CELL_PERIODS`, that one cell explains.
 
     Crystals repeat the cell with nearly equal height; quasicrystals, two lattices on top of each other and curved
     fringes do not.
     """
-    fractions = np.indices((12, 12)).reshape(2, -1).T / 12
+    fractions = np.indices((CELL_STEPS, CELL_STEPS)).reshape(2, -1).T / CELL_STEPS
     numbers = np.mgrid[-9:9, -9:9].reshape(2, 1, -1).T
-    points = ((numbers + fractions) @ lattice.basis).reshape(-1, 2)
-    length = np.hypot(*points.T) / lattice.period_px
-    inside = (np.abs(points) < np.array(acf.values.shape) // 2).all(axis=1)
-    used = ((length > 0.6) & (length < 6) & inside).reshape(len(numbers), -1)
-    values, noise = (_sample(each, points, 1).reshape(used.shape) * used for each in (acf.values, acf.noise))
+    points = (numbers + fractions) @ lattice.basis
+    length = np.hypot(points[..., 0], points[..., 1]) / lattice.period_px
+    used = (length > 0.5) & (length < CELL_PERIODS) & _inside(acf, points)
+    values, noise = np.zeros(used.shape), np.zeros(used.shape)
+    values[used], noise[used] = (_sample(each, points[used]) for each in (acf.values, acf.noise))
     count = np.maximum(used.sum(axis=0), 1)
     variance = (noise**2).sum(axis=0)
-    residual = (((values - values.sum(axis=0) / count) ** 2 * used).sum(axis=0) - variance * (1 - 1 / count)).sum()
+    residual = (values**2).sum(axis=0) - values.sum(axis=0) ** 2 / count - variance * (1 - 1 / count)
     total = ((values**2).sum(axis=0) - variance)[count > 1].sum()
-    return float(np.clip(1 - residual / total, 0, 1)) if total > 0 else 0.0
+    return float(np.clip(1 - residual.sum() / total, 0, 1)) if total > 0 else 0.0
 
-
-def _doubted(
-    found: LatticeEstimate, pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None
-) -> LatticeEstimate:
-    """With the repetition out to six periods, in tiles twice as large, and a warning where it is low."""
-    repeats, lattice = found.repetition, found.lattice
-    if lattice is not None and min(pixels.shape) > 2 * found.tile_px:
-        tile_px = int(min(2 * found.tile_px, 16 * lattice.period_px))
-        bin_px = 1 if lattice.period_px < 3 * MIN_PERIOD_PX else 2
-        repeats = min(repeats, _seen(pixels, valid, tile_px, bin_px, MOST_TILES // 4).repetition)
-    warnings: tuple[str, ...] = (NOT_A_CRYSTAL,) if repeats < CRYSTAL else ()
-    if found.share <= MIN_SHARE:
-        warnings += (f"The lattice is seen in {found.share:.0%} of the image only.",)
-    return replace(found, repetition=repeats, warnings=warnings)
-
-
-def _reason(few: Lattice | None, shape: tuple[int, ...]) -> str:
-    if few is None:
-        return "No lattice was found."
-    cells = shape[0] * shape[1] / few.period_px**2
-    return (
-        f"The image holds about {cells:.0f} cells of {few.period_px:.0f} px to a side; {MIN_CELLS:.0f} are needed. "
-        "Take an image of a larger field."
-    )
-
-
-# --- Relation of two lattices ---
 
 #: Zone axes of cubic crystals that are recognised, and the turn after which the lattice seen along them repeats.
 SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
@@ -526,8 +482,7 @@ def coincidence_angles(axis: tuple[int, int, int]) -> tuple[tuple[int, float], .
     norm = sum(i * i for i in axis)
     found: dict[float, int] = {}
     # Σ is the norm without its factors of 2, of which a primitive quaternion of whole numbers has at most two.
-    reach = 2 * math.isqrt(MOST_COINCIDENCE) + 2
-    for n, m in product(range(reach + 1), repeat=2):
+    for n, m in product(range(2 * math.isqrt(MOST_COINCIDENCE) + 2), repeat=2):
         sigma = n * n + norm * m * m
         while sigma and sigma % 2 == 0:
             sigma //= 2
