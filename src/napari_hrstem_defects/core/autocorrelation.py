@@ -12,18 +12,20 @@ any image, with Hann windows and shifts up to half a tile.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, sample_linear
 from napari_hrstem_defects.core.sampling import even_sample
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.core.threads import own_threads, side_by_side
 
 Floats = NDArray[np.float32]
 
@@ -45,6 +47,10 @@ WINDOWS_PER_TILE = 5
 RING = 8
 #: Standard errors of a significant difference, and of a peak among some 10⁴ shifts or pixels that are searched.
 SIGMA, MIN_SIGNIFICANCE = 4.0, 6.0
+#: Likeness of autocorrelations of the same lattice, and share of the autocorrelation that repeating the cell explains.
+ALIKE = 0.9
+#: Share of the tiles below which a lattice is one of a part of the image.
+MIN_SHARE = 0.25
 #: Share of a whole below which it is nothing.
 TINY = 1e-6
 
@@ -111,13 +117,7 @@ class Field:
 
 
 def shifts_of(period_px: float) -> NDArray[np.intp]:
-    """Even shifts ``(y, x)`` of a half disc, in pixels: both ends of a pair then lie on pixels.
-
-    Parameters
-    ----------
-    period_px : float
-        Lattice period in pixels.
-    """
+    """Even shifts ``(y, x)`` of a half disc, in pixels, for a period: both ends of a pair then lie on pixels."""
     reach = int(LONGEST_PERIODS * period_px / 2)
     y, x = 2 * np.mgrid[0 : reach + 1, -reach : reach + 1]
     length = np.hypot(y, x)
@@ -246,8 +246,7 @@ class _Tiles:
             # A pair lies in the image if it does along both axes.
             sides = []
             for axis, (matrix, shift) in enumerate(zip(smooth, (y, x), strict=True)):
-                line = self.lines[axis]
-                part = area[axis]
+                line, part = self.lines[axis], area[axis]
                 both = (
                     line[part.start - shift : part.stop - shift]
                     * line[part.start + shift : part.stop + shift]
@@ -334,13 +333,13 @@ def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None 
     seen = np.ones(pixels.shape, np.float32) if valid is None else valid.astype(np.float32)
     known = np.maximum(of.local(seen), TINY)
     image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
-    image = (image - of.local(image) / known) * seen
+    image = np.asarray((image - of.local(image) / known) * seen, np.float32)
     contrast = np.sqrt(of.local(image * image) / known)
     most = max(float(contrast.max()), tiny)
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
     # A hot pixel would be all that counts.
-    image = np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window
+    image = (np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window).astype(np.float32)
     power = of.power(image / np.float32(max(float(np.linalg.norm(image)), tiny)))
     rings = np.median(power[of.places], axis=1) / np.log(2)
     rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
@@ -361,6 +360,45 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
         return None
     ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
     return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
+
+
+def tiles_of(
+    image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, ...], most: int
+) -> list[Products]:
+    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
+    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
+    while math.prod(counts) > most:
+        counts[int(np.argmax(counts))] -= 1
+    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
+    corners = product(*(np.rint(each).astype(int) for each in starts))
+    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
+    places = [place for place in places if np.mean(valid[place]) >= 0.5]
+    padded = math.prod(2 * e for e in edges)
+    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
+
+
+def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
+    """Those of some tiles that show the same lattice."""
+    among = sorted(some)
+    if len(among) < 2:
+        return some
+    y, x = np.indices(tiles[0].values.shape)
+    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
+    # Less its mean over rings an autocorrelation shows directions; glass has none.
+    flat = np.array([tiles[i].values.ravel() for i in among])
+    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    like = unit @ unit.T
+    np.fill_diagonal(like, 0)
+    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
+    typical = np.sqrt(np.maximum(np.quantile(like, 1 - MIN_SHARE, axis=1), TINY))
+    same = like >= ALIKE * np.outer(typical, typical)
+    group = same[int((same * like).sum(axis=1).argmax())]
+    mean = unit[group].mean(axis=0) if group.any() else unit[0]
+    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
+    likely = np.median(close[group]) if group.any() else 1.0
+    limit = likely * (1 + (2 * ALIKE - 1) * likely) / 2
+    return {i for i, each in zip(among, close, strict=True) if each >= limit}
 
 
 class _TileShape:

@@ -1,8 +1,7 @@
 """Lattice of an image or a patch: period, cell, warnings; relation of two lattices, twins and coincidence lattices.
 
 The autocorrelation of a crystal has a peak of nearly its central height at every translation of the lattice, and lower
-peaks where only some columns coincide. Averaged over tiles that show the same lattice it is nearly free of noise, so
-that true translations are told from false ones by the significance of the difference.
+ones where only some columns coincide. In the mean over tiles of the same lattice even a small difference is significant.
 """
 
 from __future__ import annotations
@@ -19,23 +18,25 @@ from skimage.feature import peak_local_max
 from skimage.transform import downscale_local_mean
 
 from napari_hrstem_defects.core.autocorrelation import (
+    ALIKE,
+    MIN_SHARE,
     MIN_SIGNIFICANCE,
     SIGMA,
     TILE,
     TINY,
     Autocorrelation,
     Floats,
-    Products,
+    alike,
     mean_autocorrelation,
     tile_products,
+    tiles_of,
 )
-from napari_hrstem_defects.core.threads import side_by_side
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 #: Most tiles of an image, and cells that an image must hold.
-MOST_TILES, MIN_CELLS = 24, 9.0
+MOST_TILES, MIN_CELLS = 25, 9.0
 #: Shortest period that can be told from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
@@ -44,10 +45,6 @@ MIN_STRENGTH = 0.45
 PEAK_SHARE = 0.8
 #: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
 FALSE_DROP = 0.04
-#: Likeness of autocorrelations of the same lattice, and share of the autocorrelation that repeating the cell explains.
-ALIKE = 0.9
-#: Share of the tiles below which a lattice is one of a part of the image.
-MIN_SHARE = 0.25
 #: Steps to the side of a cell, and periods from the centre, that are compared with other cells.
 CELL_STEPS, CELL_PERIODS = 12, 6
 #: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
@@ -69,8 +66,7 @@ class Lattice:
     period_px : float
         ``sqrt(|v1 × v2|)``: edge of a square of the area of the unit cell.
     strength : float
-        Height of the normalised autocorrelation at the best of the two, 0...1; below 0.6 the patch is hardly
-        crystalline.
+        Height of the normalised autocorrelation at the better of them, 0...1; below 0.6 there is hardly a crystal.
     """
 
     v1: tuple[float, float]
@@ -95,13 +91,10 @@ def _lattice(basis: Doubles, strength: float) -> Lattice:
 
 @dataclass(frozen=True)
 class LatticeEstimate:
-    """Lattice of an image and how far to trust it.
+    """Lattice of an image, edge of the tiles it was seen with in px, and how far to trust it.
 
     Attributes
     ----------
-    lattice : Lattice or None
-    tile_px : int
-        Edge of the tiles it was seen with (of strips: the longer one).
     share : float
         Share of the tiles that show it.
     repetition : float
@@ -133,18 +126,13 @@ def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> 
     pixels : array (y, x)
     valid : bool array (y, x), optional
         False where there is no image: borders of an alignment, scale bars, saturated blocks.
-
-    Returns
-    -------
-    LatticeEstimate
-        Its lattice is None where no tile size shows one; the first warning then says why.
     """
     seen = np.ones(pixels.shape, bool) if valid is None else valid
     best = LatticeEstimate(None, min(TILE, max(pixels.shape)), 0, 0)
     reason = "No lattice was found."
-    for power in (0, 1, 2, -1):
+    for tile_px in (TILE, 2 * TILE, 2 * 2 * TILE, TILE // 2):
         # Large cells need no fine pixels.
-        found = _seen(pixels, seen, int(TILE * 2.0**power), 2 ** max(power, 0))
+        found = _seen(pixels, seen, tile_px, max(1, tile_px // TILE))
         if found.lattice is None:
             continue
         period = found.lattice.period_px
@@ -164,7 +152,7 @@ def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> 
     if min(pixels.shape) > 2 * best.tile_px:
         bin_px = 1 if best.lattice.period_px < 2 * MIN_PERIOD_PX else 2
         repeats = min(repeats, _seen(pixels, seen, 2 * best.tile_px, bin_px, MOST_TILES // 2).repetition)
-    warnings = () if repeats >= ALIKE else (NOT_A_CRYSTAL,)
+    warnings: tuple[str, ...] = () if repeats >= ALIKE else (NOT_A_CRYSTAL,)
     if best.share <= MIN_SHARE:
         warnings += (f"The lattice is seen in {best.share:.0%} of the image only.",)
     return replace(best, repetition=repeats, warnings=warnings)
@@ -173,58 +161,31 @@ def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> 
 def _seen(
     pixels: NDArray[np.floating], valid: Mask, tile_px: int, bin_px: int, most: int = MOST_TILES
 ) -> LatticeEstimate:
-    """What tiles of one size show, in an image binned so many times."""
+    """What tiles of one size show, in an image binned so many times.
+
+    Beside a lattice of more than twice the period the finer one counts, since its period lets both be resolved.
+    """
     if bin_px > 1:
         inner = np.s_[: pixels.shape[0] // bin_px * bin_px, : pixels.shape[1] // bin_px * bin_px]
-        blocks = (bin_px, bin_px)
-        pixels = downscale_local_mean(pixels[inner].astype(np.float32), blocks)
-        valid = downscale_local_mean(valid[inner].astype(np.float32), blocks) == 1
+        known = downscale_local_mean(valid[inner].astype(np.float32), (bin_px, bin_px))
+        pixels, valid = downscale_local_mean(pixels[inner].astype(np.float32), (bin_px, bin_px)), known == 1
     edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
-    tiles = _tiles(pixels, valid, edges, most)
-    for group in _groups(tiles):
-        acf = mean_autocorrelation([tiles[i] for i in group])
+    tiles = tiles_of(pixels, valid, edges, most)
+    every = set(range(len(tiles)))
+    found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
+    main = alike(tiles, every)
+    for group in (main, alike(tiles, every - main), every):
+        acf = mean_autocorrelation([tiles[i] for i in group]) if group else None
         lattice = cell_of(acf)
-        if acf is not None and lattice is not None and lattice.strength >= MIN_STRENGTH * acf.ordered:
-            share, repeats = len(group) / len(tiles), _repetition(acf, lattice)
-            return LatticeEstimate(lattice.scaled(bin_px), max(edges) * bin_px, share, repeats)
-    return LatticeEstimate(None, max(edges) * bin_px, 0, 0)
-
-
-def _tiles(image: NDArray[np.floating], valid: Mask, edges: tuple[int, ...], most: int) -> list[Products]:
-    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
-    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
-    while math.prod(counts) > most:
-        counts[int(np.argmax(counts))] -= 1
-    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
-    corners = product(*(np.rint(each).astype(int) for each in starts))
-    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
-    places = [place for place in places if np.mean(valid[place]) >= 0.5]
-    padded = math.prod(2 * e for e in edges)
-    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
-
-
-def _groups(tiles: list[Products]) -> list[NDArray[np.intp]]:
-    """Indices of the tiles that show the same lattice, then of all tiles."""
-    every = np.arange(len(tiles))
-    if len(tiles) < 2:
-        return [every][: len(tiles)]
-    y, x = np.indices(tiles[0].values.shape)
-    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
-    # Less its mean over rings an autocorrelation shows directions; glass has none.
-    flat = np.array([tile.values.ravel() for tile in tiles])
-    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
-    alike = unit @ unit.T
-    np.fill_diagonal(alike, 0)
-    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
-    typical = np.sqrt(np.maximum(np.quantile(alike, 1 - MIN_SHARE, axis=1), TINY))
-    same = alike >= ALIKE * np.outer(typical, typical)
-    middle = int((same * alike).sum(axis=1).argmax())
-    mean = unit[same[middle] | (every == middle)].mean(axis=0)
-    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
-    likely = np.median(close[same[middle] | (every == middle)])
-    group = np.flatnonzero(close >= likely * (1 + (2 * ALIKE - 1) * likely) / 2)
-    return [group, every] if len(group) < len(every) else [every]
+        if acf is None or lattice is None or lattice.strength < MIN_STRENGTH * acf.ordered:
+            continue
+        lattice, share, repeats = lattice.scaled(bin_px), len(group) / len(tiles), _repetition(acf, lattice)
+        finer = found.lattice is not None and 2 * lattice.period_px < found.lattice.period_px
+        if found.lattice is None or (finer and share > MIN_SHARE and repeats >= ALIKE):
+            found = LatticeEstimate(lattice, found.tile_px, share, repeats)
+        if group != main:
+            break
+    return found
 
 
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:
@@ -294,19 +255,20 @@ def _inside(acf: Autocorrelation, shifts: Doubles) -> Mask:
     return np.asarray((np.abs(shifts) < np.array(acf.values.shape) // 2 - 1).all(axis=-1))
 
 
+@lru_cache(maxsize=8)
 def _half_plane(reach: int) -> NDArray[np.intp]:
     """Pairs of whole numbers (n, 2) up to `reach`, one of each pair of opposite ones, without (0, 0)."""
     return np.array([(i, j) for i in range(-reach, reach + 1) for j in range(reach + 1) if j > 0 or i > 0])
 
 
 def _fitted(spline: Floats, basis: Doubles) -> Doubles:
-    """Shortest basis with the highest mean autocorrelation at its points, out to one, then two cells."""
-    for numbers in (_half_plane(1), _half_plane(2)):
+    """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells."""
 
-        def loss(x: Doubles, numbers: NDArray[np.intp] = numbers) -> float:
-            return -float(_sample(spline, numbers @ x.reshape(2, 2)).mean())
+    def loss(x: Doubles, reach: int) -> float:
+        return -float(_sample(spline, _half_plane(reach) @ x.reshape(2, 2)).mean())
 
-        basis = optimize.minimize(loss, basis.ravel()).x.reshape(2, 2)
+    for reach in (1, 2, CELL_PERIODS // 2):
+        basis = optimize.minimize(loss, basis.ravel(), args=(reach,)).x.reshape(2, 2)
     return _shortest(basis)
 
 
@@ -348,10 +310,12 @@ def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
     return float(np.clip(1 - residual.sum() / total, 0, 1)) if total > 0 else 0.0
 
 
-#: Zone axes of cubic crystals that are recognised, and the turn after which the lattice seen along them repeats.
+#: Zone axes of cubic crystals, and the turn after which the lattice seen along them repeats. That along [111] cannot be
+#: told from a hexagonal crystal or sheet.
 SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
-#: Axis along which a cubic lattice is hexagonal, and cannot be told from a hexagonal crystal or sheet.
-HEXAGONAL = (1, 1, 1)
+#: Changes of basis of a lattice: whole numbers, determinant ±1.
+_UNIMODULAR = np.mgrid[-3:4, -3:4, -3:4, -3:4].reshape(4, -1).T.reshape(-1, 2, 2).astype(float)
+_UNIMODULAR = _UNIMODULAR[np.abs(np.rint(np.linalg.det(_UNIMODULAR))) == 1]
 #: Stretch (natural logarithm) up to which a cell has the shape of another, as drift distorts it; twice that for two
 #: phases. Turn up to which lattices agree, in degrees.
 SAME_SHAPE, SAME_ANGLE_DEG = 0.05, 3.0
@@ -373,13 +337,12 @@ class Coincidence:
     Attributes
     ----------
     zone_axis : (int, int, int) or None
-        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the
-        two-dimensional hexagonal lattice, whose turns and shares are the same.
+        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the plane.
     misorientation_deg : float
         Smallest turn about the zone axis that brings one lattice onto the other, as the image shows it.
     sigma : int or None
-        Share 1/Σ of coinciding lattice points of the nearest relation within Brandon's criterion; 1: a low-angle
-        boundary; None: no special relation. Where the image cannot tell two relations apart, the smaller Σ.
+        Share 1/Σ of coinciding points of the nearest relation within Brandon's criterion, the smaller Σ of two that
+        look the same; 1: a low-angle boundary; None: no special relation.
     ideal_deg : float or None
         Turn of the exact relation.
     """
@@ -399,63 +362,33 @@ class Coincidence:
 def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
     """Relation of two lattices, None unless both are those of a cubic crystal along one zone axis, or hexagonal.
 
-    The turns about an axis that bring a share 1/Σ of all points of a cubic lattice to coincidence are known
-    (Ranganathan, Acta Cryst. 21 (1966) 197).
-
-    Parameters
-    ----------
-    a, b : Lattice or None
-        In the same pixels.
+    The turns that bring a share 1/Σ of the points to coincidence are known (Ranganathan, Acta Cryst. 21 (1966) 197).
     """
     if a is None or b is None:
         return None
     axis, turn = zone_axis(a), lattice_rotation(a, b)
     if axis is None or axis != zone_axis(b) or turn is None:
         return None
-    turn = _folded(turn, axis)
-    ratio, sigma, ideal = min(
-        (abs(turn - angle) * math.sqrt(sigma) / BRANDON_DEG, sigma, angle)
-        for sigma, angle in coincidence_angles(axis)
-    )
-    shown = None if axis == HEXAGONAL else axis
-    return Coincidence(shown, turn, sigma, ideal) if ratio < 1 else Coincidence(shown, turn, None, None)
+    turn, shown = _folded(turn, axis), None if axis == (1, 1, 1) else axis
+    ratio, *near = min((abs(turn - t) * math.sqrt(s), s, t) for s, t in coincidence_angles(axis))
+    return Coincidence(shown, turn, *(near if ratio < BRANDON_DEG else (None, None)))
 
 
 def zone_axis(lattice: Lattice) -> tuple[int, int, int] | None:
-    """Zone axis along which a cubic lattice (primitive, face or body centred) shows this cell; None if there is none.
-
-    A hexagonal crystal along [0001] cannot be told from a cubic one along [111]; its coincidence angles are the same.
-    """
+    """Zone axis along which a primitive, face or body centred cubic lattice shows this cell; None if there is none."""
     fits = ((_fit(basis, lattice.basis, any_scale=True)[1], axis) for axis, basis in _cubic_cells())
     stretch, axis = min(fits)
     return axis if stretch < SAME_SHAPE else None
 
 
 def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
-    """Smallest turn that brings all of one lattice onto the other.
-
-    Parameters
-    ----------
-    a, b : Lattice
-        In the same pixels.
-
-    Returns
-    -------
-    float or None
-        In degrees, 0 to 90; None if the lattices differ by more than a turn and a stretch of 2 `SAME_SHAPE`.
-    """
+    """Smallest turn in degrees, 0 to 90, that brings all of one lattice onto the other; None if they differ by more."""
     turn, stretch = _fit(a.basis, b.basis)
     return turn if stretch < 2 * SAME_SHAPE else None
 
 
 def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
-    """Whether two lattices agree but for a small turn and stretch, a cell twice or half as large included.
-
-    Returns
-    -------
-    int or None
-        Ratio of the areas of their cells, 1 or 2; None if they do not agree, or one is None.
-    """
+    """Ratio of the cells of two lattices, 1 or 2, that agree but for a small turn and stretch; None if they do not."""
     if a is None or b is None:
         return None
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)
@@ -494,8 +427,7 @@ def coincidence_angles(axis: tuple[int, int, int]) -> tuple[tuple[int, float], .
 
 def _folded(angle_deg: float, axis: tuple[int, int, int]) -> float:
     """The angle between 0 and half the angle after which the lattice repeats; its sense does not matter."""
-    repeat = SYMMETRY_DEG[axis]
-    return abs((angle_deg + repeat / 2) % repeat - repeat / 2)
+    return abs(math.remainder(angle_deg, SYMMETRY_DEG[axis]))
 
 
 def _fit(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, float]:
@@ -503,20 +435,13 @@ def _fit(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, flo
 
     Of all choices of basis that need little more than the least stretch the one with the smallest turn counts.
     """
-    maps = np.linalg.inv(_unimodular() @ a) @ b
+    maps = np.linalg.inv(_UNIMODULAR @ a) @ b
     large, small = np.linalg.svd(maps, compute_uv=False).T
     stretch = np.log(large / small) if any_scale else np.maximum(np.log(large), -np.log(small))
     stretch[np.linalg.det(maps) <= 0] = np.inf
     good = stretch <= stretch.min() + SAME_SHAPE / 2
     turn = np.degrees(np.arctan2(maps[:, 0, 1] - maps[:, 1, 0], maps[:, 0, 0] + maps[:, 1, 1]))[good]
     return float(np.abs((turn + 90) % 180 - 90).min()), float(stretch.min())
-
-
-@lru_cache(maxsize=1)
-def _unimodular() -> Doubles:
-    """Changes of basis: whole numbers, determinant ±1."""
-    changes = np.mgrid[-3:4, -3:4, -3:4, -3:4].reshape(4, -1).T.reshape(-1, 2, 2).astype(float)
-    return changes[np.abs(np.rint(np.linalg.det(changes))) == 1]
 
 
 @lru_cache(maxsize=1)

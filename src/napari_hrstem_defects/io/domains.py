@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-
 from napari_hrstem_defects.core.domains import walls
 from napari_hrstem_defects.core.lattice import Lattice, coincidence
 from napari_hrstem_defects.core.pipeline import Analysis
