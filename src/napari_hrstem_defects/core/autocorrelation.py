@@ -334,13 +334,13 @@ def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None 
     known = np.maximum(of.local(seen), TINY)
     image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
     image = np.asarray((image - of.local(image) / known) * seen, np.float32)
-    contrast = np.sqrt(of.local(image * image) / known)
+    contrast = np.asarray(np.sqrt(of.local(image * image) / known), np.float32)
     most = max(float(contrast.max()), tiny)
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
     # A hot pixel would be all that counts.
     image = (np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window).astype(np.float32)
-    power = of.power(image / np.float32(max(float(np.linalg.norm(image)), tiny)))
+    power = of.power(np.asarray(image / max(float(np.linalg.norm(image)), tiny), np.float32))
     rings = np.median(power[of.places], axis=1) / np.log(2)
     rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
     floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)

@@ -1,7 +1,7 @@
 """Lattice of an image or a patch: period, cell, warnings; relation of two lattices, twins and coincidence lattices.
 
-The autocorrelation of a crystal has a peak of nearly its central height at every translation of the lattice, and lower
-ones where only some columns coincide. In the mean over tiles of the same lattice even a small difference is significant.
+The autocorrelation of a crystal has a peak of about its central height at every translation of the lattice, and lower
+ones where only some columns coincide. In the mean over tiles of one lattice even a small difference is significant.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 #: Most tiles of an image, and cells that an image must hold.
-MOST_TILES, MIN_CELLS = 25, 9.0
+MOST_TILES, MIN_CELLS = 24, 9.0
 #: Shortest period that can be told from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
@@ -130,7 +130,7 @@ def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> 
     seen = np.ones(pixels.shape, bool) if valid is None else valid
     best = LatticeEstimate(None, min(TILE, max(pixels.shape)), 0, 0)
     reason = "No lattice was found."
-    for tile_px in (TILE, 2 * TILE, 2 * 2 * TILE, TILE // 2):
+    for tile_px in (TILE, 2 * TILE, 2 * 2 * TILE, *((TILE // 2,) if min(pixels.shape) < 2 * TILE else ())):
         # Large cells need no fine pixels.
         found = _seen(pixels, seen, tile_px, max(1, tile_px // TILE))
         if found.lattice is None:
@@ -174,17 +174,20 @@ def _seen(
     every = set(range(len(tiles)))
     found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
     main = alike(tiles, every)
-    for group in (main, alike(tiles, every - main), every):
+    rest = alike(tiles, every - main)
+    for group in (main, rest, every):
+        if group is every and found.lattice is not None:
+            break
         acf = mean_autocorrelation([tiles[i] for i in group]) if group else None
         lattice = cell_of(acf)
         if acf is None or lattice is None or lattice.strength < MIN_STRENGTH * acf.ordered:
             continue
         lattice, share, repeats = lattice.scaled(bin_px), len(group) / len(tiles), _repetition(acf, lattice)
         finer = found.lattice is not None and 2 * lattice.period_px < found.lattice.period_px
-        if found.lattice is None or (finer and share > MIN_SHARE and repeats >= ALIKE):
+        if (found.lattice is None and group is not rest) or (
+            finer and share > MIN_SHARE and repeats >= ALIKE
+        ):
             found = LatticeEstimate(lattice, found.tile_px, share, repeats)
-        if group != main:
-            break
     return found
 
 
