@@ -1,25 +1,33 @@
-"""The field of local autocorrelations: which lattice there is around each point, and how much of it.
+"""Local autocorrelations: their field over an image, and their mean over tiles that the lattice is read from.
 
-For a prepared image h of p pixels per lattice period and every shift s of a half disc,
+For an image h, a window w and a shift s,
 
     A(x, s) = Σ w(x − y) h(y − s/2) h(y + s/2) / N(x, s)  /  Σ w(x − y) h(y)² / N(x, 0)
 
-with w a Gaussian and N the weight of the pairs of pixels that both exist. The *direction* A / |A| says what the
-lattice is, whatever its contrast; the *strength* |A| how much of it there is. Neither depends on where the columns lie.
+where N is the weight of the pairs of pixels that both exist. The field has A at every point of a prepared image, with
+Gaussian windows and the shifts of a half disc: the *direction* A / |A| says what the lattice is, whatever its contrast;
+the *strength* |A| how much of it there is. Neither depends on where the columns lie. The tiles have A at some points of
+any image, with Hann windows and shifts up to half a tile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, sample_linear
 from napari_hrstem_defects.core.sampling import even_sample
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.core.threads import own_threads, side_by_side
+
+Floats = NDArray[np.float32]
 
 #: Standard deviation of the window, in periods: the narrowest that averages noise over a few columns.
 WINDOW_PERIODS = 1.1
@@ -31,6 +39,20 @@ COMPONENTS = 16
 LEAST_PAIRS = 0.02
 #: Edge of the tiles, in samples of the field; the basis of the components is taken from so many of them.
 TILE, BASIS_TILES = 128, 9
+#: Gaussian windows are cut off at this many standard deviations.
+CUT = 3
+#: Standard deviations of the Gaussian for the background and contrast of a tile that make its edge.
+WINDOWS_PER_TILE = 5
+#: Width of a ring of spatial frequencies in cycles per tile; the innermost is background.
+RING = 8
+#: Standard errors of a significant difference, and of a peak among some 10⁴ shifts or pixels that are searched.
+SIGMA, MIN_SIGNIFICANCE = 4.0, 6.0
+#: Likeness of autocorrelations of the same lattice, and share of the autocorrelation that repeating the cell explains.
+ALIKE = 0.9
+#: Share of the tiles below which a lattice is one of a part of the image.
+MIN_SHARE = 0.25
+#: Share of a whole below which it is nothing.
+TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +81,12 @@ class Field:
         Lattice period in samples.
     """
 
-    strength: NDArray[np.float32]
-    power: NDArray[np.float32]
-    components: NDArray[np.float32]
-    basis: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    pairs: NDArray[np.float32]
+    strength: Floats
+    power: Floats
+    components: Floats
+    basis: Floats
+    mean: Floats
+    pairs: Floats
     shifts: NDArray[np.intp]
     step_px: int
     period: float
@@ -80,13 +102,13 @@ class Field:
         rows, columns = ((np.arange(n) + 0.5) * self.step_px - 0.5 for n in self.shape)
         return rows, columns
 
-    def distance(self, direction: NDArray[np.floating]) -> NDArray[np.float32]:
+    def distance(self, direction: NDArray[np.floating]) -> Floats:
         """Cosine distance of every direction to one of unit length, given as ``(n,)``."""
         coefficients = (self.basis @ direction).astype(np.float32)
         similar = np.tensordot(coefficients, self.components, 1) + np.float32(self.mean @ direction)
         return np.maximum(1 - similar, 0)
 
-    def to_frame(self, values: NDArray[np.floating], prepared: Prepared) -> NDArray[np.float32]:
+    def to_frame(self, values: NDArray[np.floating], prepared: Prepared) -> Floats:
         """Resample a map of the grid to the frame that the image was prepared from, linear between samples."""
         rows, columns = (
             ((np.arange(n) + 0.5) * scale / self.step_px) - 0.5
@@ -101,13 +123,7 @@ class Field:
 
 
 def shifts_of(period_px: float) -> NDArray[np.intp]:
-    """Even shifts ``(y, x)`` of a half disc, in pixels: both ends of a pair then lie on pixels.
-
-    Parameters
-    ----------
-    period_px : float
-        Lattice period in pixels.
-    """
+    """Even shifts ``(y, x)`` of a half disc, in pixels, for a period: both ends of a pair then lie on pixels."""
     reach = int(LONGEST_PERIODS * period_px / 2)
     y, x = 2 * np.mgrid[0 : reach + 1, -reach : reach + 1]
     length = np.hypot(y, x)
@@ -143,48 +159,31 @@ def autocorrelation_field(
         for y in range(0, tiles.shape[0], TILE)
         for x in range(0, tiles.shape[1], TILE)
     ]
-    # An odd step through the tiles visits all parts of the image.
-    first = {int(i) for i in np.linspace(0, len(whole) - 1, min(BASIS_TILES, len(whole)))}
-    order = sorted(range(len(whole)), key=lambda i: i not in first)
-    strength = np.empty(tiles.shape, np.float32)
-    pairs, power = np.empty(tiles.shape, np.float32), np.empty(tiles.shape, np.float32)
-    kept: list[tuple[tuple[slice, slice], NDArray[np.float32]]] = []
-    components = mean = basis = None
+    strength, pairs, power = (np.empty(tiles.shape, np.float32) for _ in range(3))
+
+    def directions(window: tuple[slice, slice]) -> Floats:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        values, pairs[window], power[window] = tiles.compute(window)
+        norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
+        strength[window] = norm / np.float32(np.sqrt(len(values)))
+        values /= np.maximum(norm, np.float32(TINY))
+        return values
+
     with own_threads():
-        for number, i in enumerate(order):
-            if cancelled is not None and cancelled():
-                raise Cancelled
-            values, pairs[whole[i]], power[whole[i]] = tiles.compute(whole[i])
-            norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
-            strength[whole[i]] = norm / np.float32(np.sqrt(len(values)))
-            values /= np.maximum(norm, np.float32(1e-6))
-            if number < len(first):
-                kept.append((whole[i], values))
-            if number == len(first) - 1:
-                mean, basis = _principal([v for _, v in kept])
-                components = np.empty((len(basis), *tiles.shape), np.float32)
-                for window, directions in kept:
-                    components[:, *window] = _project(directions, mean, basis)
-                kept.clear()
-            elif components is not None and mean is not None and basis is not None:
-                components[:, *whole[i]] = _project(values, mean, basis)
-    assert components is not None
-    assert mean is not None
-    assert basis is not None
-    return Field(
-        strength,
-        power,
-        components,
-        basis,
-        mean,
-        pairs,
-        tiles.shifts,
-        tiles.step,
-        prepared.period_px / tiles.step,
-    )
+        # An odd step through the tiles visits all parts of the image.
+        first = np.linspace(0, len(whole) - 1, min(BASIS_TILES, len(whole))).astype(int).tolist()
+        kept = {i: directions(whole[i]) for i in first}
+        mean, basis = _principal(list(kept.values()))
+        components = np.empty((len(basis), *tiles.shape), np.float32)
+        for i, window in enumerate(whole):
+            values = kept.pop(i) if i in kept else directions(window)
+            components[:, *window] = _project(values, mean, basis)
+    period = prepared.period_px / tiles.step
+    return Field(strength, power, components, basis, mean, pairs, tiles.shifts, tiles.step, period)
 
 
-def _principal(directions: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _principal(directions: list[Floats]) -> tuple[Floats, Floats]:
     """Mean and leading eigenvectors of the covariance of some directions, each ``(n, y, x)``."""
     count = sum(part[0].size for part in directions)
     sums = sum(part.sum(axis=(1, 2), dtype=np.float64) for part in directions)
@@ -197,9 +196,7 @@ def _principal(directions: list[NDArray[np.float32]]) -> tuple[NDArray[np.float3
     return mean.astype(np.float32), np.ascontiguousarray(vectors[:, ::-1].T[:COMPONENTS], np.float32)
 
 
-def _project(
-    directions: NDArray[np.float32], mean: NDArray[np.float32], basis: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _project(directions: Floats, mean: Floats, basis: Floats) -> Floats:
     flat = directions.reshape(len(directions), -1)
     out = basis @ flat
     out -= (basis @ mean)[:, None]
@@ -216,8 +213,7 @@ class _Tiles:
         self.shifts = shifts_of(period)
         self.shape = (-(-values.shape[0] // self.step), -(-values.shape[1] // self.step))
         self.sigma = WINDOW_PERIODS * period / self.step
-        # Three standard deviations of the window hold 99 % of its weight.
-        self.margin = int(3 * self.sigma) + 1
+        self.margin = int(CUT * self.sigma) + 1
         self.border = int(self.shifts.max()) // 2 + 1
         rows, columns = (n * self.step + 2 * self.border for n in self.shape)
         self.values = np.zeros((rows, columns), np.float32)
@@ -232,18 +228,16 @@ class _Tiles:
         weights = np.exp(-0.5 * (np.arange(-self.margin, self.margin + 1) / self.sigma) ** 2)
         self.full = np.float32((weights.sum() * self.step) ** 2)
 
-    def compute(
-        self, window: tuple[slice, slice]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def compute(self, window: tuple[slice, slice]) -> tuple[Floats, Floats, Floats]:
         """A for all shifts, ``(n, y, x)``, the share of pairs and the local power, of one tile."""
         low = [max(s.start - self.margin, 0) for s in window]
         high = [min(s.stop + self.margin, n) for s, n in zip(window, self.shape, strict=True)]
         smooth = [
-            self._weights(np.arange(s.start, s.stop), np.arange(a, b))
+            _gaussian(np.arange(s.start, s.stop), np.arange(a, b), self.sigma)
             for s, a, b in zip(window, low, high, strict=True)
         ]
 
-        def average(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+        def average(blocks: Floats) -> Floats:
             return np.asarray(smooth[0] @ blocks @ smooth[1].T, np.float32)
 
         area = tuple(
@@ -251,15 +245,14 @@ class _Tiles:
             for a, b in zip(low, high, strict=True)
         )
 
-        def weight(y: int, x: int) -> NDArray[np.float32]:
+        def weight(y: int, x: int) -> Floats:
             """Of the pairs of pixels that both hold an image."""
             if not self.whole:
                 return average(self._blocks(self.valid, area, y, x))
             # A pair lies in the image if it does along both axes.
             sides = []
             for axis, (matrix, shift) in enumerate(zip(smooth, (y, x), strict=True)):
-                line = self.lines[axis]
-                part = area[axis]
+                line, part = self.lines[axis], area[axis]
                 both = (
                     line[part.start - shift : part.stop - shift]
                     * line[part.start + shift : part.stop + shift]
@@ -269,28 +262,19 @@ class _Tiles:
 
         weights = weight(0, 0)
         powers = average(self._blocks(self.values, area, 0, 0))
-        power = np.asarray(powers / np.maximum(weights, LEAST_PAIRS * self.full), np.float32)
-        least = 1e-6 * max(float(power.max()), float(np.finfo(np.float32).tiny))
+        power = np.asarray(powers / _enough(weights, self.full), np.float32)
+        least = TINY * max(float(power.max()), float(np.finfo(np.float32).tiny))
         np.maximum(power, np.float32(least), out=power)
         values = np.empty((len(self.shifts), *power.shape), np.float32)
         pairs = np.zeros(power.shape, np.float64)
         for i, (y, x) in enumerate((self.shifts // 2).tolist()):
             count = weight(y, x)
-            np.divide(
-                average(self._blocks(self.values, area, y, x)),
-                np.maximum(count, LEAST_PAIRS * self.full) * power,
-                out=values[i],
-            )
+            products = average(self._blocks(self.values, area, y, x))
+            np.divide(products, _enough(count, self.full) * power, out=values[i])
             pairs += count
         return values, (pairs / (len(self.shifts) * self.full)).astype(np.float32), power
 
-    def _weights(self, to: NDArray[np.intp], source: NDArray[np.intp]) -> NDArray[np.float32]:
-        distance = (to[:, None] - source[None]) / self.sigma
-        return np.where(np.abs(distance) <= 3, np.exp(-0.5 * distance**2), 0).astype(np.float32)
-
-    def _blocks(
-        self, image: NDArray[np.float32], area: tuple[slice, ...], y: int, x: int
-    ) -> NDArray[np.float32]:
+    def _blocks(self, image: Floats, area: tuple[slice, ...], y: int, x: int) -> Floats:
         """Sums of ``image(−s/2) · image(+s/2)`` over blocks of one sample of the grid."""
         product = image[_moved(area, -y, -x)] * image[_moved(area, y, x)]
         rows = product[:: self.step].copy()
@@ -305,3 +289,169 @@ class _Tiles:
 def _moved(area: tuple[slice, ...], y: int, x: int) -> tuple[slice, slice]:
     rows, columns = area
     return slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Sums of products of pixels of a tile that are a shift apart, for shifts up to half of it.
+
+    Attributes
+    ----------
+    values, pairs, variance : float32 array (2·r_y + 1, 2·r_x + 1)
+        Sum in shares of the power of the tile without background and noise, zero shift in the centre; weight of the
+        pairs of pixels that both exist, 1 in the centre; variance that noise gives the sum.
+    structure : float
+        Share of the power that is not white noise.
+    """
+
+    values: Floats
+    pairs: Floats
+    variance: Floats
+    structure: float
+
+
+@dataclass(frozen=True, eq=False)
+class Autocorrelation:
+    """Mean autocorrelation of tiles.
+
+    Attributes
+    ----------
+    values, noise : float32 array (2·r_y + 1, 2·r_x + 1)
+        1 at the zero shift in the centre, 0 on average where nothing repeats; standard deviation that noise gives it.
+    ordered : float
+        Share of the power that is neither noise nor diffuse, 0...1; white noise does not count.
+    """
+
+    values: Floats
+    noise: Floats
+    ordered: float
+
+
+def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Products:
+    """Products of a tile (y, x), of whose pixels only those count that are valid.
+
+    In each ring of spatial frequencies the median of the power over ln 2 is that of the noise and of what is
+    disordered: its periodogram has an exponential distribution, and the reflections of a crystal fill a small share of
+    a ring. It is taken off, since beside the noise in the centre the peaks of a low-dose crystal would look weak.
+    """
+    of = _shape_of(pixels.shape[0], pixels.shape[1])
+    tiny = float(np.finfo(np.float32).tiny)
+    seen = np.ones(pixels.shape, np.float32) if valid is None else valid.astype(np.float32)
+    known = np.maximum(of.local(seen), TINY)
+    image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
+    image = np.asarray((image - of.local(image) / known) * seen, np.float32)
+    contrast = np.asarray(np.sqrt(of.local(image * image) / known), np.float32)
+    most = max(float(contrast.max()), tiny)
+    # Where half of a tile is empty, pairs count by the contrast that both places have.
+    pairs = of.products(of.power(of.window * seen * (contrast / most)))
+    # A hot pixel would be all that counts.
+    image = (np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window).astype(np.float32)
+    power = of.power(np.asarray(image / max(float(np.linalg.norm(image)), tiny), np.float32))
+    rings = np.median(power[of.places], axis=1) / np.log(2)
+    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
+    floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)
+    values = of.products(np.where(of.background, 0, power - floor))
+    variance = of.spread * np.mean(floor**2)
+    return Products(values, pairs / max(float(pairs.max()), tiny), variance, 1 - float(rings[-1]))
+
+
+def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
+    """Mean normalised autocorrelation of tiles of one shape; None if there is only noise."""
+    names = ("values", "pairs", "variance")
+    products, pairs, variance = (np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in names)
+    values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
+    middle = values.shape[0] // 2, values.shape[1] // 2
+    centre = float(values[middle])
+    if centre <= SIGMA * noise[middle]:
+        return None
+    ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
+    return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
+
+
+def tiles_of(
+    image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, ...], most: int
+) -> list[Products]:
+    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
+    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
+    while math.prod(counts) > most:
+        counts[int(np.argmax(counts))] -= 1
+    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
+    corners = product(*(np.rint(each).astype(int) for each in starts))
+    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
+    places = [place for place in places if np.mean(valid[place]) >= 0.5]
+    padded = math.prod(2 * e for e in edges)
+    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
+
+
+def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
+    """Those of some tiles that show the same lattice."""
+    among = sorted(some)
+    if len(among) < 2:
+        return some
+    y, x = np.indices(tiles[0].values.shape)
+    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
+    # Less its mean over rings an autocorrelation shows directions; glass has none.
+    flat = np.array([tiles[i].values.ravel() for i in among])
+    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    like = unit @ unit.T
+    np.fill_diagonal(like, 0)
+    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
+    typical = np.sqrt(np.maximum(np.quantile(like, 1 - MIN_SHARE, axis=1), TINY))
+    same = like >= ALIKE * np.outer(typical, typical)
+    group = same[int((same * like).sum(axis=1).argmax())]
+    mean = unit[group].mean(axis=0) if group.any() else unit[0]
+    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
+    likely = np.median(close[group]) if group.any() else 1.0
+    limit = likely * (1 + (2 * ALIKE - 1) * likely) / 2
+    return {i for i, each in zip(among, close, strict=True) if each >= limit}
+
+
+class _TileShape:
+    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded to twice the size."""
+
+    def __init__(self, edges: tuple[int, int]) -> None:
+        self.padded, edge = [2 * n for n in edges], min(edges)
+        self.window = np.outer(*(np.hanning(n + 2)[1:-1] for n in edges)).astype(np.float32)
+        self.sides = [_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges]
+        self.near = np.ix_(*(np.arange(-(n // 2) + 1, n // 2) for n in edges))
+        # Variance that white noise of power 1 gives the products.
+        self.spread = self.products(self.power(self.window**2)) / np.sum(self.window**2) ** 2
+        # Rings of frequencies, counted from the middle of the innermost, and places in each.
+        radius = np.hypot(fft.fftfreq(2 * edges[0])[:, None], fft.rfftfreq(2 * edges[1])) * edge
+        self.background, self.ring = radius < 2, radius / RING - 0.5
+        self.corners = radius > edge / 2
+        rings = max(edge // 2 // RING, 1)
+        cycles = (np.arange(rings * RING).reshape(rings, RING, 1) + 0.5) / edge
+        angle = np.pi * (np.arange(edge) / edge - 0.5)
+        waves = zip((np.sin(angle), np.cos(angle)), self.padded, strict=True)
+        self.places = tuple(np.rint(cycles * w * n).astype(np.intp).reshape(rings, -1) for w, n in waves)
+
+    def local(self, values: Floats) -> Floats:
+        """Sums in Gaussian windows."""
+        return np.asarray(self.sides[0] @ values @ self.sides[1].T, np.float32)
+
+    def power(self, image: Floats) -> Floats:
+        """Power in the half spectrum of the padded tile."""
+        spectrum = fft.rfft2(image, s=self.padded)
+        return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+    def products(self, power: Floats) -> Floats:
+        """Products at the shifts within reach."""
+        return np.asarray(fft.irfft2(power, s=self.padded)[self.near])
+
+
+@lru_cache(maxsize=16)
+def _shape_of(rows: int, columns: int) -> _TileShape:
+    return _TileShape((rows, columns))
+
+
+def _enough(pairs: Floats, full: np.float32 | int) -> Floats:
+    """Pairs that a sum of products is divided by: no less than `LEAST_PAIRS` of those of a full window."""
+    return np.maximum(pairs, LEAST_PAIRS * full)
+
+
+def _gaussian(to: NDArray[np.intp], source: NDArray[np.intp], sigma: float) -> Floats:
+    """Weights (to, source) of a Gaussian window; three standard deviations hold 99 % of it."""
+    distance = (to[:, None] - source[None]) / sigma
+    return np.where(np.abs(distance) <= CUT, np.exp(-0.5 * distance**2), 0).astype(np.float32)

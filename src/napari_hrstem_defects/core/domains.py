@@ -15,8 +15,7 @@ from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import WINDOW_PERIODS, Field
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.coincidence import lattice_rotation
-from napari_hrstem_defects.core.lattice import Lattice, agreement
+from napari_hrstem_defects.core.lattice import Lattice, agreement, lattice_rotation
 from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
 from napari_hrstem_defects.core.recipe import DomainParams, points_of
 

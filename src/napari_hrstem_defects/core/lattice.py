@@ -1,83 +1,100 @@
-"""Lattice period and cell of an image, of a patch and of an area, from averaged autocorrelations of tiles.
+"""Lattice of an image or a patch: period, cell, warnings; relation of two lattices, twins and coincidence lattices.
 
-The autocorrelation of a crystal has a peak of nearly its central height at every translation of the lattice, and lower
-peaks where only some columns coincide. Averaged over tiles that show the same lattice it is nearly free of noise, so
-that true translations are told from false ones by the significance of the difference.
+The autocorrelation of a crystal has a peak of about its central height at every translation of the lattice, and lower
+ones where only some columns coincide. In the mean over tiles of one lattice even a small difference is significant.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, optimize
+from skimage.feature import peak_local_max
+from skimage.transform import downscale_local_mean
 
-from napari_hrstem_defects.core.cell import (
-    MIN_PERIOD_PX,
-    MIN_STRENGTH,
-    Lattice,
-    cell_of,
-    fitted,
-    lattice_of,
-    repetition,
-)
-from napari_hrstem_defects.core.threads import side_by_side
-from napari_hrstem_defects.core.tile_correlation import (
-    NOISE_BANDS,
+from napari_hrstem_defects.core.autocorrelation import (
+    ALIKE,
+    MIN_SHARE,
+    MIN_SIGNIFICANCE,
+    SIGMA,
+    TILE,
+    TINY,
     Autocorrelation,
     Floats,
-    Tile,
-    autocorrelation,
-    tile_of,
+    alike,
+    mean_autocorrelation,
+    tile_products,
+    tiles_of,
 )
 
 Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-__all__ = [
-    "Lattice",
-    "LatticeEstimate",
-    "agreement",
-    "find_lattice",
-    "lattice_in",
-    "typical_lattice",
-]
-
-#: Edge of the smallest tiles in px, and the most tiles looked at: the mean over 24 has a fifth of the noise of one.
-TILE_PX = 128
-MOST_TILES = 24
-#: Cells in a tile that are needed to trust its lattice: 3.5 periods each way.
-MIN_CELLS = 12.0
-#: Tiles show the same lattice from this share of the best likeness on (white noise lowers all alike).
-SAME_TILE = 0.9
-#: Share of the autocorrelation that repeating the cell must explain: out to three periods for the cell to be right, out
-#: to six for the lattice to be a crystal's, and out to three to be one at all. Crystals 0.90 to 1; quasicrystals,
-#: moirés and fringes below 0.8; speckles in few tiles up to 0.4.
-REPEATS, REPEATS_FAR, REPEATS_LEAST = 0.95, 0.86, 0.5
-#: Share of the tiles up to which a lattice is called one of a part of the image: it may be none that matters.
-#: A lattice of this share of the mean's period is finer than the mean's: below 1/√2 with a tolerance.
-FINER = 0.8
-MIN_SHARE = 0.25
+#: Most tiles of an image, and cells that an image must hold.
+MOST_TILES, MIN_CELLS = 24, 9.0
+#: Shortest period that can be told from noise, in px.
+MIN_PERIOD_PX = 3.0
+#: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
+MIN_STRENGTH = 0.45
+#: Peaks of this share of the best are tried as translations: lower, dumbbells pass for them, higher, noise drops some.
+PEAK_SHARE = 0.8
+#: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
+FALSE_DROP = 0.04
+#: Steps to the side of a cell, and periods from the centre, that are compared with other cells.
+CELL_STEPS, CELL_PERIODS = 12, 6
+#: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
+_COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
 NOT_A_CRYSTAL = (
     "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
     "Do not trust the lattice."
 )
-#: Lattices agree up to this turn in degrees, this stretch, and this ratio of the areas of their cells.
-SAME_ANGLE_DEG = 3.0
-SAME_STRETCH = 1.1
-MOST_CELLS = 2.3
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Translation lattice of a crystalline patch.
+
+    Attributes
+    ----------
+    v1, v2 : tuple of float
+        The two shortest non-collinear translation vectors ``(y, x)`` in pixels, ``|v1| <= |v2|``.
+    period_px : float
+        ``sqrt(|v1 × v2|)``: edge of a square of the area of the unit cell.
+    strength : float
+        Height of the normalised autocorrelation at the better of them, 0...1; below 0.6 there is hardly a crystal.
+    """
+
+    v1: tuple[float, float]
+    v2: tuple[float, float]
+    period_px: float
+    strength: float
+
+    @property
+    def basis(self) -> Doubles:
+        """The vectors as rows of an array (2, 2)."""
+        return np.array([self.v1, self.v2])
+
+    def scaled(self, factor: float) -> Lattice:
+        """The same lattice in pixels that are `factor` times smaller."""
+        return _lattice(factor * self.basis, self.strength)
+
+
+def _lattice(basis: Doubles, strength: float) -> Lattice:
+    (a, b), (c, d) = basis.tolist()
+    return Lattice((a, b), (c, d), math.sqrt(abs(a * d - b * c)), strength)
 
 
 @dataclass(frozen=True)
 class LatticeEstimate:
-    """Lattice of an image and how far to trust it.
+    """Lattice of an image, edge of the tiles it was seen with in px, and how far to trust it.
 
     Attributes
     ----------
-    lattice : Lattice or None
-    tile_px : int
-        Edge of the tiles it was seen with (of strips: the longer one).
     share : float
         Share of the tiles that show it.
     repetition : float
@@ -88,73 +105,17 @@ class LatticeEstimate:
 
     lattice: Lattice | None
     tile_px: int
-    share: float = 0.0
-    repetition: float = 0.0
+    share: float
+    repetition: float
     warnings: tuple[str, ...] = ()
 
 
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
-    """Lattice of a patch, None if it is not periodic in two directions.
-
-    Parameters
-    ----------
-    pixels : array (y, x)
-        Raw or prepared pixels.
-    """
-    found = _of_tiles([tile_of(pixels)], None, weak=True)
-    return None if found is None else found[0]
+    """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions."""
+    return cell_of(mean_autocorrelation([tile_products(pixels)]))
 
 
-def agreement(a: Lattice | None, b: Lattice | None) -> tuple[int, float] | None:
-    """How two lattices differ that agree but for a small turn and stretch, a cell twice or half as large included.
-
-    Returns
-    -------
-    cells : int
-        Ratio of the areas of their cells, 1 or 2.
-    stretch : float
-        Largest stretch, as a natural logarithm.
-    None
-        If they do not agree, or one is None.
-    """
-    if a is None or b is None:
-        return None
-    small, large = (a, b) if a.period_px <= b.period_px else (b, a)
-    if (large.period_px / small.period_px) ** 2 > MOST_CELLS:
-        return None
-    basis, target = np.array([small.v1, small.v2]).T, np.array([large.v1, large.v2]).T
-    multiple = np.rint(np.linalg.solve(basis, target))
-    cells = abs(round(float(np.linalg.det(multiple))))
-    if cells == 0:
-        return None
-    # target = rotation · stretch · (basis · multiple)
-    u, stretches, vt = np.linalg.svd(target @ np.linalg.inv(basis @ multiple))
-    rotation = u @ vt
-    angle = np.degrees(np.arctan2(rotation[1, 0] - rotation[0, 1], rotation[0, 0] + rotation[1, 1]))
-    stretch = float(np.abs(np.log(stretches)).max())
-    if abs(angle) >= SAME_ANGLE_DEG or stretch >= np.log(SAME_STRETCH):
-        return None
-    return cells, stretch
-
-
-def _of_tiles(
-    tiles: list[Tile], single: Floats | None, *, weak: bool = False
-) -> tuple[Lattice, Autocorrelation] | None:
-    """Lattice of the mean of tiles; white noise is looked for in lower and lower bands."""
-    first = None
-    bands = NOISE_BANDS if min(tiles[0].edges) >= TILE_PX // 2 else NOISE_BANDS[:1]
-    for band in bands:
-        narrow = band < NOISE_BANDS[0]
-        acf = autocorrelation(tiles, band)
-        lattice = cell_of(acf, single, both=narrow)
-        if lattice is not None:
-            if lattice.strength >= MIN_STRENGTH:
-                return lattice, acf
-            first = first if narrow else (lattice, acf)
-    return first if weak else None
-
-
-def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> LatticeEstimate:
+def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> LatticeEstimate:
     """Lattice that most of an image shows.
 
     The autocorrelations of the tiles that show the same lattice are averaged. Tiles of growing size are tried: small
@@ -165,248 +126,337 @@ def typical_lattice(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | Non
     pixels : array (y, x)
     valid : bool array (y, x), optional
         False where there is no image: borders of an alignment, scale bars, saturated blocks.
-
-    Returns
-    -------
-    LatticeEstimate
-        Its lattice is None where no tile size shows one; the first warning then says why.
     """
-    best: LatticeEstimate | None = None
-    short: Lattice | None = None
-    longest = max(pixels.shape)
-    for size, bin_px in _SCALES:
-        if bin_px > 1 and size * bin_px > 1.5 * longest:
+    seen = np.ones(pixels.shape, bool) if valid is None else valid
+    best = LatticeEstimate(None, min(TILE, max(pixels.shape)), 0, 0)
+    reason = "No lattice was found."
+    for tile_px in (TILE, 2 * TILE, 2 * 2 * TILE, *((TILE // 2,) if min(pixels.shape) < 2 * TILE else ())):
+        # Large cells need no fine pixels.
+        found = _seen(pixels, seen, tile_px, max(1, tile_px // TILE))
+        if found.lattice is None:
             continue
-        found = _seen(pixels, valid, size, bin_px)
-        if found is None or found.lattice is None:
-            continue
-        held = found.tile_px * min(found.tile_px, *pixels.shape) / found.lattice.period_px**2
-        if found.repetition >= REPEATS and held >= MIN_CELLS:
-            return _doubted(found, pixels, valid)
-        if pixels.size / found.lattice.period_px**2 < MIN_CELLS:
-            short = short or found.lattice
-        elif found.repetition >= REPEATS_LEAST and (best is None or found.repetition > best.repetition):
+        period = found.lattice.period_px
+        held = found.tile_px * min(found.tile_px, *pixels.shape) / period**2
+        if pixels.size < MIN_CELLS * period**2:
+            reason = (
+                f"The image holds about {pixels.size / period**2:.0f} cells of {period:.0f} px to a side; "
+                f"{MIN_CELLS:.0f} are needed. Take an image of a larger field."
+            )
+        elif held > MIN_CELLS / 2 and found.repetition > max(best.repetition, 0.5):
             best = found
-    if best is not None:
-        return _doubted(best, pixels, valid)
-    return LatticeEstimate(None, min(TILE_PX, longest), warnings=(_reason(short, pixels.shape),))
-
-
-def lattice_in(
-    pixels: NDArray[np.floating], mask: NDArray[np.bool_], tile_px: int = TILE_PX
-) -> Lattice | None:
-    """Lattice of an area, e.g. of a domain: the mean over the tiles in it.
-
-    Parameters
-    ----------
-    pixels, mask : array (y, x)
-        Only pixels in the mask count.
-    tile_px : int
-        Edge of the tiles in pixels, best that of :func:`typical_lattice`.
-
-    Returns
-    -------
-    Lattice or None
-        None where the area is smaller than half a tile or shows no lattice.
-    """
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if len(rows) == 0:
-        return None
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    bin_px = max(1, tile_px // (2 * TILE_PX))
-    image, known = _binned(pixels[box], mask[box], bin_px)
-    edges = (min(tile_px // bin_px, image.shape[0]), min(tile_px // bin_px, image.shape[1]))
-    tiles = _tiles(image, known, edges)
-    maps = None if len(tiles) < 2 else np.stack([autocorrelation([tile]).values for tile in tiles])
-    found = _of_tiles(tiles, maps) if tiles else None
-    return None if found is None else found[0].scaled(bin_px)
+            if found.repetition >= ALIKE and held >= MIN_CELLS:
+                break
+    if best.lattice is None:
+        return replace(best, warnings=(reason,))
+    repeats = best.repetition
+    if min(pixels.shape) > 2 * best.tile_px:
+        bin_px = 1 if best.lattice.period_px < 2 * MIN_PERIOD_PX else 2
+        repeats = min(repeats, _seen(pixels, seen, 2 * best.tile_px, bin_px, MOST_TILES // 2).repetition)
+    warnings: tuple[str, ...] = () if repeats >= ALIKE else (NOT_A_CRYSTAL,)
+    if best.share <= MIN_SHARE:
+        warnings += (f"The lattice is seen in {best.share:.0%} of the image only.",)
+    return replace(best, repetition=repeats, warnings=warnings)
 
 
 def _seen(
-    pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None, size: int, bin_px: int
-) -> LatticeEstimate | None:
-    """What tiles of one size show; the lattice is not in doubt yet."""
-    image, known = _binned(pixels, valid, bin_px)
-    edges = (min(size, image.shape[0]), min(size, image.shape[1]))
-    tiles = _tiles(image, known, edges)
-    for group, single in _groups(tiles) if tiles else []:
-        chosen = [tiles[i] for i in group]
-        found = _of_tiles(chosen, single)
-        if found is not None:
-            alike = _alike(chosen, found[0])
-            if len(alike) < len(chosen):
-                part = None if single is None else single[alike]
-                found = _of_tiles([chosen[i] for i in alike], part) or found
-        if found is not None:
-            lattice, acf = found
-            repeats, share = repetition(acf, lattice, 3.0), len(group) / len(tiles)
-            return LatticeEstimate(lattice.scaled(bin_px), max(edges) * bin_px, share, repeats)
+    pixels: NDArray[np.floating], valid: Mask, tile_px: int, bin_px: int, most: int = MOST_TILES
+) -> LatticeEstimate:
+    """What tiles of one size show, in an image binned so many times.
+
+    Beside a lattice of more than twice the period the finer one counts, since its period lets both be resolved.
+    """
+    if bin_px > 1:
+        inner = np.s_[: pixels.shape[0] // bin_px * bin_px, : pixels.shape[1] // bin_px * bin_px]
+        known = downscale_local_mean(valid[inner].astype(np.float32), (bin_px, bin_px))
+        pixels, valid = downscale_local_mean(pixels[inner].astype(np.float32), (bin_px, bin_px)), known == 1
+    edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
+    tiles = tiles_of(pixels, valid, edges, most)
+    every = set(range(len(tiles)))
+    found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
+    main = alike(tiles, every)
+    rest = alike(tiles, every - main)
+    for group in (main, rest, every):
+        if group is every and found.lattice is not None:
+            break
+        acf = mean_autocorrelation([tiles[i] for i in group]) if group else None
+        lattice = cell_of(acf)
+        if acf is None or lattice is None or lattice.strength < MIN_STRENGTH * acf.ordered:
+            continue
+        lattice, share, repeats = lattice.scaled(bin_px), len(group) / len(tiles), _repetition(acf, lattice)
+        finer = found.lattice is not None and 2 * lattice.period_px < found.lattice.period_px
+        if (found.lattice is None and group is not rest) or (
+            finer and share > MIN_SHARE and repeats >= ALIKE
+        ):
+            found = LatticeEstimate(lattice, found.tile_px, share, repeats)
+    return found
+
+
+def cell_of(acf: Autocorrelation | None) -> Lattice | None:
+    """Lattice of a mean autocorrelation: the two shortest translations, none of them false."""
+    if acf is None:
+        return None
+    # A Gaussian of 1 px lowers white noise to this share.
+    smooth, noise = ndimage.gaussian_filter(acf.values, 1), acf.noise / (2 * np.sqrt(np.pi))
+    peaks = peak_local_max(smooth, min_distance=1, threshold_abs=0, exclude_border=1)
+    shifts = (peaks - np.array(smooth.shape) // 2).astype(float)
+    lengths = np.hypot(*shifts.T)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] >= MIN_PERIOD_PX]
+    heights, scatter = (each[tuple(peaks[order].T)] for each in (smooth, noise))
+    shifts, lengths, sure = shifts[order], lengths[order], heights - SIGMA * scatter
+    real = heights > MIN_SIGNIFICANCE * scatter
+    if not real.any():
+        return None
+    first = shifts[np.argmax(real & (heights >= PEAK_SHARE * sure[real].max()))]
+    across = np.abs(first[0] * shifts[:, 1] - first[1] * shifts[:, 0]) / (np.hypot(*first) * lengths)
+    aside = real & (across > 0.5)
+    # Where lines jitter all peaks that are not on the line are lower.
+    if not aside.any() or heights[aside].max() < MIN_STRENGTH * sure[real].max():
+        return None
+    second = shifts[np.argmax(aside & (heights >= PEAK_SHARE * sure[aside].max()))]
+    spline, smooth = (ndimage.spline_filter(each, output=np.float32) for each in (acf.values, smooth))
+    for v in (first, second):
+        # Along a stripe there is no dip between the centre and a peak.
+        profile = _sample(smooth, np.linspace(0, 1, TILE)[:, None] * v)
+        if profile.min() > profile[-1] - MIN_SIGNIFICANCE * _sample(noise, v[None])[0]:
+            return None
+    basis = _fitted(smooth, np.array([first, second]))
+    while (coarser := _coarser(acf, spline, basis)) is not None:
+        basis = _fitted(smooth, coarser)
+    if np.hypot(*basis[0]) < MIN_PERIOD_PX:
+        return None
+    return _lattice(basis, acf.ordered * min(1.0, float(_sample(spline, basis).max())))
+
+
+def _coarser(acf: Autocorrelation, spline: Floats, basis: Doubles) -> Doubles | None:
+    """Lattice with 1/2 or 1/3 of the points if the others are false translations; None if all are true.
+
+    Of a true translation the multiple is never higher: distortion, drift and jitter only add up. Points that are not
+    in the coarser lattice are false if they are significantly lower than their multiples and than points in it.
+    """
+    numbers = _half_plane(2)
+    heights, inside = _sample(spline, numbers @ basis), _inside(acf, numbers @ basis)
+    best, found = FALSE_DROP, None
+    for change in _COARSER:
+        fractions = numbers @ np.linalg.inv(change)
+        shared = np.abs(fractions - np.rint(fractions)).max(axis=1) < TINY
+        multiples = round(np.linalg.det(change)) * numbers @ basis
+        off, shared = ~shared & _inside(acf, multiples), shared & inside
+        if not off.any() or not shared.any():
+            continue
+        low, high = heights[off], heights[shared]
+        level = max(min(float(_sample(spline, multiples[off]).mean()), float(high.mean())), TINY)
+        drop = 1 - float(low.mean()) / level
+        noise = np.hypot(*(_sample(acf.noise, each[off]) for each in (numbers @ basis, multiples)))
+        error = np.sqrt(((noise**2).mean() + low.var()) / low.size + high.var() / high.size) / level
+        if drop > max(best, SIGMA * float(error)):
+            best, found = drop, change @ basis
+    return None if found is None else _shortest(found)
+
+
+def _inside(acf: Autocorrelation, shifts: Doubles) -> Mask:
+    return np.asarray((np.abs(shifts) < np.array(acf.values.shape) // 2 - 1).all(axis=-1))
+
+
+@lru_cache(maxsize=8)
+def _half_plane(reach: int) -> NDArray[np.intp]:
+    """Pairs of whole numbers (n, 2) up to `reach`, one of each pair of opposite ones, without (0, 0)."""
+    return np.array([(i, j) for i in range(-reach, reach + 1) for j in range(reach + 1) if j > 0 or i > 0])
+
+
+def _fitted(spline: Floats, basis: Doubles) -> Doubles:
+    """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells."""
+
+    def loss(x: Doubles, reach: int) -> float:
+        return -float(_sample(spline, _half_plane(reach) @ x.reshape(2, 2)).mean())
+
+    for reach in (1, 2, CELL_PERIODS // 2):
+        basis = optimize.minimize(loss, basis.ravel(), args=(reach,)).x.reshape(2, 2)
+    return _shortest(basis)
+
+
+def _sample(spline: Floats, shifts: Doubles) -> Doubles:
+    """Values at shifts (n, 2) in px between pixels, of spline coefficients; 0 beyond the array."""
+    places = (shifts + np.array(spline.shape) // 2).T
+    return np.asarray(ndimage.map_coordinates(spline, places, output=np.float64, prefilter=False))
+
+
+def _shortest(basis: Doubles) -> Doubles:
+    """Shortest basis of a lattice (Lagrange and Gauss), pointing down or right."""
+    a, b = basis
+    while True:
+        if a @ a > b @ b:
+            a, b = b, a
+        steps = np.rint(a @ b / (a @ a))
+        if steps == 0:
+            return np.array([v if (v[0], v[1]) > (0, 0) else -v for v in (a, b)])
+        b = b - steps * a
+
+
+def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
+    """Share of the autocorrelation around the centre, out to `CELL_PERIODS`, that one cell explains.
+
+    Crystals repeat the cell with nearly equal height; quasicrystals, two lattices on top of each other and curved
+    fringes do not.
+    """
+    fractions = np.indices((CELL_STEPS, CELL_STEPS)).reshape(2, -1).T / CELL_STEPS
+    numbers = np.mgrid[-9:9, -9:9].reshape(2, 1, -1).T
+    points = (numbers + fractions) @ lattice.basis
+    length = np.hypot(points[..., 0], points[..., 1]) / lattice.period_px
+    used = (length > 0.5) & (length < CELL_PERIODS) & _inside(acf, points)
+    values, noise = np.zeros(used.shape), np.zeros(used.shape)
+    values[used], noise[used] = (_sample(each, points[used]) for each in (acf.values, acf.noise))
+    count = np.maximum(used.sum(axis=0), 1)
+    variance = (noise**2).sum(axis=0)
+    residual = (values**2).sum(axis=0) - values.sum(axis=0) ** 2 / count - variance * (1 - 1 / count)
+    total = ((values**2).sum(axis=0) - variance)[count > 1].sum()
+    return float(np.clip(1 - residual.sum() / total, 0, 1)) if total > 0 else 0.0
+
+
+#: Zone axes of cubic crystals, and the turn after which the lattice seen along them repeats. That along [111] cannot be
+#: told from a hexagonal crystal or sheet.
+SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
+#: Changes of basis of a lattice: whole numbers, determinant ±1.
+_UNIMODULAR = np.mgrid[-3:4, -3:4, -3:4, -3:4].reshape(4, -1).T.reshape(-1, 2, 2).astype(float)
+_UNIMODULAR = _UNIMODULAR[np.abs(np.rint(np.linalg.det(_UNIMODULAR))) == 1]
+#: Stretch (natural logarithm) up to which a cell has the shape of another, as drift distorts it; twice that for two
+#: phases. Turn up to which lattices agree, in degrees.
+SAME_SHAPE, SAME_ANGLE_DEG = 0.05, 3.0
+#: Largest Σ that is told; beyond, the windows of Brandon's criterion fill most angles. Brandon, Acta Metall. 14 (1966)
+#: 1479: a deviation of at most this angle over the root of Σ.
+MOST_COINCIDENCE, BRANDON_DEG = 29, 15.0
+#: Primitive vectors of primitive, face and body centred cubic crystals.
+_CUBIC = (
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)),
+    ((0.5, 0.5, 0.5), (1, 0, 0), (0, 1, 0)),
+)
+
+
+@dataclass(frozen=True)
+class Coincidence:
+    """How two lattices seen along one cubic zone axis, or two hexagonal ones, are turned against each other.
+
+    Attributes
+    ----------
+    zone_axis : (int, int, int) or None
+        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the plane.
+    misorientation_deg : float
+        Smallest turn about the zone axis that brings one lattice onto the other, as the image shows it.
+    sigma : int or None
+        Share 1/Σ of coinciding points of the nearest relation within Brandon's criterion, the smaller Σ of two that
+        look the same; 1: a low-angle boundary; None: no special relation.
+    ideal_deg : float or None
+        Turn of the exact relation.
+    """
+
+    zone_axis: tuple[int, int, int] | None
+    misorientation_deg: float
+    sigma: int | None
+    ideal_deg: float | None
+
+    @property
+    def name(self) -> str:
+        """``"twin (Σ3)"``, ``"Σ9"``, ``"low angle"`` or ``"general"``."""
+        special = {None: "general", 1: "low angle", 3: "twin (Σ3)"}
+        return special.get(self.sigma, f"Σ{self.sigma}")
+
+
+def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
+    """Relation of two lattices, None unless both are those of a cubic crystal along one zone axis, or hexagonal.
+
+    The turns that bring a share 1/Σ of the points to coincidence are known (Ranganathan, Acta Cryst. 21 (1966) 197).
+    """
+    if a is None or b is None:
+        return None
+    axis, turn = zone_axis(a), lattice_rotation(a, b)
+    if axis is None or axis != zone_axis(b) or turn is None:
+        return None
+    turn, shown = _folded(turn, axis), None if axis == (1, 1, 1) else axis
+    ratio, *near = min((abs(turn - t) * math.sqrt(s), s, t) for s, t in coincidence_angles(axis))
+    return Coincidence(shown, turn, *(near if ratio < BRANDON_DEG else (None, None)))
+
+
+def zone_axis(lattice: Lattice) -> tuple[int, int, int] | None:
+    """Zone axis along which a primitive, face or body centred cubic lattice shows this cell; None if there is none."""
+    fits = ((_fit(basis, lattice.basis, any_scale=True)[1], axis) for axis, basis in _cubic_cells())
+    stretch, axis = min(fits)
+    return axis if stretch < SAME_SHAPE else None
+
+
+def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
+    """Smallest turn in degrees, 0 to 90, that brings all of one lattice onto the other; None if they differ by more."""
+    turn, stretch = _fit(a.basis, b.basis)
+    return turn if stretch < 2 * SAME_SHAPE else None
+
+
+def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
+    """Ratio of the cells of two lattices, 1 or 2, that agree but for a small turn and stretch; None if they do not."""
+    if a is None or b is None:
+        return None
+    small, large = (a, b) if a.period_px <= b.period_px else (b, a)
+    for change in (np.eye(2), *_COARSER):
+        cells = round(np.linalg.det(change))
+        turn, stretch = _fit(change @ small.basis, large.basis)
+        if cells <= 2 and turn < SAME_ANGLE_DEG and stretch < 2 * SAME_SHAPE:
+            return cells
     return None
 
 
-def _alike(tiles: list[Tile], lattice: Lattice) -> list[int]:
-    """Tiles of the most frequent lattice where single tiles show different ones, each finer than their mean.
+@lru_cache(maxsize=8)
+def coincidence_angles(axis: tuple[int, int, int]) -> tuple[tuple[int, float], ...]:
+    """Coincidence relations about a zone axis: (Σ, turn in degrees as the image shows it), by Σ.
 
-    Two twins share a coarser coincidence lattice, which is what their mean autocorrelation shows. A superlattice that
-    is too weak for a single tile is not affected: there all tiles show the same finer lattice.
+    A turn by θ about [u v w] with ``tan(θ/2) = (m/n)·√(u²+v²+w²)`` has Σ equal to the odd part of
+    ``n² + m²·(u²+v²+w²)`` (n, m coprime). Of turns that look the same the one with the smaller Σ is kept.
+
+    Examples
+    --------
+    >>> [(s, round(t, 2)) for s, t in coincidence_angles((1, 1, 0)) if s <= 11]
+    [(1, 0.0), (3, 70.53), (9, 38.94), (11, 50.48)]
     """
-    everything = list(range(len(tiles)))
-    some = everything[:: max(1, len(tiles) // 4)]
-    finer = [found[0] for i in some if (found := _of_tiles([tiles[i]], None)) is not None]
-    if not any(each.period_px < FINER * lattice.period_px for each in finer):
-        return everything
-    seen = {i: found[0] for i in everything if (found := _of_tiles([tiles[i]], None)) is not None}
-    classes: list[list[int]] = []
-    for i, each in seen.items():
-        home = next((c for c in classes if agreement(seen[c[0]], each) is not None), None)
-        if home is None:
-            classes.append([i])
-        else:
-            home.append(i)
-    classes.sort(key=len, reverse=True)
-    # A single odd tile is chance.
-    return classes[0] if len(classes) > 1 and len(classes[1]) > 1 else everything
+    norm = sum(i * i for i in axis)
+    found: dict[float, int] = {}
+    # Σ is the norm without its factors of 2, of which a primitive quaternion of whole numbers has at most two.
+    for n, m in product(range(2 * math.isqrt(MOST_COINCIDENCE) + 2), repeat=2):
+        sigma = n * n + norm * m * m
+        while sigma and sigma % 2 == 0:
+            sigma //= 2
+        if math.gcd(n, m) == 1 and sigma <= MOST_COINCIDENCE:
+            angle = round(_folded(math.degrees(2 * math.atan2(m * math.sqrt(norm), n)), axis), 6)
+            found[angle] = min(sigma, found.get(angle, sigma))
+    return tuple(sorted((sigma, angle) for angle, sigma in found.items()))
 
 
-def _doubted(
-    found: LatticeEstimate, pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None
-) -> LatticeEstimate:
-    """With the repetition out to six periods, in tiles twice as large, and a warning where it is low."""
-    lattice, repeats = found.lattice, found.repetition
-    if lattice is not None and min(pixels.shape) > 2 * found.tile_px:
-        bin_px = 2 if lattice.period_px > 3 * MIN_PERIOD_PX else 1
-        image, known = _binned(pixels, valid, bin_px)
-        size = int(min(2 * found.tile_px, 16 * lattice.period_px)) // bin_px
-        edges = (min(size, image.shape[0]), min(size, image.shape[1]))
-        tiles = _tiles(image, known, edges, MOST_TILES // 4)
-        group, single = _groups(tiles)[0] if tiles else ([], None)
-        if group:
-            acf = autocorrelation([tiles[i] for i in group])
-            repeats = min(repeats, _repeats_far(acf, single, lattice.scaled(1 / bin_px)))
-    warnings: tuple[str, ...] = (NOT_A_CRYSTAL,) if repeats < REPEATS_FAR else ()
-    if found.share <= MIN_SHARE:
-        warnings += (f"The lattice is seen in {found.share:.0%} of the image only.",)
-    return dataclasses.replace(found, repetition=repeats, warnings=warnings)
+def _folded(angle_deg: float, axis: tuple[int, int, int]) -> float:
+    """The angle between 0 and half the angle after which the lattice repeats; its sense does not matter."""
+    return abs(math.remainder(angle_deg, SYMMETRY_DEG[axis]))
 
 
-def _repeats_far(acf: Autocorrelation, single: Floats | None, lattice: Lattice) -> float:
-    """Repetition out to six periods: of the lattice found, and of that of another grain."""
-    centre = np.array(acf.values.shape) // 2
-    smooth = ndimage.gaussian_filter(acf.denoised, 1.0)
-    tried = [lattice_of(fitted(smooth, centre, np.array([lattice.v1, lattice.v2])), 1.0)]
-    again = cell_of(acf, single)
-    if again is not None and abs(again.period_px / lattice.period_px - 1) < 0.05:
-        tried.append(again)
-    return max(repetition(acf, one, 6.0) for one in tried)
+def _fit(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, float]:
+    """Smallest turn (0 to 90°) and least stretch (natural logarithm) that make lattice `a` lattice `b` (rows).
+
+    Of all choices of basis that need little more than the least stretch the one with the smallest turn counts.
+    """
+    maps = np.linalg.inv(_UNIMODULAR @ a) @ b
+    large, small = np.linalg.svd(maps, compute_uv=False).T
+    stretch = np.log(large / small) if any_scale else np.maximum(np.log(large), -np.log(small))
+    stretch[np.linalg.det(maps) <= 0] = np.inf
+    good = stretch <= stretch.min() + SAME_SHAPE / 2
+    turn = np.degrees(np.arctan2(maps[:, 0, 1] - maps[:, 1, 0], maps[:, 0, 0] + maps[:, 1, 1]))[good]
+    return float(np.abs((turn + 90) % 180 - 90).min()), float(stretch.min())
 
 
-#: Edges of tiles and by how much the image is binned: large cells need no fine pixels.
-_SCALES = ((128, 1), (192, 1), (128, 2), (192, 2), (128, 4), (192, 4), (64, 1))
-
-
-def _binned(
-    pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None, bin_px: int
-) -> tuple[NDArray[np.floating], NDArray[np.bool_] | None]:
-    if bin_px == 1:
-        return pixels, valid
-    rows, columns = (n // bin_px for n in pixels.shape)
-    inner = (slice(rows * bin_px), slice(columns * bin_px))
-    blocks = (rows, bin_px, columns, bin_px)
-    image: Floats = pixels[inner].astype(np.float32).reshape(blocks).mean((1, 3))
-    if valid is None:
-        return image, None
-    return image, np.asarray(valid[inner].reshape(blocks).all((1, 3)), bool)
-
-
-def _reason(few: Lattice | None, shape: tuple[int, ...]) -> str:
-    if few is None:
-        return "No lattice was found."
-    cells = shape[0] * shape[1] / few.period_px**2
-    return (
-        f"The image holds about {cells:.0f} cells of {few.period_px:.0f} px to a side; {MIN_CELLS:.0f} are needed. "
-        "Take an image of a larger field."
-    )
-
-
-def _groups(tiles: list[Tile]) -> list[tuple[list[int], Floats | None]]:
-    """Tiles that show the same lattice, then all of them."""
-    if len(tiles) == 1:
-        return [([0], None)]
-    maps = np.stack([autocorrelation([tile]).values for tile in tiles])
-    flat = _anisotropy(maps)
-    norms = np.sqrt((flat**2).sum(axis=1))
-    seen = norms > 0
-    unit = flat / np.where(seen, norms, 1)[:, None]
-    alike = unit @ unit.T
-    np.fill_diagonal(alike, 0)
-    every = [i for i in range(len(tiles)) if seen[i]]
-    if not every:
-        return []
-    middle = int(np.argmax(alike.sum(axis=1)))
-    group = [
-        i
-        for i in every
-        if i == middle or alike[middle, i] >= _limit(_typical(np.delete(alike[middle], middle)))
-    ]
-    mean = unit[group].mean(axis=0)
-    close = unit @ mean / max(float(np.sqrt((mean**2).sum())), 1e-6)
-    group = [i for i in every if close[i] >= _limit(float(np.median(close[group])))]
-    out: list[tuple[list[int], Floats | None]] = [(group, maps[group])] if group else []
-    if len(group) < len(every):
-        out.append((every, maps[every]))
-    return out
-
-
-def _limit(typical: float) -> float:
-    """Least likeness: noise lowers and scatters that of all tiles."""
-    return typical * (0.5 + (SAME_TILE - 0.5) * typical)
-
-
-def _typical(likeness: Doubles | Floats) -> float:
-    """Likeness of tiles that show the same, whatever the others show."""
-    return float(np.quantile(likeness, 0.9))
-
-
-def _anisotropy(maps: Floats) -> Floats:
-    """Autocorrelations (n, samples) at shifts up to 0.3 of a tile less the mean of the ring: glass has none left."""
-    _, height, width = maps.shape
-    y, x = (np.arange(k) - k // 2 for k in (height, width))
-    radius = np.hypot(y[:, None], x[None])
-    inside = (radius >= MIN_PERIOD_PX) & (radius <= 0.66 * max(height // 2, width // 2))
-    inside &= (y[:, None] > 0) | ((y[:, None] == 0) & (x[None] > 0))
-    ring = np.rint(radius[inside]).astype(int)
-    flat = maps[:, inside]
-    order = np.argsort(ring, kind="stable")
-    counts = np.bincount(ring)
-    present = counts[counts > 0]
-    starts = np.concatenate(([0], np.cumsum(present)[:-1]))
-    flat = flat[:, order]
-    means = np.add.reduceat(flat, starts, axis=1) / present
-    return flat - np.repeat(means, present, axis=1)
-
-
-def _tiles(
-    pixels: NDArray[np.floating],
-    valid: NDArray[np.bool_] | None,
-    edges: tuple[int, int],
-    most: int = MOST_TILES,
-) -> list[Tile]:
-    """At most `most` tiles spread evenly over the image, at least half of each valid."""
-    # Half overlapping where there are few.
-    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(pixels.shape, edges, strict=True)]
-    while np.prod(counts) > most:
-        counts[int(np.argmax(counts))] -= 1
-    ys, xs = (
-        np.rint(np.linspace(0, n - e, c)).astype(int)
-        for n, e, c in zip(pixels.shape, edges, counts, strict=True)
-    )
-    places = [(slice(y, y + edges[0]), slice(x, x + edges[1])) for y in ys for x in xs]
-    if valid is not None:
-        places = [place for place in places if np.mean(valid[place]) >= 0.5]
-    return list(
-        side_by_side(
-            lambda place: tile_of(pixels[place], None if valid is None else valid[place]),
-            places,
-            pixels=4 * edges[0] * edges[1],
-        )
-    )
+@lru_cache(maxsize=1)
+def _cubic_cells() -> tuple[tuple[tuple[int, int, int], Doubles], ...]:
+    """Bases of the lattices that cubic ones of edge 1 project to along the zone axes."""
+    found = []
+    for axis, primitive in product(SYMMETRY_DEG, _CUBIC):
+        across = np.cross(axis, (1.0, -1.0, 0.0))
+        view = np.array([(1.0, -1.0, 0.0) / np.sqrt(2), across / np.linalg.norm(across)])
+        points = np.mgrid[-2:3, -2:3, -2:3].reshape(3, -1).T @ np.array(primitive) @ view.T
+        points = points[np.argsort(np.hypot(*points.T).round(6), kind="stable")]
+        first = points[np.hypot(*points.T) > TINY][0]
+        aside = np.abs(first[0] * points[:, 1] - first[1] * points[:, 0]) > TINY
+        found.append((axis, np.array([first, points[aside][0]])))
+    return tuple(found)
