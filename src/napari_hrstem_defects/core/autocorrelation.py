@@ -97,9 +97,9 @@ class Field:
         return self.strength.shape[0], self.strength.shape[1]
 
     @property
-    def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def places(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Rows and columns of the samples in pixels of the prepared image."""
-        rows, columns = ((np.arange(n) + 0.5) * self.step_px - 0.5 for n in self.shape)
+        rows, columns = ((np.arange(n) + 0.5) * float(self.step_px) - 0.5 for n in self.shape)
         return rows, columns
 
     def distance(self, direction: NDArray[np.floating]) -> Floats:
