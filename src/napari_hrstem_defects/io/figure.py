@@ -269,7 +269,7 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     _title(axes, "Symmetry breaking")
     if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
-    if analysis.best_patch is None:
+    if analysis.best_patch is None or not analysis.judged.any():
         strip.text(0.5, 0.72, "not computed", ha="center", va="center", fontsize=10, family=_FONT)
     else:
         bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
