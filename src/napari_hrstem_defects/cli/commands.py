@@ -128,6 +128,13 @@ _Clean = Annotated[
     str | None,
     typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
 ]
+_Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
+    ),
+]
 _Only = Annotated[
     str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
 ]
@@ -152,6 +159,13 @@ def train(
     train_base: Annotated[
         bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
     ] = False,
+    secondary: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="A patch wholly inside another symmetry: defective, or clean as in the code of Dennler et al.",
+        ),
+    ] = "defective",
     epochs: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
     ] = 0,
@@ -200,6 +214,7 @@ def train(
         bool,
         typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
     ] = False,
+    report: _Report = None,
     quiet: _Quiet = False,
 ) -> None:
     """Train a patch classifier on labelled images, a table of patches, or simulated images.
@@ -223,10 +238,12 @@ def train(
             resume=resume,
             overwrite=overwrite,
             quiet=quiet,
+            report=report,
             options={
                 "name": out.stem if name is None else name,
                 "weights": weights,
                 "train_base": train_base,
+                "secondary": secondary,
                 "epochs": epochs,
                 "patience": patience,
                 "batch": batch,
@@ -267,13 +284,14 @@ def evaluate(
         Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
+    report: _Report = None,
 ) -> None:
     """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
 
     Give either --pred and --truth, or --model with --images or --patches, or --ratings.
     """
     if ratings is not None:
-        if any((pred, truth, model, images, labels, patches, clean, only)):
+        if any((pred, truth, model, images, labels, patches, clean, only, report)):
             raise typer.BadParameter("--ratings goes with --json only")
         from napari_hrstem_defects.cli.evaluate import run_ratings
 
@@ -282,12 +300,14 @@ def evaluate(
     by_model = model is not None
     if by_model == (pred is not None or truth is not None) or (not by_model and None in (pred, truth)):
         raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")
-    if not by_model and (images or labels or patches or clean or only):
-        raise typer.BadParameter("--images, --labels, --patches, --clean and --only go with --model")
+    if not by_model and (images or labels or patches or clean or only or report):
+        raise typer.BadParameter(
+            "--images, --labels, --patches, --clean, --only and --report go with --model"
+        )
     if model is not None:
         from napari_hrstem_defects.cli.judge import run as judge
 
-        judge(model, images, labels, patches, clean, only, json)
+        judge(model, images, labels, patches, clean, only, json, report)
     elif pred is not None and truth is not None:
         from napari_hrstem_defects.cli.evaluate import run
 

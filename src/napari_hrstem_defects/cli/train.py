@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from napari_hrstem_defects.batch import reports
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches, simulated
 from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines, stop_signals
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ModelError
@@ -27,6 +28,7 @@ from napari_hrstem_defects.models.training import TrainingReport, train, unfinis
 ROWS = {
     "train": "train",
     "test": "test",
+    "train_with_ambivalent": "train with ambivalent",
     "test_with_ambivalent": "test with ambivalent",
     "defect_free": "defect-free",
 }
@@ -51,6 +53,7 @@ class TrainArguments:
     resume: bool
     overwrite: bool
     quiet: bool
+    report: Path | None
     options: Mapping[str, Any]
 
 
@@ -87,6 +90,9 @@ def run(arguments: TrainArguments) -> None:
                 + ("; the same command with --resume goes on from there." if goes_on else ".")
             )
             raise typer.Exit(FAILED) from None
+    if arguments.report is not None:
+        with errors_as_lines(USAGE):
+            reports.of_training(report.metrics).write(arguments.report)
     if not arguments.quiet:
         show(report, arguments.install)
     if arguments.install:
@@ -136,6 +142,7 @@ def _misplaced(arguments: TrainArguments) -> list[tuple[str, Any, str, bool]]:
     return [
         ("--labels", arguments.labels, "--images", images),
         ("--test-images", options["test_images"], "--images or --simulated", not table),
+        ("--secondary", options["secondary"] != "defective", "--images or --simulated", not table),
         ("--clean", options["clean"], "--patches", table),
         ("--only", arguments.only, "--patches", table),
         ("--split", options["split"] != "auto", "--patches", table),
@@ -233,9 +240,22 @@ class _Teller:
 def show(report: TrainingReport, installed: bool) -> None:
     """The metrics on held-out data in the published layout, and what to know about them."""
     metrics = report.metrics
-    rows = {title: metrics[name] for name, title in ROWS.items() if name in metrics}
-    show_table(evaluation.table(rows), f"% (mean ± standard deviation of {metrics['repeats']})")
+    title = f"% (mean ± standard deviation of {metrics['repeats']})"
+    found = reports.of_training(metrics)
+    show_table(evaluation.table(found.table_1), title)
+    left_out = {
+        f"{name}, without ambivalent": metrics[name]
+        for name in ("train", "test")
+        if f"{name}_with_ambivalent" in metrics
+    }
+    if left_out:
+        show_table(evaluation.table(left_out), title)
+    for heading, rows in found.tables():
+        show_table(rows, heading)
     typer.echo(f"Held out: {metrics['split']}.")
+    if "images" in report.contract.training:
+        counted = "non-defective" if report.contract.training["secondary"] == "clean" else "defective"
+        typer.echo(f"Patches wholly inside a domain of another symmetry counted as {counted}.")
     for line in remarks(metrics):
         typer.echo(line)
     typer.echo(f"{report.path} (SHA-256 {file_sha256(report.path)})")

@@ -8,6 +8,9 @@ from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
 
+#: What a patch wholly inside a domain of another symmetry may count as.
+SECONDARY = ("defective", "clean")
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -38,6 +41,9 @@ class TrainingOptions:
         ``"imagenet"``, ``"none"`` or a file (VGG16).
     train_base : bool
         Train the convolutional base as well (VGG16).
+    secondary : {"defective", "clean"}
+        What a patch wholly inside a domain of another symmetry counts as: as the text of Dennler et al. (2021) says,
+        or as their code does.
     clean : str or None
         Name of the clean class where it cannot be told.
     split : {"auto", "random"}
@@ -62,6 +68,7 @@ class TrainingOptions:
     test_images: int = 0
     weights: str = "imagenet"
     train_base: bool = False
+    secondary: str = "defective"
     clean: str | None = None
     split: str = "auto"
     force: bool = False
@@ -86,6 +93,8 @@ class TrainingOptions:
             raise ModelError(f"The patch size must be 16 to 512 px, not {self.patch_px}.")
         if self.split not in ("auto", "random"):
             raise ModelError(f"The split must be auto or random, not {self.split!r}.")
+        if self.secondary not in SECONDARY:
+            raise ModelError(f"secondary must be {' or '.join(SECONDARY)}, not {self.secondary!r}.")
         if self.learning_rate < 0:
             raise ModelError(f"The learning rate must be positive, not {self.learning_rate:g}.")
         for name in ("test_share", "validation_share"):

@@ -127,6 +127,8 @@ def train(
     # No ambiguity from here on: the network sees what the contract says.
     options = dataclasses.replace(options, patch_px=patch_px)
     digest = data.sha256 if isinstance(data, PatchSet) else images_sha256(data)
+    if not isinstance(data, PatchSet):
+        data = [dataclasses.replace(image, secondary=options.secondary) for image in data]
     workspace = _workspace(path, kind, options, digest, resume, overwrite)
     _tell(progress, 0.0, "splitting the data", options)
     with _kept_if_begun(workspace), _in_words(workspace):
@@ -452,16 +454,18 @@ def _summary(
         for part in ("train", "test", "defect_free")
         if all(part in item for item in done)
     }
-    with_both = [
-        item["test"]["with_ambivalent"] for item in done if "with_ambivalent" in item.get("test", {})
-    ]
-    if with_both:
-        out["test_with_ambivalent"] = evaluation.spread(with_both)
+    for part in ("train", "test"):
+        with_both = [
+            item[part]["with_ambivalent"] for item in done if "with_ambivalent" in item.get(part, {})
+        ]
+        if with_both:
+            out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
     untested = {name for split in splits[: len(done)] for name in getattr(split, "untested", ())}
     if all("test" in item for item in done):
-        out["confusion"] = evaluation.pooled([item["test"] for item in done])["confusion"]
+        pooled = evaluation.pooled([item["test"] for item in done])
+        out |= {name: pooled[name] for name in ("confusion", "binary") if name in pooled}
         out["test_patches"] = [item["test"]["count"] for item in done]
     return {
         **out,
