@@ -142,8 +142,17 @@ _Only = Annotated[
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
+    model: Annotated[
+        str | None, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble; not with a preset.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="dennler2021: VGG16, split, trained and chosen as published."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="marvin2025: the FFT ensemble as published.")
+    ] = None,
     images: _Images = None,
     labels: _Labels = None,
     patches: _Patches = None,
@@ -170,7 +179,7 @@ def train(
         int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
     ] = 0,
     patience: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Passes without progress after which it stops.")
+        int, typer.Option(metavar="N", min=0, help="Passes without progress after which it stops; 0: never.")
     ] = 10,
     batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
     learning_rate: Annotated[
@@ -200,7 +209,7 @@ def train(
             "--set",
             metavar="KEY=VALUE",
             help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
-            "calibrate, threshold. vgg16: dense.",
+            "calibrate, threshold, momentum, stride, class_epochs. vgg16: dense.",
         ),
     ] = None,
     install: Annotated[
@@ -227,6 +236,7 @@ def train(
     run(
         TrainArguments(
             kind=model,
+            recipes=(protocol, preset),
             out=out,
             images=images,
             labels=labels,
@@ -322,7 +332,8 @@ def scan(
     ],
     out: _Out,
     stride: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Step between windows in px; default 8.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Step between windows in px; default 8, 4 as published."),
     ] = None,
     least_probability: Annotated[
         float | None,

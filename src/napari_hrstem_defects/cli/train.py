@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256
 from napari_hrstem_defects.models.training import TrainingReport, train, unfinished
 
@@ -32,6 +34,8 @@ ROWS = {
     "test_with_ambivalent": "test with ambivalent",
     "defect_free": "defect-free",
 }
+#: What --protocol and --preset may name.
+PUBLISHED = ("dennler2021", "marvin2025")
 # Share of the bar that reading takes.
 _READING = 0.05
 _PIPE_WIDTH = 120
@@ -41,7 +45,8 @@ _PIPE_WIDTH = 120
 class TrainArguments:
     """What the command line says; `options` are fields of TrainingOptions."""
 
-    kind: str
+    kind: str | None
+    recipes: tuple[str | None, str | None]
     out: Path
     images: Path | None
     labels: Path | None
@@ -60,9 +65,11 @@ class TrainArguments:
 def run(arguments: TrainArguments) -> None:
     """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`."""
     with errors_as_lines(USAGE):
-        kind = kind_of(arguments.kind)
+        name, recipe = _kind(arguments)
+        arguments = replace_fields(arguments, kind=name)
+        kind = kind_of(name)
         _check(arguments)
-        options = TrainingOptions(**arguments.options, extra=_extra(arguments.settings))
+        options = with_recipe(recipe, {**arguments.options, "extra": _extra(arguments.settings)})
         kind.check_settings(options.extra)
         check_installed()
         replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
@@ -74,7 +81,7 @@ def run(arguments: TrainArguments) -> None:
             data = _data(arguments, options, reporter, stop.is_set)
             reporter.say(_what(data))
             report = train(
-                arguments.kind,
+                name,
                 data,
                 arguments.out,
                 options,
@@ -103,6 +110,19 @@ def run(arguments: TrainArguments) -> None:
             f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
         )
         raise typer.Exit(FAILED)
+
+
+def _kind(arguments: TrainArguments) -> tuple[str, str]:
+    """Kind of classifier and published way to train it, empty for none."""
+    chosen = [name for name in arguments.recipes if name is not None]
+    for option, name, known in zip(("--protocol", "--preset"), arguments.recipes, PUBLISHED, strict=True):
+        if name is not None and name != known:
+            raise HrstemDefectsError(f"{option} must be {known}, not {name}.")
+    if len(chosen) + (arguments.kind is not None) != 1:
+        raise HrstemDefectsError("Name one of --model, --protocol and --preset.")
+    if arguments.kind is not None:
+        return arguments.kind, ""
+    return RECIPES[chosen[0]].kind, chosen[0]
 
 
 def _installed_before(out: Path, name: str) -> bool:
