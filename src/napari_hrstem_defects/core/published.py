@@ -3,8 +3,8 @@
 [D] classifies the image's patches and ends where none is defective (figure 2d); otherwise it filters the image,
 compares it with the best patch in the energies of the patch's eigenfilters, maps the local variance and fuses the
 binarised maps. Sizes and thresholds that the text leaves open are those of the authors' code,
-github.com/nkdnnlr/TEMDefectClassification. :class:`TouchingGrid` cuts the patches, :func:`ends` tells whether the
-analysis ends, :func:`published_maps` runs the steps that follow the choice of the best patch.
+github.com/nkdnnlr/TEMDefectClassification. :class:`TouchingGrid` cuts the patches, :func:`published_maps` runs the
+steps that follow the choice of the best patch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d, gaussian_filter, uniform_filter
 
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.patches import PATCH_PX, PatchGrid, PatchTable
+from napari_hrstem_defects.core.patches import PATCH_PX, PatchGrid
 from napari_hrstem_defects.core.recipe import Eigenvectors, PublishedParams
 
 #: What is said where the analysis ends ([D], figure 2d).
@@ -115,13 +115,12 @@ class TouchingGrid(PatchGrid):
         return values[np.ix_(rows, columns)]
 
 
-def ends(table: PatchTable, params: PublishedParams) -> bool:
-    """Whether no patch is defective, so that the image is called non-defective and not filtered ([D], figure 2d)."""
-    return not (params.always_filter or table.defective.any())
-
-
 def published_maps(
-    pixels: NDArray[np.float32], best_patch: Window | None, params: PublishedParams
+    pixels: NDArray[np.float32],
+    best_patch: Window | None,
+    params: PublishedParams,
+    *,
+    defective: bool = True,
 ) -> PublishedMaps:
     """Run the published steps that follow the choice of the best patch.
 
@@ -132,7 +131,12 @@ def published_maps(
     best_patch : tuple of slice or None
         Rows and columns of the model patch. None: the image is filtered only, all maps are 0.
     params : PublishedParams
+    defective : bool
+        Whether a patch was classified defective. Where none is, the image is non-defective and the analysis ends
+        ([D], figure 2d): nothing is marked, and the maps are made on request only (`always_filter`).
     """
+    if not (defective or params.always_filter):
+        best_patch = None
     filtered = pixels
     if params.filter == "log":
         filtered = log_gaussian(pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel)
@@ -148,7 +152,8 @@ def published_maps(
     symmetry = triangle_binarise(
         severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
     )
-    return PublishedMaps(filtered, severity, judged, variance, amorphous, fuse(symmetry, amorphous))
+    labels = fuse(symmetry & defective, amorphous & defective)
+    return PublishedMaps(filtered, severity, judged, variance, amorphous, labels)
 
 
 def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) -> NDArray[np.float32]:
