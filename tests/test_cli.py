@@ -405,6 +405,30 @@ def test_simulate(out, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_simulate_classes_for_an_ensemble(out, monkeypatch):
+    from napari_hrstem_defects.batch.labelled import read_patches
+    from napari_hrstem_defects.simulation import class_patches
+
+    monkeypatch.setattr(class_patches, "WHOLE_PX", 256)
+    run("simulate", "--out", out, "--count", 2, "--seed", 5, "--preset", "sto-defects")
+    classes = ("Bulk", "Interstitial", "Substitution", "Vacancy")
+    patches = read_patches(out / "patches.csv")
+    assert patches.classes == classes
+    assert patches.pixels.shape == (8, 64, 64)
+    assert set(patches.counts.values()) == {2}
+    made = json.loads((out / "simulation.json").read_text())
+    assert tuple(made["classes"]) == classes
+    assert len(made["images"]) == 4
+    # No patch is cut from a whole image.
+    assert not set(made["images"]) & set(patches.source)
+    for name, wanted in zip(made["images"], range(4), strict=True):
+        micrograph = read(out / "images" / f"{name}.tif")
+        with Image.open(out / "images" / f"{name}_classes.png") as mask:
+            shown = np.asarray(mask)
+        assert shown.shape == micrograph.shape == (256, 256)
+        assert set(np.unique(shown)) == {0, wanted}
+
+
 def test_simulate_unknown_preset(out):
     result = run("simulate", "--out", out, "--count", 1, "--seed", 0, "--preset", "nonsense", status=2)
     assert "There is no preset 'nonsense'" in one_line(result.stderr)

@@ -378,17 +378,28 @@ def models(
 @app.command()
 def simulate(
     out: _Out,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")],
+    count: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="How many images; of the presets …-defects patches of each class."
+        ),
+    ],
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same images.")],
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What to simulate; without it a set of all kinds, a third with defects."
+            metavar="NAME",
+            help="What to simulate; without it a set of all kinds, a third with defects. cdte-defects and sto-defects: "
+            "labelled patches and whole images of the classes of Marvin, Holt et al.",
         ),
     ] = None,
     quiet: _Quiet = False,
 ) -> None:
-    """Make micrographs with known defects: <name>.tif, its mask <name>_mask.png, and simulation.json."""
+    """Make micrographs with known defects: <name>.tif, its mask <name>_mask.png, and simulation.json.
+
+    The presets cdte-defects and sto-defects write patches.csv for train --patches, and a whole image of each class with
+    <name>_classes.png, the numbers of the classes in the order of simulation.json.
+    """
     from napari_hrstem_defects.cli.simulate import run
 
     run(out, count, seed, preset, quiet)
