@@ -489,7 +489,7 @@ def test_no_scheduler(folder, out, monkeypatch):
 @pytest.mark.parametrize("best_patch", [None, (40, 50)])
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe.published()], ids=["default", "published"])
 def test_replay_gives_the_same_bits(folder, out, best_patch, recipe):
-    data = crystal((192, 160))
+    data = crystal((192, 260))
     data[80:110, 60:] = np.roll(data, 5, axis=1)[80:110, 60:]
     tifffile.imwrite(folder / "a.tif", data)
     analyze_files([folder], out, recipe, best_patch=best_patch, pixel_size_nm=0.02)

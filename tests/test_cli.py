@@ -1,5 +1,6 @@
 """The command line: options, exit statuses, messages, bad input."""
 
+import csv
 import json
 import os
 import subprocess
@@ -169,9 +170,29 @@ def test_recipe_and_settings(image, out, tmp_path):
     assert (used.segment.false_marks, used.segment.extent, used.symmetry.templates) == (0.2, 0.3, 64)
 
 
-def test_published_recipe(image, out):
-    run("analyze", image, "--out", out, "--recipe", "published")
-    assert load(out / "crystal").recipe == Recipe.published()
+def test_published_recipe(tmp_path, out):
+    path = tmp_path / "crystal.tif"
+    tifffile.imwrite(path, crystal((300, 390)))
+    words = "no defective patch: the image is non-defective"
+    result = run("analyze", path, "--out", out, "--recipe", "published")
+    assert "crystal: non-defective, 0 regions, 0.0 % marked" in result.output
+    assert words in result.output
+    written = load(out / "crystal")
+    assert written.recipe == Recipe.published()
+    assert written.info["verdict"] == "non-defective"
+    assert not written.severity.any()
+    (row,) = csv.DictReader((out / "summary.csv").read_text("utf-8").splitlines())
+    assert (row["verdict"], row["message"]) == ("non-defective", words)
+    again = out / "again"
+    run("analyze", path, "--out", again, "--recipe", "published", "--set", "published.always_filter=true")
+    assert load(again / "crystal").severity.any()
+    (row,) = csv.DictReader((again / "summary.csv").read_text("utf-8").splitlines())
+    assert (row["verdict"], row["message"]) == ("non-defective", words)
+
+
+def test_published_recipe_refuses_a_small_image(image, out):
+    result = run("analyze", image, "--out", out, "--recipe", "published", status=1)
+    assert "128 × 128 px is smaller than two patches of 128 px" in result.output
 
 
 def test_best_patch_and_pixel_size(image, out):
@@ -382,6 +403,30 @@ def test_simulate(out, tmp_path):
     )
     for path in out.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_simulate_classes_for_an_ensemble(out, monkeypatch):
+    from napari_hrstem_defects.batch.labelled import read_patches
+    from napari_hrstem_defects.simulation import class_patches
+
+    monkeypatch.setattr(class_patches, "WHOLE_PX", 256)
+    run("simulate", "--out", out, "--count", 2, "--seed", 5, "--preset", "sto-defects")
+    classes = ("Bulk", "Interstitial", "Substitution", "Vacancy")
+    patches = read_patches(out / "patches.csv")
+    assert patches.classes == classes
+    assert patches.pixels.shape == (8, 64, 64)
+    assert set(patches.counts.values()) == {2}
+    made = json.loads((out / "simulation.json").read_text())
+    assert tuple(made["classes"]) == classes
+    assert len(made["images"]) == 4
+    # No patch is cut from a whole image.
+    assert not set(made["images"]) & set(patches.source)
+    for name, wanted in zip(made["images"], range(4), strict=True):
+        micrograph = read(out / "images" / f"{name}.tif")
+        with Image.open(out / "images" / f"{name}_classes.png") as mask:
+            shown = np.asarray(mask)
+        assert shown.shape == micrograph.shape == (256, 256)
+        assert set(np.unique(shown)) == {0, wanted}
 
 
 def test_simulate_unknown_preset(out):

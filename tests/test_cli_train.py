@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -272,6 +274,18 @@ def test_the_published_folders(tmp_path):
     assert [(image.name, image.has_defects) for image in images] == [("1", True), ("1 (2)", False)]
     assert set(np.unique(images[0].mask)) == {0, 2}
     assert left_out == []
+    # Label images are 0 crystal, 127 another symmetry, 255 blurred; polygons are taken first.
+    (tmp_path / "defective/labels").mkdir()
+    drawn = np.zeros((128, 160), np.uint8)
+    drawn[:40], drawn[80:] = 127, 255
+    tifffile.imwrite(tmp_path / "defective/images/2.tif", micrograph(2)[0])
+    for stem in "12":
+        tifffile.imwrite(tmp_path / f"defective/labels/{stem}.tif", drawn)
+    images, _ = read_labelled(tmp_path)
+    assert [set(np.unique(image.mask).tolist()) for image in images] == [{0, 2}, {0, 1, 2}, {0}]
+    np.testing.assert_array_equal(
+        images[1].mask, np.repeat([1, 0, 2], [40, 40, 48])[:, None] * np.ones(160, int)
+    )
     with pytest.raises(ReadError, match="which holds its labels; leave out --labels"):
         read_labelled(tmp_path, tmp_path)
 
@@ -503,6 +517,50 @@ def test_what_is_told_while_it_trains(has_bar):
     else:
         assert said == ["cutting patches", first]
         assert shown == []
+
+
+def test_published_protocol_from_the_command_line(folder, tmp_path, monkeypatch):
+    """Images with defects are divided 3 : 10, repeated six times, and table 1 comes out; with a small network here."""
+    from napari_hrstem_defects.models import recipes
+
+    small = replace(recipes.RECIPES["dennler2021"], kind="compact")
+    monkeypatch.setitem(recipes.RECIPES, "dennler2021", small)
+    pixels, _ = micrograph(3)
+    tifffile.imwrite(folder / "labels" / "i3.tif", np.zeros(pixels.shape, np.uint8))
+    model, report = tmp_path / "m.hrstem", tmp_path / "report"
+    options = ("--patch-size", EDGE, "--per-class", 16, "--epochs", 1, "--repeats", 2, "--report", report)
+    labelled = ("--images", folder / "images", "--labels", folder / "labels")
+    shown = run("train", "--protocol", "dennler2021", *labelled, "--out", model, *options).stdout
+    assert "2 of 3 images with defects to train on and 1 to test, all 1 without defects only tested" in shown
+    assert "Patches wholly inside a domain of another symmetry counted as defective." in shown
+    contract = load_model(model).contract
+    training = contract.training
+    assert (training["protocol"], training["patience"], training["train_base"]) == ("dennler2021", 0, True)
+    assert Counter(item["part"] for item in training["images"]) == {"train": 2, "test": 2}
+    assert contract.metrics["repeats"] == 2
+    with (report / "table_1.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["set"] for row in rows] == ["train", "test", "defect-free"]
+    assert rows[2]["precision_mean"] == ""
+    assert "defect-free" in (report / "report.txt").read_text("utf-8")
+    judged = run("evaluate", "--model", model, *labelled, "--report", tmp_path / "again").stdout
+    assert "as in table 1 of Dennler et al." in judged
+    assert "weighted average" in judged
+    assert (tmp_path / "again" / "confusion.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "compact", "--preset", "marvin2025"), "Name one of --model, --protocol and --preset."),
+        ((), "Name one of --model, --protocol and --preset."),
+        (("--preset", "dennler2021"), "--preset must be marvin2025, not dennler2021."),
+        (("--protocol", "x"), "--protocol must be dennler2021, not x."),
+    ],
+)
+def test_published_ways_are_chosen_by_one_word(tmp_path, arguments, message):
+    refused = run("train", "--simulated", 3, "--out", tmp_path / "x.hrstem", *arguments, status=2)
+    assert message in refused.stderr
 
 
 def test_names_with_brackets_are_shown(capsys):

@@ -8,7 +8,7 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core import steps
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.best_patch import BestPatch, weights
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
@@ -92,7 +92,7 @@ def calls(monkeypatch):
 # Shapes and known images ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(96, 96), (97, 211), (300, 128)])
+@pytest.mark.parametrize("shape", [(129, 257), (256, 270), (300, 128)])
 @both_modes
 def test_maps_have_the_shape_of_the_input(shape, recipe):
     analysis = run(perfect(shape), recipe)
@@ -430,7 +430,7 @@ def test_final_verdict_is_the_share_of_marks(whole):
 @both_modes
 def test_progress_is_in_order_and_complete(recipe):
     told = []
-    run(faulted((200, 230), at=140), recipe, progress=lambda step, fraction: told.append((step, fraction)))
+    run(faulted((200, 260), at=140), recipe, progress=lambda step, fraction: told.append((step, fraction)))
     places = [(STEPS.index(step), fraction) for step, fraction in told]
     assert places == sorted(places)
     for step in STEPS:
@@ -441,7 +441,7 @@ def test_progress_is_in_order_and_complete(recipe):
 @both_modes
 def test_cancelled_at_every_chance(recipe):
     """Whenever it is asked for, nothing comes back but Cancelled."""
-    image, asked = two_grains((140, 200)), []
+    image, asked = two_grains((140, 257)), []
     run(image, recipe, cancelled=lambda: bool(asked.append(1)))
     assert len(asked) >= 2 * len(STEPS)
     for stop in range(len(asked)):
@@ -572,11 +572,68 @@ def test_published_finds_an_inset():
     analysis = run(noisy(image, 0.1), hd.Recipe.published(), best_patch=(64.0, 64.0))
     inset, outside = np.zeros(shape, bool), np.zeros(shape, bool)
     inset[130:220, 190:260] = outside[24:-24, 24:130] = True
+    assert analysis.verdict == "defective"
     assert np.median(analysis.severity[inset]) > np.median(analysis.severity[outside])
     assert analysis.domains is None
     assert analysis.maps.severity is analysis.severity
     assert analysis.filtered.shape == shape
     assert analysis.lattice == analysis.typical
+
+
+def test_published_ends_without_a_defective_patch():
+    """Figure 2d of Dennler et al.: no defective patch, the image is non-defective, nothing is filtered."""
+    image = perfect((256, 390), 0.1)
+    analysis = run(image, hd.Recipe.published())
+    assert analysis.patches.defective.shape == (2, 3)
+    assert not analysis.patches.defective.any()
+    assert analysis.warnings == ("no defective patch: the image is non-defective",)
+    assert analysis.verdict == run(image).verdict == "non-defective"
+    for nothing in (analysis.labels, analysis.severity, analysis.variance, analysis.judged, analysis.regions):
+        assert not np.any(nothing)
+    # On request the maps are made; nothing is marked all the same.
+    asked = run(image, hd.Recipe.published().replace({"published.always_filter": "true"}))
+    assert asked.warnings == analysis.warnings
+    assert not asked.labels.any()
+    assert asked.verdict == "non-defective"
+    assert asked.best_patch == analysis.best_patch
+    assert asked.judged[16:-32, 16:-16].mean() > 0.8
+    assert asked.severity[asked.judged].min() >= 0
+    assert asked.variance.min() > 0
+    # A patch that somebody calls defective is one.
+    painted = run(image, hd.Recipe.published(), patch_labels=[[True, False, False], [False, False, False]])
+    assert painted.verdict == "defective"
+    assert painted.judged.any()
+
+
+def test_published_best_patch_is_the_maximum_of_w():
+    """Nothing but the number of neighbours at each distance counts, and then the order of rows."""
+    clean = np.array([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    image = perfect((384, 512), 0.1)
+    # The patch of greatest W is the least like the others, though called non-defective.
+    image[128:256, 128:256] = noisy(crystal((128, 128), BASIS), 1.5, 9)
+    analysis = run(image, hd.Recipe.published(), patch_labels=~clean)
+    assert (analysis.best_patch.y, analysis.best_patch.x) == (191.5, 191.5)
+    assert analysis.best_patch.size == 128
+    assert analysis.patches.grid.counts == (3, 4)
+    # 4 at distance 1, 4 at 2, 1 at 3: 4 + 4/(8·2!) + 1/(8²·3!)
+    assert weights(clean)[1, 1] == pytest.approx(4 + 4 / 16 + 1 / 384)
+    # Two pairs, all four of W = 1: the first in the order of rows.
+    pairs = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)
+    first = run(image, hd.Recipe.published(), patch_labels=~pairs).best_patch
+    assert (first.y, first.x) == (63.5, 319.5)
+    assert run(image, hd.Recipe.published().replace({"classify.patch_size": 64})).best_patch.size == 128
+
+
+def test_published_refuses_less_than_two_patches():
+    with pytest.raises(hd.HrstemDefectsError, match=r"200 × 255 px is smaller than two patches of 128 px"):
+        run(perfect((200, 255)), hd.Recipe.published())
+
+
+def test_verdict_is_empty_where_nothing_can_be_judged():
+    analysis = run(glass((256, 256), 1.0).astype(np.float32))
+    assert analysis.typical is None
+    assert analysis.verdict == ""
+    assert run(faulted()).verdict == "defective"
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.ndimage import correlate, gaussian_filter, maximum_filter, median_filter, uniform_filter
+from scipy.ndimage import convolve, correlate, gaussian_filter, maximum_filter, median_filter, uniform_filter
 from scipy.spatial.distance import mahalanobis
 from skimage.filters import threshold_triangle
 
@@ -12,16 +12,18 @@ from napari_hrstem_defects.core import published
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.metrics import auroc
 from napari_hrstem_defects.core.published import (
-    amorphous_box,
+    TouchingGrid,
     difference_of_gaussians,
     eigenfilter_severity,
     eigenfilters,
     filter_responses,
     fuse,
+    local_variance,
     log_gaussian,
     mahalanobis_transform,
     published_maps,
     triangle_binarise,
+    triangle_threshold,
     window_sums,
 )
 from napari_hrstem_defects.core.recipe import PublishedParams
@@ -44,8 +46,8 @@ def lattice(shape: tuple[int, int], noise: float = 0.2) -> np.ndarray:
 
 
 def wave(m: int, n: int) -> np.ndarray:
-    """Cosine that the mirrored border continues exactly (half-sample symmetric)."""
-    y, x = ((np.arange(length) + 0.5) * np.pi / length for length in SHAPE)
+    """Cosine that the mirrored border continues exactly (whole-sample symmetric, d c b | a b c d)."""
+    y, x = (np.arange(length) * np.pi / (length - 1) for length in SHAPE)
     return np.outer(np.cos(m * y), np.cos(n * x))
 
 
@@ -66,24 +68,43 @@ def dog_transfer(omega: tuple[float, float], low: float, high: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("filtered", "transfer", "sizes", "atol"),
+    ("filtered", "transfer", "sizes", "atol", "rim"),
     [
         *(
-            (lambda image, k, g: log_gaussian(image, kernel=k, gauss_kernel=g), log_transfer, sizes, 0.02)
+            (lambda image, k, g: log_gaussian(image, kernel=k, gauss_kernel=g), log_transfer, sizes, 0.02, 0)
             for sizes in ((19, 5), (7, 3), (3, 9))
         ),
-        # Kernels end at 4 σ.
-        (difference_of_gaussians, dog_transfer, (2.0, 3.0), 0.3),
+        # Kernels end at 4 σ, and the border's values go on beyond it.
+        (difference_of_gaussians, dog_transfer, (2.0, 3.0), 0.2, 12),
     ],
 )
-def test_transfer_of_the_filters(filtered, transfer, sizes, atol):
+def test_transfer_of_the_filters(filtered, transfer, sizes, atol, rim):
     waves = [(3, 20, 1.0), (12, 0, 0.7), (17, 31, 3.0)]
     expected = sum(
-        a * transfer((m * np.pi / SHAPE[0], n * np.pi / SHAPE[1]), *sizes) * wave(m, n) for m, n, a in waves
+        a * transfer((m * np.pi / (SHAPE[0] - 1), n * np.pi / (SHAPE[1] - 1)), *sizes) * wave(m, n)
+        for m, n, a in waves
     )
     out = filtered(sum(a * wave(m, n) for m, n, a in waves) + 5.0, *sizes)
     assert out.dtype == np.float32
-    np.testing.assert_allclose(out, (expected - expected.min()) / np.ptp(expected) * 254, atol=atol)
+    inside = np.s_[rim : SHAPE[0] - rim, rim : SHAPE[1] - rim]
+    out, expected = out[inside], expected[inside]
+    if rim:
+        # The range of the whole includes the border.
+        slope, offset = np.polyfit(expected.ravel(), out.ravel(), 1)
+        expected = slope * expected + offset
+        assert out.max() > 200
+    else:
+        expected = (expected - expected.min()) / np.ptp(expected) * 254
+    np.testing.assert_allclose(out, expected, atol=atol)
+
+
+def test_border_of_the_difference_of_gaussians():
+    image = lattice(SHAPE)
+    # Continued by the values at the border, by hand.
+    whole = np.pad(image.astype(float), 20, mode="edge")
+    expected = (gaussian_filter(whole, 2) - gaussian_filter(whole, 3))[20:-20, 20:-20]
+    expected = (expected - expected.min()) / np.ptp(expected) * 254
+    np.testing.assert_allclose(difference_of_gaussians(image), expected, atol=0.01)
 
 
 @pytest.mark.parametrize("filtered", [log_gaussian, difference_of_gaussians])
@@ -127,7 +148,8 @@ def test_eigenfilters_decorrelate():
     )
     assert (np.diff(variances) <= 0).all()
     rows = eigenfilters(patch, 5, "rows")[0][:, ::-1, ::-1].reshape(25, 25)
-    np.testing.assert_array_equal(rows, matrix.T)
+    # Rows of the matrix whose columns are the eigenvectors in ascending order.
+    np.testing.assert_array_equal(rows, matrix[::-1].T)
     np.testing.assert_allclose(rows @ rows.T, np.eye(25), atol=1e-12)
 
 
@@ -171,11 +193,12 @@ def test_singular_covariance_stays_finite():
     np.testing.assert_array_equal(mean, 4.0)
 
 
-def features_of(image: np.ndarray, filters: np.ndarray, kind: str, outside: str) -> np.ndarray:
-    responses = np.array([correlate(image, f, mode="reflect") for f in filters])
+def features_of(image: np.ndarray, filters: np.ndarray, kind: str) -> np.ndarray:
+    """Convolutions as scipy does them, 0 outside for the energies."""
+    responses = np.array([correlate(image, f, mode="mirror") for f in filters])
     if kind == "responses":
         return responses
-    return np.array([uniform_filter(r**2, 16, mode=outside) * 256 for r in responses])
+    return np.array([convolve(r**2, np.ones((16, 16)), mode="constant") for r in responses])
 
 
 def naive_severity(image, patch, kind, eigenvectors, comparison):
@@ -184,9 +207,10 @@ def naive_severity(image, patch, kind, eigenvectors, comparison):
     size = model.shape[0]
     filters, _ = eigenfilters(model, 7, eigenvectors)
     total, count = np.zeros(image.shape), np.zeros(image.shape)
+    reference = features_of(model, filters, kind)
     if comparison == "distribution":
-        near, far = (3, 3) if kind == "responses" else (3 + 8, 3 + 7)
-        own = features_of(model, filters, kind, "reflect")[:, near:-far, near:-far].reshape(49, -1)
+        near, far = (3, 3) if kind == "responses" else (3 + 7, 3 + 8)
+        own = reference[:, near:-far, near:-far].reshape(49, -1)
         inverse, reference = (
             np.linalg.inv(np.cov(own)),
             np.broadcast_to(own.mean(axis=1)[:, None, None], (49, 1, 1)),
@@ -194,20 +218,20 @@ def naive_severity(image, patch, kind, eigenvectors, comparison):
         corners, shape = ([0], [0]), image.shape
     else:
         near = far = 16 if kind == "energies" else 8
-        reference = features_of(model, filters, kind, "constant")
         inverse = np.linalg.inv(np.cov(reference.reshape(49, -1)))
         reference = reference[:, near:-far, near:-far]
-        # 50 % overlap; the last patch ends at the border.
-        corners = tuple(sorted({*range(0, n - size + 1, size // 2), n - size}) for n in image.shape)
+        corners = tuple(range(0, n - size + 1, size // 2) for n in image.shape)
         shape = (size, size)
     for y, x in product(*corners):
         part = image[y : y + shape[0], x : x + shape[1]].astype(float)
-        values = features_of(part, filters, kind, "constant" if comparison == "pixelwise" else "reflect")
+        values = features_of(part, filters, kind)
         inside = np.s_[y + near : y + shape[0] - far, x + near : x + shape[1] - far]
         difference = values[:, near : shape[0] - far, near : shape[1] - far] - reference
         total[inside] += np.sqrt(np.einsum("iyx,ij,jyx->yx", difference, inverse, difference, optimize=True))
         count[inside] += 1
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    # Added up as if four patches overlapped everywhere.
+    times = 4 if comparison == "pixelwise" else 1
+    return np.where(count > 0, times * total / np.maximum(count, 1), np.nan)
 
 
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
@@ -217,13 +241,16 @@ def test_severity_is_the_formula(options):
     severity, judged = eigenfilter_severity(image, MODEL, PublishedParams(**options))
     expected = naive_severity(image, MODEL, *(options[k] for k in ("features", "eigenvectors", "comparison")))
     np.testing.assert_array_equal(judged, np.isfinite(expected))
-    # Where a patch lies on the model itself the distance is 0 but for rounding.
-    np.testing.assert_allclose(severity[judged], expected[judged], rtol=5e-3, atol=0.02)
-    # The rim is mirrored from inside.
-    rows, columns = (np.flatnonzero(judged.any(axis=axis)) for axis in (1, 0))
-    inside = severity[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    rim = [(i[0], n - 1 - i[-1]) for i, n in zip((rows, columns), image.shape, strict=True)]
-    np.testing.assert_array_equal(severity, np.pad(inside, rim, mode="symmetric"))
+    np.testing.assert_allclose(severity[judged], expected[judged], rtol=5e-3, atol=0.08)
+    assert not severity[~judged].any()
+
+
+def test_model_patch_is_at_no_distance_to_itself():
+    image = lattice((192, 192))
+    severity, _ = eigenfilter_severity(image, np.s_[64:192, 0:128], PublishedParams())
+    # Of the patches at 0 and 64 px only the model's own core, 16...112 px, lies on these rows and columns.
+    assert not severity[64 + 48 : 192 - 16, 16:64].any()
+    assert severity[:64, 64:][16:, :-16].all()
 
 
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
@@ -264,43 +291,95 @@ def test_small_patches():
     for size in (40, 44, 48):
         severity, judged = eigenfilter_severity(image, np.s_[:size, :size], PublishedParams())
         assert np.isfinite(severity).all()
-        assert judged[16:-16, 16:-16].all()
+        assert judged[16 : size - 16, 16 : size - 16].all()
     with pytest.raises(RecipeError, match="40 px"):
         eigenfilter_severity(image, np.s_[:39, :50], PublishedParams())
 
 
-def test_amorphous_is_below_the_model_patch():
-    variance = np.array([[5.0, 6.0, 4.0, 3.0], [9.0, 6.0, 5.1, 4.9]])
-    np.testing.assert_array_equal(amorphous_box(variance, np.s_[:, :2], 1.0), variance < 5)
-    np.testing.assert_array_equal(amorphous_box(variance, np.s_[:, :2], 1.25), variance < 4)
+def test_variance_is_that_of_the_window():
+    image = lattice((40, 50))
+    mirrored = np.pad(image.astype(float), 20, mode="reflect")
+    out = local_variance(image, 20)
+    for y, x in ((0, 0), (7, 49), (39, 20), (20, 25)):
+        # 10 px up and left, 9 down and right.
+        box = mirrored[20 + y - 10 : 20 + y + 10, 20 + x - 10 : 20 + x + 10]
+        assert out[y, x] == pytest.approx(box.var(), rel=1e-5)
+
+
+def test_variance_threshold_is_of_the_patch_itself():
+    """Contrast falls beside the model patch: the image's own map would see that within it and mark nothing."""
+    image = np.random.default_rng(0).normal(size=(256, 384)).astype(np.float32) * 10
+    image[:, 128:] *= 0.75
+    params = PublishedParams(filter="none", variance_sigma=0)
+    maps = published_maps(image, np.s_[:128, :128], params)
+    least = min(
+        np.pad(image[:128, :128].astype(float), 20, mode="reflect")[y + 10 : y + 30, x + 10 : x + 30].var()
+        for y in range(128)
+        for x in range(128)
+    )
+    np.testing.assert_array_equal(maps.amorphous, maps.variance < least / 1.2)
+    assert maps.variance[:128, :128].min() < 0.95 * least
+    assert 0.5 < maps.amorphous[:, 140:].mean() < 0.95
+    # Smoothed, it is the mean of 0.75² × 100 everywhere.
+    smooth = published_maps(image, np.s_[:128, :128], PublishedParams(filter="none"))
+    assert least / 1.2 > 1.05 * 0.75**2 * 100
+    assert smooth.amorphous[:, 170:].mean() > 0.99
+
+
+def test_triangle_of_a_histogram():
+    # Peak of 100 at 2, empty from 10 on: the line falls by 12.5 a level, and 12 at level 3 lies farthest below it.
+    counts = np.array([0, 60, 100, 12, 9, 8, 6, 4, 2, 1, 0, 0])
+    line = 100 * (1 - (np.arange(12) - 2) / 8)
+    farthest = 2 + int((line - counts)[2:11].argmax())
+    assert farthest == 3
+    # One level further into the tail, on either side.
+    assert triangle_threshold(counts) == farthest + 1
+    assert triangle_threshold(counts[::-1]) == 11 - farthest - 1
+    image = np.random.default_rng(0).gamma(3, 12, (300, 300)).clip(0, 255).astype(np.uint8)
+    assert abs(triangle_threshold(np.bincount(image.ravel(), minlength=256)) - threshold_triangle(image)) <= 2
 
 
 def test_triangle_finds_a_block():
     severity = np.random.default_rng(0).gamma(4.0, 1.0, (200, 240)).astype(np.float32)
     truth = np.zeros(severity.shape, bool)
     truth[60:120, 80:150] = True
-    severity[truth] += 40
+    severity[truth] += 90
     mask = triangle_binarise(severity)
     # The method is generous: the block and at most 3 σ around it.
     assert mask[truth].all()
     assert not mask[~maximum_filter(truth, 2 * 18 + 1)].any()
 
 
-def test_triangle_drops_a_weak_maximum():
-    severity = np.zeros((100, 100))
-    severity[50, 50] = 1.0
-    # A single pixel of 255 smoothed by σ = 6 reaches 255 / (2π·36) = 1.1.
-    assert not triangle_binarise(severity, min_maximum=1.2).any()
-    assert triangle_binarise(severity, min_maximum=1.0, median_size=1).any()
+def test_gate_is_on_the_raw_map():
+    severity = np.random.default_rng(0).gamma(4.0, 1.0, (200, 240)).astype(np.float32)
+    severity[60:120, 80:150] += 40
+    severity *= 90 / severity.max()
+    # Scaled to 0...255 it would exceed 90 whatever it is.
+    assert not triangle_binarise(severity).any()
+    assert triangle_binarise(1.001 * severity).any()
+    assert triangle_binarise(severity, min_maximum=89.9).any()
     assert not triangle_binarise(np.full((30, 30), 5.0)).any()
+
+
+def test_rim_has_no_say_in_the_scale():
+    severity = np.random.default_rng(0).gamma(40.0, 2.5, (200, 240)).astype(np.float32)
+    severity[60:120, 80:150] += 400
+    expected = triangle_binarise(severity)
+    edge = severity.copy()
+    edge[:16] = 0
+    rim = severity.copy()
+    rim[:16] = severity[16:].min()
+    np.testing.assert_array_equal(triangle_binarise(edge), triangle_binarise(rim))
+    assert expected[90, 110]
 
 
 @pytest.mark.parametrize("size", [1, 3, 19])
 def test_median_is_the_median(size):
     mask = np.random.default_rng(size).random((60, 80)) < 0.5
     mask[:20, :20] = True
-    out = triangle_binarise(mask.astype(np.float32), sigma=0, median_size=size)
-    np.testing.assert_array_equal(out, median_filter(mask.astype(np.uint8), size, mode="reflect") > 0)
+    severity = np.where(mask, 100, 1).astype(np.float32)
+    out = triangle_binarise(severity, sigma=0, median_size=size)
+    np.testing.assert_array_equal(out, median_filter(mask.astype(np.uint8), size, mode="nearest") > 0)
 
 
 def test_fuse():
@@ -310,16 +389,24 @@ def test_fuse():
 
 
 def naive_maps(image: np.ndarray, patch: tuple[slice, slice], params: PublishedParams):
-    """The published steps, written down as in the paper."""
-    variance = uniform_filter(image**2, params.window_px) - uniform_filter(image, params.window_px) ** 2
-    amorphous = variance < variance[patch].min() / params.ratio
+    """The published steps, written down as in the authors' code."""
+
+    def variance_of(part):
+        mean = uniform_filter(part, params.window_px, mode="mirror")
+        return uniform_filter(part**2, params.window_px, mode="mirror") - mean**2
+
+    variance, least = variance_of(image), variance_of(image[patch]).min()
+    amorphous = (
+        gaussian_filter(variance, params.variance_sigma, mode="mirror", radius=50) < least / params.ratio
+    )
     severity = naive_severity(image, patch, params.features, params.eigenvectors, params.comparison)
-    valid = np.isfinite(severity)
-    severity = severity[valid.any(axis=1)][:, valid.any(axis=0)]
-    severity = np.pad(severity, (image.shape[0] - severity.shape[0]) // 2, mode="symmetric")
-    smooth = gaussian_filter((severity - severity.min()) / np.ptp(severity) * 255, params.gauss_sigma)
-    mask = (smooth > threshold_triangle(smooth)) & (smooth.max() > params.min_maximum)
-    mask = median_filter(mask.astype(np.uint8), params.median_size) > 0
+    severity = np.nan_to_num(severity)
+    cut = np.maximum(severity, severity[severity > 1e-6].min())
+    smooth = gaussian_filter(
+        (cut - cut.min()) / np.ptp(cut) * 255, params.gauss_sigma, mode="mirror", radius=50
+    ).astype(np.uint8)
+    mask = (smooth > threshold_triangle(smooth)) & (severity.max() > params.min_maximum)
+    mask = median_filter(mask.astype(np.uint8), params.median_size, mode="nearest") > 0
     return severity, variance, amorphous, np.where(amorphous, 2, np.where(mask, 1, 0))
 
 
@@ -327,7 +414,7 @@ def naive_maps(image: np.ndarray, patch: tuple[slice, slice], params: PublishedP
 def test_maps_are_those_of_the_paper(kind):
     image = lattice((190, 170))
     image[:70, 100:] = image[:70, 100:][:, ::-1]
-    image[150:, 120:] = 100
+    image[140:, 100:] = 100
     # Less than published: the image is small.
     params = PublishedParams(filter=kind, gauss_sigma=2, median_size=5, min_maximum=40)
     maps = published_maps(image, MODEL, params)
@@ -335,19 +422,38 @@ def test_maps_are_those_of_the_paper(kind):
     np.testing.assert_array_equal(maps.filtered, filtered)
     severity, variance, amorphous, labels = naive_maps(filtered.astype(float), MODEL, params)
     np.testing.assert_allclose(maps.variance, variance, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(maps.severity, severity, rtol=5e-3, atol=0.02)
-    assert maps.judged[16:-16, 16:-16].all()
+    np.testing.assert_allclose(maps.severity, severity, rtol=5e-3, atol=0.08)
+    assert maps.judged[16:144, 16:144].all()
     assert np.mean(maps.amorphous != amorphous) < 1e-3
-    assert np.mean(maps.labels != labels) < 5e-3
+    # One grey level more or less: another library's triangle.
+    assert np.mean(maps.labels != labels) < 0.02
     assert set(np.unique(labels)) == {0, 1, 2}
 
 
 def test_maps_without_a_best_patch():
-    maps = published_maps(lattice((60, 50)), None, PublishedParams())
-    for nothing in (maps.severity, maps.judged, maps.amorphous, maps.labels):
+    image = lattice((60, 50))
+    maps = published_maps(image, None, PublishedParams())
+    for nothing in (maps.severity, maps.judged, maps.variance, maps.amorphous, maps.labels):
         assert nothing.shape == (60, 50)
         assert not nothing.any()
-    assert maps.variance.any()
+    np.testing.assert_array_equal(maps.filtered, log_gaussian(image))
+
+
+def test_touching_grid():
+    grid = TouchingGrid((300, 390))
+    assert grid.counts == (2, 3)
+    assert grid.corners[1, 2].tolist() == [128, 256]
+    assert grid.centres[1, 2].tolist() == [191.5, 319.5]
+    image = lattice((300, 390))
+    patches = grid.extract(image)
+    assert patches.shape == (2, 3, 128, 128)
+    np.testing.assert_array_equal(patches[1, 2], image[128:256, 256:384])
+    painted = grid.paint(np.arange(6).reshape(2, 3))
+    assert painted.shape == image.shape
+    assert painted[[0, 127, 128, 299], [383, 255, 383, 0]].tolist() == [2, 1, 5, 3]
+    assert TouchingGrid((128, 256)).counts == (1, 2)
+    with pytest.raises(RecipeError, match=r"255 × 255 px is smaller than two patches of 128 px"):
+        TouchingGrid((255, 255))
 
 
 def test_bad_arguments_are_named():

@@ -93,7 +93,7 @@ def test_without_lattice_and_pixel_size(make_micrograph, make_analysis, change):
 
 
 def test_published_recipe_has_no_threshold_mark(make_analysis):
-    analysis = make_analysis(recipe=Recipe.published())
+    analysis = make_analysis(recipe=Recipe.published().replace({"published.always_filter": True}))
     assert analysis.threshold is None
     words = " ".join(text.get_text() for text in texts_of(overview_figure(analysis)))
     assert "Mahalanobis" in words

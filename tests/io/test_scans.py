@@ -30,6 +30,7 @@ def found() -> SimpleNamespace:
     return SimpleNamespace(
         probabilities=probabilities,
         votes=probabilities > 0.5,
+        majority=probabilities > 0.2,
         labels=labels,
         regions=class_regions(labels, probabilities, CLASSES, 16, 0.02),
         warnings=("Do not trust it.",),
@@ -43,9 +44,9 @@ def image(frames: int = 1) -> Micrograph:
 
 def test_names_of_files() -> None:
     files = class_files(("Bulk", "a/b c", "ä", "a b c"))
-    assert files["a/b c"] == ("probability_1_a_b_c.tif", "votes_1_a_b_c.tif")
+    assert files["a/b c"] == ("probability_1_a_b_c.tif", "votes_1_a_b_c.tif", "majority_1_a_b_c.tif")
     assert files["ä"][0] == "probability_2_class.tif"
-    assert len({name for pair in files.values() for name in pair}) == 8
+    assert len({name for pair in files.values() for name in pair}) == 12
 
 
 def test_folder(tmp_path: Path, found: SimpleNamespace) -> None:
@@ -66,6 +67,7 @@ def test_folder(tmp_path: Path, found: SimpleNamespace) -> None:
             tifffile.imread(folder / entry["probability"]), found.probabilities[number]
         )
         np.testing.assert_array_equal(tifffile.imread(folder / entry["votes"]), found.votes[number])
+        np.testing.assert_array_equal(tifffile.imread(folder / entry["majority"]), found.majority[number])
     (row,) = read_table(folder / "regions.csv", text=("class",))
     assert row["class"] == "TB"
     assert row["class_number"] == 2

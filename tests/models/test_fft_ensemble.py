@@ -1,6 +1,7 @@
 """Networks of the ensemble, its training and prediction, on patches that a glance tells apart."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,13 +15,15 @@ from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
 from napari_hrstem_defects.models.options import TrainingOptions
-from napari_hrstem_defects.models.scan import scan
+from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
+from napari_hrstem_defects.models.scan import scan, usual_stride
 from napari_hrstem_defects.models.store import load_model, save_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow (extra: tensorflow)"
 )
 CLASSES = ("Bulk", "bright / dot", "stripes")
+PUBLISHED = RECIPES["marvin2025"].options["extra"]
 EDGE = 32
 
 
@@ -86,7 +89,7 @@ def test_efficient_network_is_cheap(branches: str) -> None:
 def test_settings() -> None:
     assert EnsembleSettings().preprocessing()["branches"] == "raw+fft"
     assert EnsembleSettings.of({"branches": "fft"}).branches == "fft"
-    assert EnsembleSettings.published().preprocessing()["equalise"] is False
+    assert EnsembleSettings.of(PUBLISHED).preprocessing()["equalise"] is False
     with pytest.raises(ModelError, match="has no setting 'colour'"):
         EnsembleSettings.of({"colour": 1})
     with pytest.raises(ModelError, match="architecture must be"):
@@ -100,11 +103,20 @@ def test_settings() -> None:
     ]
     assert EnsembleSettings.of({"calibrate": "off"}).calibrate is False
     words = {"architecture": "published", "augmentation": "turns", "balance": "off", "calibrate": "off"}
-    by_words, published = EnsembleSettings.of(words), EnsembleSettings.published()
+    words |= {"stride": 4}
+    by_words, published = EnsembleSettings.of(words), EnsembleSettings.of(PUBLISHED)
     assert by_words.preprocessing() == published.preprocessing()
     assert (by_words.balance, by_words.calibrate) == (published.balance, published.calibrate)
     for wrong in ({"balance": "maybe"}, {"calibrate": 2}, {"calibrate": None}):
         with pytest.raises(ModelError, match="must be on or off, not"):
+            EnsembleSettings.of(wrong)
+    for wrong, words_ in (
+        ({"momentum": 1.0}, "momentum must be"),
+        ({"stride": 0}, "stride must be"),
+        ({"class_epochs": {"Bulk": 0}}, "class_epochs must be like"),
+        ({"class_epochs": 3}, "class_epochs must be like"),
+    ):
+        with pytest.raises(ModelError, match=words_):
             EnsembleSettings.of(wrong)
     for value in ("high", -1, float("nan"), True):
         with pytest.raises(ModelError, match="threshold must be a number, 0 or more"):
@@ -176,8 +188,9 @@ def test_scan_finds_where_the_dot_and_the_other_lattice_are(trained: SimpleNames
     assert found.labels.shape == found.votes.shape[1:] == (96, 130)
     assert found.labels[50, 40] == 1
     assert found.labels[20, 120] == 2
-    assert found.votes[1, 50, 40]
-    assert not found.votes[1, 20, 120]
+    assert found.majority[1, 50, 40]
+    assert not found.majority[1, 20, 120]
+    assert not (found.votes & ~found.majority)[1, :80, :110].any()
     assert told[-1] == 1
     assert {"stripes", "bright / dot"} <= {part.name for part in found.regions}
     with pytest.raises(Cancelled):
@@ -266,10 +279,51 @@ def test_network_without_its_sigmoid() -> None:
 
 @pytest.mark.slow
 def test_published_recipe_trains() -> None:
-    options = TrainingOptions(epochs=1, extra=vars(EnsembleSettings.published()))
+    options = TrainingOptions(epochs=1, patience=0, extra=vars(EnsembleSettings.of(PUBLISHED)))
     fitted = fit(make(12, 0), make(6, 1), options, workspace=None)
     assert fitted.preprocessing["calibration"] == {}
     assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
+
+
+def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = with_recipe("marvin2025", {"name": "mine", "extra": {"class_epochs": {"stripes": 9}}})
+    assert (options.name, options.epochs, options.patience, options.learning_rate) == ("mine", 3, 0, 1e-3)
+    told: dict[str, object] = {}
+
+    def fit_network(network: object, *args: object, **settings: object) -> None:
+        told.update(settings, network=network)
+        raise Cancelled
+
+    monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
+    with pytest.raises(Cancelled):
+        fit(make(12, 0), make(6, 1), options, workspace=None)
+    assert (told["epochs"], told["patience"], told["learning_rate"]) == (9, 0, 1e-3)
+    # Four convolutions and dense layers of two arrays and three normalisations of four: 5 × 2 + 3 × 4 for each network.
+    passes = told["passes"]
+    assert passes == [3] * 22 + [3] * 22 + [9] * 22 or sorted(passes) == [3] * 44 + [9] * 22
+    of_stripes = [v.path for v, n in zip(told["network"].weights, passes, strict=True) if n == 9]
+    assert len({path.split("/")[0] for path in of_stripes}) > 0
+    norms = [
+        layer
+        for part in told["network"].layers
+        for layer in _flat(part)
+        if "BatchNorm" in type(layer).__name__
+    ]
+    assert {layer.momentum for layer in norms} == {0.99}
+    with pytest.raises(ModelError, match="set --patience 0"):
+        fit(make(12, 0), make(6, 1), with_recipe("marvin2025", {"patience": 5}), workspace=None)
+    with pytest.raises(ModelError, match="no published way to train 'x'"):
+        with_recipe("x", {})
+
+
+def _flat(layer: object) -> list[object]:
+    return [part for inner in layer.layers for part in _flat(inner)] if hasattr(layer, "layers") else [layer]
+
+
+def test_stride_of_a_scan_is_that_of_the_recipe(trained: SimpleNamespace) -> None:
+    assert usual_stride(trained.model.contract) == 8
+    published = {"preprocessing": EnsembleSettings.of(PUBLISHED).preprocessing()}
+    assert usual_stride(replace(trained.model.contract, **published)) == 4
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(0.0, 1e-4), (0.003, 0.003)])
@@ -283,7 +337,7 @@ def test_rate_of_the_published_network(
         raise Cancelled
 
     monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
-    options = TrainingOptions(learning_rate=asked, extra=vars(EnsembleSettings.published()))
+    options = TrainingOptions(learning_rate=asked, patience=0, extra=vars(EnsembleSettings.of(PUBLISHED)))
     with pytest.raises(Cancelled):
         fit(make(12, 0), make(6, 1), options, workspace=None)
     assert told["learning_rate"] == expected

@@ -47,6 +47,11 @@ def test_vgg16_is_table_b3():
     rows.append(((2,), 512 * 2 + 2))
     assert [(tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers] == rows
     assert network.count_params() == 24_679_746
+    convolutions = [f"block{b}_conv{c}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)]
+    assert [layer.name for layer in network.layers if "conv" in layer.name] == convolutions
+    others = ["input_1", *(f"block{b}_pool" for b in range(1, 6)), "flatten_1"]
+    others += ["dense_1", "dropout_1", "dense_2", "dropout_2", "dense_3", "dropout_3", "dense_4"]
+    assert [layer.name for layer in network.layers if "conv" not in layer.name] == others
     assert [layer.rate for layer in network.layers if "dropout" in layer.name] == [0.5] * 3
     assert network.layers[-1].activation.__name__ == "softmax"
 

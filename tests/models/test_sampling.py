@@ -1,5 +1,7 @@
 """Patches from labelled images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,41 @@ def test_the_one_and_ten_per_cent_rule():
     areas = (patches.pixels > 0.5).mean(axis=(1, 2))
     assert (areas[patches.labels == 0] < 0.012).all()
     assert (areas[patches.labels == 1] > 0.098).all()
+
+
+@pytest.mark.parametrize(
+    ("other", "lost", "text", "code"),
+    [
+        # Shares of the patch in another symmetry and amorphous; class by the text and by the code of Dennler et al.
+        (0.0, 0.0, 0, 0),
+        (0.5, 0.0, 1, 1),
+        (0.05, 0.0, -1, -1),
+        (1.0, 0.0, 1, 0),
+        (0.995, 0.0, 1, 0),
+        (0.95, 0.0, 1, -1),
+        (0.85, 0.0, 1, 1),
+        (0.8, 0.2, 1, 1),
+        (0.97, 0.03, 1, -1),
+        (0.0, 1.0, 1, 1),
+        (0.06, 0.06, 1, -1),
+    ],
+)
+def test_a_patch_inside_another_symmetry(other, lost, text, code):
+    mask = np.zeros(100 * 100, np.uint8)
+    mask[: round(other * mask.size)] = 1
+    mask[mask.size - round(lost * mask.size) :] = 2
+    pixels = np.random.default_rng(0).random((100, 100), dtype=np.float32)
+    one = LabelledImage("a", pixels, mask.reshape(100, 100))
+    for image_, expected in ((one, text), (dataclasses.replace(one, secondary="clean"), code)):
+        assert grid_patches([image_], 100).labels.tolist() == [expected]
+        assert room(image_, 100) == (expected == 0, expected == 1)
+    if (text, code) == (1, 0):
+        clean = dataclasses.replace(one, name="b", mask=np.zeros_like(one.mask))
+        half = dataclasses.replace(one, name="c", mask=(np.indices((100, 100))[0] > 50).astype(np.uint8))
+        images = [dataclasses.replace(i, secondary="clean") for i in (one, half)]
+        found = sample_patches(images, 100, 4, turn=False)
+        assert set(found.source[found.labels == 0]) == {"a"}
+        assert set(sample_patches([one, half, clean], 100, 4).source[::2]) == {"b"}
 
 
 def test_nothing_beyond_the_border_is_made_up():

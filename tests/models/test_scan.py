@@ -61,7 +61,27 @@ def test_any_shape_and_stride(
     for k, said in enumerate((~bright & ~dark, bright, dark)):
         votes = brute(said, rows, columns, shape)
         np.testing.assert_allclose(found.probabilities[k], votes / covering, atol=1e-6)
-        np.testing.assert_array_equal(found.votes[k], (votes > votes.max() / 2) & (votes > 0))
+        np.testing.assert_array_equal(found.majority[k], votes > votes.max() / 2)
+        # As published without the last window of each row, the last row and the windows at the rim, and more than 16.
+        n_y, n_x = (int((n - EDGE) / stride) for n in shape)
+        votes = brute(said[:n_y, :n_x], rows[:n_y], columns[:n_x], shape)
+        np.testing.assert_array_equal(found.votes[k], (votes > votes.max() * 0.5) & (votes > 16))
+
+
+def test_published_votes_need_more_than_sixteen() -> None:
+    ballots = np.zeros((2, 9, 9), bool)
+    ballots[0, :4, :4] = (
+        True  # 16 windows of 16 px with steps of 2 px over the pixels from (6, 6) to (15, 15)
+    )
+    ballots[1, :4, :5] = True
+    votes = scanning.published_votes(ballots, 2, 16, (32, 32))
+    assert not votes[0].any()
+    assert votes[1, 6:16, 8:16].all()
+    assert votes[1].sum() == 10 * 8
+    # A vote in the last window of a row or the last row counts for nothing.
+    ballots[1, :, 8] = ballots[1, 8] = True
+    np.testing.assert_array_equal(scanning.published_votes(ballots, 2, 16, (32, 32)), votes)
+    assert not scanning.published_votes(np.ones((1, 1, 1), bool), 4, 16, (16, 16)).any()
 
 
 def test_class_map_and_its_uncertain_pixels() -> None:

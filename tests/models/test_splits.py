@@ -134,6 +134,36 @@ def test_three_painted_images_are_enough():
         assert kept.sha256 == strip.sha256  # of the whole image
 
 
+@pytest.mark.parametrize(
+    ("defects", "clean", "asked", "held"), [(13, 28, 0, 3), (13, 5, 4, 4), (4, 0, 0, 1), (2, 3, 0, 1)]
+)
+def test_published_protocol(defects, clean, asked, held):
+    """Three of thirteen images with defects test, the others train; all images without defects only test."""
+    images = [replace(labelled(f"d{k}", k), simulated=True) for k in range(defects)]
+    images += [replace(labelled(f"c{k}", 100 + k, defects=False), simulated=True) for k in range(clean)]
+    splits = split_images(images, EDGE, protocol="dennler2021", test_images=asked, repeats=6, seed=1)
+    assert len(splits) == 6
+    for split in splits:
+        assert split.validation == ()
+        assert len(split.train) == defects - held
+        assert all(image.has_defects for image in split.train)
+        tested = Counter(image.has_defects for image in split.test)
+        assert (tested[True], tested[False]) == (held, clean)
+        assert not names(split.train) & names(split.test)
+        assert (
+            f"{defects - held} of {defects} images with defects to train on and {held} to test" in split.how
+        )
+        assert f"all {clean} without defects only tested" in split.how
+    assert len({frozenset(names(split.train)) for split in splits}) > 1
+
+
+def test_published_protocol_needs_two_images():
+    with pytest.raises(ModelError, match=r"holds 1 image with defects out .* there is only 1"):
+        split_images([labelled("a", 0)], EDGE, protocol="dennler2021")
+    with pytest.raises(ModelError, match=r"holds 2 images with defects out .* there are only 2"):
+        split_images([labelled("a", 0), labelled("b", 1)], EDGE, protocol="dennler2021", test_images=2)
+
+
 def inside(name, seed, size=40):
     """Marked in the middle, where no strip at the rim has any of it."""
     image = labelled(name, seed, defects=False, shape=(160, 160))

@@ -1,5 +1,6 @@
 """Training: the loop, going on after a kill, stopping, what is reported; on data that are told apart in seconds."""
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -102,7 +103,7 @@ def small_network(library):
     )
 
 
-def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10):
+def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10, passes=None):
     network = small_network(keras())
     data = small_problem()
     history = fit_network(
@@ -113,6 +114,7 @@ def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, p
         batch=8,
         epochs=epochs,
         patience=patience,
+        passes=passes,
         seed=7,
         workspace=folder,
         augment=lambda inputs, rng: inputs + rng.normal(0, 0.01, inputs.shape).astype(np.float32),
@@ -120,6 +122,30 @@ def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, p
         cancelled=cancelled,
     )
     return network, history, data
+
+
+def test_fixed_number_of_passes(tmp_path):
+    """Without early stopping the last weights are kept, and each array of weights after its own passes."""
+    two, _, _ = run_small(epochs=2, rate=0.1, patience=0)
+    four, history, _ = run_small(epochs=4, rate=0.1, patience=0)
+    assert (history.epochs, history.best_epoch) == (4, 3)
+    best, kept, _ = run_small(epochs=4, rate=0.1, patience=99)
+    assert kept.validation_loss == history.validation_loss
+    same = kept.best_epoch == 3
+    assert np.array_equal(best.get_weights()[0], four.get_weights()[0]) == same
+    count = len(four.get_weights())
+    passes = [2, 4] * (count // 2) + [4] * (count % 2)
+    mixed, _, _ = run_small(tmp_path, epochs=4, rate=0.1, patience=0, passes=passes)
+    for number, weights in enumerate(mixed.get_weights()):
+        expected = (two if passes[number] == 2 else four).get_weights()[number]
+        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(Cancelled):
+        run_small(tmp_path / "again", epochs=4, rate=0.1, patience=0, passes=passes, cancelled=lambda: True)
+    with contextlib.suppress(Cancelled):
+        run_small(tmp_path / "b", epochs=4, rate=0.1, patience=0, passes=passes, cancelled=After(20))
+    resumed, _, _ = run_small(tmp_path / "b", epochs=4, rate=0.1, patience=0, passes=passes)
+    for weights, expected in zip(resumed.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_adam():

@@ -185,7 +185,13 @@ def made_up(shape: tuple[int, int], classes: tuple[str, ...] = CLASSES, seed: in
     votes = probabilities > 0.25
     labels = class_map(probabilities)
     return Scan(
-        classes, 8, probabilities, votes, labels, class_regions(labels, probabilities, classes, 64, 0.02)
+        classes,
+        8,
+        probabilities,
+        votes,
+        votes,
+        labels,
+        class_regions(labels, probabilities, classes, 64, 0.02),
     )
 
 

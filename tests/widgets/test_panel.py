@@ -210,12 +210,21 @@ def test_mode_says_which_parameters_there_are(desk: Any) -> None:
     mode.setValue("published")
     published = seen()
     assert made.session.recipe == Recipe.published()
-    assert {"as_published.filter", "as_published.ratio", "segment.min_area_periods"} <= published
-    assert not any(name.startswith(("symmetry.", "variance.")) for name in published)
+    assert {"as_published.filter", "as_published.ratio", "as_published.always_filter"} <= published
+    assert not any(name.startswith(("symmetry.", "variance.", "segment.")) for name in published)
+    assert "classify.patch_size" not in published
     assert not made.panel.threshold.isEnabled()
     made.run_all()
     expected = pipeline.analyze(read(sample_folder() / "si_perfect.tif"), Recipe.published())
     assert_array_equal(made.layer(Role.PREPROCESSED).data, expected.filtered)
+    # The image has no defective patch, with which the analysis ends; a tick runs the filters all the same.
+    assert "no defective patch: the image is non-defective" in made.document.analysis.warnings
+    assert made.panel.region_count.text().startswith("non-defective · no regions")
+    assert not made.layer(Role.SEVERITY).data.any()
+    made.panel.groups["variance"].parameters.editors["as_published.always_filter"].click()
+    made.run_all()
+    assert made.layer(Role.SEVERITY).data.any()
+    made.panel.groups["variance"].parameters.editors["as_published.always_filter"].click()
     mode.setValue("lattice")
     assert seen() == lattice
     assert made.panel.threshold.isEnabled()

@@ -12,7 +12,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_hrstem_defects.models import registry
+from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import TrainingProgress
+from napari_hrstem_defects.models.recipes import RECIPES
 from napari_hrstem_defects.simulation import simulate
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role
@@ -301,6 +303,22 @@ def test_kinds_of_classifiers(desk: Any) -> None:
     assert (dialog.patch.value, dialog.epochs.value) == (128, 60)
     assert dialog.weights.visible
     assert "nothing that is trained here leaves" in dialog.said.text().lower()
+
+
+@pytest.mark.parametrize("name", ["dennler2021", "marvin2025"])
+def test_published_ways_to_train(desk: Any, name: str) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    dialog.kind.value = name
+    recipe = RECIPES[name]
+    assert dialog.patch.value == KINDS[recipe.kind].patch_px
+    options = dialog.options()
+    for key, value in recipe.options.items():
+        assert getattr(options, key) == value, key
+    assert options.per_class == 2500
+    dialog.epochs.value = 7
+    assert dialog.options().epochs == 7
 
 
 def test_painting_what_to_learn(desk: Any) -> None:

@@ -16,6 +16,7 @@ from napari_hrstem_defects.batch.inputs import MASK_ENDINGS
 from napari_hrstem_defects.core import metrics
 from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.core.published import TouchingGrid
 from napari_hrstem_defects.core.regions import LABEL_NAMES
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.saving import INFO_FILE
@@ -246,7 +247,8 @@ def _patches(folder: Path | None, reference: NDArray[np.uint8]) -> list[tuple[ND
     pairs = []
     frames = reference.reshape(-1, *reference.shape[-2:])
     for index, (mask, record) in enumerate(zip(frames, info.get("frames", [info]), strict=True)):
-        grid = PatchGrid((mask.shape[0], mask.shape[1]), record["patch_size"])
+        kind = TouchingGrid if info["recipe"]["mode"] == "published" else PatchGrid
+        grid = kind((mask.shape[0], mask.shape[1]), record["patch_size"])
         truth = metrics.patch_truth(mask, grid).ravel()
         verdicts = [row["label"] == "defective" for row in rows if row.get("frame", 0) == index]
         pairs.append((truth, np.array(verdicts, np.int8)))

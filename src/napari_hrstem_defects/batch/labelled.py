@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from napari_hrstem_defects.simulation import sample_set
 
 #: Folders of the published data set, each with ``images`` and ``labels`` or ``json``; True: with defects.
 PUBLISHED_FOLDERS = {"defective": True, "non_defective": False}
+#: Grey values of its label images and what they mean in a mask: crystal, another symmetry, blurred.
+PUBLISHED_LABELS = {0: 0, 127: 1, 255: 2}
 #: Edge in px, and share with defects, of simulated training images.
 SIMULATED_PX = 512
 SIMULATED_DEFECTIVE = 0.75
@@ -44,8 +46,9 @@ def read_labelled(
     Parameters
     ----------
     images : path-like
-        A folder, file or pattern; or the folder of the published data set, which holds ``defective`` and
-        ``non_defective`` with ``images``, and ``labels`` or ``json``, in each.
+        A folder, file or pattern; or the folder of the data set of Dennler et al. (Zenodo, doi
+        10.5281/zenodo.5792917), which holds ``defective`` and ``non_defective`` with ``images``, and ``json`` or
+        ``labels``, in each.
     labels : path-like, optional
         Folder with label images (see :func:`~.evaluation.find_labels`; result folders, as napari exports them, too)
         or labelme polygons ``<stem>.json``. Default: beside the images.
@@ -99,7 +102,8 @@ def read_labelled(
     for index, (path, label) in enumerate(pairs):
         if cancelled is not None and cancelled():
             raise Cancelled
-        found += _labelled(path, label, _free_name(path.stem, {image.group for image in found}))
+        name = _free_name(path.stem, {image.group for image in found})
+        found += _labelled(path, label, name, PUBLISHED_LABELS if published else {})
         if progress is not None:
             progress((index + 1) / len(pairs), f"reading {path.name}")
     return found, left_out
@@ -228,7 +232,8 @@ def _labels_in(folder: Path) -> dict[str, Path]:
 
 
 def _published_label(folder: Path, stem: str) -> Path | None:
-    for kind in ("labels", "json"):
+    # Polygons say what they are; label images are drawn from them.
+    for kind in ("json", "labels"):
         if (folder / kind).is_dir():
             try:
                 found = _labels_in(folder / kind).get(stem)
@@ -245,8 +250,8 @@ def _free_name(stem: str, taken: Collection[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _labelled(path: Path, label: Path | None, name: str) -> list[LabelledImage]:
-    """The frames of a file, all of the group `name`."""
+def _labelled(path: Path, label: Path | None, name: str, meanings: Mapping[int, int]) -> list[LabelledImage]:
+    """The frames of a file, all of the group `name`; `meanings` of the values of its label image, if not the usual."""
     micrograph = read(path)
     shape = micrograph.frame_shape
     count = len(micrograph)
@@ -264,6 +269,8 @@ def _labelled(path: Path, label: Path | None, name: str) -> list[LabelledImage]:
             array = read_integers(label)
         except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
             raise ReadError(f"{label}: the label image cannot be read ({error}); export it again.") from error
+        if meanings and set(np.unique(array).tolist()) <= meanings.keys():
+            array = np.array([meanings.get(value, 0) for value in range(256)], np.uint8)[array]
         frames = list(array) if micrograph.is_stack and array.shape[:1] == (count,) else [array]
         if len(frames) != count:
             raise ModelError(

@@ -31,6 +31,8 @@ class Row:
         Skipped: the result was there already, made from the same input with the same recipe.
     message : str
         Why it failed, or the warnings.
+    verdict : str
+        "defective" or "non-defective"; empty where nothing could be judged.
     symmetry_fraction, amorphous_fraction : float or None
         Shares of the image (of a series: means over its frames).
     regions : int or None
@@ -42,6 +44,7 @@ class Row:
     path: str
     status: str
     message: str = ""
+    verdict: str = ""
     symmetry_fraction: float | None = None
     amorphous_fraction: float | None = None
     regions: int | None = None
@@ -54,7 +57,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
-_TEXT = ("name", "path", "status", "message")
+_TEXT = ("name", "path", "status", "message", "verdict")
 
 
 class Summary:

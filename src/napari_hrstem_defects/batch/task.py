@@ -152,6 +152,7 @@ def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
     return task.row(
         status,
         " ".join(info["warnings"]),
+        verdict=info["verdict"],
         symmetry_fraction=info["fractions"]["symmetry_defect"],
         amorphous_fraction=info["fractions"]["amorphous"],
         regions=info["regions"],

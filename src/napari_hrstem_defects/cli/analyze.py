@@ -134,7 +134,9 @@ def _line(row: Row) -> str:
     if not row.ok:
         return row.message if row.status == "failed" else f"{row.path}: {row.message}"
     marked = 100 * ((row.symmetry_fraction or 0) + (row.amorphous_fraction or 0))
-    text = f"{row.status:7} {row.name}: {row.regions} region{'' if row.regions == 1 else 's'}, {marked:.1f} % marked"
+    verdict = f"{row.verdict}, " if row.verdict else ""
+    regions = f"{row.regions} region{'' if row.regions == 1 else 's'}"
+    text = f"{row.status:7} {row.name}: {verdict}{regions}, {marked:.1f} % marked"
     if row.status == "done":
         text += f", {row.seconds:.1f} s"
     return f"{text}. {row.message}" if row.message else text

@@ -128,6 +128,13 @@ _Clean = Annotated[
     str | None,
     typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
 ]
+_Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
+    ),
+]
 _Only = Annotated[
     str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
 ]
@@ -135,8 +142,17 @@ _Only = Annotated[
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
+    model: Annotated[
+        str | None, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble; not with a preset.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="dennler2021: VGG16, split, trained and chosen as published."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="marvin2025: the FFT ensemble as published.")
+    ] = None,
     images: _Images = None,
     labels: _Labels = None,
     patches: _Patches = None,
@@ -152,11 +168,18 @@ def train(
     train_base: Annotated[
         bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
     ] = False,
+    secondary: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="A patch wholly inside another symmetry: defective, or clean as in the code of Dennler et al.",
+        ),
+    ] = "defective",
     epochs: Annotated[
         int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
     ] = 0,
     patience: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Passes without progress after which it stops.")
+        int, typer.Option(metavar="N", min=0, help="Passes without progress after which it stops; 0: never.")
     ] = 10,
     batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
     learning_rate: Annotated[
@@ -186,7 +209,7 @@ def train(
             "--set",
             metavar="KEY=VALUE",
             help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
-            "calibrate, threshold. vgg16: dense.",
+            "calibrate, threshold, momentum, stride, class_epochs. vgg16: dense.",
         ),
     ] = None,
     install: Annotated[
@@ -200,6 +223,7 @@ def train(
         bool,
         typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
     ] = False,
+    report: _Report = None,
     quiet: _Quiet = False,
 ) -> None:
     """Train a patch classifier on labelled images, a table of patches, or simulated images.
@@ -212,6 +236,7 @@ def train(
     run(
         TrainArguments(
             kind=model,
+            recipes=(protocol, preset),
             out=out,
             images=images,
             labels=labels,
@@ -223,10 +248,12 @@ def train(
             resume=resume,
             overwrite=overwrite,
             quiet=quiet,
+            report=report,
             options={
                 "name": out.stem if name is None else name,
                 "weights": weights,
                 "train_base": train_base,
+                "secondary": secondary,
                 "epochs": epochs,
                 "patience": patience,
                 "batch": batch,
@@ -267,13 +294,14 @@ def evaluate(
         Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
     ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
+    report: _Report = None,
 ) -> None:
     """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
 
     Give either --pred and --truth, or --model with --images or --patches, or --ratings.
     """
     if ratings is not None:
-        if any((pred, truth, model, images, labels, patches, clean, only)):
+        if any((pred, truth, model, images, labels, patches, clean, only, report)):
             raise typer.BadParameter("--ratings goes with --json only")
         from napari_hrstem_defects.cli.evaluate import run_ratings
 
@@ -282,12 +310,14 @@ def evaluate(
     by_model = model is not None
     if by_model == (pred is not None or truth is not None) or (not by_model and None in (pred, truth)):
         raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")
-    if not by_model and (images or labels or patches or clean or only):
-        raise typer.BadParameter("--images, --labels, --patches, --clean and --only go with --model")
+    if not by_model and (images or labels or patches or clean or only or report):
+        raise typer.BadParameter(
+            "--images, --labels, --patches, --clean, --only and --report go with --model"
+        )
     if model is not None:
         from napari_hrstem_defects.cli.judge import run as judge
 
-        judge(model, images, labels, patches, clean, only, json)
+        judge(model, images, labels, patches, clean, only, json, report)
     elif pred is not None and truth is not None:
         from napari_hrstem_defects.cli.evaluate import run
 
@@ -302,7 +332,8 @@ def scan(
     ],
     out: _Out,
     stride: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Step between windows in px; default 8.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Step between windows in px; default 8, 4 as published."),
     ] = None,
     least_probability: Annotated[
         float | None,
@@ -347,17 +378,28 @@ def models(
 @app.command()
 def simulate(
     out: _Out,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many.")],
+    count: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="How many images; of the presets …-defects patches of each class."
+        ),
+    ],
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same images.")],
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What to simulate; without it a set of all kinds, a third with defects."
+            metavar="NAME",
+            help="What to simulate; without it a set of all kinds, a third with defects. cdte-defects and sto-defects: "
+            "labelled patches and whole images of the classes of Marvin, Holt et al.",
         ),
     ] = None,
     quiet: _Quiet = False,
 ) -> None:
-    """Make micrographs with known defects: <name>.tif, its mask <name>_mask.png, and simulation.json."""
+    """Make micrographs with known defects: <name>.tif, its mask <name>_mask.png, and simulation.json.
+
+    The presets cdte-defects and sto-defects write patches.csv for train --patches, and a whole image of each class with
+    <name>_classes.png, the numbers of the classes in the order of simulation.json.
+    """
     from napari_hrstem_defects.cli.simulate import run
 
     run(out, count, seed, preset, quiet)

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from napari_hrstem_defects.batch import reports
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches
 from napari_hrstem_defects.cli.console import USAGE, complain, errors_as_lines, write_json
 from napari_hrstem_defects.cli.train import ROWS, remarks, show_table, split_pair
@@ -25,6 +26,7 @@ def run(
     clean: str | None,
     only: str | None,
     json_file: Path | None,
+    report: Path | None,
 ) -> None:
     """Judge a classifier on labelled data; see :mod:`napari_hrstem_defects.models.evaluation`."""
     left_out: list[str] = []
@@ -58,6 +60,8 @@ def run(
     _show(scores, stored.contract)
     with errors_as_lines(USAGE):
         write_json(evaluation.plain(scores), json_file)
+        if report is not None:
+            reports.of_evaluation(scores).write(report)
 
 
 def _show(scores: Mapping[str, Any], contract: Contract) -> None:
@@ -74,15 +78,13 @@ def _show(scores: Mapping[str, Any], contract: Contract) -> None:
         if stated:
             rows[f"while training: {title}"] = stated
     show_table(evaluation.table(rows), "%")
-    confusion = scores["confusion"]
-    names = confusion["classes"]
-    show_table(
-        [
-            ["", *names],
-            *([name, *map(str, row)] for name, row in zip(names, confusion["counts"], strict=True)),
-        ],
-        "truth \\ found",
-    )
+    found = reports.of_evaluation(scores)
+    if found.table_1:
+        show_table(
+            evaluation.table(found.table_1), "% with ambivalent patches, as in table 1 of Dennler et al."
+        )
+    for heading, table in found.tables():
+        show_table(table, heading)
     if scores.get("seen"):
         complain(f"Seen in training, and scored apart: {_listed(scores['seen'])}.")
     if scores.get("left_out"):

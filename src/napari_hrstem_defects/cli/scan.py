@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
 from napari_hrstem_defects.core.errors import HrstemDefectsError
-from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, STRIDE_PX, Scan, scan
+from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, Scan, scan, usual_stride
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.micrograph import Micrograph
@@ -37,7 +37,7 @@ def run(
 
         micrograph = read(image, pixel_size_nm=pixel_size_nm)
         stored = load_model(find(model))
-        step = STRIDE_PX if stride is None else stride
+        step = usual_stride(stored.contract) if stride is None else stride
         least = LEAST_PROBABILITY if least_probability is None else least_probability
         counts: Counter[str] = Counter()
         warnings: dict[str, None] = {}

@@ -7,11 +7,13 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from napari_hrstem_defects.batch import reports
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches, simulated
 from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines, stop_signals
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ModelError
@@ -20,6 +22,7 @@ from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256
 from napari_hrstem_defects.models.training import TrainingReport, train, unfinished
 
@@ -27,9 +30,12 @@ from napari_hrstem_defects.models.training import TrainingReport, train, unfinis
 ROWS = {
     "train": "train",
     "test": "test",
+    "train_with_ambivalent": "train with ambivalent",
     "test_with_ambivalent": "test with ambivalent",
     "defect_free": "defect-free",
 }
+#: What --protocol and --preset may name.
+PUBLISHED = ("dennler2021", "marvin2025")
 # Share of the bar that reading takes.
 _READING = 0.05
 _PIPE_WIDTH = 120
@@ -39,7 +45,8 @@ _PIPE_WIDTH = 120
 class TrainArguments:
     """What the command line says; `options` are fields of TrainingOptions."""
 
-    kind: str
+    kind: str | None
+    recipes: tuple[str | None, str | None]
     out: Path
     images: Path | None
     labels: Path | None
@@ -51,15 +58,18 @@ class TrainArguments:
     resume: bool
     overwrite: bool
     quiet: bool
+    report: Path | None
     options: Mapping[str, Any]
 
 
 def run(arguments: TrainArguments) -> None:
     """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`."""
     with errors_as_lines(USAGE):
-        kind = kind_of(arguments.kind)
+        name, recipe = _kind(arguments)
+        arguments = replace_fields(arguments, kind=name)
+        kind = kind_of(name)
         _check(arguments)
-        options = TrainingOptions(**arguments.options, extra=_extra(arguments.settings))
+        options = with_recipe(recipe, {**arguments.options, "extra": _extra(arguments.settings)})
         kind.check_settings(options.extra)
         check_installed()
         replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
@@ -71,7 +81,7 @@ def run(arguments: TrainArguments) -> None:
             data = _data(arguments, options, reporter, stop.is_set)
             reporter.say(_what(data))
             report = train(
-                arguments.kind,
+                name,
                 data,
                 arguments.out,
                 options,
@@ -87,6 +97,9 @@ def run(arguments: TrainArguments) -> None:
                 + ("; the same command with --resume goes on from there." if goes_on else ".")
             )
             raise typer.Exit(FAILED) from None
+    if arguments.report is not None:
+        with errors_as_lines(USAGE):
+            reports.of_training(report.metrics).write(arguments.report)
     if not arguments.quiet:
         show(report, arguments.install)
     if arguments.install:
@@ -97,6 +110,19 @@ def run(arguments: TrainArguments) -> None:
             f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
         )
         raise typer.Exit(FAILED)
+
+
+def _kind(arguments: TrainArguments) -> tuple[str, str]:
+    """Kind of classifier and published way to train it, empty for none."""
+    chosen = [name for name in arguments.recipes if name is not None]
+    for option, name, known in zip(("--protocol", "--preset"), arguments.recipes, PUBLISHED, strict=True):
+        if name is not None and name != known:
+            raise HrstemDefectsError(f"{option} must be {known}, not {name}.")
+    if len(chosen) + (arguments.kind is not None) != 1:
+        raise HrstemDefectsError("Name one of --model, --protocol and --preset.")
+    if arguments.kind is not None:
+        return arguments.kind, ""
+    return RECIPES[chosen[0]].kind, chosen[0]
 
 
 def _installed_before(out: Path, name: str) -> bool:
@@ -136,6 +162,7 @@ def _misplaced(arguments: TrainArguments) -> list[tuple[str, Any, str, bool]]:
     return [
         ("--labels", arguments.labels, "--images", images),
         ("--test-images", options["test_images"], "--images or --simulated", not table),
+        ("--secondary", options["secondary"] != "defective", "--images or --simulated", not table),
         ("--clean", options["clean"], "--patches", table),
         ("--only", arguments.only, "--patches", table),
         ("--split", options["split"] != "auto", "--patches", table),
@@ -233,9 +260,22 @@ class _Teller:
 def show(report: TrainingReport, installed: bool) -> None:
     """The metrics on held-out data in the published layout, and what to know about them."""
     metrics = report.metrics
-    rows = {title: metrics[name] for name, title in ROWS.items() if name in metrics}
-    show_table(evaluation.table(rows), f"% (mean ± standard deviation of {metrics['repeats']})")
+    title = f"% (mean ± standard deviation of {metrics['repeats']})"
+    found = reports.of_training(metrics)
+    show_table(evaluation.table(found.table_1), title)
+    left_out = {
+        f"{name}, without ambivalent": metrics[name]
+        for name in ("train", "test")
+        if f"{name}_with_ambivalent" in metrics
+    }
+    if left_out:
+        show_table(evaluation.table(left_out), title)
+    for heading, rows in found.tables():
+        show_table(rows, heading)
     typer.echo(f"Held out: {metrics['split']}.")
+    if "images" in report.contract.training:
+        counted = "non-defective" if report.contract.training["secondary"] == "clean" else "defective"
+        typer.echo(f"Patches wholly inside a domain of another symmetry counted as {counted}.")
     for line in remarks(metrics):
         typer.echo(line)
     typer.echo(f"{report.path} (SHA-256 {file_sha256(report.path)})")

@@ -300,6 +300,17 @@ class Analysis:
         return found.labels if isinstance(found, Segmented) else np.zeros((0, 0), np.uint8)
 
     @property
+    def verdict(self) -> str:
+        """``"defective"`` or ``"non-defective"``, empty where nothing could be judged.
+
+        Defective is an image with marked pixels; in the published mode one with a defective patch ([D], figure 2d).
+        """
+        if not self.is_complete or (self.typical is None and self.patches.classifier == "screening"):
+            return ""
+        found = self.patches.defective if self.recipe.mode == "published" else self.labels
+        return "defective" if found.any() else "non-defective"
+
+    @property
     def regions(self) -> tuple[Region, ...]:
         """The connected defects."""
         found = self._of("regions")

@@ -15,7 +15,7 @@ from napari_hrstem_defects.core.errors import Cancelled, MicrographError, Recipe
 from napari_hrstem_defects.core.geometry import frame_slices
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
-from napari_hrstem_defects.core.published import PublishedMaps, published_maps
+from napari_hrstem_defects.core.published import NON_DEFECTIVE, PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.threads import own_threads
 
@@ -165,9 +165,15 @@ class _Run:
                 )
             case "variance":
                 if inputs.recipe.mode == "published":
-                    patch = done["best_patch"].best_patch
+                    params, patch = inputs.recipe.as_published, done["best_patch"].best_patch
+                    # Without a lattice the screening has judged nothing.
+                    table, typical = done["classify"].screened, done["preprocess"].typical
+                    unknown = typical is None and table.classifier == "screening"
+                    defective = unknown or bool(table.defective.any())
+                    if not defective:
+                        warn(NON_DEFECTIVE)
                     place = None if patch is None else frame_slices(patch, inputs.shape)
-                    self.maps = published_maps(inputs.frame.pixels, place, inputs.recipe.as_published)
+                    self.maps = published_maps(inputs.frame.pixels, place, params, defective=defective)
                 return steps.vary(inputs, done["preprocess"], done["domains"], self.maps)
             case "symmetry":
                 before = [done[step] for step in ("preprocess", "domains", "best_patch", "variance")]

@@ -1,8 +1,10 @@
 """The pipeline of Dennler et al., Micron 146 (2021) 103069, whole and apart from the default path.
 
-[D] filters the image, compares it with a model patch in the energies of the patch's eigenfilters, maps the local
-variance and fuses the binarised maps. :func:`published_maps` runs these steps; patch classification and the choice
-of the best patch come before it, the removal of small areas after it.
+[D] classifies the image's patches and ends where none is defective (figure 2d); otherwise it filters the image,
+compares it with the best patch in the energies of the patch's eigenfilters, maps the local variance and fuses the
+binarised maps. Sizes and thresholds that the text leaves open are those of the authors' code,
+github.com/nkdnnlr/TEMDefectClassification. :class:`TouchingGrid` cuts the patches, :func:`published_maps` runs the
+steps that follow the choice of the best patch.
 """
 
 from __future__ import annotations
@@ -17,14 +19,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d, gaussian_filter, uniform_filter
 
 from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.patches import PATCH_PX, PatchGrid
 from napari_hrstem_defects.core.recipe import Eigenvectors, PublishedParams
-from napari_hrstem_defects.core.variance import local_variance
 
+#: What is said where the analysis ends ([D], figure 2d).
+NON_DEFECTIVE = "no defective patch: the image is non-defective"
 #: Largest grey value after filtering ([D]; the minimum is 0).
 WHITE = 254.0
 #: Pixels left out at the rim of a compared patch, beyond half the energy window ([D]: 16 px in all), and fewest
 #: pixels along a side that are left then.
 RIM_PX = MIN_CORE_PX = 8
+#: Patches with 50 % overlap that lie on a pixel, whose distances are added up.
+OVERLAPPING = 4
+#: Half the edge of the authors' Gaussian kernels, 101 px whatever their standard deviation.
+GAUSS_RADIUS_PX = 50
 #: Smallest standard deviation of responses as a share of the largest: the resolution of float32 sums. Of energies it
 #: is the square.
 RESPONSE_FLOOR = 1e-6
@@ -46,11 +54,11 @@ class PublishedMaps:
     Attributes
     ----------
     filtered : 0...254; the image itself where the filter is "none".
-    severity : Mahalanobis distance to the model patch; mirrored from inside at the rim.
-    judged : False at that rim.
+    severity : Sum of the Mahalanobis distances of the four patches around a pixel; 0 where none was compared.
+    judged : Where patches were compared.
     variance : Local variance of `filtered`, in its units squared.
     amorphous : Less variance than anywhere in the model patch.
-    labels : 0 crystal, 1 symmetry defect, 2 amorphous or blurred; small areas included.
+    labels : 0 crystal, 1 symmetry defect, 2 amorphous or blurred.
     """
 
     filtered: NDArray[np.float32]
@@ -61,8 +69,58 @@ class PublishedMaps:
     labels: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class TouchingGrid(PatchGrid):
+    """Patches of 128 px from the upper left corner on, without overlap ([D], patch classification).
+
+    What remains at the right and lower border belongs to none.
+
+    Raises
+    ------
+    RecipeError
+        If fewer than two patches fit into the image.
+    """
+
+    size: int = PATCH_PX
+
+    def __post_init__(self) -> None:
+        if self.counts[0] * self.counts[1] < 2:
+            raise RecipeError(
+                f"The image of {self.shape[0]} × {self.shape[1]} px is smaller than two patches of {self.size} px, "
+                "which the published mode needs; use the mode lattice."
+            )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of patches ``(n_y, n_x)``."""
+        return self.shape[0] // self.size, self.shape[1] // self.size
+
+    @property
+    def corners(self) -> NDArray[np.intp]:
+        """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
+        return np.moveaxis(np.indices(self.counts), 0, -1) * self.size
+
+    def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Copy of all patches, shape ``(n_y, n_x, size, size)``."""
+        rows, columns = self.counts
+        part = image[: rows * self.size, : columns * self.size]
+        return part.reshape(rows, self.size, columns, self.size).swapaxes(1, 2).copy()
+
+    def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Lay one value per patch, shape ``(n_y, n_x)``, over the image; a remainder gets its neighbour's."""
+        rows, columns = (
+            np.minimum(np.arange(n) // self.size, count - 1)
+            for n, count in zip(self.shape, self.counts, strict=True)
+        )
+        return values[np.ix_(rows, columns)]
+
+
 def published_maps(
-    pixels: NDArray[np.float32], best_patch: Window | None, params: PublishedParams
+    pixels: NDArray[np.float32],
+    best_patch: Window | None,
+    params: PublishedParams,
+    *,
+    defective: bool = True,
 ) -> PublishedMaps:
     """Run the published steps that follow the choice of the best patch.
 
@@ -71,24 +129,31 @@ def published_maps(
     pixels : float32 array (y, x)
         Finite.
     best_patch : tuple of slice or None
-        Rows and columns of the model patch. None: nothing is marked.
+        Rows and columns of the model patch. None: the image is filtered only, all maps are 0.
     params : PublishedParams
+    defective : bool
+        Whether a patch was classified defective. Where none is, the image is non-defective and the analysis ends
+        ([D], figure 2d): nothing is marked, and the maps are made on request only (`always_filter`).
     """
+    if not (defective or params.always_filter):
+        best_patch = None
     filtered = pixels
     if params.filter == "log":
         filtered = log_gaussian(pixels, kernel=params.log_kernel, gauss_kernel=params.gauss_kernel)
     elif params.filter == "dog":
         filtered = difference_of_gaussians(pixels, params.dog_low, params.dog_high)
-    variance = local_variance(filtered, min(params.window_px, *filtered.shape))
     if best_patch is None:
         severity, labels, nothing = (np.zeros(filtered.shape, kind) for kind in (np.float32, np.uint8, bool))
-        return PublishedMaps(filtered, severity, nothing, variance, nothing, labels)
+        return PublishedMaps(filtered, severity, nothing, severity, nothing, labels)
     severity, judged = eigenfilter_severity(filtered, best_patch, params)
-    amorphous = amorphous_box(variance, best_patch, params.ratio)
+    variance = local_variance(filtered, params.window_px)
+    least = float(local_variance(filtered[best_patch], params.window_px).min())
+    amorphous = smoothed(variance, params.variance_sigma) < least / params.ratio
     symmetry = triangle_binarise(
         severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
     )
-    return PublishedMaps(filtered, severity, judged, variance, amorphous, fuse(symmetry, amorphous))
+    labels = fuse(symmetry & defective, amorphous & defective)
+    return PublishedMaps(filtered, severity, judged, variance, amorphous, labels)
 
 
 def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) -> NDArray[np.float32]:
@@ -103,7 +168,7 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
     Returns
     -------
     float32 array (y, x)
-        Bright columns stay bright. All zero for a constant image. Mirrored at the border.
+        Bright columns stay bright. All zero for a constant image. Mirrored at the border (``d c b | a b c d``).
 
     Notes
     -----
@@ -116,15 +181,15 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
     image = _centred(pixels)
     smooth = _binomial(kernel - 1)
     second = np.convolve(_binomial(kernel - 3), [1.0, -2.0, 1.0])
-    down = correlate1d(correlate1d(image, second, 0, mode="reflect"), smooth, 1, mode="reflect")
-    image = correlate1d(correlate1d(image, second, 1, mode="reflect"), smooth, 0, mode="reflect")
+    down = correlate1d(correlate1d(image, second, 0, mode="mirror"), smooth, 1, mode="mirror")
+    image = correlate1d(correlate1d(image, second, 1, mode="mirror"), smooth, 0, mode="mirror")
     image += down
     np.negative(image, out=image)
     if gauss_kernel > 1:
         distance = np.arange(gauss_kernel) - gauss_kernel // 2
         gauss = np.exp(-0.5 * (distance / ((gauss_kernel - 1) / 4)) ** 2)
         for axis in (0, 1):
-            image = correlate1d(image, gauss / gauss.sum(), axis, mode="reflect")
+            image = correlate1d(image, gauss / gauss.sum(), axis, mode="mirror")
     return _scaled(image)
 
 
@@ -140,12 +205,12 @@ def difference_of_gaussians(pixels: ArrayLike, low: float = 2.0, high: float = 3
     Returns
     -------
     float32 array (y, x)
-        As of :func:`log_gaussian`.
+        As of :func:`log_gaussian`, but continued by its border's values.
     """
     if not 0 <= low < high:
         raise RecipeError(f"dog_low is {low:g} and dog_high {high:g}, but 0 ≤ dog_low < dog_high is needed.")
     image = _centred(pixels)
-    return _scaled(gaussian_filter(image, low, mode="reflect") - gaussian_filter(image, high, mode="reflect"))
+    return _scaled(gaussian_filter(image, low, mode="nearest") - gaussian_filter(image, high, mode="nearest"))
 
 
 def eigenfilter_severity(
@@ -165,9 +230,9 @@ def eigenfilter_severity(
     Returns
     -------
     severity : float32 array (y, x)
-        Mirrored from inside at the rim, where neighbourhoods or patches would reach outside the image.
+        0 where `judged` is False.
     judged : bool array (y, x)
-        False at that rim.
+        False at the rim, where neighbourhoods or patches would reach outside the image.
 
     Raises
     ------
@@ -176,10 +241,12 @@ def eigenfilter_severity(
 
     Notes
     -----
-    A pixelwise comparison is with the features at the same place of the model patch, of patches that cover the image
-    with 50 % overlap and are compared without their rims; where they overlap, distances are averaged. As published,
-    the covariance of energies is then that of the whole model patch with its rim, where windows reach outside and sum
-    less; this makes it insensitive to changes of overall contrast. Memory stays near three float32 images.
+    A pixelwise comparison is with the features at the same place of the model patch, of patches from the upper left
+    corner on that overlap by 50 % and are compared without rims of 16 px. The distances of the four patches around a
+    pixel are added up; where rims leave fewer of them, the sum is scaled to four. (The authors' code does so by
+    doubling areas, of which it misses the lower left corner and one row.) As published, the covariance of energies is
+    that of the whole model patch with its rim, where windows reach outside and sum less; this makes it insensitive to
+    changes of overall contrast. Memory stays near three float32 images.
     """
     _check_odd(params.kernel_px, 3, "kernel_px")
     pixels = _real(image)
@@ -188,7 +255,7 @@ def eigenfilter_severity(
     half = params.kernel_px // 2
     window = params.energy_window if params.features == "energies" else 0
     # How far the features of a pixel reach up and left, and down and right.
-    before, after = near, far = half + window // 2, half + max(window - 1, 0) // 2
+    before, after = near, far = half + max(window - 1, 0) // 2, half + window // 2
     if pixelwise:
         near = far = window // 2 + max(RIM_PX, half)
     if min(patch.shape) < near + far + MIN_CORE_PX:
@@ -199,19 +266,20 @@ def eigenfilter_severity(
     model = _Features(patch, params.kernel_px, params.eigenvectors, window, pixelwise)
     centred = (pixels - model.offset).astype(np.float32)
     distances: Callable[..., NDArray[np.float32]] = _length
+    bottom, right = (length - far for length in pixels.shape)
     if pixelwise:
         own = model(np.pad(centred[model_patch], (before, after)))
-        distances = _Cover(own, near, centred.shape).distances
-    bottom, right = (length - far for length in pixels.shape)
-    found = np.empty((bottom - near, right - near), np.float32)
+        cover = _Cover(own, near, centred.shape, (model_patch[0].start or 0, model_patch[1].start or 0))
+        distances, (bottom, right) = cover.distances, cover.stops
+    severity = np.zeros(pixels.shape, np.float32)
     for y in range(near, bottom, _TILE[0]):
         for x in range(near, right, _TILE[1]):
             y1, x1 = min(y + _TILE[0], bottom), min(x + _TILE[1], right)
             values = model(centred[y - before : y1 + after, x - before : x1 + after])
-            found[y - near : y1 - near, x - near : x1 - near] = distances(values, y, x)
+            severity[y:y1, x:x1] = distances(values, y, x)
     judged = np.zeros(pixels.shape, bool)
     judged[near:bottom, near:right] = True
-    return np.pad(found, (near, far), mode="symmetric"), judged
+    return severity, judged
 
 
 def eigenfilters(
@@ -227,7 +295,9 @@ def eigenfilters(
         Edge k of the filters in pixels.
     eigenvectors : {"columns", "rows"}
         Of the matrix of eigenvectors, columns are right. ``rows`` repeats an error of the code of [D], which takes
-        the rows of what numpy returns and convolves (turns them by 180°): still orthonormal, but arbitrary.
+        the rows of what numpy returns and convolves (turns them by 180°): still orthonormal, but dependent on the
+        order and signs in which eigenvectors are found. These come from the solver for symmetric matrices; that of
+        the authors, for general ones, finds others after every rounding of the image.
 
     Returns
     -------
@@ -241,11 +311,9 @@ def eigenfilters(
         raise ValueError(f"patch has shape {image.shape}, expected more than {kernel} × {kernel} pixels")
     windows = np.lib.stride_tricks.sliding_window_view(image - image.mean(), (kernel, kernel))
     values, vectors = np.linalg.eigh(np.cov(windows.reshape(-1, kernel * kernel).T))
-    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-    peak = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
-    vectors = vectors * np.where(peak < 0, -1.0, 1.0)
-    rows = vectors.T if eigenvectors == "columns" else vectors[:, ::-1]
-    return rows.reshape(-1, kernel, kernel), values
+    # Ascending and with the signs that the solver gives; of rows both matter.
+    rows = vectors.T[::-1] if eigenvectors == "columns" else vectors[:, ::-1]
+    return rows.reshape(-1, kernel, kernel), np.maximum(values[::-1], 0.0)
 
 
 def filter_responses(block: Planes, filters: Planes, bias: Planes | None = None) -> Planes:
@@ -312,9 +380,31 @@ def mahalanobis_transform(
     return (vectors / np.sqrt(np.maximum(values, CORRELATION_FLOOR * values[-1]))).T / scale, mean
 
 
-def amorphous_box(variance: ArrayLike, model_patch: Window, ratio: float = 1.2) -> NDArray[np.bool_]:
-    """Where a local variance ``(y, x)`` is below its minimum over the model patch / `ratio` ([D], variance filter)."""
-    return np.asarray(np.asarray(variance) < np.asarray(variance)[model_patch].min() / ratio)
+def local_variance(image: ArrayLike, window: int) -> NDArray[np.float32]:
+    """Variance in a box around each pixel, ``G∗I² − (G∗I)²`` with a uniform G ([D], variance filter).
+
+    Parameters
+    ----------
+    image : real array (y, x)
+        Mirrored at its border (``d c b | a b c d``).
+    window : int
+        Edge of the box in pixels. An even box reaches one pixel further up and left than down and right.
+
+    Returns
+    -------
+    float32 array (y, x)
+        In squared units of `image`; never negative.
+    """
+    pixels = np.asarray(image, dtype=np.float64)
+    pixels = pixels - pixels.mean()
+    mean = uniform_filter(pixels, window, mode="mirror")
+    return np.maximum(uniform_filter(pixels**2, window, mode="mirror") - mean**2, 0).astype(np.float32)
+
+
+def smoothed(image: ArrayLike, sigma: float) -> NDArray[np.float32]:
+    """An image ``(y, x)`` smoothed by the authors' Gaussian: 101 px wide, mirrored at the border."""
+    values = np.asarray(image, dtype=np.float32)
+    return np.asarray(gaussian_filter(values, sigma, mode="mirror", radius=GAUSS_RADIUS_PX if sigma else 0))
 
 
 def triangle_binarise(
@@ -322,28 +412,30 @@ def triangle_binarise(
 ) -> NDArray[np.bool_]:
     """Binarisation of a severity map ([D], segmentation).
 
-    The map is scaled to 0...255, smoothed by a Gaussian, thresholded by the triangle method (Zack, Rogers and Latt,
-    J. Histochem. Cytochem. 25 (1977) 741) and cleaned by a median filter.
+    The map is scaled to 0...255 from its least positive value on, smoothed by a Gaussian, cut to whole numbers,
+    thresholded by the triangle method (Zack, Rogers and Latt, J. Histochem. Cytochem. 25 (1977) 741) and cleaned by a
+    median filter.
 
     Parameters
     ----------
     severity : float array (y, x)
-        Finite.
+        Finite; 0 where nothing was compared.
     sigma : float
         Standard deviation of the Gaussian in pixels.
     median_size : int
         Edge of the median filter in pixels.
     min_maximum : float
-        0...255; nothing is marked unless the smoothed map exceeds it.
+        Nothing is marked unless `severity` exceeds it somewhere.
     """
-    from skimage.filters import threshold_triangle
-
-    image = gaussian_filter(_scaled(_centred(severity), 255.0), sigma, mode="reflect")
-    if image.max() <= min_maximum or image.max() == image.min():
-        return np.zeros(image.shape, bool)
-    marked = (image > threshold_triangle(image)).astype(np.float32)
+    values = np.asarray(severity)
+    if not values.max() > min_maximum:
+        return np.zeros(values.shape, bool)
+    image = _scaled(np.maximum(values, values[values > 0].min()).astype(np.float32), 255.0)
+    # Rounding must not make 254 of what 255 was.
+    image = np.floor(smoothed(image, sigma) + np.float32(1e-3)).astype(np.uint8)
+    marked = (image > triangle_threshold(np.bincount(image.ravel(), minlength=256))).astype(np.float32)
     # The median of zeros and ones is their majority. Sums of ones and zeros round to far less than one pixel.
-    share = uniform_filter(marked, median_size, mode="reflect")
+    share = uniform_filter(marked, median_size, mode="nearest")
     return np.asarray(share > 0.5 + 0.25 / median_size**2)
 
 
@@ -365,11 +457,12 @@ class _Features:
         # Images come without the patch's mean, for the sake of precision; the bias puts it back.
         self.offset = float(patch.mean())
         bias = self.offset * filters.sum(axis=(1, 2))
-        block = np.pad(patch - self.offset, kernel // 2 if whole else 0, mode="symmetric")
+        block = np.pad(patch - self.offset, kernel // 2 if whole else 0, mode="reflect")
         values = filter_responses(block, filters, bias)
         self._window = window
         if window:
-            rim = (window // 2, (window - 1) // 2) if whole else (0, 0)
+            # An even window reaches one pixel further down and right, as scipy's convolution does.
+            rim = ((window - 1) // 2, window // 2) if whole else (0, 0)
             values = window_sums(np.pad(np.square(values), ((0, 0), rim, rim)), window)
             transform, mean = mahalanobis_transform(values.reshape(len(values), -1), RESPONSE_FLOOR**2)
             self._filters, self._bias = filters, bias
@@ -389,30 +482,57 @@ class _Features:
 class _Cover:
     """Patches that cover an image with 50 % overlap, compared with the model patch pixel by pixel."""
 
-    def __init__(self, model: Planes, rim: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, model: Planes, rim: int, shape: tuple[int, ...], place: tuple[int, int]) -> None:
+        self._place = [start + rim for start in place]
         self._core = np.ascontiguousarray(model[:, rim:-rim, rim:-rim])
-        # First pixels of the cores along each axis; the last patch ends at the border.
-        self._starts = []
-        for length, size, core in zip(shape, model.shape[1:], self._core.shape[1:], strict=True):
-            corners = {*range(0, length - size + 1, min(size // 2, core)), length - size}
-            self._starts.append([corner + rim for corner in sorted(corners)])
+        # First pixels of the cores along each axis.
+        self._starts = [
+            range(rim, length - size + rim + 1, min(size // 2, core))
+            for length, size, core in zip(shape, model.shape[1:], self._core.shape[1:], strict=True)
+        ]
+
+    @property
+    def stops(self) -> tuple[int, int]:
+        """Rows and columns from which on nothing is compared."""
+        bottom, right = (s[-1] + n for s, n in zip(self._starts, self._core.shape[1:], strict=True))
+        return bottom, right
 
     def distances(self, values: Planes, y: int, x: int) -> NDArray[np.float32]:
-        """Mean distance, over the patches around each pixel, of a tile whose first pixel is (y, x)."""
+        """Distances, of the patches around each pixel, in a tile whose first pixel is (y, x), scaled to four."""
         total, count = np.zeros((2, *values.shape[1:]), np.float32)
-        for rows, core_rows in self._overlaps(0, y, values.shape[1]):
-            for columns, core_columns in self._overlaps(1, x, values.shape[2]):
-                difference = values[:, rows, columns] - self._core[:, core_rows, core_columns]
-                total[rows, columns] += _length(difference)
+        for top, rows, core_rows in self._overlaps(0, y, values.shape[1]):
+            for left, columns, core_columns in self._overlaps(1, x, values.shape[2]):
                 count[rows, columns] += 1
-        return total / count
+                if [
+                    top,
+                    left,
+                ] != self._place:  # of the model patch itself the distance is 0, without rounding
+                    difference = values[:, rows, columns] - self._core[:, core_rows, core_columns]
+                    total[rows, columns] += _length(difference)
+        return total * (OVERLAPPING / count)
 
-    def _overlaps(self, axis: int, tile: int, extent: int) -> Iterator[Window]:
-        """For each core that meets a tile, where it lies in the tile, and what part of the core that is."""
+    def _overlaps(self, axis: int, tile: int, extent: int) -> Iterator[tuple[int, slice, slice]]:
+        """For each core that meets a tile, its start, where it lies in the tile, and what part of it that is."""
         for start in self._starts[axis]:
             low, high = max(tile, start), min(tile + extent, start + self._core.shape[1 + axis])
             if low < high:
-                yield slice(low - tile, high - tile), slice(low - start, high - start)
+                yield start, slice(low - tile, high - tile), slice(low - start, high - start)
+
+
+def triangle_threshold(counts: NDArray[np.integer[Any]]) -> int:
+    """Threshold of the triangle method (Zack et al. 1977) in a histogram ``(levels,)``: marked is what is above it.
+
+    It lies one level further into the longer tail than the level farthest from the line between the peak and the empty
+    level beyond the tail, as in the library that the authors use, OpenCV.
+    """
+    used, peak = np.flatnonzero(counts), int(counts.argmax())
+    low, high = max(int(used[0]) - 1, 0), min(int(used[-1]) + 1, len(counts) - 1)
+    upper = peak - low < high - peak
+    if upper:
+        counts, low, peak = counts[::-1], len(counts) - 1 - high, len(counts) - 1 - peak
+    levels = np.arange(low, peak + 1)
+    far = low + int((int(counts.max()) * (levels - low) - (peak - low) * counts[levels]).argmax())
+    return len(counts) - far if upper else far - 1
 
 
 def _length(vectors: Planes, *_place: int) -> NDArray[np.float32]:

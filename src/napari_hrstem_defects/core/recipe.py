@@ -246,13 +246,23 @@ class PublishedParams(_Params):
     )
     energy_window: int = _param(16, "edge of the window of the energies", "px", 1, 128)
     window_px: int = _param(20, "edge of the window of the local variance", "px", 3, 512, shown=True)
-    ratio: float = _param(1.2, "amorphous: variance below the best patch's minimum / ratio", "", 1, 100)
+    variance_sigma: float = _param(
+        10.0, "standard deviation of the Gaussian that smooths the local variance", "px", 0, 100
+    )
+    ratio: float = _param(
+        1.2, "amorphous: smoothed variance below the least in the best patch / ratio", "", 1, 100
+    )
     min_maximum: float = _param(
         90.0,
-        "marks need a smoothed severity, on a scale 0…255, above this",
-        "",
+        "nothing is marked as symmetry defect unless the severity exceeds this somewhere",
+        "Mahalanobis distance",
         0,
-        255,
+        1e6,
+        shown=True,
+    )
+    always_filter: bool = _param(
+        False,
+        "severity and variance also of an image without a defective patch, whose analysis otherwise ends there",
         shown=True,
     )
     gauss_sigma: float = _param(
@@ -300,7 +310,8 @@ class Recipe(_Params):
         Parameters
         ----------
         values : mapping of "step.key" (or "mode") to value
-            Values may be text, as from a command line; they are converted to the parameter's type.
+            Values may be text, as from a command line; they are converted to the parameter's type. The step
+            ``as_published`` may be written ``published``.
 
         Raises
         ------
@@ -310,6 +321,7 @@ class Recipe(_Params):
         changed = self.model_dump()
         for name, value in values.items():
             step, _, key = name.partition(".")
+            step = "as_published" if step == "published" else step
             if name == "mode":
                 changed[name] = value
             elif step in STEP_PARAMS:

@@ -51,7 +51,7 @@ from napari_hrstem_defects.core.patches import (
     shares,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
-from napari_hrstem_defects.core.published import PublishedMaps
+from napari_hrstem_defects.core.published import PublishedMaps, TouchingGrid
 from napari_hrstem_defects.core.recipe import Recipe, points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
 from napari_hrstem_defects.core.severity import (
@@ -181,7 +181,10 @@ def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -
     """Which patches are defective, before any best patch is known."""
     params, typical = inputs.recipe.classify, seen.typical
     made_for = inputs.classifier.patch_px if isinstance(inputs.classifier, KnowsSize) else 0
-    grid = PatchGrid(inputs.shape, patch_size(inputs.shape, typical, params.patch_size, made_for))
+    if inputs.recipe.mode == "published":
+        grid: PatchGrid = TouchingGrid(inputs.shape)
+    else:
+        grid = PatchGrid(inputs.shape, patch_size(inputs.shape, typical, params.patch_size, made_for))
     if inputs.patch_labels is not None:
         defective = np.asarray(inputs.patch_labels)
         if defective.shape != grid.counts:
@@ -248,12 +251,20 @@ def choose_best_patch(
     if inputs.wanted_patch is not None:
         chosen = _placed(inputs, table.grid.size)
         result = Chosen(chosen)
+    elif inputs.recipe.mode == "published":
+        if seen.typical is None and table.classifier == "screening":
+            return result
+        # [D], choice of the model patch: the maximum of W and nothing else.
+        choice = choose(~table.defective, depth=inputs.recipe.best_patch.depth)
+        if choice.warning:
+            warn(choice.warning)
+        return Chosen(_patch(table.grid, choice.index), choice.graph)
     elif prepared is not None and field is not None and plateaus is not None and level is not None:
         mean = shares(unlikeness(seen, plateaus, 0), table.grid)
         depth = inputs.recipe.best_patch.depth
         choice = choose(~table.defective, depth=depth, severity=mean)
         chosen = _patch(table.grid, choice.index)
-        if inputs.recipe.mode == "lattice" and table.classifier != "hand":
+        if table.classifier != "hand":
             distances = models(inputs, prepared, chosen).distances[0]
             own = np.ones(distances.shape, bool)
             z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
@@ -475,8 +486,8 @@ def segment(
     params, typical, table = inputs.recipe.segment, seen.typical, classified.screened
     prepared, found = seen.prepared, compared.domains
     if maps is not None:
-        labels = maps.labels
-    elif typical is None or prepared is None or found is None:
+        return Segmented(maps.labels, table)
+    if typical is None or prepared is None or found is None:
         return Segmented(np.zeros(inputs.shape, np.uint8), table)
     else:
         period = typical.period_px

@@ -135,7 +135,8 @@ def severity_range(severity: NDArray[np.float32], threshold: float | None) -> tu
     if threshold is not None:
         # The same scale for most images, so that figures can be compared; a clean image stays dark.
         return 0.0, min(max(top, 2 * threshold), 5 * threshold)
-    low = float(np.quantile(severity, 0.02))
+    # As published, it is 0 where nothing was compared.
+    low = float(np.quantile(severity[severity > 0], 0.02)) if top > 0 else 0.0
     return low, top if top > low else low + 1.0
 
 

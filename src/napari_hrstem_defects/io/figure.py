@@ -269,7 +269,7 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     _title(axes, "Symmetry breaking")
     if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
-    if analysis.best_patch is None:
+    if analysis.best_patch is None or not analysis.judged.any():
         strip.text(0.5, 0.72, "not computed", ha="center", va="center", fontsize=10, family=_FONT)
     else:
         bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
@@ -412,3 +412,41 @@ def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, 
     axes.set_ylabel("area (%)", fontsize=9, family=_FONT)
     axes.tick_params(labelsize=8.5)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
+    """Draw confusion matrices, shaded by the share of each true class, as a PNG file.
+
+    Parameters
+    ----------
+    path : Path
+    confusions : mapping
+        Heading → ``classes`` (names) and ``counts`` (rows: truth, columns: found).
+    """
+    columns = min(len(confusions), 3)
+    rows = -(-len(confusions) // columns)
+    most = max(len(confusion["classes"]) for confusion in confusions.values())
+    edge = max(3.2, 0.75 * most + 1.6)
+    figure = Figure((edge * columns, edge * rows), layout="constrained", dpi=_DPI)
+    for number, (heading, confusion) in enumerate(confusions.items(), start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        counts, names = np.asarray(confusion["counts"], float), confusion["classes"]
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:.0f}",
+                ha="center",
+                va="center",
+                color=colour,
+                family=_FONT,
+            )
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", family=_FONT)
+        axes.set_yticks(range(len(names)), names, family=_FONT)
+        axes.set_xlabel("found", family=_FONT)
+        axes.set_ylabel("truth", family=_FONT)
+        axes.set_title(heading, fontsize=10, family=_FONT)
+    figure.savefig(path, format="png")

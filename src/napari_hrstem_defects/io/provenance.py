@@ -58,6 +58,7 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
         "threshold": analysis.threshold,
         "patch_size": analysis.patches.grid.size,
         "defective_patches": int(np.count_nonzero(analysis.patches.defective)),
+        "verdict": analysis.verdict,
         "regions": len(analysis.regions),
         "fractions": fractions(analysis),
         "warnings": list(analysis.warnings),

@@ -279,6 +279,8 @@ class ResultWriter:
         counts = Counter(warning for record in self._records for warning in record["warnings"])
         return {
             **info,
+            # A series is defective if one of its frames is.
+            "verdict": min(filter(None, (record["verdict"] for record in self._records)), default=""),
             "regions": sum(record["regions"] for record in self._records),
             "fractions": {
                 key: float(np.mean([record["fractions"][key] for record in self._records]))

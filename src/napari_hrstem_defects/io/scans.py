@@ -53,6 +53,11 @@ class ScanFound(Protocol):
         ...
 
     @property
+    def majority(self) -> NDArray[np.bool_]:
+        """Masks of the majority of all windows (classes, y, x)."""
+        ...
+
+    @property
     def labels(self) -> NDArray[np.uint8]:
         """Class map (y, x)."""
         ...
@@ -68,12 +73,15 @@ class ScanFound(Protocol):
         ...
 
 
-def class_files(classes: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Class → names of the files of its probability map and of its votes; any name of a class will do."""
+def class_files(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Class → names of the files of its probability map, its published votes and its majority; any name will do."""
     out = {}
     for number, name in enumerate(classes):
         plain = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "class"
-        out[name] = (f"probability_{number}_{plain}.tif", f"votes_{number}_{plain}.tif")
+        probability, votes, majority = (
+            f"{kind}_{number}_{plain}.tif" for kind in ("probability", "votes", "majority")
+        )
+        out[name] = probability, votes, majority
     return out
 
 
@@ -94,8 +102,8 @@ def save_scan(
     """Write a folder with the result of a scan; it is complete or absent.
 
     ``class_map.tif`` (uint8: number of the class, 0 the clean one, 255 uncertain), for each class
-    ``probability_<n>_<class>.tif`` (float32) and ``votes_<n>_<class>.tif`` (uint8, 0 or 1), all OME-TIFF with the
-    pixel size and the shape of the input; ``regions.csv`` and ``scan.json``.
+    ``probability_<n>_<class>.tif`` (float32), ``votes_<n>_<class>.tif`` and ``majority_<n>_<class>.tif`` (uint8, 0 or
+    1), all OME-TIFF with the pixel size and the shape of the input; ``regions.csv`` and ``scan.json``.
 
     Parameters
     ----------
@@ -135,12 +143,15 @@ def save_scan(
                 return stack.enter_context(writer)
 
             class_map = image(CLASS_MAP_FILE, np.uint8)
-            maps = [(image(files[name][0], np.float32), image(files[name][1], np.uint8)) for name in classes]
+            types = (np.float32, np.uint8, np.uint8)
+            maps = [[image(*pair) for pair in zip(files[name], types, strict=True)] for name in classes]
             for found in frames:
                 class_map.write(found.labels)
-                for k, (probability, votes) in enumerate(maps):
-                    probability.write(found.probabilities[k])
-                    votes.write(found.votes[k])
+                for k, writers in enumerate(maps):
+                    for writer, values in zip(
+                        writers, (found.probabilities, found.votes, found.majority), strict=True
+                    ):
+                        writer.write(values[k])
                 stamp = {"frame": count} if micrograph.is_stack else {}
                 rows += [{**stamp, **_row(part)} for part in found.regions]
                 warnings.update(dict.fromkeys(found.warnings))
@@ -163,6 +174,7 @@ def save_scan(
                     "value": number,
                     "probability": files[name][0],
                     "votes": files[name][1],
+                    "majority": files[name][2],
                     "fraction": shares[number],
                 }
                 for number, name in enumerate(classes)

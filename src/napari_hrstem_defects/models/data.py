@@ -44,6 +44,8 @@ class LabelledImage:
         SHA-256 of the whole image that this is a part of; empty: it is whole.
     simulated : bool
         Made by a simulation, and so certainly no copy of another.
+    secondary : {"defective", "clean"}
+        What a patch wholly inside a domain of another symmetry (label 1) counts as.
     """
 
     name: str
@@ -53,6 +55,7 @@ class LabelledImage:
     group: str = ""
     origin: str = ""
     simulated: bool = False
+    secondary: str = "defective"
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.shape != self.mask.shape:

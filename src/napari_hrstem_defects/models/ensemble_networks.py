@@ -20,18 +20,20 @@ _FFT_CHANNELS = (8, 12, 16)
 _FFT_OUT_CHANNELS = 4
 _HIDDEN = 24
 _DROPOUT, _FFT_DROPOUT = 0.3, 0.5
-# The statistics of the batches are followed within a few tens of steps, all that a small training set gives in a few
-# passes; with the usual 0.99 the network that is used would be another than the one that was trained.
-_MOMENTUM = 0.9
+#: The statistics of the batches are followed within a few tens of steps, all that a small training set gives in a few
+#: passes; with the usual 0.99 the network that is used would be another than the one that was trained.
+MOMENTUM = 0.9
 
 
-def build_published(patch_px: int = PUBLISHED_PATCH_PX) -> Any:
+def build_published(patch_px: int = PUBLISHED_PATCH_PX, momentum: float = MOMENTUM) -> Any:
     """The network of Marvin, Holt et al.: convolutions 1×1, 8×8 and 1×1 of 64 channels on the log spectrum.
 
     Parameters
     ----------
     patch_px : int
         Edge of a patch; 64 gives the published 294 433 parameters.
+    momentum : float
+        Of the batch normalisation's running statistics; published is Keras' 0.99.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX) -> Any:
     values = spectrum
     for edge in (1, 8, 1):
         values = layers.Conv2D(64, edge, kernel_initializer="he_normal")(values)
-        values = layers.BatchNormalization(momentum=_MOMENTUM)(values)
+        values = layers.BatchNormalization(momentum=momentum)(values)
         values = layers.Activation("selu")(values)
     values = layers.MaxPooling2D(2)(values)
     values = layers.Dense(32, activation="selu")(values)
@@ -143,5 +145,5 @@ def _convolution(values: Any, channels: int, edge: int = 3, stride: int = 1) -> 
         use_bias=False,
         kernel_initializer="he_normal",
     )(values)
-    values = layers.BatchNormalization(momentum=_MOMENTUM)(values)
+    values = layers.BatchNormalization(momentum=MOMENTUM)(values)
     return layers.Activation("selu")(values)

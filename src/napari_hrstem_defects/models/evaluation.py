@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from napari_hrstem_defects.models.sampling import grid_patches
 
 #: The metrics of the published table, in its order.
 METRICS = ("accuracy", "precision", "specificity", "recall")
+#: Sets of table 1 of [D] and what it calls them.
+TABLE_1_ROWS = {"train": "train", "test": "test", "defect_free": "defect-free"}
 #: Probability above which a patch is called defective.
 THRESHOLD = 0.5
 #: How often test images are drawn for the scatter of a finished model's metrics, and how many of them ([D]).
@@ -70,8 +73,11 @@ def judge_images(
         As of :func:`judge_patches`, and ``with_ambivalent``: the metrics when patches with 1 to 10 % defect area
         count as what they are nearer to. ``images``: the same of each.
     """
+    secondary = model.contract.training.get("secondary", "defective")
     patches = grid_patches(
-        images, model.contract.patch_px, model.contract.preprocessing.get("filter", "none")
+        [replace(image, secondary=secondary) for image in images],
+        model.contract.patch_px,
+        model.contract.preprocessing.get("filter", "none"),
     )
     found = (_predicted(model, patches.pixels, cancelled)[:, 0] < 1 - threshold).astype(np.intp)
     out = _scores(patches, found)
@@ -92,7 +98,9 @@ def _scores(patches: PatchSet, found: NDArray[np.intp]) -> dict[str, Any]:
         middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
         nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
         both = classification(nearer, found)
-        out["with_ambivalent"] = {name: both[name] for name in (*METRICS, "balanced_accuracy", "count")}
+        out["with_ambivalent"] = {
+            name: both[name] for name in (*METRICS, "balanced_accuracy", "count", "ambivalent", "confusion")
+        }
     return out
 
 
@@ -118,7 +126,8 @@ def judge_patches(
     Returns
     -------
     dict
-        See :func:`napari_hrstem_defects.core.metrics.classification`.
+        See :func:`napari_hrstem_defects.core.metrics.classification`. Of an ensemble also ``binary``: the confusion of
+        each network by itself, "this class" above `threshold` against the rest.
 
     Raises
     ------
@@ -129,8 +138,16 @@ def judge_patches(
     labels = _labels_for(contract.classes, patches)
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
     pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
-    found = verdicts(_predicted(model, pixels, cancelled), threshold)
-    return classification(labels, found, classes=contract.classes)
+    probabilities = _predicted(model, pixels, cancelled)
+    out = classification(labels, verdicts(probabilities, threshold), classes=contract.classes)
+    if contract.kind == "fft-ensemble":
+        out["binary"] = {
+            name: classification(labels == k, probabilities[:, k] > threshold, classes=("other", name))[
+                "confusion"
+            ]
+            for k, name in enumerate(contract.classes)
+        }
+    return out
 
 
 def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
@@ -183,8 +200,23 @@ def evaluate_images(
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
     total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
+    rng = np.random.default_rng(seed)
+
+    def published(names: Sequence[str]) -> dict[str, Any]:
+        scores = [each[name]["with_ambivalent"] for name in names]
+        if len(scores) > DRAWN_IMAGES:
+            chosen = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
+            scores = [pooled([scores[k] for k in draw]) for draw in chosen]
+        return spread(scores)
+
+    groups = {
+        "train": [image.name for image in seen if image.has_defects],
+        "test": defective,
+        "defect_free": clean,
+    }
     out = {
         **total,
+        "table_1": table_1({part: published(names) for part, names in groups.items() if names}),
         "images": each,
         "seen": [image.name for image in seen],
         "unseen": len(fresh),
@@ -192,7 +224,6 @@ def evaluate_images(
         "recognisable": "images" in model.contract.training,
     }
     if len(defective) > DRAWN_IMAGES:
-        rng = np.random.default_rng(seed)
         drawn = [
             pooled([each[name] for name in rng.choice(defective, DRAWN_IMAGES, replace=False)])
             for _ in range(DRAWS)
@@ -265,7 +296,9 @@ def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1, of: str = "i
 
 
 def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
-    return {"specificity": scores["specificity"], "count": scores["count"], "images": images}
+    # Without defects there is no precision and no recall.
+    known = {name: scores[name] for name in ("accuracy", "specificity", "count")}
+    return {**known, "images": images}
 
 
 def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -275,10 +308,19 @@ def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     truth, found = (
         np.repeat(indices.ravel(), counts.ravel()) for indices in np.indices((len(first), len(first)))
     )
-    return {
+    out = {
         **classification(truth, found, classes=first),
         "ambivalent": int(sum(item["ambivalent"] for item in scores)),
     }
+    if all("binary" in item for item in scores):
+        out["binary"] = {
+            name: {
+                **confusion,
+                "counts": np.sum([item["binary"][name]["counts"] for item in scores], axis=0).tolist(),
+            }
+            for name, confusion in scores[0]["binary"].items()
+        }
+    return out
 
 
 def spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -291,6 +333,90 @@ def spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
         }
     return out
+
+
+def table_1(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows of table 1 of [D]: train, test and defect-free, ambivalent patches included in all of them.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Of the sets ``train``, ``test`` and ``defect_free``, or of those with ``_with_ambivalent``, what :func:`spread`
+        returned.
+
+    Returns
+    -------
+    dict
+        Name of the row → metric → ``mean`` and ``std``. Images without defects have neither precision nor recall.
+
+    References
+    ----------
+    .. [D] Dennler et al., Micron 146 (2021) 103069, table 1.
+    """
+    out = {}
+    for part, row in TABLE_1_ROWS.items():
+        scores = stated(metrics, f"{part}_with_ambivalent") or stated(metrics, part)
+        left_out = ("precision", "recall") if part == "defect_free" else ()
+        if scores:
+            out[row] = {name: scores[name] for name in METRICS if name in scores and name not in left_out}
+    return out
+
+
+def class_report(confusion: Mapping[str, Any]) -> dict[str, Any]:
+    """Precision, recall, F1 and support of each class, their mean and their mean weighted by support.
+
+    Parameters
+    ----------
+    confusion : mapping
+        ``classes`` and ``counts`` (rows: truth), as of :func:`~napari_hrstem_defects.core.metrics.classification`.
+
+    Returns
+    -------
+    dict
+        ``classes``: name → ``precision``, ``recall``, ``f1`` (0 where nothing was found or right) and ``support``;
+        ``macro`` and ``weighted``: the same of all; ``accuracy``.
+
+    References
+    ----------
+    .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
+    """
+    counts = np.asarray(confusion["counts"], float)
+    hits, found, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    values = np.stack(
+        [
+            hits / np.maximum(found, 1),
+            hits / np.maximum(support, 1),
+            2 * hits / np.maximum(found + support, 1),
+        ],
+        axis=1,
+    )
+    total = support.sum()
+
+    def row(numbers: NDArray[np.float64], patches: float) -> dict[str, float]:
+        return {
+            **dict(zip(("precision", "recall", "f1"), map(float, numbers), strict=True)),
+            "support": int(patches),
+        }
+
+    return {
+        "classes": {name: row(values[k], support[k]) for k, name in enumerate(confusion["classes"])},
+        "macro": row(values.mean(axis=0), total),
+        "weighted": row(support @ values / max(total, 1), total),
+        "accuracy": float(hits.sum() / max(total, 1)),
+    }
+
+
+def report_table(report: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of text of what :func:`class_report` returned."""
+    rows = {**report["classes"], "macro average": report["macro"], "weighted average": report["weighted"]}
+    head = ["", "precision", "recall", "F1", "support"]
+    return [
+        head,
+        *(
+            [name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(row["support"])]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def stated(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibra
 from napari_hrstem_defects.models.ensemble_networks import (
     ARCHITECTURES,
     BRANCHES,
+    MOMENTUM,
     build_efficient,
     build_published,
     logits,
@@ -49,6 +50,8 @@ PER_VALIDATION_CLASS = 64
 #: Of Adam, for the published network where nothing else is asked for. Its last layer adds up 25 088 values: with ten
 #: times as much the first steps throw its answers so far off that a hundred more are needed to bring them back.
 PUBLISHED_RATE = 1e-4
+#: Step between the windows of a scan in px: an eighth of the published window, twice the published step.
+STRIDE_PX = 8
 #: Windows that go through the networks at once.
 BATCH = 128
 # What switches a setting on and off, as text.
@@ -76,6 +79,12 @@ class EnsembleSettings:
         Calibrate the probabilities on the validation part.
     threshold : float
         Of the log spectra.
+    momentum : float
+        Of the published network's batch normalisation.
+    stride : int
+        Step of a scan in px where nothing else is asked for.
+    class_epochs : mapping of str to int
+        Passes of the networks of single classes, instead of those of all; needs a training that does not stop early.
     """
 
     architecture: str = "efficient"
@@ -84,6 +93,9 @@ class EnsembleSettings:
     balance: bool = True
     calibrate: bool = True
     threshold: float = THRESHOLD
+    momentum: float = MOMENTUM
+    stride: int = STRIDE_PX
+    class_epochs: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -102,11 +114,13 @@ class EnsembleSettings:
         number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
         if not number or not 0 <= self.threshold < np.inf:
             raise ModelError(f"threshold must be a number, 0 or more, not {self.threshold!r}.")
-
-    @classmethod
-    def published(cls) -> EnsembleSettings:
-        """The recipe of Marvin, Holt et al."""
-        return cls("published", "fft", "turns", balance=False, calibrate=False)
+        if type(self.momentum) is not float or not 0 <= self.momentum < 1:
+            raise ModelError(f"momentum must be a number from 0 to below 1, not {self.momentum!r}.")
+        if type(self.stride) is not int or self.stride < 1:
+            raise ModelError(f"stride must be a whole number of px, not {self.stride!r}.")
+        passes = self.class_epochs
+        if not isinstance(passes, Mapping) or not all(type(n) is int and n > 0 for n in passes.values()):
+            raise ModelError(f'class_epochs must be like {{"Bulk": 3, "SF1": 9}}, not {passes!r}.')
 
     @classmethod
     def of(cls, extra: Mapping[str, Any]) -> EnsembleSettings:
@@ -129,6 +143,7 @@ class EnsembleSettings:
             "equalise": not published,
             "threshold": float(self.threshold),
             "blur_px": BLUR_PX,
+            "stride_px": self.stride,
             # Patches judged by themselves are looked at from all sides; in a scan many windows see each place.
             "views": 8 if self.augmentation == "full" else 1,
         }
@@ -238,11 +253,18 @@ def fit(
     library = keras()
     library.utils.set_random_seed(options.seed)
     kind = kind_of("fft-ensemble")
+    if options.patience and settings.class_epochs:
+        raise ModelError("class_epochs needs a training that does not stop early; set --patience 0.")
     networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
     preprocessing = settings.preprocessing()
     chosen = _shown(train, settings, options.seed)
-    batch, epochs = options.batch or kind.batch, options.epochs or kind.epochs
+    batch, usual = options.batch or kind.batch, options.epochs or kind.epochs
+    each = [settings.class_epochs.get(name, usual) for name in train.classes]
+    epochs = max(each)
     whole = _side_by_side(networks)
+    # The networks share no weights: each is kept as it is after its own passes.
+    owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
+    passes = [each[owner[id(v)]] for v in whole.weights]
     watched = _watched(train, validation, options.seed)
     turn = quarter_turns if settings.augmentation == "turns" else varied
 
@@ -268,6 +290,7 @@ def fit(
             batch=batch,
             epochs=epochs,
             patience=options.patience,
+            passes=passes,
             seed=options.seed,
             workspace=Path(none) if workspace is None else workspace,
             tag="ensemble",
@@ -378,7 +401,7 @@ def _names(classes: tuple[str, ...]) -> list[str]:
 
 def _build(settings: EnsembleSettings, edge: int) -> Any:
     if settings.architecture == "published":
-        return build_published(edge)
+        return build_published(edge, settings.momentum)
     return build_efficient(edge, settings.branches)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def fit_network(
     batch: int,
     epochs: int,
     patience: int,
+    passes: Sequence[int] | None = None,
     seed: int = 0,
     workspace: Path | None = None,
     tag: str = "network",
@@ -77,7 +78,7 @@ def fit_network(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> History:
-    """Fit a network with Adam; in the end it has the weights of its lowest loss on the validation part.
+    """Fit a network with Adam; in the end it has the weights of its lowest loss on the validation part, or the last.
 
     After every pass all that is needed to go on is written to `workspace`; called again with the same arguments the
     fit goes on from there and ends with the same weights as one that was never interrupted.
@@ -96,7 +97,9 @@ def fit_network(
     epochs : int
         Most passes.
     patience : int
-        Passes without a lower validation loss after which it stops.
+        Passes without a lower validation loss after which it stops; 0: it never does, and the last weights are kept.
+    passes : sequence of int, optional
+        With `patience` 0: of each array of weights the pass after which it is kept as it is then; default: the last.
     seed : int
         Order of the patches and augmentation.
     workspace : Path, optional
@@ -159,7 +162,7 @@ def fit_network(
                 )
             )
 
-    while history.epochs < epochs and history.waited < patience and not history.stopped:
+    while history.epochs < epochs and (not patience or history.waited < patience) and not history.stopped:
         epoch = history.epochs
         # A stream of its own for each pass: where it goes on does not depend on where it was interrupted.
         rng = np.random.default_rng([seed, epoch])
@@ -194,7 +197,11 @@ def fit_network(
         history.validation_loss.append(scores["loss"])
         history.validation_accuracy.append(scores["accuracy"])
         history.waited += 1
-        if scores["loss"] <= min(history.validation_loss):
+        if not patience:
+            weights, ends = network.get_weights(), passes or [epochs] * len(best)
+            best = [new if epoch < end else old for new, old, end in zip(weights, best, ends, strict=True)]
+            history.best_epoch, history.waited = epoch, 0
+        elif scores["loss"] <= min(history.validation_loss):
             history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
         if checkpoint is not None:
             checkpoint.save(network, best, history)

@@ -3,6 +3,10 @@
 A classifier that is judged on pieces of the image it was trained on is judged on its memory. So images are split as a
 whole, groups of images of one specimen stay together, and a single image is cut into strips. What shows the same
 exposure is recognised, and a split that has it on both sides is refused. Tables of patches: :mod:`.patch_splits`.
+
+References
+----------
+.. [D] Dennler et al., Micron 146 (2021) 103069.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from napari_hrstem_defects.models.sampling import nothing_to_draw, room
 
 #: Fewer images with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
+#: Share of the images with defects that test in the protocol of [D]: three of thirteen.
+PUBLISHED_TEST_SHARE = 3 / 13
 #: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
 _MANY_PAIRS = 5000
 # Places along each axis where a strip inside an image is tried.
@@ -57,6 +63,7 @@ def split_images(
     repeats: int = 1,
     seed: int = 0,
     force: bool = False,
+    protocol: str = "",
     cancelled: Callable[[], bool] | None = None,
 ) -> list[ImageSplit]:
     """Split images, repeatedly at random; images with defects and without are spread alike.
@@ -74,6 +81,9 @@ def split_images(
     seed : int
     force : bool
         Allow parts that share pixels; the split then says so.
+    protocol : {"", "dennler2021"}
+        "dennler2021": of the images with defects three of thirteen, or as many as `test_images` says, only test and the
+        others only train; all images without defects only test; nothing is kept for stopping early.
     cancelled : callable, optional
 
     Returns
@@ -107,7 +117,9 @@ def split_images(
     out = []
     for number in range(repeats):
         rng = np.random.default_rng([seed, 1, number])
-        if len(with_defects) == 1:
+        if protocol:
+            split = _split_published(with_defects, without, test_images, rng)
+        elif len(with_defects) == 1:
             split = _split_one(with_defects[0], without, patch_px, test_share, validation_share, rng)
         else:
             split = _split_many(
@@ -115,6 +127,28 @@ def split_images(
             )
         out.append(replace(split, shared=shared))
     return out
+
+
+def _split_published(
+    with_defects: list[list[LabelledImage]],
+    without: list[list[LabelledImage]],
+    test_images: int,
+    rng: np.random.Generator,
+) -> ImageSplit:
+    """The protocol of [D]."""
+    count = len(with_defects)
+    held = test_images or max(1, round(PUBLISHED_TEST_SHARE * count))
+    if held >= count:
+        raise ModelError(
+            f"The protocol holds {held} image{'s' if held > 1 else ''} with defects out and trains on the others, but "
+            f"there {'are' if count > 1 else 'is'} only {count}; add images with defects."
+        )
+    order = [with_defects[i] for i in rng.permutation(count)]
+    how = (
+        f"by the protocol of Dennler et al. (2021), {count - held} of {count} images with defects to train on and "
+        f"{held} to test, all {len(without)} without defects only tested"
+    )
+    return ImageSplit(tuple(_flat(order[held:])), (), (*_flat(order[:held]), *_flat(without)), how)
 
 
 def _grouped(images: Sequence[LabelledImage]) -> list[list[LabelledImage]]:

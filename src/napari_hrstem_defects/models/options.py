@@ -8,6 +8,11 @@ from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
 
+#: What a patch wholly inside a domain of another symmetry may count as.
+SECONDARY = ("defective", "clean")
+#: Protocols of training; empty: ours.
+PROTOCOLS = ("", "dennler2021")
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -24,7 +29,8 @@ class TrainingOptions:
     epochs : int
         Most passes over the data.
     patience : int
-        Passes without a lower loss on the validation part after which it stops.
+        Passes without a lower loss on the validation part after which it stops; 0: it never does, and the last
+        network is kept instead of the best one.
     batch : int
         Patches a step.
     learning_rate : float
@@ -34,10 +40,15 @@ class TrainingOptions:
         Shares of the images (or of the area, for patch tables) held out for the metrics, and for stopping early.
     test_images : int
         How many images to hold out, instead of a share.
+    protocol : {"", "dennler2021"}
+        How images are split and which repetition is kept, see :mod:`.recipes`.
     weights : str
         ``"imagenet"``, ``"none"`` or a file (VGG16).
     train_base : bool
         Train the convolutional base as well (VGG16).
+    secondary : {"defective", "clean"}
+        What a patch wholly inside a domain of another symmetry counts as: as the text of Dennler et al. (2021) says,
+        or as their code does.
     clean : str or None
         Name of the clean class where it cannot be told.
     split : {"auto", "random"}
@@ -60,8 +71,10 @@ class TrainingOptions:
     test_share: float = 0.25
     validation_share: float = 0.15
     test_images: int = 0
+    protocol: str = ""
     weights: str = "imagenet"
     train_base: bool = False
+    secondary: str = "defective"
     clean: str | None = None
     split: str = "auto"
     force: bool = False
@@ -74,7 +87,7 @@ class TrainingOptions:
         for name, least in (
             ("per_class", 1),
             ("epochs", 0),
-            ("patience", 1),
+            ("patience", 0),
             ("batch", 0),
             ("repeats", 1),
             ("seed", 0),
@@ -86,6 +99,12 @@ class TrainingOptions:
             raise ModelError(f"The patch size must be 16 to 512 px, not {self.patch_px}.")
         if self.split not in ("auto", "random"):
             raise ModelError(f"The split must be auto or random, not {self.split!r}.")
+        if self.protocol not in PROTOCOLS:
+            raise ModelError(
+                f"The protocol must be one of {', '.join(filter(None, PROTOCOLS))}, not {self.protocol!r}."
+            )
+        if self.secondary not in SECONDARY:
+            raise ModelError(f"secondary must be {' or '.join(SECONDARY)}, not {self.secondary!r}.")
         if self.learning_rate < 0:
             raise ModelError(f"The learning rate must be positive, not {self.learning_rate:g}.")
         for name in ("test_share", "validation_share"):

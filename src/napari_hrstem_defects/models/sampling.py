@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,18 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import (
+    AMBIVALENT,
     CLEAN_BELOW,
     DEFECTIVE_ABOVE,
     IGNORE,
     PATCH_CLASSES,
-    patch_truth,
 )
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, join
 from napari_hrstem_defects.models.preparing import filter_frame
 
+#: Label of amorphous and blurred areas.
+LOST = 2
 #: Share of a patch that must be labelled.
 LABELLED_ABOVE = 0.75
 #: Order of the splines that turned patches are read with; they keep fine detail that straight lines would blur.
@@ -109,6 +112,28 @@ def sample_patches(
     return PatchSet(pixels, labels, PATCH_CLASSES, np.array(source))
 
 
+def defect_share(other: Any, lost: Any, secondary: str = "defective") -> Any:
+    """Share of a patch that counts as defective.
+
+    Parameters
+    ----------
+    other, lost : float or float array
+        Shares of the labels 1 (another symmetry) and 2 (amorphous, blurred).
+    secondary : {"defective", "clean"}
+        "defective": their sum, the defect area of the text of [D]. "clean": as the code of [D] has it, a patch wholly
+        inside a domain of another symmetry holds no defect, and the share of either symmetry that is smaller counts.
+
+    Returns
+    -------
+    float or float array
+
+    References
+    ----------
+    .. [D] Dennler et al., Micron 146 (2021) 103069, and github.com/nkdnnlr/TEMDefectClassification.
+    """
+    return np.maximum(lost, np.minimum(other, 1 - other)) if secondary == "clean" else other + lost
+
+
 def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: str = "none") -> PatchSet:
     """All patches of the grid that an analysis uses, as they are.
 
@@ -127,11 +152,13 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
     for image in images:
         grid = PatchGrid((image.pixels.shape[0], image.pixels.shape[1]), patch_px)
         patches = grid.extract(filter_frame(image.pixels, filter_kind)).reshape(-1, patch_px, patch_px)
-        truth = patch_truth(image.mask, grid).ravel().astype(np.int64)
-        labelled = grid.extract((image.mask != IGNORE).astype(np.float32)).mean(axis=(2, 3)).ravel()
-        marked = ((image.mask > 0) & (image.mask != IGNORE)).astype(np.float32)
-        shares = grid.extract(marked).mean(axis=(2, 3)).ravel().astype(np.float64)
-        shares /= np.maximum(labelled, 1e-9)
+        labelled, other, lost = (
+            grid.extract(part.astype(np.float32)).mean(axis=(2, 3), dtype=np.float64).ravel()
+            for part in _parts(image.mask)
+        )
+        labelled_or_tiny = np.maximum(labelled, 1e-9)
+        shares = defect_share(other / labelled_or_tiny, lost / labelled_or_tiny, image.secondary)
+        truth = _class_of_share(shares)
         known = labelled >= LABELLED_ABOVE
         source = np.full(len(patches), image.name)
         corners = grid.corners.reshape(-1, 2).astype(np.float64)
@@ -140,31 +167,42 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
     return join(sets)
 
 
+def _parts(mask: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where a mask is labelled, shows another symmetry, and is amorphous or blurred."""
+    labelled = mask != IGNORE
+    return labelled, labelled & (mask > 0) & (mask != LOST), mask == LOST
+
+
+def _class_of_share(share: NDArray[np.float64]) -> NDArray[np.int64]:
+    """0, 1, or -1 between, by the rule of [D]."""
+    return np.where(share < CLEAN_BELOW, 0, np.where(share > DEFECTIVE_ABOVE, 1, AMBIVALENT)).astype(np.int64)
+
+
 def room(image: LabelledImage, patch_px: int) -> tuple[bool, bool]:
     """Whether non-defective and defective patches of a size can be cut from an image, upright."""
     if min(image.pixels.shape) < patch_px:
         return False, False
-    clean, defective = _places(image.mask, patch_px)
+    clean, defective = _places(image, patch_px)
     return bool(clean.any()), bool(defective.any())
 
 
-def _places(mask: NDArray[np.uint8], patch_px: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _places(image: LabelledImage, patch_px: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Where the top-left corners of upright patches may lie that are non-defective and defective."""
-    labelled = (mask != IGNORE).astype(np.float64)
-    defect = ((mask > 0) & (mask != IGNORE)).astype(np.float64)
-    height, width = (side - patch_px + 1 for side in mask.shape)
+    height, width = (side - patch_px + 1 for side in image.mask.shape)
 
-    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sums(values: NDArray[np.bool_]) -> NDArray[np.float64]:
         total = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-        total[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
+        total[1:, 1:] = values.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
         boxes: NDArray[np.float64] = (
             total[patch_px:, patch_px:] - total[:-patch_px, patch_px:] - total[patch_px:, :-patch_px]
         ) + total[:-patch_px, :-patch_px]
         return boxes[:height, :width]
 
-    area, hits = sums(labelled), sums(defect)
+    area, other, lost = (sums(part) for part in _parts(image.mask))
     enough = area >= LABELLED_ABOVE * patch_px**2
-    return enough & (hits < CLEAN_BELOW * area), enough & (hits > DEFECTIVE_ABOVE * area)
+    area = np.maximum(area, 1)
+    classes = _class_of_share(defect_share(other / area, lost / area, image.secondary))
+    return enough & (classes == 0), enough & (classes == 1)
 
 
 class _Drawer:
@@ -176,7 +214,7 @@ class _Drawer:
         self._turn, self._invert = turn, invert
         self._pixels = filter_frame(image.pixels, filter_kind)
         self._spline = spline_filter(self._pixels, order=_ORDER, output=np.float32) if turn else None
-        places = _places(image.mask, edge)
+        places = _places(image, edge)
         # By their numbers, row by row: as pairs they would take several times the memory of the image.
         self._corners = [np.flatnonzero(place).astype(np.uint32) for place in places]
         self._row = places[0].shape[1]
@@ -215,7 +253,7 @@ class _Drawer:
             np.clip(np.rint(x).astype(np.intp), 0, self.image.mask.shape[1] - 1),
         ]
         # The square was chosen upright; turned it may hold something else.
-        if _class_of(mask) != k:
+        if _class_of(mask, self.image.secondary) != k:
             return None
         patch = map_coordinates(self._spline, [y, x], order=_ORDER, prefilter=False, mode="mirror")
         out: NDArray[np.float32] = np.clip(patch, 0, 1).astype(np.float32)
@@ -232,12 +270,11 @@ class _Drawer:
         return float(rng.integers(4) * np.pi / 2)
 
 
-def _class_of(mask: NDArray[np.uint8]) -> int:
-    labelled = np.count_nonzero(mask != IGNORE)
+def _class_of(mask: NDArray[np.uint8], secondary: str) -> int:
+    labelled, other, lost = (np.count_nonzero(part) for part in _parts(mask))
     if labelled < LABELLED_ABOVE * mask.size:
-        return -1
-    share = np.count_nonzero((mask > 0) & (mask != IGNORE)) / labelled
-    return 0 if share < CLEAN_BELOW else 1 if share > DEFECTIVE_ABOVE else -1
+        return AMBIVALENT
+    return int(_class_of_share(np.asarray(defect_share(other / labelled, lost / labelled, secondary))))
 
 
 def _check_sizes(images: Sequence[LabelledImage], patch_px: int) -> None:

@@ -15,12 +15,11 @@ from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.fft_ensemble import BATCH, Ensemble, Predictor
+from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, Ensemble, Predictor
 
-#: Step between windows in px: an eighth of the published window, twice the published step.
-STRIDE_PX = 8
-#: A window votes for a class above this probability; a pixel is of a class from this share of its most votes ([M]).
-VOTE_ABOVE, VOTE_SHARE = 0.5, 0.5
+#: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
+#: than this number of them ([M]).
+VOTE_ABOVE, VOTE_SHARE, VOTES_ABOVE = 0.5, 0.5, 16
 #: Value of the class map where no class is likely.
 UNCERTAIN = 255
 #: Below this mean probability no class is likely.
@@ -57,7 +56,9 @@ class Scan:
     probabilities : float32 array (classes, y, x)
         Mean calibrated probability of the windows over each pixel, each class against the rest.
     votes : bool array (classes, y, x)
-        The published masks.
+        The published masks, see :func:`published_votes`.
+    majority : bool array (classes, y, x)
+        More than half of the class's most votes, all windows counted.
     labels : uint8 array (y, x)
         Number of the most probable class, 0 the clean one; 255 where none reaches `LEAST_PROBABILITY`.
     regions : tuple of ClassRegion
@@ -70,6 +71,7 @@ class Scan:
     stride_px: int
     probabilities: NDArray[np.float32]
     votes: NDArray[np.bool_]
+    majority: NDArray[np.bool_]
     labels: NDArray[np.uint8]
     regions: tuple[ClassRegion, ...]
     warnings: tuple[str, ...] = ()
@@ -79,7 +81,7 @@ def scan(
     model: Ensemble,
     pixels: NDArray[np.float32],
     *,
-    stride_px: int = STRIDE_PX,
+    stride_px: int | None = None,
     pixel_size_nm: float | None = None,
     least_probability: float = LEAST_PROBABILITY,
     progress: Callable[[float, str], None] | None = None,
@@ -93,8 +95,9 @@ def scan(
         E.g. what :func:`~.store.load_model` gives.
     pixels : float32 array (y, x)
         0...1; any shape from one window on.
-    stride_px : int
-        Step between windows; the last ones touch the rim, so that every pixel is seen.
+    stride_px : int, optional
+        Step between windows; the last ones touch the rim, so that every pixel is seen. Default: what the model was
+        made for.
     pixel_size_nm : float, optional
         For the sizes of the regions.
     least_probability : float
@@ -117,27 +120,30 @@ def scan(
     Notes
     -----
     The rule across classes: every pixel takes the class whose calibrated probability, averaged over all windows
-    that cover it, is largest, unless that is below `least_probability`. The vote masks follow [M]: a window above
-    0.5 votes on its whole area, and the mask of a class holds the pixels with more than half of the class's most
-    votes; masks of different classes may overlap, and a class with a single stray vote has a mask.
+    that cover it, is largest, unless that is below `least_probability`. A window above 0.5 votes on its whole area;
+    masks of votes are made for each class by itself and may overlap.
     """
     contract = model.contract
     edge = contract.patch_px
+    stride_px = usual_stride(contract) if stride_px is None else stride_px
     _check(pixels, edge, stride_px, least_probability)
     warnings = _doubts(contract, pixels, pixel_size_nm)
     found, rows, columns = _windows(model, pixels, stride_px, progress, cancelled)
     probabilities = _mean_over_windows(found, rows, columns, edge)
-    votes = _vote_masks(found > VOTE_ABOVE, rows, columns, edge)
+    ballots = found > VOTE_ABOVE
+    votes = published_votes(ballots, stride_px, edge, (pixels.shape[0], pixels.shape[1]))
+    counts = _sums(ballots.astype(np.float32), rows, columns, edge)
+    majority = counts > VOTE_SHARE * counts.max(axis=(1, 2), keepdims=True)
     labels = class_map(probabilities, least_probability)
     regions = class_regions(labels, probabilities, contract.classes, edge, pixel_size_nm)
-    return Scan(contract.classes, stride_px, probabilities, votes, labels, regions, warnings)
+    return Scan(contract.classes, stride_px, probabilities, votes, majority, labels, regions, warnings)
 
 
 def scan_file(
     path: str | os.PathLike[str],
     pixels: NDArray[np.float32],
     *,
-    stride_px: int = STRIDE_PX,
+    stride_px: int | None = None,
     pixel_size_nm: float | None = None,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -153,6 +159,12 @@ def scan_file(
         progress=progress,
         cancelled=cancelled,
     )
+
+
+def usual_stride(contract: Contract) -> int:
+    """Step between windows in px that an ensemble was made for."""
+    known = contract.preprocessing.get("stride_px")
+    return known if type(known) is int and 1 <= known <= contract.patch_px else STRIDE_PX
 
 
 def window_means(
@@ -280,9 +292,38 @@ def _mean_over_windows(
     return (_sums(values, rows, columns, edge) / windows).astype(np.float32, copy=False)
 
 
-def _vote_masks(
-    votes: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
+def published_votes(
+    ballots: NDArray[np.bool_], stride_px: int, edge: int, shape: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    counts = _sums(votes.astype(np.float32), rows, columns, edge)
-    most = counts.max(axis=(1, 2), keepdims=True)
-    return (counts > VOTE_SHARE * most) & (most > 0)
+    """Masks of [M]: where a class has more than half of its most votes, and more than 16.
+
+    Parameters
+    ----------
+    ballots : bool array (classes, n_y, n_x)
+        Which windows vote for a class.
+    stride_px, edge : int
+        Step between windows and their edge.
+    shape : tuple of int
+        Of the image ``(y, x)``.
+
+    Returns
+    -------
+    bool array (classes, y, x)
+
+    Notes
+    -----
+    As in the authors' code the last window of each row and the last row of windows do not vote, nor do those that only
+    touch the rim of an image whose sides are no multiples of the step. A pixel lies in ``(edge / stride)²`` windows at
+    most: with steps of a quarter of a window or more no mask holds anything.
+
+    References
+    ----------
+    .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
+    """
+    n_y, n_x = ((side - edge) // stride_px for side in shape)
+    out = np.zeros((len(ballots), *shape), np.float32)
+    if n_y and n_x:
+        rows, columns = (np.arange(n) * stride_px for n in (n_y, n_x))
+        counts = _sums(ballots[:, :n_y, :n_x].astype(np.float32), rows, columns, edge)
+        out[:, : counts.shape[1], : counts.shape[2]] = counts
+    return np.asarray((out > VOTE_SHARE * out.max(axis=(1, 2), keepdims=True)) & (out > VOTES_ABOVE))

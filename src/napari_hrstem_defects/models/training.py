@@ -123,10 +123,16 @@ def train(
     kind, path = kind_of(kind_name), Path(out)
     keras()  # before anything is computed
     kind.check(options)
+    if options.protocol and isinstance(data, PatchSet):
+        raise ModelError(
+            "The published protocol splits images; train on labelled images, not on a table of patches."
+        )
     patch_px = options.patch_px or (data.edge if isinstance(data, PatchSet) else kind.patch_px)
     # No ambiguity from here on: the network sees what the contract says.
     options = dataclasses.replace(options, patch_px=patch_px)
     digest = data.sha256 if isinstance(data, PatchSet) else images_sha256(data)
+    if not isinstance(data, PatchSet):
+        data = [dataclasses.replace(image, secondary=options.secondary) for image in data]
     workspace = _workspace(path, kind, options, digest, resume, overwrite)
     _tell(progress, 0.0, "splitting the data", options)
     with _kept_if_begun(workspace), _in_words(workspace):
@@ -189,7 +195,7 @@ def _trained(
         done.append(json.loads((folder / _RESULT).read_text(encoding="utf-8")))
         if stopped:
             break
-    best = max(range(len(done)), key=lambda k: done[k]["validation"]["balanced_accuracy"] or 0.0)
+    best = max(range(len(done)), key=lambda k: _merit(done[k], options.protocol))
     stored = load_model(workspace / f"{_SPLIT}{best + 1}" / _MODEL)
     contract = dataclasses.replace(
         stored.contract,
@@ -201,6 +207,13 @@ def _trained(
         shutil.rmtree(workspace, ignore_errors=True)
     _tell(progress, 1.0, "stopped" if stopped else "done", options)
     return TrainingReport(path, contract, stopped)
+
+
+def _merit(result: Mapping[str, Any], protocol: str) -> float:
+    """What the repetition that is kept has most of: as published the recall of the test."""
+    if protocol:
+        return result["test"]["with_ambivalent"]["recall"] or 0.0
+    return result["validation"]["balanced_accuracy"] or 0.0
 
 
 def _finished(folder: Path) -> bool:
@@ -274,7 +287,9 @@ def _splits(
     }
     if isinstance(data, PatchSet):
         return split_patches(data, at_random=options.split == "random", **common)
-    return split_images(data, options.patch_px, test_images=options.test_images, **common)
+    return split_images(
+        data, options.patch_px, test_images=options.test_images, protocol=options.protocol, **common
+    )
 
 
 def _one(
@@ -345,7 +360,10 @@ def _parts(
         sample_patches(
             split.train, options.patch_px, options.per_class, seed=options.seed, progress=progress, **common
         ),
-        sample_patches(split.validation, options.patch_px, wanted, seed=options.seed + 1, **common),
+        # By the published protocol patches are set aside from the training images.
+        sample_patches(
+            split.validation or split.train, options.patch_px, wanted, seed=options.seed + 1, **common
+        ),
         split,
     )
 
@@ -452,16 +470,18 @@ def _summary(
         for part in ("train", "test", "defect_free")
         if all(part in item for item in done)
     }
-    with_both = [
-        item["test"]["with_ambivalent"] for item in done if "with_ambivalent" in item.get("test", {})
-    ]
-    if with_both:
-        out["test_with_ambivalent"] = evaluation.spread(with_both)
+    for part in ("train", "test"):
+        with_both = [
+            item[part]["with_ambivalent"] for item in done if "with_ambivalent" in item.get(part, {})
+        ]
+        if with_both:
+            out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
     untested = {name for split in splits[: len(done)] for name in getattr(split, "untested", ())}
     if all("test" in item for item in done):
-        out["confusion"] = evaluation.pooled([item["test"] for item in done])["confusion"]
+        pooled = evaluation.pooled([item["test"] for item in done])
+        out |= {name: pooled[name] for name in ("confusion", "binary") if name in pooled}
         out["test_patches"] = [item["test"]["count"] for item in done]
     return {
         **out,

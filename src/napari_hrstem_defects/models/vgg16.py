@@ -51,6 +51,9 @@ def build_vgg16(
 ) -> Any:
     """The network of [D], table B.3; 24 679 746 parameters with the defaults. Not compiled.
 
+    Its layers have the names of the table, ``input_1``, ``block1_conv1``, ..., ``flatten_1``, ``dense_1``, ...,
+    ``dense_4``.
+
     Parameters
     ----------
     weights : "imagenet", None or path-like
@@ -80,26 +83,26 @@ def build_vgg16(
     layers = library.layers
     base = _base(weights, patch_px)
     base.trainable = train_base
-    x = layers.Flatten(name="flatten")(base.output)
+    x = layers.Flatten(name="flatten_1")(base.output)
     for number, units in enumerate(dense, start=1):
         x = layers.Dense(units, activation="relu", name=f"dense_{number}")(x)
         x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
-    outputs = layers.Dense(classes, activation="softmax", name="classes")(x)
-    return library.Model(base.input, outputs, name=NETWORK)
+    outputs = layers.Dense(classes, activation="softmax", name=f"dense_{len(dense) + 1}")(x)
+    return library.Model(base.inputs[0], outputs, name=NETWORK)
 
 
 def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
     library = keras()
-    shape = (patch_px, patch_px, 3)
+    inputs = library.Input((patch_px, patch_px, 3), name="input_1")
     make = library.applications.VGG16
     if weights is None:
-        return make(include_top=False, weights=None, input_shape=shape)
+        return make(include_top=False, weights=None, input_tensor=inputs)
     if weights == "imagenet":
         try:
             # Keras writes where it downloads from to the standard output, which belongs to results.
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
-                return make(include_top=False, weights="imagenet", input_shape=shape)
+                return make(include_top=False, weights="imagenet", input_tensor=inputs)
         except Exception as error:  # whatever a failed download raises
             raise ModelError(
                 "The ImageNet weights of VGG16 cannot be downloaded; connect to the internet once, name a file of them "
@@ -108,7 +111,7 @@ def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
     path = Path(weights)
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file of weights; name one, `imagenet` or `none`.")
-    base = make(include_top=False, weights=None, input_shape=shape)
+    base = make(include_top=False, weights=None, input_tensor=inputs)
     try:
         base.load_weights(path)
     except Exception as error:  # Keras raises whatever its parts raise
@@ -221,7 +224,7 @@ def predict(
 def _head(network: Any) -> Any:
     """The layers after the base as a network of their own, which shares their weights."""
     library = keras()
-    start = network.get_layer("flatten")
+    start = network.get_layer("flatten_1")
     inputs = library.Input(start.input.shape[1:], name="features")
     x = inputs
     for layer in network.layers[network.layers.index(start) :]:
@@ -238,7 +241,7 @@ def _features(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Output of the base for the training and the validation patches, from the cache where it is there."""
     library = keras()
-    base = library.Model(network.input, network.get_layer("flatten").input, name="base")
+    base = library.Model(network.input, network.get_layer("flatten_1").input, name="base")
     done, out = 0, []
     count = sum(len(part) for part in sets)
     for name, part in zip(("train", "validation"), sets, strict=True):

@@ -14,6 +14,8 @@ from napari_hrstem_defects.simulation.truth import Defect
 
 #: Edge of the simulated images in px, and patches cut from each.
 IMAGE_PX, PER_IMAGE = 320, 6
+#: Edge of a whole image of a class.
+WHOLE_PX = 512
 #: Pixels per lattice period, log-uniform; with 64 px windows the published images have 14 (CdTe) and 17 (SrTiO3).
 PX_PER_PERIOD = (12.0, 20.0)
 #: Full width at half maximum of the probe in nm, log-uniform: from columns apart to dumbbells run together.
@@ -169,10 +171,44 @@ def class_patches(
     )
 
 
+def class_images(
+    scheme: Scheme, seed: int, **overrides: object
+) -> Iterator[tuple[SimulatedMicrograph, NDArray[np.uint8]]]:
+    """Simulate a whole micrograph of each class, none of which patches are cut from.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    seed : int
+    **overrides
+        Parameters of :func:`~.simulate.simulate`, the same for all.
+
+    Yields
+    ------
+    SimulatedMicrograph, uint8 array (y, x)
+        The micrograph, and the number of the class that each pixel shows, 0 the clean one.
+    """
+    arguments = {"shape": (WHOLE_PX, WHOLE_PX), **overrides}
+    for k, wanted in enumerate(scheme.classes):
+        image = _image(scheme, wanted, k, 0, seed, arguments, "whole")
+        classes = np.zeros(image.labels.shape, np.uint8)
+        for defect in image.defects:
+            for number, name in enumerate(scheme.classes):
+                if scheme.shown.get(name) == defect.kind:
+                    classes[defect.mask] = number
+        yield image, classes
+
+
 def _image(
-    scheme: Scheme, wanted: str, k: int, number: int, seed: int, overrides: dict[str, object]
+    scheme: Scheme,
+    wanted: str,
+    k: int,
+    number: int,
+    seed: int,
+    overrides: dict[str, object],
+    purpose: str = "image",
 ) -> SimulatedMicrograph:
-    rng = stream(seed, "image", k, number)
+    rng = stream(seed, purpose, k, number)
     if wanted != scheme.clean:
         defects: tuple[str, ...] = (scheme.defects[wanted],)
     elif number % 2:
@@ -190,7 +226,8 @@ def _image(
         **overrides,
     }
     draw = int(rng.integers(2**31))
-    return simulate("set", draw, name=f"{scheme.material}-{wanted}-{seed}-{number}", **arguments)
+    name = f"{scheme.material}-{wanted}-{seed}-{number if purpose == 'image' else purpose}"
+    return simulate("set", draw, name=name, **arguments)
 
 
 def _places(

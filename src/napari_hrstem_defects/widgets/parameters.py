@@ -47,13 +47,12 @@ _SLIDER_STEPS = 100
 #: Where the panel shows the parameters that only the published mode reads.
 _PUBLISHED = {
     "preprocess": ("filter", "log_kernel", "gauss_kernel", "dog_low", "dog_high"),
-    "variance": ("window_px", "ratio"),
+    "variance": ("window_px", "variance_sigma", "ratio", "always_filter"),
     "symmetry": ("kernel_px", "features", "eigenvectors", "comparison", "energy_window"),
     "segment": ("min_maximum", "gauss_sigma", "median_size"),
 }
-#: What the published mode does not read, and exceptions.
-_LATTICE_ONLY = ("domains.crystal", "variance.", "symmetry.", "segment.")
-_BOTH = ("segment.min_area_periods",)
+#: What the published mode does not read.
+_LATTICE_ONLY = ("domains.crystal", "classify.patch_size", "variance.", "symmetry.", "segment.")
 
 
 class Quiet:
@@ -430,7 +429,7 @@ def is_read(name: str, mode: str) -> bool:
     """Whether a mode reads a parameter."""
     if name.startswith("as_published."):
         return mode == "published"
-    return mode == "lattice" or not (name.startswith(_LATTICE_ONLY) and name not in _BOTH)
+    return mode == "lattice" or not name.startswith(_LATTICE_ONLY)
 
 
 def _limit(value: float | None, fallback: int) -> int:

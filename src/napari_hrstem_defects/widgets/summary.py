@@ -94,8 +94,10 @@ def about_regions(document: Document | None, frame: int | None) -> str:
     area = sum(region.area_px for region in regions)
     share = 100 * area / max(math.prod(document.frame_shape), 1)
     count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
-    painted = " · painted" if document.correction is not None else ""
-    return f"{count} · {share:.1f} % of the image{painted}"
+    if document.correction is not None:
+        return f"{count} · {share:.1f} % of the image · painted"
+    verdict = f"{document.analysis.verdict} · " if document.analysis.verdict else ""
+    return f"{verdict}{count} · {share:.1f} % of the image"
 
 
 def lattice_count(document: Document | None) -> int:

@@ -32,6 +32,7 @@ from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
@@ -111,6 +112,7 @@ class TrainDialog(QDialog):
             "those between are not learned from.</qt>"
         )
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
+        kinds += [(recipe.summary, name) for name, recipe in RECIPES.items()]
         self.kind = ComboBox(
             label="Kind",
             choices=kinds,
@@ -261,7 +263,7 @@ class TrainDialog(QDialog):
 
     def _show_weights(self) -> None:
         """Ask for weights where there are any to begin with."""
-        asked = self.kind.value == "vgg16"
+        asked = self._kind_name() == "vgg16"
         self.weights.visible = asked
         label = self.form.labelForField(self.weights.native)
         assert label is not None
@@ -269,8 +271,16 @@ class TrainDialog(QDialog):
 
     def _take_usual(self) -> None:
         """Show what suits the kind."""
-        kind = KINDS[str(self.kind.value)]
+        kind, recipe = KINDS[self._kind_name()], RECIPES.get(str(self.kind.value))
         self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
+        if recipe is not None:
+            self.epochs.value = recipe.options["epochs"]
+            self.patches.value = TrainingOptions().per_class
+
+    def _kind_name(self) -> str:
+        """The kind of classifier, of a published way to train as well."""
+        chosen = str(self.kind.value)
+        return RECIPES[chosen].kind if chosen in RECIPES else chosen
 
     def _kind_chosen(self) -> None:
         self._show_weights()
@@ -298,7 +308,7 @@ class TrainDialog(QDialog):
         call = functools.partial(
             classifiers.count_patches,
             examples=self.value(),
-            kind=str(self.kind.value),
+            kind=self._kind_name(),
             patch_px=int(self.patch.value),
         )
         worker = self._counting = TaskWorker(call)
@@ -325,12 +335,16 @@ class TrainDialog(QDialog):
         ModelError
             If it cannot be used.
         """
-        return TrainingOptions(
-            name=str(self.name.value).strip(),
-            patch_px=int(self.patch.value),
-            per_class=int(self.patches.value),
-            epochs=int(self.epochs.value),
-            weights=str(self.weights.value),
+        chosen = str(self.kind.value)
+        return with_recipe(
+            chosen if chosen in RECIPES else "",
+            {
+                "name": str(self.name.value).strip(),
+                "patch_px": int(self.patch.value),
+                "per_class": int(self.patches.value),
+                "epochs": int(self.epochs.value),
+                "weights": str(self.weights.value),
+            },
         )
 
     def _start(self) -> None:
@@ -350,7 +364,7 @@ class TrainDialog(QDialog):
         self.said.setText("Training…")
         call = functools.partial(
             classifiers.train_and_add,
-            kind=str(self.kind.value),
+            kind=self._kind_name(),
             examples=self.value(),
             options=options,
             tell=functools.partial(_tell, self._bridge, self._cancel),
