@@ -208,7 +208,7 @@ class SegmentParams(_Params):
         shown=True,
     )
     overlap: float = _param(
-        0.1,
+        0.075,
         "a pixel below this share of the worst severity nearby only overlaps a defect",
         "",
         0,

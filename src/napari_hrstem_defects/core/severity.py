@@ -32,8 +32,6 @@ GRID_DISTANCE = 0.003
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects, distance of direction (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR, DIRECTION_FACTOR = 1.1, 1.15, 1.7
-#: Logarithm of the relative template distance beyond which nothing is left of the lattice: more says no more.
-MOST_EXCESS = 6.0
 #: Share of the pairs of a full window from which a sample of the field is judged.
 LEAST_PAIRS = 0.3
 
@@ -187,7 +185,8 @@ def domain_severity(
     severity : float32 array (y, x)
         In robust standard deviations.
     excess : float32 array (y, x)
-        Squared template distance relative to the undisturbed one, less 1: falls off with the overlap of a defect.
+        Squared template distance relative to the undisturbed one, less 1, sum of both scales: falls off with the
+        overlap of a defect.
     """
     where = own & grid.judged
 
@@ -208,8 +207,12 @@ def domain_severity(
     np.maximum(out, standard(direction, DIRECTION_FLOOR, field=True) / np.float32(DIRECTION_FACTOR), out=out)
     np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
     np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)
-    middle = np.median(even_sample(wide[where])) if where.any() else np.float32(0)
-    return out, np.expm1(np.clip(wide - middle, 0, MOST_EXCESS))
+    # The wide templates say how far a line goes, the narrow ones where a column is.
+    excess = np.zeros(out.shape, np.float32)
+    for distances in model.distances:
+        middle = np.median(even_sample(distances[where])) if where.any() else np.float32(0)
+        excess += np.expm1(np.maximum(distances - middle, 0))
+    return out, excess
 
 
 def inverted_areas(
