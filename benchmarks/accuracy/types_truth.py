@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.geometry import frame_slices
+from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices
 from napari_hrstem_defects.simulation.truth import Defect
 
 Mask = NDArray[np.bool_]

@@ -14,10 +14,10 @@ from napari_hrstem_defects.core.domains import (
     misorientation,
     point_in,
     walls,
-    without_slivers,
 )
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.plateaus import without_slivers
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE

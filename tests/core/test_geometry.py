@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.geometry import frame_slices, patch_edge, prepared_slices
+from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices, patch_edge, prepared_slices
 from napari_hrstem_defects.core.preprocessing import Prepared
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.sampling import ENOUGH, even_sample
+from napari_hrstem_defects.core.preprocessing import ENOUGH, even_sample
 
 
 @pytest.mark.parametrize("shape", [(7,), (300, 400), (1024, 1024), (100, 5000), (2_000_000,)])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core.autocorrelation import Field
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.calibration import severity_of
-from napari_hrstem_defects.core.domains import DomainMap, Plateaus
+from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import Bank
 from napari_hrstem_defects.core.lattice import Lattice
-from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
+from napari_hrstem_defects.core.micrograph import Frame, Micrograph
+from napari_hrstem_defects.core.patches import PatchClassifier, PatchGrid, PatchTable
+from napari_hrstem_defects.core.plateaus import Plateaus
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import Recipe
@@ -24,6 +25,38 @@ from napari_hrstem_defects.core.regions import Region
 
 #: The steps in the order in which data flow.
 STEPS = ("preprocess", "domains", "classify", "best_patch", "variance", "symmetry", "segment", "regions")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What an analysis is asked for.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+    frame : Frame
+        Its pixels, checked.
+    recipe : Recipe
+    classifier : PatchClassifier or None
+    patch_labels : array or None
+        Patches judged by hand.
+    wanted_patch : BestPatch, (y, x) or None
+        Placed by hand.
+    cancelled : callable or None
+    """
+
+    micrograph: Micrograph
+    frame: Frame
+    recipe: Recipe
+    classifier: PatchClassifier | None = None
+    patch_labels: ArrayLike | None = None
+    wanted_patch: BestPatch | tuple[float, float] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape ``(y, x)`` of the frame."""
+        return self.micrograph.frame_shape
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Choice of the best patch: neighbourhood graph of the clean patches and W(node)."""
+"""Choice of the best patch: neighbourhood graph of the clean patches and W(node); where a patch lies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from math import factorial
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from napari_hrstem_defects.core.preprocessing import Prepared
 
 #: Base b of the weights by connectivity: large enough that one patch more at distance i outweighs whatever lies
 #: further away, as a patch has 4i (8i) others at distance i around it ([D], choice of the model patch).
@@ -215,3 +217,25 @@ def _nodes(clean: ArrayLike) -> NDArray[np.bool_]:
     if nodes.ndim != 2 or nodes.size == 0 or nodes.dtype != np.bool_:
         raise ValueError(f"clean is a {nodes.dtype} array of shape {nodes.shape}, expected booleans (ny, nx)")
     return nodes
+
+
+def patch_edge(prepared: Prepared, size: int) -> int:
+    """Edge in pixels of the prepared image of a patch of `size` pixels of the frame."""
+    return max(4, min(round(size * float(prepared.scale.mean())), *prepared.values.shape))
+
+
+def frame_slices(patch: BestPatch, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a patch in a frame of `shape`; a patch that sticks out is moved in."""
+    return _slices(np.array([patch.y, patch.x]), patch.size, shape)
+
+
+def prepared_slices(patch: BestPatch, prepared: Prepared) -> tuple[slice, slice]:
+    """Rows and columns of a patch in the prepared image."""
+    centre = prepared.from_frame(np.array([patch.y, patch.x]))
+    return _slices(centre, patch_edge(prepared, patch.size), prepared.values.shape)
+
+
+def _slices(centre: NDArray[np.float64], edge: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    corner = np.clip(np.rint(centre - (edge - 1) / 2).astype(int), 0, np.array(shape) - edge)
+    y, x = (int(v) for v in corner)
+    return slice(y, y + edge), slice(x, x + edge)

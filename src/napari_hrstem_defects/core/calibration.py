@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
-from napari_hrstem_defects.core.sampling import even_sample
+from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 
 #: Median window of the contrast level in periods: a point defect or a fault must not set its own level.
 LEVEL_WINDOW = 5.0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.displacement import (
     SEQUENCES,
     LatticePhases,
@@ -30,7 +30,6 @@ from napari_hrstem_defects.core.displacement import (
     read_stacking,
 )
 from napari_hrstem_defects.core.domains import DomainMap
-from napari_hrstem_defects.core.geometry import prepared_slices
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions

@@ -9,14 +9,14 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from napari_hrstem_defects.core import steps
-from napari_hrstem_defects.core.analysis import STEPS, Analysis, Result
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.analysis import STEPS, Analysis, Inputs, Result
+from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
-from napari_hrstem_defects.core.geometry import frame_slices
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
 from napari_hrstem_defects.core.published import NON_DEFECTIVE, PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.severity import Models
 from napari_hrstem_defects.core.threads import own_threads
 
 __all__ = ["STEPS", "Analysis", "Progress", "analyze"]
@@ -101,7 +101,7 @@ def analyze(
             )
         first = min([first, *(i for i, step in enumerate(STEPS) if step not in previous.results)])
     frame = micrograph.frame()
-    inputs = steps.Inputs(micrograph, frame, recipe, classifier, patch_labels, best_patch, cancelled)
+    inputs = Inputs(micrograph, frame, recipe, classifier, patch_labels, best_patch, cancelled)
     run = _Run(inputs, progress)
     if previous is not None:
         run.take_over(previous, STEPS[: min(first, last)])
@@ -114,13 +114,13 @@ def analyze(
 class _Run:
     """One analysis under way."""
 
-    def __init__(self, inputs: steps.Inputs, progress: Progress | None) -> None:
+    def __init__(self, inputs: Inputs, progress: Progress | None) -> None:
         self.inputs = inputs
         self.progress = progress
         self.results: dict[str, Any] = {}
         self.timings: dict[str, float] = {}
         self.warnings: dict[str, tuple[str, ...]] = {"preprocess": inputs.frame.notices}
-        self.models = steps.Models()
+        self.models = Models(inputs.recipe.symmetry, inputs.cancelled)
         self.maps: PublishedMaps | None = None
 
     def take_over(self, previous: Analysis, names: tuple[str, ...]) -> None:

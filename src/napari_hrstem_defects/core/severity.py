@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
+from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import SymmetryParams
-from napari_hrstem_defects.core.sampling import even_sample
 
 #: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
 POINT_SCALE = 0.5
@@ -83,6 +83,22 @@ def fit_model(
         banks.append(fit_bank(prepared.values[patch], kernel, params))
         distances.append(log_distances(prepared, banks[-1], scale * params.smoothing, cancelled=cancelled))
     return Model(patch, tuple(banks), tuple(distances))
+
+
+class Models:
+    """Models of the patches that one run looks at, by place: later steps need not fit them again."""
+
+    def __init__(self, params: SymmetryParams, cancelled: Callable[[], bool] | None = None) -> None:
+        self._params, self._cancelled = params, cancelled
+        self._known: dict[tuple[int, int, int], Model] = {}
+
+    def __call__(self, prepared: Prepared, patch: BestPatch) -> Model:
+        """Model of a patch."""
+        place = prepared_slices(patch, prepared)
+        key = (place[0].start, place[1].start, place[0].stop - place[0].start)
+        if key not in self._known:
+            self._known[key] = fit_model(prepared, place, self._params, cancelled=self._cancelled)
+        return self._known[key]
 
 
 @dataclass(frozen=True, eq=False)

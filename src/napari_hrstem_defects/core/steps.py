@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core import segmentation
@@ -15,51 +15,50 @@ from napari_hrstem_defects.core.analysis import (
     Classified,
     Compared,
     Divided,
+    Inputs,
     Listed,
     Preprocessed,
     Segmented,
     Varied,
 )
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
-from napari_hrstem_defects.core.best_patch import BestPatch, choose
+from napari_hrstem_defects.core.best_patch import BestPatch, choose, frame_slices, prepared_slices
 from napari_hrstem_defects.core.calibration import contrast_level, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domains import (
-    CRYSTAL_STRENGTH,
-    LEAST_AMPLITUDE,
     WALL_PERIODS,
     DomainMap,
-    Plateaus,
-    crystal_amplitude,
     describe,
-    find_plateaus,
-    lattice_amplitude,
     with_inverted,
 )
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.geometry import frame_slices, prepared_slices
 from napari_hrstem_defects.core.lattice import find_lattice, typical_lattice
-from napari_hrstem_defects.core.micrograph import Frame, Micrograph
 from napari_hrstem_defects.core.patches import (
     KnowsScale,
     KnowsSize,
-    PatchClassifier,
     PatchGrid,
     PatchTable,
     patch_size,
     shares,
 )
+from napari_hrstem_defects.core.plateaus import (
+    CRYSTAL_STRENGTH,
+    LEAST_AMPLITUDE,
+    Plateaus,
+    crystal_amplitude,
+    find_plateaus,
+    lattice_amplitude,
+)
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps, TouchingGrid
-from napari_hrstem_defects.core.recipe import Recipe, points_of
+from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.regions import find_regions, remove_small
 from napari_hrstem_defects.core.severity import (
     STRENGTH_FLOOR,
     TEMPLATE_FLOOR,
-    Model,
+    Models,
     domain_severity,
-    fit_model,
     inverted_areas,
     severity_grid,
 )
@@ -78,53 +77,6 @@ NOT_PERIODIC = "The best patch is hardly periodic; place it by hand on a clean c
 IMPURE = "The best patch seems to contain a defect itself; move it to a cleaner place."
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What an analysis is asked for.
-
-    Attributes
-    ----------
-    micrograph : Micrograph
-    frame : Frame
-        Its pixels, checked.
-    recipe : Recipe
-    classifier : PatchClassifier or None
-    patch_labels : array or None
-        Patches judged by hand.
-    wanted_patch : BestPatch, (y, x) or None
-        Placed by hand.
-    cancelled : callable or None
-    """
-
-    micrograph: Micrograph
-    frame: Frame
-    recipe: Recipe
-    classifier: PatchClassifier | None = None
-    patch_labels: ArrayLike | None = None
-    wanted_patch: BestPatch | tuple[float, float] | None = None
-    cancelled: Callable[[], bool] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape ``(y, x)`` of the frame."""
-        return self.micrograph.frame_shape
-
-
-class Models:
-    """Models of the patches looked at in one run, by place: later steps need not fit them again."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], Model] = {}
-
-    def __call__(self, inputs: Inputs, prepared: Prepared, patch: BestPatch) -> Model:
-        """Model of a patch."""
-        place = prepared_slices(patch, prepared)
-        key = (place[0].start, place[1].start, place[0].stop - place[0].start)
-        if key not in self._known:
-            self._known[key] = fit_model(prepared, place, inputs.recipe.symmetry, cancelled=inputs.cancelled)
-        return self._known[key]
 
 
 def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
@@ -265,7 +217,7 @@ def choose_best_patch(
         choice = choose(~table.defective, depth=depth, severity=mean)
         chosen = _patch(table.grid, choice.index)
         if table.classifier != "hand":
-            distances = models(inputs, prepared, chosen).distances[0]
+            distances = models(prepared, chosen).distances[0]
             own = np.ones(distances.shape, bool)
             z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
             limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
@@ -360,7 +312,7 @@ def compare(
     found = _domain_map(inputs, seen, plateaus, patch)
     if sum(d.patch.placed == "hand" for d in found.domains[1:]) < len(plateaus.given):
         warn(NO_OTHER_LATTICE)
-    model = models(inputs, prepared, patch)
+    model = models(prepared, patch)
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
     grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
     edge = segmentation.dilate(lost[::STRIDE, ::STRIDE], EDGE_PERIODS * grid.period)
@@ -386,7 +338,7 @@ def compare(
             continue
         inside = (grid.index == number) if number else ~_crystals(found, grid.index)
         own = (grid.index == number) & ~edge
-        model = models(inputs, prepared, domain.patch)
+        model = models(prepared, domain.patch)
         banks.extend(model.banks)
         direction = grid.of_field(field, field.distance(domain.direction))
         maps_of_domain = domain_severity(grid, model, direction, own)

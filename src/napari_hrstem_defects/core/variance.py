@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_hrstem_defects.core.autocorrelation import Field
-from napari_hrstem_defects.core.domains import crystal_amplitude, lattice_amplitude
+from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.threads import side_by_side
 
 #: Smallest thickness of an amorphous area, in periods: a single foreign column disturbs a window's width, 2.6.

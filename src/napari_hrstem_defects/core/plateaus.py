@@ -1,0 +1,296 @@
+"""Areas of one lattice each: plateaus of the direction of the field of local autocorrelations.
+
+Basins between its steps are merged by the distance of their mean directions, which is nearly free of noise; what is
+thick enough and as strong as the main crystal is a lattice of its own. Phases inside one lattice differ in contrast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hrstem_defects.core.autocorrelation import WINDOW_PERIODS, Field
+from napari_hrstem_defects.core.recipe import DomainParams
+
+#: Strength of the field of white noise, 8 px per period: below twice this no crystal is told from it.
+NOISE_STRENGTH = 0.08
+CRYSTAL_STRENGTH = 2 * NOISE_STRENGTH
+#: Amplitude of the lattice, as a share of the main crystal's, from which another area is a crystal, too.
+LEAST_AMPLITUDE = 0.5
+#: Steps of the direction are looked for across this many periods, in so many directions of the image.
+STEP_PERIODS, STEP_DIRECTIONS = 2.5, 8
+#: Distance of the seeds of basins, in periods: a few independent windows of the field.
+BASIN_PERIODS = 2.5
+#: Two areas of one lattice are phases if their contrast differs by this (logarithm of power) and by so many of its
+#: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
+PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.3, 5.0, 4.0, 0.08
+#: Rounds of fitting, and the degrees of the polynomial in y and x that both sides of a step share.
+PHASE_ROUNDS, PHASE_DEGREES = 4, (1, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Plateaus:
+    """Areas of one lattice each, on the grid of the field.
+
+    Attributes
+    ----------
+    index : uint8 array (y'', x'')
+        Which plateau each sample belongs to: the one whose direction it is nearest to, and the phase of that.
+    directions : float64 array (n, shifts)
+        Mean directions, unit length, by decreasing area; phases of one lattice have the same.
+    step : float32 array (y'', x'')
+        Largest change of the direction across `STEP_PERIODS`: where lattices meet.
+    given : tuple of int
+        Those that a hand pointed out, by the order of the points.
+    merged : float
+        Largest distance of two basins that were taken for one lattice.
+    """
+
+    index: NDArray[np.uint8]
+    directions: NDArray[np.float64]
+    step: NDArray[np.float32]
+    given: tuple[int, ...] = ()
+    merged: float = 0.0
+
+
+def direction_step(field: Field) -> NDArray[np.float32]:
+    """Largest change of the direction between two points `STEP_PERIODS` apart, over all orientations.
+
+    Returns
+    -------
+    float32 array (y'', x'')
+        Euclidean distance of unit vectors, 0 to √2, smoothed by a quarter of a period.
+    """
+    reach = max(1, round(STEP_PERIODS / 2 * field.period))
+    rows, columns = field.shape
+    padded = np.pad(field.components, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+    best = np.zeros(field.shape, np.float32)
+    for angle in np.arange(STEP_DIRECTIONS) * np.pi / STEP_DIRECTIONS:
+        y, x = round(reach * float(np.sin(angle))), round(reach * float(np.cos(angle)))
+        change = (
+            padded[:, reach + y : reach + y + rows, reach + x : reach + x + columns]
+            - padded[:, reach - y : reach - y + rows, reach - x : reach - x + columns]
+        )
+        np.maximum(best, np.einsum("nyx,nyx->yx", change, change), out=best)
+    return np.asarray(ndimage.gaussian_filter(np.sqrt(best), 0.25 * field.period), np.float32)
+
+
+def find_plateaus(
+    field: Field,
+    valid: NDArray[np.bool_],
+    level: NDArray[np.floating],
+    params: DomainParams,
+    given: tuple[NDArray[np.bool_], ...] = (),
+) -> Plateaus:
+    """Areas of one lattice each.
+
+    Parameters
+    ----------
+    field : Field
+    valid : bool array (y'', x'')
+        Samples that rest on an image.
+    level : float array (y'', x'')
+        Logarithm of the local contrast, see :func:`~.calibration.contrast_level`.
+    params : DomainParams
+        ``max_domains``, ``merge``, ``thickness`` and ``area`` are used.
+    given : tuple of bool array (y'', x'')
+        Places that a hand says hold a lattice of their own.
+
+    Returns
+    -------
+    Plateaus
+        Without a single plateau where no area is crystalline.
+    """
+    step = direction_step(field)
+    whole = _unit(field.mean_direction(valid)) if valid.any() else _unit(field.mean.astype(np.float64))
+    if params.max_domains == 1 or not valid.any():
+        found, merged = [whole], 0.0
+    else:
+        found, merged = _merged(field, step, valid, params)
+        if not found:
+            # Nothing stands out of the noise by itself: all of it is taken for one lattice.
+            found = [whole]
+    numbers = []
+    for place in given:
+        direction = _unit(field.mean_direction(place))
+        gaps = [1 - float(direction @ other) for other in found]
+        if min(gaps) < params.merge / 4:
+            numbers.append(int(np.argmin(gaps)))
+        else:
+            numbers.append(len(found))
+            found.append(direction)
+    index = np.zeros(field.shape, np.uint8)
+    if len(found) > 1:
+        index = np.argmin([field.distance(v) for v in found], axis=0).astype(np.uint8)
+        index = without_slivers(index, field.period)
+    for number in range(len(found)):
+        own = (index == number) & valid
+        if own.any():
+            amplitude = lattice_amplitude(field.strength)
+            own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
+        second = _second_phase(level, own, field.period)
+        if second is not None and len(found) < params.max_domains:
+            index[second] = len(found)
+            found.append(found[number])
+    return Plateaus(index, np.array(found), step, tuple(numbers), merged)
+
+
+def _second_phase(
+    level: NDArray[np.floating], own: NDArray[np.bool_], period: float
+) -> NDArray[np.bool_] | None:
+    """The smaller of two areas of one lattice that differ in contrast as film and substrate do; None if none do.
+
+    A step is told from a gradual change of thickness by a smooth surface that both sides share.
+    """
+    from skimage.filters import threshold_otsu
+
+    values = level[own].astype(np.float64)
+    if not values.size or np.ptp(values) < PHASE_STEP:
+        return None
+    rows, columns = (2 * at / n - 1 for at, n in zip(np.nonzero(own), own.shape, strict=True))
+    best: tuple[float, float, NDArray[np.bool_]] | None = None
+    for degree in PHASE_DEGREES:
+        surface = np.stack(
+            [rows**i * columns**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1
+        )
+        for flat in (values, values - surface @ np.linalg.lstsq(surface, values, rcond=None)[0]):
+            side = flat > threshold_otsu(flat)
+            for _ in range(PHASE_ROUNDS):
+                fit = np.linalg.lstsq(np.column_stack([surface, side]), values, rcond=None)[0]
+                rest = values - surface[:, 1:] @ fit[1:-1]
+                side = rest > threshold_otsu(rest)
+            step = float(np.median(rest[side]) - np.median(rest[~side]))
+            spread = max(
+                float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side)
+            )
+            if best is None or step / spread > best[0]:
+                best = step / spread, step, side
+    assert best is not None
+    if best[0] < PHASE_CONTRAST or best[1] < PHASE_STEP:
+        return None
+    smaller = np.zeros(own.shape, bool)
+    smaller[own] = best[2] if np.mean(best[2]) < 0.5 else ~best[2]
+    parts, _ = ndimage.label(smaller)
+    smaller = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    for area in (smaller, own & ~smaller):
+        depth = ndimage.distance_transform_edt(np.pad(area, 1)).max()
+        if area.sum() < PHASE_AREA * own.sum() or 2 * depth < PHASE_THICKNESS * period:
+            return None
+    return smaller
+
+
+def without_slivers(index: NDArray[np.uint8], period: float) -> NDArray[np.uint8]:
+    """Give connected parts of domains that are thinner than two periods everywhere to what surrounds them."""
+    kept = np.zeros(index.shape, bool)
+    for number in np.unique(index).tolist():
+        own = index == number
+        parts, _ = ndimage.label(own)
+        depth = ndimage.distance_transform_edt(np.pad(own, 1, mode="edge"))[1:-1, 1:-1]
+        thick = np.unique(parts[depth > period])
+        kept |= own & np.isin(parts, thick[thick > 0])
+    if not kept.any():
+        return index
+    nearest = ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True)
+    return np.asarray(index[tuple(nearest)])
+
+
+def _merged(
+    field: Field, step: NDArray[np.float32], valid: NDArray[np.bool_], params: DomainParams
+) -> tuple[list[NDArray[np.float64]], float]:
+    """Mean directions of the domains by decreasing area, and the largest distance that was merged."""
+    from skimage.segmentation import watershed
+
+    size = round(BASIN_PERIODS * field.period) | 1
+    seeds, _ = ndimage.label((step <= ndimage.minimum_filter(step, size)) & valid)
+    basins = watershed(step, seeds, mask=valid)
+    count = int(basins.max())
+    areas = np.bincount(basins.ravel(), minlength=count + 1)[1:].astype(float)
+    flat = np.stack([np.bincount(basins.ravel(), c.ravel(), count + 1)[1:] for c in field.components], axis=1)
+    means = field.mean + (flat / areas[:, None]) @ field.basis
+    # The direction has unit length, its mean over n independent windows is shorter by its variance over n.
+    window = 4 * np.pi * (WINDOW_PERIODS * field.period) ** 2
+
+    def length(mean: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:
+        square = np.sum(mean**2, axis=-1)
+        noise = (1 - square) / np.maximum(area / window, 1)
+        return np.asarray(np.sqrt(np.maximum(square - noise, 1e-3 * square)))
+
+    # Basins that are next to alike first: what is left to compare with each other are a few dozen.
+    member = np.zeros(count, np.intp)
+    leaders, sizes, norms = np.zeros((0, means.shape[1])), np.zeros(0), np.zeros(0)
+    for i in np.argsort(-areas, kind="stable").tolist():
+        norm = length(means[i], areas[i])
+        gaps = 1 - (leaders @ means[i]) / (norms * norm)
+        nearest = int(gaps.argmin()) if len(gaps) else -1
+        if nearest >= 0 and gaps[nearest] < params.merge / 3:
+            total = sizes[nearest] + areas[i]
+            leaders[nearest] = (sizes[nearest] * leaders[nearest] + areas[i] * means[i]) / total
+            sizes[nearest], norms[nearest] = total, length(leaders[nearest], total)
+            member[i] = nearest
+        else:
+            member[i] = len(leaders)
+            leaders, sizes = np.vstack([leaders, means[i]]), np.append(sizes, areas[i])
+            norms = np.append(norms, norm)
+    means, areas, lengths, count = leaders, sizes, norms, len(leaders)
+    distances = 1 - (means @ means.T) / np.outer(lengths, lengths)
+    np.fill_diagonal(distances, np.inf)
+    alive = np.ones(count, bool)
+    merged = 0.0
+    while alive.sum() > 1:
+        i, j = divmod(int(distances.argmin()), count)
+        if distances[i, j] > params.merge:
+            break
+        merged = max(merged, float(distances[i, j]))
+        means[i] = (areas[i] * means[i] + areas[j] * means[j]) / (areas[i] + areas[j])
+        areas[i] += areas[j]
+        lengths[i] = length(means[i], areas[i])
+        member[member == j] = i
+        alive[j] = False
+        row = 1 - (means @ means[i]) / (lengths * lengths[i])
+        row[~alive] = np.inf
+        row[i] = np.inf
+        distances[i] = distances[:, i] = row
+        distances[j] = distances[:, j] = np.inf
+    owner = np.concatenate([[-1], member])[basins]
+    total = np.count_nonzero(valid)
+    candidates = sorted(np.flatnonzero(alive).tolist(), key=lambda i: -areas[i])
+    thick = min(params.thickness, min(field.shape) / field.period / 2)
+    found: list[NDArray[np.float64]] = []
+    amplitude = 0.0
+    for i in candidates:
+        if areas[i] < params.area * total or len(found) == params.max_domains:
+            break
+        inside = owner == i
+        strength = float(np.median(field.strength[inside]))
+        own = lattice_amplitude(np.float64(strength))
+        if strength < CRYSTAL_STRENGTH or own < LEAST_AMPLITUDE * amplitude:
+            continue
+        depth = ndimage.distance_transform_edt(np.pad(inside, 1)).max()
+        if 2 * depth / field.period >= thick:
+            amplitude = amplitude or float(own)
+            found.append(_unit(means[i]))
+    return found, merged
+
+
+def lattice_amplitude(strength: NDArray[np.floating] | np.floating) -> NDArray[np.float64]:
+    """Strength of the field that exceeds that of white noise."""
+    return np.asarray(np.sqrt(np.maximum(np.square(strength, dtype=np.float64) - NOISE_STRENGTH**2, 0)))
+
+
+def crystal_amplitude(amplitude: NDArray[np.floating], share: float) -> float:
+    """Amplitude of the crystal among samples that may be vacuum or support for the most part.
+
+    Parameters
+    ----------
+    amplitude : float array (n,)
+    share : float
+        What is weaker than this share of the crystal is none.
+    """
+    return float(np.median(amplitude[amplitude >= share * np.quantile(amplitude, 0.9)]))
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
