@@ -2,8 +2,9 @@
 
 Counted are numbers in module-level and class-level constants, numeric defaults of function arguments and of fields
 (dataclass or pydantic), and bare literals inside functions. Not counted are numbers that nobody tunes: those of
-`TRIVIAL` in functions and tables, arguments of `STRUCTURAL_ARGUMENTS` and `STRUCTURAL_CALLS`, indices and slices,
-exponents and shifts, comparisons of lengths and numbers of axes, f-strings, exceptions, limits of parameters.
+`TRIVIAL` in functions and tables, guards against zero below `GUARD` in functions, arguments of
+`STRUCTURAL_ARGUMENTS` and `STRUCTURAL_CALLS`, indices and slices, exponents and shifts, comparisons of lengths and
+numbers of axes, f-strings, exceptions, limits of parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from pathlib import Path
 
 CORE = Path(__file__).resolve().parents[2] / "src" / "napari_hrstem_defects" / "core"
 #: Modules of `core` that are not on the default path.
-LEFT_OUT = ("__init__.py", "published.py", "metrics.py", "errors.py", "threads.py")
+LEFT_OUT = (
+    "__init__.py",
+    "published.py",
+    "metrics.py",
+    "errors.py",
+    "threads.py",
+    "recipe_version_1.py",
+)
+#: Parameters of the published mode.
+LEFT_OUT_CLASSES = ("PublishedParams",)
+#: Smaller literals inside functions keep a logarithm or a quotient finite.
+GUARD = 1e-3
 #: Literals inside functions that are arithmetic, and angles that only convert or wrap.
 TRIVIAL = (0, 1, 2, 0.5, 90, 180, 360)
 #: Defaults that mean "nothing" or "once".
@@ -89,7 +101,7 @@ def _in_body(body: Sequence[ast.stmt], owner: str) -> Iterator[_Found]:
     for statement in body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _in_function(statement, f"{owner}{statement.name}")
-        elif isinstance(statement, ast.ClassDef):
+        elif isinstance(statement, ast.ClassDef) and statement.name not in LEFT_OUT_CLASSES:
             yield from _in_body(statement.body, f"{statement.name}.")
         elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
@@ -117,7 +129,7 @@ def _in_function(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) ->
     yield from _in_defaults(function.args, name)
     for statement in function.body:
         for line, value in _literals(statement):
-            if value not in TRIVIAL:
+            if value not in TRIVIAL and not 0 < value < GUARD:
                 yield line, name, "literal", value
         for inner in ast.walk(statement):
             if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 
@@ -23,8 +23,6 @@ LEVEL_WIDTH = 0.2
 LEVEL_TAIL = 0.05
 #: Quantiles of the map that its null is extrapolated from: as long as less than half is disturbed they are not.
 QUANTILES = (0.2, 0.4)
-#: Standard normal deviates of those quantiles.
-_DEVIATES = (-0.8416, -0.2533)
 #: How far from an interface neighbourhoods hold both sides, in periods, and the kernel over distances from it.
 INTERFACE_REACH, INTERFACE_WIDTH = 6.0, 0.3
 #: Fewer squared periods than this tell no null.
@@ -111,11 +109,12 @@ def _null(
     order = np.argsort(some)
     some, known = some[order].astype(np.float64), known[order]
     middles, spreads = np.empty(len(nodes)), np.empty(len(nodes))
+    deviates = special.ndtri(QUANTILES)
     for i, node in enumerate(nodes):
         total = np.cumsum(np.exp(-0.5 * ((known - node) / width) ** 2, dtype=np.float64))
         a, b = (some[min(int(np.searchsorted(total, q * total[-1])), len(some) - 1)] for q in QUANTILES)
-        spreads[i] = (b - a) / (_DEVIATES[1] - _DEVIATES[0])
-        middles[i] = b - _DEVIATES[1] * spreads[i]
+        spreads[i] = (b - a) / (deviates[1] - deviates[0])
+        middles[i] = b - deviates[1] * spreads[i]
     return np.interp(at, nodes, middles), np.interp(at, nodes, spreads)
 
 

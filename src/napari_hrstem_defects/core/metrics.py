@@ -213,49 +213,6 @@ def average_precision(scores: ArrayLike, positive: ArrayLike, ignore: ArrayLike 
     return float(np.sum(np.diff(hits, prepend=0) * precision) / total)
 
 
-def score_image(
-    labels: ArrayLike, severity: ArrayLike, truth: ArrayLike, *, ignore: ArrayLike | None = None
-) -> dict[str, Any]:
-    """Score one result against a truth in which either of two grains may serve as the reference.
-
-    Whatever carries a label (symmetry defect or amorphous) counts as found. The reference is the grain of
-    truth 0 (`positive` is then defect and other grain) or, where there is another grain, that one (`positive`
-    is then defect and the grain of truth 0); the better Dice counts, then the better AUROC.
-
-    Parameters
-    ----------
-    labels : int array (y, x)
-        0 crystal, else a defect.
-    severity : float array (y, x)
-    truth : int array (y, x)
-        0 reference grain, 1 defect, 2 other grain, 255 ignored.
-    ignore : bool array (y, x), optional
-        Further pixels that do not count.
-
-    Returns
-    -------
-    dict
-        ``dice``, ``auroc``, ``average_precision``, NaN where undefined (``dice`` without positives: 0 if
-        something is marked); ``reference``, 0 or 2; ``marked``, share of the scored pixels that carry a
-        label.
-    """
-    marked, true = _pair(labels, truth)
-    scored = _scored(true, IGNORE) & _scored(true, ignore)
-    ways = []
-    for reference in (0, 2) if (true[scored] == 2).any() else (0,):
-        positive = true != reference
-        ways.append(
-            {
-                "dice": _dice(marked > 0, positive, scored),
-                "auroc": auroc(severity, positive, ~scored),
-                "average_precision": average_precision(severity, positive, ~scored),
-                "reference": reference,
-                "marked": _ratio(np.count_nonzero((marked > 0) & scored), np.count_nonzero(scored)),
-            }
-        )
-    return max(ways, key=lambda way: (np.nan_to_num(way["dice"]), np.nan_to_num(way["auroc"])))
-
-
 def _one_against_rest(counts: NDArray[np.intp], k: int) -> tuple[float, float, float]:
     """Precision, specificity and recall of one class."""
     hit = counts[k, k]
