@@ -40,7 +40,7 @@ MOST_TILES, MIN_CELLS = 24, 9.0
 #: Shortest period that can be told from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
-MIN_STRENGTH = 0.45
+MIN_STRENGTH = 0.32
 #: Peaks of this share of the best are tried as translations: lower, dumbbells pass for them, higher, noise drops some.
 PEAK_SHARE = 0.8
 #: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
