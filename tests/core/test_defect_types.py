@@ -85,7 +85,7 @@ def test_sign_of_a_point_follows_the_sense_of_the_columns(place, size, dark_colu
     image = noisy(1 - image if dark_columns else image, 0.1)
     found = features(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
     assert found["spot_brighter"] * size > 0.5
-    assert (found["spot_place"] > 0.3) == (place == (0, 0))
+    assert (found["spot_excess"] > 0.3) == (place == (0, 0) and size > 0)
 
 
 def test_displacement_of_a_wall():

@@ -68,7 +68,7 @@ FEATURES = {
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
     "amplitude_around": "tenth percentile of that amplitude between 1 and 2 periods around it, at most 2",
-    "strength": "logarithm of the field's strength in the inner half, median",
+    "contrast": "logarithm of the local contrast over that of the model patch, medians",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
     "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
     "wall": "1 if the crystal on both sides can be compared",
@@ -81,8 +81,7 @@ FEATURES = {
     "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
     "spot_contrast": "that deviation over the contrast of the lattice, its arctangent",
     "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
-    "spot_excess": "deviation times the brightness of the undisturbed lattice there, if positive: more of the same",
-    "spot_place": "that brightness in the sense of the columns, over the contrast, its arctangent",
+    "spot_excess": "deviation times the brightness of the lattice there, arctangents, if positive: more of the same",
 }
 
 
@@ -258,6 +257,9 @@ class TypeJudge:
             "beside_lost": float(np.mean(self._near_lost[inside])) * (region.label == 1),
             "beside_larger": math.log(max(float(larger), 1.0)),
             "amplitude_around": float(np.quantile(around, 0.1)),
+            "contrast": float(
+                np.median(self._contrast[inside]) - np.median(self._contrast[self._patch_samples])
+            ),
         }
 
     def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -278,12 +280,10 @@ class TypeJudge:
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
         uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
-        strength = float(np.median(self._strength[inner]))
-        order = min(strength * uniform, 2.0)
+        order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
         return {
             "order": order,
             "foreign": order - float(np.median(self._amplitude[inner])),
-            "strength": math.log(max(strength, 0.01)),
             "direction": float(np.median(self._distance[inner])),
             # Re(ab) − Re(ab*): 0 where the content has a centre of inversion.
             "inverted": -2 * self.phases.invariant(values[:, inner]).imag * own_invariant.imag,
@@ -336,7 +336,6 @@ class TypeJudge:
             "spot_contrast": abs(size),
             "spot_brighter": size * sense,
             "spot_excess": max(size * usual_size, 0.0),
-            "spot_place": usual_size * sense,
         }
 
 
@@ -360,7 +359,7 @@ class TypeClassifier:
     whitening : float array (d, d)
         Turns standardised features into uncorrelated ones of variance 1 within a type.
     limit : float
-        Distance to the centre of their own type that one in a hundred regions exceeds.
+        Distance to the centre of their own type that one in two hundred regions exceeds.
     """
 
     features: tuple[str, ...]
