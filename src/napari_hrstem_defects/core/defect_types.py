@@ -62,7 +62,7 @@ FEATURES = {
     "width": "logarithm of the mean width",
     "thickness": "logarithm of the greatest thickness",
     "along_lattice": "1 if the long axis runs along a lattice vector, 0 beyond `TURN_DEG`, times 1 − width/length",
-    "beside_lost": "share within 2 periods of an area that lost its order",
+    "beside_lost": "share in an area that lost its order or within 2 periods of one",
     "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
@@ -254,7 +254,7 @@ class TypeJudge:
             "length": math.log(length),
             "width": math.log(width),
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
-            "beside_lost": float(np.mean(self._near_lost[inside])) * (region.label == 1),
+            "beside_lost": float(np.mean(self._near_lost[inside])),
             "beside_larger": math.log(max(float(larger), 1.0)),
             "amplitude_around": float(np.quantile(around, 0.1)),
             "contrast": float(
