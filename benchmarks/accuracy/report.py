@@ -1,7 +1,7 @@
 """Write docs/results.md: the tables in docs/results, put into results_template.md.
 
-What was measured by tools that are no longer part of the repository (other methods, classifiers, types, interface) is
-quoted from its table; its date stands in the template.
+What was measured by tools that are no longer part of the repository (other methods, classifiers, interface) is quoted
+from its table; its date stands in the template.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import ablation, datasets, numbers, robustness, run, scoring
+from benchmarks.accuracy import ablation, datasets, numbers, robustness, run, scoring, types
 from benchmarks.accuracy.tables import Row, column, markdown, mean, read_csv, write_csv
 
 TEMPLATE = Path(__file__).with_name("results_template.md")
@@ -73,7 +73,10 @@ def page(folder: Path) -> str:
     return TEMPLATE.read_text("utf-8").format(
         **{key: text.rstrip("\n") for key, text in texts.items()},
         **measured,
-        **{f"{table}_measured": _measured(record, table) for table in ("ablation", "robustness", "speed")},
+        **{
+            f"{table}_measured": _measured(record, table)
+            for table in ("ablation", "robustness", "speed", "types")
+        },
         own_sets=", ".join(f"{part} seed {seed}" for part, (seed, _) in datasets.OWN_SETS.items()),
         border=datasets.BORDER_PERIODS,
         tolerance=datasets.TOLERANCE,
@@ -82,6 +85,8 @@ def page(folder: Path) -> str:
         least_found=scoring.LEAST_FOUND,
         noticeable=ablation.NOTICEABLE,
         numbers=len(numbers.count()),
+        types_count=types.TEST.count,
+        types_seed=types.TEST.seed,
     )
 
 

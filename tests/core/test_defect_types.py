@@ -85,7 +85,23 @@ def test_sign_of_a_point_follows_the_sense_of_the_columns(place, size, dark_colu
     image = noisy(1 - image if dark_columns else image, 0.1)
     found = features(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
     assert found["spot_brighter"] * size > 0.5
-    assert (found["spot_place"] > 0.3) == (place == (0, 0))
+    assert (found["spot_excess"] > 0.3) == (place == (0, 0) and size > 0)
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_a_blurred_honeycomb_is_not_read_as_dark_columns(sense):
+    basis = np.array(vectors("hexagonal", PERIOD, 5.0))
+    waves = np.array([(1, 0), (0, 1), (1, 1), (1, -1)]) @ np.linalg.inv(basis).T
+    waves = waves[np.argsort(np.hypot(*waves.T))[:3]]
+    # Three plane waves: bright columns (sense 1) or six bright ones around each dark place.
+    image = sense * np.cos(2 * np.pi * (waves[:, :1, None] * Y + waves[:, 1:, None] * X)).sum(axis=0)
+    at = column(basis, (0.0, 0.0) if sense < 0 else (1 / 3, 1 / 3))
+    image = noisy(image + spot(at, 3.0), 0.1)
+    mask = np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD
+    found = features(image, basis, mask)
+    assert found["spot_contrast"] > 0.5
+    assert found["spot_brighter"] > 0.5 if sense > 0 else abs(found["spot_brighter"]) < 0.2
+    assert judged(image, basis, mask).type != "vacancy-like"
 
 
 def test_displacement_of_a_wall():

@@ -34,6 +34,8 @@ from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 
+Floats = NDArray[np.float64]
+
 #: Every type there is.
 # fmt: off
 TYPES = (
@@ -59,11 +61,13 @@ FEATURES = {
     "width": "logarithm of the mean width",
     "thickness": "logarithm of the greatest thickness",
     "along_lattice": "1 if the long axis runs along a lattice vector, 0 beyond `TURN_DEG`, times 1 − width/length",
-    "beside_lost": "share within 2 periods of an area that lost its order",
+    "beside_lost": "share in an area that lost its order or within 2 periods of one",
     "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
+    "amplitude_around": "tenth percentile of that amplitude between 1 and 2 periods around it, at most 2",
+    "contrast": "logarithm of the local contrast over that of the model patch, medians",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
     "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
     "wall": "1 if the crystal on both sides can be compared",
@@ -72,15 +76,11 @@ FEATURES = {
     "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
     "core": "clarity of a Burgers circuit that does not close",
     "closed": "clarity of one that closes",
-    **{
-        f"layers_{kind}": f"lead of the stacking sequence “{kind}” over any other, in layers, −1 to 1"
-        for kind in SEQUENCES
-    },
+    **{f"layers_{kind}": f"lead of the sequence “{kind}” over any other, −1 to 1" for kind in SEQUENCES},
     "spot_noise": "logarithm of the largest deviation from the lattice over the noise",
     "spot_contrast": "that deviation over the contrast of the lattice, its arctangent",
     "spot_brighter": "that, signed in the sense of the columns: positive for more matter",
-    "spot_excess": "that times the brightness of the undisturbed lattice there: negative where that is weakened",
-    "spot_place": "that brightness in the sense of the columns, over the contrast, its arctangent",
+    "spot_excess": "deviation times the brightness of the lattice there, arctangents, if positive: more of the same",
 }
 
 
@@ -135,11 +135,11 @@ class TypeJudge:
     @cached_property
     def _places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Row and column in the frame of each sample."""
-        samples = (
-            np.moveaxis(np.indices(self.phases.values.shape[1:]), 0, -1) + 0.5
-        ) * self.phases.step_px - 0.5
-        places = np.rint(self.prepared.to_frame_points(samples)).astype(np.intp)
-        y, x = np.moveaxis(np.clip(places, 0, np.array(self.labels.shape) - 1), -1, 0)
+        samples = np.moveaxis(np.indices(self.phases.values.shape[1:]), 0, -1)
+        points = self.prepared.to_frame_points((samples + 0.5) * self.phases.step_px - 0.5)
+        y, x = np.moveaxis(
+            np.clip(np.rint(points), 0, np.array(self.labels.shape) - 1).astype(np.intp), -1, 0
+        )
         return y, x
 
     @cached_property
@@ -161,22 +161,25 @@ class TypeJudge:
     @cached_property
     def _strength(self) -> NDArray[np.float32]:
         """The field's strength over that of the model patch."""
-        rows, columns = self._numbers.shape
         own = float(np.median(self.field.strength[self._patch_samples]))
-        return np.asarray(self.field.strength[:rows, :columns] / max(own, _TINY))
+        return np.asarray(self.field.strength[tuple(map(slice, self._numbers.shape))] / max(own, _TINY))
+
+    @cached_property
+    def _amplitude(self) -> NDArray[np.floating]:
+        """Mean amplitude of the two strongest harmonics of the reference lattice, at most 2."""
+        return np.minimum(np.abs(self.phases.values[:2]).mean(axis=0), 2.0)
 
     @cached_property
     def _distance(self) -> NDArray[np.float32]:
         """Cosine distance of the field's direction to that of the model patch."""
-        rows, columns = self._numbers.shape
         inside = np.zeros(self.field.shape, bool)
         inside[self._patch_samples] = True
         direction = self.field.mean_direction(inside)
         unit = direction / max(float(np.linalg.norm(direction)), _TINY)
-        return self.field.distance(unit)[:rows, :columns]
+        return self.field.distance(unit)[tuple(map(slice, self._numbers.shape))]
 
     @cached_property
-    def _contrast(self) -> NDArray[np.float64]:
+    def _contrast(self) -> Floats:
         """Logarithm of the local contrast, in grey values of the frame."""
         block = self.phases.step_px
         rows, columns = self._numbers.shape
@@ -203,17 +206,18 @@ class TypeJudge:
         band = self.prepared.band[self._patch]
         contrast = float(band.std()) + _TINY
         skewness = float(np.mean((band - band.mean()) ** 3)) / contrast**3
-        (y0, y1), (x0, x1) = ((s.start, s.stop) for s in self._patch)
-        noise = float(self._unlike_lattice(y0, x0, y1, x1)[0].std()) + _TINY
+        (top, bottom), (left, right) = ((s.start, s.stop) for s in self._patch)
+        noise = float(self._unlike_lattice(top, left, bottom, right)[0].std()) + _TINY
+        a, b = self.phases.basis
+        lengths = np.sort(np.hypot(*np.array((a, b, a + b, a - b)).T))
+        if skewness < 0 and lengths[2] < 1.05 * lengths[0]:
+            # Three plane waves 60° apart, of skewness −√(2/3), are dark columns or a blurred honeycomb of bright ones.
+            skewness = min(skewness + math.sqrt(2 / 3), 0.0)
         # Skewness below 0.2 is what noise and a centred contrast make.
         return contrast, math.tanh(skewness / 0.2), noise
 
-    def _unlike_lattice(
-        self, y0: int, x0: int, y1: int, x1: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _unlike_lattice(self, y0: int, x0: int, y1: int, x1: int) -> tuple[Floats, Floats]:
         """A part of the image less the median of its eight neighbours a lattice vector away, and that median."""
-        # Smoothed by about a column.
-        sigma = self.phases.step_px / 2
         margin = round(self.prepared.period_px)
         y, x = np.mgrid[y0 - margin : y1 + margin, x0 - margin : x1 + margin].astype(np.float64)
         nodes = [np.array((i, j)) @ self.phases.basis for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -223,8 +227,9 @@ class TypeJudge:
         ]
         here = values.pop(len(values) // 2)
         lattice = np.median(values, axis=0)
-        inner = (slice(margin, -margin),) * 2
-        deviation, usual = (ndimage.gaussian_filter(v, sigma)[inner] for v in (here - lattice, lattice))
+        # Smoothed by about a column.
+        smooth = (ndimage.gaussian_filter(v, self.phases.step_px / 2) for v in (here - lattice, lattice))
+        deviation, usual = (v[margin:-margin, margin:-margin] for v in smooth)
         return deviation, usual
 
     def _periods(self, length_px: float) -> float:
@@ -234,11 +239,13 @@ class TypeJudge:
     def _geometry(
         self, region: Region, inside: NDArray[np.bool_], box: tuple[slice, ...]
     ) -> dict[str, float]:
-        period = self.phases.period
         length, width = self._periods(region.length_px), self._periods(region.width_px)
-        margin = round(2 * period)
+        margin = round(2 * self.phases.period)
         window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
-        beside = self._numbers[window][ndimage.distance_transform_edt(~inside[window]) <= margin]
+        distance = ndimage.distance_transform_edt(~inside[window])
+        near = distance <= margin
+        beside = self._numbers[window][near]
+        around = self._amplitude[window][near & (distance >= min(margin / 2, distance.max()))]
         areas = np.bincount(self._numbers.ravel())
         larger = areas[beside[(beside > 0) & (beside != region.id)]].max(initial=1) / np.count_nonzero(inside)
         turn = 90.0 if region.to_lattice_deg is None else region.to_lattice_deg
@@ -246,8 +253,12 @@ class TypeJudge:
             "length": math.log(length),
             "width": math.log(width),
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
-            "beside_lost": float(np.mean(self._near_lost[inside])) * (region.label == 1),
+            "beside_lost": float(np.mean(self._near_lost[inside])),
             "beside_larger": math.log(max(float(larger), 1.0)),
+            "amplitude_around": float(np.quantile(around, 0.1)),
+            "contrast": float(
+                np.median(self._contrast[inside]) - np.median(self._contrast[self._patch_samples])
+            ),
         }
 
     def _domain(self, inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -259,20 +270,19 @@ class TypeJudge:
         defective = np.array([domain.defective for domain in self.domains.domains])
         counts = np.bincount(index, minlength=len(defective)) * defective
         turn = self.domains.domains[int(np.argmax(counts))].misorientation_deg
-        share = float(counts.max()) / index.size
-        return {"other_turn": share * min((TURN_DEG if turn is None else turn) / TURN_DEG, 1.0)}
+        turned = 1.0 if turn is None else min(turn / TURN_DEG, 1.0)
+        return {"other_turn": turned * float(counts.max()) / index.size}
 
     def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
         values = self.phases.values
         own_invariant = self.phases.invariant(values[:, *self._patch_samples].reshape(len(values), -1))
-        own = float(np.median(np.abs(values[:2, inner]).mean(axis=0)))
         whole = np.zeros(self.field.shape, bool)
         whole[: inner.shape[0], : inner.shape[1]] = inner
         uniform = float(np.linalg.norm(self.field.mean_direction(whole)))
         order = min(float(np.median(self._strength[inner])) * uniform, 2.0)
         return {
             "order": order,
-            "foreign": order - min(own, 2.0),
+            "foreign": order - float(np.median(self._amplitude[inner])),
             "direction": float(np.median(self._distance[inner])),
             # Re(ab) − Re(ab*): 0 where the content has a centre of inversion.
             "inverted": -2 * self.phases.invariant(values[:, inner]).imag * own_invariant.imag,
@@ -283,7 +293,7 @@ class TypeJudge:
         if found is None:
             return {}
         shift, coherence, step = found
-        # Distance to the nearest node of the half lattice: to lattice points, and to the others.
+        # Distance to the nearest lattice point, and to the nearest other node of the half lattice.
         halves = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)])
         length = np.hypot(*((shift - halves / 2) @ self.phases.basis).T)
         length /= self.phases.period * self.phases.step_px
@@ -292,12 +302,7 @@ class TypeJudge:
             max(coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
             for of in (whole, ~whole)
         )
-        return {
-            "wall": 1.0,
-            "wall_half": half,
-            "wall_none": none,
-            "wall_step": min(abs(step), 0.5),
-        }
+        return {"wall": 1.0, "wall_half": half, "wall_none": none, "wall_step": min(abs(step), 0.5)}
 
     def _core(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         places = np.argwhere(inside)
@@ -309,8 +314,7 @@ class TypeJudge:
         return {"closed" if burgers == (0, 0) else "core": clear}
 
     def _layers(self, inside: NDArray[np.bool_]) -> dict[str, float]:
-        step = self.phases.step_px
-        blocked = (self._numbers > 0) & ~inside
+        step, blocked = self.phases.step_px, (self._numbers > 0) & ~inside
         points = (np.argwhere(inside) + 0.5) * step - 0.5
         found = read_stacking(self.prepared, self.phases.basis, points, blocked, step) or {}
         return {f"layers_{kind}": lead for kind, lead in found.items()}
@@ -325,14 +329,12 @@ class TypeJudge:
         deviation, usual = self._unlike_lattice(*low.tolist(), *high.tolist())
         place = int(np.argmax(np.abs(deviation)))
         contrast, sense, noise = self._columns
-        most, there = float(deviation.flat[place]), float(usual.flat[place])
-        size, usual_size = np.arctan(np.array([most, there]) / contrast).tolist()
+        size, usual_size = (math.atan(values.flat[place] / contrast) for values in (deviation, usual))
         return {
-            "spot_noise": math.log1p(abs(most) / noise),
+            "spot_noise": math.log1p(abs(float(deviation.flat[place])) / noise),
             "spot_contrast": abs(size),
             "spot_brighter": size * sense,
-            "spot_excess": size * usual_size,
-            "spot_place": usual_size * sense,
+            "spot_excess": max(size * usual_size, 0.0),
         }
 
 
@@ -356,17 +358,17 @@ class TypeClassifier:
     whitening : float array (d, d)
         Turns standardised features into uncorrelated ones of variance 1 within a type.
     limit : float
-        Distance to the centre of their own type that one in a hundred regions exceeds.
+        Distance to the centre of their own type that one in two hundred regions exceeds.
     """
 
     features: tuple[str, ...]
     types: tuple[str, ...]
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    centres: NDArray[np.float64]
-    whitening: NDArray[np.float64]
+    mean: Floats
+    scale: Floats
+    weights: Floats
+    bias: Floats
+    centres: Floats
+    whitening: Floats
     limit: float
 
     @classmethod
@@ -377,7 +379,7 @@ class TypeClassifier:
             known[key] = tuple(value) if key in ("features", "types") else np.array(value, np.float64)[()]
         return cls(**known)
 
-    def standardised(self, features: Mapping[str, float]) -> NDArray[np.float64]:
+    def standardised(self, features: Mapping[str, float]) -> Floats:
         """Features in standard deviations from their mean."""
         values = np.array([features[name] for name in self.features])
         return np.clip((values - self.mean) / self.scale, -MOST_DEVIATION, MOST_DEVIATION)
@@ -441,6 +443,5 @@ def type_judge(
     phases = lattice_phases(prepared, lattice, prepared_slices(best_patch, prepared))
     if phases is None:
         return None
-    if field is None:
-        field = autocorrelation_field(prepared, prepared.valid)
+    field = autocorrelation_field(prepared, prepared.valid) if field is None else field
     return TypeJudge(labels, prepared, field, best_patch, domains, phases)
