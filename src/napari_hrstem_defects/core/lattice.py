@@ -37,6 +37,8 @@ Mask = NDArray[np.bool_]
 
 #: Most tiles of an image, and cells that an image must hold.
 MOST_TILES, MIN_CELLS = 24, 9.0
+#: Shortest side of a tile in px: its spectrum has rings enough to tell noise from reflections.
+LEAST_TILE = TILE // 8
 #: Shortest period that can be told from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
@@ -111,7 +113,12 @@ class LatticeEstimate:
 
 
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
-    """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions."""
+    """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions.
+
+    In a patch narrower than `LEAST_TILE` nothing can be told from noise.
+    """
+    if min(pixels.shape) < LEAST_TILE:
+        return None
     return cell_of(mean_autocorrelation([tile_products(pixels)]))
 
 
@@ -170,9 +177,11 @@ def _seen(
         known = downscale_local_mean(valid[inner].astype(np.float32), (bin_px, bin_px))
         pixels, valid = downscale_local_mean(pixels[inner].astype(np.float32), (bin_px, bin_px)), known == 1
     edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
+    found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
+    if min(edges) < LEAST_TILE:
+        return found
     tiles = tiles_of(pixels, valid, edges, most)
     every = set(range(len(tiles)))
-    found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
     main = alike(tiles, every)
     rest = alike(tiles, every - main)
     for group in (main, rest, every):
