@@ -43,7 +43,7 @@ def _snapshot(made: Any) -> list[tuple[Any, ...]]:
     return [(layer, layer.name, layer.visible, np.array(layer.data)) for layer in made.viewer.layers]
 
 
-def test_cancel_stops_soon_and_leaves_the_layers(desk: Any) -> None:
+def test_cancel_stops_within_a_second_and_leaves_the_layers(desk: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.run_all()
     before = _snapshot(made)
@@ -58,8 +58,7 @@ def test_cancel_stops_soon_and_leaves_the_layers(desk: Any) -> None:
     assert not made.session.running
     made.qtbot.waitUntil(lambda: not WorkerBase._worker_set, timeout=TIMEOUT)
     seconds = time.perf_counter() - begin
-    # Alone it takes less than a second; other work on the machine must not fail the test.
-    assert seconds < 3, f"cancelling took {seconds:.2f} s"
+    assert seconds < 1, f"cancelling took {seconds:.2f} s"
     for (layer, name, visible, data), (layer2, name2, visible2, data2) in zip(
         before, _snapshot(made), strict=True
     ):
