@@ -519,6 +519,7 @@ def test_what_is_told_while_it_trains(has_bar):
         assert shown == []
 
 
+@pytest.mark.keras
 def test_published_protocol_from_the_command_line(folder, tmp_path, monkeypatch):
     """Images with defects are divided 3 : 10, repeated six times, and table 1 comes out; with a small network here."""
     from napari_hrstem_defects.models import recipes
