@@ -169,6 +169,18 @@ def test_film_and_substrate_are_phases_and_intact():
     assert (alone.labels == 1)[rows & (np.abs(Y - 144) > 24)].mean() > 0.97
 
 
+def test_phases_of_one_contrast_differ_in_their_columns():
+    """A column in the middle of the cell, as in a perovskite on rock salt; the image is made equally strong."""
+    film = crystal(SHAPE, vectors("square", PERIOD, 8.0), (((0.0, 0.0), 1.0), ((0.5, 0.5), 0.35)))
+    base = crystal(SHAPE, vectors("square", PERIOD, 8.0))
+    film = (film - film.mean()) * (base.std() / film.std()) + base.mean()
+    found = analyzed(noisy(np.where(Y < 120, film, base), 0.1))
+    assert relations(found) == ["reference", "second phase"]
+    rows = (Y >= 120) == (found.domains.domains[1].patch.y >= 120)
+    assert dice(second(found), rows) > 0.93
+    assert not found.labels.any()
+
+
 def test_glass_and_vacuum_are_no_domains():
     for other in (BASE.mean() + 0.1 * glass(SHAPE, 2.0), np.zeros(SHAPE)):
         assert relations(analyzed(noisy(np.where(X < 200, BASE, other), 0.05))) == ["reference"]

@@ -44,12 +44,16 @@ def contrast_level(prepared: Prepared, step_px: int) -> NDArray[np.float32]:
     period = prepared.period_px / step_px
     power = ndimage.gaussian_filter(power, 0.8 * period)
     floor = 1e-6 * float(np.median(power)) + float(np.finfo(np.float32).tiny)
-    logarithm = np.log(np.maximum(power, floor))
+    return local_median(np.log(np.maximum(power, floor)), period)
+
+
+def local_median(values: NDArray[np.float32], period: float) -> NDArray[np.float32]:
+    """Median over `LEVEL_WINDOW` periods around every sample."""
     # One sample a period is enough for a median over several.
     thin = max(1, int(period))
     size = max(3, round(LEVEL_WINDOW * period / thin) | 1)
-    coarse = ndimage.median_filter(logarithm[thin // 2 :: thin, thin // 2 :: thin], size, mode="nearest")
-    return sample_linear(coarse, *((np.arange(n) - thin // 2) / thin for n in (rows, columns)))
+    coarse = ndimage.median_filter(values[thin // 2 :: thin, thin // 2 :: thin], size, mode="nearest")
+    return sample_linear(coarse, *((np.arange(n) - thin // 2) / thin for n in values.shape))
 
 
 def standardise(

@@ -24,9 +24,10 @@ LEAST_AMPLITUDE = 0.5
 STEP_PERIODS, STEP_DIRECTIONS = 2.5, 8
 #: Distance of the seeds of basins, in periods: a few independent windows of the field.
 BASIN_PERIODS = 2.5
-#: Two areas of one lattice are phases if their contrast differs by this (logarithm of power) and by so many of its
+#: Two areas of one lattice are phases if their contrast, or how far they are from the best patch's model, differs by
+#: this (logarithm of a square) and by so many of its
 #: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
-PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.3, 5.0, 4.0, 0.08
+PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.3, 5.0, 6.0, 0.08
 #: Rounds of fitting, and the degrees of the polynomial in y and x that both sides of a step share.
 PHASE_ROUNDS, PHASE_DEGREES = 4, (1, 3)
 
@@ -127,26 +128,35 @@ def find_plateaus(
         index = np.argmin([field.distance(v) for v in found], axis=0).astype(np.uint8)
         index = without_slivers(index, field.period)
     for number in range(len(found)):
-        own = (index == number) & valid
-        if own.any():
-            amplitude = lattice_amplitude(field.strength)
-            own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
-        second = _second_phase(level, own, field.period)
-        if second is not None and len(found) < params.max_domains:
+        if len(found) == params.max_domains:
+            break
+        second = second_phase(field, level, (index == number) & valid)
+        if second is not None:
             index[second] = len(found)
             found.append(found[number])
     return Plateaus(index, np.array(found), step, tuple(numbers), merged)
 
 
-def _second_phase(
-    level: NDArray[np.floating], own: NDArray[np.bool_], period: float
+def second_phase(
+    field: Field, level: NDArray[np.floating], own: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """The smaller of two areas of one lattice that differ in contrast as film and substrate do; None if none do.
+    """The smaller of two areas of one lattice that differ as film and substrate do; None if none do.
 
     A step is told from a gradual change of thickness by a smooth surface that both sides share.
+
+    Parameters
+    ----------
+    field : Field
+    level : float array (y'', x'')
+        Logarithm of the contrast, or of the distance to a model, smoothed over a few periods.
+    own : bool array (y'', x'')
+        Area of the lattice; what is hardly crystalline in it is left out.
     """
     from skimage.filters import threshold_otsu
 
+    if own.any():
+        amplitude = lattice_amplitude(field.strength)
+        own = own & (amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE))
     values = level[own].astype(np.float64)
     if not values.size or np.ptp(values) < PHASE_STEP:
         return None
@@ -177,7 +187,7 @@ def _second_phase(
     smaller = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     for area in (smaller, own & ~smaller):
         depth = ndimage.distance_transform_edt(np.pad(area, 1)).max()
-        if area.sum() < PHASE_AREA * own.sum() or 2 * depth < PHASE_THICKNESS * period:
+        if area.sum() < PHASE_AREA * own.sum() or 2 * depth < PHASE_THICKNESS * field.period:
             return None
     return smaller
 

@@ -23,7 +23,7 @@ from napari_hrstem_defects.core.analysis import (
 )
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch, choose, frame_slices, prepared_slices
-from napari_hrstem_defects.core.calibration import contrast_level, severity_of, standardise
+from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domains import (
     WALL_PERIODS,
@@ -49,6 +49,7 @@ from napari_hrstem_defects.core.plateaus import (
     crystal_amplitude,
     find_plateaus,
     lattice_amplitude,
+    second_phase,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps, TouchingGrid
@@ -108,16 +109,16 @@ def divide(inputs: Inputs, seen: Preprocessed, warn: Warn) -> Divided:
         given.append((np.hypot(y - row, x - column) <= reach) & valid)
     if any(not place.any() for place in given):
         raise RecipeError("domains.given names a point outside the image; place it on the image.")
-    level = field_level(seen, field)
+    assert seen.level is not None
+    level = _to_field(seen.level, field)
     plateaus = find_plateaus(field, valid, level, params, tuple(given))
     return Divided(plateaus)
 
 
-def field_level(seen: Preprocessed, field: Field) -> NDArray[np.float32]:
-    """Contrast level on the grid of the field."""
-    assert seen.level is not None
+def _to_field(values: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    """A map on the grid of the severity, sampled on that of the field."""
     rows, columns = field.places
-    return sample_linear(seen.level, rows / STRIDE, columns / STRIDE)
+    return sample_linear(values, rows / STRIDE, columns / STRIDE)
 
 
 def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
@@ -175,11 +176,12 @@ def unlikeness(
     field, prepared = seen.field, seen.prepared
     assert prepared is not None
     assert field is not None
+    assert seen.level is not None
     own = (plateaus.index == number) & field_valid(field, prepared)
     loss = -np.log(np.maximum(field.strength, np.float32(1e-4)))
     out = standardise(
         loss,
-        field_level(seen, field),
+        _to_field(seen.level, field),
         own,
         STRENGTH_FLOOR,
         field.period,
@@ -331,6 +333,20 @@ def compare(
         share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
         grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+    elif not inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
+        # A phase of the same contrast shows by its distance to the model.
+        home = _to_field((grid.index == 0) & ~edge, field) > 0.5
+        second = second_phase(field, _to_field(local_median(model.distances[0], grid.period), field), home)
+        if second is not None:
+            index = plateaus.index.copy()
+            index[second] = len(plateaus.directions)
+            number = plateaus.index[second][0]
+            directions = np.vstack([plateaus.directions, plateaus.directions[number]])
+            split = replace(plateaus, index=index, directions=directions)
+            phases = _domain_map(inputs, seen, split, patch)
+            if phases.domains[-1].relation == "second phase":
+                found = phases
+                grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
     severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
     banks: list[Bank] = []
     for number, domain in reversed(list(enumerate(found.domains))):
