@@ -20,8 +20,6 @@ from napari_hrstem_defects.core.recipe import DomainParams, points_of
 
 #: A turn below this is no other orientation: what drift and an inexact cell make of one crystal, in degrees.
 SAME_TURN_DEG = 2.0
-#: Phases of one lattice repeat alike: their directions are no further apart than this.
-COHERENT_DISTANCE = 0.5
 #: Half width of a wall, in periods.
 WALL_PERIODS = 0.75
 
@@ -115,7 +113,7 @@ def describe(
         distance = max(0.0, 1 - float(plateaus.directions[i] @ own))
         relation, turn = "reference", None
         if i != reference:
-            relation, turn = _relation(home, lattices[i], distance)
+            relation, turn = _relation(home, lattices[i])
         crystal = (
             i == reference
             or params.crystal == "all"
@@ -173,10 +171,9 @@ def upsampled(
     return out
 
 
-def _relation(home: Lattice | None, other: Lattice | None, distance: float) -> tuple[str, float | None]:
+def _relation(home: Lattice | None, other: Lattice | None) -> tuple[str, float | None]:
     turn = misorientation(home, other)
-    coherent = distance < COHERENT_DISTANCE and agreement(home, other) is not None
-    if coherent and (turn is None or turn < SAME_TURN_DEG):
+    if agreement(home, other) is not None and (turn is None or turn < SAME_TURN_DEG):
         return "second phase", turn
     return ("other lattice" if turn is None else "rotated"), turn
 

@@ -182,7 +182,11 @@ def severity_grid(
 
 
 def domain_severity(
-    grid: Grid, model: Model, distance: NDArray[np.float32], own: NDArray[np.bool_]
+    grid: Grid,
+    model: Model,
+    distance: NDArray[np.float32],
+    own: NDArray[np.bool_],
+    walls: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Severity of every sample as one domain sees it, and how much worse than usual its best template fits.
 
@@ -195,6 +199,8 @@ def domain_severity(
         Of the field's direction to the domain's.
     own : bool array (y, x)
         Inside of the domain, which the nulls are taken from.
+    walls : bool array (y, x)
+        Where windows of the field reach into a domain that is a defect: there only the templates count.
 
     Returns
     -------
@@ -221,6 +227,7 @@ def domain_severity(
     wide, narrow = model.distances
     out = standard(grid.loss, STRENGTH_FLOOR, field=True) / np.float32(LOSS_FACTOR)
     np.maximum(out, standard(direction, DIRECTION_FLOOR, field=True) / np.float32(DIRECTION_FACTOR), out=out)
+    out[walls] = 0
     np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
     np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)
     # The wide templates say how far a line goes, the narrow ones where a column is.

@@ -58,6 +58,7 @@ from napari_hrstem_defects.core.regions import find_regions, remove_small
 from napari_hrstem_defects.core.severity import (
     STRENGTH_FLOOR,
     TEMPLATE_FLOOR,
+    Model,
     Models,
     domain_severity,
     inverted_areas,
@@ -333,22 +334,15 @@ def compare(
         share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
         grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
-    elif not inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
-        # A phase of the same contrast shows by its distance to the model.
-        home = _to_field((grid.index == 0) & ~edge, field) > 0.5
-        second = second_phase(field, _to_field(local_median(model.distances[0], grid.period), field), home)
-        if second is not None:
-            index = plateaus.index.copy()
-            index[second] = len(plateaus.directions)
-            number = plateaus.index[second][0]
-            directions = np.vstack([plateaus.directions, plateaus.directions[number]])
-            split = replace(plateaus, index=index, directions=directions)
-            phases = _domain_map(inputs, seen, split, patch)
-            if phases.domains[-1].relation == "second phase":
-                found = phases
-                grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+    elif not inverted.any():
+        phases = _with_phase(inputs, seen, plateaus, found, model, (grid.index == 0) & ~edge)
+        if phases is not None:
+            found = phases
+            grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
     severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
     banks: list[Bank] = []
+    defective = np.array([d.defective and d.relation != "inverted" for d in found.domains])[grid.index]
+    walls = segmentation.dilate(defective, EDGE_PERIODS * grid.period)
     for number, domain in reversed(list(enumerate(found.domains))):
         if domain.defective:
             continue
@@ -357,7 +351,7 @@ def compare(
         model = models(prepared, domain.patch)
         banks.extend(model.banks)
         direction = grid.of_field(field, field.distance(domain.direction))
-        maps_of_domain = domain_severity(grid, model, direction, own)
+        maps_of_domain = domain_severity(grid, model, direction, own, walls)
         severity[inside], excess[inside] = (values[inside] for values in maps_of_domain)
     for number, domain in enumerate(found.domains):
         if domain.defective:
@@ -420,6 +414,33 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
     return describe(
         plateaus, reference, tuple(patches), tuple(lattices), field, prepared, inputs.recipe.domains
     )
+
+
+def _with_phase(
+    inputs: Inputs,
+    seen: Preprocessed,
+    plateaus: Plateaus,
+    found: DomainMap,
+    model: Model,
+    own: NDArray[np.bool_],
+) -> DomainMap | None:
+    """Domains with a phase of the reference's own contrast, which its distance to the model shows; None if none."""
+    field = seen.field
+    assert field is not None
+    if len(found.domains) >= inputs.recipe.domains.max_domains:
+        return None
+    distance = local_median(model.distances[0], field.period * field.step_px / STRIDE)
+    second = second_phase(field, _to_field(distance, field), _to_field(own.astype(np.float32), field) > 0.5)
+    if second is None:
+        return None
+    index = plateaus.index.copy()
+    number = int(index[second][0])
+    index[second] = len(plateaus.directions)
+    directions = np.vstack([plateaus.directions, plateaus.directions[number]])
+    out = _domain_map(
+        inputs, seen, replace(plateaus, index=index, directions=directions), found.domains[0].patch
+    )
+    return out if out.domains[-1].relation == "second phase" else None
 
 
 def _model_patch(seen: Preprocessed, plateaus: Plateaus, number: int, size: int) -> BestPatch:
