@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull, KDTree, QhullError
 from skimage.measure import block_reduce, label, regionprops
@@ -46,6 +47,9 @@ class Region:
         Probable type, see `defect_types.TYPES`; ``"unknown"`` where nobody judged or nothing fits.
     confidence : float
         Of the type, 0...1.
+    at_rim : bool
+        Whether it touches the rim of the image or of what is judged: it may go on there, and its sizes are lower
+        limits.
     """
 
     id: int
@@ -64,6 +68,7 @@ class Region:
     max_severity: float
     type: str = "unknown"
     confidence: float = 0.0
+    at_rim: bool = False
 
 
 def find_regions(
@@ -74,6 +79,7 @@ def find_regions(
     lattice: Lattice | None = None,
     min_area_px: float = 0.0,
     judge: Callable[[Region, NDArray[np.bool_]], tuple[str, float]] | None = None,
+    judged: NDArray[np.bool_] | None = None,
 ) -> tuple[Region, ...]:
     """Measure the 8-connected regions of each label.
 
@@ -90,6 +96,8 @@ def find_regions(
         Smaller regions are left out.
     judge : callable, optional
         Says type and confidence of a region with its mask, a bool array that fills its bounding box.
+    judged : bool array (y, x), optional
+        Where anything can be marked; everywhere by default.
 
     Returns
     -------
@@ -110,6 +118,8 @@ def find_regions(
         raise ValueError(f"severity has shape {values.shape}, expected that of labels, {image.shape}")
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise ValueError(f"pixel_size_nm is {pixel_size_nm}, expected a positive length or None")
+    known = np.ones(image.shape, bool) if judged is None else judged
+    rim = ~ndimage.binary_erosion(known, np.ones((3, 3), bool))
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
     for part in regionprops(label_regions(image, min_area_px=min_area_px)):
@@ -135,6 +145,7 @@ def find_regions(
             to_lattice_deg=None if lattice is None else _to_lattice(orientation, lattice),
             mean_severity=float(inside.mean(dtype=np.float64)),
             max_severity=float(inside.max()),
+            at_rim=bool(rim[part.slice][mask].any()),
         )
         if judge is not None:
             kind, confidence = judge(region, mask)

@@ -513,6 +513,7 @@ def list_regions(
             compared.severity,
             pixel_size_nm=inputs.micrograph.pixel_size_nm,
             lattice=compared.lattice,
+            judged=compared.judged | (segmented.labels > 0),
             judge=type_judge(
                 segmented.labels,
                 seen.prepared,
