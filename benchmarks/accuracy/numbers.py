@@ -111,6 +111,8 @@ def _in_body(body: Sequence[ast.stmt], owner: str) -> Iterator[_Found]:
             # In tables of steps, symmetries and the like zeros and ones are structure; by themselves they are a choice.
             single = isinstance(content, ast.Constant | ast.UnaryOp)
             for line, value in _literals(content):
+                if kind == "field" and value in TRIVIAL_DEFAULTS:
+                    continue
                 if single or value not in TRIVIAL:
                     yield line, name, kind, value
         elif isinstance(statement, ast.If | ast.Try):

@@ -30,6 +30,8 @@ Floats = NDArray[np.float32]
 
 #: Standard deviation of the window, in periods: the narrowest that averages noise over a few columns.
 WINDOW_PERIODS = 1.1
+#: How far a window sees what lies beside it, in periods: two standard deviations.
+REACH_PERIODS = 2 * WINDOW_PERIODS
 #: Shortest and longest shift, in periods: beyond the columns' own width, and two shells of neighbours.
 SHORTEST_PERIODS, LONGEST_PERIODS = 0.4, 2.2
 #: Principal components of the direction that are kept: 99 % of its variance in images of several grains.

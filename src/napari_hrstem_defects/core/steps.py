@@ -21,7 +21,7 @@ from napari_hrstem_defects.core.analysis import (
     Segmented,
     Varied,
 )
-from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
+from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch, choose, frame_slices, prepared_slices
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import type_judge
@@ -66,8 +66,6 @@ from napari_hrstem_defects.core.severity import (
 )
 from napari_hrstem_defects.core.variance import amorphous_areas, local_variance
 
-#: What surrounds an amorphous area within this many periods is its edge: neighbourhoods hold both.
-EDGE_PERIODS = 2.2
 #: Window of the contrast that tells vacuum from crystal, standard deviation in periods.
 CONTRAST_PERIODS = 0.5
 
@@ -318,7 +316,7 @@ def compare(
     model = models(prepared, patch)
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
     grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
-    edge = segmentation.dilate(lost[::STRIDE, ::STRIDE], EDGE_PERIODS * grid.period)
+    edge = segmentation.dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
     inverted = inverted_areas(
         prepared,
         model,
@@ -342,7 +340,7 @@ def compare(
     severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
     banks: list[Bank] = []
     defective = np.array([d.defective and d.relation != "inverted" for d in found.domains])[grid.index]
-    walls = segmentation.dilate(defective, EDGE_PERIODS * grid.period)
+    walls = segmentation.dilate(defective, REACH_PERIODS * grid.period)
     for number, domain in reversed(list(enumerate(found.domains))):
         if domain.defective:
             continue
@@ -482,7 +480,7 @@ def segment(
         period = typical.period_px
         threshold = severity_of(params.false_marks, compared.area_periods)
         severity = compared.severity
-        edge = segmentation.dilate(varied.amorphous, EDGE_PERIODS * period)
+        edge = segmentation.dilate(varied.amorphous, REACH_PERIODS * period)
         away = np.where(edge | ~compared.judged, np.float32(0), severity)
         mask = segmentation.hysteresis(away, params.extent * threshold, threshold)
         if compared.excess is not None:

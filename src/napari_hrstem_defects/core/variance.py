@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field
 from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.threads import side_by_side
 
@@ -14,8 +14,6 @@ LEAST_THICKNESS = 3.0
 #: Contrast relative to the crystal's below which there is none: the field has no scale, and what little there is
 #: beside a crystal repeats as that does.
 VACUUM_CONTRAST = 0.2
-#: How far the field's window sees a crystal beyond its edge, in periods: two of its standard deviations.
-EDGE_REACH = 2.2
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
 _STRIP_ROWS = 256
 
@@ -129,7 +127,7 @@ def amorphous_areas(
         return core
     lost = low & (distance_transform_edt(~core) <= radius + 1)
     # The window still sees the crystal beside an area without contrast: the power tells where it ends.
-    beside = distance_transform_edt(~lost) <= EDGE_REACH * field.period
+    beside = distance_transform_edt(~lost) <= REACH_PERIODS * field.period
     lost |= beside & (amplitude * np.minimum(field.power, 1) < fraction * levels)
     # The edge of a hole repeats along itself: what is as thin between lost areas has lost its order, too.
     near = np.pad(distance_transform_edt(~lost) <= radius, margin, mode="edge")
