@@ -28,6 +28,7 @@ def analyze_files(
     *,
     best_patch: tuple[float, float] | None = None,
     pixel_size_nm: float | None = None,
+    select: str | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     overwrite: bool = False,
@@ -52,6 +53,8 @@ def analyze_files(
         ``(y, x)`` in pixels, for every image and frame; default: chosen for each.
     pixel_size_nm : float, optional
         Instead of what the files say.
+    select : str, optional
+        Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
     jobs : int
         Local processes.
     scheduler : str, optional
@@ -84,7 +87,7 @@ def analyze_files(
     classifier = for_recipe(recipe)
     tasks = [
         dataclasses.replace(task, classifier=classifier)
-        for task in _tasks(named, out, recipe, best_patch, pixel_size_nm, overwrite)
+        for task in _tasks(named, out, recipe, best_patch, pixel_size_nm, select, overwrite)
     ]
     summary = Summary(out)
     rows: dict[str, Row] = {}
@@ -125,6 +128,7 @@ def _tasks(
     recipe: Recipe,
     best_patch: tuple[float, float] | None,
     pixel_size_nm: float | None,
+    select: str | None,
     overwrite: bool,
 ) -> list[Task]:
     sources = find_inputs(named)
@@ -135,7 +139,7 @@ def _tasks(
         for leftover in out.glob(f".{glob.escape(name)}.*.partial"):
             shutil.rmtree(leftover, ignore_errors=True)
     return [
-        Task(source, name, out.absolute(), recipe, best_patch, pixel_size_nm, overwrite)
+        Task(source, name, out.absolute(), recipe, best_patch, pixel_size_nm, select, overwrite)
         for source, name in zip(sources, names, strict=True)
     ]
 

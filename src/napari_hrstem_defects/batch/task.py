@@ -18,6 +18,8 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
@@ -27,6 +29,9 @@ from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
+
+# What besides its pixels decides what is made of an image.
+_SOURCE = ("pixel_size_stated_nm", "pixel_size_from", "select")
 
 #: ``progress(fraction, step)``, 0...1 of the file.
 Progress = Callable[[float, str], None]
@@ -47,6 +52,8 @@ class Task:
         ``(y, x)`` in px, for all frames.
     pixel_size_nm : float or None
         Instead of what the file says.
+    select : str or None
+        Number or title of the data set, for files that hold several.
     overwrite : bool
         Analyse again even if the result is there.
     classifier : TrainedClassifier or None
@@ -60,6 +67,7 @@ class Task:
     recipe: Recipe
     best_patch: tuple[float, float] | None = None
     pixel_size_nm: float | None = None
+    select: str | None = None
     overwrite: bool = False
     classifier: TrainedClassifier | None = None
 
@@ -100,7 +108,7 @@ def internal_error(error: BaseException, path: Path | str) -> str:
 def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row:
     if task.source.error is not None:
         raise ReadError(task.source.error)
-    micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm)
+    micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm, select=task.select)
     micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
     folder = task.out / task.name
     if not task.overwrite:
@@ -111,18 +119,39 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
     with ResultWriter(
         folder, frames=frames if micrograph.is_stack else None, overwrite=True, best_patch=task.best_patch
     ) as writer:
+        notice = None
         for index, frame in enumerate(micrograph):
-            writer.add(
-                pipeline.analyze(
-                    frame,
-                    task.recipe,
-                    best_patch=task.best_patch,
-                    classifier=task.classifier,
-                    progress=None if progress is None else _in_file(progress, index, frames),
-                    cancelled=cancelled,
-                )
+            analysis = pipeline.analyze(
+                frame if notice is None else _unsized(frame, notice),
+                task.recipe,
+                best_patch=task.best_patch,
+                classifier=task.classifier,
+                progress=None if progress is None else _in_file(progress, index, frames),
+                cancelled=cancelled,
             )
+            if index == 0 and (notice := _implausible(analysis)) is not None:
+                sizeless = _unsized(frame, notice)
+                analysis = pipeline.analyze(
+                    sizeless, task.recipe, previous=analysis, start=pipeline.STEPS[-1]
+                )
+            writer.add(analysis)
     return _finished(task, "done", load_info(folder / INFO_FILE))
+
+
+def _implausible(analysis: Analysis) -> str | None:
+    """Why the pixel size that a file states is wrong, given the lattice; one that was given by hand is not questioned."""
+    micrograph, lattice = analysis.micrograph, analysis.lattice or analysis.typical
+    if (
+        lattice is None
+        or micrograph.pixel_size_nm is None
+        or micrograph.metadata["pixel_size_from"] == "hand"
+    ):
+        return None
+    return implausible(lattice.period_px, micrograph.pixel_size_nm)
+
+
+def _unsized(micrograph: Micrograph, notice: str) -> Micrograph:
+    return dataclasses.replace(micrograph, pixel_size_nm=None, notices=(*micrograph.notices, notice))
 
 
 def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, Any] | None:
@@ -141,7 +170,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         and info["best_patch_by_hand"] == asked
         and info["classifier"]["sha256"] == classifier
         and info["software"].get(package) == software()[package]
-        and info["input"]["pixel_size_nm"] == micrograph.pixel_size_nm
+        and all(info["input"].get(key) == micrograph.metadata[key] for key in _SOURCE)
         # Last, for it reads all pixels.
         and info["input"]["sha256"] == micrograph.sha256
     )

@@ -19,6 +19,13 @@ app = typer.Typer(
 )
 
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")]
+_Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|TITLE",
+        help="Which data set of a file with several, as `info` lists them; default: the largest image.",
+    ),
+]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
 
 
@@ -62,6 +69,7 @@ def analyze(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
     ] = None,
+    select: _Select = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Local processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
@@ -86,11 +94,51 @@ def analyze(
         classifier,
         best_patch,
         pixel_size,
+        select,
         jobs,
         scheduler,
         overwrite,
         quiet,
     )
+
+
+@app.command()
+def info(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files of any known format.")],
+) -> None:
+    """List what files hold: number, kind, shape, type and pixel size of each data set, * what analyze takes.
+
+    Exit status: 0 all can be analysed, 1 some cannot.
+    """
+    from napari_hrstem_defects.cli.console import FAILED, complain
+    from napari_hrstem_defects.core.errors import ReadError
+    from napari_hrstem_defects.io.reading import choose, data_sets
+
+    status = 0
+    for path in files:
+        try:
+            found = data_sets(path)
+        except ReadError as error:
+            complain(str(error))
+            status = FAILED
+            continue
+        try:
+            taken, failure = choose(path, found), None
+        except ReadError as error:
+            taken, failure = -1, error
+        typer.echo(path)
+        for number, one in enumerate(found):
+            shape = " × ".join(map(str, one.shape))
+            size = f"{one.pixel.nm:.6g} nm/px" if one.pixel.nm else one.pixel.reciprocal or "no pixel size"
+            title = f" ({one.title})" if one.title else ""
+            mark = "*" if number == taken else " "
+            typer.echo(f"{mark}{number + 1:3}  {one.kind}{title}: {shape} {one.dtype}, {size}")
+            for notice in dict.fromkeys(one.pixel.notices):
+                typer.echo(f"      {notice}")
+        if failure is not None:
+            complain(str(failure))
+            status = FAILED
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -342,13 +390,14 @@ def scan(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
     ] = None,
+    select: _Select = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
     quiet: _Quiet = False,
 ) -> None:
     """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
     from napari_hrstem_defects.cli.scan import run
 
-    run(image, model, out, stride, least_probability, pixel_size, overwrite, quiet)
+    run(image, model, out, stride, least_probability, pixel_size, select, overwrite, quiet)
 
 
 @app.command()
@@ -410,8 +459,9 @@ def view(
     image: Annotated[
         Path | None, typer.Argument(metavar="[IMAGE]", help="Default: a bundled micrograph.")
     ] = None,
+    select: _Select = None,
 ) -> None:
     """Open napari with a micrograph and its analysis as layers."""
     from napari_hrstem_defects.cli.view import run
 
-    run(image)
+    run(image, select)

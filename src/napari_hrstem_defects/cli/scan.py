@@ -23,6 +23,7 @@ def run(
     stride: int | None,
     least_probability: float | None,
     pixel_size_nm: float | None,
+    select: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -35,7 +36,7 @@ def run(
         from napari_hrstem_defects.models.registry import find
         from napari_hrstem_defects.models.store import load_model
 
-        micrograph = read(image, pixel_size_nm=pixel_size_nm)
+        micrograph = read(image, pixel_size_nm=pixel_size_nm, select=select)
         stored = load_model(find(model))
         step = usual_stride(stored.contract) if stride is None else stride
         least = LEAST_PROBABILITY if least_probability is None else least_probability

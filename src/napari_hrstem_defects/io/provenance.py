@@ -75,5 +75,9 @@ def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> d
         "shape": list(shape),
         "dtype": str(np.dtype(micrograph.data.dtype)),
         "pixel_size_nm": micrograph.pixel_size_nm,
+        # "hand" or "file"; what was stated differs from what was used where it makes no sense for the lattice.
+        "pixel_size_from": micrograph.metadata.get("pixel_size_from"),
+        "pixel_size_stated_nm": micrograph.metadata.get("pixel_size_stated_nm"),
+        "select": micrograph.metadata.get("select"),
         "notices": list(micrograph.notices),
     }
