@@ -17,8 +17,8 @@ from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import software
@@ -139,12 +139,12 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
 
 
 def _implausible(analysis: Analysis) -> str | None:
-    """Why the pixel size that a file states is wrong, given the lattice; one that was given by hand is not questioned."""
+    """Why the pixel size that a file states is wrong, given the lattice; one given by hand is not questioned."""
     micrograph, lattice = analysis.micrograph, analysis.lattice or analysis.typical
     if (
         lattice is None
         or micrograph.pixel_size_nm is None
-        or micrograph.metadata["pixel_size_from"] == "hand"
+        or micrograph.metadata.get("pixel_size_from") == "hand"
     ):
         return None
     return implausible(lattice.period_px, micrograph.pixel_size_nm)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import PixelSize, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
 # Keys of Swift's metadata, the newest first.
@@ -91,7 +91,7 @@ def read_ndata(path: Path) -> list[DataSet]:
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
         sides = next(_find(metadata), None) or []
         units = [side.get("units", "") for side in sides if isinstance(side, dict)]
-        pixel = PixelSize()
+        pixel = UNKNOWN
         if len(units) == len(sides) >= 2:
             pixel = pixel_size(sides[-2].get("scale"), sides[-1].get("scale"), units[-2], units[-1])
         shown = next(_find(metadata, ("datum_dimension_count",)), 2)

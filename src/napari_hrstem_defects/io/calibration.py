@@ -58,6 +58,10 @@ class PixelSize(NamedTuple):
     reciprocal: str = ""
 
 
+#: What is said of a file that says nothing.
+UNKNOWN = PixelSize()
+
+
 def _plain(unit: Any) -> str:
     if isinstance(unit, bytes):
         try:
@@ -117,7 +121,7 @@ def pixel_size(y: Any, x: Any, unit: Any, unit_x: Any = None) -> PixelSize:
         if math.isfinite(side) and side > 0:
             sides.append(side)
     if not sides:
-        return PixelSize()
+        return UNKNOWN
     size = math.sqrt(sides[0]) * math.sqrt(sides[-1])
     if size > _RECIPROCAL_NM:
         return PixelSize(reciprocal="1/m")
@@ -174,11 +178,10 @@ def from_xml(text: str) -> Sides | None:
         usual = "nm" if name == "lengthperpixel" else "m"
         parts = {_local(child): _quantity(child, usual) for child in element}
         y, x = (parts.get(a, parts.get(b)) for a, b in (("y", "height"), ("x", "width")))
-        if y is None and x is None:
-            y = x = _quantity(element, usual)
-        (y, unit_y), (x, unit_x) = y or x or (None, ""), x or y or (None, "")
-        if x is not None:
-            return y, x, unit_y, unit_x
+        both = _quantity(element, usual)
+        y, x = y or x or both, x or y or both
+        if y is not None and x is not None:
+            return y[0], x[0], y[1], x[1]
     return None
 
 
@@ -209,15 +212,22 @@ def from_text(text: str) -> Sides | None:
     if "sm_micron_bar" in values and "sm_micron_marker" in values:
         marker = re.match(r"([\d.]+)\s*(\S+)", values["sm_micron_marker"])
         try:
-            side = float(marker[1]) / float(values["sm_micron_bar"]) if marker else None
+            length = float(marker[1]) / float(values["sm_micron_bar"]) if marker else None
         except (ValueError, ZeroDivisionError):
             return None
-        return (side, side, marker[2]) if marker else None
-    # Tescan writes metres, Hitachi nanometres.
-    if "pixelsizex" in values or "pixelsizey" in values:
-        return values.get("pixelsizey"), values.get("pixelsizex"), "m"
-    side = values.get("pixelsize")
-    return None if side is None or "imagefile]" not in text.lower() else (side, side, "nm")
+        return (length, length, marker[2]) if marker else None
+    # Where no unit is written, Tescan means metres and Hitachi nanometres.
+    y, x = (_split(values.get(f"pixelsize{axis}"), "m") for axis in "yx")
+    if y is None and x is None and "imagefile]" in text.lower():
+        y = x = _split(values.get("pixelsize"), "nm")
+    y, x = y or x, x or y
+    return None if y is None or x is None else (y[0], x[0], y[1], x[1])
+
+
+def _split(text: str | None, unit: str) -> tuple[str, str] | None:
+    """Number and unit of a text, `unit` where it names none."""
+    match = re.fullmatch(r"([-+\d.eE]+)\s*(\S*)", text or "")
+    return None if match is None else (match[1], match[2] or unit)
 
 
 def beside(path: Path, width_px: int) -> PixelSize:
@@ -235,7 +245,7 @@ def beside(path: Path, width_px: int) -> PixelSize:
     try:
         found = sorted(other for other in path.parent.iterdir() if other.name.lower() in names)
     except OSError:
-        return PixelSize()
+        return UNKNOWN
     for other in found:
         try:
             raw = other.read_bytes()[: 1 << 20]
@@ -251,4 +261,4 @@ def beside(path: Path, width_px: int) -> PixelSize:
             notice = f"{other.name} is about an image {size[1]} px wide, not {width_px}; its pixel size was not used."
             return PixelSize(None, (notice,))
         return pixel_size(*sides)
-    return PixelSize()
+    return UNKNOWN

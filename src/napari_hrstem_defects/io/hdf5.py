@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import PixelSize, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, is_reciprocal, nm_per_unit, pixel_size
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
 
@@ -50,10 +50,12 @@ def _velox(path: Path, data: Any) -> Iterator[DataSet]:
         units = result.get("PixelUnitY", ""), result.get("PixelUnitX", "")
         y, x, t = pixels.shape
         shape = (y, x) if t == 1 else (t, y, x)
+        place = (path, pixels.name)
+        series = functools.partial(_load, *place, shape, pixels.dtype, (2, 0, 1))
         yield DataSet(
             shape,
             pixels.dtype,
-            functools.partial(_load, path, pixels.name, shape, pixels.dtype, last=True),
+            series if t > 1 else functools.partial(_frame, *place, (2, 0, 1), 0),
             pixel_size(sides.get("height"), sides.get("width"), *units),
             title=str(result.get("Detector") or f"image {number}"),
             metadata={"format": metadata},
@@ -67,26 +69,40 @@ def _velox(path: Path, data: Any) -> Iterator[DataSet]:
 
 
 def _ncem(path: Path, file: Any) -> Iterator[DataSet]:
-    """Groups with the attribute ``emd_group_type``: the array ``data`` and an array ``dim1``, ``dim2``, ... an axis."""
+    """Groups with the attribute ``emd_group_type``: an array ``data`` and, for its axes, ``dim1``, ``dim2``, ..."""
     found: list[Any] = []
     file.visititems(lambda _, item: found.append(item) if "emd_group_type" in item.attrs else None)
     for group in found:
         pixels = group.get("data")
         if not hasattr(pixels, "shape"):
             continue
-        axes = [group.get(f"dim{n + 1}") for n in range(pixels.ndim)]
-        units = [_text(axis.attrs.get("units", "")) if axis is not None else "" for axis in axes]
-        steps = [_step(axis) for axis in axes]
-        pixel = pixel_size(*steps[-2:], *units[-2:]) if pixels.ndim > 1 else PixelSize()
+        # Newer files count from 0.
+        dims = [group.get(f"dim{n + ('dim0' not in group)}") for n in range(pixels.ndim)]
+        units = [_text(dim.attrs.get("units", "")) if dim is not None else "" for dim in dims]
+        names = [_text(dim.attrs.get("name", "")) if dim is not None else "" for dim in dims]
+        order = _order(names, units)
+        shape = tuple(pixels.shape[axis] for axis in order)
+        y, x = order[-2:] if len(order) > 1 else (0, 0)
         yield DataSet(
-            pixels.shape,
+            shape,
             pixels.dtype,
-            functools.partial(_load, path, pixels.name, pixels.shape, pixels.dtype),
-            pixel,
+            functools.partial(_load, path, pixels.name, shape, pixels.dtype, order),
+            pixel_size(_step(dims[y]), _step(dims[x]), units[y], units[x]) if len(order) > 1 else UNKNOWN,
             title=group.name.rpartition("/")[2],
-            units=units,
-            shown=min(2, pixels.ndim),
+            units=[units[axis] for axis in order],
+            shown=min(2, len(order)),
         )
+
+
+def _order(names: Sequence[str], units: Sequence[str]) -> tuple[int, ...]:
+    """Axes of an array in the order (..., y, x): by their names, else the only two with lengths, else as they are."""
+    ends = [name.strip().lower()[-1:] for name in names]
+    lengths = [k for k, unit in enumerate(units) if nm_per_unit(unit) is not None or is_reciprocal(unit)]
+    if ends.count("y") == ends.count("x") == 1:
+        shown = [ends.index("y"), ends.index("x")]
+    else:
+        shown = lengths if len(lengths) == 2 else [*range(len(names))][-2:]
+    return (*(k for k in range(len(names)) if k not in shown), *shown)
 
 
 def hyperspy(experiments: Any, load: Any) -> Iterator[DataSet]:
@@ -112,7 +128,7 @@ def hyperspy(experiments: Any, load: Any) -> Iterator[DataSet]:
             pixels.shape,
             pixels.dtype,
             functools.partial(load, pixels.name, pixels.shape, pixels.dtype),
-            pixel_size(*steps[-2:], *units[-2:]) if len(axes) > 1 else PixelSize(),
+            pixel_size(*steps[-2:], *units[-2:]) if len(axes) > 1 else UNKNOWN,
             title=group.name.rpartition("/")[2].replace("__unnamed__", ""),
             units=units,
             shown=len(axes) - sum(flags) if any(flags) else min(2, len(axes)),
@@ -143,18 +159,24 @@ def _step(axis: Any) -> float | None:
     return step if math.isfinite(step) else None
 
 
-def _load(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], last: bool = False) -> Any:
+def _load(
+    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...] = ()
+) -> Any:
     if len(shape) == 3:
-        return lazy_stack(shape, dtype, functools.partial(_frame, path, name, last))
-    return _frame(path, name, last, 0 if last else None)
+        return lazy_stack(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
+    return _frame(path, name, order or tuple(range(len(shape))), 0)
 
 
-def _frame(path: Path, name: str, last: bool, index: int | None) -> NDArray[Any]:
+def _frame(path: Path, name: str, order: tuple[int, ...], index: int) -> NDArray[Any]:
+    """One image; `order` names the axes (t, y, x) or (y, x) of the array in the file."""
     import h5py
 
+    at: list[Any] = [slice(None)] * len(order)
+    if len(order) == 3:
+        at[order[0]] = index
     with h5py.File(path, "r") as file:
-        pixels = file[name]
-        return np.asarray(pixels[..., index] if last else pixels[...] if index is None else pixels[index])
+        pixels = np.asarray(file[name][tuple(at)])
+    return pixels.T if order[-2] > order[-1] else pixels
 
 
 def _nothing() -> Any:

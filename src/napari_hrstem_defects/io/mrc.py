@@ -6,13 +6,13 @@ import functools
 import math
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import PixelSize, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, pixel_size
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
 _HEADER_BYTES = 1024
@@ -30,7 +30,11 @@ def read(path: Path) -> list[DataSet]:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES:
             raise ReadError(f"{path}: the file is cut off (truncated) in its header; copy it again.")
-        order = ">" if header[212:213] == b"\x11" or struct.unpack_from("<i", header, 12)[0] > 0xFFFF else "<"
+        # The machine stamp tells the order of bytes; without one, the width is the smaller of two numbers.
+        little, big = (abs(struct.unpack_from(f"{order}i", header)[0]) for order in "<>")
+        order: Literal["<", ">"] = (
+            ">" if header[212] == 0x11 or (header[212] != 0x44 and big < little) else "<"
+        )
         nx, ny, nz, mode = struct.unpack_from(f"{order}4i", header)
         extra = struct.unpack_from(f"{order}i", header, 92)[0]
         if min(nx, ny, nz) < 1 or extra < 0 or not 0 <= mode <= 0xFF:
@@ -73,7 +77,7 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
     ]
     # No number of samples or no cell, or one turned inside out: nobody calibrated it.
     if any(samples[axis - 1] < 1 or not cell[axis - 1] > 0 for axis in axes):
-        return PixelSize()
+        return UNKNOWN
     x, y = (cell[axis - 1] / samples[axis - 1] for axis in axes)
     if all(math.isclose(side, 1, rel_tol=1e-6) for side in (x, y)) or all(
         cell[axis - 1] == 1 for axis in axes

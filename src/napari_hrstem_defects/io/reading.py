@@ -24,8 +24,8 @@ from napari_hrstem_defects.io.source import IMAGE, DataSet
 class _Format(NamedTuple):
     """How files of some suffixes are read.
 
-    `begins` are the first bytes of such files, none where any will do; `by_text` says whether a text file beside one may
-    hold its pixel size.
+    `begins` are the first bytes of such files, none where any will do; `by_text` says whether a text file beside one
+    may hold its pixel size.
     """
 
     suffixes: tuple[str, ...]
@@ -161,14 +161,15 @@ def data_sets(path: str | os.PathLike[str]) -> list[DataSet]:
     found = _guarded(path, form.read)
     if not found:
         raise ReadError(f"{path}: there is no image in the file; export it again.")
-    if form.by_text:
-        found = [
-            replace(one, pixel=beside(path, one.frame_shape[-1]))
-            if one.pixel.nm is None and not one.pixel.reciprocal and len(one.frame_shape) == 2
-            else one
-            for one in found
-        ]
-    return found
+    return [_with_text(path, one) for one in found] if form.by_text else found
+
+
+def _with_text(path: Path, found: DataSet) -> DataSet:
+    """A data set without a pixel size, with that of a text file beside its file if there is one."""
+    if found.pixel.nm is not None or found.pixel.reciprocal or len(found.frame_shape) < 2:
+        return found
+    pixel = beside(path, found.frame_shape[-1])
+    return replace(found, pixel=pixel._replace(notices=found.pixel.notices + pixel.notices))
 
 
 def choose(path: Path, found: Sequence[DataSet], select: str | int | None = None) -> int:
@@ -194,8 +195,8 @@ def choose(path: Path, found: Sequence[DataSet], select: str | int | None = None
         )
         if not 1 <= number <= len(found):
             raise ReadError(
-                f"{path}: there is no data set {select!r} in the file; select a number from 1 to {len(found)} or a title "
-                "that `hrstem-defects info` shows."
+                f"{path}: there is no data set {str(select)!r} in the file; select a number from 1 to {len(found)} or "
+                "a title that `hrstem-defects info` shows."
             )
         if found[number - 1].kind == IMAGE:
             return number - 1
@@ -226,9 +227,8 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
     except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
         suffix = path.suffix[1:].lower()
         begins = _BY_SUFFIX[path.suffix.lower()].begins
-        if not path.is_dir():
-            with path.open("rb") as file:
-                begins = () if file.read(16).startswith(begins or b"") else begins
+        if path.is_dir() or _begin(path).startswith(begins or b""):
+            begins = ()
         if begins or isinstance(error, _DAMAGE):
             raise ReadError(
                 f"{path}: the file is damaged or not really a {suffix} file ({_short(error)}); export or copy it again."
@@ -236,6 +236,11 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
         raise ReadError(
             f"{path}: this variant of {suffix} files cannot be read ({_short(error)}); convert the image to TIFF."
         ) from error
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _check_file(path: Path) -> None:

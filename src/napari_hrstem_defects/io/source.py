@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
-from napari_hrstem_defects.io.calibration import PixelSize, is_reciprocal
+from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, is_reciprocal
 
 #: Kind of the data sets that can be analysed.
 IMAGE = "an image"
@@ -46,7 +46,7 @@ class DataSet:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     load: Callable[[], Any]
-    pixel: PixelSize = PixelSize()
+    pixel: PixelSize = UNKNOWN
     title: str = ""
     notices: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -67,7 +67,7 @@ def _load(path: Path, index: int, channel: int | None) -> Any:
             return lazy_stack(shape, series.dtype, functools.partial(_frame, path, index))
         data = _pixels(series, shape)
         if palette:
-            data, axes = np.moveaxis(series.keyframe.colormap[:, data], 0, -1), axes + _SAMPLES
+            data, axes = np.moveaxis(np.asarray(series.keyframe.colormap)[:, data], 0, -1), axes + _SAMPLES
     if channel is not None:
         data, axes = data.take(channel, axes.index(_CHANNEL)), axes.replace(_CHANNEL, "")
     if axes == f"{_SAMPLES}YX" and data.shape[0] > 2 and are_frames(data):

@@ -9,7 +9,7 @@ from typing import Any
 
 import tifffile
 
-from napari_hrstem_defects.io.calibration import PixelSize, Sides, from_text, from_xml, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, Sides, from_text, from_xml, pixel_size
 
 # Tags of a TIFF written by Gatan DigitalMicrograph: unit and size of a pixel.
 _GATAN_UNIT_X, _GATAN_UNIT_Y, _GATAN_SCALE_X, _GATAN_SCALE_Y = 65003, 65004, 65009, 65010
@@ -31,7 +31,7 @@ def find_pixel_size(tif: tifffile.TiffFile, index: int) -> PixelSize:
             found = pixel_size(*sides)
             if found.nm is not None or found.reciprocal or (found.notices and find is not _resolution):
                 return found
-    return PixelSize()
+    return UNKNOWN
 
 
 def _tags(tif: tifffile.TiffFile, index: int) -> tifffile.TiffTags:
@@ -58,11 +58,12 @@ def _ome(tif: tifffile.TiffFile, index: int) -> Sides | None:
     place = sizes[:index].count(wanted)
     if place >= len(same):
         return None
-    y, x = same[place].get("PhysicalSizeY"), same[place].get("PhysicalSizeX")
+    stated = same[place]
+    y, x = stated.get("PhysicalSizeY"), stated.get("PhysicalSizeX")
     if y is None and x is None:
         return None
     # The OME schema's default unit is the micrometre.
-    return y, x, *(same[place].get(f"PhysicalSize{axis}Unit", "um") for axis in "YX")
+    return y, x, stated.get("PhysicalSizeYUnit", "um"), stated.get("PhysicalSizeXUnit", "um")
 
 
 def _size(series: Any) -> tuple[str, str]:

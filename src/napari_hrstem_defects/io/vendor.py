@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import PixelSize, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
 from napari_hrstem_defects.io.source import DataSet
 
 #: Suffix → RosettaSciIO module.
@@ -58,7 +58,7 @@ def read(path: Path) -> list[DataSet]:
 def _data_set(signal: Mapping[str, Any]) -> DataSet:
     axes, data = signal["axes"], signal["data"]
     units = [axis.get("units") or "" for axis in axes]
-    pixel = PixelSize()
+    pixel = UNKNOWN
     if len(axes) > 1:
         pixel = pixel_size(axes[-2].get("scale"), axes[-1].get("scale"), units[-2], units[-1])
     metadata = signal.get("metadata", {})

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import PixelSize, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
 from napari_hrstem_defects.io.hdf5 import hyperspy
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
@@ -137,7 +137,7 @@ class _Array:
 def _decode(name: str, raw: bytes) -> bytes:
     import imagecodecs
 
-    decoders = {
+    decoders: dict[str, Callable[[bytes], Any]] = {
         "blosc": imagecodecs.blosc_decode,
         "zstd": imagecodecs.zstd_decode,
         "zlib": imagecodecs.zlib_decode,
@@ -182,7 +182,7 @@ def _data_set(
     array = node.array
     if array is None:
         raise ValueError(f"{node.name} is no array")
-    pixel, units = PixelSize(), [unit for _, unit in axes]
+    pixel, units = UNKNOWN, [unit for _, unit in axes]
     if len(axes) == len(array.shape) >= 2:
         pixel = pixel_size(axes[-2][0], axes[-1][0], units[-2], units[-1])
     shape, lead = array.shape, 0
