@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from napari_hrstem_defects.core.errors import ReadError
 
-#: Channels of a grey pixel differ by at most this share of the range: the noise of JPEG's chroma channels.
-_CHROMA_NOISE = 1 / 16
+#: Channels of grey pixels, averaged over a square of this side, differ by at most this share of the range: the noise of
+#: cameras and of JPEG's chroma channels.
+_CHROMA_NOISE, _SMOOTH_PX = 1 / 16, 5
 #: Largest share of coloured pixels (a scale bar, marks) of a picture that still is a grey one.
 _COLOURED = 0.01
 #: Around coloured marks so many pixels are left out, too: their edges are blended with the picture.
@@ -48,8 +49,13 @@ def to_grey(picture: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str,
     if bool((channels[..., :1] == channels[..., 1:]).all()):
         return picture[..., 0], ("The picture has colour channels that are all equal; one of them was used.",)
     span = float(np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else np.ptp(channels))
-    spread = channels.max(axis=-1).astype(np.float64) - channels.min(axis=-1)
-    coloured = spread > _CHROMA_NOISE * span
+    # Noise of the colours averages out, colours do not.
+    smooth = ndimage.uniform_filter(
+        channels.astype(np.float32), (1,) * (channels.ndim - 3) + (_SMOOTH_PX,) * 2 + (1,)
+    )
+    coloured = np.ones(channels.shape[:-1], bool)
+    for values in (channels, smooth):
+        coloured &= values.max(axis=-1).astype(np.float64) - values.min(axis=-1) > _CHROMA_NOISE * span
     share = float(coloured.mean())
     if share > _COLOURED:
         raise ReadError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, Sides, from
 
 # Tags of a TIFF written by Gatan DigitalMicrograph: unit and size of a pixel.
 _GATAN_UNIT_X, _GATAN_UNIT_Y, _GATAN_SCALE_X, _GATAN_SCALE_Y = 65003, 65004, 65009, 65010
-# Tags that hold text or XML: Thermo Fisher (S-FEG, Helios, Titan), Tescan, and the description.
-_FEI, _TESCAN, _DESCRIPTION = (34680, 34682, 34683), 50431, 270
+# Tags of Thermo Fisher (S-FEG, Helios), the description, and from where on tags are those of makers.
+_FEI, _DESCRIPTION, _PRIVATE = (34680, 34682), 270, 32768
+# Types of tags (bytes, text, anything) and lengths of those that may be text or XML.
+_TEXTS, _TEXT_BYTES = (1, 2, 7), range(10, 1 << 20)
 _OLYMPUS, _ZEISS, _TVIPS, _MAKE = 33560, 34118, 37706, 271
 # Values of the tag ResolutionUnit and the length they stand for.
 _RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
@@ -75,10 +78,8 @@ def _imagej(tif: tifffile.TiffFile, index: int) -> Sides | None:
     if not tif.is_imagej or not tif.imagej_metadata:
         return None
     unit = tif.imagej_metadata.get("unit")
-    resolution = _pixels_per_unit(tif, index)
-    if not unit or resolution is None:
-        return None
-    return 1 / resolution[0], 1 / resolution[1], str(unit)
+    y, x = _pixels_per_unit(tif, index) or (math.inf, math.inf)
+    return (1 / y, 1 / x, str(unit)) if unit else None
 
 
 def _fei(tif: tifffile.TiffFile, index: int) -> Sides | None:
@@ -110,10 +111,12 @@ def _jeol(tif: tifffile.TiffFile, index: int) -> Sides | None:
 
 
 def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
-    """Text and XML in tags, of whatever program."""
-    texts = [_text(tif, index, code) for code in (*_FEI, _TESCAN, _DESCRIPTION)]
-    if tif.is_ome:
-        texts.pop()
+    """Text and XML in private tags and the description, of whatever program."""
+    tags = [tag for tag in _tags(tif, index) if tag.dtype in _TEXTS and tag.valuebytecount in _TEXT_BYTES]
+    codes = [
+        tag.code for tag in tags if tag.code >= _PRIVATE or (tag.code == _DESCRIPTION and not tif.is_ome)
+    ]
+    texts = [_text(tif, index, code) for code in codes]
     return next(filter(None, (find(text) for text in texts if text for find in (from_xml, from_text))), None)
 
 

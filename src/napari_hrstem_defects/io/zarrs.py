@@ -86,7 +86,8 @@ class _Array:
         self.shape = tuple(int(n) for n in shape)
         self.chunks = tuple(int(n) for n in chunks)
         self.dtype = np.dtype(dtype)
-        self.fill = 0 if fill is None or isinstance(fill, str) else fill
+        # JSON has no number for NaN and infinity: they are texts.
+        self.fill = 0 if fill in (None, "") else float(fill) if isinstance(fill, str) else fill
         self.order, self.codecs = "C", list[tuple[str, dict[str, Any]]]()
         self.key = "{}"
         if (
