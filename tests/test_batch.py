@@ -537,3 +537,103 @@ def test_replay_notices_other_labels(folder, out):
     outcome = replay(record, out.parent / "again")
     assert outcome.differing == (0,)
     assert outcome.changed == (f"numpy 1.0 → {np.__version__}",)
+
+
+# -- damaged results, odd names -------------------------------------------------------------------------------
+
+
+def damage_json(change):
+    def damage(folder):
+        path = folder / "analysis.json"
+        info = json.loads(path.read_text())
+        change(info)
+        path.write_text(json.dumps(info))
+
+    return damage
+
+
+def other_labels(folder):
+    labels = tifffile.imread(folder / "labels.tif")
+    tifffile.imwrite(folder / "labels.tif", 1 - labels)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_json(lambda info: info.update(input=None)),
+        damage_json(lambda info: info["input"].pop("path")),
+        damage_json(lambda info: info.pop("fractions")),
+        damage_json(lambda info: info.update(warnings=3)),
+        damage_json(lambda info: info.update(classifier="screening")),
+        damage_json(lambda info: info.pop("labels_sha256")),
+        lambda folder: (folder / "analysis.json").write_text("[" * 100_000),
+        lambda folder: (folder / "analysis.json").write_bytes(b"\xff\x00"),
+        lambda folder: (folder / "labels.tif").write_bytes(b""),
+        lambda folder: (folder / "severity.tif").write_bytes(b""),
+        lambda folder: (folder / "labels.tif").write_bytes((folder / "labels.tif").read_bytes()[:-200]),
+        lambda folder: (folder / "regions.csv").unlink(),
+        other_labels,
+    ],
+)
+def test_one_damaged_result_is_made_anew_and_stops_no_other(folder, out, damage):
+    for name in ("a.tif", "b.tif"):
+        write(folder / name)
+    first = analyze_files([folder], out)
+    labels = load(out / "a").labels
+    damage(out / "a")
+    rows = analyze_files([folder], out)
+    assert [row.status for row in rows] == ["done", "skipped"]
+    assert [row.ok for row in first] == [True, True]
+    np.testing.assert_array_equal(load(out / "a").labels, labels)
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped", "skipped"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_text(folder, out):
+    names = [b"a\xff.tif", b"a\xfe.tif", b"a\xfd.txt"]
+    for name in names:
+        write(Path(os.fsdecode(os.fsencode(folder) + b"/" + name)))
+    rows = analyze_files([folder], out)
+    assert [row.status for row in rows] == ["done", "done"]
+    assert len({row.name for row in rows}) == 2
+    for row in rows:
+        row.name.encode()  # no surrogates
+    assert {row["status"] for row in lines_of(out)} == {"done"}
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped", "skipped"]
+    again = replay(out / rows[0].name / "analysis.json", out / "again")
+    assert not again.differing
+
+
+def lines_of(out):
+    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_names_that_spreadsheets_would_run(folder, out, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("=1+1", "+a", "-b", "@c"):
+        write(folder / f"{name}.tif")
+    rows = analyze_files([f"./{name}.tif" for name in ("=1+1", "+a", "-b", "@c")], out)
+    assert [row.name for row in rows] == ["=1+1", "+a", "-b", "@c"]
+    assert [row["name"] for row in lines_of(out)] == ["'=1+1", "'+a", "'-b", "'@c"]
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped"] * 4
+    assert [row["name"] for row in lines_of(out)] == ["'=1+1", "'+a", "'-b", "'@c"]
+
+
+def test_long_names_are_cut_by_their_bytes():
+    long = [Path("ä" * 124 + end + ".tif") for end in "xy"]
+    names = result_names(long, lambda name: None)
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) <= 200 for name in names)
+    assert all(name.startswith("ä" * 90) for name in names)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "name,path\n\x00,a\n", "name\n" + "x" * 200_000, "name\na,b,c\n", "\ufeff"]
+)
+def test_a_summary_that_is_none(folder, out, text):
+    write(folder / "a.tif")
+    out.mkdir()
+    (out / "summary.csv").write_text(text)
+    assert [row.status for row in analyze_files([folder], out)] == ["done"]
+    assert [row["name"] for row in lines_of(out)] == ["a"]

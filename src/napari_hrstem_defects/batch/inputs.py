@@ -15,7 +15,8 @@ from napari_hrstem_defects.io.reading import FOLDERS, SUFFIXES
 #: Endings of the names of masks: ``crystal_mask.png`` beside ``crystal.tif`` is not an image to analyse.
 MASK_ENDINGS = ("_mask", "_labels", "_truth")
 
-_LONGEST_NAME = 120
+# In bytes: file systems take 255, and temporary names are longer.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def result_names(paths: Iterable[Path], owner: Callable[[str], str | None]) -> l
         name = _stem(paths[i])
         other = owner(name)
         if name.lower() in taken or (other is not None and other != absolute[i] and os.path.exists(other)):
-            name = f"{name}-{hashlib.sha256(absolute[i].encode()).hexdigest()[:8]}"
+            name = f"{name}-{_hash(absolute[i])}"
         taken.add(name.lower())
         names[i] = name
     return [names[i] for i in range(len(paths))]
@@ -140,4 +141,11 @@ def result_names(paths: Iterable[Path], owner: Callable[[str], str | None]) -> l
 def _stem(path: Path) -> str:
     """Name without suffix, fit for a folder of every system."""
     stem = path.name[: -len(path.suffix)] if path.suffix else path.name
-    return re.sub(r'[<>:"|?*\\/\x00-\x1f]', "_", stem).strip(" .")[:_LONGEST_NAME] or "image"
+    name = re.sub(r'[<>:"|?*\\/\x00-\x1f\ud800-\udfff]', "_", stem).strip(" .") or "image"
+    if len(name.encode()) > _LONGEST_NAME:
+        name = f"{name.encode()[: _LONGEST_NAME - 9].decode('utf-8', 'ignore')}-{_hash(name)}"
+    return name
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]

@@ -20,7 +20,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.calibration import implausible
-from napari_hrstem_defects.io.loading import load_info
+from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
@@ -156,11 +156,11 @@ def _unsized(micrograph: Micrograph, notice: str) -> Micrograph:
 
 def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, Any] | None:
     """Contents of analysis.json if the result there is what the task would make."""
-    if not all((folder / name).is_file() for name in FILES):
-        return None
     try:
+        if not all((folder / name).stat().st_size for name in FILES):
+            return None
         info = load_info(folder / INFO_FILE)
-    except ReadError:
+    except (OSError, ReadError):
         return None
     asked = None if task.best_patch is None else [float(v) for v in task.best_patch]
     package = "napari-hrstem-defects"
@@ -171,7 +171,8 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         and info["classifier"]["sha256"] == classifier
         and info["software"].get(package) == software()[package]
         and all(info["input"].get(key) == micrograph.metadata[key] for key in _SOURCE)
-        # Last, for it reads all pixels.
+        # Last, for they read all pixels.
+        and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]
         and info["input"]["sha256"] == micrograph.sha256
     )
     return info if same else None
@@ -181,7 +182,7 @@ def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
     return task.row(
         status,
         " ".join(info["warnings"]),
-        verdict=info["verdict"],
+        verdict=info.get("verdict", ""),
         symmetry_fraction=info["fractions"]["symmetry_defect"],
         amorphous_fraction=info["fractions"]["amorphous"],
         regions=info["regions"],

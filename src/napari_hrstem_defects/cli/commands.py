@@ -110,7 +110,7 @@ def info(
 
     Exit status: 0 all can be analysed, 1 some cannot.
     """
-    from napari_hrstem_defects.cli.console import FAILED, complain
+    from napari_hrstem_defects.cli.console import FAILED, complain, printable
     from napari_hrstem_defects.core.errors import ReadError
     from napari_hrstem_defects.io.reading import choose, data_sets
 
@@ -126,7 +126,7 @@ def info(
             taken, failure = choose(path, found), None
         except ReadError as error:
             taken, failure = -1, error
-        typer.echo(path)
+        typer.echo(printable(str(path)))
         for number, one in enumerate(found):
             shape = " × ".join(map(str, one.shape))
             size = f"{one.pixel.nm:.6g} nm/px" if one.pixel.nm else one.pixel.reciprocal or "no pixel size"

@@ -22,7 +22,12 @@ FAILED, USAGE = 1, 2
 
 def complain(message: str) -> None:
     """One line on the standard error."""
-    typer.echo(" ".join(message.split()), err=True)
+    typer.echo(printable(" ".join(message.split())), err=True)
+
+
+def printable(text: str) -> str:
+    """Text with escapes for the bytes of a file name that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_json(values: Any, path: Path | None) -> None:
@@ -110,7 +115,7 @@ class Reporter:
     def progress(self, fraction: float, text: str) -> None:
         """Move the bar."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=fraction, description=text)
+            self._bar.update(self._task, completed=fraction, description=printable(text))
 
     def say(self, line: str) -> None:
         """One line on the standard output, above the bar."""
@@ -122,6 +127,7 @@ class Reporter:
         self._write(" ".join(line.split()), err=True)
 
     def _write(self, line: str, err: bool) -> None:
+        line = printable(line)
         if self._bar is not None and (err or sys.stdout.isatty()):
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

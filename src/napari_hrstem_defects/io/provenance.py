@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +68,13 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
         "timings": {step: round(float(seconds), 4) for step, seconds in analysis.timings.items()},
         "labels_sha256": sha256_of(analysis.labels),
     }
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON (UTF-8); bytes of file names that are no text become escapes, which read back as the same name."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    escaped = re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    path.write_text(escaped, encoding="utf-8")
 
 
 def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> dict[str, Any]:

@@ -139,7 +139,8 @@ def read(
         "pixel_size_from": None if size is None else "hand" if by_hand else "file",
         "pixel_size_stated_nm": size,
     }
-    return Micrograph(data, size, path.name, metadata, tuple(notices))
+    name = path.name.encode("utf-8", "backslashreplace").decode()
+    return Micrograph(data, size, name, metadata, tuple(notices))
 
 
 def data_sets(path: str | os.PathLike[str]) -> list[DataSet]:
