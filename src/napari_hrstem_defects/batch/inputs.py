@@ -132,10 +132,15 @@ def result_names(paths: Iterable[Path], owner: Callable[[str], str | None]) -> l
         name = _stem(paths[i])
         other = owner(name)
         if name.lower() in taken or (other is not None and other != absolute[i] and os.path.exists(other)):
-            name = f"{name}-{_hash(absolute[i])}"
+            name = other_name(name, paths[i])
         taken.add(name.lower())
         names[i] = name
     return [names[i] for i in range(len(paths))]
+
+
+def other_name(name: str, path: Path) -> str:
+    """Name of the result of a file whose usual name is taken."""
+    return f"{name}-{_hash(os.path.abspath(path))}"
 
 
 def _stem(path: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -12,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_hrstem_defects.batch.inputs import Input
+from napari_hrstem_defects.batch.inputs import Input, other_name
+from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError
+from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
@@ -110,6 +113,37 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         raise ReadError(task.source.error)
     micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm, select=task.select)
     micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
+    own = os.path.abspath(task.source.path)
+    for name in (task.name, other_name(task.name, task.source.path)):
+        with locked(task.out / f".{name}.lock", cancelled):
+            other = owner(task.out / name)
+            # Another run may have made a result of another input of the same name in the meantime.
+            if other is None or other == own or not os.path.exists(other):
+                return _write(dataclasses.replace(task, name=name), micrograph, progress, cancelled)
+    raise WriteError(f"{task.out}: results of other images of this name lie there; choose another folder.")
+
+
+def owner(folder: Path) -> str | None:
+    """Path of the input whose result lies in a folder."""
+    if not (folder / INFO_FILE).is_file():
+        return None
+    try:
+        path: str | None = load_info(folder / INFO_FILE)["input"]["path"]
+    except ReadError:
+        return None
+    return path
+
+
+def clear(out: Path, name: str) -> None:
+    """Remove what a process that was killed left of a result; call it with the lock of the result."""
+    for leftover in out.glob(f".{glob.escape(name)}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write(
+    task: Task, micrograph: Micrograph, progress: Progress | None, cancelled: Callable[[], bool] | None
+) -> Row:
+    clear(task.out, task.name)
     folder = task.out / task.name
     if not task.overwrite:
         info = _up_to_date(folder, task, micrograph)

@@ -36,6 +36,7 @@ def run(
     select: str | None,
     jobs: int,
     scheduler: str | None,
+    timeout: float,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -48,7 +49,7 @@ def run(
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
         make_folder(out)
-    with errors_as_lines(USAGE), stop_signals() as stop, Reporter(quiet) as reporter:
+    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet) as reporter:
 
         def finished(row: Row) -> None:
             (reporter.say if row.ok else reporter.complain)(_line(row))
@@ -64,7 +65,9 @@ def run(
             scheduler=scheduler,
             overwrite=overwrite,
             progress=reporter.progress,
+            timeout_s=timeout,
             finished=finished,
+            notify=reporter.complain,
             cancelled=stop.is_set,
         )
     counts = Counter(row.status for row in rows)
@@ -74,6 +77,7 @@ def run(
         typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
     if stop.is_set():
         complain("Interrupted; the same command, run again, goes on from there.")
+        raise typer.Exit(stop.status)
     if any(not row.ok for row in rows):
         raise typer.Exit(FAILED)
 

@@ -74,6 +74,9 @@ def analyze(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=0, help="How long to wait while the cluster has no worker.")
+    ] = 300.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Analyse again even where the result is up to date.")
     ] = False,
@@ -82,7 +85,8 @@ def analyze(
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
     A result made from the same image with the same recipe is not made again, so that an interrupted run can be
-    started once more. Exit status: 0 all done, 1 some image failed, 2 wrong usage.
+    started once more. Several runs may write into one folder, as a job array does. Exit status: 0 all done, 1 some
+    image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C and SIGTERM.
     """
     from napari_hrstem_defects.cli.analyze import run
 
@@ -97,6 +101,7 @@ def analyze(
         select,
         jobs,
         scheduler,
+        timeout,
         overwrite,
         quiet,
     )

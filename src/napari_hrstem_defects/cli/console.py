@@ -57,17 +57,30 @@ def errors_as_lines(status: int) -> Iterator[None]:
         raise typer.Exit(status) from None
     except KeyboardInterrupt:
         complain("Interrupted.")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(Stop.status) from None
+
+
+class Stop(threading.Event):
+    """Event that a signal sets.
+
+    Attributes
+    ----------
+    status : int
+        Exit status of a program that the signal ended: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    status = 128 + signal.SIGINT
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[Stop]:
     """Event that Ctrl-C and the SIGTERM of a batch system set; a second Ctrl-C ends the program at once."""
-    stop = threading.Event()
+    stop = Stop()
 
     def ask(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
+        stop.status = 128 + number
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
