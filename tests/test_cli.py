@@ -339,6 +339,24 @@ def test_folder_of_images_and_masks(out):
     assert {path.name for path in out.iterdir()} == {"au_gb", "summary.csv"}
 
 
+def test_json_lines(image, out, tmp_path):
+    (tmp_path / "bad.tif").write_text("text")
+    result = run("analyze", image, tmp_path / "bad.tif", "--out", out, "--json-lines", status=1)
+    assert result.stderr == ""
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["name"], first["status"], first["path"]) == ("crystal", "done", str(image))
+    assert second["status"] == "failed"
+    assert "damaged" in second["message"]
+
+
+def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path):
+    frames = np.stack([crystal((64, 64))] * 20)
+    tifffile.imwrite(tmp_path / "series.tif", frames, photometric="minisblack")
+    lines = run("analyze", tmp_path / "series.tif", "--out", out).stdout.splitlines()
+    assert lines[:9] == [f"        series.tif: {n}0 %" for n in range(1, 10)]
+    assert len(lines) == 11
+
+
 # -- several data sets, pixel sizes ---------------------------------------------------------------------------
 
 

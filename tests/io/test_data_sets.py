@@ -640,6 +640,7 @@ def test_emi_needs_its_ser(tmp_path):
     (tmp_path / "image.emi").write_bytes(b"JJ\0B" + bytes(100))
     refused(tmp_path / "image.emi", "the pixels of an .emi file are in image_1.ser, which is not beside it")
     ser(tmp_path / "image_1.ser", [IMAGE], 2e-11)
+    ser(tmp_path / "image_2.ser", [RNG.integers(0, 255, (90, 90), dtype=np.uint8)], 1e8)
     xml = "<ObjectInfo><Uuid>1</Uuid><AcquireDate>Mon Jan 01 12:00:00 2024</AcquireDate></ObjectInfo>"
     (tmp_path / "image.emi").write_bytes(b"JJ\0B" + xml.encode())
     assert read(tmp_path / "image.emi").pixel_size_nm == pytest.approx(0.02)
@@ -653,6 +654,34 @@ def test_an_archive_that_declares_what_it_does_not_hold(tmp_path):
     with zipfile.ZipFile(tmp_path / "image.npz", "w") as archive:
         archive.writestr("image.npy", header.getvalue() + bytes(1000))
     refused(tmp_path / "image.npz", "image.npy declares 12800000000 bytes of pixels and holds fewer")
+
+
+@pytest.mark.parametrize("name", ["image.npz", "series.npz", "image.emd", "image.zarr"])
+def test_small_files_of_huge_images(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    monkeypatch.setattr("os.sysconf", lambda key: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 250}[key])  # 1 MB
+    if name == "image.zarr":
+        zarr(path, IMAGE)
+        document = json.loads((path / ".zarray").read_text()) | {"shape": [10**6, 10**6]}
+        (path / ".zarray").write_text(json.dumps(document))
+    elif name == "image.emd":
+        ncem_emd(path, np.zeros((400, 400), np.uint16), "yx", ["nm", "nm"])
+    else:
+        np.savez_compressed(path, np.zeros((400, 400) if name == "image.npz" else (80, 50, 40), np.uint16))
+    refused(path, "more than 25 % of this machine's memory; crop or bin it, or allow more (--memory-share)")
+    if name != "image.zarr":
+        assert read(path, memory_share=0.5).shape[-1] in (400, 40)
+
+
+def test_damaged_pixels_and_names_that_are_none(tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", IMAGE, compression="zlib")
+    raw = bytearray((tmp_path / "image.tif").read_bytes())
+    raw[-3000:-2900] = bytes(100)
+    (tmp_path / "image.tif").write_bytes(raw)
+    with pytest.raises(ReadError, match="the file is damaged"):
+        read(tmp_path / "image.tif")
+    with pytest.raises(ReadError, match="there is no such file"):
+        read(tmp_path / "a\0b.tif")
 
 
 # -- the collection of failures, where it is here -------------------------------------------------------------

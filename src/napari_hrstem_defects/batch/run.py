@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ def analyze_files(
     best_patch: tuple[float, float] | None = None,
     pixel_size_nm: float | None = None,
     select: str | None = None,
+    memory_share: float = 0.25,
     jobs: int = 1,
     scheduler: str | None = None,
     timeout_s: float = 300.0,
@@ -54,6 +54,8 @@ def analyze_files(
         Instead of what the files say.
     select : str, optional
         Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
+    memory_share : float
+        Largest share of the machine's memory that an image may take.
     jobs : int
         Local processes.
     scheduler : str, optional
@@ -89,9 +91,23 @@ def analyze_files(
     out, recipe = Path(out), recipe or Recipe()
     # Once, before anything begins: a classifier that cannot be used fails every image.
     classifier = for_recipe(recipe)
+    sources = find_inputs(named)
+    make_folder(out)
+    names = result_names([source.path for source in sources], lambda name: owner(out / name))
     tasks = [
-        dataclasses.replace(task, classifier=classifier)
-        for task in _tasks(named, out, recipe, best_patch, pixel_size_nm, select, overwrite)
+        Task(
+            source,
+            name,
+            out.absolute(),
+            recipe,
+            best_patch=best_patch,
+            pixel_size_nm=pixel_size_nm,
+            select=select,
+            memory_share=memory_share,
+            overwrite=overwrite,
+            classifier=classifier,
+        )
+        for source, name in zip(sources, names, strict=True)
     ]
     summary = Summary(out)
     rows: dict[str, Row] = {}
@@ -124,24 +140,6 @@ def analyze_files(
                     clear(out, task.name)
         summary.add(row for row in rows.values() if row.status == "cancelled")
     return [rows[task.row("done").path] for task in tasks]
-
-
-def _tasks(
-    named: Iterable[str | os.PathLike[str]],
-    out: Path,
-    recipe: Recipe,
-    best_patch: tuple[float, float] | None,
-    pixel_size_nm: float | None,
-    select: str | None,
-    overwrite: bool,
-) -> list[Task]:
-    sources = find_inputs(named)
-    make_folder(out)
-    names = result_names([source.path for source in sources], lambda name: owner(out / name))
-    return [
-        Task(source, name, out.absolute(), recipe, best_patch, pixel_size_nm, select, overwrite)
-        for source, name in zip(sources, names, strict=True)
-    ]
 
 
 def make_folder(folder: Path) -> None:

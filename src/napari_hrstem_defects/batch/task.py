@@ -57,6 +57,8 @@ class Task:
         Instead of what the file says.
     select : str or None
         Number or title of the data set, for files that hold several.
+    memory_share : float
+        Largest share of the machine's memory that an image may take.
     overwrite : bool
         Analyse again even if the result is there.
     classifier : TrainedClassifier or None
@@ -71,6 +73,7 @@ class Task:
     best_patch: tuple[float, float] | None = None
     pixel_size_nm: float | None = None
     select: str | None = None
+    memory_share: float = 0.25
     overwrite: bool = False
     classifier: TrainedClassifier | None = None
 
@@ -111,7 +114,12 @@ def internal_error(error: BaseException, path: Path | str) -> str:
 def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row:
     if task.source.error is not None:
         raise ReadError(task.source.error)
-    micrograph = read(task.source.path, pixel_size_nm=task.pixel_size_nm, select=task.select)
+    micrograph = read(
+        task.source.path,
+        pixel_size_nm=task.pixel_size_nm,
+        select=task.select,
+        memory_share=task.memory_share,
+    )
     micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
     own = os.path.abspath(task.source.path)
     for name in (task.name, other_name(task.name, task.source.path)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -34,11 +36,13 @@ def run(
     best_patch: str | None,
     pixel_size_nm: float | None,
     select: str | None,
+    memory_share: float,
     jobs: int,
     scheduler: str | None,
     timeout: float,
     overwrite: bool,
     quiet: bool,
+    json_lines: bool,
 ) -> None:
     """Analyse files; see :func:`napari_hrstem_defects.batch.run.analyze_files`."""
     with errors_as_lines(USAGE):
@@ -49,9 +53,12 @@ def run(
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
         make_folder(out)
-    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet) as reporter:
+    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
 
         def finished(row: Row) -> None:
+            if json_lines:
+                typer.echo(json.dumps(dataclasses.asdict(row)))
+                return
             (reporter.say if row.ok else reporter.complain)(_line(row))
 
         rows = batch.analyze_files(
@@ -61,6 +68,7 @@ def run(
             best_patch=point,
             pixel_size_nm=pixel_size_nm,
             select=select,
+            memory_share=memory_share,
             jobs=jobs,
             scheduler=scheduler,
             overwrite=overwrite,
@@ -71,7 +79,7 @@ def run(
             cancelled=stop.is_set,
         )
     counts = Counter(row.status for row in rows)
-    if not quiet:
+    if not quiet and not json_lines:
         order = ("done", "skipped", "failed", "cancelled")
         parts = [f"{counts[status]} {status}" for status in order if counts[status]]
         typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")

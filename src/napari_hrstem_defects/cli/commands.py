@@ -70,6 +70,12 @@ def analyze(
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
     ] = None,
     select: _Select = None,
+    memory_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Refuse images that take more of the machine's memory."
+        ),
+    ] = 0.25,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Local processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
@@ -81,6 +87,10 @@ def analyze(
         bool, typer.Option("--overwrite", help="Analyse again even where the result is up to date.")
     ] = False,
     quiet: _Quiet = False,
+    json_lines: Annotated[
+        bool,
+        typer.Option("--json-lines", help="For programs: a JSON object a line for each image, nothing else."),
+    ] = False,
 ) -> None:
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
@@ -99,11 +109,13 @@ def analyze(
         best_patch,
         pixel_size,
         select,
+        memory_share,
         jobs,
         scheduler,
         timeout,
         overwrite,
         quiet,
+        json_lines,
     )
 
 

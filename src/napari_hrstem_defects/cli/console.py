@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -105,6 +106,7 @@ class Reporter:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
+        self._said = "", 0
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
@@ -126,7 +128,16 @@ class Reporter:
         return self._bar is not None
 
     def progress(self, fraction: float, text: str) -> None:
-        """Move the bar."""
+        """Move the bar; in a pipe, one line for each tenth of a series."""
+        if (
+            self._bar is None
+            and not self._quiet
+            and (frame := re.search(r"(.*): frame (\d+) of (\d+)$", text))
+        ):
+            tenth = 10 * (int(frame[2]) - 1) // int(frame[3])
+            if tenth and (frame[1], tenth) != self._said:
+                self._said = frame[1], tenth
+                typer.echo(printable(f"        {frame[1]}: {10 * tenth} %"))
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=printable(text))
 

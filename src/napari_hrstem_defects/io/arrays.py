@@ -63,6 +63,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, **options: Any) -> 
         functools.partial(_unpack, path, name),
         title=name.removesuffix(".npy"),
         colour=len(shape) == 3 and shape[-1] in (3, 4),
+        whole=True,
         **options,
     )
 

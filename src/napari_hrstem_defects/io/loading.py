@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import struct
 import zlib
@@ -23,7 +24,8 @@ from napari_hrstem_defects.io.provenance import RESULT_VERSION, sha256_of
 from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
 
-_DAMAGE = (OSError, ValueError, KeyError, struct.error, zlib.error)
+# What readers raise on damaged files; RuntimeError is that of the decoders.
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, struct.error, zlib.error)
 
 
 class _BestPatch(BaseModel):
@@ -137,6 +139,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
     """
     folder = Path(folder)
     info = load_info(folder / INFO_FILE)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what stops us is raised
     try:
         maps = {name: tifffile.imread(folder / f"{name}.tif") for name in ("labels", "severity", "variance")}
         shape = tuple(info["input"]["shape"])
@@ -161,7 +164,7 @@ def labels_sha256(folder: Path) -> list[str]:
     try:
         with tifffile.TiffFile(folder / "labels.tif") as tif:
             return [sha256_of(page.asarray()) for page in tif.pages]
-    except (*_DAMAGE, IndexError, RuntimeError):  # the last is that of the decoders
+    except _DAMAGE:
         return []
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -58,20 +58,15 @@ SUFFIXES = tuple(_BY_SUFFIX)
 #: Suffixes of what may be a folder.
 FOLDERS = (".zarr", ".zspy")
 #: Errors of parsers that run out of bytes or meet wrong ones; others mean that they do not know a variant.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
+_DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 
 
 def read(
-    path: str | os.PathLike[str], *, pixel_size_nm: float | None = None, select: str | int | None = None
+    path: str | os.PathLike[str],
+    *,
+    pixel_size_nm: float | None = None,
+    select: str | int | None = None,
+    memory_share: float = 0.25,
 ) -> Micrograph:
     """Open a micrograph ``(y, x)`` or a time series ``(t, y, x)``.
 
@@ -87,6 +82,9 @@ def read(
         Edge of a pixel in nm, instead of what the file says.
     select : int or str, optional
         Another image of the file: its number (from 1) or title, see :func:`data_sets`.
+    memory_share : float
+        Largest share of the machine's memory that an image may take, 0...1; larger ones are refused before they are
+        loaded.
 
     Returns
     -------
@@ -119,6 +117,7 @@ def read(
         notices.append(
             f"The file holds {len(found)} data sets; number {number + 1}{title} was used, another can be selected."
         )
+    _check_memory(path, chosen, memory_share)
     data = _guarded(path, lambda _: chosen.load())
     if chosen.colour and data.ndim > 2:
         if data.shape[-1] in (2, 3, 4):
@@ -215,6 +214,22 @@ def choose(path: Path, found: Sequence[DataSet], select: str | int | None = None
     )
 
 
+def _check_memory(path: Path, chosen: DataSet, share: float) -> None:
+    """Refuse what declares more pixels than may be loaded: small files can do that."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return
+    size = (
+        math.prod(chosen.shape if chosen.whole or chosen.colour else chosen.frame_shape)
+        * chosen.dtype.itemsize
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > share * memory:
+        raise ReadError(
+            f"{path}: the image takes {size / 2**30:.3g} GiB, more than {100 * share:g} % of this machine's memory; "
+            "crop or bin it, or allow more (--memory-share)."
+        )
+
+
 def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
     """Result of a parser, whose errors become one sentence."""
     try:
@@ -230,7 +245,7 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
         begins = _BY_SUFFIX[path.suffix.lower()].begins
         if path.is_dir() or _begin(path).startswith(begins or b""):
             begins = ()
-        if begins or isinstance(error, _DAMAGE):
+        if begins or (isinstance(error, _DAMAGE) and not isinstance(error, NotImplementedError)):
             raise ReadError(
                 f"{path}: the file is damaged or not really a {suffix} file ({_short(error)}); export or copy it again."
             ) from error
@@ -251,7 +266,7 @@ def _check_file(path: Path) -> None:
         raise ReadError(f"{path}: this is a folder, not an image; name a file in it.")
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a name with a NUL
         raise ReadError(f"{path}: there is no such file; check the name and the folder.") from None
     except OSError as error:
         raise ReadError(

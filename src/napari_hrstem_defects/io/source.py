@@ -41,6 +41,8 @@ class DataSet:
         Number of the last axes that make one image or spectrum.
     bilevel : bool
         Whether the pixels are single bits.
+    whole : bool
+        Whether a series is loaded as a whole.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +56,7 @@ class DataSet:
     units: Sequence[Any] = ()
     shown: int = 2
     bilevel: bool = False
+    whole: bool = False
 
     @property
     def frame_shape(self) -> tuple[int, ...]:

@@ -31,27 +31,28 @@ def read(path: Path) -> list[DataSet]:
             f"{path}: reading {suffix} files needs RosettaSciIO; install it with "
             'pip install "napari-hrstem-defects[formats]".'
         ) from error
-    held = path.stat().st_size
-    if suffix == ".emi":
-        pixels = [
-            other for other in path.parent.glob("*.[sS][eE][rR]") if other.name.startswith(f"{path.stem}_")
-        ]
-        if not pixels:
+    paths = [path]
+    if suffix == ".emi":  # it holds remarks on pixels that are elsewhere
+        beside = path.parent.glob("*.[sS][eE][rR]")
+        paths = sorted(other for other in beside if other.name.startswith(f"{path.stem}_"))
+        if not paths:
             raise ReadError(
                 f"{path}: the pixels of an .emi file are in {path.stem}_1.ser, which is not beside it; copy both."
             )
-        held = sum(other.stat().st_size for other in pixels)
     logging.getLogger("rsciio").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
-        signals: Sequence[Mapping[str, Any]] = module.file_reader(str(path), lazy=True)
-    found = [_data_set(signal) for signal in signals]
-    # These formats hold pixels as they are, and a reader that is lazy does not miss those that are not there.
-    if sum(math.prod(one.shape) * one.dtype.itemsize for one in found) > held:
-        raise ReadError(
-            f"{path}: the file is cut off (truncated): it declares more pixels than it holds; copy it again from its "
-            "source."
-        )
+    found = []
+    for file in paths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
+            signals: Sequence[Mapping[str, Any]] = module.file_reader(str(file), lazy=True)
+        sets = [_data_set(signal) for signal in signals]
+        # These formats hold pixels as they are, and a reader that is lazy does not miss those that are not there.
+        if sum(math.prod(one.shape) * one.dtype.itemsize for one in sets) > file.stat().st_size:
+            raise ReadError(
+                f"{file}: the file is cut off (truncated): it declares more pixels than it holds; copy it again from "
+                "its source."
+            )
+        found += sets
     return found
 
 
