@@ -121,6 +121,11 @@ def test_every_unit_comes_back_in_nm(size, unit):
         "degrees",
         "°",
         "1/px",
+        "$nm^{-1}$",
+        "Å$^{-1}$",
+        "nm**-1",
+        "inverse nm",
+        "1/nanometer",
         b"1/nm",
     ],
 )

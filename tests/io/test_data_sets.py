@@ -243,7 +243,7 @@ def ome_zarr(path, data, unit="nanometer", scale=0.02):
         ("ncem.emd", lambda path: ncem_emd(path, IMAGE, "yx", ["[n_m^-1]"] * 2)),
         (
             "old.hspy",
-            lambda path: old_hspy(path, IMAGE, scale=0.1, units="$nm^{-1}$".strip("$").replace("{-1}", "-1")),
+            lambda path: old_hspy(path, IMAGE, scale=0.1, units="$nm^{-1}$"),
         ),
         ("swift.ndata", lambda path: ndata(path, IMAGE, "rad", 1e-3)),
         ("stack.zarr", lambda path: ome_zarr(path, IMAGE, "1/nm")),
@@ -682,6 +682,23 @@ def test_damaged_pixels_and_names_that_are_none(tmp_path):
         read(tmp_path / "image.tif")
     with pytest.raises(ReadError, match="there is no such file"):
         read(tmp_path / "a\0b.tif")
+
+
+def test_variants_that_are_not_known_are_not_called_damaged(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    tifffile.imwrite(tmp_path / "image.tif", IMAGE, compression="zlib")
+    raw = (tmp_path / "image.tif").read_bytes()
+    at = raw.index(struct.pack("<HHI", 259, 3, 1)) + 8
+    (tmp_path / "image.tif").write_bytes(raw[:at] + struct.pack("<H", 34661) + raw[at + 2 :])  # JBIG
+    refused(tmp_path / "image.tif", "this variant of tif files cannot be read")
+    with h5py.File(tmp_path / "image.emd", "w") as file:
+        group = file.create_group("data/image")
+        group.attrs["emd_group_type"] = 1
+        group.create_dataset("data", data=IMAGE, chunks=IMAGE.shape, compression="gzip")
+    raw = (tmp_path / "image.emd").read_bytes()
+    at = raw.index(struct.pack("<HHHH", 1, 8, 1, 1))  # the filter deflate
+    (tmp_path / "image.emd").write_bytes(raw[:at] + struct.pack("<H", 32008) + raw[at + 2 :])  # bitshuffle
+    refused(tmp_path / "image.emd", "this variant of emd files cannot be read")
 
 
 # -- the collection of failures, where it is here -------------------------------------------------------------

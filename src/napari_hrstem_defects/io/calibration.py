@@ -70,10 +70,11 @@ def _plain(unit: Any) -> str:
             unit = unit.decode("latin-1")
     if not isinstance(unit, str):
         return ""
-    # ImageJ writes non-ASCII letters as escapes ("\u00B5m"), NCEM brackets and underscores ("[n_m]").
+    # ImageJ writes non-ASCII letters as escapes ("\u00B5m"), NCEM brackets and underscores ("[n_m]"), HyperSpy formulas
+    # of LaTeX ("$nm^{-1}$").
     text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match.group(1), 16)), unit)
     text = unicodedata.normalize("NFKC", text).replace("μ", "u").replace("−", "-").lower()
-    return re.sub(r"[\[\]_\x00\s]", "", text)
+    return re.sub(r"[\[\]_\x00\s${}]", "", text)
 
 
 def nm_per_unit(unit: Any) -> float | None:
@@ -88,7 +89,9 @@ def is_reciprocal(unit: Any) -> bool:
     text = _plain(unit)
     if text in _ANGLES or text.removesuffix("s") in _ANGLES:
         return True
-    match = re.fullmatch(r"(?:1|cycles?)?(?:/|per)(.+)|reciprocal(.+)|(.+?)(?:\^|\*\*)?\(?-1\)?", text)
+    match = re.fullmatch(
+        r"(?:1|cycles?)?(?:/|per)(.+)|(?:reciprocal|inverse)(.+)|(.+?)(?:\^|\*\*)?\(?-1\)?", text
+    )
     inner = "" if match is None else next(filter(None, match.groups())).strip("()")
     return inner in ("px", "pixel", "pixels") or nm_per_unit(inner) is not None
 
@@ -216,8 +219,11 @@ def from_text(text: str) -> Sides | None:
         except (ValueError, ZeroDivisionError):
             return None
         return (length, length, marker[2]) if marker else None
-    # Where no unit is written, Tescan means metres and Hitachi nanometres.
-    y, x = (_split(values.get(f"pixelsize{axis}"), "m") for axis in "yx")
+    # Where no unit is written, Tescan and Thermo Fisher mean metres and Hitachi nanometres.
+    y, x = (
+        _split(values.get(f"pixelsize{axis}") or values.get(f"pixel{side}"), "m")
+        for axis, side in (("y", "height"), ("x", "width"))
+    )
     if y is None and x is None and "imagefile]" in text.lower():
         y = x = _split(values.get("pixelsize"), "nm")
     y, x = y or x, x or y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ _BY_SUFFIX = {suffix: form for form in _FORMATS for suffix in form.suffixes}
 SUFFIXES = tuple(_BY_SUFFIX)
 #: Suffixes of what may be a folder.
 FOLDERS = (".zarr", ".zspy")
-#: Errors of parsers that run out of bytes or meet wrong ones; others mean that they do not know a variant.
+# Errors of parsers that run out of bytes or meet wrong ones; others, or what they say, mean an unknown variant.
+_UNKNOWN = re.compile("requires|required|supported|registered|implemented|compression|plugin", re.I)
 _DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 
 
@@ -245,7 +247,8 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
         begins = _BY_SUFFIX[path.suffix.lower()].begins
         if path.is_dir() or _begin(path).startswith(begins or b""):
             begins = ()
-        if begins or (isinstance(error, _DAMAGE) and not isinstance(error, NotImplementedError)):
+        unknown = isinstance(error, NotImplementedError) or _UNKNOWN.search(str(error))
+        if begins or (isinstance(error, _DAMAGE) and not unknown):
             raise ReadError(
                 f"{path}: the file is damaged or not really a {suffix} file ({_short(error)}); export or copy it again."
             ) from error
