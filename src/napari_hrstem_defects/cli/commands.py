@@ -98,25 +98,66 @@ def analyze(
     started once more. Several runs may write into one folder, as a job array does. Exit status: 0 all done, 1 some
     image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C and SIGTERM.
     """
-    from napari_hrstem_defects.cli.analyze import run
+    from collections import Counter
+    from dataclasses import asdict
+    from json import dumps
 
-    run(
-        paths,
-        out,
-        recipe,
-        settings or [],
-        classifier,
-        best_patch,
-        pixel_size,
-        select,
-        memory_share,
-        jobs,
-        scheduler,
-        timeout,
-        overwrite,
-        quiet,
-        json_lines,
+    from napari_hrstem_defects import batch
+    from napari_hrstem_defects.batch.run import make_folder
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
+    from napari_hrstem_defects.cli.analyze import check_pixel_size, line_of, point_of, recipe_of
+    from napari_hrstem_defects.cli.console import (
+        FAILED,
+        USAGE,
+        Reporter,
+        complain,
+        errors_as_lines,
+        stop_signals,
     )
+    from napari_hrstem_defects.models.classifier import for_recipe
+
+    with errors_as_lines(USAGE):
+        chosen = recipe_of(recipe, settings or [], classifier)
+        # Refused here rather than after the folder is made.
+        for_recipe(chosen)
+        point = point_of(best_patch)
+        check_pixel_size(pixel_size)
+        make_folder(out)
+    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
+
+        def finished(row: Row) -> None:
+            if json_lines:
+                typer.echo(dumps(asdict(row)))
+                return
+            (reporter.say if row.ok else reporter.complain)(line_of(row))
+
+        rows = batch.analyze_files(
+            paths,
+            out,
+            chosen,
+            best_patch=point,
+            pixel_size_nm=pixel_size,
+            select=select,
+            memory_share=memory_share,
+            jobs=jobs,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=reporter.progress,
+            timeout_s=timeout,
+            finished=finished,
+            notify=reporter.complain,
+            cancelled=stop.is_set,
+        )
+    counts = Counter(row.status for row in rows)
+    if not quiet and not json_lines:
+        order = ("done", "skipped", "failed", "cancelled")
+        parts = [f"{counts[status]} {status}" for status in order if counts[status]]
+        typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
+    if stop.is_set():
+        complain("Interrupted; the same command, run again, goes on from there.")
+        raise typer.Exit(stop.status)
+    if any(not row.ok for row in rows):
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -169,9 +210,19 @@ def replay(
     quiet: _Quiet = False,
 ) -> None:
     """Repeat a result from its analysis.json and check that the labels are the same, bit for bit."""
-    from napari_hrstem_defects.cli.analyze import run_replay
+    from napari_hrstem_defects import batch
+    from napari_hrstem_defects.batch.run import make_folder
+    from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, errors_as_lines
 
-    run_replay(record, out, image, overwrite, quiet)
+    with errors_as_lines(USAGE):
+        make_folder(out)
+    with errors_as_lines(FAILED), Reporter(quiet) as reporter:
+        outcome = batch.replay(record, out, image=image, overwrite=overwrite, progress=reporter.progress)
+        if outcome.differing:
+            why = f" (other versions: {', '.join(outcome.changed)})" if outcome.changed else ""
+            reporter.complain(f"{outcome.folder}: the labels are not those of the first run{why}.")
+            raise typer.Exit(FAILED)
+        reporter.say(f"{outcome.folder}: the labels are identical.")
 
 
 _Images = Annotated[

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_hrstem_defects.cli.analyze import check_pixel_size
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
-from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, Scan, scan, usual_stride
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def run(
 ) -> None:
     """Slide an ensemble over an image; see :func:`napari_hrstem_defects.models.scan.scan`."""
     with errors_as_lines(USAGE), Reporter(quiet) as reporter:
-        if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
-            raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
+        check_pixel_size(pixel_size_nm)
         from napari_hrstem_defects.io.reading import read
         from napari_hrstem_defects.io.scans import save_scan
         from napari_hrstem_defects.models.registry import find
