@@ -646,6 +646,21 @@ def test_emi_needs_its_ser(tmp_path):
     assert read(tmp_path / "image.emi").pixel_size_nm == pytest.approx(0.02)
 
 
+def test_tags_of_gatan_that_count_more_than_the_file_holds(tmp_path):
+    pytest.importorskip("rsciio")
+    # One group of one tag called "a", an array of 4-byte numbers; its length is the last number before them.
+    tag = struct.pack(">BH", 21, 1) + b"a%%%%" + struct.pack(">4I", 3, 20, 3, 2)[:12]
+    head = struct.pack(">3I", 3, 100, 1) + struct.pack(">BBI", 1, 0, 1)
+    for count in (3, 2**30):
+        (tmp_path / "image.dm3").write_bytes(head + tag + struct.pack(">I", count) + bytes(8))
+        with pytest.raises(ReadError, match="its tags declare more than it holds"):
+            read(tmp_path / "image.dm3")
+    (tmp_path / "image.dm3").write_bytes(head + tag + struct.pack(">I", 2) + bytes(8))
+    with pytest.raises(ReadError) as caught:  # RosettaSciIO's turn: no image
+        read(tmp_path / "image.dm3")
+    assert "its tags" not in str(caught.value)
+
+
 def test_an_archive_that_declares_what_it_does_not_hold(tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

@@ -219,11 +219,10 @@ def test_spectrum_images_are_refused(tmp_path):
         read(tmp_path / "image.hspy")
 
 
-def test_diffraction_patterns_are_mentioned(tmp_path):
+def test_diffraction_patterns_are_refused(tmp_path):
     hspy(tmp_path / "image.hspy", STACK[0], [("y", 1, "1/nm", False), ("x", 1, "1/nm", False)])
-    micrograph = read(tmp_path / "image.hspy")
-    assert micrograph.pixel_size_nm is None
-    assert "diffraction" in micrograph.notices[0]
+    with pytest.raises(ReadError, match="this is a diffraction pattern"):
+        read(tmp_path / "image.hspy")
 
 
 def test_missing_extra_is_named(tmp_path, monkeypatch):

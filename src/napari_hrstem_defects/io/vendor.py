@@ -6,6 +6,8 @@ import functools
 import importlib
 import logging
 import math
+import mmap
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,11 @@ import numpy as np
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
 from napari_hrstem_defects.io.source import DataSet
+
+# Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
+_GROUP, _DATA = 20, 21
+_STRUCT, _STRING, _ARRAY = 15, 18, 20
+_BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}
 
 #: Suffix → RosettaSciIO module.
 PLUGINS = {".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia"}
@@ -39,6 +46,8 @@ def read(path: Path) -> list[DataSet]:
             raise ReadError(
                 f"{path}: the pixels of an .emi file are in {path.stem}_1.ser, which is not beside it; copy both."
             )
+    if suffix in (".dm3", ".dm4"):
+        _check_tags(path)
     logging.getLogger("rsciio").setLevel(logging.CRITICAL)
     found = []
     for file in paths:
@@ -54,6 +63,59 @@ def read(path: Path) -> list[DataSet]:
             )
         found += sets
     return found
+
+
+def _check_tags(path: Path) -> None:
+    """Refuse a file of DigitalMicrograph whose tags count more than the file can hold: a reader would loop for hours.
+
+    The structure is big-endian: groups of tags, which are groups again, or numbers with a description of their type.
+    """
+    wide = path.suffix.lower() == ".dm4"
+    length = struct.Struct(">Q" if wide else ">I")
+    at = 16 if wide else 12
+
+    def number() -> int:
+        nonlocal at
+        (value,) = length.unpack_from(raw, at)
+        at += length.size
+        if value > len(raw):
+            raise ValueError(f"a count of {value}")
+        return int(value)
+
+    def group() -> None:
+        nonlocal at
+        at += 2
+        for _ in range(number()):
+            kind, name = struct.unpack_from(">BH", raw, at)
+            at += 3 + name + (8 if wide else 0)
+            if kind == _GROUP:
+                group()
+            elif kind == _DATA:
+                at += 4
+                info = [number() for _ in range(number())]
+                at += _size(info)
+                if at > len(raw):
+                    raise ValueError("values beyond the end")
+            else:
+                return
+
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            group()
+    except (ValueError, struct.error, IndexError, RecursionError) as error:
+        raise ReadError(
+            f"{path}: the file is damaged or cut off (its tags declare more than it holds: {error}); copy it again "
+            "from its source."
+        ) from error
+
+
+def _size(info: Sequence[int]) -> int:
+    """Bytes of the values that a description of DigitalMicrograph announces."""
+    if info[0] == _ARRAY:
+        return info[-1] * _size(info[1:-1])
+    if info[0] == _STRUCT:
+        return sum(_BYTES.get(kind, 0) for kind in info[4::2])
+    return 2 * info[1] if info[0] == _STRING else _BYTES.get(info[0], 0)
 
 
 def _data_set(signal: Mapping[str, Any]) -> DataSet:
