@@ -163,6 +163,20 @@ def test_cut_off_series_of_tia(tmp_path, kept):
         np.asarray(read(path).data)
 
 
+@pytest.mark.parametrize("at", [14, 18])
+@pytest.mark.parametrize("count", [4, 2**22, 2**32 - 1])
+def test_series_of_tia_that_declares_what_it_does_not_hold(tmp_path, at, count):
+    pytest.importorskip("rsciio")
+    path = tmp_path / "series.ser"
+    ser(path, STACK, 2e-11)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:at] + struct.pack("<I", count) + raw[at + 4 :])
+    if (at, count) == (14, 4):  # a series that was stopped
+        assert read(path).shape == STACK.shape
+    else:
+        refused(path, "it declares more pixels than it holds")
+
+
 def gatan_tiff(path, unit, scale=0.02):
     tags = [(65003, 2, len(unit) + 1, unit, True), (65004, 2, len(unit) + 1, unit, True)]
     tifffile.imwrite(path, IMAGE, extratags=[*tags, (65009, 12, 1, scale, True), (65010, 12, 1, scale, True)])

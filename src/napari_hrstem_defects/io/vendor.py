@@ -24,6 +24,10 @@ _GROUP, _DATA = 20, 21
 _STRUCT, _STRING, _ARRAY = 15, 18, 20
 _BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}
 
+# TIA: kind of a file of images, version from which on offsets have 8 bytes, and bytes of a pixel by its type.
+_IMAGES, _WIDE_VERSION = 0x4122, 0x220
+_SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
+
 #: Suffix → RosettaSciIO module.
 PLUGINS = {".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia"}
 
@@ -51,16 +55,15 @@ def read(path: Path) -> list[DataSet]:
     logging.getLogger("rsciio").setLevel(logging.CRITICAL)
     found = []
     for file in paths:
+        if suffix in (".ser", ".emi"):
+            _check_elements(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
             signals: Sequence[Mapping[str, Any]] = module.file_reader(str(file), lazy=True)
         sets = [_data_set(signal) for signal in signals]
         # These formats hold pixels as they are, and a reader that is lazy does not miss those that are not there.
         if sum(math.prod(one.shape) * one.dtype.itemsize for one in sets) > file.stat().st_size:
-            raise ReadError(
-                f"{file}: the file is cut off (truncated): it declares more pixels than it holds; copy it again from "
-                "its source."
-            )
+            raise _more_than_held(file)
         found += sets
     return found
 
@@ -107,6 +110,36 @@ def _check_tags(path: Path) -> None:
             f"{path}: the file is damaged or cut off (its tags declare more than it holds: {error}); copy it again "
             "from its source."
         ) from error
+
+
+def _check_elements(path: Path) -> None:
+    """Refuse a series of TIA that counts more images than the file can hold: a reader would make room for them."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(30)
+        if len(head) < 30 or head[:4] != b"II\x97\1":
+            raise ReadError(f"{path}: the file is damaged or not really a ser file; export or copy it again.")
+        version, kind, _, total, valid = struct.unpack_from("<HIIII", head, 4)
+        wide = version >= _WIDE_VERSION
+        (table,) = struct.unpack_from("<Q" if wide else "<I", head, 22)
+        needed = table + max(total, valid) * (8 if wide else 4)
+        if kind == _IMAGES and valid and needed <= size:
+            file.seek(table)
+            (first,) = struct.unpack("<Q" if wide else "<I", file.read(8 if wide else 4))
+            file.seek(min(first, size))
+            element = file.read(50)
+            if len(element) == 50:
+                pixel, x, y = struct.unpack_from("<HII", element, 40)
+                needed = valid * x * y * _SER_BYTES.get(pixel, 1)
+    if needed > size:
+        raise _more_than_held(path)
+
+
+def _more_than_held(path: Path) -> ReadError:
+    return ReadError(
+        f"{path}: the file is cut off (truncated): it declares more pixels than it holds; copy it again from its "
+        "source."
+    )
 
 
 def _size(info: Sequence[int]) -> int:
