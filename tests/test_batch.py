@@ -441,7 +441,7 @@ def test_signals(folder, out, tmp_path, jobs, number):
         time.sleep(0.05)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 128 + number
     assert "Interrupted; the same command" in errors
     assert "Traceback" not in errors
     results = table(out)
@@ -537,3 +537,254 @@ def test_replay_notices_other_labels(folder, out):
     outcome = replay(record, out.parent / "again")
     assert outcome.differing == (0,)
     assert outcome.changed == (f"numpy 1.0 → {np.__version__}",)
+
+
+# -- damaged results, odd names -------------------------------------------------------------------------------
+
+
+def damage_json(change):
+    def damage(folder):
+        path = folder / "analysis.json"
+        info = json.loads(path.read_text())
+        change(info)
+        path.write_text(json.dumps(info))
+
+    return damage
+
+
+def other_labels(folder):
+    labels = tifffile.imread(folder / "labels.tif")
+    tifffile.imwrite(folder / "labels.tif", 1 - labels)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_json(lambda info: info.update(input=None)),
+        damage_json(lambda info: info["input"].pop("path")),
+        damage_json(lambda info: info.pop("fractions")),
+        damage_json(lambda info: info.update(warnings=3)),
+        damage_json(lambda info: info.update(classifier="screening")),
+        damage_json(lambda info: info.pop("labels_sha256")),
+        lambda folder: (folder / "analysis.json").write_text("[" * 100_000),
+        lambda folder: (folder / "analysis.json").write_bytes(b"\xff\x00"),
+        lambda folder: (folder / "labels.tif").write_bytes(b""),
+        lambda folder: (folder / "severity.tif").write_bytes(b""),
+        lambda folder: (folder / "labels.tif").write_bytes((folder / "labels.tif").read_bytes()[:-200]),
+        lambda folder: (folder / "regions.csv").unlink(),
+        other_labels,
+    ],
+)
+def test_one_damaged_result_is_made_anew_and_stops_no_other(folder, out, damage):
+    for name in ("a.tif", "b.tif"):
+        write(folder / name)
+    first = analyze_files([folder], out)
+    labels = load(out / "a").labels
+    damage(out / "a")
+    rows = analyze_files([folder], out)
+    assert [row.status for row in rows] == ["done", "skipped"]
+    assert [row.ok for row in first] == [True, True]
+    np.testing.assert_array_equal(load(out / "a").labels, labels)
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped", "skipped"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_text(folder, out):
+    names = [b"a\xff.tif", b"a\xfe.tif", b"a\xfd.txt"]
+    for name in names:
+        write(Path(os.fsdecode(os.fsencode(folder) + b"/" + name)))
+    rows = analyze_files([folder], out)
+    assert [row.status for row in rows] == ["done", "done"]
+    assert len({row.name for row in rows}) == 2
+    for row in rows:
+        row.name.encode()  # no surrogates
+    assert {row["status"] for row in lines_of(out)} == {"done"}
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped", "skipped"]
+    again = replay(out / rows[0].name / "analysis.json", out / "again")
+    assert not again.differing
+
+
+def lines_of(out):
+    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_names_that_spreadsheets_would_run(folder, out, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("=1+1", "+a", "-b", "@c"):
+        write(folder / f"{name}.tif")
+    rows = analyze_files([f"./{name}.tif" for name in ("=1+1", "+a", "-b", "@c")], out)
+    assert [row.name for row in rows] == ["=1+1", "+a", "-b", "@c"]
+    assert [row["name"] for row in lines_of(out)] == ["'=1+1", "'+a", "'-b", "'@c"]
+    assert [row.status for row in analyze_files([folder], out)] == ["skipped"] * 4
+    assert [row["name"] for row in lines_of(out)] == ["'=1+1", "'+a", "'-b", "'@c"]
+
+
+def test_long_names_are_cut_by_their_bytes():
+    long = [Path("ä" * 124 + end + ".tif") for end in "xy"]
+    names = result_names(long, lambda name: None)
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) <= 200 for name in names)
+    assert all(name.startswith("ä" * 90) for name in names)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "name,path\n\x00,a\n", "name\n" + "x" * 200_000, "name\na,b,c\n", "\ufeff"]
+)
+def test_a_summary_that_is_none(folder, out, text):
+    write(folder / "a.tif")
+    out.mkdir()
+    (out / "summary.csv").write_text(text)
+    assert [row.status for row in analyze_files([folder], out)] == ["done"]
+    assert [row["name"] for row in lines_of(out)] == ["a"]
+
+
+# -- several runs, lost parents and clusters ------------------------------------------------------------------
+
+
+def start(tmp_path, *arguments, **options):
+    driver = tmp_path / "driver.py"
+    driver.write_text(_DRIVER)
+    return subprocess.Popen(
+        [sys.executable, str(driver), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+@pytest.mark.slow
+def test_two_runs_into_one_folder_share_it(folder, out, tmp_path):
+    for index in range(4):
+        write(folder / f"{index}.tif", seed=index)
+    other = tmp_path / "other"
+    write(other / "0.tif", seed=9)
+    write(other / "x.tif", seed=10)
+    runs = [start(tmp_path, named, "--out", out) for named in (folder, folder, other)]
+    for run in runs:
+        _, errors = run.communicate(timeout=200)
+        assert (run.returncode, errors) == (0, "")
+    lines = lines_of(out)
+    # Two inputs are called 0: one of them got another name.
+    assert len(lines) == 6
+    assert {row["status"] for row in lines} <= {"done", "skipped"}
+    assert {Path(row["path"]) for row in lines} == {*folder.iterdir(), *other.iterdir()}
+    assert names(out) == {row["name"] for row in lines} | {"summary.csv"}
+    for row in lines:
+        assert load(out / row["name"]).info["input"]["path"] == row["path"]
+
+
+def test_a_lock_is_waited_for_and_freed(tmp_path):
+    from napari_hrstem_defects.batch.locks import locked
+    from napari_hrstem_defects.core.errors import Cancelled
+
+    path = tmp_path / ".a.lock"
+    with locked(path):
+        assert path.exists()
+        with pytest.raises(Cancelled), locked(path, lambda: True):
+            pass
+        assert path.exists()
+    assert list(tmp_path.iterdir()) == []
+    path.touch()  # of a process that was killed
+    with locked(path, lambda: True):
+        pass
+    with pytest.raises(WriteError, match="cannot be written there"), locked(tmp_path / "gone" / "lock"):
+        pass
+
+
+def children_of(pid):
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent_and_the_run_goes_on(folder, out, tmp_path, number):
+    for index in range(12):
+        write(folder / f"{index:02}.tif", shape=(512, 512), seed=index)
+    process = start(tmp_path, folder, "--out", out, "--jobs", 2)
+    wait_for((out / "summary.csv").exists)
+    workers = children_of(process.pid)
+    assert len(workers) >= 2
+    begin = time.monotonic()
+    if number == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, number)
+    process.communicate(timeout=60)
+    wait_for(lambda: all(map(ended, workers)), 5)
+    assert time.monotonic() - begin < 10  # 5 on a machine that does nothing else
+    assert process.returncode == (-9 if number == signal.SIGKILL else 143)
+    done = {path.name for path in out.iterdir() if (path / "analysis.json").exists() and path.name[0] != "."}
+    assert 0 < len(done) < 12
+    rows = analyze_files([folder], out)
+    assert {row.name for row in rows if row.status == "skipped"} == done
+    assert names(out) == {row.name for row in rows} | {"summary.csv"}
+
+
+def test_a_folder_that_goes_midway(folder, out, monkeypatch):
+    import shutil
+
+    write(folder / "a.tif")
+    write(folder / "b.tif")
+
+    def removed(*args, **kwargs):
+        shutil.rmtree(out, ignore_errors=True)
+        return analyze(*args, **kwargs)
+
+    analyze = pipeline.analyze
+    monkeypatch.setattr(pipeline, "analyze", removed)
+    with pytest.raises(WriteError, match="cannot be written there"):
+        analyze_files([folder], out)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_without_workers(folder, out, monkeypatch):
+    from distributed import LocalCluster
+
+    from napari_hrstem_defects.batch import workers
+
+    monkeypatch.setattr(workers, "_ALONE_S", 0.5)
+    write(folder / "a.tif")
+    said = []
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(HrstemDefectsError, match="has had no worker for 2 s"),
+    ):
+        analyze_files([folder], out, scheduler=cluster.scheduler_address, timeout_s=2, notify=said.append)
+    assert ["the dask cluster has no worker; waiting for up to 2 s." in text for text in said] == [True]
+    assert [row["status"] for row in lines_of(out)] == ["cancelled"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scheduler_that_goes(folder, out):
+    from distributed import LocalCluster
+
+    write(folder / "a.tif")
+    cluster = LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp")
+    polls = []
+
+    def cancelled():
+        polls.append(1)
+        if len(polls) == 3:
+            cluster.close()
+        return False
+
+    with pytest.raises(HrstemDefectsError, match="the dask scheduler is gone"):
+        analyze_files([folder], out, scheduler=cluster.scheduler_address, timeout_s=60, cancelled=cancelled)

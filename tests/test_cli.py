@@ -68,7 +68,7 @@ def test_version():
     assert run("--version").stdout.strip() == f"hrstem-defects {napari_hrstem_defects.__version__}"
 
 
-@pytest.mark.parametrize("command", ["analyze", "replay", "evaluate", "simulate", "view"])
+@pytest.mark.parametrize("command", ["analyze", "info", "replay", "evaluate", "simulate", "view"])
 def test_help(command):
     assert command in run("--help").stdout
     assert "--help" in run(command, "--help").stdout
@@ -260,7 +260,13 @@ BAD_INPUTS = {
     "boolean.npy": (lambda path: np.save(path, crystal() > 8000), "black-and-white"),
     "bilevel.png": (lambda path: Image.fromarray(crystal() > 8000).save(path), "1-bit"),
     "complex.npy": (lambda path: np.save(path, crystal() * 1j), "complex numbers"),
-    "line.npy": (lambda path: np.save(path, np.arange(100.0)), "an image (y, x)"),
+    "line.npy": (lambda path: np.save(path, np.arange(100.0)), "an array of shape (100,)"),
+    "pattern.tif": (
+        lambda path: tifffile.imwrite(
+            path, crystal(), imagej=True, resolution=(9, 9), metadata={"unit": "1/nm"}
+        ),
+        "this is a diffraction pattern (pixels in 1/nm)",
+    ),
     "tiny.tif": (lambda path: tifffile.imwrite(path, crystal((20, 20))), "20 × 20 px"),
     "empty.tif": (lambda path: path.write_bytes(b""), "the file is empty"),
     "text.tif": (lambda path: path.write_text("This is a text.\n" * 100), "damaged or not really a tif file"),
@@ -331,6 +337,109 @@ def test_noise_has_no_lattice_and_nothing_is_marked(tmp_path, out):
 def test_folder_of_images_and_masks(out):
     run("analyze", REAL / "au_gb*", "--out", out)
     assert {path.name for path in out.iterdir()} == {"au_gb", "summary.csv"}
+
+
+def test_json_lines(image, out, tmp_path):
+    (tmp_path / "bad.tif").write_text("text")
+    result = run("analyze", image, tmp_path / "bad.tif", "--out", out, "--json-lines", status=1)
+    assert result.stderr == ""
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["name"], first["status"], first["path"]) == ("crystal", "done", str(image))
+    assert second["status"] == "failed"
+    assert "damaged" in second["message"]
+
+
+def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path):
+    frames = np.stack([crystal((64, 64))] * 20)
+    tifffile.imwrite(tmp_path / "series.tif", frames, photometric="minisblack")
+    lines = run("analyze", tmp_path / "series.tif", "--out", out).stdout.splitlines()
+    assert lines[:9] == [f"        series.tif: {n}0 %" for n in range(1, 10)]
+    assert len(lines) == 11
+
+
+# -- several data sets, pixel sizes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A preview, an image with a nanometre a pixel, and a larger diffraction pattern."""
+    path = tmp_path / "several.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for data, size, unit in (
+            (crystal((64, 64)), 0.04, "nm"),
+            (crystal(), 0.02, "nm"),
+            (crystal((150, 150)), 9, "1/nm"),
+        ):
+            sizes = {f"PhysicalSize{a}": size for a in "XY"} | {f"PhysicalSize{a}Unit": unit for a in "XY"}
+            tif.write(data, photometric="minisblack", metadata={"axes": "YX", **sizes})
+    return path
+
+
+def recorded(folder):
+    return json.loads((folder / "analysis.json").read_text())["input"]
+
+
+def test_info(several, image):
+    lines = run("info", several, image).stdout.splitlines()
+    assert lines[0] == str(several)
+    assert lines[1] == "   1  an image (Image0): 64 × 64 uint16, 0.04 nm/px"
+    assert lines[2] == "*  2  an image (Image1): 128 × 128 uint16, 0.02 nm/px"
+    assert lines[3] == "   3  a diffraction pattern (Image2): 150 × 150 uint16, 1/nm"
+    assert lines[4:] == [str(image), "*  1  an image: 128 × 128 uint16, no pixel size"]
+
+
+def test_info_of_bad_files(tmp_path, image):
+    tifffile.imwrite(tmp_path / "p.tif", crystal(), imagej=True, resolution=(9, 9), metadata={"unit": "1/nm"})
+    result = run("info", tmp_path / "missing.tif", tmp_path / "p.tif", image, status=1)
+    missing, pattern = result.stderr.splitlines()
+    assert "there is no such file" in missing
+    assert "p.tif: this is a diffraction pattern" in pattern
+    assert "   1  a diffraction pattern: 128 × 128 uint16, 1/nm" in result.stdout
+    assert "*  1  an image" in result.stdout
+
+
+def test_select(several, out):
+    assert "number 2 (Image1) was used" in run("analyze", several, "--out", out).stdout
+    folder = out / "several.ome"
+    assert (recorded(folder)["select"], recorded(folder)["shape"]) == (None, [128, 128])
+    run("analyze", several, "--out", out, "--select", 1)
+    assert (recorded(folder)["select"], recorded(folder)["shape"]) == ("1", [64, 64])
+    assert recorded(folder)["pixel_size_nm"] == pytest.approx(0.04)
+    assert "skipped" in run("analyze", several, "--out", out, "--select", 1).stdout
+    assert "identical" in run("replay", folder / "analysis.json", "--out", out / "again").stdout
+    line = one_line(run("analyze", several, "--out", out, "--select", 3, status=1).stderr)
+    assert "this is a diffraction pattern" in line
+    line = one_line(run("analyze", several, "--out", out, "--select", "none", status=1).stderr)
+    assert "there is no data set 'none'" in line
+
+
+def test_pixel_size_by_hand_wins_and_is_recorded(several, out):
+    run("analyze", several, "--out", out)
+    folder = out / "several.ome"
+    assert recorded(folder)["pixel_size_from"] == "file"
+    # 12 px of 1 nm: no crystal has that, but who says so by hand is believed.
+    run("analyze", several, "--out", out, "--pixel-size", 1)
+    assert (recorded(folder)["pixel_size_nm"], recorded(folder)["pixel_size_from"]) == (1, "hand")
+    assert "identical" in run("replay", folder / "analysis.json", "--out", out / "again").stdout
+    assert (recorded(out / "again" / "several.ome")["pixel_size_from"]) == "hand"
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_pixel_size_that_fits_no_lattice_is_reported_and_not_used(tmp_path, out, frames):
+    path = tmp_path / "crystal.tif"
+    data = crystal((96, 96)) if frames == 1 else np.stack([crystal((96, 96))] * frames)
+    tifffile.imwrite(path, data, imagej=True, resolution=(1, 1), metadata={"unit": "nm"})
+    assert read(path).pixel_size_nm == 1
+    text = run("analyze", path, "--out", out).stdout
+    assert "A pixel of 1 nm makes the lattice period 12 nm, which no crystal shows" in text
+    result = load(out / "crystal")
+    assert result.pixel_size_nm is None
+    assert all(row["area_nm2"] is None for row in result.regions)
+    with tifffile.TiffFile(out / "crystal" / "labels.tif") as tif:
+        assert "PhysicalSize" not in tif.ome_metadata
+    assert "skipped" in run("analyze", path, "--out", out).stdout
+    assert "identical" in run("replay", out / "crystal" / "analysis.json", "--out", tmp_path / "again").stdout
+    assert load(tmp_path / "again" / "crystal").pixel_size_nm is None
 
 
 # -- replay ---------------------------------------------------------------------------------------------------

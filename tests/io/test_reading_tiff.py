@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, MicrographError, ReadError
+from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.io import read
 
 IMAGE = np.random.default_rng(1).integers(0, 60000, (48, 64), dtype=np.uint16)
@@ -152,14 +152,16 @@ def test_first_of_several_images(path):
         tif.write(IMAGE[::2])
     micrograph = read(path)
     np.testing.assert_array_equal(micrograph.data, IMAGE)
-    assert micrograph.notices == ("The file holds 3 images of different kinds; the 2. one was used.",)
+    assert micrograph.notices == ("The file holds 3 data sets; number 2 was used, another can be selected.",)
 
 
 def test_first_of_several_channels(path):
     ome(path, STACK[:2], axes="CYX")
     micrograph = read(path)
     np.testing.assert_array_equal(micrograph.data, STACK[0])
-    assert "2 channels" in micrograph.notices[0]
+    assert "number 1 (channel 1) was used" in micrograph.notices[0]
+    np.testing.assert_array_equal(read(path, select=2).data, STACK[1])
+    np.testing.assert_array_equal(read(path, select="channel 2").data, STACK[1])
 
 
 def test_grey_rgb(path):
@@ -180,7 +182,7 @@ def test_grey_palette(path):
 
 def test_colour_is_refused(path):
     tifffile.imwrite(path, np.stack([IMAGE, IMAGE // 2, IMAGE // 3], axis=-1), photometric="rgb")
-    with pytest.raises(MicrographError, match=r"image\.tif: this is a colour picture"):
+    with pytest.raises(ReadError, match=r"image\.tif: this is a colour picture"):
         read(path)
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_hrstem_defects.io.reading import SUFFIXES
+from napari_hrstem_defects.io.reading import FOLDERS, SUFFIXES
 
 #: Endings of the names of masks: ``crystal_mask.png`` beside ``crystal.tif`` is not an image to analyse.
 MASK_ENDINGS = ("_mask", "_labels", "_truth")
 
-_LONGEST_NAME = 120
+# In bytes: file systems take 255, and temporary names are longer.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def find_inputs(named: Iterable[str | os.PathLike[str]]) -> list[Input]:
 
 def _expand(text: str) -> Iterator[Input]:
     path = Path(text)
-    if path.is_dir():
+    if _is_folder(path):
         files = _images(path)
         if not files:
             yield Input(path, f"{path}: there is no image in this folder; name another folder or a file.")
@@ -65,7 +66,7 @@ def _expand(text: str) -> Iterator[Input]:
     elif not os.path.lexists(path) and glob.has_magic(text):
         files = []
         for match in map(Path, glob.glob(text, recursive=True)):
-            files += _images(match) if match.is_dir() and "**" not in text else _without_masks([match])
+            files += _images(match) if _is_folder(match) and "**" not in text else _without_masks([match])
         if not files:
             yield Input(path, f"{text}: no image matches this pattern; check it, or put it in quotes.")
         yield from map(Input, sorted(files, key=_natural))
@@ -80,13 +81,18 @@ def _images(folder: Path) -> list[Path]:
 def _without_masks(files: list[Path]) -> list[Path]:
     kept = []
     for path in files:
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or _is_folder(path):
             continue
         ending = next((end for end in MASK_ENDINGS if path.stem.lower().endswith(end)), None)
         if ending and _has_image(path.parent, path.stem[: -len(ending)]):
             continue
         kept.append(path)
     return kept
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder of images, not an image that is kept as a folder."""
+    return path.is_dir() and path.suffix.lower() not in FOLDERS
 
 
 def _has_image(folder: Path, stem: str) -> bool:
@@ -126,13 +132,25 @@ def result_names(paths: Iterable[Path], owner: Callable[[str], str | None]) -> l
         name = _stem(paths[i])
         other = owner(name)
         if name.lower() in taken or (other is not None and other != absolute[i] and os.path.exists(other)):
-            name = f"{name}-{hashlib.sha256(absolute[i].encode()).hexdigest()[:8]}"
+            name = other_name(name, paths[i])
         taken.add(name.lower())
         names[i] = name
     return [names[i] for i in range(len(paths))]
 
 
+def other_name(name: str, path: Path) -> str:
+    """Name of the result of a file whose usual name is taken."""
+    return f"{name}-{_hash(os.path.abspath(path))}"
+
+
 def _stem(path: Path) -> str:
     """Name without suffix, fit for a folder of every system."""
     stem = path.name[: -len(path.suffix)] if path.suffix else path.name
-    return re.sub(r'[<>:"|?*\\/\x00-\x1f]', "_", stem).strip(" .")[:_LONGEST_NAME] or "image"
+    name = re.sub(r'[<>:"|?*\\/\x00-\x1f\ud800-\udfff]', "_", stem).strip(" .") or "image"
+    if len(name.encode()) > _LONGEST_NAME:
+        name = f"{name.encode()[: _LONGEST_NAME - 9].decode('utf-8', 'ignore')}-{_hash(name)}"
+    return name
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]

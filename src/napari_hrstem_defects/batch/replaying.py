@@ -78,8 +78,14 @@ def replay(
     source = info["input"]["path"] if image is None else image
     if source is None:
         raise ReadError(f"{record}: the analysed pixels did not come from a file; name the image to use.")
-    micrograph = read(source, pixel_size_nm=info["input"]["pixel_size_nm"])
-    micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
+    micrograph = read(source, select=info["input"].get("select"))
+    known = {key: info["input"].get(key) for key in ("pixel_size_from", "pixel_size_stated_nm")}
+    micrograph = dataclasses.replace(
+        micrograph,
+        data=frames_here(micrograph.data),
+        pixel_size_nm=info["input"]["pixel_size_nm"],
+        metadata={**micrograph.metadata, **known},
+    )
     if micrograph.sha256 != info["input"]["sha256"]:
         raise ReadError(
             f"{source}: the pixels are not those that were analysed (other SHA-256); name the original image."

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import glob
 import os
-import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from napari_hrstem_defects.batch import workers
 from napari_hrstem_defects.batch.inputs import find_inputs, result_names
+from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.summary import Row, Summary
-from napari_hrstem_defects.batch.task import Task
-from napari_hrstem_defects.core.errors import ReadError, WriteError
+from napari_hrstem_defects.batch.task import Task, clear, owner
+from napari_hrstem_defects.core.errors import Cancelled, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.loading import load_info
-from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.models.classifier import for_recipe
 
 
@@ -28,11 +24,15 @@ def analyze_files(
     *,
     best_patch: tuple[float, float] | None = None,
     pixel_size_nm: float | None = None,
+    select: str | None = None,
+    memory_share: float = 0.25,
     jobs: int = 1,
     scheduler: str | None = None,
+    timeout_s: float = 300.0,
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
     finished: Callable[[Row], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[Row]:
     """Analyse files, folders and patterns, mixed, and write ``out/<stem>/`` for each image and ``out/summary.csv``.
@@ -52,16 +52,24 @@ def analyze_files(
         ``(y, x)`` in pixels, for every image and frame; default: chosen for each.
     pixel_size_nm : float, optional
         Instead of what the files say.
+    select : str, optional
+        Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
+    memory_share : float
+        Largest share of the machine's memory that an image may take.
     jobs : int
         Local processes.
     scheduler : str, optional
         Address of a running dask scheduler, whose workers see the same files; `jobs` is not looked at then.
+    timeout_s : float
+        How long to wait, s, while the cluster has no worker.
     overwrite : bool
         Analyse again what is there already.
     progress : callable, optional
         Called as ``progress(fraction, text)``, 0...1 of all.
     finished : callable, optional
         Called with the row of each image as it is finished.
+    notify : callable, optional
+        Called with a sentence about what the batch is waiting for.
     cancelled : callable, optional
         Asked often; as soon as it returns True the batch stops.
 
@@ -75,23 +83,44 @@ def analyze_files(
     WriteError
         If `out` cannot be written.
     HrstemDefectsError
-        If there is no scheduler at the address, or the recipe's trained classifier cannot be used.
+        If there is no scheduler at the address, it or its workers are gone, or the recipe's trained classifier cannot
+        be used.
     KeyboardInterrupt
         After an interrupt; the table is written and nothing is left half done.
     """
     out, recipe = Path(out), recipe or Recipe()
     # Once, before anything begins: a classifier that cannot be used fails every image.
     classifier = for_recipe(recipe)
+    sources = find_inputs(named)
+    make_folder(out)
+    names = result_names([source.path for source in sources], lambda name: owner(out / name))
     tasks = [
-        dataclasses.replace(task, classifier=classifier)
-        for task in _tasks(named, out, recipe, best_patch, pixel_size_nm, overwrite)
+        Task(
+            source,
+            name,
+            out.absolute(),
+            recipe,
+            best_patch=best_patch,
+            pixel_size_nm=pixel_size_nm,
+            select=select,
+            memory_share=memory_share,
+            overwrite=overwrite,
+            classifier=classifier,
+        )
+        for source, name in zip(sources, names, strict=True)
     ]
     summary = Summary(out)
     rows: dict[str, Row] = {}
     try:
-        with contextlib.closing(_run(tasks, jobs, scheduler, progress, cancelled)) as stream:
+        if scheduler is not None:
+            running = workers.run_on_cluster(tasks, scheduler, timeout_s, notify, cancelled)
+        elif jobs > 1 and len(tasks) > 1:
+            running = workers.run_in_processes(tasks, jobs, cancelled)
+        else:
+            running = workers.run_here(tasks, progress, cancelled)
+        with contextlib.closing(running) as stream:
             for row in stream:
-                rows[row.name] = row
+                rows[row.path] = row
                 summary.add([row])
                 if finished is not None:
                     finished(row)
@@ -99,45 +128,18 @@ def analyze_files(
                     progress(len(rows) / len(tasks), f"{len(rows)} of {len(tasks)}")
     finally:
         # Nothing is lost of the table, whatever ended the loop.
-        rest = [task.row("cancelled", "not analysed") for task in tasks if task.name not in rows]
-        summary.add(rest)
-        rows.update((row.name, row) for row in rest)
-    return [rows[task.name] for task in tasks]
-
-
-def _run(
-    tasks: Sequence[Task],
-    jobs: int,
-    scheduler: str | None,
-    progress: Callable[[float, str], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> Generator[Row, None, None]:
-    if scheduler is not None:
-        return workers.run_on_cluster(tasks, scheduler, cancelled)
-    if jobs > 1 and len(tasks) > 1:
-        return workers.run_in_processes(tasks, jobs, cancelled)
-    return workers.run_here(tasks, progress, cancelled)
-
-
-def _tasks(
-    named: Iterable[str | os.PathLike[str]],
-    out: Path,
-    recipe: Recipe,
-    best_patch: tuple[float, float] | None,
-    pixel_size_nm: float | None,
-    overwrite: bool,
-) -> list[Task]:
-    sources = find_inputs(named)
-    make_folder(out)
-    names = result_names([source.path for source in sources], lambda name: _owner(out / name))
-    for name in names:
-        # Left by a batch that was killed.
-        for leftover in out.glob(f".{glob.escape(name)}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    return [
-        Task(source, name, out.absolute(), recipe, best_patch, pixel_size_nm, overwrite)
-        for source, name in zip(sources, names, strict=True)
-    ]
+        for task in tasks:
+            row = task.row("cancelled", "not analysed")
+            rows.setdefault(row.path, row)
+            if not rows[row.path].ok:
+                # A process that was killed cleans nothing up.
+                with (
+                    contextlib.suppress(WriteError, Cancelled),
+                    locked(out / f".{task.name}.lock", lambda: True),
+                ):
+                    clear(out, task.name)
+        summary.add(row for row in rows.values() if row.status == "cancelled")
+    return [rows[task.row("done").path] for task in tasks]
 
 
 def make_folder(folder: Path) -> None:
@@ -156,14 +158,3 @@ def make_folder(folder: Path) -> None:
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise WriteError(f"{folder}: there is no permission to write; choose another place for the results.")
-
-
-def _owner(folder: Path) -> str | None:
-    """Path of the input whose result lies in a folder."""
-    if not (folder / INFO_FILE).is_file():
-        return None
-    try:
-        path: str | None = load_info(folder / INFO_FILE)["input"]["path"]
-    except ReadError:
-        return None
-    return path

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.batch.locks import locked
+from napari_hrstem_defects.io.folders import unwritable
 from napari_hrstem_defects.io.tables import read_table, write_table
 
 #: File of a batch that lists its images.
@@ -61,9 +62,9 @@ _TEXT = ("name", "path", "status", "message", "verdict")
 
 
 class Summary:
-    """The table of a batch, on disk after every change.
+    """The table of a batch, on disk after every change, which several runs may write at a time.
 
-    Rows of earlier batches stay as long as their results do.
+    Rows of earlier batches stay as long as their results do, those of failures as long as their input does.
 
     Parameters
     ----------
@@ -73,11 +74,9 @@ class Summary:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SUMMARY_FILE
+        self._own: set[str] = set()
+        self._seen: tuple[int, ...] = ()
         self._rows: dict[str, Row] = {}
-        if self._path.is_file():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody's own table: written anew
-                earlier = [Row(**values) for values in read_table(self._path, _TEXT)]
-                self._rows = {row.name: row for row in earlier if row.ok and (folder / row.name).is_dir()}
 
     def add(self, rows: Iterable[Row]) -> None:
         """Replace or append rows and write the table.
@@ -87,14 +86,33 @@ class Summary:
         WriteError
             If it cannot be written.
         """
-        self._rows.update((row.name, row) for row in rows)
-        try:
-            self._write()
-        except OSError as error:
-            raise WriteError(
-                f"{self._path}: the table cannot be written ({error.strerror or error}); "
-                "choose a folder with space and write access."
-            ) from error
+        rows = list(rows)
+        with locked(self._path.with_name(".summary.lock")):
+            self._read()
+            for row in rows:
+                # What was not done again leaves what is there.
+                there = self._rows.get(row.name)
+                if row.status != "cancelled" or there is None or not there.ok:
+                    self._rows[row.name] = row
+            self._own.update(row.name for row in rows)
+            try:
+                self._write()
+            except OSError as error:
+                raise unwritable(self._path, error) from error
+
+    def _read(self) -> None:
+        """Take over what others wrote since."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none yet; somebody's own table
+            if _signature(self._path) == self._seen:
+                return
+            folder = self._path.parent
+            others = [Row(**values) for values in read_table(self._path, _TEXT)]
+            self._rows = {row.name: row for row in self._rows.values() if row.name in self._own} | {
+                row.name: row
+                for row in others
+                if row.name not in self._own
+                and ((folder / row.name).is_dir() if row.ok else os.path.exists(row.path))
+            }
 
     def _write(self) -> None:
         handle, aside = tempfile.mkstemp(prefix=".summary.", suffix=".partial", dir=self._path.parent)
@@ -107,5 +125,12 @@ class Summary:
             os.chmod(aside, 0o666 & ~umask)
             os.replace(aside, self._path)
         except BaseException:
-            os.unlink(aside)
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
             raise
+        self._seen = _signature(self._path)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its threads
     from napari_hrstem_defects.batch.summary import Row
     from napari_hrstem_defects.batch.task import Task
 
+#: How long (s) a worker may take to stop after it was told to, and a cluster to be without workers until that is said.
+_GRACE_S, _ALONE_S = 2.5, 30
 #: How often (s) a caller who wants to stop is asked.
 _POLL_S = 0.2
 #: How long (s) a scheduler may take to answer.
@@ -66,6 +71,8 @@ def run_in_processes(
         # The system ended a process, mostly for want of memory, and which image was too large for it is unknown:
         # what is left goes through a process of its own.
         for index, task in list(unfinished.items()):
+            if cancelled is not None and cancelled():
+                return
             try:
                 yield from (row for _, row in _pool({index: task}, 1, cancelled))
             except BrokenProcessPool:
@@ -84,22 +91,30 @@ def _pool(
     jobs = min(jobs, len(tasks))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, threads))
+
+    def asked() -> bool:
+        if cancelled is not None and cancelled():
+            stop.set()
+        return bool(stop.is_set())
+
     try:
-        running: dict[Future[Row], int] = {pool.submit(_work, task): index for index, task in tasks.items()}
-        while running:
-            done, _ = wait(running, _POLL_S, FIRST_COMPLETED)
-            for future in done:
-                index = running.pop(future)
-                if not future.cancelled():
-                    yield index, future.result()
-            if cancelled is not None and cancelled():
-                # What runs notices within a moment and cleans up after itself.
-                stop.set()
-                for future in running:
-                    future.cancel()
+        running = {pool.submit(_work, task): index for index, task in tasks.items()}
+        for future in _finished(running, asked):
+            yield running[future], future.result()
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(futures: Iterable[Future[Row]], asked: Callable[[], bool]) -> Iterator[Future[Row]]:
+    """Futures as they come, `asked` often; what has not begun when it returns True is cancelled."""
+    running = set(futures)
+    while running:
+        done, running = wait(running, _POLL_S, FIRST_COMPLETED)
+        yield from (future for future in done if not future.cancelled())
+        if asked():
+            for future in running:
+                future.cancel()
 
 
 _stop: Any = None
@@ -109,9 +124,23 @@ def _prepare(stop: Any, threads: int) -> None:
     """Set up a worker process."""
     global _stop
     _stop = stop
-    # An interrupt from the keyboard reaches all processes; the parent tells the workers what to do.
+    # Signals reach all processes of a group; the parent tells the workers what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+
+
+def _watch(stop: Any) -> None:
+    """End this process with its parent, or when it does not stop in time."""
+    parent = multiprocessing.parent_process()
+    asked = None
+    while parent is not None and not connection.wait([parent.sentinel], _POLL_S):
+        if stop.is_set():
+            asked = time.monotonic() if asked is None else asked
+            if time.monotonic() - asked > _GRACE_S:
+                break
+    os._exit(1)
 
 
 def _work(task: Task) -> Row:
@@ -121,7 +150,11 @@ def _work(task: Task) -> Row:
 
 
 def run_on_cluster(
-    tasks: Sequence[Task], address: str, cancelled: Cancelled | None
+    tasks: Sequence[Task],
+    address: str,
+    timeout_s: float,
+    notify: Callable[[str], None] | None,
+    cancelled: Cancelled | None,
 ) -> Generator[Row, None, None]:
     """On the workers of a running dask cluster, which must see the same files under the same paths."""
     from distributed import Client
@@ -129,28 +162,48 @@ def run_on_cluster(
     from napari_hrstem_defects.batch.task import internal_error, run_task
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection costs one line, ours
     try:
         # Not the default: this is no business of other dask arrays in the process.
         client = Client(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
         raise HrstemDefectsError(
             f"{address}: no dask scheduler answers there; start one with `dask scheduler` or check the address."
         ) from error
+    alone_since, told = None, False
+
+    def asked() -> bool:
+        nonlocal alone_since, told
+        if client.status != "running":
+            raise HrstemDefectsError(
+                f"{address}: the dask scheduler is gone; the same command, run again, goes on from here."
+            )
+        workers = client.scheduler_info(n_workers=1)["workers"]
+        alone_since = None if workers else alone_since or time.monotonic()
+        waited = 0.0 if alone_since is None else time.monotonic() - alone_since
+        if waited > timeout_s:
+            raise HrstemDefectsError(
+                f"{address}: the dask cluster has had no worker for {timeout_s:g} s; start some and run the same "
+                "command again."
+            )
+        if waited > _ALONE_S and notify is not None and not told:
+            told = True
+            notify(f"{address}: the dask cluster has no worker; waiting for up to {timeout_s:g} s.")
+        return cancelled is not None and cancelled()
+
     with client:
-        running = {client.submit(run_task, task, pure=False): task for task in tasks}
+        executor = client.get_executor(pure=False)
+        running = {executor.submit(run_task, task): task for task in tasks}
         try:
-            while running:
-                done = [future for future in running if future.done()]
-                if not done:
-                    time.sleep(_POLL_S)
-                for future in done:
-                    task = running.pop(future)
-                    failure = future.exception()
-                    if failure is None:
-                        yield future.result()
-                    else:
-                        yield task.row("failed", internal_error(failure, task.source.path))
+            for future in _finished(running, asked):
+                failure = future.exception()
+                task = running[future]
+                yield (
+                    task.row("failed", internal_error(failure, task.source.path))
+                    if failure
+                    else future.result()
+                )
                 if cancelled is not None and cancelled():
                     return
         finally:
-            client.cancel(list(running))
+            executor.shutdown(wait=False)

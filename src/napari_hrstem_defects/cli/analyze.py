@@ -1,95 +1,35 @@
-"""The commands ``analyze`` and ``replay``."""
+"""What the command ``analyze`` is given and what it shows."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-import typer
-
-from napari_hrstem_defects import batch
-from napari_hrstem_defects.batch.run import make_folder
-from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
-from napari_hrstem_defects.cli.console import (
-    FAILED,
-    USAGE,
-    Reporter,
-    complain,
-    errors_as_lines,
-    stop_signals,
-)
+from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.models.classifier import for_recipe
 
 _RECIPES = {"default": Recipe, "published": Recipe.published}
 
 
-def run(
-    paths: list[str],
-    out: Path,
-    recipe_name: str,
-    settings: list[str],
-    classifier: str | None,
-    best_patch: str | None,
-    pixel_size_nm: float | None,
-    jobs: int,
-    scheduler: str | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    """Analyse files; see :func:`napari_hrstem_defects.batch.run.analyze_files`."""
-    with errors_as_lines(USAGE):
-        recipe = _recipe(recipe_name, settings, classifier)
-        # Refused here rather than after the folder is made.
-        for_recipe(recipe)
-        point = _point(best_patch)
-        if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
-            raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
-        make_folder(out)
-    with errors_as_lines(USAGE), stop_signals() as stop, Reporter(quiet) as reporter:
+def check_pixel_size(size_nm: float | None) -> None:
+    """Refuse what is no length.
 
-        def finished(row: Row) -> None:
-            (reporter.say if row.ok else reporter.complain)(_line(row))
-
-        rows = batch.analyze_files(
-            paths,
-            out,
-            recipe,
-            best_patch=point,
-            pixel_size_nm=pixel_size_nm,
-            jobs=jobs,
-            scheduler=scheduler,
-            overwrite=overwrite,
-            progress=reporter.progress,
-            finished=finished,
-            cancelled=stop.is_set,
-        )
-    counts = Counter(row.status for row in rows)
-    if not quiet:
-        order = ("done", "skipped", "failed", "cancelled")
-        parts = [f"{counts[status]} {status}" for status in order if counts[status]]
-        typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
-    if stop.is_set():
-        complain("Interrupted; the same command, run again, goes on from there.")
-    if any(not row.ok for row in rows):
-        raise typer.Exit(FAILED)
+    Raises
+    ------
+    HrstemDefectsError
+    """
+    if size_nm is not None and not 0 < size_nm < float("inf"):
+        raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {size_nm:g}.")
 
 
-def run_replay(record: Path, out: Path, image: Path | None, overwrite: bool, quiet: bool) -> None:
-    """Repeat an analysis; see :func:`napari_hrstem_defects.batch.replaying.replay`."""
-    with errors_as_lines(USAGE):
-        make_folder(out)
-    with errors_as_lines(FAILED), Reporter(quiet) as reporter:
-        outcome = batch.replay(record, out, image=image, overwrite=overwrite, progress=reporter.progress)
-        if outcome.differing:
-            why = f" (other versions: {', '.join(outcome.changed)})" if outcome.changed else ""
-            reporter.complain(f"{outcome.folder}: the labels are not those of the first run{why}.")
-            raise typer.Exit(FAILED)
-        reporter.say(f"{outcome.folder}: the labels are identical.")
+def recipe_of(name: str, settings: list[str], classifier: str | None) -> Recipe:
+    """Recipe by its file or name, with some settings changed.
 
-
-def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
+    Raises
+    ------
+    RecipeError
+        If it cannot be read or a setting makes no sense.
+    """
     if name in _RECIPES:
         recipe = _RECIPES[name]()
     else:
@@ -118,7 +58,14 @@ def _recipe(name: str, settings: list[str], classifier: str | None) -> Recipe:
     return recipe
 
 
-def _point(text: str | None) -> tuple[float, float] | None:
+def point_of(text: str | None) -> tuple[float, float] | None:
+    """Point ``(y, x)`` in px, written as ``Y,X``.
+
+    Raises
+    ------
+    HrstemDefectsError
+        If it is none.
+    """
     if text is None:
         return None
     try:
@@ -130,7 +77,8 @@ def _point(text: str | None) -> tuple[float, float] | None:
     return y, x
 
 
-def _line(row: Row) -> str:
+def line_of(row: Row) -> str:
+    """One line about an image."""
     if not row.ok:
         return row.message if row.status == "failed" else f"{row.path}: {row.message}"
     marked = 100 * ((row.symmetry_fraction or 0) + (row.amorphous_fraction or 0))

@@ -19,6 +19,13 @@ app = typer.Typer(
 )
 
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")]
+_Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|TITLE",
+        help="Which data set of a file with several, as `info` lists them; default: the largest image.",
+    ),
+]
 _Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
 
 
@@ -62,35 +69,134 @@ def analyze(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
     ] = None,
+    select: _Select = None,
+    memory_share: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Refuse images that take more of the machine's memory."
+        ),
+    ] = 0.25,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Local processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=0, help="How long to wait while the cluster has no worker.")
+    ] = 300.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Analyse again even where the result is up to date.")
     ] = False,
     quiet: _Quiet = False,
+    json_lines: Annotated[
+        bool,
+        typer.Option("--json-lines", help="For programs: a JSON object a line for each image, nothing else."),
+    ] = False,
 ) -> None:
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
     A result made from the same image with the same recipe is not made again, so that an interrupted run can be
-    started once more. Exit status: 0 all done, 1 some image failed, 2 wrong usage.
+    started once more. Several runs may write into one folder, as a job array does. Exit status: 0 all done, 1 some
+    image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C and SIGTERM.
     """
-    from napari_hrstem_defects.cli.analyze import run
+    from collections import Counter
+    from dataclasses import asdict
+    from json import dumps
 
-    run(
-        paths,
-        out,
-        recipe,
-        settings or [],
-        classifier,
-        best_patch,
-        pixel_size,
-        jobs,
-        scheduler,
-        overwrite,
-        quiet,
+    from napari_hrstem_defects import batch
+    from napari_hrstem_defects.batch.run import make_folder
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
+    from napari_hrstem_defects.cli.analyze import check_pixel_size, line_of, point_of, recipe_of
+    from napari_hrstem_defects.cli.console import (
+        FAILED,
+        USAGE,
+        Reporter,
+        complain,
+        errors_as_lines,
+        stop_signals,
     )
+    from napari_hrstem_defects.models.classifier import for_recipe
+
+    with errors_as_lines(USAGE):
+        chosen = recipe_of(recipe, settings or [], classifier)
+        # Refused here rather than after the folder is made.
+        for_recipe(chosen)
+        point = point_of(best_patch)
+        check_pixel_size(pixel_size)
+        make_folder(out)
+    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
+
+        def finished(row: Row) -> None:
+            if json_lines:
+                typer.echo(dumps(asdict(row)))
+                return
+            (reporter.say if row.ok else reporter.complain)(line_of(row))
+
+        rows = batch.analyze_files(
+            paths,
+            out,
+            chosen,
+            best_patch=point,
+            pixel_size_nm=pixel_size,
+            select=select,
+            memory_share=memory_share,
+            jobs=jobs,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=reporter.progress,
+            timeout_s=timeout,
+            finished=finished,
+            notify=reporter.complain,
+            cancelled=stop.is_set,
+        )
+    counts = Counter(row.status for row in rows)
+    if not quiet and not json_lines:
+        order = ("done", "skipped", "failed", "cancelled")
+        parts = [f"{counts[status]} {status}" for status in order if counts[status]]
+        typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
+    if stop.is_set():
+        complain("Interrupted; the same command, run again, goes on from there.")
+        raise typer.Exit(stop.status)
+    if any(not row.ok for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def info(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Image files of any known format.")],
+) -> None:
+    """List what files hold: number, kind, shape, type and pixel size of each data set, * what analyze takes.
+
+    Exit status: 0 all can be analysed, 1 some cannot.
+    """
+    from napari_hrstem_defects.cli.console import FAILED, complain, printable
+    from napari_hrstem_defects.core.errors import ReadError
+    from napari_hrstem_defects.io.reading import choose, data_sets
+
+    status = 0
+    for path in files:
+        try:
+            found = data_sets(path)
+        except ReadError as error:
+            complain(str(error))
+            status = FAILED
+            continue
+        try:
+            taken, failure = choose(path, found), None
+        except ReadError as error:
+            taken, failure = -1, error
+        typer.echo(printable(str(path)))
+        for number, one in enumerate(found):
+            shape = " × ".join(map(str, one.shape))
+            size = f"{one.pixel.nm:.6g} nm/px" if one.pixel.nm else one.pixel.reciprocal or "no pixel size"
+            title = f" ({one.title})" if one.title else ""
+            mark = "*" if number == taken else " "
+            typer.echo(f"{mark}{number + 1:3}  {one.kind}{title}: {shape} {one.dtype}, {size}")
+            for notice in dict.fromkeys(one.pixel.notices):
+                typer.echo(f"      {notice}")
+        if failure is not None:
+            complain(str(failure))
+            status = FAILED
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -104,9 +210,19 @@ def replay(
     quiet: _Quiet = False,
 ) -> None:
     """Repeat a result from its analysis.json and check that the labels are the same, bit for bit."""
-    from napari_hrstem_defects.cli.analyze import run_replay
+    from napari_hrstem_defects import batch
+    from napari_hrstem_defects.batch.run import make_folder
+    from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, errors_as_lines
 
-    run_replay(record, out, image, overwrite, quiet)
+    with errors_as_lines(USAGE):
+        make_folder(out)
+    with errors_as_lines(FAILED), Reporter(quiet) as reporter:
+        outcome = batch.replay(record, out, image=image, overwrite=overwrite, progress=reporter.progress)
+        if outcome.differing:
+            why = f" (other versions: {', '.join(outcome.changed)})" if outcome.changed else ""
+            reporter.complain(f"{outcome.folder}: the labels are not those of the first run{why}.")
+            raise typer.Exit(FAILED)
+        reporter.say(f"{outcome.folder}: the labels are identical.")
 
 
 _Images = Annotated[
@@ -342,13 +458,14 @@ def scan(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
     ] = None,
+    select: _Select = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
     quiet: _Quiet = False,
 ) -> None:
     """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
     from napari_hrstem_defects.cli.scan import run
 
-    run(image, model, out, stride, least_probability, pixel_size, overwrite, quiet)
+    run(image, model, out, stride, least_probability, pixel_size, select, overwrite, quiet)
 
 
 @app.command()
@@ -410,8 +527,9 @@ def view(
     image: Annotated[
         Path | None, typer.Argument(metavar="[IMAGE]", help="Default: a bundled micrograph.")
     ] = None,
+    select: _Select = None,
 ) -> None:
     """Open napari with a micrograph and its analysis as layers."""
     from napari_hrstem_defects.cli.view import run
 
-    run(image)
+    run(image, select)

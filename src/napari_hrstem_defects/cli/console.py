@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,12 @@ FAILED, USAGE = 1, 2
 
 def complain(message: str) -> None:
     """One line on the standard error."""
-    typer.echo(" ".join(message.split()), err=True)
+    typer.echo(printable(" ".join(message.split())), err=True)
+
+
+def printable(text: str) -> str:
+    """Text with escapes for the bytes of a file name that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_json(values: Any, path: Path | None) -> None:
@@ -52,17 +58,30 @@ def errors_as_lines(status: int) -> Iterator[None]:
         raise typer.Exit(status) from None
     except KeyboardInterrupt:
         complain("Interrupted.")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(Stop.status) from None
+
+
+class Stop(threading.Event):
+    """Event that a signal sets.
+
+    Attributes
+    ----------
+    status : int
+        Exit status of a program that the signal ended: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    status = 128 + signal.SIGINT
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[Stop]:
     """Event that Ctrl-C and the SIGTERM of a batch system set; a second Ctrl-C ends the program at once."""
-    stop = threading.Event()
+    stop = Stop()
 
     def ask(number: int, frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
+        stop.status = 128 + number
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
@@ -87,6 +106,7 @@ class Reporter:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
+        self._said = "", 0
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
@@ -108,9 +128,18 @@ class Reporter:
         return self._bar is not None
 
     def progress(self, fraction: float, text: str) -> None:
-        """Move the bar."""
+        """Move the bar; in a pipe, one line for each tenth of a series."""
+        if (
+            self._bar is None
+            and not self._quiet
+            and (frame := re.search(r"(.*): frame (\d+) of (\d+)$", text))
+        ):
+            tenth = 10 * (int(frame[2]) - 1) // int(frame[3])
+            if tenth and (frame[1], tenth) != self._said:
+                self._said = frame[1], tenth
+                typer.echo(printable(f"        {frame[1]}: {10 * tenth} %"))
         if self._bar is not None:
-            self._bar.update(self._task, completed=fraction, description=text)
+            self._bar.update(self._task, completed=fraction, description=printable(text))
 
     def say(self, line: str) -> None:
         """One line on the standard output, above the bar."""
@@ -122,6 +151,7 @@ class Reporter:
         self._write(" ".join(line.split()), err=True)
 
     def _write(self, line: str, err: bool) -> None:
+        line = printable(line)
         if self._bar is not None and (err or sys.stdout.isatty()):
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_hrstem_defects.cli.analyze import check_pixel_size
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
-from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, Scan, scan, usual_stride
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ def run(
     stride: int | None,
     least_probability: float | None,
     pixel_size_nm: float | None,
+    select: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Slide an ensemble over an image; see :func:`napari_hrstem_defects.models.scan.scan`."""
     with errors_as_lines(USAGE), Reporter(quiet) as reporter:
-        if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
-            raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {pixel_size_nm:g}.")
+        check_pixel_size(pixel_size_nm)
         from napari_hrstem_defects.io.reading import read
         from napari_hrstem_defects.io.scans import save_scan
         from napari_hrstem_defects.models.registry import find
         from napari_hrstem_defects.models.store import load_model
 
-        micrograph = read(image, pixel_size_nm=pixel_size_nm)
+        micrograph = read(image, pixel_size_nm=pixel_size_nm, select=select)
         stored = load_model(find(model))
         step = usual_stride(stored.contract) if stride is None else stride
         least = LEAST_PROBABILITY if least_probability is None else least_probability

@@ -14,7 +14,7 @@ _NEEDED = (
 )
 
 
-def run(image: Path | None) -> None:
+def run(image: Path | None, select: str | None) -> None:
     """Open napari with a micrograph and the panel, and analyse what is shown."""
     from napari_hrstem_defects.widgets import _view
 
@@ -25,6 +25,6 @@ def run(image: Path | None) -> None:
     from napari_hrstem_defects.widgets._samples import sample_folder
 
     with errors_as_lines(FAILED):
-        micrograph = read(sample_folder() / _SAMPLE if image is None else image)
+        micrograph = read(sample_folder() / _SAMPLE) if image is None else read(image, select=select)
         _view.open_panel(micrograph)
         _view.wait()

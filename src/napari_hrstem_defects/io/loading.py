@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +15,61 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.provenance import RESULT_VERSION
+from napari_hrstem_defects.io.provenance import RESULT_VERSION, sha256_of
 from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
+
+# What readers raise on damaged files; RuntimeError is that of the decoders.
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, struct.error, zlib.error)
+
+
+class _BestPatch(BaseModel):
+    y: float
+    x: float
+    size: int
+    placed: str
+
+
+class _Frame(BaseModel):
+    """What is recorded of a frame."""
+
+    best_patch: _BestPatch | None
+    labels_sha256: str
+
+
+class _Input(BaseModel):
+    path: str | None
+    sha256: str
+    shape: list[int] = Field(min_length=2, max_length=3)
+    pixel_size_nm: float | None = Field(gt=0, allow_inf_nan=False)
+    pixel_size_from: str | None = None
+    pixel_size_stated_nm: float | None = None
+    select: str | int | None = None
+
+
+class _Classifier(BaseModel):
+    name: str
+    sha256: str | None
+
+
+class _Record(BaseModel):
+    """What must stand in an analysis.json to use it; there is more."""
+
+    layout: int
+    software: dict[str, str]
+    input: _Input
+    recipe: dict[str, Any]
+    classifier: _Classifier
+    best_patch_by_hand: tuple[float, float] | None
+    regions: int
+    fractions: dict[str, float]
+    warnings: list[str]
+    frames: list[_Frame] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +139,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
     """
     folder = Path(folder)
     info = load_info(folder / INFO_FILE)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what stops us is raised
     try:
         maps = {name: tifffile.imread(folder / f"{name}.tif") for name in ("labels", "severity", "variance")}
         shape = tuple(info["input"]["shape"])
@@ -101,10 +153,19 @@ def load(folder: str | os.PathLike[str]) -> Result:
             domains=tifffile.imread(folder / "domains.tif").reshape(shape) if several else None,
             domain_table=read_table(folder / "domains.csv") if several else (),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise ReadError(
             f"{folder}: the result is incomplete or damaged ({error}); analyse the image again."
         ) from error
+
+
+def labels_sha256(folder: Path) -> list[str]:
+    """SHA-256 of the labels of each frame of a result; empty if they cannot be read."""
+    try:
+        with tifffile.TiffFile(folder / "labels.tif") as tif:
+            return [sha256_of(page.asarray()) for page in tif.pages]
+    except _DAMAGE:
+        return []
 
 
 def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -123,6 +184,10 @@ def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise ReadError(f"{path}: this is not a JSON file; name the analysis.json of a result.") from error
+    except RecursionError:
+        raise ReadError(
+            f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote."
+        ) from None
     if not isinstance(info, dict) or not {"layout", "input", "recipe", "software"} <= info.keys():
         raise ReadError(f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote.")
     if info["layout"] != RESULT_VERSION:
@@ -130,4 +195,14 @@ def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path}: the result has layout version {info['layout']!r}, this program reads {RESULT_VERSION}; "
             "update the program or analyse the image again."
         )
+    try:
+        record = _Record.model_validate(info)
+        if record.frames is None:
+            _Frame.model_validate(info)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ReadError(
+            f"{path}: the record of the result is damaged ({where}: {first['msg']}); analyse the image again."
+        ) from error
     return info

@@ -1,4 +1,4 @@
-"""Readers of plain pictures (PNG, JPEG, BMP) and numpy files."""
+"""Readers of plain pictures: PNG, JPEG, BMP."""
 
 from __future__ import annotations
 
@@ -10,65 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.source import Source, lazy_stack
+from napari_hrstem_defects.io.source import DataSet
+
+_CHANNELS = {"LA": 2, "RGB": 3, "RGBA": 4, "RGBX": 4}
+_TYPES = {"I": np.int32, "F": np.float32}
 
 
-def read_picture(path: Path) -> Source:
-    """PNG, JPEG or BMP; palettes are resolved, an alpha channel is left out."""
-    from PIL import Image, UnidentifiedImageError
+def read(path: Path) -> list[DataSet]:
+    """The pictures of a file; palettes are resolved."""
+    from PIL import Image
 
-    notices: list[str] = []
     try:
         with Image.open(path) as picture:
-            if picture.mode == "1":
-                raise ReadError(
-                    f"{path}: this is a black-and-white (1-bit) picture, not a micrograph; open the grey image."
-                )
+            mode, (width, height) = picture.mode, picture.size
             count = getattr(picture, "n_frames", 1)
-            if count > 1:
-                notices.append(f"The file holds {count} pictures; the first one was used.")
-            if picture.format == "JPEG":
-                notices.append(
-                    "JPEG compression changes weak contrast; use the original file where there is one."
-                )
-            indirect = picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-            data = np.asarray(picture.convert("RGB") if indirect else picture)
-    except UnidentifiedImageError as error:
-        raise ReadError(
-            f"{path}: the file is damaged or not really a {path.suffix[1:].lower()} file; export or copy it again."
-        ) from error
+            jpeg = picture.format == "JPEG"
     except Image.DecompressionBombError as error:
         raise ReadError(f"{path}: the picture is too large for this format; save it as TIFF.") from error
-    if data.ndim == 3 and data.shape[-1] == 2:
-        data = data[..., 0]
-        notices.append("The picture has an alpha channel; it was left out.")
-    return Source(data, notices=tuple(notices))
+    notices = ("JPEG compression changes weak contrast; use the original file where there is one.",)
+    channels = () if mode in ("1", "L", "I", "F") or mode.startswith("I;16") else (_CHANNELS.get(mode, 3),)
+    dtype = np.dtype(_TYPES.get(mode, np.uint16 if mode.startswith("I;16") else np.uint8))
+    return [
+        DataSet(
+            (height, width, *channels),
+            dtype,
+            functools.partial(_load, path, index),
+            notices=notices if jpeg else (),
+            colour=bool(channels),
+            bilevel=mode == "1",
+        )
+        for index in range(count)
+    ]
 
 
-def read_npy(path: Path) -> Source:
-    """A numpy array; series stay on disk."""
-    data = np.load(path, mmap_mode="r", allow_pickle=False)
-    if data.ndim == 3 and data.shape[-1] not in (3, 4):
-        return Source(lazy_stack(data.shape, data.dtype, functools.partial(_npy_frame, path)))
-    return Source(np.array(data))
+def _load(path: Path, index: int) -> NDArray[Any]:
+    from PIL import Image
 
-
-def _npy_frame(path: Path, index: int) -> NDArray[Any]:
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[index])
-
-
-def read_npz(path: Path) -> Source:
-    """The first image of a numpy archive."""
-    with np.load(path, allow_pickle=False) as archive:
-        for name in archive.files:
-            data = archive[name]
-            if data.ndim in (2, 3):
-                break
-        else:
-            held = ", ".join(archive.files) or "nothing"
-            raise ReadError(
-                f"{path}: there is no image among the arrays of the file ({held}); save a 2-D array."
-            )
-        others = [other for other in archive.files if other != name]
-    notices = (f"The file holds several arrays; {name!r} was used.",) if others else ()
-    return Source(data, notices=notices)
+    with Image.open(path) as picture:
+        picture.seek(index)
+        plain = picture.mode in ("L", "I", "F", *_CHANNELS) or picture.mode.startswith("I;16")
+        return np.asarray(picture if plain else picture.convert("RGB"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +70,13 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
     }
 
 
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON (UTF-8); bytes of file names that are no text become escapes, which read back as the same name."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    escaped = re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    path.write_text(escaped, encoding="utf-8")
+
+
 def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> dict[str, Any]:
     """Where the pixels came from."""
     return {
@@ -75,5 +85,9 @@ def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> d
         "shape": list(shape),
         "dtype": str(np.dtype(micrograph.data.dtype)),
         "pixel_size_nm": micrograph.pixel_size_nm,
+        # "hand" or "file"; what was stated differs from what was used where it makes no sense for the lattice.
+        "pixel_size_from": micrograph.metadata.get("pixel_size_from"),
+        "pixel_size_stated_nm": micrograph.metadata.get("pixel_size_stated_nm"),
+        "select": micrograph.metadata.get("select"),
         "notices": list(micrograph.notices),
     }

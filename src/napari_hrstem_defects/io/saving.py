@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -243,8 +242,7 @@ class ResultWriter:
         index, shown = self._shown
         areas = None if self._frames is None else [record["fractions"] for record in self._records]
         save_overview(self._folder / "overview.png", shown, frame=index, series=areas)
-        text = json.dumps(self._info(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (self._folder / INFO_FILE).write_text(text, encoding="utf-8")
+        provenance.write_record(self._folder / INFO_FILE, self._info())
 
     def _info(self) -> dict[str, Any]:
         first = self._first

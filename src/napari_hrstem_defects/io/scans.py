@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.ome import OmeTiffWriter
-from napari_hrstem_defects.io.provenance import input_record, software
+from napari_hrstem_defects.io.provenance import input_record, software, write_record
 from napari_hrstem_defects.io.tables import REGION_COLUMNS, Row, region_rows, write_table
 
 #: The record of a scan, and its class map.
@@ -183,8 +183,7 @@ def save_scan(
             "regions": len(rows),
             "warnings": list(warnings),
         }
-        text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (folder / SCAN_FILE).write_text(text, encoding="utf-8")
+        write_record(folder / SCAN_FILE, info)
     return target
 
 

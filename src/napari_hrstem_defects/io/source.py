@@ -1,32 +1,88 @@
-"""What a format's reader hands over."""
+"""What a format's reader hands over: the data sets of a file, described, with their pixels loaded on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
+from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, is_reciprocal
+
+#: Kind of the data sets that can be analysed.
+IMAGE = "an image"
+#: Units of axes along which there is a spectrum, not an image.
+_SPECTRAL_UNITS = ("ev", "kev", "mev")
+
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """Pixels of a file and what it says about them.
+class DataSet:
+    """One image, series or other data set of a file.
 
     Attributes
     ----------
-    data : array (y, x), (t, y, x) or with a last axis of colour channels
-        numpy, or dask where a series stays on disk.
-    pixel_size_nm : float or None
+    shape : tuple of int
+        ``(y, x)``, ``(t, y, x)`` or with a last axis of colour channels.
+    dtype : numpy.dtype
+    load : callable
+        Gives the pixels: numpy, or dask where a series stays on disk.
+    pixel : PixelSize
+    title : str
     notices : tuple of str
     metadata : mapping
+    colour : bool
+        Whether the last axis holds colour channels, or planes of a TIFF are called so.
+    units : sequence of str
+        Units of the axes, as far as the file has some.
+    shown : int
+        Number of the last axes that make one image or spectrum.
+    bilevel : bool
+        Whether the pixels are single bits.
+    whole : bool
+        Whether a series is loaded as a whole.
     """
 
-    data: Any
-    pixel_size_nm: float | None = None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    load: Callable[[], Any]
+    pixel: PixelSize = UNKNOWN
+    title: str = ""
     notices: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    colour: bool = False
+    units: Sequence[Any] = ()
+    shown: int = 2
+    bilevel: bool = False
+    whole: bool = False
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape ``(y, x)`` of one image."""
+        return self.shape[-3:-1] if self.colour and self.shape[-1] in (2, 3, 4) else self.shape[-2:]
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words; :data:`IMAGE` if it can be analysed."""
+        axes = len(self.shape) - self.colour
+        if self.shown == 1 or any(str(unit).lower() in _SPECTRAL_UNITS for unit in self.units):
+            return "a spectrum" if axes == 1 else "a spectrum image"
+        if self.bilevel or self.dtype == np.bool_:
+            return "a black-and-white (1-bit) picture"
+        if self.dtype.kind == "c" or self.dtype.names:
+            return "complex numbers (a Fourier transform?)"
+        if axes < 2 or self.dtype.kind not in "iuf" or not all(self.shape):
+            return f"an array of shape {self.shape} and type {self.dtype}"
+        if axes > 3:
+            return f"a {axes}-dimensional data set (4D-STEM?)"
+        if min(self.frame_shape) < MIN_SIDE_PX:
+            y, x = self.frame_shape
+            return f"a picture of {y} × {x} px (at least {MIN_SIDE_PX} × {MIN_SIDE_PX} are needed)"
+        if self.pixel.reciprocal or any(map(is_reciprocal, self.units)):
+            return "a diffraction pattern"
+        return IMAGE
 
 
 class LazyFrames:

@@ -14,6 +14,8 @@ from napari_hrstem_defects.core.regions import LABEL_NAMES, Region
 #: A table row: column → number or text.
 Row = dict[str, Any]
 
+# What makes a spreadsheet take a cell for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PATCH_COLUMNS = ("y", "x", "score", "label")
 # Fields of a region that take several columns.
 _SPLIT = {"centroid": ("y_px", "x_px"), "bbox": ("y0", "x0", "y1", "x1")}
@@ -72,16 +74,35 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.7g}"
+    if isinstance(value, str):
+        # Names of files may hold bytes that are no text, and spreadsheets run what looks like a formula.
+        value = value.encode("utf-8", "backslashreplace").decode()
+        return f"'{value}" if value.startswith(_FORMULA) else value
     return str(value)
 
 
+def _plain(text: str) -> str:
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
 def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
-    """Inverse of :func:`write_table`: numbers, None for empty cells, and text, always so in the columns `text`."""
+    """Inverse of :func:`write_table`: numbers, None for empty cells, and text, always so in the columns `text`.
+
+    Raises
+    ------
+    ValueError
+        If it is no table.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        return tuple(
-            {key: value if key in text else _value(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        )
+        try:
+            rows = list(csv.DictReader(file))
+        except csv.Error as error:
+            raise ValueError(f"{path.name} is no table: {error}") from error
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError(f"{path.name} has rows that are longer or shorter than its head")
+    return tuple(
+        {key: _plain(value) if key in text else _value(value) for key, value in row.items()} for row in rows
+    )
 
 
 def _value(text: str) -> Any:
@@ -92,4 +113,4 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return _plain(text)

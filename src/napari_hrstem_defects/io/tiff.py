@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,65 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
-from napari_hrstem_defects.io.source import Source, lazy_stack
+from napari_hrstem_defects.io.colour import are_frames
+from napari_hrstem_defects.io.source import DataSet, lazy_stack
 from napari_hrstem_defects.io.tiff_calibration import find_pixel_size
 
 # Axes that tifffile names: samples (colour), channels, and everything that can be a time or a slice.
 _SAMPLES, _CHANNEL = "S", "C"
 
 
-def read(path: Path) -> Source:
-    """First image or series of images of the file."""
+def read(path: Path) -> list[DataSet]:
+    """The series of the file, one for each channel; series stay on disk."""
     # tifffile reports oddities of metadata as log messages; what stops us is raised.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as tif:
-        index, notices = _choose(tif, path)
+        # The list of pages ends with an offset of 0; an offset beyond the end of the file is a page that got lost.
+        if tif.series and _next_page_offset(tif) >= tif.filehandle.size:
+            raise _cut_off(path)
+        return [found for index in range(len(tif.series)) for found in _data_sets(path, tif, index)]
+
+
+def _data_sets(path: Path, tif: tifffile.TiffFile, index: int) -> Iterator[DataSet]:
+    series = tif.series[index]
+    shape, axes = _squeezed(series.shape, series.axes)
+    dtype = np.dtype(series.dtype)
+    if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        shape, axes, dtype = (*shape, 3), axes + _SAMPLES, np.dtype(np.uint16)
+    channels = range(shape[axes.index(_CHANNEL)]) if _CHANNEL in axes else (None,)
+    shape = tuple(n for n, axis in zip(shape, axes, strict=True) if axis != _CHANNEL)
+    axes = axes.replace(_CHANNEL, "")
+    pixel = find_pixel_size(tif, index)
+    name = series.name if len(tif.series) > 1 else ""
+    for channel in channels:
+        title = name if channel is None else f"{name} channel {channel + 1}".strip()
+        yield DataSet(
+            shape,
+            dtype,
+            functools.partial(_load, path, index, channel),
+            pixel,
+            title=title,
+            colour=_SAMPLES in axes,
+            bilevel=series.keyframe.bitspersample == 1,
+        )
+
+
+def _load(path: Path, index: int, channel: int | None) -> Any:
+    with tifffile.TiffFile(path) as tif:
         series = tif.series[index]
         _check_complete(tif, series, path)
-        size, remarks = find_pixel_size(tif)
         shape, axes = _squeezed(series.shape, series.axes)
-        if len(axes) == 3 and _SAMPLES not in axes and _CHANNEL not in axes:
-            data = lazy_stack(shape, series.dtype, functools.partial(_frame, path, index))
-        else:
-            data = _pixels(series, shape)
-            data, remark = _to_frames(data, axes, _colormap(series), path)
-            notices += remark
-    return Source(data, size, (*notices, *remarks))
-
-
-def _choose(tif: tifffile.TiffFile, path: Path) -> tuple[int, tuple[str, ...]]:
-    """Index of the first series that can be an image (previews are small)."""
-    if not tif.series:
-        raise ReadError(f"{path}: there is no image in the file; export it again.")
-    large = (i for i, series in enumerate(tif.series) if sum(n >= MIN_SIDE_PX for n in series.shape) >= 2)
-    index = next(large, 0)
-    if len(tif.series) > 1:
-        ordinal = "first" if index == 0 else f"{index + 1}."
-        return index, (
-            f"The file holds {len(tif.series)} images of different kinds; the {ordinal} one was used.",
-        )
-    return index, ()
+        palette = series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+        if len(axes) == 3 and _SAMPLES not in axes and channel is None and not palette:
+            return lazy_stack(shape, series.dtype, functools.partial(_frame, path, index))
+        data = _pixels(series, shape)
+        if palette:
+            data, axes = np.moveaxis(np.asarray(series.keyframe.colormap)[:, data], 0, -1), axes + _SAMPLES
+    if channel is not None:
+        data, axes = data.take(channel, axes.index(_CHANNEL)), axes.replace(_CHANNEL, "")
+    if axes == f"{_SAMPLES}YX" and data.shape[0] > 2 and are_frames(data):
+        return data
+    return np.moveaxis(data, axes.index(_SAMPLES), -1) if _SAMPLES in axes else data
 
 
 def _check_complete(tif: tifffile.TiffFile, series: Any, path: Path) -> None:
@@ -63,13 +84,6 @@ def _check_complete(tif: tifffile.TiffFile, series: Any, path: Path) -> None:
         ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
             raise _cut_off(path)
-    # The list of pages ends with an offset of 0; an offset beyond the end of the file is a page that got lost.
-    if _next_page_offset(tif) >= size:
-        raise _cut_off(path)
-    if series.keyframe.bitspersample == 1:
-        raise ReadError(
-            f"{path}: this is a black-and-white (1-bit) picture, not a micrograph; open the grey image."
-        )
 
 
 def _next_page_offset(tif: tifffile.TiffFile) -> int:
@@ -121,34 +135,3 @@ def _read_frame(path: Path, index: int, t: int) -> NDArray[Any]:
         if page is not None:
             return np.asarray(page.asarray()).reshape(shape[1:])
         return _pixels(series, shape)[t]
-
-
-def _colormap(series: Any) -> NDArray[Any] | None:
-    page = series.keyframe
-    return page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
-
-
-def _to_frames(
-    data: NDArray[Any], axes: str, colormap: NDArray[Any] | None, path: Path
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Resolve channels and colours: (y, x), (t, y, x) or with the colours last."""
-    notices: tuple[str, ...] = ()
-    if colormap is not None:
-        data = np.moveaxis(colormap[:, data], 0, -1)
-        axes += _SAMPLES
-    if _CHANNEL in axes:
-        where = axes.index(_CHANNEL)
-        notices = (f"The file holds {data.shape[where]} channels; the first one was used.",)
-        data = data.take(0, where)
-        axes = axes.replace(_CHANNEL, "")
-    if _SAMPLES in axes:
-        data = np.moveaxis(data, axes.index(_SAMPLES), -1)
-        if data.shape[-1] == 2:
-            data = data[..., 0]
-            notices = (*notices, "The picture has an alpha channel; it was left out.")
-    elif data.ndim > 3:
-        raise ReadError(
-            f"{path}: the file holds a {data.ndim}-dimensional series (axes {axes}), not an image or a time series; "
-            "save the part to analyse on its own."
-        )
-    return data, notices

@@ -1,79 +1,138 @@
-"""Pixel size of a TIFF file, wherever its writer put it."""
+"""Pixel size of a series of a TIFF file, wherever its writer put it."""
 
 from __future__ import annotations
 
+import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import Any
 
 import tifffile
 
-from napari_hrstem_defects.io.calibration import pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, Sides, from_text, from_xml, pixel_size
 
 # Tags of a TIFF written by Gatan DigitalMicrograph: unit and size of a pixel.
 _GATAN_UNIT_X, _GATAN_UNIT_Y, _GATAN_SCALE_X, _GATAN_SCALE_Y = 65003, 65004, 65009, 65010
+# Tags of Thermo Fisher (S-FEG, Helios), the description, and from where on tags are those of makers.
+_FEI, _DESCRIPTION, _PRIVATE = (34680, 34682), 270, 32768
+# Types of tags (bytes, text, anything) and lengths of those that may be text or XML.
+_TEXTS, _TEXT_BYTES = (1, 2, 7), range(10, 1 << 20)
+_OLYMPUS, _ZEISS, _TVIPS, _MAKE = 33560, 34118, 37706, 271
 # Values of the tag ResolutionUnit and the length they stand for.
 _RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 
-#: Height, width and unit (or units, y and x) of a pixel.
-Sides = tuple[Any, Any, str] | tuple[Any, Any, str, str]
 
+def find_pixel_size(tif: tifffile.TiffFile, index: int) -> PixelSize:
+    """Size of a pixel of the series `index`, from the first place that tells: its own tags, never those of another.
 
-def find_pixel_size(tif: tifffile.TiffFile) -> tuple[float | None, tuple[str, ...]]:
-    """Edge of a pixel in nm and remarks on it, from the first place of the file that tells.
-
-    The tags XResolution and ResolutionUnit come last and only count where they are no printing resolution:
-    a pixel of 72, 96 or 300 dpi is far larger than anything a microscope records.
+    The tags XResolution and ResolutionUnit come last and only count where they are no printing resolution.
     """
     for find in _PLACES:
-        sides = find(tif)
+        sides = find(tif, index)
         if sides is not None:
-            size, notices = pixel_size(*sides)
-            if size is not None or (notices and find is not _resolution):
-                return size, notices
-    return None, ()
+            found = pixel_size(*sides)
+            if found.nm is not None or found.reciprocal or (found.notices and find is not _resolution):
+                return found
+    return UNKNOWN
 
 
-def _ome(tif: tifffile.TiffFile) -> Sides | None:
+def _tags(tif: tifffile.TiffFile, index: int) -> tifffile.TiffTags:
+    return tif.series[index].keyframe.tags
+
+
+def _values(tif: tifffile.TiffFile, index: int, code: int) -> dict[str, Any]:
+    value = _tags(tif, index).valueof(code)
+    return value if isinstance(value, dict) else {}
+
+
+def _ome(tif: tifffile.TiffFile, index: int) -> Sides | None:
     if not tif.is_ome or not tif.ome_metadata:
         return None
     try:
         root = ElementTree.fromstring(tif.ome_metadata)
     except ElementTree.ParseError:
         return None
-    for element in root.iter():
-        if element.tag.rpartition("}")[2] == "Pixels":
-            y, x = element.get("PhysicalSizeY"), element.get("PhysicalSizeX")
-            if y is None and x is None:
-                return None
-            # The OME schema's default unit is the micrometre.
-            units = element.get("PhysicalSizeYUnit", "um"), element.get("PhysicalSizeXUnit", "um")
-            return y, x, *units
-    return None
+    # An image is found by its size, and among those of one size by its place: previews come and go.
+    sizes = [_size(series) for series in tif.series]
+    wanted = sizes[index]
+    pixels = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
+    same = [element for element in pixels if (element.get("SizeY"), element.get("SizeX")) == wanted]
+    place = sizes[:index].count(wanted)
+    if place >= len(same):
+        return None
+    stated = same[place]
+    y, x = stated.get("PhysicalSizeY"), stated.get("PhysicalSizeX")
+    if y is None and x is None:
+        return None
+    # The OME schema's default unit is the micrometre.
+    return y, x, stated.get("PhysicalSizeYUnit", "um"), stated.get("PhysicalSizeXUnit", "um")
 
 
-def _imagej(tif: tifffile.TiffFile) -> Sides | None:
+def _size(series: Any) -> tuple[str, str]:
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    return str(lengths.get("Y")), str(lengths.get("X"))
+
+
+def _imagej(tif: tifffile.TiffFile, index: int) -> Sides | None:
     if not tif.is_imagej or not tif.imagej_metadata:
         return None
     unit = tif.imagej_metadata.get("unit")
-    resolution = _pixels_per_unit(tif)
-    if not unit or resolution is None:
-        return None
-    return 1 / resolution[0], 1 / resolution[1], str(unit)
+    y, x = _pixels_per_unit(tif, index) or (math.inf, math.inf)
+    return (1 / y, 1 / x, str(unit)) if unit else None
 
 
-def _fei(tif: tifffile.TiffFile) -> Sides | None:
-    metadata = tif.fei_metadata or {}
-    for section in ("Scan", "EScan", "ScanSettings", "Image"):
-        values = metadata.get(section) or {}
-        y, x = values.get("PixelHeight"), values.get("PixelWidth")
-        if y or x:
-            return y, x, "m"
+def _fei(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    for code in _FEI:
+        values = _values(tif, index, code)
+        for section in ("Scan", "EScan", "IScan", "ScanSettings", "Image"):
+            part = values.get(section)
+            if isinstance(part, dict) and (part.get("PixelHeight") or part.get("PixelWidth")):
+                return part.get("PixelHeight"), part.get("PixelWidth"), "m"
     return None
 
 
-def _zeiss(tif: tifffile.TiffFile) -> Sides | None:
-    values = tif.sem_metadata or {}
+def _jeol(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    """JEOL's SightX: the resolution of the camera, and what magnified it, in the description."""
+    text = _text(tif, index, _DESCRIPTION)
+    if "JEOL" not in _text(tif, index, _MAKE) or "TemReporter" not in text:
+        return None
+    values = dict(re.findall(r"<(EosMode|ModeString|SelectorValue)>\s*([^<]*?)\s*</", text))
+    if values.get("ModeString", "").upper().startswith("DIFF"):
+        return 1, 1, "1/nm"
+    sides = _resolution(tif, index)
+    try:
+        magnification = float(values.get("SelectorValue", ""))
+    except ValueError:
+        return None
+    if sides is None or magnification <= 0 or values.get("EosMode") != "eosTEM":
+        return None
+    return sides[0] / magnification, sides[1] / magnification, sides[2]
+
+
+def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    """Text and XML in private tags and the description, of whatever program."""
+    tags = [tag for tag in _tags(tif, index) if tag.dtype in _TEXTS and tag.valuebytecount in _TEXT_BYTES]
+    codes = [
+        tag.code for tag in tags if tag.code >= _PRIVATE or (tag.code == _DESCRIPTION and not tif.is_ome)
+    ]
+    texts = [_text(tif, index, code) for code in codes]
+    return next(filter(None, (find(text) for text in texts if text for find in (from_xml, from_text))), None)
+
+
+def _text(tif: tifffile.TiffFile, index: int, code: int) -> str:
+    """A tag as it stands in the file, whatever tifffile makes of it."""
+    tag = _tags(tif, index).get(code)
+    if tag is None:
+        return ""
+    file = tif.series[index].keyframe.parent.filehandle
+    file.seek(tag.valueoffset)
+    raw = file.read(tag.valuebytecount)
+    return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+
+
+def _zeiss(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    values = _values(tif, index, _ZEISS)
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
         entry = values.get(key)
         if entry and len(entry) >= 3:
@@ -81,47 +140,47 @@ def _zeiss(tif: tifffile.TiffFile) -> Sides | None:
     return None
 
 
-def _gatan(tif: tifffile.TiffFile) -> Sides | None:
-    tags = tif.pages.first.tags
+def _gatan(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    tags = _tags(tif, index)
     y, x = tags.valueof(_GATAN_SCALE_Y), tags.valueof(_GATAN_SCALE_X)
     unit = tags.valueof(_GATAN_UNIT_X)
-    if x is None or unit is None:
+    if x is None or not isinstance(unit, str):
         return None
-    return y, x, str(tags.valueof(_GATAN_UNIT_Y, unit)), str(unit)
+    return y, x, str(tags.valueof(_GATAN_UNIT_Y, unit)), unit
 
 
-def _olympus(tif: tifffile.TiffFile) -> Sides | None:
-    values = tif.sis_metadata or {}
+def _olympus(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    values = _values(tif, index, _OLYMPUS)
     y, x = values.get("pixelsizey"), values.get("pixelsizex")
     return (y, x, "m") if x else None
 
 
-def _tvips(tif: tifffile.TiffFile) -> Sides | None:
-    values = tif.tvips_metadata or {}
+def _tvips(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    values = _values(tif, index, _TVIPS)
     y, x = values.get("PixelSizeY"), values.get("PixelSizeX")
     return (y, x, "nm") if x else None
 
 
-def _resolution(tif: tifffile.TiffFile) -> Sides | None:
-    unit = _RESOLUTION_UNITS.get(int(tif.pages.first.tags.valueof("ResolutionUnit", 2)))
-    resolution = _pixels_per_unit(tif)
+def _resolution(tif: tifffile.TiffFile, index: int) -> Sides | None:
+    unit = _RESOLUTION_UNITS.get(int(_tags(tif, index).valueof("ResolutionUnit", 2)))
+    resolution = _pixels_per_unit(tif, index)
     if unit is None or resolution is None:
         return None
     return 1 / resolution[0], 1 / resolution[1], unit
 
 
-def _pixels_per_unit(tif: tifffile.TiffFile) -> tuple[float, float] | None:
+def _pixels_per_unit(tif: tifffile.TiffFile, index: int) -> tuple[float, float] | None:
     """Tags YResolution and XResolution as numbers, None unless both are positive."""
     numbers = []
     for name in ("YResolution", "XResolution"):
-        numerator, denominator = tif.pages.first.tags.valueof(name, (0, 1))
+        numerator, denominator = _tags(tif, index).valueof(name, (0, 1))
         if not numerator or not denominator:
             return None
         numbers.append(numerator / denominator)
     return numbers[0], numbers[1]
 
 
-_PLACES: tuple[Callable[[tifffile.TiffFile], Sides | None], ...] = (
+_PLACES: tuple[Callable[[tifffile.TiffFile, int], Sides | None], ...] = (
     _ome,
     _imagej,
     _fei,
@@ -129,5 +188,7 @@ _PLACES: tuple[Callable[[tifffile.TiffFile], Sides | None], ...] = (
     _gatan,
     _olympus,
     _tvips,
+    _jeol,
+    _written,
     _resolution,
 )

@@ -1,9 +1,13 @@
-"""Readers of the microscope makers' formats, by RosettaSciIO (optional, GPL-3, imported only here)."""
+"""Readers of Gatan's and TIA's formats, by RosettaSciIO (optional, GPL-3, imported only here)."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
+import math
+import mmap
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,106 +16,156 @@ from typing import Any
 import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
-from napari_hrstem_defects.io.calibration import pixel_size
-from napari_hrstem_defects.io.source import Source
+from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
+from napari_hrstem_defects.io.source import DataSet
+
+# Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
+_GROUP, _DATA = 20, 21
+_STRUCT, _STRING, _ARRAY = 15, 18, 20
+_BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}
+
+# TIA: kind of a file of images, version from which on offsets have 8 bytes, and bytes of a pixel by its type.
+_IMAGES, _WIDE_VERSION = 0x4122, 0x220
+_SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
 
 #: Suffix → RosettaSciIO module.
-PLUGINS = {
-    ".dm3": "digitalmicrograph",
-    ".dm4": "digitalmicrograph",
-    ".emd": "emd",
-    ".ser": "tia",
-    ".mrc": "mrc",
-    ".hspy": "hspy",
-}
-
-#: Units of axes along which there is a spectrum, not an image.
-_SPECTRAL_UNITS = ("ev", "kev", "mev")
+PLUGINS = {".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "tia", ".emi": "tia"}
 
 
-def read(path: Path) -> Source:
-    """First image or series of images of the file."""
-    signals = _signals(path)
-    images = [signal for signal in signals if _is_image(signal)]
-    if not images:
-        kinds = ", ".join(dict.fromkeys(_kind(signal) for signal in signals))
-        only = f", only {kinds}" if kinds else ""
-        raise ReadError(f"{path}: there is no image in the file{only}; open the file of the image itself.")
-    signal = images[0]
-    title = _title(signal)
-    notices: list[str] = []
-    if len(signals) > 1:
-        others = len(signals) - 1
-        notices.append(
-            f"The file holds {len(signals)} data sets; the first image{f' ({title})' if title else ''} was used, "
-            f"the other {others if others > 1 else 'one'} left out."
-        )
-    axes = signal["axes"]
-    size, remarks = pixel_size(axes[-2]["scale"], axes[-1]["scale"], axes[-2]["units"], axes[-1]["units"])
-    unit = axes[-1]["units"]
-    if isinstance(unit, str) and "/" in unit:
-        notices.append(f"The pixels are in {unit}: this looks like a diffraction pattern, not an image.")
-    data = signal["data"]
-    if data.ndim == 2:
-        data = np.asarray(data)
-    metadata = {"title": title, "format": signal.get("metadata", {})}
-    return Source(data, size, (*notices, *remarks), metadata)
-
-
-def _signals(path: Path) -> Sequence[Mapping[str, Any]]:
+def read(path: Path) -> list[DataSet]:
+    """The data sets of the file; series stay on disk."""
     suffix = path.suffix.lower()
-    plugin = PLUGINS[suffix]
     try:
-        # Without its HDF5 or MRC helper the module itself cannot be imported.
-        module = importlib.import_module(f"rsciio.{plugin}")
+        module = importlib.import_module(f"rsciio.{PLUGINS[suffix]}")
     except ImportError as error:
         raise ReadError(
             f"{path}: reading {suffix} files needs RosettaSciIO; install it with "
             'pip install "napari-hrstem-defects[formats]".'
         ) from error
-    options: dict[str, Any] = {"lazy": True}
-    if plugin == "emd":
-        options["select_type"] = (
-            "images"  # Velox: leave the spectrum streams alone, decoding them takes minutes
-        )
+    paths = [path]
+    if suffix == ".emi":  # it holds remarks on pixels that are elsewhere
+        beside = path.parent.glob("*.[sS][eE][rR]")
+        paths = sorted(other for other in beside if other.name.startswith(f"{path.stem}_"))
+        if not paths:
+            raise ReadError(
+                f"{path}: the pixels of an .emi file are in {path.stem}_1.ser, which is not beside it; copy both."
+            )
+    if suffix in (".dm3", ".dm4"):
+        _check_tags(path)
     logging.getLogger("rsciio").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
-        signals: Sequence[Mapping[str, Any]] = module.file_reader(str(path), **options)
-    return signals
+    found = []
+    for file in paths:
+        if suffix in (".ser", ".emi"):
+            _check_elements(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
+            signals: Sequence[Mapping[str, Any]] = module.file_reader(str(file), lazy=True)
+        sets = [_data_set(signal) for signal in signals]
+        # These formats hold pixels as they are, and a reader that is lazy does not miss those that are not there.
+        if sum(math.prod(one.shape) * one.dtype.itemsize for one in sets) > file.stat().st_size:
+            raise _more_than_held(file)
+        found += sets
+    return found
 
 
-def _is_image(signal: Mapping[str, Any]) -> bool:
-    shape = signal["data"].shape
-    kind = np.dtype(signal["data"].dtype).kind
-    return (
-        _kind(signal) == "an image"
-        and kind in "iufb"
-        and len(shape) in (2, 3)
-        and min(shape[-2:]) >= MIN_SIDE_PX
+def _check_tags(path: Path) -> None:
+    """Refuse a file of DigitalMicrograph whose tags count more than the file can hold: a reader would loop for hours.
+
+    The structure is big-endian: groups of tags, which are groups again, or numbers with a description of their type.
+    """
+    wide = path.suffix.lower() == ".dm4"
+    length = struct.Struct(">Q" if wide else ">I")
+    at = 16 if wide else 12
+
+    def number() -> int:
+        nonlocal at
+        (value,) = length.unpack_from(raw, at)
+        at += length.size
+        if value > len(raw):
+            raise ValueError(f"a count of {value}")
+        return int(value)
+
+    def group() -> None:
+        nonlocal at
+        at += 2
+        for _ in range(number()):
+            kind, name = struct.unpack_from(">BH", raw, at)
+            at += 3 + name + (8 if wide else 0)
+            if kind == _GROUP:
+                group()
+            elif kind == _DATA:
+                at += 4
+                info = [number() for _ in range(number())]
+                at += _size(info)
+                if at > len(raw):
+                    raise ValueError("values beyond the end")
+            else:
+                return
+
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+            group()
+    except (ValueError, struct.error, IndexError, RecursionError) as error:
+        raise ReadError(
+            f"{path}: the file is damaged or cut off (its tags declare more than it holds: {error}); copy it again "
+            "from its source."
+        ) from error
+
+
+def _check_elements(path: Path) -> None:
+    """Refuse a series of TIA that counts more images than the file can hold: a reader would make room for them."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(30)
+        if len(head) < 30 or head[:4] != b"II\x97\1":
+            raise ReadError(f"{path}: the file is damaged or not really a ser file; export or copy it again.")
+        version, kind, _, total, valid = struct.unpack_from("<HIIII", head, 4)
+        wide = version >= _WIDE_VERSION
+        (table,) = struct.unpack_from("<Q" if wide else "<I", head, 22)
+        needed = table + max(total, valid) * (8 if wide else 4)
+        if kind == _IMAGES and valid and needed <= size:
+            file.seek(table)
+            (first,) = struct.unpack("<Q" if wide else "<I", file.read(8 if wide else 4))
+            file.seek(min(first, size))
+            element = file.read(50)
+            if len(element) == 50:
+                pixel, x, y = struct.unpack_from("<HII", element, 40)
+                needed = valid * x * y * _SER_BYTES.get(pixel, 1)
+    if needed > size:
+        raise _more_than_held(path)
+
+
+def _more_than_held(path: Path) -> ReadError:
+    return ReadError(
+        f"{path}: the file is cut off (truncated): it declares more pixels than it holds; copy it again from its "
+        "source."
     )
 
 
-def _kind(signal: Mapping[str, Any]) -> str:
-    """What a data set is, in words."""
-    axes = signal["axes"]
-    spectral = [axis for axis in axes if str(axis.get("units", "")).lower() in _SPECTRAL_UNITS]
-    shown = sum(not axis.get("navigate", False) for axis in axes)
-    if spectral or shown == 1:
-        return "a spectrum" if len(axes) == 1 else "a spectrum image"
-    if len(axes) >= 4:
-        return f"a {len(axes)}-dimensional data set (4D-STEM?)"
-    if np.dtype(signal["data"].dtype).kind == "c":
-        return "complex numbers (a Fourier transform?)"
-    if np.dtype(signal["data"].dtype).names:
-        return "a colour picture"
-    if len(axes) in (2, 3):
-        small = min(signal["data"].shape[-2:]) < MIN_SIDE_PX
-        return f"a picture of less than {MIN_SIDE_PX} px" if small else "an image"
-    return "a table of numbers"
+def _size(info: Sequence[int]) -> int:
+    """Bytes of the values that a description of DigitalMicrograph announces."""
+    if info[0] == _ARRAY:
+        return info[-1] * _size(info[1:-1])
+    if info[0] == _STRUCT:
+        return sum(_BYTES.get(kind, 0) for kind in info[4::2])
+    return 2 * info[1] if info[0] == _STRING else _BYTES.get(info[0], 0)
 
 
-def _title(signal: Mapping[str, Any]) -> str:
-    general = signal.get("metadata", {}).get("General", {})
-    return str(general.get("title") or "")
+def _data_set(signal: Mapping[str, Any]) -> DataSet:
+    axes, data = signal["axes"], signal["data"]
+    units = [axis.get("units") or "" for axis in axes]
+    pixel = UNKNOWN
+    if len(axes) > 1:
+        pixel = pixel_size(axes[-2].get("scale"), axes[-1].get("scale"), units[-2], units[-1])
+    metadata = signal.get("metadata", {})
+    title = str(metadata.get("General", {}).get("title") or "")
+    return DataSet(
+        tuple(int(n) for n in data.shape),
+        np.dtype(data.dtype),
+        functools.partial(np.asarray, data) if data.ndim == 2 else lambda: data,
+        pixel,
+        title=title,
+        metadata={"title": title, "format": metadata},
+        units=units,
+        shown=sum(not axis.get("navigate", False) for axis in axes),
+    )

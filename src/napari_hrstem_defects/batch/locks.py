@@ -1,0 +1,80 @@
+"""Locks between processes that write into one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.io.folders import unwritable
+
+_POLL_S = 0.1
+
+
+@contextlib.contextmanager
+def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
+    """Hold a lock for the length of the block, after waiting until nobody else does.
+
+    The system frees the lock of a process that ends, however it ends. File systems without locks are used without.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file, which is there as long as the lock is held.
+    cancelled : callable, optional
+        Asked while waiting.
+
+    Raises
+    ------
+    Cancelled
+        If `cancelled` returned True.
+    WriteError
+        If the file cannot be made.
+    """
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+        if _take(handle):
+            # Whoever held it before has deleted it: then this is the lock of a file that is gone.
+            with contextlib.suppress(OSError):
+                if os.fstat(handle).st_ino == path.stat().st_ino:
+                    break
+            os.close(handle)
+            continue
+        os.close(handle)
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        time.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    """Lock an open file; False if another process holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no locks on this file system
+        return True
+    return True
