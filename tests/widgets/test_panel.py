@@ -749,7 +749,7 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     found = labels.data.copy()
     made.drag((120.0, 600.0), (150.0, 650.0))
     clicks += 1
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
     made.click(made.panel.footer.export)
     clicks += 2
     made.wait()

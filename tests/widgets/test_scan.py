@@ -129,7 +129,7 @@ def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 1, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
     region = min(made.panel.results.table.value(), key=lambda r: np.hypot(*np.subtract(r.centroid, centre)))
     assert region.type == CLASSES[found.labels[tuple(np.int_(centre))]]
     # The map of the classes may be painted, too.

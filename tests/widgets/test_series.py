@@ -178,7 +178,7 @@ def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
     assert made.layer(Role.LABELS) is layer
     assert_array_equal(layer.data[2], made.document.analysis.labels)
     made.qtbot.wait(400)
-    assert made.document.correction is None
+    assert made.document.by_hand.painted == {}
     assert not entry(layer).get("edited")
 
 
@@ -193,9 +193,9 @@ def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag((40.0, 240.0), (41.0, 241.0), steps=2)
-    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
     layer.undo()
-    made.qtbot.waitUntil(lambda: 1 not in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: not made.document.painted_regions(1), timeout=TIMEOUT)
     assert made.panel.results.table.value() == before
     assert made.panel.results.plot.value()[1] == pytest.approx(areas)
 
@@ -231,7 +231,7 @@ def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
     made.click(made.panel.paint_labels)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
@@ -14,12 +15,11 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import export, placing, series, settings
-from napari_hrstem_defects.widgets.classifiers import Judged, Scanned, scan_image
+from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
 from napari_hrstem_defects.widgets.runs import NO_IMAGE
 from napari_hrstem_defects.widgets.source import Source, set_pixel_size
-from napari_hrstem_defects.widgets.steps import Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
@@ -61,14 +61,15 @@ class Actions:
         folder = parent / export.folder_name(source.name)
         call: Any
         if all_frames and document.is_stack:
-            series_done = document.series
+            inputs = session.inputs(document)
+            if document.series is not None:
+                inputs = dataclasses.replace(document.series.inputs, painted=inputs.painted)
             call = functools.partial(
                 export.export_series,
                 source=source,
-                inputs=session.inputs(document) if series_done is None else series_done.inputs,
+                inputs=inputs,
                 folder=folder,
                 overwrite=overwrite,
-                painted={} if series_done is None else dict(series_done.painted),
                 class_maps=dict(document.class_maps),
                 process=session.keras,
             )
@@ -149,9 +150,8 @@ class Actions:
         inputs = session.inputs(document)
         best = None if document.analysis is None else document.analysis.best_patch
         if fixed and inputs.point is None and best is not None:
-            inputs = Inputs(inputs.recipe, (best.y, best.x))
-        else:
-            inputs = Inputs(inputs.recipe, inputs.point)
+            inputs = dataclasses.replace(inputs, point=(best.y, best.x))
+        inputs = dataclasses.replace(inputs, patches=None)
         shown = session.shown_frame(document) or 0
         source = Source.of(document.layer, shown)
         call = functools.partial(
@@ -187,18 +187,17 @@ class Actions:
         assert viewer is not None
         shown = session.shown_frame(document)
         frame = shown or 0
-        known, labels = document.regions(frame), document.labelled(viewer.layers, frame)
-        judged = None if labels is None else Judged(known, labels, document.series is None)
+        known = document.labelled.get(frame)
 
         def done(scanned: Scanned) -> None:
             if document.layer is None:
                 return
             document.class_maps[frame] = scanned.class_map
             placing.remove_parts(viewer, document, scanned.scan.classes)
-            if judged is not None and document.regions(frame) == known:
-                document.show_regions(scanned.regions, frame)
-            else:  # painted meanwhile
-                session.edits.judge_again()
+            if document.labelled.get(frame) is known and scanned.labelled is not None:
+                document.labelled[frame] = scanned.labelled
+            elif document.analysis is not None:  # painted meanwhile
+                session.edits.measure(document, frame)
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))
             session.finished.emit()
@@ -208,7 +207,8 @@ class Actions:
             process=session.keras,
             source=Source.of(document.layer, shown),
             model=model,
-            judged=judged,
+            known=known,
+            numbered=document.series is None,
         )
         session.runs.background(call, done, "scanning")
 

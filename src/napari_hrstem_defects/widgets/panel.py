@@ -128,7 +128,11 @@ class DefectsPanel(SessionWidget):
         self.paint_labels.setToolTip(
             "<qt>Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.</qt>"
         )
-        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
+        self.discard = fixed_button(
+            "Discard corrections",
+            "Forgets what was painted over the labels of this image; Undo brings it back.",
+        )
+        self.groups["segment"].addWidget(row(self.region_count, self.discard, self.paint_labels))
         self.frames = row(
             self._frames_button("All frames", fixed=False),
             self._frames_button("All frames, this patch", fixed=True),
@@ -218,6 +222,7 @@ class DefectsPanel(SessionWidget):
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
         self.best_patch.undoRequested.connect(session.edits.undo)
+        self.discard.clicked.connect(session.edits.discard)
         self.lattices.verdictGiven.connect(session.edits.count_as)
         self.lattices.addRequested.connect(self.navigator.add_lattice)
         self.lattices.moveRequested.connect(self.navigator.move_lattices)
@@ -385,6 +390,7 @@ class DefectsPanel(SessionWidget):
         self.threshold.setHistogram(None if document is None else document.histogram)
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(self.navigator.layer(Role.PATCHES) is not None)
+        self.discard.setVisible(document is not None and bool(document.by_hand.painted))
         self.paint_labels.setEnabled(self.navigator.layer(Role.LABELS) is not None)
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)

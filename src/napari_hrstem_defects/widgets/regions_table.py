@@ -34,15 +34,20 @@ class RegionModel(QAbstractTableModel):
         super().__init__()
         self._regions: tuple[Region, ...] = ()
         self._colours: dict[str, str] = {}
+        self._painted: frozenset[int] = frozenset()
 
     def regions(self) -> tuple[Region, ...]:
         """The rows."""
         return self._regions
 
-    def setRegions(self, regions: Sequence[Region]) -> None:
-        """Show other regions."""
+    def painted(self) -> frozenset[int]:
+        """Numbers of the regions in which a person painted."""
+        return self._painted
+
+    def setRegions(self, regions: Sequence[Region], painted: frozenset[int]) -> None:
+        """Show other regions, and say in which of them a person painted."""
         self.beginResetModel()
-        self._regions = tuple(regions)
+        self._regions, self._painted = tuple(regions), painted
         self.endResetModel()
 
     def colours(self) -> dict[str, str]:
@@ -86,7 +91,7 @@ class RegionModel(QAbstractTableModel):
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
-            KINDS.get(region.label, str(region.label)),
+            KINDS.get(region.label, str(region.label)) + (", painted" if region.id in self._painted else ""),
             "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
             *sizes,
             region.orientation_deg,
@@ -180,10 +185,15 @@ class RegionTable(QWidget):
         """The regions shown."""
         return self.model.regions()
 
-    def setValue(self, regions: Sequence[Region], colours: Mapping[str, str] | None = None) -> None:
-        """Show other regions, and the colours that their types have in the image."""
-        if tuple(regions) != self.model.regions():
-            self.model.setRegions(regions)
+    def setValue(
+        self,
+        regions: Sequence[Region],
+        colours: Mapping[str, str] | None = None,
+        painted: frozenset[int] = frozenset(),
+    ) -> None:
+        """Show other regions, the colours that their types have in the image, and which of them are painted."""
+        if (tuple(regions), painted) != (self.model.regions(), self.model.painted()):
+            self.model.setRegions(regions, painted)
         if (colours or {}) != self.model.colours():
             self.model.setColours(colours or {})
 

@@ -98,13 +98,15 @@ class ResultsDock:
         frame = self._session.document_frame()
         scanned = None if document is None else document.class_maps.get(frame or 0)
         self.table.setValue(
-            () if document is None else document.regions(frame), None if scanned is None else scanned.colours
+            () if document is None else document.regions(frame),
+            None if scanned is None else scanned.colours,
+            frozenset() if document is None else document.painted_regions(frame),
         )
         series = None if document is None else document.series
         self.plot.setVisible(series is not None)
-        if series is not None:
-            if self.plot.value() != series.areas:
-                self.plot.setValue(series.areas)
+        if document is not None and series is not None:
+            if self.plot.value() != (areas := document.areas()):
+                self.plot.setValue(areas)
             self.plot.setFrame(frame or 0)
         layer = self._navigator.layer(Role.REGIONS)
         if layer is not self._watched:

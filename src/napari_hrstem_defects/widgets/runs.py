@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.widgets import placing, task
+from napari_hrstem_defects.widgets.correction import changed_frames, corrected
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import Layered, Output
+from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import PARTS, SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
@@ -250,13 +252,32 @@ class Runs(OfSession):
         if document is None or document.layer is None or result is None:
             return
         if job.writing is None and job.left:
-            job.writing = self._writing(session, document, job.left.pop(0), result.provenance)
+            output = self._latest(session, document, job, job.left.pop(0))
+            job.writing = self._writing(session, document, output, result.provenance)
         if job.writing is not None:
             if next(job.writing, True):
                 job.writing = None
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._accept(session, job, result)
+
+    @staticmethod
+    def _latest(session: Session, document: Document, job: _Job, output: Output) -> Output:
+        """Labels with what was painted while they were computed; other outputs as they are."""
+        found = getattr(job.result, "labelled", {})
+        if output.role is not Role.LABELS or session.viewer is None or not found:
+            return output
+        layer = document.output(session.viewer.layers, Role.LABELS)
+        if layer is not None:
+            session.edits.take_up(document, layer)
+        # The layer is painted in; what was found stays what it is.
+        data = output.data.copy()
+        document.rewritten.update(found)
+        for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
+            if frame in found:
+                now = corrected(document.by_hand.painted.get(frame), found[frame].automatic)
+                data[frame if data.ndim == 3 else ...] = now
+        return dataclasses.replace(output, data=data)
 
     def write(self, session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output at once, and watch what a person does to its layer."""
@@ -288,10 +309,19 @@ class Runs(OfSession):
         self._job = None
         if job.done is not None:
             job.done(result)
+            self._measure_painted(session, job)
         elif job.document is not None and isinstance(result, task.Result):
             self._take(job.document, job, result)
             session.finished.emit()
+            self._measure_painted(session, job)
         self._ended(session)
+
+    @staticmethod
+    def _measure_painted(session: Session, job: _Job) -> None:
+        """Measure what was painted while the result was computed."""
+        if job.document is not None:
+            for frame in changed_frames(job.document.by_hand.painted, job.inputs.painted):
+                session.edits.measure(job.document, frame)
 
     @staticmethod
     def _take(document: Document, job: _Job, result: task.Result) -> None:
@@ -303,8 +333,9 @@ class Runs(OfSession):
         document.shown |= job.steps
         if "symmetry" in job.steps:
             document.histogram = result.histogram
-        if "segment" in job.steps:
-            document.correction, document.found = None, result.regions
+        if result.labelled:
+            others = {} if document.series is None else document.labelled
+            document.labelled = {**others, **result.labelled}
 
     def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
         """Take over what was found in a whole time series."""
@@ -313,8 +344,8 @@ class Runs(OfSession):
             return
         document.analysis, document.frame = result.analysis, shown
         document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
-        document.series, document.correction = result, None
-        document.histogram, document.found = result.histogram, result.regions[shown]
+        document.series, document.labelled = result, dict(result.labelled)
+        document.histogram = result.histogram
         document.written = set(STEP_NAMES)
         document.shown = set(STEP_NAMES)
         session.finished.emit()

@@ -201,7 +201,9 @@ class Session:
         # Nowhere yet: different from whatever was asked for before.
         point = (float("nan"), float("nan")) if document.moving is Role.BEST_PATCH else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
-        return Inputs(document.by_hand.in_recipe(self._recipe), point, document.painted_patches(layers), size)
+        painted = document.by_hand.painted
+        recipe = document.by_hand.in_recipe(self._recipe)
+        return Inputs(recipe, point, document.painted_patches(layers), size, painted)
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
