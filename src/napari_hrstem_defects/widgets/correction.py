@@ -108,14 +108,17 @@ class Labelled:
         With what was painted; `automatic` itself where nothing was.
     regions : tuple of Region
         Regions of `shown`, with the classes of a scan as types.
+    correction : Correction or None
+        What was painted.
     painted : frozenset of int
-        Numbers of those in which a person painted.
+        Numbers of the regions in which a person painted.
     """
 
     automatic: NDArray[np.uint8]
     found: tuple[Region, ...]
     shown: NDArray[np.uint8]
     regions: tuple[Region, ...]
+    correction: Correction | None = None
     painted: frozenset[int] = frozenset()
 
     def corrected(
@@ -130,7 +133,7 @@ class Labelled:
             numbers = frozenset(np.unique(inside[inside > 0]).tolist())
         if class_map is not None:
             regions = class_map.types(regions, shown)
-        return replace(self, shown=shown, regions=regions, painted=numbers)
+        return replace(self, shown=shown, regions=regions, correction=correction, painted=numbers)
 
     @functools.cached_property
     def areas(self) -> dict[str, float]:

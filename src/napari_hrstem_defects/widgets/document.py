@@ -15,7 +15,7 @@ from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.widgets.class_map import ClassMap
-from napari_hrstem_defects.widgets.correction import PAINTED, Correction, Labelled
+from napari_hrstem_defects.widgets.correction import PAINTED, Correction, Labelled, measured_in
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
 from napari_hrstem_defects.widgets.roles import Role, by_id, entry, part_of, tag, with_role
 from napari_hrstem_defects.widgets.source import is_stack, pixels_of
@@ -310,9 +310,10 @@ class Document:
         analysis, known = self.analysis, self.labelled.get(self.frame)
         if analysis is None or not analysis.is_complete or known is None:
             return analysis
-        painted = PAINTED if self.frame in self.by_hand.painted else None
-        analysis = analysis.with_labels(known.shown, known.regions, painted)
-        scanned = self.class_maps.get(self.frame)
+        painted, scanned = self.by_hand.painted.get(self.frame), self.class_maps.get(self.frame)
+        if known.correction is not painted:  # its regions are still being measured
+            known = known.corrected(painted, measured_in(analysis), scanned)
+        analysis = analysis.with_labels(known.shown, known.regions, None if painted is None else PAINTED)
         return analysis if scanned is None else scanned.noted(analysis)
 
     def undo(self) -> None:
