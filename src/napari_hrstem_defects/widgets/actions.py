@@ -19,16 +19,15 @@ from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
 from napari_hrstem_defects.widgets.runs import NO_IMAGE
-from napari_hrstem_defects.widgets.source import Source, set_pixel_size
-from napari_hrstem_defects.widgets.worker import Monitor
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, calibrate, size_in_file
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
-#: Said when the file does not help.
-UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
 _OUT_OF_DATE = " Some steps are out of date (◐): what they found before was written."
 _JSON = "Recipes (*.json)"
 
@@ -115,14 +114,6 @@ class Actions:
             return
         path, known = layer.source.path, weakref.ref(layer)
 
-        def read_size(monitor: Monitor) -> float | None:
-            from napari_hrstem_defects.io import read
-
-            try:
-                return read(path).pixel_size_nm
-            except HrstemDefectsError:
-                return None  # moved, or of a kind that only another reader knows
-
         def apply(size: float | None) -> None:
             if (image := known()) is None:
                 return
@@ -130,9 +121,14 @@ class Actions:
                 session.noticed.emit(UNKNOWN_SIZE)
                 unknown()
             else:
-                set_pixel_size(image, size)
+                self.set_pixel_size(image, size)
 
-        session.runs.background(read_size, apply, "reading the pixel size")
+        session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
+
+    def set_pixel_size(self, layer: Image, size_nm: float) -> None:
+        """Calibrate an image; its view stays, and what was measured is measured anew."""
+        if (viewer := self._session.viewer) is not None:
+            calibrate(viewer, layer, size_nm)
 
     def run_series(self, *, fixed: bool) -> None:
         """Analyse all frames of the chosen time series.
@@ -198,9 +194,9 @@ class Actions:
                 document.labelled[frame] = scanned.labelled
             elif document.analysis is not None:  # painted meanwhile
                 session.edits.measure(document, frame)
+            session.finished.emit()
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))
-            session.finished.emit()
 
         call = functools.partial(
             scan_image,

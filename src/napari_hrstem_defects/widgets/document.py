@@ -296,6 +296,12 @@ class Document:
         known = self.labelled.get(self.frame if frame is None else frame)
         return () if known is None else known.regions
 
+    def at(self, frame: int | None) -> Document:
+        """What is known about a frame: without the numbers of another one that was analysed."""
+        if frame is None or frame == self.frame or self.analysis is None:
+            return self
+        return replace(self, analysis=None, histogram=None, done=None)
+
     def painted_regions(self, frame: int | None = None) -> frozenset[int]:
         """Numbers of the regions of a frame in which a person painted."""
         known = self.labelled.get(self.frame if frame is None else frame)

@@ -455,7 +455,6 @@ class EditWatcher(OfSession):
                     for _ in placing.write(viewer, document, output, provenance):
                         pass
         session.changed.emit()
-        session.finished.emit()
 
 
 def _frames(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
@@ -28,7 +28,7 @@ from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
-from napari_hrstem_defects.widgets.navigation import Navigator
+from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parameters import (
     ParameterGrid,
     changed_names,
@@ -38,7 +38,6 @@ from napari_hrstem_defects.widgets.parameters import (
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.task import import_early
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
 _ELSEWHERE = (threshold.NAME,)
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
-#: A change of these is followed by a run at once: it takes a second or so.
-_LIVE = frozenset(("symmetry", "domains", "variance", "segment"))
 
 
 class DefectsPanel(SessionWidget):
@@ -75,6 +72,7 @@ class DefectsPanel(SessionWidget):
         self._connect()
         self._show_classifiers()
         self._begin()
+        Fit(self._viewer).keep()
         if self.session.document is not None and self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)
@@ -139,8 +137,8 @@ class DefectsPanel(SessionWidget):
         )
         self.auto = QCheckBox("Update at once")
         self.auto.setToolTip(
-            "<qt>Runs what is out of date as soon as the best patch, a painted patch or the threshold changes. On by "
-            "default up to 2048 × 2048 px.</qt>"
+            "<qt>Runs what is out of date as soon as a parameter, the best patch, a painted patch or the pixel size "
+            "changes. On by default up to 2048 × 2048 px.</qt>"
         )
         self.more = QToolButton()
         self.more.setText("More parameters…")
@@ -270,11 +268,6 @@ class DefectsPanel(SessionWidget):
         if step is not None and not self.session.running:
             self._run_step(step)
 
-    def _edit(self, name: str, value: Any) -> None:
-        super()._edit(name, value)
-        if name.partition(".")[0] in _LIVE:
-            self.session.runs.update()
-
     def _calibrate(self) -> None:
         # Later: a dialog shall not hold up the run that looked into the file.
         self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
@@ -286,7 +279,7 @@ class DefectsPanel(SessionWidget):
             return
         size, given = QInputDialog.getDouble(self, "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6)
         if given:
-            set_pixel_size(layer, size)
+            self.actions_.set_pixel_size(layer, size)
 
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
@@ -350,7 +343,8 @@ class DefectsPanel(SessionWidget):
         for grid in self.grids.values():
             grid.setValue(recipe)
         self.threshold.setValue(recipe)
-        self.lattices.setEnabled(recipe.mode == "lattice")
+        self.lattices.setVisible(recipe.mode == "lattice")
+        self.threshold.setVisible(recipe.mode == "lattice")
         folded = {name for grid in self.grids.values() for name in grid.editors if is_read(name, recipe.mode)}
         changed = len(folded.intersection(changed_names(recipe)))
         self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
@@ -368,26 +362,27 @@ class DefectsPanel(SessionWidget):
             )
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
-        self.info.setText(summary.about_image(document))
+        seen = None if document is None else document.at(session.document_frame())
+        self.info.setText(summary.about_image(seen))
         self.calibrate.setVisible(document is not None and summary.has_no_pixel_size(document))
-        self.patch_count.setText(summary.about_patches(document))
+        self.patch_count.setText(summary.about_patches(seen))
         self.region_count.setText(summary.about_regions(document, session.document_frame()))
         has_patch = self.navigator.layer(Role.BEST_PATCH) is not None
         self.best_patch.setPlace(
-            summary.about_best_patch(document),
+            summary.about_best_patch(seen),
             by_hand=document is not None and document.point is not None,
             undoable=document is not None and bool(document.history),
             movable=has_patch,
         )
-        banks = () if document is None or document.analysis is None else document.analysis.banks
+        banks = () if seen is None or seen.analysis is None else seen.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
-        self.lattices.setValue(summary.lattices(document))
+        self.lattices.setValue(summary.lattices(seen))
         lattice_map = self.navigator.layer(Role.LATTICES)
         self.lattices.setState(
-            count=summary.lattice_count(document),
+            count=summary.lattice_count(seen),
             mapped=lattice_map is not None and lattice_map.visible,
         )
-        self.threshold.setHistogram(None if document is None else document.histogram)
+        self.threshold.setHistogram(None if seen is None else seen.histogram)
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(self.navigator.layer(Role.PATCHES) is not None)
         self.discard.setVisible(document is not None and bool(document.by_hand.painted))

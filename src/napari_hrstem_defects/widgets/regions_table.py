@@ -13,7 +13,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QPixmap
+from qtpy.QtGui import QColor, QGuiApplication, QKeySequence, QPixmap, QShortcut
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.regions import Region
@@ -176,6 +176,9 @@ class RegionTable(QWidget):
         self.view.setAccessibleName("defect regions")
         self.view.clicked.connect(self._chosen)
         self.view.activated.connect(self._chosen)
+        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self.view)
+        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.activated.connect(self.copy)
         self.setMinimumHeight(90)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -196,6 +199,20 @@ class RegionTable(QWidget):
             self.model.setRegions(regions, painted)
         if (colours or {}) != self.model.colours():
             self.model.setColours(colours or {})
+
+    def text(self) -> str:
+        """The whole table as it is sorted, with its headings, columns separated by tabs."""
+        rows = (
+            self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in range(len(self.value()))
+        )
+        cells = [self.model.headings(), *(self.model.row(self.value()[row]) for row in rows)]
+        return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
+
+    def copy(self) -> None:
+        """Put the whole table on the clipboard, so that a spreadsheet takes it."""
+        board = QGuiApplication.clipboard()
+        assert board is not None
+        board.setText(self.text())
 
     def select(self, number: int) -> None:
         """Mark the row of a region; nothing is emitted."""

@@ -97,19 +97,24 @@ class Runs(OfSession):
             before = STEP_NAMES[: STEP_NAMES.index(step)]
             self._start([*(name for name in before if name in old), step])
 
-    def update(self) -> None:
-        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
+    def update(self, *, measure: bool = False) -> None:
+        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended.
+
+        Parameters
+        ----------
+        measure : bool
+            Whether wanted or not if nothing but the regions is out of date.
+        """
         session = self._session()
         document = None if session is None else session.document
         if session is None or document is None or document.analysis is None:
             return
-        if not session.auto_update or document.moving:
+        steps = session.outdated() & document.shown
+        if document.moving or not (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
             return
         if self.running:
             self._again = True
-            return
-        steps = session.outdated() & document.shown
-        if steps:
+        elif steps:
             self._start(steps)
 
     def cancel(self) -> None:
@@ -352,6 +357,7 @@ class Runs(OfSession):
 
     def _ended(self, session: Session) -> None:
         gc.unfreeze()
+        session.show_chosen()  # the result may be of another image
         session.changed.emit()
         again, self._again = self._again, False
         if again:

@@ -15,8 +15,15 @@ from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.runs import Runs
-from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.source import (
+    calibrate,
+    is_calibrated,
+    pixel_size_nm,
+    pixels_of,
+    size_in_file,
+)
 from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
+from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -92,6 +99,7 @@ class Session:
         self._recipe = Recipe()
         self._documents: dict[str, Document] = {}
         self._current: str | None = None
+        self._hidden: placing.Hidden = {}
         self.runs = Runs(self)
         self._auto: bool | None = None
         #: Where trained classifiers run; it starts with the first one.
@@ -110,6 +118,8 @@ class Session:
         for layer in viewer.layers:
             self._watch(layer)
         images = self.images()
+        for image in images:
+            self._look_up_pixel_size(image)
         if images:
             self._current = str(images[-1].unique_id)
 
@@ -152,8 +162,15 @@ class Session:
         chosen = None if layer is None else str(layer.unique_id)
         if chosen != self._current:
             self._current = chosen
+            self.show_chosen()
             self.image_changed.emit()
             self.changed.emit()
+
+    def show_chosen(self) -> None:
+        """Show the chosen image and its results, and hide those of the others."""
+        viewer, document = self.viewer, self.document
+        if viewer is not None and document is not None:
+            placing.show_only(viewer, document, self.images(), self._hidden)
 
     @property
     def recipe(self) -> Recipe:
@@ -168,6 +185,7 @@ class Session:
             self._recipe = recipe
             self.recipe_changed.emit()
             self.changed.emit()
+            self.runs.update()
 
     @property
     def auto_update(self) -> bool:
@@ -286,8 +304,30 @@ class Session:
             # A new image is what a person wants to look at, unless a run is under way.
             if self._current is None or not self.running:
                 self._current = str(layer.unique_id)
+                self.show_chosen()
             self.image_changed.emit()
             self.changed.emit()
+            self._look_up_pixel_size(layer)
+
+    def _look_up_pixel_size(self, layer: Image) -> None:
+        """Read the pixel size from the file that an image came from: napari's own readers do not look at it."""
+        path, known = layer.source.path, weakref.ref(layer)
+        if path is None or is_calibrated(layer):
+            return
+
+        def apply(size: Any) -> None:
+            image, viewer = known(), self.viewer
+            if (
+                isinstance(size, float)
+                and image is not None
+                and viewer is not None
+                and not is_calibrated(image)
+            ):
+                calibrate(viewer, image, size)
+
+        worker = TaskWorker(lambda monitor: size_in_file(path))
+        worker.returned.connect(apply)
+        worker.start()
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value
@@ -301,6 +341,7 @@ class Session:
         if removed == self._current:
             images = self.images()
             self._current = str(images[-1].unique_id) if images else None
+            self.show_chosen()
         if role_of(layer) is None:
             self.image_changed.emit()
         self.changed.emit()
@@ -331,3 +372,4 @@ class Session:
             placing.follow(viewer, document)
         self.image_changed.emit()
         self.changed.emit()
+        self.runs.update(measure=True)
