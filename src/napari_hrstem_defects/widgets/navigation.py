@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.regions import label_regions
 from napari_hrstem_defects.widgets.outputs import lattice_colour
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: The view is centred if it is off by no more than this share of the image.
 _CENTRED = 0.01
-#: Time in which docks find their places, in ms.
-_SETTLE_MS = 60
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
 
@@ -164,7 +161,7 @@ class Navigator:
 
 
 class Fit:
-    """Keeps the whole image in view when docks take room away from it, as long as nobody has moved the view.
+    """Keeps the whole image in view when docks take room away from it, unless a person has chosen another view.
 
     Parameters
     ----------
@@ -174,20 +171,18 @@ class Fit:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
+        self._size = viewer.canvas.size
 
-    def keep(self) -> None:
-        """Call before a dock opens; once it has its place the image is fitted into what is left."""
+    def follow(self, event: Any = None) -> None:
+        """The canvas has another size."""
         viewer = self._viewer()
-        if viewer is None or not viewer.layers or viewer.dims.ndisplay != 2:
+        if viewer is None:
             return
-        extent = viewer.layers.extent.world[:, -2:]
-        middle, size = extent.mean(axis=0), np.ptp(extent, axis=0)
-        off = np.abs(np.asarray(viewer.scene.camera.center[-2:]) - middle)
-        if (off <= _CENTRED * size).all():
-            # Twice: the docks take their places one after another.
-            for delay in (0, _SETTLE_MS):
-                QTimer.singleShot(delay, self._fit)
-
-    def _fit(self) -> None:
-        if (viewer := self._viewer()) is not None:
+        before, self._size = self._size, viewer.canvas.size
+        if before == self._size or not viewer.layers or viewer.dims.ndisplay != 2:
+            return
+        camera, extent = viewer.scene.camera, viewer.layers.extent.world[:, -2:]
+        size = np.ptp(extent, axis=0)
+        centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
+        if centred.all() and (size * camera.zoom <= np.array(before)).all():
             viewer.reset_view()

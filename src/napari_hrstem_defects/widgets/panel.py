@@ -72,7 +72,8 @@ class DefectsPanel(SessionWidget):
         self._connect()
         self._show_classifiers()
         self._begin()
-        Fit(self._viewer).keep()
+        self._fit = Fit(self._viewer)
+        self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
         if self.session.document is not None and self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)

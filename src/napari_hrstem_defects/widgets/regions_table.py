@@ -13,7 +13,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QGuiApplication, QKeySequence, QPixmap, QShortcut
+from qtpy.QtGui import QColor, QGuiApplication, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.regions import Region
@@ -147,6 +147,22 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+class _View(QTableView):
+    """Tells of the keys that mean something in the table."""
+
+    copyRequested = Signal()
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Copy the whole table, not one cell; a row that is reached by key is chosen as by a click."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copyRequested.emit()
+            return
+        before = self.currentIndex()
+        super().keyPressEvent(event)
+        if self.currentIndex().row() != before.row():
+            self.clicked.emit(self.currentIndex())
+
+
 class RegionTable(QWidget):
     """View of the regions; clicking a row asks for the view to go there."""
 
@@ -159,7 +175,7 @@ class RegionTable(QWidget):
         self._sorted = QSortFilterProxyModel()
         self._sorted.setSourceModel(self.model)
         self._sorted.setSortRole(Qt.ItemDataRole.UserRole)
-        self.view = QTableView()
+        self.view = _View()
         self.view.setModel(self._sorted)
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -176,9 +192,7 @@ class RegionTable(QWidget):
         self.view.setAccessibleName("defect regions")
         self.view.clicked.connect(self._chosen)
         self.view.activated.connect(self._chosen)
-        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self.view)
-        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.activated.connect(self.copy)
+        self.view.copyRequested.connect(self.copy)
         self.setMinimumHeight(90)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QWidget
 
 from napari_hrstem_defects.widgets.legend import show_legend
 from napari_hrstem_defects.widgets.links import Links
-from napari_hrstem_defects.widgets.navigation import Fit, Navigator
+from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.regions_table import RegionTable
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.series_view import AreaPlot
@@ -69,7 +69,6 @@ class ResultsDock:
         viewer = self._viewer()
         if viewer is None or self._dock is not None:
             return
-        Fit(viewer).keep()
         viewer.mouse_drag_callbacks.append(self._clicked)
         window = getattr(viewer, "window", None)
         if window is not None and hasattr(window, "_qt_window"):
