@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: Share of the pixels → what it is called, and its colour.
 _CLASSES = {
     "symmetry_defect": ("symmetry defect", SYMMETRY_COLOUR),
-    "amorphous": ("amorphous or blurred", AMORPHOUS_COLOUR),
+    "amorphous": ("amorphous", AMORPHOUS_COLOUR),
 }
 #: Names of our lines begin so.
 _OURS = "hrstem_defects_"
@@ -36,7 +36,9 @@ def show_legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
         if known is None:
             if areas is None:
                 continue
-            known = overlays[_OURS + key] = TextOverlay(color=colour, position="top_left", box=True)
+            known = overlays[_OURS + key] = TextOverlay(
+                color=colour, position="top_left", box=True, font_size=8
+            )
             viewer.canvas.overlays.scale_bar.visible = True
         if areas is not None:
             known.text = f"■ {name} {100 * areas[key]:.1f} %"

@@ -133,7 +133,7 @@ class Navigator:
         """Outline a region; 0: none."""
         layer = self.layer(Role.REGIONS)
         if layer is not None:
-            layer.contour = max(2, min(layer.data.shape[-2:]) // 400)
+            layer.contour = max(2, min(layer.data.shape[-2:]) // 150)
             layer.show_selected_label, layer.opacity = True, 1.0
             layer.selected_label, layer.visible = number, number > 0
 

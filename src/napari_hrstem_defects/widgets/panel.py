@@ -27,7 +27,7 @@ from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
-from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
+from napari_hrstem_defects.widgets.layout import Column, Wrapped, fixed_button, row
 from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parameters import (
     ParameterGrid,
@@ -85,9 +85,8 @@ class DefectsPanel(SessionWidget):
     def _build(self) -> None:
         self.header = Header()
         self.header.setColours(self._colours)
-        self.info = QLabel()
+        self.info = Wrapped()
         self.info.setAccessibleName("about the image")
-        self.info.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.calibrate = QPushButton("Pixel size…")
         self.calibrate.setToolTip(
             "<qt>Takes the pixel size from the file, or else asks for it: lengths are then given in nm.</qt>"
@@ -105,7 +104,7 @@ class DefectsPanel(SessionWidget):
             "<qt>Shows the patches and takes the brush: paint a patch defective (2) or clean (1). The eraser gives it "
             "back to the classifier.</qt>"
         )
-        self.patch_count = QLabel("–")
+        self.patch_count = Wrapped("–")
         self.scan = fixed_button(
             "Scan…",
             "Slides an FFT ensemble over the image: its classes become layers, and types of the regions.",
@@ -121,7 +120,7 @@ class DefectsPanel(SessionWidget):
         self.groups["domains"].addWidget(self.lattices)
         self.threshold = threshold.ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
-        self.region_count = QLabel("–")
+        self.region_count = Wrapped("–")
         self.region_count.setAccessibleName("regions")
         self.paint_labels = QPushButton("Paint…")
         self.paint_labels.setToolTip(

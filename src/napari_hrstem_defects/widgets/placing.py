@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: Outlines are as wide as this part of the image.
-_OUTLINED = 300
+_OUTLINED = 100
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
 #: Outputs with one layer for each class of a scan.
@@ -177,6 +177,7 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         # Outlines have one colour whatever lies below.
         layer.contour = max(1, min(data.shape[-2:]) // _OUTLINED)
     if output.role is Role.SEVERITY:
+        layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
     if output.role in PAINTABLE:
         layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)

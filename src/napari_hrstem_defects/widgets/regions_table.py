@@ -19,10 +19,12 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayo
 from napari_hrstem_defects.core.regions import Region
 
 #: Words for the kinds of defects.
-KINDS = {0: "class of the scan", 1: "symmetry defect", 2: "amorphous or blurred"}
+KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
 
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
+#: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
+_WIDEST, _NARROWEST = 120, 30
 #: Edge of the square that shows the colour of a class, in px of the screen.
 _SWATCH = 10
 
@@ -112,7 +114,8 @@ class RegionModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
         """Heading of a column."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return self.headings()[section]
+            # In two lines a column takes half the room.
+            return "\n".join(self.headings()[section].rsplit(" ", 1))
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
@@ -122,7 +125,7 @@ class RegionModel(QAbstractTableModel):
             shown = index.column() == _TYPE_COLUMN and region.type in self._colours
             return _swatch(self._colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
-        if role == Qt.ItemDataRole.DisplayRole:
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return _text(value)
         if role == Qt.ItemDataRole.UserRole:
             return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
@@ -185,9 +188,12 @@ class RegionTable(QWidget):
         rows: Any = self.view.verticalHeader()
         rows.hide()
         rows.setDefaultSectionSize(22)
+        self.view.setStyleSheet("QHeaderView::section { padding: 1px 2px; }")
         columns: Any = self.view.horizontalHeader()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         columns.setStretchLastSection(True)
+        columns.setMaximumSectionSize(_WIDEST)
+        columns.setMinimumSectionSize(_NARROWEST)
         self.view.setAlternatingRowColors(False)
         self.view.setAccessibleName("defect regions")
         self.view.clicked.connect(self._chosen)
