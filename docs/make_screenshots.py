@@ -260,7 +260,7 @@ def _parameters(viewer, panel) -> None:
 
 
 def _series(viewer, panel) -> None:
-    panel.actions_.run_series(fixed=False)
+    panel.session.runs.series(fixed=False)
     _wait(panel)
     _pump(0.3)
     viewer.reset_view()

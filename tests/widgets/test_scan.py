@@ -176,7 +176,7 @@ def test_scan_with_another_ensemble_replaces_the_layers(desk: Any, scan: Any) ->
 
 def test_scan_of_a_frame_of_a_series(desk: Any, scan: Any, tmp_path: Path) -> None:
     made = desk("si_series")
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     made.viewer.dims.set_point(0, 3)
     before = made.panel.results.table.value()

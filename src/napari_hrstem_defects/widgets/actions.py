@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets import export, placing, series, settings
+from napari_hrstem_defects.widgets import export, placing, settings
 from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
@@ -129,38 +129,6 @@ class Actions:
         """Calibrate an image; its view stays, and what was measured is measured anew."""
         if (viewer := self._session.viewer) is not None:
             calibrate(viewer, layer, size_nm)
-
-    def run_series(self, *, fixed: bool) -> None:
-        """Analyse all frames of the chosen time series.
-
-        Parameters
-        ----------
-        fixed : bool
-            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
-            placed by hand.
-        """
-        session = self._session
-        document = session.document
-        if document is None or document.layer is None or not document.is_stack:
-            return
-        inputs = session.inputs(document)
-        best = None if document.analysis is None else document.analysis.best_patch
-        if fixed and inputs.point is None and best is not None:
-            inputs = dataclasses.replace(inputs, point=(best.y, best.x))
-        inputs = dataclasses.replace(inputs, patches=None)
-        shown = session.shown_frame(document) or 0
-        source = Source.of(document.layer, shown)
-        call = functools.partial(
-            series.run_series,
-            source=source,
-            inputs=inputs,
-            shown=shown,
-            process=session.keras,
-            class_maps=dict(document.class_maps),
-        )
-        session.runs.background(
-            call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
-        )
 
     def run_folder(self, job: FolderJob) -> None:
         """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""

@@ -121,6 +121,8 @@ class Document:
         All frames of a time series.
     notes : tuple of str
         What became of edited layers in the last run.
+    saved : dict
+        Frame → labels of a result folder that the next run restores the corrections from.
     """
 
     _layer: weakref.ref[Image]
@@ -142,6 +144,7 @@ class Document:
     failed: tuple[str, str] | None = None
     series: SeriesResult | None = None
     notes: tuple[str, ...] = ()
+    saved: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, layer: Image) -> Document:

@@ -85,7 +85,8 @@ class EditWatcher(OfSession):
             layer.events.paint.connect(self._painted)
         if role in PAINTABLE:
             layer.events.set_data.connect(self._redrawn)
-            layer.mouse_drag_callbacks.append(self._hold)
+            if self._hold not in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.append(self._hold)
         if role in REFUSED:
             layer.events.selected_label.connect(self._label_chosen)
 
@@ -369,6 +370,16 @@ class EditWatcher(OfSession):
             before = session.document.by_hand
             session.document.ask(dataclasses.replace(before, painted={}))
             self._show_corrections(session, session.document, before)
+
+    def restore(self, session: Session, document: Document) -> None:
+        """Take what the labels of a result folder differ in from those found again for corrections by hand."""
+        saved, document.saved, before = document.saved, {}, document.by_hand
+        for frame, labels in saved.items():
+            found = document.labelled.get(frame)
+            if found is not None and found.automatic.shape == labels.shape:
+                correction = after_stroke(None, found.automatic, labels, found.automatic)
+                document.by_hand = document.by_hand.with_correction(frame, correction)
+        self._show_corrections(session, document, before)
 
     def _show_corrections(self, session: Session, document: Document, before: ByHand) -> None:
         """Show the labels of frames whose corrections are others than before."""

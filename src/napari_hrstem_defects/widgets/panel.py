@@ -199,7 +199,7 @@ class DefectsPanel(SessionWidget):
                 else "each chooses its best patch.</qt>"
             )
         )
-        button.clicked.connect(lambda: self.actions_.run_series(fixed=fixed))
+        button.clicked.connect(lambda: self.session.runs.series(fixed=fixed))
         return button
 
     # Connections ----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
 #: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
-_WIDEST, _NARROWEST = 120, 30
+_WIDEST, _NARROWEST = 128, 30
 #: Edge of the square that shows the colour of a class, in px of the screen.
 _SWATCH = 10
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.widgets import placing, task
+from napari_hrstem_defects.widgets import placing, series, task
 from napari_hrstem_defects.widgets.correction import changed_frames, corrected
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.of_session import OfSession
@@ -323,8 +323,10 @@ class Runs(OfSession):
 
     @staticmethod
     def _measure_painted(session: Session, job: _Job) -> None:
-        """Measure what was painted while the result was computed."""
+        """Measure what was painted while the result was computed, or in a result folder."""
         if job.document is not None:
+            if job.document.saved and job.document.labelled:
+                session.edits.restore(session, job.document)
             for frame in changed_frames(job.document.by_hand.painted, job.inputs.painted):
                 session.edits.measure(job.document, frame)
 
@@ -341,6 +343,34 @@ class Runs(OfSession):
         if result.labelled:
             others = {} if document.series is None else document.labelled
             document.labelled = {**others, **result.labelled}
+
+    def series(self, *, fixed: bool = False) -> None:
+        """Analyse all frames of the chosen time series.
+
+        Parameters
+        ----------
+        fixed : bool
+            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
+            placed by hand.
+        """
+        session = self._session()
+        document = None if session is None else session.document
+        if session is None or document is None or document.layer is None or not document.is_stack:
+            return
+        inputs = dataclasses.replace(session.inputs(document), patches=None)
+        best = None if document.analysis is None else document.analysis.best_patch
+        if fixed and inputs.point is None and best is not None:
+            inputs = dataclasses.replace(inputs, point=(best.y, best.x))
+        shown = session.shown_frame(document) or 0
+        call = functools.partial(
+            series.run_series,
+            source=Source.of(document.layer, shown),
+            inputs=inputs,
+            shown=shown,
+            process=session.keras,
+            class_maps=dict(document.class_maps),
+        )
+        self.background(call, functools.partial(self.accept_series, document, shown), "frame 1")
 
     def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
         """Take over what was found in a whole time series."""
@@ -361,4 +391,4 @@ class Runs(OfSession):
         session.changed.emit()
         again, self._again = self._again, False
         if again:
-            self.update()
+            self.update(measure=True)

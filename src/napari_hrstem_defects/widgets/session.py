@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
     calibrate,
@@ -23,6 +24,7 @@ from napari_hrstem_defects.widgets.source import (
     size_in_file,
 )
 from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
+from napari_hrstem_defects.widgets.taking_up import take_up
 from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
@@ -117,6 +119,7 @@ class Session:
         viewer.dims.events.current_step.connect(self._frame_changed)
         for layer in viewer.layers:
             self._watch(layer)
+            self._offer_to_take_up(layer)
         images = self.images()
         for image in images:
             self._look_up_pixel_size(image)
@@ -297,6 +300,7 @@ class Session:
     def _layer_inserted(self, event: Any) -> None:
         layer = event.value
         if role_of(layer) is not None:
+            self._offer_to_take_up(layer)
             return
         self._watch(layer)
         images = self.images()
@@ -308,6 +312,12 @@ class Session:
             self.image_changed.emit()
             self.changed.emit()
             self._look_up_pixel_size(layer)
+
+    def _offer_to_take_up(self, layer: Layer) -> None:
+        """Go on with a result folder that was opened, once all of its layers are there."""
+        if role_of(layer) is Role.LABELS and "folder" in entry(layer) and "source" not in entry(layer):
+            known = weakref.ref(layer)
+            QTimer.singleShot(0, lambda: take_up(self, known()))
 
     def _look_up_pixel_size(self, layer: Image) -> None:
         """Read the pixel size from the file that an image came from: napari's own readers do not look at it."""

@@ -42,8 +42,9 @@ def set_pixel_size(layer: Layer, size_nm: float) -> None:
     """Calibrate a layer; what else says where it lies is kept."""
     scale = np.array(layer.scale, dtype=float)
     scale[-2:] = size_nm
-    layer.units = (*layer.units[:-2], "nm", "nm")
+    # In this order: in between it must not look calibrated otherwise.
     layer.scale = scale
+    layer.units = (*layer.units[:-2], "nm", "nm")
 
 
 def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
