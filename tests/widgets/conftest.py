@@ -24,7 +24,7 @@ from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role
 
 #: Longest wait in ms for what takes seconds; on a busy machine it takes many more.
-TIMEOUT = 20_000
+TIMEOUT = 120_000
 
 
 @pytest.fixture(autouse=True)
