@@ -598,8 +598,10 @@ def test_number_fields_take_what_is_typed(desk: Any) -> None:
         editor.selectAll()
         made.qtbot.keyClicks(editor, typed)
         assert editor.text() == typed
-        made.qtbot.keyClick(editor, Qt.Key.Key_Tab)
+        made.qtbot.keyClick(field.native, Qt.Key.Key_Return)
         assert field.value == value
+    # Return has pressed no button.
+    assert len(made.viewer.layers) == 1
 
 
 def test_train_needs_defective_patches_and_cancel_stays_where_it_is(desk: Any, endless: Any) -> None:

@@ -192,6 +192,8 @@ class TrainDialog(QDialog):
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
+        for button in self.findChildren(QPushButton):
+            button.setAutoDefault(False)  # Return ends a number, and presses nothing
         self._kind_chosen()
         self._show_buttons()
         self.setColours(colours)
