@@ -93,12 +93,14 @@ def _by_mouse(names: list[str]) -> None:
             _screen(viewer, "train-paint")
     dialog.name.value, dialog.patches.value = "mine", 300
     dialog.patch.value, dialog.epochs.value = 64, 12
+    while not dialog.start.isEnabled():
+        _pump(0.1)
     dialog.start.click()
     while dialog.training:
         _pump(0.1)
     _screen(viewer, "train-done")
     print(dialog.said.text(), flush=True)
-    dialog.stop.click()
+    dialog.leave.click()
     panel.session.choose(panel.session.images()[3])
     panel.run_row.run.click()
     _wait(panel)
@@ -258,7 +260,7 @@ def _parameters(viewer, panel) -> None:
 
 
 def _series(viewer, panel) -> None:
-    panel.actions_.run_series(fixed=False)
+    panel.session.runs.series(fixed=False)
     _wait(panel)
     _pump(0.3)
     viewer.reset_view()

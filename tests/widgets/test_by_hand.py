@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 
@@ -164,7 +165,7 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     centre = made.document.analysis.patches.grid.centres[tuple(clean)]
     made.drag(centre, np.add(centre, 2), steps=3)
     assert layer.data[tuple(np.int_(centre))] == 1
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: len(made.document.regions()) == found + 1, timeout=TIMEOUT)
     regions = made.panel.results.table.value()
     assert len(regions) == found + 1
     new = min(regions, key=lambda r: np.hypot(*(np.array(r.centroid) - centre)))
@@ -173,17 +174,14 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     assert made.layer(Role.REGIONS).data[tuple(np.int_(centre))] == new.id
     assert "corrected by hand" in made.document.result().warnings[-1]
     assert_array_equal(made.document.result().labels, layer.data)
-    painted, name = layer.data.copy(), layer.name
+    painted, count = layer.data.copy(), len(made.viewer.layers)
     made.run_all()
     assert_array_equal(layer.data, painted)
-    assert layer in made.viewer.layers
-    fresh = made.layer(Role.LABELS)
-    assert fresh is not layer
-    assert fresh.data[tuple(np.int_(centre))] == 0
-    assert f"“{name}” was kept" in made.panel.messages.text()
-    count = len(made.viewer.layers)
-    made.run_all()
+    assert made.layer(Role.LABELS) is layer
     assert len(made.viewer.layers) == count
+    model = made.panel.results.table.model
+    kinds = {region.id: model.row(region)[1] for region in model.regions()}
+    assert [number for number, kind in kinds.items() if "painted" in kind] == [new.id]
 
 
 def test_renamed_reordered_hidden_and_deleted_layers_are_found(desk: Any) -> None:
@@ -383,9 +381,7 @@ def test_stroke_taken_back_is_out_of_table_and_export(desk: Any, tmp_path: Path)
     written = load(folder)
     assert_array_equal(written.labels, found)
     assert not any("corrected by hand" in text for text in written.info["warnings"])
-    # Nothing was painted after all, so there is nothing to keep beside the next result.
-    made.run_all()
-    assert made.layer(Role.LABELS) is layer
+    assert made.document.by_hand.painted == {}
 
 
 def test_painted_patch_taken_back_is_judged_by_the_program(desk: Any) -> None:
@@ -486,3 +482,139 @@ def test_result_that_is_out_of_date_says_so_when_it_is_exported(desk: Any, tmp_p
     made.panel.actions_.export(tmp_path, overwrite=True)
     made.wait()
     assert "out of date" in made.panel.messages.text()
+
+
+def _clean_centres(made: Any) -> Any:
+    """Centres of patches far from the rim in which nothing was found."""
+    grid = made.document.analysis.patches.grid
+    inside = ~made.document.analysis.patches.defective
+    inside[[0, -1]] = inside[:, [0, -1]] = False
+    return grid.centres[inside]
+
+
+def _stroke(made: Any, centre: Any, label: int = 1, size: int = 40) -> Any:
+    """Paint a spot over the labels with the mouse; returns its pixels."""
+    made.click(made.panel.paint_labels)
+    layer = made.layer(Role.LABELS)
+    layer.selected_label, layer.brush_size = label, size
+    before = layer.data.copy()
+    made.drag(centre, np.add(centre, 2), steps=3)
+    spot = np.asarray(layer.data) != before
+    assert spot.any()
+    return spot
+
+
+def test_stroke_survives_threshold_best_patch_and_steps(desk: Any, tmp_path: Path) -> None:
+    """Whatever is run again: the stroke is on the canvas, in the table, counted, and in the export."""
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    layer = made.layer(Role.LABELS)
+    spot = _stroke(made, _clean_centres(made)[0])
+    y, x = np.argwhere(spot).mean(0)
+    erased = made.document.analysis.labels == 1
+    erased &= np.hypot(*(np.indices(erased.shape) - np.argwhere(erased)[0][:, None, None])) < 30
+    layer.data[erased] = 0
+    layer.events.paint(value=[])
+    count = np.count_nonzero(spot | erased)
+
+    def check() -> None:
+        made.wait()
+        (painted,) = made.document.by_hand.painted.values()
+        made.qtbot.waitUntil(lambda: made.document.labelled[0].correction is painted, timeout=TIMEOUT)
+        assert f"{count} px painted" in made.panel.region_count.text()
+        automatic = made.document.analysis.labels
+        assert made.layer(Role.LABELS) is layer
+        assert layer.visible
+        assert (layer.data[spot] == 1).all()
+        assert (layer.data[erased] == 0).all()
+        assert_array_equal(layer.data[~(spot | erased)], automatic[~(spot | erased)])
+        assert_array_equal(made.document.result().labels, layer.data)
+        model = made.panel.results.table.model
+        near = [r for r in model.regions() if np.hypot(r.centroid[0] - y, r.centroid[1] - x) < 40]
+        assert ["painted" in model.row(region)[1] for region in near] == [True]
+
+    check()
+    before = made.document.analysis.labels.copy()
+    made.panel.threshold.slider.setValue(made.panel.threshold.slider.maximum())
+    check()
+    assert not np.array_equal(made.document.analysis.labels, before)
+    made.session.edits.place((150.0, 600.0))
+    check()
+    for step in ("preprocess", "symmetry", "segment"):
+        made.click(made.panel.groups[step].button)
+        check()
+    made.click(made.panel.best_patch.undo)  # the patch goes back, the strokes stay
+    check()
+    folder = made.panel.actions_.export(tmp_path)
+    made.wait()
+    assert_array_equal(load(folder).labels, layer.data)
+    made.viewer.layers.remove(layer)
+    made.run_all()
+    assert (made.layer(Role.LABELS).data[spot] == 1).all()
+
+
+def test_undo_and_discard_of_strokes(desk: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    found = made.layer(Role.LABELS).data.copy()
+    centres = _clean_centres(made)
+    first = _stroke(made, centres[0])
+    second = _stroke(made, centres[-1], label=2)
+    layer = made.layer(Role.LABELS)
+    assert made.panel.discard.isVisible()
+    made.click(made.panel.best_patch.undo)
+    assert (layer.data[first] == 1).all()
+    assert (layer.data[second] == 0).all()
+    made.click(made.panel.discard)
+    assert_array_equal(layer.data, found)
+    assert not made.panel.discard.isVisible()
+    made.click(made.panel.best_patch.undo)
+    assert (layer.data[first] == 1).all()
+    # A stroke that is older than the labels can be taken back on the canvas as well.
+    made.panel.threshold.number.setValue(0.001)
+    made.wait()
+    for _ in range(2):
+        layer.undo()
+        made.qtbot.wait(300)
+    made.qtbot.waitUntil(lambda: not made.document.by_hand.painted, timeout=TIMEOUT)
+    assert_array_equal(layer.data, made.document.analysis.labels)
+
+
+def test_stroke_painted_during_a_run_is_kept(desk: Any, monkeypatch: Any) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    held, compare = threading.Event(), steps.compare
+    monkeypatch.setattr(
+        steps, "compare", lambda *args, **options: (held.wait(60), compare(*args, **options))[1]
+    )
+    made.session.edits.place((150.0, 600.0))
+    assert made.session.running
+    spot = _stroke(made, _clean_centres(made)[0])
+    held.set()
+    made.wait()
+    layer = made.layer(Role.LABELS)
+    assert (layer.data[spot] == 1).all()
+    assert_array_equal(layer.data[~spot], made.document.analysis.labels[~spot])
+    made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
+    assert_array_equal(made.document.result().labels, layer.data)
+
+
+@pytest.mark.parametrize("role", [Role.LABELS, Role.PATCHES])
+def test_numbers_that_mean_nothing_are_refused(desk: Any, role: Role) -> None:
+    made = desk()
+    made.run_all()
+    layer = made.layer(role)
+    before = layer.data.copy()
+    layer.selected_label = 3
+    assert layer.selected_label == 2
+    assert "nothing else" in made.panel.messages.text()
+    if role is Role.LABELS:
+        made.session.noticed.emit("")
+        layer.data[10:20, 10:20] = 7
+        layer.events.paint(value=[])
+        assert_array_equal(layer.data, before)
+        assert "nothing else" in made.panel.messages.text()
+        assert made.document.by_hand.painted == {}

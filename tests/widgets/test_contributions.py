@@ -17,9 +17,11 @@ from napari_hrstem_defects.core.errors import RecipeError, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
+from napari_hrstem_defects.widgets._readers import read_layers
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets._view import open_panel
 from napari_hrstem_defects.widgets._writers import write_layer
+from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role, role_of
 from napari_hrstem_defects.widgets.steps import STEPS
 
@@ -48,7 +50,8 @@ def test_single_steps_share_the_work_of_the_panel(desk: Any) -> None:
     assert made.layer(Role.SEVERITY) is not None
     docks["symmetry"].group.parameters.editors["symmetry.kernel_periods"].setValue(2.0)
     assert made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].value() == 2.0
-    assert str(docks["symmetry"].group.state()) == "stale"
+    assert str(docks["symmetry"].group.state()) == "running"  # at once, from whatever dock
+    made.wait()
 
 
 def test_export_dock(desk: Any, tmp_path: Path) -> None:
@@ -183,3 +186,28 @@ def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monk
     qtbot.waitUntil(lambda: session.document.analysis is not None and not session.running, timeout=TIMEOUT)
     assert viewer.layers[0].name == "gaas_twin.tif"
     assert {str(state) for state in session.states().values()} == {"current"}
+
+
+def test_first_panel_and_first_sample_answer_at_once(make_napari_viewer: Any, monkeypatch: Any) -> None:
+    """A busy cursor and a word before anything slow is imported or read."""
+    from qtpy.QtWidgets import QApplication
+
+    PluginManager.instance().discover()
+    viewer = make_napari_viewer(show=True)
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    seen: list[tuple[bool, str]] = []
+    build = DefectsPanel._build
+
+    def note(*args: Any, **options: Any) -> Any:
+        seen.append((QApplication.overrideCursor() is not None, str(viewer.help)))
+
+    monkeypatch.setattr(
+        "napari_hrstem_defects.widgets._samples.read_layers", lambda *a: (note(), read_layers(*a))[1]
+    )
+    viewer.open_sample(PLUGIN, "gaas_twin")
+    monkeypatch.setattr(DefectsPanel, "_build", lambda self: (note(), build(self))[1])
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "HRSTEM defects")
+    assert isinstance(panel, DefectsPanel)
+    assert seen[0] == (True, "Opening the sample…")
+    assert seen[-1] == (True, "Opening HRSTEM defects…")
+    assert QApplication.overrideCursor() is None

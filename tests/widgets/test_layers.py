@@ -145,7 +145,7 @@ def test_outputs_of_a_series_lie_where_it_lies(desk: Any, whole: bool) -> None:
     made = desk(frames, **place)
     made.viewer.dims.set_point(0, 12.0)  # frame 1
     if whole:
-        made.panel.actions_.run_series(fixed=False)
+        made.session.runs.series(fixed=False)
         made.wait()
     else:
         made.run_all()

@@ -47,6 +47,7 @@ def test_cancel_stops_within_a_second_and_leaves_the_layers(desk: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.run_all()
     before = _snapshot(made)
+    made.click(made.panel.auto)
     made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
     _begin(made)
     assert made.panel.run_row.bar.isVisible()

@@ -140,6 +140,16 @@ def test_notice_goes_with_its_image(desk: Any) -> None:
     assert made.panel.messages.text() == ""
 
 
+def test_notice_goes_with_the_next_result(desk: Any) -> None:
+    made = desk(lattice_image((256, 256)))
+    made.run_all()
+    made.session.noticed.emit("about this result")
+    made.panel.threshold.number.setValue(0.1)
+    assert "about this result" in made.panel.messages.text()
+    made.wait()
+    assert "about this result" not in made.panel.messages.text()
+
+
 def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]]) -> None:
     """Alone, without the panel: in the dock, and once in the corner of napari."""
     made = desk(None)
@@ -184,7 +194,7 @@ def test_failed_measuring_of_painted_labels_is_said(desk: Any, monkeypatch: Any)
     def broken(*args: Any, **options: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("napari_hrstem_defects.widgets.edits.find_regions", broken)
+    monkeypatch.setattr("napari_hrstem_defects.widgets.correction.find_regions", broken)
     layer = made.layer(Role.LABELS)
     layer.data[10:30, 10:30] = 1
     layer.events.paint(value=[])

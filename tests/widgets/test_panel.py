@@ -213,7 +213,7 @@ def test_mode_says_which_parameters_there_are(desk: Any) -> None:
     assert {"as_published.filter", "as_published.ratio", "as_published.always_filter"} <= published
     assert not any(name.startswith(("symmetry.", "variance.", "segment.")) for name in published)
     assert "classify.patch_size" not in published
-    assert not made.panel.threshold.isEnabled()
+    assert made.panel.threshold.isHidden()
     made.run_all()
     expected = pipeline.analyze(read(sample_folder() / "si_perfect.tif"), Recipe.published())
     assert_array_equal(made.layer(Role.PREPROCESSED).data, expected.filtered)
@@ -227,7 +227,7 @@ def test_mode_says_which_parameters_there_are(desk: Any) -> None:
     made.panel.groups["variance"].parameters.editors["as_published.always_filter"].click()
     mode.setValue("lattice")
     assert seen() == lattice
-    assert made.panel.threshold.isEnabled()
+    assert not made.panel.threshold.isHidden()
 
 
 def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
@@ -326,21 +326,16 @@ def test_empty_panel_says_what_to_do(desk: Any, tmp_path: Any) -> None:
 
 
 def test_pixel_size_is_taken_from_the_file(desk: Any) -> None:
-    """napari's own TIFF reader leaves it out; without it lengths are in px."""
+    """napari's own TIFF reader leaves it out; the panel looks it up, even while a run is under way."""
     made = desk(None)
     path = sample_folder() / "si_fault_amorphous.tif"
     made.viewer.open(path, plugin="napari")
     made.run_all()
-    assert "no pixel size" in made.panel.info.text()
-    assert made.document.regions()[0].area_nm2 is None
-    made.click(made.panel.calibrate)
-    made.wait()
     size = read(path).pixel_size_nm
-    assert made.document.layer.scale[-1] == pytest.approx(size)
-    assert not made.panel.calibrate.isVisible()
-    assert made.states() == {**dict.fromkeys(made.states(), "current"), "segment": "stale"}
-    made.click(made.panel.groups["segment"].button)
+    made.qtbot.waitUntil(lambda: not made.panel.calibrate.isVisible(), timeout=TIMEOUT)
     made.wait()
+    assert made.document.layer.scale[-1] == pytest.approx(size)
+    assert set(made.states().values()) == {"current"}
     region = made.document.regions()[0]
     assert region.area_nm2 == pytest.approx(region.area_px * size**2)
     assert made.panel.results.table.model.headings()[3] == "Area (nm²)"
@@ -372,6 +367,7 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tm
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
     made.panel.footer.reset.trigger()
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
+    made.wait()
     assert made.session.recipe == loaded
     assert made.panel.groups["segment"].parameters.editors["segment.extent"].value() == 0.8
     written = _command(
@@ -575,6 +571,22 @@ LONG = (
 )
 
 
+def test_panel_keeps_its_width(desk: Any) -> None:
+    """Whatever it says: else the image would move under the mouse."""
+    made = desk("si_fault_amorphous")
+    made.qtbot.wait(100)
+    width = made.panel.width()
+    made.run_all()
+    layer = made.layer(Role.LABELS)
+    layer.data[10:80, 10:80] = 1
+    layer.events.paint(value=[])
+    made.session.noticed.emit(LONG)
+    made.qtbot.wait(100)
+    assert made.panel.discard.isVisible()
+    assert made.panel.width() == width
+    _assert_fits(made)
+
+
 @pytest.mark.parametrize("sample", ["gaas_twin", "si_fault_amorphous", "si_series"])
 def test_panel_fits_a_laptop(desk: Any, sample: str) -> None:
     """Also with a message of two lines, and with the table of a second lattice."""
@@ -749,7 +761,7 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     found = labels.data.copy()
     made.drag((120.0, 600.0), (150.0, 650.0))
     clicks += 1
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
     made.click(made.panel.footer.export)
     clicks += 2
     made.wait()

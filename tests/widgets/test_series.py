@@ -44,7 +44,7 @@ def test_shown_frame_alone_then_all_frames(desk: Any, tmp_path: Any) -> None:
     _go_to(made, 1)
     assert set(made.states().values()) == {"stale"}
 
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     stack = made.layer(Role.LABELS)
     assert_array_equal(np.asarray(stack.data), np.stack([frame.labels for frame in expected]))
@@ -73,7 +73,7 @@ def test_best_patch_of_the_shown_frame_serves_all(desk: Any) -> None:
     _go_to(made, 2)
     made.run_all()
     best = made.document.analysis.best_patch
-    made.panel.actions_.run_series(fixed=True)
+    made.session.runs.series(fixed=True)
     made.wait()
     expected = [
         pipeline.analyze(frame, best_patch=(best.y, best.x)).labels
@@ -125,7 +125,7 @@ def test_all_frames_are_loaded_one_at_a_time(desk: Any, monkeypatch: Any) -> Non
         return analyze(*args, **options)
 
     monkeypatch.setattr(pipeline, "analyze", counted)
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     # When a frame is analysed it is the latest that was loaded.
     assert known == [1, 2, 3, 4, 5, 6]
@@ -134,7 +134,7 @@ def test_all_frames_are_loaded_one_at_a_time(desk: Any, monkeypatch: Any) -> Non
 
 def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
     made = desk("si_series")
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     plot = made.panel.results.plot
     made.qtbot.wait(100)
@@ -166,7 +166,7 @@ def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
 def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
     made = desk("si_series")
     _go_to(made, 2)
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     layer = made.layer(Role.LABELS)
     shares = []
@@ -178,13 +178,13 @@ def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
     assert made.layer(Role.LABELS) is layer
     assert_array_equal(layer.data[2], made.document.analysis.labels)
     made.qtbot.wait(400)
-    assert made.document.correction is None
+    assert made.document.by_hand.painted == {}
     assert not entry(layer).get("edited")
 
 
 def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
     made = desk("si_series")
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     _go_to(made, 1)
     made.show()
@@ -193,9 +193,9 @@ def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag((40.0, 240.0), (41.0, 241.0), steps=2)
-    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
     layer.undo()
-    made.qtbot.waitUntil(lambda: 1 not in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: not made.document.painted_regions(1), timeout=TIMEOUT)
     assert made.panel.results.table.value() == before
     assert made.panel.results.plot.value()[1] == pytest.approx(areas)
 
@@ -203,12 +203,12 @@ def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
 def test_series_can_be_cancelled(desk: Any) -> None:
     made = desk("si_series")
     series = made.document
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     made.wait()
     assert made.document is series  # not one of its own outputs
     assert len(made.session.images()) == 1
     before = len(made.viewer.layers)
-    made.panel.actions_.run_series(fixed=False)
+    made.session.runs.series(fixed=False)
     assert made.session.running
     made.click(made.panel.run_row.cancel)
     made.qtbot.wait(300)
@@ -221,7 +221,7 @@ def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
     _go_to(made, 2)
     made.run_all()
     best = made.document.analysis.best_patch
-    made.panel.actions_.run_series(fixed=True)
+    made.session.runs.series(fixed=True)
     made.wait()
     layer = made.layer(Role.LABELS)
     found = np.array(layer.data)
@@ -231,7 +231,7 @@ def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
     made.click(made.panel.paint_labels)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: 1 in made.document.series.painted, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)

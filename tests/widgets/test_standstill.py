@@ -47,7 +47,7 @@ def _paint(made: Any, folder: Path) -> None:
     layer.brush_size, layer.selected_label = 40, 2
     made.viewer.layers.selection.active, layer.mode = layer, "paint"
     made.drag((500.0, 300.0), (560.0, 380.0), steps=12)
-    made.qtbot.waitUntil(lambda: made.document.correction is not None, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
 
 
 def _export(made: Any, folder: Path) -> None:

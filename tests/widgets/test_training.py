@@ -53,7 +53,17 @@ def _fill(made: Any, kind: str, **settings: Any) -> Any:
     dialog.kind.value = kind
     for name, value in settings.items():
         getattr(dialog, name).value = value
+    made.qtbot.waitUntil(dialog.start.isEnabled, timeout=TIMEOUT)
     return dialog
+
+
+def _mark(made: Any, dialog: Any) -> None:
+    """Mark a square in the chosen image."""
+    made.click(dialog.paint)
+    layer = made.viewer.layers.selection.active
+    layer.data[100:250, 100:250] = 1
+    layer.events.paint(value=[])
+    made.qtbot.waitUntil(dialog.start.isEnabled, timeout=TIMEOUT)
 
 
 def _finish(made: Any, dialog: Any) -> None:
@@ -99,9 +109,10 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> N
     assert f"{counts.classes['defective']} defective" in dialog.counts.text()
     assert f"{counts.ambivalent} in between" in dialog.counts.text()
     clock = Clock()
+    made.qtbot.waitUntil(dialog.start.isEnabled, timeout=20_000)
     made.click(dialog.start)
     assert dialog.training
-    assert dialog.stop.text() == "Cancel"
+    assert dialog.stop.isEnabled()
     _finish(made, dialog)
     clock.timer.stop()
     # What other programs take is left out: it is about the work of the window's own thread.
@@ -116,7 +127,7 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> N
     assert made.session.recipe.classify.classifier == "faults"
     editor = made.panel.groups["classify"].method.editors["classify.classifier"]
     assert [editor.itemData(i) for i in range(editor.count())] == ["screening", "faults"]
-    made.click(dialog.stop)
+    made.click(dialog.leave)
     assert not dialog.isVisible()
     # Nothing lies on the next image.
     assert [layer.name for layer in made.viewer.layers if layer.visible] == [f"image {k}" for k in range(4)]
@@ -268,10 +279,10 @@ def asks(monkeypatch: Any) -> Any:
 
 
 def _begin(made: Any, asked: list[Any]) -> Any:
-    """Train on what is marked in the only image: nothing."""
+    """Train on what is marked in the only image."""
     made.click(made.panel.train)
     dialog = made.panel._training
-    made.click(dialog.paint)
+    _mark(made, dialog)
     count = len(asked)
     made.click(dialog.start)
     made.qtbot.waitUntil(lambda: len(asked) > count, timeout=TIMEOUT)
@@ -384,8 +395,8 @@ def test_a_slip_does_not_stop_a_training(desk: Any, endless: Any, asks: Any) -> 
     made.qtbot.waitUntil(lambda: not dialog.training, timeout=TIMEOUT)
     # Nothing runs: no question.
     made.click(made.panel.train)
-    assert dialog.stop.text() == "Close"
-    made.click(dialog.stop)
+    assert not dialog.stop.isEnabled()
+    made.click(dialog.leave)
     assert not dialog.isVisible()
     assert len(heard) == 3
 
@@ -397,7 +408,7 @@ def test_names_are_looked_at_before_anything_is_learned(
     made.click(made.panel.train)
     dialog = made.panel._training
     assert dialog.name.value == "my classifier"
-    made.click(dialog.paint)
+    _mark(made, dialog)
     for name in ("../elsewhere/x", "screening", "", "a:b"):
         dialog.name.value = name
         made.click(dialog.start)
@@ -557,8 +568,7 @@ def test_without_tensorflow_it_is_said_what_to_install(
     made = desk()
     made.click(made.panel.train)
     dialog = made.panel._training
-    made.click(dialog.paint)
-    made.viewer.layers.selection.active.data[100:250, 100:250] = 1
+    _mark(made, dialog)
     made.click(dialog.start)
     assert dialog.training
     _finish(made, dialog)
@@ -570,3 +580,42 @@ def test_without_tensorflow_it_is_said_what_to_install(
     dialog.close()
     made.run_all()
     assert set(made.states().values()) == {"current"}
+
+
+def test_number_fields_take_what_is_typed(desk: Any) -> None:
+    """Digit by digit, as a hand types it; a value out of range is set right when the field is left."""
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    for field, typed, value in (
+        (dialog.patch, "64", 64),
+        (dialog.patches, "100", 100),
+        (dialog.epochs, "12", 12),
+        (dialog.patch, "7", 32),
+    ):
+        editor = field.native.lineEdit()
+        editor.setFocus()
+        editor.selectAll()
+        made.qtbot.keyClicks(editor, typed)
+        assert editor.text() == typed
+        made.qtbot.keyClick(field.native, Qt.Key.Key_Return)
+        assert field.value == value
+    # Return has pressed no button.
+    assert len(made.viewer.layers) == 1
+
+
+def test_train_needs_defective_patches_and_cancel_stays_where_it_is(desk: Any, endless: Any) -> None:
+    made = desk()
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    made.click(dialog.paint)
+    made.qtbot.waitUntil(lambda: "Patches of" in dialog.counts.text(), timeout=TIMEOUT)
+    assert not dialog.start.isEnabled()
+    assert not dialog.stop.isEnabled()
+    _mark(made, dialog)
+    made.click(dialog.start)
+    made.qtbot.waitUntil(lambda: bool(endless), timeout=TIMEOUT)
+    made.click(dialog.stop)
+    made.qtbot.waitUntil(lambda: not dialog.training, timeout=TIMEOUT)
+    made.click(dialog.stop)  # a second click under the same mouse does nothing
+    assert dialog.isVisible()

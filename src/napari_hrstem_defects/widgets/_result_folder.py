@@ -40,7 +40,9 @@ def read_result(path: Paths) -> list[LayerData]:
         try:
             micrograph = read(source, pixel_size_nm=result.pixel_size_nm)
             if micrograph.shape == result.labels.shape:
-                layers.append(image_layer(micrograph))
+                pixels, options, kind = image_layer(micrograph)
+                options["metadata"][KEY]["folder"] = str(result.folder)
+                layers.append((pixels, options, kind))
         except HrstemDefectsError:
             pass  # the result is of use without it
     return [*layers, *_layers(result)]

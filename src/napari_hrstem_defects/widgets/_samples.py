@@ -48,6 +48,13 @@ def srtio3_amorphous() -> list[LayerData]:
 
 def _layers(name: str) -> list[LayerData]:
     """The micrograph, and below its name what is known to be in it: a layer to compare with, hidden."""
+    from napari_hrstem_defects.widgets.opening import busy
+
+    with busy("Opening the sample…"):
+        return _read(name)
+
+
+def _read(name: str) -> list[LayerData]:
     from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
     from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES
     from napari_hrstem_defects.widgets.placing import label_colours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import weakref
 from collections.abc import Callable
@@ -13,22 +14,20 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushBu
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets import export, placing, series, settings
-from napari_hrstem_defects.widgets.classifiers import Judged, Scanned, scan_image
+from napari_hrstem_defects.widgets import export, placing, settings
+from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
 from napari_hrstem_defects.widgets.runs import NO_IMAGE
-from napari_hrstem_defects.widgets.source import Source, set_pixel_size
-from napari_hrstem_defects.widgets.steps import Inputs
-from napari_hrstem_defects.widgets.worker import Monitor
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, calibrate, size_in_file
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+
     from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
-#: Said when the file does not help.
-UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
 _OUT_OF_DATE = " Some steps are out of date (◐): what they found before was written."
 _JSON = "Recipes (*.json)"
 
@@ -61,14 +60,15 @@ class Actions:
         folder = parent / export.folder_name(source.name)
         call: Any
         if all_frames and document.is_stack:
-            series_done = document.series
+            inputs = session.inputs(document)
+            if document.series is not None:
+                inputs = dataclasses.replace(document.series.inputs, painted=inputs.painted)
             call = functools.partial(
                 export.export_series,
                 source=source,
-                inputs=session.inputs(document) if series_done is None else series_done.inputs,
+                inputs=inputs,
                 folder=folder,
                 overwrite=overwrite,
-                painted={} if series_done is None else dict(series_done.painted),
                 class_maps=dict(document.class_maps),
                 process=session.keras,
             )
@@ -114,14 +114,6 @@ class Actions:
             return
         path, known = layer.source.path, weakref.ref(layer)
 
-        def read_size(monitor: Monitor) -> float | None:
-            from napari_hrstem_defects.io import read
-
-            try:
-                return read(path).pixel_size_nm
-            except HrstemDefectsError:
-                return None  # moved, or of a kind that only another reader knows
-
         def apply(size: float | None) -> None:
             if (image := known()) is None:
                 return
@@ -129,42 +121,14 @@ class Actions:
                 session.noticed.emit(UNKNOWN_SIZE)
                 unknown()
             else:
-                set_pixel_size(image, size)
+                self.set_pixel_size(image, size)
 
-        session.runs.background(read_size, apply, "reading the pixel size")
+        session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
-    def run_series(self, *, fixed: bool) -> None:
-        """Analyse all frames of the chosen time series.
-
-        Parameters
-        ----------
-        fixed : bool
-            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
-            placed by hand.
-        """
-        session = self._session
-        document = session.document
-        if document is None or document.layer is None or not document.is_stack:
-            return
-        inputs = session.inputs(document)
-        best = None if document.analysis is None else document.analysis.best_patch
-        if fixed and inputs.point is None and best is not None:
-            inputs = Inputs(inputs.recipe, (best.y, best.x))
-        else:
-            inputs = Inputs(inputs.recipe, inputs.point)
-        shown = session.shown_frame(document) or 0
-        source = Source.of(document.layer, shown)
-        call = functools.partial(
-            series.run_series,
-            source=source,
-            inputs=inputs,
-            shown=shown,
-            process=session.keras,
-            class_maps=dict(document.class_maps),
-        )
-        session.runs.background(
-            call, functools.partial(session.runs.accept_series, document, shown), "frame 1"
-        )
+    def set_pixel_size(self, layer: Image, size_nm: float) -> None:
+        """Calibrate an image; its view stays, and what was measured is measured anew."""
+        if (viewer := self._session.viewer) is not None:
+            calibrate(viewer, layer, size_nm)
 
     def run_folder(self, job: FolderJob) -> None:
         """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""
@@ -187,28 +151,28 @@ class Actions:
         assert viewer is not None
         shown = session.shown_frame(document)
         frame = shown or 0
-        known, labels = document.regions(frame), document.labelled(viewer.layers, frame)
-        judged = None if labels is None else Judged(known, labels, document.series is None)
+        known = document.labelled.get(frame)
 
         def done(scanned: Scanned) -> None:
             if document.layer is None:
                 return
             document.class_maps[frame] = scanned.class_map
             placing.remove_parts(viewer, document, scanned.scan.classes)
-            if judged is not None and document.regions(frame) == known:
-                document.show_regions(scanned.regions, frame)
-            else:  # painted meanwhile
-                session.edits.judge_again()
+            if document.labelled.get(frame) is known and scanned.labelled is not None:
+                document.labelled[frame] = scanned.labelled
+            elif document.analysis is not None:  # painted meanwhile
+                session.edits.measure(document, frame)
+            session.finished.emit()
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))
-            session.finished.emit()
 
         call = functools.partial(
             scan_image,
             process=session.keras,
             source=Source.of(document.layer, shown),
             model=model,
-            judged=judged,
+            known=known,
+            numbered=document.series is None,
         )
         session.runs.background(call, done, "scanning")
 

@@ -87,7 +87,7 @@ class BestPatchView(QWidget):
         )
         self.automatic = fixed_button("Back to automatic", "Forgets where you placed the best patch.")
         self.undo = fixed_button(
-            "Undo", "Takes back the last move of a patch, or the last tick of a lattice."
+            "Undo", "Takes back what was done last by hand: a patch moved, a lattice ticked, labels painted."
         )
         self.filters = FilterStrip()
         buttons = QHBoxLayout()

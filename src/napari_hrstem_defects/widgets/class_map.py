@@ -70,6 +70,8 @@ class ClassMap:
     def types(self, regions: Sequence[Region], labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         """Regions with the class that most of each was given as their type; its share is the confidence.
 
+        A type that is known with more confidence stays.
+
         Parameters
         ----------
         regions : sequence of Region
@@ -89,7 +91,8 @@ class ClassMap:
             if known.size and known.any():
                 best = int(known.argmax())
                 share = float(known[best] / counts.sum())
-                region = replace(region, type=self.classes[best + 1], confidence=share)
+                if region.type == "unknown" or share > region.confidence:
+                    region = replace(region, type=self.classes[best + 1], confidence=share)
             out.append(region)
         return tuple(out)
 

@@ -6,17 +6,15 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.classifier import SCREENING, TrainedClassifier, for_recipe
 from napari_hrstem_defects.models.data import LabelledImage
@@ -30,6 +28,7 @@ from napari_hrstem_defects.models.scan import Scan, scan_file
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
 from napari_hrstem_defects.models.training import TrainingReport, train
 from napari_hrstem_defects.widgets.class_map import ClassMap
+from napari_hrstem_defects.widgets.correction import Labelled
 from napari_hrstem_defects.widgets.outputs import Output, region_outputs, scan_outputs
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
@@ -237,24 +236,6 @@ def train_and_add(
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """Regions that a scan gives their class.
-
-    Attributes
-    ----------
-    regions : tuple of Region
-    labels : uint8 array (y, x)
-        What they were measured in.
-    numbered : bool
-        Whether a layer shows their numbers.
-    """
-
-    regions: tuple[Region, ...]
-    labels: NDArray[np.uint8]
-    numbered: bool
-
-
-@dataclass(frozen=True, eq=False)
 class Scanned:
     """What a scan gives the panel.
 
@@ -262,21 +243,26 @@ class Scanned:
     ----------
     scan : Scan
     class_map : ClassMap
-    regions : tuple of Region
-        Those given, with their class.
+    labelled : Labelled or None
+        That given, its regions with their class.
     outputs : list of Output
     provenance : dict
     """
 
     scan: Scan
     class_map: ClassMap
-    regions: tuple[Region, ...]
+    labelled: Labelled | None
     outputs: list[Output]
     provenance: dict[str, Any]
 
 
 def scan_image(
-    monitor: Monitor, process: KerasProcess, source: Source, model: Path, judged: Judged | None
+    monitor: Monitor,
+    process: KerasProcess,
+    source: Source,
+    model: Path,
+    known: Labelled | None,
+    numbered: bool,
 ) -> Scanned:
     """Slide an ensemble over an image, in the other process, and describe the layers.
 
@@ -286,8 +272,10 @@ def scan_image(
     process : KerasProcess
     source : Source
     model : Path
-    judged : Judged or None
-        Regions that are known already.
+    known : Labelled or None
+        Labels and regions of the frame, if there are any already.
+    numbered : bool
+        Whether a layer shows the numbers of the regions.
 
     Raises
     ------
@@ -313,9 +301,8 @@ def scan_image(
     }
     class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
     outputs = scan_outputs(found, source.frame)
-    regions: tuple[Region, ...] = ()
-    if judged is not None:
-        regions = class_map.types(judged.regions, judged.labels)
-        if judged.numbered:
-            outputs.append(region_outputs(judged.labels, regions))
-    return Scanned(found, class_map, regions, outputs, provenance)
+    if known is not None:
+        known = replace(known, regions=class_map.types(known.regions, known.shown))
+        if numbered:
+            outputs.append(region_outputs(known.shown, known.regions))
+    return Scanned(found, class_map, known, outputs, provenance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.widgets.class_map import ClassMap
-from napari_hrstem_defects.widgets.correction import Correction
+from napari_hrstem_defects.widgets.correction import PAINTED, Correction, Labelled, measured_in
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
 from napari_hrstem_defects.widgets.roles import Role, by_id, entry, part_of, tag, with_role
 from napari_hrstem_defects.widgets.source import is_stack, pixels_of
@@ -47,12 +48,20 @@ class ByHand:
         Centres of the model patches of further lattices.
     intact, defective : tuple of tuple of float
         Points in lattices that count as intact or as defects.
+    painted : mapping of int to Correction
+        Frame (0 for a single image) → what was painted over its labels.
     """
 
     point: Point | None = None
     lattices: tuple[Point, ...] = ()
     intact: tuple[Point, ...] = ()
     defective: tuple[Point, ...] = ()
+    painted: Mapping[int, Correction] = field(default_factory=dict)
+
+    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
+        """With other corrections of a frame; None: without any."""
+        others = {known: kept for known, kept in self.painted.items() if known != frame}
+        return replace(self, painted=others if correction is None else {**others, frame: correction})
 
     def in_recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
@@ -97,13 +106,13 @@ class Document:
     outputs : dict
         Role and part → ``unique_id`` of the layer that shows it; the part is empty where a role has one layer.
     references : dict
-        Role → what was written to a paintable layer.
+        Role → what was last known to be in a paintable layer.
+    rewritten : set of int
+        Frames whose labels were computed anew since they were painted.
     histogram : Histogram or None
         Of the severity of `analysis`.
-    found : tuple of Region
-        Regions of the labels that are shown, as they were found, with the classes of a scan as types.
-    correction : Correction or None
-        Labels that a person painted over those of `analysis`.
+    labelled : dict
+        Frame (0 for a single image) → its labels and regions.
     class_maps : dict
         Frame (0 for a single image) → what an ensemble found in it.
     failed : tuple of str or None
@@ -112,6 +121,8 @@ class Document:
         All frames of a time series.
     notes : tuple of str
         What became of edited layers in the last run.
+    saved : dict
+        Frame → labels of a result folder that the next run restores the corrections from.
     """
 
     _layer: weakref.ref[Image]
@@ -126,13 +137,14 @@ class Document:
     moving: Role | None = None
     outputs: dict[tuple[Role, str], object] = field(default_factory=dict)
     references: dict[Role, NDArray[Any]] = field(default_factory=dict)
+    rewritten: set[int] = field(default_factory=set)
     histogram: Histogram | None = None
-    found: tuple[Region, ...] = ()
-    correction: Correction | None = None
+    labelled: dict[int, Labelled] = field(default_factory=dict)
     class_maps: dict[int, ClassMap] = field(default_factory=dict)
     failed: tuple[str, str] | None = None
     series: SeriesResult | None = None
     notes: tuple[str, ...] = ()
+    saved: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, layer: Image) -> Document:
@@ -162,10 +174,12 @@ class Document:
 
     def forget(self) -> None:
         """The pixels changed: nothing that was found still holds. Layers stay."""
-        self.analysis = self.done = self.histogram = self.correction = self.failed = self.series = None
+        self.analysis = self.done = self.histogram = self.failed = self.series = None
         self.written.clear()
         self.class_maps.clear()
-        self.found = ()
+        self.labelled.clear()
+        self.by_hand = replace(self.by_hand, painted={})
+        self.history.clear()
 
     def output(self, layers: Sequence[Layer], role: Role, part: str = "") -> Any:
         """The layer that shows a role, None if it was never written or was deleted."""
@@ -190,8 +204,8 @@ class Document:
         """Whether a person changed what was written to a layer."""
         if entry(layer).get("edited"):
             return True
-        if role not in PAINTABLE:
-            return False
+        if role not in PAINTABLE or role is Role.LABELS:
+            return False  # what was painted over labels is kept apart from them
         reference = self.references.get(role)
         data = layer.data
         if reference is None or data.size > COMPARED:
@@ -266,7 +280,7 @@ class Document:
         if point is None:
             return
         # What was said about this lattice earlier no longer holds.
-        kept = {
+        kept: dict[str, Any] = {
             name: tuple(
                 other for other in getattr(self.by_hand, name) if domain_at(found, prepared, other) != number
             )
@@ -278,47 +292,37 @@ class Document:
         self.ask(replace(self.by_hand, **kept))
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
-        """Regions to show: as painted, else as found, else those of a scan (of a series: those of a frame)."""
+        """Regions to show of a frame: with what was painted, or those of a scan as long as there are no others."""
         if self.analysis is None:
             scanned = self.class_maps.get(frame or 0)
             return () if scanned is None else scanned.regions
-        if frame is not None and self.series is not None:
-            return self.series.regions_of(frame)
-        if frame is not None and frame != self.frame:
-            return ()
-        if self.correction is not None:
-            return self.correction.regions
-        return self.found
+        known = self.labelled.get(self.frame if frame is None else frame)
+        return () if known is None else known.regions
 
-    def show_regions(self, regions: tuple[Region, ...], frame: int) -> None:
-        """Take over regions of a frame that say more than those shown."""
-        if self.series is not None:
-            self.series.show_regions(frame, regions)
-        elif self.correction is not None:
-            self.correction = replace(self.correction, regions=regions)
-        else:
-            self.found = regions
+    def at(self, frame: int | None) -> Document:
+        """What is known about a frame: without the numbers of another one that was analysed."""
+        if frame is None or frame == self.frame or self.analysis is None:
+            return self
+        return replace(self, analysis=None, histogram=None, done=None)
 
-    def labelled(self, layers: Sequence[Layer], frame: int) -> NDArray[np.uint8] | None:
-        """Labels of a frame that the regions shown were measured in; None where there are none."""
-        if self.series is not None:
-            layer = self.output(layers, Role.LABELS)
-            return None if layer is None else np.array(layer.data[frame])
-        result = self.result()
-        known = result is not None and result.is_complete and frame == self.frame
-        return result.labels if known and result is not None else None
+    def painted_regions(self, frame: int | None = None) -> frozenset[int]:
+        """Numbers of the regions of a frame in which a person painted."""
+        known = self.labelled.get(self.frame if frame is None else frame)
+        return frozenset() if known is None else known.painted
+
+    def areas(self) -> list[dict[str, float]]:
+        """Per frame of a series the shares of the pixels: symmetry defect, amorphous."""
+        return [known.areas for _, known in sorted(self.labelled.items())]
 
     def result(self) -> Analysis | None:
-        """The analysis as it stands: with labels painted by hand in place of those found, and classes of a scan."""
-        analysis = self.analysis
-        if analysis is None or not analysis.is_complete:
+        """The analysis as it stands: with what was painted and scanned."""
+        analysis, known = self.analysis, self.labelled.get(self.frame)
+        if analysis is None or not analysis.is_complete or known is None:
             return analysis
-        analysis = (
-            analysis.with_labels(analysis.labels, self.found)
-            if self.correction is None
-            else self.correction.of(analysis)
-        )
-        scanned = self.class_maps.get(self.frame)
+        painted, scanned = self.by_hand.painted.get(self.frame), self.class_maps.get(self.frame)
+        if known.correction is not painted:  # its regions are still being measured
+            known = known.corrected(painted, measured_in(analysis), scanned)
+        analysis = analysis.with_labels(known.shown, known.regions, None if painted is None else PAINTED)
         return analysis if scanned is None else scanned.noted(analysis)
 
     def undo(self) -> None:

@@ -6,22 +6,29 @@ import contextlib
 import dataclasses
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.widgets import placing
-from napari_hrstem_defects.widgets.correction import Correction
-from napari_hrstem_defects.widgets.document import COMPARED, PAINTABLE, Document
+from napari_hrstem_defects.widgets.class_map import ClassMap
+from napari_hrstem_defects.widgets.correction import (
+    LARGEST_LABEL,
+    Labelled,
+    after_stroke,
+    changed_frames,
+    corrected,
+    measured_in,
+)
+from napari_hrstem_defects.widgets.document import COMPARED, PAINTABLE, ByHand, Document
 from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import (
     BEST_PATCH_COLOUR,
     CANDIDATE_COLOUR,
+    PATCH_DEFECTIVE,
     Output,
     lattice_colour,
     lattice_patches,
@@ -34,15 +41,15 @@ from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
 
-    from napari_hrstem_defects.core.pipeline import Analysis
-    from napari_hrstem_defects.widgets.class_map import ClassMap
     from napari_hrstem_defects.widgets.session import Session
 
 #: A layer that was redrawn is looked at after this time, in ms: so while it is painted not more often.
 _LOOK_MS = 200
-
-#: Labels of a frame, as painted (None: as found), their regions, and the layer that shows these.
-_Measured = tuple[NDArray[np.uint8], Correction | None, tuple[Region, ...], Output]
+#: Said when a label is chosen or painted that means nothing.
+REFUSED = {
+    Role.LABELS: "Labels can be 0 (crystal), 1 (symmetry defect) or 2 (amorphous or blurred), nothing else.",
+    Role.PATCHES: "Patches can be 1 (clean), 2 (defective) or 0 (as judged automatically), nothing else.",
+}
 
 
 class EditWatcher(OfSession):
@@ -51,9 +58,11 @@ class EditWatcher(OfSession):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._ignoring = 0
-        self._measuring: TaskWorker | None = None
+        # Image and frame → what measures its regions.
+        self._measuring: dict[tuple[str, int], TaskWorker] = {}
         # Layers that were redrawn, and what was in the others when they were last followed.
         self._to_look_at: weakref.WeakSet[Layer] = weakref.WeakSet()
+        self._held: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._seen: weakref.WeakKeyDictionary[Layer, NDArray[Any]] = weakref.WeakKeyDictionary()
 
     @contextlib.contextmanager
@@ -76,6 +85,10 @@ class EditWatcher(OfSession):
             layer.events.paint.connect(self._painted)
         if role in PAINTABLE:
             layer.events.set_data.connect(self._redrawn)
+            if self._hold not in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.append(self._hold)
+        if role in REFUSED:
+            layer.events.selected_label.connect(self._label_chosen)
 
     def _concerned(self, layer: Layer, role: Role) -> tuple[Session, Document] | None:
         """Session and image of a layer, if it is the one in use."""
@@ -142,12 +155,14 @@ class EditWatcher(OfSession):
             self._moved(session)
 
     def undo(self) -> None:
-        """Take back the last move of the best patch."""
+        """Take back what was done last by hand: a patch moved, a lattice ticked, labels painted."""
         session = self._session()
         if session is not None and session.document is not None:
+            before = session.document.by_hand
             session.document.undo()
             self._show_point(session, session.document)
             self._show_lattices(session, session.document)
+            self._show_corrections(session, session.document, before)
             self._moved(session)
 
     def _show_point(self, session: Session, document: Document) -> None:
@@ -234,8 +249,27 @@ class EditWatcher(OfSession):
         role = role_of(layer)
         if role is None or self._ignoring:
             return
-        tag(layer, edited=True)
-        self._follow(layer, role)
+        if role is not Role.LABELS:
+            tag(layer, edited=True)
+        self._follow(layer, role, painted=True)
+
+    def _label_chosen(self, event: Any) -> None:
+        """Refuse a number that says nothing, as soon as it is chosen."""
+        layer = event.source
+        role = Role.PATCHES if role_of(layer) is Role.PATCHES else Role.LABELS
+        largest = PATCH_DEFECTIVE if role is Role.PATCHES else LARGEST_LABEL
+        session = self._session()
+        if session is not None and not 0 <= layer.selected_label <= largest:
+            layer.selected_label = largest
+            session.noticed.emit(REFUSED[role])
+
+    def _hold(self, layer: Layer, event: Any) -> Iterator[None]:
+        """While a stroke is being painted the layer is left alone; at its end it is told as one."""
+        self._held.add(layer)
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._held.discard(layer)
 
     def _redrawn(self, event: Any) -> None:
         """Look soon whether the pixels are others: of a stroke that is taken back (Ctrl+Z) no other event tells."""
@@ -251,10 +285,17 @@ class EditWatcher(OfSession):
         if layer is None or role not in PAINTABLE:
             return
         self._to_look_at.discard(layer)
+        if layer in self._held:
+            return
         concerned = self._concerned(layer, role)
-        if concerned is None or layer.data.size > COMPARED:
+        if concerned is None:
             return
         _, document = concerned
+        if role is Role.LABELS:
+            self._follow(layer, role)
+            return
+        if layer.data.size > COMPARED:
+            return
         seen = self._seen.get(layer, document.references.get(role))
         if seen is None or np.array_equal(layer.data, seen):
             return
@@ -262,131 +303,186 @@ class EditWatcher(OfSession):
             tag(layer, edited=True)
         self._follow(layer, role)
 
-    def _follow(self, layer: Layer, role: Role) -> None:
+    def _follow(self, layer: Layer, role: Role, *, painted: bool = False) -> None:
         """Let everything follow what a person painted."""
+        concerned = self._concerned(layer, role)
+        if role is Role.LABELS:
+            if concerned is not None:
+                self.take_up(concerned[1], layer, painted=painted)
+            return
         if layer.data.size <= COMPARED:
             self._seen[layer] = np.array(layer.data)
-        concerned = self._concerned(layer, role)
         if concerned is None:
             return
-        session, document = concerned
+        session, _ = concerned
         session.changed.emit()
         if role is Role.PATCHES:
             session.runs.update()
         elif role is Role.CLASSES:
             self.judge_again()
-        elif role is Role.LABELS and document.analysis is not None:
-            self._measure(session, document, layer, document.analysis)
+
+    def take_up(self, document: Document, layer: Layer, *, painted: bool = False) -> None:
+        """Take what was painted since the labels were last looked at into the record of corrections.
+
+        Parameters
+        ----------
+        document : Document
+        layer : Labels
+        painted : bool
+            A stroke has just ended; else one may have been taken back, or may still be under way.
+        """
+        session, known = self._session(), document.references.get(Role.LABELS)
+        if session is None or known is None or known.shape != layer.data.shape:
+            return
+        by_hand, frames = document.by_hand, []
+        for frame, (now, before) in _frames(session, document, layer, known).items():
+            if np.array_equal(now, before):
+                continue
+            if now.max() > LARGEST_LABEL:
+                now[now > LARGEST_LABEL] = before[now > LARGEST_LABEL]
+                layer.refresh()
+                session.noticed.emit(REFUSED[Role.LABELS])
+            found = document.labelled.get(frame)
+            correction = after_stroke(
+                by_hand.painted.get(frame),
+                before,
+                now,
+                before if found is None else found.automatic,
+                taken_back=not painted and frame in document.rewritten,
+            )
+            by_hand = by_hand.with_correction(frame, correction)
+            shown = now if found is None else corrected(correction, found.automatic)
+            if not np.array_equal(shown, now):
+                now[...] = shown
+                layer.refresh()
+            before[...] = now
+            frames.append(frame)
+        if frames:
+            document.ask(by_hand)
+            session.changed.emit()
+            for frame in frames:
+                self.measure(document, frame)
+
+    def discard(self) -> None:
+        """Forget everything that was painted over the labels of the chosen image; can be undone."""
+        session = self._session()
+        if session is not None and session.document is not None:
+            before = session.document.by_hand
+            session.document.ask(dataclasses.replace(before, painted={}))
+            self._show_corrections(session, session.document, before)
+
+    def restore(self, session: Session, document: Document) -> None:
+        """Take what the labels of a result folder differ in from those found again for corrections by hand."""
+        saved, document.saved, before = document.saved, {}, document.by_hand
+        for frame, labels in saved.items():
+            found = document.labelled.get(frame)
+            if found is not None and found.automatic.shape == labels.shape:
+                correction = after_stroke(None, found.automatic, labels, found.automatic)
+                document.by_hand = document.by_hand.with_correction(frame, correction)
+        self._show_corrections(session, document, before)
+
+    def _show_corrections(self, session: Session, document: Document, before: ByHand) -> None:
+        """Show the labels of frames whose corrections are others than before."""
+        viewer, painted = session.viewer, document.by_hand.painted
+        layer = None if viewer is None else document.output(viewer.layers, Role.LABELS)
+        known = document.references.get(Role.LABELS)
+        for frame in changed_frames(painted, before.painted):
+            found = document.labelled.get(frame)
+            if found is None:
+                continue
+            if layer is not None and known is not None and known.shape == layer.data.shape:
+                with self.ignored():
+                    for data in _frames(session, document, layer, known, frame).get(frame, ()):
+                        data[...] = corrected(painted.get(frame), found.automatic)
+                    layer.refresh()
+            self.measure(document, frame)
+        session.changed.emit()
 
     def judge_again(self) -> None:
         """Give the regions shown their classes anew: the regions or the map of the classes were painted."""
         session = self._session()
-        viewer, document = (None, None) if session is None else (session.viewer, session.document)
-        if session is None or viewer is None or document is None:
+        document = None if session is None else session.document
+        if session is None or document is None:
             return
         if document.analysis is None:
             self._measure_classes(session, document)
-            return
-        labels = document.output(viewer.layers, Role.LABELS)
-        if labels is not None:
-            self._measure(session, document, labels, document.analysis)
+        else:
+            self.measure(document, session.shown_frame(document) or 0)
 
     def _measure_classes(self, session: Session, document: Document) -> None:
         """Measure the regions of a scan, as long as there are no others, as they are now."""
         frame = session.shown_frame(document) or 0
         known = document.class_maps.get(frame)
-        if known is None:
-            return
-        worker = self._measuring = TaskWorker(lambda monitor: known.measured())
-        worker.returned.connect(functools.partial(self._classes_measured, worker, document, frame, known))
-        worker.start()
+        if known is not None:
+            self._measure(document, frame, lambda monitor: known.measured())
 
-    def _classes_measured(
-        self, worker: TaskWorker, document: Document, frame: int, before: ClassMap, result: Any
-    ) -> None:
-        session = self._session()
-        late = worker is not self._measuring or document.class_maps.get(frame) is not before
-        if late or session is None:
+    def measure(self, document: Document, frame: int) -> None:
+        """Measure the regions of the labels of a frame as they are shown now, so that the table follows."""
+        session, analysis, known = self._session(), document.analysis, document.labelled.get(frame)
+        if session is None or analysis is None or known is None:
             return
-        self._measuring = None
-        if isinstance(result, Failure):
-            session.failed.emit(result.message)
-            return
-        document.class_maps[frame] = result
-        session.changed.emit()
+        severity = None
+        if frame != document.frame:
+            stack = None if document.series is None else document.series.severity
+            severity = np.zeros_like(analysis.severity) if stack is None else stack[frame]
+        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
 
-    def _measure(self, session: Session, document: Document, layer: Layer, analysis: Analysis) -> None:
-        """Measure the regions of the labels as they are now, so that the table follows."""
-        viewer, severity, frame = session.viewer, analysis.severity, document.frame
-        labels, found = np.asarray(layer.data), document.references.get(Role.LABELS)
-        if labels.ndim == 3 and len(labels) > 1:
-            frame = session.shown_frame(document) or 0
-            labels = labels[frame]
-            found = None if found is None else found[frame]
-            others = None if viewer is None else document.output(viewer.layers, Role.SEVERITY)
-            if frame != document.frame and others is not None and len(others.data) > frame:
-                severity = np.asarray(others.data[frame])
-        labels = np.clip(labels.reshape(labels.shape[-2:]), 0, 2).astype(np.uint8)
-        if labels.shape != severity.shape or (document.series is None and frame != document.frame):
-            return
-        as_found = found is not None and np.array_equal(labels, found.reshape(found.shape[-2:]))
-        known = analysis.regions if document.series is None else document.series.regions[frame]
-        class_map = document.class_maps.get(frame)
-        # Types are told by the pixels, and of a series only those of one frame are kept.
-        analysed = frame == document.frame
+        def measure(monitor: Monitor) -> tuple[Labelled, Output]:
+            found = known.corrected(correction, measured_in(analysis, severity), class_map)
+            return found, region_outputs(found.shown, found.regions)
 
-        def measure(monitor: Monitor) -> _Measured:
-            regions = known
-            if not as_found:
-                regions = find_regions(
-                    labels,
-                    severity,
-                    pixel_size_nm=analysis.micrograph.pixel_size_nm,
-                    lattice=analysis.lattice,
-                    judge=type_judge(
-                        labels,
-                        analysis.prepared,
-                        analysis.lattice,
-                        analysis.best_patch,
-                        analysis.domains,
-                        analysis.field,
-                    )
-                    if analysed
-                    else None,
-                )
-            if class_map is not None:
-                regions = class_map.types(regions, labels)
-            correction = None if as_found else Correction(labels, regions)
-            return labels, correction, regions, region_outputs(labels, regions)
+        self._measure(document, frame, measure)
 
-        worker = self._measuring = TaskWorker(measure)
-        worker.returned.connect(functools.partial(self._measured, worker, document, analysis, frame))
+    def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
+        worker = self._measuring[document.source_id, frame] = TaskWorker(call)
+        before = document.labelled.get(frame), document.class_maps.get(frame)
+        worker.returned.connect(functools.partial(self._measured, worker, document, frame, before))
         worker.start()
 
     def _measured(
-        self, worker: TaskWorker, document: Document, analysis: Analysis, frame: int, result: Any
+        self, worker: TaskWorker, document: Document, frame: int, before: tuple[Any, Any], result: Any
     ) -> None:
-        session = self._session()
+        session, key = self._session(), (document.source_id, frame)
         viewer = None if session is None else session.viewer
-        late = worker is not self._measuring or document.analysis is not analysis or document.layer is None
-        if late or session is None or viewer is None:
+        if worker is not self._measuring.get(key) or session is None or viewer is None:
             return
-        self._measuring = None
+        del self._measuring[key]
+        if document.layer is None or before != (
+            document.labelled.get(frame),
+            document.class_maps.get(frame),
+        ):
+            return  # a run has ended meanwhile
         if isinstance(result, Failure):
             session.failed.emit(result.message)
             return
-        labels, correction, regions, output = result
-        if document.series is None:
-            document.correction = correction
-            if correction is None:
-                document.found = regions
-            provenance = {**provenance_of(analysis), "corrected_by_hand": correction is not None}
-            with self.ignored():
-                for _ in placing.write(viewer, document, output, provenance):
-                    pass
-        elif correction is None:
-            document.series.take_back(frame, labels, regions)
-        else:
-            document.series.paint(frame, correction)
+        if isinstance(result, ClassMap):
+            document.class_maps[frame] = result
+        elif document.analysis is not None:
+            document.labelled[frame], output = result
+            if document.series is None:
+                painted = frame in document.by_hand.painted
+                provenance = {**provenance_of(document.analysis), "corrected_by_hand": painted}
+                with self.ignored():
+                    for _ in placing.write(viewer, document, output, provenance):
+                        pass
         session.changed.emit()
-        session.finished.emit()
+
+
+def _frames(
+    session: Session, document: Document, layer: Layer, known: NDArray[Any], only: int | None = None
+) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Frame → labels in the layer and as they were last known, both to be written to.
+
+    Of a long series only the frame that is shown, or `only` the one asked for.
+    """
+    data = layer.data
+    if data.ndim == 2:
+        return {0: (data, known)}
+    first = 0 if len(data) > 1 else int(entry(layer).get("frame", 0))
+    wanted = range(first, first + len(data))
+    if only is not None:
+        wanted = range(only, only + 1) if only in wanted else range(0)
+    elif data.size > COMPARED:
+        shown = session.shown_frame(document) or 0
+        wanted = range(shown, shown + 1)
+    return {frame: (data[frame - first], known[frame - first]) for frame in wanted}

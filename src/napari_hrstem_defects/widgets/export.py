@@ -10,7 +10,7 @@ from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
-from napari_hrstem_defects.widgets.correction import Correction
+from napari_hrstem_defects.widgets.correction import PAINTED, labelled
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import Inputs
 from napari_hrstem_defects.widgets.worker import Monitor
@@ -40,7 +40,6 @@ def export_series(
     inputs: Inputs,
     folder: Path,
     overwrite: bool,
-    painted: Mapping[int, Correction],
     class_maps: Mapping[int, ClassMap],
     process: KerasProcess,
 ) -> Path:
@@ -71,10 +70,11 @@ def export_series(
                 best_patch=inputs.point,
                 cancelled=monitor.cancelled,
             )
-            if index in painted:
-                analysis = painted[index].of(analysis)
+            found = labelled(analysis, inputs.painted.get(index), class_maps.get(index))
+            note = PAINTED if index in inputs.painted else None
+            analysis = analysis.with_labels(found.shown, found.regions, note)
             if index in class_maps:
-                analysis = class_maps[index].noted(class_maps[index].typed(analysis))
+                analysis = class_maps[index].noted(analysis)
             writer.add(analysis)
     return folder
 

@@ -116,6 +116,7 @@ class FolderDialog(QDialog):
             value=1,
             tooltip="So many images at a time, in processes of their own; each needs memory",
         )
+        self.jobs.native.setKeyboardTracking(False)
         self.overwrite = CheckBox(
             text="Again what is there already", tooltip="Otherwise only what is missing or was made otherwise"
         )

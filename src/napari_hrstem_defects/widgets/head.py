@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_hrstem_defects.widgets.layout import Wrapped
 from napari_hrstem_defects.widgets.parameters import Quiet
 from napari_hrstem_defects.widgets.task import STAGES
 from napari_hrstem_defects.widgets.theme import Colours
@@ -146,7 +145,7 @@ class Messages(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._label = _Wrapped()
+        self._label = Wrapped()
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._label.setAccessibleName("messages")
         layout = QVBoxLayout(self)
@@ -175,27 +174,6 @@ class Messages(QWidget):
         lines += [_line("ℹ", text, None) for text in notices]
         self._label.setText("".join(lines))
         self.setVisible(bool(lines))
-
-
-class _Wrapped(QLabel):
-    """Text as high as its lines are at the width that it has; Qt would leave room for a narrower column."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:
-        """Height of the lines."""
-        return QSize(0, self.heightForWidth(max(self.width(), 1)))
-
-    minimumSizeHint = sizeHint
-
-    def resizeEvent(self, event: Any) -> None:
-        """Another width may take another height."""
-        super().resizeEvent(event)
-        if event.oldSize().width() != event.size().width():
-            self.updateGeometry()
 
 
 def _line(sign: str, text: str, colour: str | None) -> str:

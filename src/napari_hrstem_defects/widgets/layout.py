@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QSizePolicy, QWidget
 
 from napari_hrstem_defects.widgets.parameters import INDENT
 
@@ -45,6 +45,27 @@ class Column(QScrollArea):
         return super().event(event)
 
 
+class Wrapped(QLabel):
+    """Text as high as its lines are at the width that it has; Qt would leave room for a narrower column."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Height of the lines."""
+        return QSize(0, self.heightForWidth(max(self.width(), 1)))
+
+    minimumSizeHint = sizeHint
+
+    def resizeEvent(self, event: Any) -> None:
+        """Another width may take another height."""
+        super().resizeEvent(event)
+        if event.oldSize().width() != event.size().width():
+            self.updateGeometry()
+
+
 def fixed_button(text: str, tooltip: str) -> QPushButton:
     """Button no larger than its text."""
     button = QPushButton(text)
@@ -58,8 +79,9 @@ def row(*widgets: QWidget) -> QWidget:
     whole = QWidget()
     layout = QHBoxLayout(whole)
     layout.setContentsMargins(INDENT, 0, 0, 0)
+    spread = not any(isinstance(widget, Wrapped) for widget in widgets)  # else a text takes what room is left
     for i, widget in enumerate(widgets):
-        if i:
+        if i and spread:
             layout.addStretch(1)
-        layout.addWidget(widget)
+        layout.addWidget(widget, 1 if isinstance(widget, Wrapped) else 0)
     return whole

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hrstem_defects.core.regions import label_regions
 from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What is shown again if all was hidden by hand.
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
+#: The view is centred if it is off by no more than this share of the image.
+_CENTRED = 0.01
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
 
@@ -111,7 +115,7 @@ class Navigator:
             layer.visible = not layer.visible
 
     def go_to(self, region: Region) -> None:
-        """Bring a region into the middle of the view, and mark it in its layer."""
+        """Outline a region, and bring it into the middle of the view."""
         viewer, document = self._viewer(), self._session.document
         source = None if document is None else document.layer
         if viewer is None or source is None or document is None:
@@ -120,25 +124,65 @@ class Navigator:
         point[-2:] = region.centroid
         if document.is_stack:
             point[-3] = self._session.document_frame() or 0
-        camera = _camera(viewer)
+        camera = viewer.scene.camera
         camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
         self._zoom_to(viewer, source, region)
+        self.outline(region.id)
+
+    def outline(self, number: int) -> None:
+        """Outline a region; 0: none."""
         layer = self.layer(Role.REGIONS)
         if layer is not None:
-            layer.selected_label = region.id
+            layer.contour = max(2, min(layer.data.shape[-2:]) // 150)
+            layer.show_selected_label, layer.opacity = True, 1.0
+            layer.selected_label, layer.visible = number, number > 0
+
+    def region_at(self, position: Sequence[float]) -> int:
+        """Number of the region at a place of the world, 0 where there is none."""
+        document, frame = self._session.document, self._session.document_frame()
+        source = None if document is None else document.layer
+        if document is None or source is None:
+            return 0
+        y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
+        known = document.labelled.get(document.frame if frame is None else frame)
+        if known is None or not (0 <= y < known.shown.shape[0] and 0 <= x < known.shown.shape[1]):
+            return 0
+        return int(label_regions(known.shown)[y, x]) if known.shown[y, x] else 0
 
     @staticmethod
     def _zoom_to(viewer: ViewerModel, source: Image, region: Region) -> None:
         y0, x0, y1, x1 = region.bbox
-        longest = max(y1 - y0, x1 - x0) * float(np.abs(source.scale[-1]))
+        pixel = float(np.abs(source.scale[-1]))
         height, width = pixels_of(source).shape[-2:]
-        whole = min(height, width) * float(np.abs(source.scale[-1]))
-        # Never so near that the surroundings are lost.
-        wanted = max(longest / _REGION_SHARE, whole / 6)
-        canvas = min(getattr(viewer, "_canvas_size", (600, 600)))
-        _camera(viewer).zoom = min(canvas / wanted, 6 * canvas / whole)
+        whole = max(height, width) * pixel
+        # Never so near that the surroundings are lost, nor farther away than the whole image.
+        wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
+        viewer.scene.camera.zoom = min(viewer.canvas.size) / min(wanted, whole)
 
 
-def _camera(viewer: ViewerModel) -> Any:
-    # napari 0.9 moved it into the scene.
-    return (viewer.scene if hasattr(viewer, "scene") else viewer).camera
+class Fit:
+    """Keeps the whole image in view when docks take room away from it, unless a person has chosen another view.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Only weakly referred to.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._size = viewer.canvas.size
+
+    def follow(self, event: Any = None) -> None:
+        """The canvas has another size."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        before, self._size = self._size, viewer.canvas.size
+        if before == self._size or not viewer.layers or viewer.dims.ndisplay != 2:
+            return
+        camera, extent = viewer.scene.camera, viewer.layers.extent.world[:, -2:]
+        size = np.ptp(extent, axis=0)
+        centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
+        if centred.all() and (size * camera.zoom <= np.array(before)).all():
+            viewer.reset_view()

@@ -411,7 +411,7 @@ def _labels(analysis: Analysis) -> list[Output]:
         Role.LABELS,
         "labels",
         analysis.labels.astype(np.uint8),
-        {"opacity": 0.6, "colormap": {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}},
+        {"opacity": 0.9, "colormap": {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}},
         features={"index": [0, 1, 2], "class": list(LABEL_CLASSES)},
     )
     return [region_outputs(analysis.labels, analysis.regions), labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
@@ -27,8 +27,8 @@ from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
 from napari_hrstem_defects.widgets.head import Header
 from napari_hrstem_defects.widgets.help import HelpDialog
 from napari_hrstem_defects.widgets.lattices_view import LatticesView
-from napari_hrstem_defects.widgets.layout import Column, fixed_button, row
-from napari_hrstem_defects.widgets.navigation import Navigator
+from napari_hrstem_defects.widgets.layout import Column, Wrapped, fixed_button, row
+from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parameters import (
     ParameterGrid,
     changed_names,
@@ -38,7 +38,6 @@ from napari_hrstem_defects.widgets.parameters import (
 from napari_hrstem_defects.widgets.results_dock import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.source import set_pixel_size
 from napari_hrstem_defects.widgets.step_group import StepGroup, accent
 from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.task import import_early
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
 _ELSEWHERE = (threshold.NAME,)
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
-#: A change of these is followed by a run at once: it takes a second or so.
-_LIVE = frozenset(("symmetry", "domains", "variance", "segment"))
 
 
 class DefectsPanel(SessionWidget):
@@ -75,6 +72,8 @@ class DefectsPanel(SessionWidget):
         self._connect()
         self._show_classifiers()
         self._begin()
+        self._fit = Fit(self._viewer)
+        self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
         if self.session.document is not None and self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)
@@ -86,9 +85,8 @@ class DefectsPanel(SessionWidget):
     def _build(self) -> None:
         self.header = Header()
         self.header.setColours(self._colours)
-        self.info = QLabel()
+        self.info = Wrapped()
         self.info.setAccessibleName("about the image")
-        self.info.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.calibrate = QPushButton("Pixel size…")
         self.calibrate.setToolTip(
             "<qt>Takes the pixel size from the file, or else asks for it: lengths are then given in nm.</qt>"
@@ -106,7 +104,7 @@ class DefectsPanel(SessionWidget):
             "<qt>Shows the patches and takes the brush: paint a patch defective (2) or clean (1). The eraser gives it "
             "back to the classifier.</qt>"
         )
-        self.patch_count = QLabel("–")
+        self.patch_count = Wrapped("–")
         self.scan = fixed_button(
             "Scan…",
             "Slides an FFT ensemble over the image: its classes become layers, and types of the regions.",
@@ -122,21 +120,25 @@ class DefectsPanel(SessionWidget):
         self.groups["domains"].addWidget(self.lattices)
         self.threshold = threshold.ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
-        self.region_count = QLabel("–")
+        self.region_count = Wrapped("–")
         self.region_count.setAccessibleName("regions")
         self.paint_labels = QPushButton("Paint…")
         self.paint_labels.setToolTip(
             "<qt>Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.</qt>"
         )
-        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
+        self.discard = fixed_button(
+            "Discard corrections",
+            "Forgets what was painted over the labels of this image; Undo brings it back.",
+        )
+        self.groups["segment"].addWidget(row(self.region_count, self.discard, self.paint_labels))
         self.frames = row(
             self._frames_button("All frames", fixed=False),
             self._frames_button("All frames, this patch", fixed=True),
         )
         self.auto = QCheckBox("Update at once")
         self.auto.setToolTip(
-            "<qt>Runs what is out of date as soon as the best patch, a painted patch or the threshold changes. On by "
-            "default up to 2048 × 2048 px.</qt>"
+            "<qt>Runs what is out of date as soon as a parameter, the best patch, a painted patch or the pixel size "
+            "changes. On by default up to 2048 × 2048 px.</qt>"
         )
         self.more = QToolButton()
         self.more.setText("More parameters…")
@@ -197,7 +199,7 @@ class DefectsPanel(SessionWidget):
                 else "each chooses its best patch.</qt>"
             )
         )
-        button.clicked.connect(lambda: self.actions_.run_series(fixed=fixed))
+        button.clicked.connect(lambda: self.session.runs.series(fixed=fixed))
         return button
 
     # Connections ----------------------------------------------------------------------------------------------
@@ -218,6 +220,7 @@ class DefectsPanel(SessionWidget):
         self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
         self.best_patch.undoRequested.connect(session.edits.undo)
+        self.discard.clicked.connect(session.edits.discard)
         self.lattices.verdictGiven.connect(session.edits.count_as)
         self.lattices.addRequested.connect(self.navigator.add_lattice)
         self.lattices.moveRequested.connect(self.navigator.move_lattices)
@@ -265,11 +268,6 @@ class DefectsPanel(SessionWidget):
         if step is not None and not self.session.running:
             self._run_step(step)
 
-    def _edit(self, name: str, value: Any) -> None:
-        super()._edit(name, value)
-        if name.partition(".")[0] in _LIVE:
-            self.session.runs.update()
-
     def _calibrate(self) -> None:
         # Later: a dialog shall not hold up the run that looked into the file.
         self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
@@ -281,7 +279,7 @@ class DefectsPanel(SessionWidget):
             return
         size, given = QInputDialog.getDouble(self, "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6)
         if given:
-            set_pixel_size(layer, size)
+            self.actions_.set_pixel_size(layer, size)
 
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
@@ -345,7 +343,8 @@ class DefectsPanel(SessionWidget):
         for grid in self.grids.values():
             grid.setValue(recipe)
         self.threshold.setValue(recipe)
-        self.lattices.setEnabled(recipe.mode == "lattice")
+        self.lattices.setVisible(recipe.mode == "lattice")
+        self.threshold.setVisible(recipe.mode == "lattice")
         folded = {name for grid in self.grids.values() for name in grid.editors if is_read(name, recipe.mode)}
         changed = len(folded.intersection(changed_names(recipe)))
         self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
@@ -363,28 +362,30 @@ class DefectsPanel(SessionWidget):
             )
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
-        self.info.setText(summary.about_image(document))
+        seen = None if document is None else document.at(session.document_frame())
+        self.info.setText(summary.about_image(seen))
         self.calibrate.setVisible(document is not None and summary.has_no_pixel_size(document))
-        self.patch_count.setText(summary.about_patches(document))
+        self.patch_count.setText(summary.about_patches(seen))
         self.region_count.setText(summary.about_regions(document, session.document_frame()))
         has_patch = self.navigator.layer(Role.BEST_PATCH) is not None
         self.best_patch.setPlace(
-            summary.about_best_patch(document),
+            summary.about_best_patch(seen),
             by_hand=document is not None and document.point is not None,
             undoable=document is not None and bool(document.history),
             movable=has_patch,
         )
-        banks = () if document is None or document.analysis is None else document.analysis.banks
+        banks = () if seen is None or seen.analysis is None else seen.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
-        self.lattices.setValue(summary.lattices(document))
+        self.lattices.setValue(summary.lattices(seen))
         lattice_map = self.navigator.layer(Role.LATTICES)
         self.lattices.setState(
-            count=summary.lattice_count(document),
+            count=summary.lattice_count(seen),
             mapped=lattice_map is not None and lattice_map.visible,
         )
-        self.threshold.setHistogram(None if document is None else document.histogram)
+        self.threshold.setHistogram(None if seen is None else seen.histogram)
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(self.navigator.layer(Role.PATCHES) is not None)
+        self.discard.setVisible(document is not None and bool(document.by_hand.painted))
         self.paint_labels.setEnabled(self.navigator.layer(Role.LABELS) is not None)
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
+#: Outlines are as wide as this part of the image.
+_OUTLINED = 100
+#: Id of an image → ids of the layers of it that were hidden because another one was chosen.
+Hidden = dict[str, set[object]]
 #: Outputs with one layer for each class of a scan.
 PARTED = (Role.CLASS_SCORES, Role.CLASS_VOTES)
 #: Outputs that are points, in pixels of the image.
@@ -73,7 +77,7 @@ def write(
         layer = made = _make(document, source, output, data, placed)
         # Found by its id, so it may be named before it is in the list.
         document.outputs[role, output.part] = layer.unique_id
-        yield from insert(viewer, layer, lambda: _position(viewer, role))
+        yield from insert(viewer, layer, lambda: _position(viewer, source, role))
     else:
         _update(layer, output, data, placed)
     if role in PAINTABLE:
@@ -169,6 +173,12 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         options["features"] = output.features
     made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
     layer: Layer = made(data, name=f"{output.name} · {Path(source.name).stem}", **placed, **options)
+    if output.role is Role.LABELS:
+        # Outlines have one colour whatever lies below.
+        layer.contour = max(1, min(data.shape[-2:]) // _OUTLINED)
+    if output.role is Role.SEVERITY:
+        layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
+        layer.colorbar.visible = True
     if output.role in PAINTABLE:
         layer.brush_size = 1 if output.role is Role.PATCHES else max(5, min(data.shape[-2:]) // 50)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1
@@ -203,9 +213,43 @@ def _update(layer: Layer, output: Output, data: Any, placed: Mapping[str, Any]) 
         layer.features = output.features
 
 
-def _position(viewer: ViewerModel, role: Role) -> int:
-    """Below the outputs that belong above, however the layers were reordered."""
-    order = list(Role)
-    above = {other for other in order if order.index(other) > order.index(role)}
-    found = [index for index, layer in enumerate(viewer.layers) if role_of(layer) in above]
-    return min(found) if found else len(viewer.layers)
+def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
+    """Above the image, and below those of its outputs that belong above, however the layers were reordered."""
+    order, own = list(Role), str(source.unique_id)
+    first = viewer.layers.index(source) + 1
+    ours = {
+        index: order.index(found)
+        for index, layer in enumerate(viewer.layers)
+        if (found := role_of(layer)) is not None and entry(layer).get("source") == own and index >= first
+    }
+    above = [index for index, place in ours.items() if place > order.index(role)]
+    return min(above, default=max(ours, default=first - 1) + 1)
+
+
+def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
+    """Show an image with its results: hide the results of all others, and the images that lie above it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    document : Document
+    images : collection of Image
+        All that can be analysed.
+    hidden : dict
+        Id of an image → what was hidden of it; it is shown again when its turn comes.
+    """
+    source = document.layer
+    if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
+        return
+    top = viewer.layers.index(source)
+    for index, layer in enumerate(viewer.layers):
+        of_image = layer in images
+        owner = str(layer.unique_id) if of_image else entry(layer).get("source")
+        covers = role_of(layer) is not None or (of_image and index > top)
+        if owner not in (None, document.source_id) and covers and layer.visible:
+            hidden.setdefault(str(owner), set()).add(layer.unique_id)
+            layer.visible = False
+    for layer in viewer.layers:
+        if layer.unique_id in hidden.get(document.source_id, ()):
+            layer.visible = True
+    hidden.pop(document.source_id, None)

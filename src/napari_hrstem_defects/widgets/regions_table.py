@@ -13,16 +13,18 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QPixmap
+from qtpy.QtGui import QColor, QGuiApplication, QKeySequence, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.regions import Region
 
 #: Words for the kinds of defects.
-KINDS = {0: "class of the scan", 1: "symmetry defect", 2: "amorphous or blurred"}
+KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
 
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
+#: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
+_WIDEST, _NARROWEST = 128, 30
 #: Edge of the square that shows the colour of a class, in px of the screen.
 _SWATCH = 10
 
@@ -34,15 +36,20 @@ class RegionModel(QAbstractTableModel):
         super().__init__()
         self._regions: tuple[Region, ...] = ()
         self._colours: dict[str, str] = {}
+        self._painted: frozenset[int] = frozenset()
 
     def regions(self) -> tuple[Region, ...]:
         """The rows."""
         return self._regions
 
-    def setRegions(self, regions: Sequence[Region]) -> None:
-        """Show other regions."""
+    def painted(self) -> frozenset[int]:
+        """Numbers of the regions in which a person painted."""
+        return self._painted
+
+    def setRegions(self, regions: Sequence[Region], painted: frozenset[int]) -> None:
+        """Show other regions, and say in which of them a person painted."""
         self.beginResetModel()
-        self._regions = tuple(regions)
+        self._regions, self._painted = tuple(regions), painted
         self.endResetModel()
 
     def colours(self) -> dict[str, str]:
@@ -86,7 +93,7 @@ class RegionModel(QAbstractTableModel):
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
-            KINDS.get(region.label, str(region.label)),
+            KINDS.get(region.label, str(region.label)) + (", painted" if region.id in self._painted else ""),
             "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
             *sizes,
             region.orientation_deg,
@@ -107,7 +114,8 @@ class RegionModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
         """Heading of a column."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return self.headings()[section]
+            # In two lines a column takes half the room.
+            return "\n".join(self.headings()[section].rsplit(" ", 1))
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
@@ -117,7 +125,7 @@ class RegionModel(QAbstractTableModel):
             shown = index.column() == _TYPE_COLUMN and region.type in self._colours
             return _swatch(self._colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
-        if role == Qt.ItemDataRole.DisplayRole:
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return _text(value)
         if role == Qt.ItemDataRole.UserRole:
             return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
@@ -142,6 +150,22 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+class _View(QTableView):
+    """Tells of the keys that mean something in the table."""
+
+    copyRequested = Signal()
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Copy the whole table, not one cell; a row that is reached by key is chosen as by a click."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copyRequested.emit()
+            return
+        before = self.currentIndex()
+        super().keyPressEvent(event)
+        if self.currentIndex().row() != before.row():
+            self.clicked.emit(self.currentIndex())
+
+
 class RegionTable(QWidget):
     """View of the regions; clicking a row asks for the view to go there."""
 
@@ -154,7 +178,7 @@ class RegionTable(QWidget):
         self._sorted = QSortFilterProxyModel()
         self._sorted.setSourceModel(self.model)
         self._sorted.setSortRole(Qt.ItemDataRole.UserRole)
-        self.view = QTableView()
+        self.view = _View()
         self.view.setModel(self._sorted)
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -164,13 +188,17 @@ class RegionTable(QWidget):
         rows: Any = self.view.verticalHeader()
         rows.hide()
         rows.setDefaultSectionSize(22)
+        self.view.setStyleSheet("QHeaderView::section { padding: 1px 2px; }")
         columns: Any = self.view.horizontalHeader()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         columns.setStretchLastSection(True)
+        columns.setMaximumSectionSize(_WIDEST)
+        columns.setMinimumSectionSize(_NARROWEST)
         self.view.setAlternatingRowColors(False)
         self.view.setAccessibleName("defect regions")
         self.view.clicked.connect(self._chosen)
         self.view.activated.connect(self._chosen)
+        self.view.copyRequested.connect(self.copy)
         self.setMinimumHeight(90)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -180,12 +208,31 @@ class RegionTable(QWidget):
         """The regions shown."""
         return self.model.regions()
 
-    def setValue(self, regions: Sequence[Region], colours: Mapping[str, str] | None = None) -> None:
-        """Show other regions, and the colours that their types have in the image."""
-        if tuple(regions) != self.model.regions():
-            self.model.setRegions(regions)
+    def setValue(
+        self,
+        regions: Sequence[Region],
+        colours: Mapping[str, str] | None = None,
+        painted: frozenset[int] = frozenset(),
+    ) -> None:
+        """Show other regions, the colours that their types have in the image, and which of them are painted."""
+        if (tuple(regions), painted) != (self.model.regions(), self.model.painted()):
+            self.model.setRegions(regions, painted)
         if (colours or {}) != self.model.colours():
             self.model.setColours(colours or {})
+
+    def text(self) -> str:
+        """The whole table as it is sorted, with its headings, columns separated by tabs."""
+        rows = (
+            self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in range(len(self.value()))
+        )
+        cells = [self.model.headings(), *(self.model.row(self.value()[row]) for row in rows)]
+        return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
+
+    def copy(self) -> None:
+        """Put the whole table on the clipboard, so that a spreadsheet takes it."""
+        board = QGuiApplication.clipboard()
+        assert board is not None
+        board.setText(self.text())
 
     def select(self, number: int) -> None:
         """Mark the row of a region; nothing is emitted."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QWidget
 
+from napari_hrstem_defects.widgets.legend import show_legend
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.regions_table import RegionTable
@@ -67,6 +69,7 @@ class ResultsDock:
         viewer = self._viewer()
         if viewer is None or self._dock is not None:
             return
+        viewer.mouse_drag_callbacks.append(self._clicked)
         window = getattr(viewer, "window", None)
         if window is not None and hasattr(window, "_qt_window"):
             self._dock = window.add_dock_widget(self.widget, name=NAME, area="bottom")
@@ -87,6 +90,10 @@ class ResultsDock:
         self._links.clear()
         self._watched = None
         viewer, dock, self._dock = self._viewer(), self._dock, None
+        if viewer is not None:
+            show_legend(viewer, None)
+        if viewer is not None and self._clicked in viewer.mouse_drag_callbacks:
+            viewer.mouse_drag_callbacks.remove(self._clicked)
         window = getattr(viewer, "window", None)
         if dock is not None and window is not None:
             with contextlib.suppress(LookupError, RuntimeError, AttributeError):
@@ -98,13 +105,16 @@ class ResultsDock:
         frame = self._session.document_frame()
         scanned = None if document is None else document.class_maps.get(frame or 0)
         self.table.setValue(
-            () if document is None else document.regions(frame), None if scanned is None else scanned.colours
+            () if document is None else document.regions(frame),
+            None if scanned is None else scanned.colours,
+            frozenset() if document is None else document.painted_regions(frame),
         )
+        self._show_legend()
         series = None if document is None else document.series
         self.plot.setVisible(series is not None)
-        if series is not None:
-            if self.plot.value() != series.areas:
-                self.plot.setValue(series.areas)
+        if document is not None and series is not None:
+            if self.plot.value() != (areas := document.areas()):
+                self.plot.setValue(areas)
             self.plot.setFrame(frame or 0)
         layer = self._navigator.layer(Role.REGIONS)
         if layer is not self._watched:
@@ -112,6 +122,33 @@ class ResultsDock:
             self._watched = layer
             if layer is not None:
                 self._links.connect(layer.events.selected_label, self._label_selected)
+
+    def _clicked(self, viewer: Viewer, event: Any) -> Iterator[None]:
+        """A click into the image selects the region there, unless a tool is in the hand."""
+        active = viewer.layers.selection.active
+        if active is not None and str(active.mode) != "pan_zoom":
+            return
+        position, moved = event.position, False
+        yield
+        while event.type == "mouse_move":
+            moved = True
+            yield
+        if not moved:
+            number = self._navigator.region_at(position)
+            self.table.select(number)
+            self._navigator.outline(number)
+
+    def _show_legend(self) -> None:
+        viewer, document = self._viewer(), self._session.document
+        layer = self._navigator.layer(Role.LABELS)
+        if viewer is None:
+            return
+        areas = None
+        if document is not None and layer is not None and layer.visible:
+            frame = self._session.document_frame()
+            known = document.labelled.get(document.frame if frame is None else frame)
+            areas = None if known is None else known.areas
+        show_legend(viewer, areas)
 
     def _label_selected(self, event: Any) -> None:
         number = int(event.source.selected_label)

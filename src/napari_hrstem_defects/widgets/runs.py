@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.widgets import placing, task
+from napari_hrstem_defects.widgets import placing, series, task
+from napari_hrstem_defects.widgets.correction import changed_frames, corrected
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.of_session import OfSession
 from napari_hrstem_defects.widgets.outputs import Layered, Output
+from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import PARTS, SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
@@ -95,19 +97,24 @@ class Runs(OfSession):
             before = STEP_NAMES[: STEP_NAMES.index(step)]
             self._start([*(name for name in before if name in old), step])
 
-    def update(self) -> None:
-        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended."""
+    def update(self, *, measure: bool = False) -> None:
+        """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended.
+
+        Parameters
+        ----------
+        measure : bool
+            Whether wanted or not if nothing but the regions is out of date.
+        """
         session = self._session()
         document = None if session is None else session.document
         if session is None or document is None or document.analysis is None:
             return
-        if not session.auto_update or document.moving:
+        steps = session.outdated() & document.shown
+        if document.moving or not (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
             return
         if self.running:
             self._again = True
-            return
-        steps = session.outdated() & document.shown
-        if steps:
+        elif steps:
             self._start(steps)
 
     def cancel(self) -> None:
@@ -250,13 +257,32 @@ class Runs(OfSession):
         if document is None or document.layer is None or result is None:
             return
         if job.writing is None and job.left:
-            job.writing = self._writing(session, document, job.left.pop(0), result.provenance)
+            output = self._latest(session, document, job, job.left.pop(0))
+            job.writing = self._writing(session, document, output, result.provenance)
         if job.writing is not None:
             if next(job.writing, True):
                 job.writing = None
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
             return
         self._accept(session, job, result)
+
+    @staticmethod
+    def _latest(session: Session, document: Document, job: _Job, output: Output) -> Output:
+        """Labels with what was painted while they were computed; other outputs as they are."""
+        found = getattr(job.result, "labelled", {})
+        if output.role is not Role.LABELS or session.viewer is None or not found:
+            return output
+        layer = document.output(session.viewer.layers, Role.LABELS)
+        if layer is not None:
+            session.edits.take_up(document, layer)
+        # The layer is painted in; what was found stays what it is.
+        data = output.data.copy()
+        document.rewritten.update(found)
+        for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
+            if frame in found:
+                now = corrected(document.by_hand.painted.get(frame), found[frame].automatic)
+                data[frame if data.ndim == 3 else ...] = now
+        return dataclasses.replace(output, data=data)
 
     def write(self, session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output at once, and watch what a person does to its layer."""
@@ -288,10 +314,21 @@ class Runs(OfSession):
         self._job = None
         if job.done is not None:
             job.done(result)
+            self._measure_painted(session, job)
         elif job.document is not None and isinstance(result, task.Result):
             self._take(job.document, job, result)
             session.finished.emit()
+            self._measure_painted(session, job)
         self._ended(session)
+
+    @staticmethod
+    def _measure_painted(session: Session, job: _Job) -> None:
+        """Measure what was painted while the result was computed, or in a result folder."""
+        if job.document is not None:
+            if job.document.saved and job.document.labelled:
+                session.edits.restore(session, job.document)
+            for frame in changed_frames(job.document.by_hand.painted, job.inputs.painted):
+                session.edits.measure(job.document, frame)
 
     @staticmethod
     def _take(document: Document, job: _Job, result: task.Result) -> None:
@@ -303,8 +340,37 @@ class Runs(OfSession):
         document.shown |= job.steps
         if "symmetry" in job.steps:
             document.histogram = result.histogram
-        if "segment" in job.steps:
-            document.correction, document.found = None, result.regions
+        if result.labelled:
+            others = {} if document.series is None else document.labelled
+            document.labelled = {**others, **result.labelled}
+
+    def series(self, *, fixed: bool = False) -> None:
+        """Analyse all frames of the chosen time series.
+
+        Parameters
+        ----------
+        fixed : bool
+            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
+            placed by hand.
+        """
+        session = self._session()
+        document = None if session is None else session.document
+        if session is None or document is None or document.layer is None or not document.is_stack:
+            return
+        inputs = dataclasses.replace(session.inputs(document), patches=None)
+        best = None if document.analysis is None else document.analysis.best_patch
+        if fixed and inputs.point is None and best is not None:
+            inputs = dataclasses.replace(inputs, point=(best.y, best.x))
+        shown = session.shown_frame(document) or 0
+        call = functools.partial(
+            series.run_series,
+            source=Source.of(document.layer, shown),
+            inputs=inputs,
+            shown=shown,
+            process=session.keras,
+            class_maps=dict(document.class_maps),
+        )
+        self.background(call, functools.partial(self.accept_series, document, shown), "frame 1")
 
     def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
         """Take over what was found in a whole time series."""
@@ -313,15 +379,16 @@ class Runs(OfSession):
             return
         document.analysis, document.frame = result.analysis, shown
         document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
-        document.series, document.correction = result, None
-        document.histogram, document.found = result.histogram, result.regions[shown]
+        document.series, document.labelled = result, dict(result.labelled)
+        document.histogram = result.histogram
         document.written = set(STEP_NAMES)
         document.shown = set(STEP_NAMES)
         session.finished.emit()
 
     def _ended(self, session: Session) -> None:
         gc.unfreeze()
+        session.show_chosen()  # the result may be of another image
         session.changed.emit()
         again, self._again = self._again, False
         if again:
-            self.update()
+            self.update(measure=True)

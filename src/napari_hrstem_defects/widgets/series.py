@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.regions import Region
-from napari_hrstem_defects.io.provenance import fractions
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
-from napari_hrstem_defects.widgets.correction import Correction
+from napari_hrstem_defects.widgets.correction import Labelled, labelled
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
@@ -34,10 +32,10 @@ class SeriesResult:
 
     Attributes
     ----------
-    areas : list of dict
-        Per frame the shares of the pixels: symmetry defect, amorphous, not judged.
-    regions : list of tuple of Region
-        Per frame.
+    labelled : dict
+        Frame → its labels and regions, with what was painted and scanned.
+    severity : float32 array (t, y, x) or None
+        None where it would need too much memory.
     warnings : tuple of str
         Each with the number of frames it was raised for.
     analysis : Analysis
@@ -48,46 +46,16 @@ class SeriesResult:
     provenance : dict
     inputs : Inputs
         What it was asked for; its best patch may be that of the frame shown.
-    painted : dict
-        Frame → labels that a person painted, measured anew.
     """
 
-    areas: list[dict[str, float]]
-    regions: list[tuple[Region, ...]]
+    labelled: dict[int, Labelled]
+    severity: NDArray[np.float32] | None
     warnings: tuple[str, ...]
     analysis: Analysis
     outputs: list[Output]
     histogram: Histogram | None
     provenance: dict[str, Any]
     inputs: Inputs
-    painted: dict[int, Correction] = field(default_factory=dict)
-
-    def regions_of(self, frame: int) -> tuple[Region, ...]:
-        """Regions of a frame, as painted or else as found."""
-        painted = self.painted.get(frame)
-        return self.regions[frame] if painted is None else painted.regions
-
-    def show_regions(self, frame: int, regions: tuple[Region, ...]) -> None:
-        """Take over regions of a frame that say more than those known."""
-        if frame in self.painted:
-            self.painted[frame] = replace(self.painted[frame], regions=regions)
-        else:
-            self.regions[frame] = regions
-
-    def paint(self, frame: int, correction: Correction) -> None:
-        """Take over what a person painted in a frame."""
-        self.painted[frame] = correction
-        self._measure(frame, correction.labels)
-
-    def take_back(self, frame: int, labels: NDArray[np.uint8], regions: tuple[Region, ...]) -> None:
-        """What a person painted in a frame is gone; labels and regions are again as they were found."""
-        self.painted.pop(frame, None)
-        self.regions[frame] = regions
-        self._measure(frame, labels)
-
-    def _measure(self, frame: int, labels: NDArray[np.uint8]) -> None:
-        for key, value in (("symmetry_defect", 1), ("amorphous", 2)):
-            self.areas[frame] = {**self.areas[frame], key: float(np.mean(labels == value))}
 
 
 def run_series(
@@ -103,9 +71,8 @@ def run_series(
     frames = len(whole)
     classifier = classifier_for(inputs.recipe, process, monitor)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
+    known: dict[int, Labelled] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
-    areas: list[dict[str, float]] = []
-    regions: list[tuple[Region, ...]] = []
     counts: dict[str, int] = {}
     kept: Analysis | None = None
     for index in range(frames):
@@ -117,12 +84,10 @@ def run_series(
             progress=_progress(monitor, index, frames),
             cancelled=monitor.cancelled,
         )
-        labels[index] = analysis.labels
+        known[index] = labelled(analysis, inputs.painted.get(index), class_maps.get(index))
+        labels[index] = known[index].shown
         if severity is not None:
             severity[index] = analysis.severity
-        areas.append(fractions(analysis))
-        scanned = class_maps.get(index)
-        regions.append((analysis if scanned is None else scanned.typed(analysis)).regions)
         for text in analysis.warnings:
             counts[text] = counts.get(text, 0) + 1
         if kept is None or index == shown:
@@ -146,7 +111,9 @@ def run_series(
                     frame=shown,
                 )
             )
-    return SeriesResult(areas, regions, warnings, kept, outputs, histogram(kept), provenance_of(kept), inputs)
+    return SeriesResult(
+        known, severity, warnings, kept, outputs, histogram(kept), provenance_of(kept), inputs
+    )
 
 
 def _progress(monitor: Monitor, index: int, frames: int) -> pipeline.Progress:

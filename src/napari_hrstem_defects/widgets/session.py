@@ -7,16 +7,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import placing
 from napari_hrstem_defects.widgets.document import ByHand, Document
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 from napari_hrstem_defects.widgets.runs import Runs
-from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.source import (
+    calibrate,
+    is_calibrated,
+    pixel_size_nm,
+    pixels_of,
+    size_in_file,
+)
 from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
+from napari_hrstem_defects.widgets.taking_up import take_up
+from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -92,6 +101,7 @@ class Session:
         self._recipe = Recipe()
         self._documents: dict[str, Document] = {}
         self._current: str | None = None
+        self._hidden: placing.Hidden = {}
         self.runs = Runs(self)
         self._auto: bool | None = None
         #: Where trained classifiers run; it starts with the first one.
@@ -109,7 +119,10 @@ class Session:
         viewer.dims.events.current_step.connect(self._frame_changed)
         for layer in viewer.layers:
             self._watch(layer)
+            self._offer_to_take_up(layer)
         images = self.images()
+        for image in images:
+            self._look_up_pixel_size(image)
         if images:
             self._current = str(images[-1].unique_id)
 
@@ -152,8 +165,15 @@ class Session:
         chosen = None if layer is None else str(layer.unique_id)
         if chosen != self._current:
             self._current = chosen
+            self.show_chosen()
             self.image_changed.emit()
             self.changed.emit()
+
+    def show_chosen(self) -> None:
+        """Show the chosen image and its results, and hide those of the others."""
+        viewer, document = self.viewer, self.document
+        if viewer is not None and document is not None:
+            placing.show_only(viewer, document, self.images(), self._hidden)
 
     @property
     def recipe(self) -> Recipe:
@@ -168,6 +188,7 @@ class Session:
             self._recipe = recipe
             self.recipe_changed.emit()
             self.changed.emit()
+            self.runs.update()
 
     @property
     def auto_update(self) -> bool:
@@ -201,7 +222,9 @@ class Session:
         # Nowhere yet: different from whatever was asked for before.
         point = (float("nan"), float("nan")) if document.moving is Role.BEST_PATCH else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
-        return Inputs(document.by_hand.in_recipe(self._recipe), point, document.painted_patches(layers), size)
+        painted = document.by_hand.painted
+        recipe = document.by_hand.in_recipe(self._recipe)
+        return Inputs(recipe, point, document.painted_patches(layers), size, painted)
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
@@ -277,6 +300,7 @@ class Session:
     def _layer_inserted(self, event: Any) -> None:
         layer = event.value
         if role_of(layer) is not None:
+            self._offer_to_take_up(layer)
             return
         self._watch(layer)
         images = self.images()
@@ -284,8 +308,36 @@ class Session:
             # A new image is what a person wants to look at, unless a run is under way.
             if self._current is None or not self.running:
                 self._current = str(layer.unique_id)
+                self.show_chosen()
             self.image_changed.emit()
             self.changed.emit()
+            self._look_up_pixel_size(layer)
+
+    def _offer_to_take_up(self, layer: Layer) -> None:
+        """Go on with a result folder that was opened, once all of its layers are there."""
+        if role_of(layer) is Role.LABELS and "folder" in entry(layer) and "source" not in entry(layer):
+            known = weakref.ref(layer)
+            QTimer.singleShot(0, lambda: take_up(self, known()))
+
+    def _look_up_pixel_size(self, layer: Image) -> None:
+        """Read the pixel size from the file that an image came from: napari's own readers do not look at it."""
+        path, known = layer.source.path, weakref.ref(layer)
+        if path is None or is_calibrated(layer):
+            return
+
+        def apply(size: Any) -> None:
+            image, viewer = known(), self.viewer
+            if (
+                isinstance(size, float)
+                and image is not None
+                and viewer is not None
+                and not is_calibrated(image)
+            ):
+                calibrate(viewer, image, size)
+
+        worker = TaskWorker(lambda monitor: size_in_file(path))
+        worker.returned.connect(apply)
+        worker.start()
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value
@@ -299,6 +351,7 @@ class Session:
         if removed == self._current:
             images = self.images()
             self._current = str(images[-1].unique_id) if images else None
+            self.show_chosen()
         if role_of(layer) is None:
             self.image_changed.emit()
         self.changed.emit()
@@ -329,3 +382,4 @@ class Session:
             placing.follow(viewer, document)
         self.image_changed.emit()
         self.changed.emit()
+        self.runs.update(measure=True)

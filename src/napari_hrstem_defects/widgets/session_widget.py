@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QWidget
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.head import ImageChooser, Messages, RunRow
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.session import session_of
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
 from napari_hrstem_defects.widgets.theme import colours
 
 if TYPE_CHECKING:
@@ -59,11 +60,26 @@ class SessionWidget(QWidget):
         if not session.ready:
             session.ready = True
             refused = self._recall_recipe()
+        self._give_back_keyboard()
         self._show_recipe()
         self._show_images()
         self._show()
         if refused is not None:
             session.noticed.emit(f"The parameters of the last session were left out: {refused}")
+
+    def _give_back_keyboard(self) -> None:
+        """After a button or a list the keys 1...9 are the viewer's tools again, not digits for a number field."""
+        for button in self.findChildren(QAbstractButton):
+            button.clicked.connect(self._let_go_of_keyboard)
+        for choice in self.findChildren(QComboBox):
+            choice.activated.connect(self._let_go_of_keyboard)
+        for field in self.findChildren(QLineEdit):
+            field.returnPressed.connect(self._let_go_of_keyboard)
+
+    def _let_go_of_keyboard(self) -> None:
+        focused = self.window().focusWidget()
+        if focused is not None and self.isAncestorOf(focused):
+            focused.clearFocus()
 
     def _recall_recipe(self) -> str | None:
         """Take the parameters of the last session, or tell why not."""
@@ -120,12 +136,16 @@ class SessionWidget(QWidget):
         document = self.session.document
         chosen = "" if document is None else document.source_id
         self.image.setValue(chosen)
+        if self._notice == UNKNOWN_SIZE and document is not None and not summary.has_no_pixel_size(document):
+            self._notice = None
         if chosen != self._image_id:
             self._image_id = chosen
             # What was said was about another image.
             self._notice = summary.about_recipe(self.session.recipe) if chosen else None
 
     def _finished(self) -> None:
+        # What was said was about the result before this one, or about the image as it was before.
+        self._notice = None
         self._show()
 
     def _failed(self, message: str) -> None:

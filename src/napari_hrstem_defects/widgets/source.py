@@ -11,10 +11,13 @@ import numpy as np
 from napari_hrstem_defects.core.micrograph import Micrograph
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
 #: Pixels whose sides differ by more than this have no one edge length.
 SQUARE_TOLERANCE = 0.01
+#: Said when the file does not help.
+UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
 #: Said where areas and lengths stay in pixels for that reason.
 NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
 
@@ -39,8 +42,36 @@ def set_pixel_size(layer: Layer, size_nm: float) -> None:
     """Calibrate a layer; what else says where it lies is kept."""
     scale = np.array(layer.scale, dtype=float)
     scale[-2:] = size_nm
-    layer.units = (*layer.units[:-2], "nm", "nm")
+    # In this order: in between it must not look calibrated otherwise.
     layer.scale = scale
+    layer.units = (*layer.units[:-2], "nm", "nm")
+
+
+def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
+    """Give a layer its pixel size; what was in the middle of the view stays there, as large as it was."""
+    camera, before = viewer.scene.camera, float(layer.scale[-1])
+    middle = np.zeros(layer.ndim)
+    middle[-2:] = camera.center[-2:]
+    point = layer.world_to_data(middle)
+    set_pixel_size(layer, size_nm)
+    camera.center = (0.0, *np.asarray(layer.data_to_world(point))[-2:])
+    camera.zoom *= abs(before) / size_nm
+
+
+def is_calibrated(layer: Layer) -> bool:
+    """Whether anybody said how large a pixel is, and be it in a unit that is no length."""
+    return any(str(unit) != "pixel" for unit in layer.units[-2:]) or not np.allclose(layer.scale[-2:], 1)
+
+
+def size_in_file(path: str) -> float | None:
+    """Pixel size in nm that a file tells; None where it does not, or cannot be read any more."""
+    from napari_hrstem_defects.core.errors import HrstemDefectsError
+    from napari_hrstem_defects.io import read
+
+    try:
+        return read(path).pixel_size_nm
+    except HrstemDefectsError:
+        return None  # moved, or of a kind that only another reader knows
 
 
 def has_square_pixels(layer: Layer) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets.correction import Correction
 
 
 class State(StrEnum):
@@ -104,12 +105,15 @@ class Inputs:
         Patches painted by hand, True: defective.
     pixel_size : float or None
         In nm; the regions are measured with it.
+    painted : mapping of int to Correction
+        Frame → what was painted over its labels. It is laid over the result, so no step is out of date for it.
     """
 
     recipe: Recipe
     point: tuple[float, float] | None = None
     patches: NDArray[np.bool_] | None = None
     pixel_size: float | None = None
+    painted: Mapping[int, Correction] = field(default_factory=dict)
 
     def differs(self, other: Inputs, step: str) -> bool:
         """Whether a step itself was asked for something else."""

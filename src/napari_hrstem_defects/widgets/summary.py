@@ -90,12 +90,16 @@ def about_regions(document: Document | None, frame: int | None) -> str:
     """How many regions there are and how much of the image they cover."""
     if document is None or document.analysis is None or "segment" not in document.shown:
         return "–"
+    frame = document.frame if frame is None else frame
+    if frame not in document.labelled:
+        return "–"
     regions = document.regions(frame)
     area = sum(region.area_px for region in regions)
     share = 100 * area / max(math.prod(document.frame_shape), 1)
     count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
-    if document.correction is not None:
-        return f"{count} · {share:.1f} % of the image · painted"
+    if frame in document.by_hand.painted:
+        painted = document.by_hand.painted[frame].pixels.size
+        return f"{count} · {share:.1f} % of the image · {painted} px painted"
     verdict = f"{document.analysis.verdict} · " if document.analysis.verdict else ""
     return f"{verdict}{count} · {share:.1f} % of the image"
 

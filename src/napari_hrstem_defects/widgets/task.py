@@ -12,10 +12,10 @@ from typing import Any
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.class_map import ClassMap
 from napari_hrstem_defects.widgets.classifiers import classifier_for
+from napari_hrstem_defects.widgets.correction import Labelled, labelled
 from napari_hrstem_defects.widgets.outputs import Histogram, Output, describe, histogram
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.steps import PARTS, Inputs
@@ -45,15 +45,15 @@ class Result:
     histogram : Histogram or None
     provenance : dict
         For the metadata of the layers.
-    regions : tuple of Region
-        Those of the analysis, with the classes of a scan as types.
+    labelled : dict
+        Frame → its labels and regions, with what was painted and scanned; empty unless they were asked for.
     """
 
     analysis: Analysis
     outputs: list[Output]
     histogram: Histogram | None
     provenance: dict[str, Any]
-    regions: tuple[Region, ...]
+    labelled: dict[int, Labelled]
 
 
 def run(
@@ -116,11 +116,14 @@ def run(
     )
     if previous is not None:
         analysis = analysis.taking_over(previous, tuple(part for step in kept for part in PARTS[step]))
-    typed = analysis if class_map is None or "segment" not in write else class_map.typed(analysis)
-    outputs = describe(typed, write)
+    known, shown, frame = {}, analysis, source.frame or 0
+    if "segment" in write:
+        found = known[frame] = labelled(analysis, inputs.painted.get(frame), class_map)
+        shown = analysis.with_labels(found.shown, found.regions)
+    outputs = describe(shown, write)
     if monitor.cancelled():
         raise Cancelled
-    return Result(analysis, outputs, histogram(analysis), provenance_of(analysis), typed.regions)
+    return Result(analysis, outputs, histogram(analysis), provenance_of(analysis), known)
 
 
 def import_early() -> None:

@@ -160,7 +160,6 @@ class ThresholdEditor(QWidget):
         self._extent = recipe.segment.extent
         with QSignalBlocker(self.number):
             self.number.setValue(value)
-        self.setEnabled(recipe.mode == "lattice")
         self._show()
 
     def setHistogram(self, histogram: Histogram | None) -> None:
@@ -174,7 +173,7 @@ class ThresholdEditor(QWidget):
             self.slider.setValue(
                 round(_STEPS * math.log10(_MOST / self.value()) / math.log10(_MOST / _LEAST))
             )
-        threshold = severity_of(self.value(), self._area) if self._area and self.isEnabled() else None
+        threshold = severity_of(self.value(), self._area) if self._area else None
         self.histogram.setThresholds(threshold, None if threshold is None else self._extent * threshold)
 
     def _slid(self, position: int) -> None:

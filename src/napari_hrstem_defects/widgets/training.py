@@ -87,7 +87,7 @@ class TrainDialog(QDialog):
         self._testing: dict[TaskWorker, str] = {}
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
-        self._closed_down = self._placed = False
+        self._closed_down = self._placed = self._learnable = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._count)
@@ -147,6 +147,9 @@ class TrainDialog(QDialog):
             value="imagenet",
             tooltip="VGG16 only: imagenet (fetched from the network once), none, or a file",
         )
+        for field in (self.patches, self.epochs, self.patch):
+            # Else each digit is forced into the range before the next one is typed.
+            field.native.setKeyboardTracking(False)
         self.form = QFormLayout()
         for row in (self.kind, self.name, self.patches, self.patch, self.epochs, self.weights):
             self.form.addRow(row.label, row.native)
@@ -163,12 +166,18 @@ class TrainDialog(QDialog):
         self.said.setAccessibleName("outcome of the training")
         self.start = QPushButton("Train")
         self.start.clicked.connect(lambda: self._start())
-        self.stop = QPushButton("Close")
-        self.stop.clicked.connect(lambda: self._stop())
+        self.stop = QPushButton("Cancel")
+        self.stop.setToolTip(
+            "Stops the training at once; the best network so far is tested and kept, if there is one"
+        )
+        self.stop.clicked.connect(lambda: self._halt())
+        self.leave = QPushButton("Close")
+        self.leave.clicked.connect(lambda: self.close())
         buttons = QHBoxLayout()
         buttons.addWidget(self.bar, 1)
         buttons.addWidget(self.start)
         buttons.addWidget(self.stop)
+        buttons.addWidget(self.leave)
         layout = QVBoxLayout(self)
         marked = QHBoxLayout()
         marked.addWidget(self.counts, 1)
@@ -183,6 +192,8 @@ class TrainDialog(QDialog):
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
+        for button in self.findChildren(QPushButton):
+            button.setAutoDefault(False)  # Return ends a number, and presses nothing
         self._kind_chosen()
         self._show_buttons()
         self.setColours(colours)
@@ -293,7 +304,8 @@ class TrainDialog(QDialog):
         """Something else is to be learned from."""
         examples = self.value()
         self.paint.setEnabled(self.images.rowCount() > 0)
-        self.start.setEnabled(bool(examples) and self._worker is None)
+        self._learnable = False  # until the patches are counted
+        self._show_buttons()
         if examples:
             self._rest.start(0)
             return
@@ -319,6 +331,8 @@ class TrainDialog(QDialog):
         if worker is not self._counting or self._closed_down:
             return
         self._counting = None
+        self._learnable = isinstance(result, PatchCounts) and not result.problem
+        self._show_buttons()
         if isinstance(result, Failure):
             self.counts.setText(result.message)
         elif result is not None:
@@ -380,12 +394,6 @@ class TrainDialog(QDialog):
         answer = QMessageBox.question(self, "Replace the classifier?", question)
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _stop(self) -> None:
-        if self._worker is None:
-            self.close()
-        else:
-            self._halt()
-
     def _halt(self) -> None:
         """Stop what is under way."""
         if self._worker is None:
@@ -444,15 +452,9 @@ class TrainDialog(QDialog):
         self.said.setText(said)
 
     def _show_buttons(self) -> None:
-        """The second button stops what is under way, or closes the dialog."""
-        training = self._worker is not None
-        self.start.setEnabled(not training and bool(self.value()))
-        self.stop.setText("Cancel" if training else "Close")
-        self.stop.setToolTip(
-            "Stops the training at once; the best network so far is tested and kept, if there is one"
-            if training
-            else ""
-        )
+        """Training can be started where there is something to learn from, and stopped while it is under way."""
+        self.start.setEnabled(self._worker is None and self._learnable)
+        self.stop.setEnabled(self._worker is not None)
 
 
 def _tell(bridge: _Bridge, training: threading.Event, report: TrainingProgress) -> None:

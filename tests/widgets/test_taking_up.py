@@ -1,0 +1,121 @@
+"""A result that was exported is opened again and gone on with; files bring their pixel size along."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtWidgets import QInputDialog
+
+from napari_hrstem_defects.io.ome import OmeTiffWriter
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.roles import Role
+
+from .conftest import TIMEOUT, lattice_image
+
+PLUGIN = "napari-hrstem-defects"
+
+
+def _paint(made: Any, where: tuple[Any, ...], label: int) -> None:
+    layer = made.layer(Role.LABELS)
+    layer.data[where] = label
+    layer.events.paint(value=[])
+    ((frame, painted),) = made.document.by_hand.painted.items()
+    made.qtbot.waitUntil(lambda: made.document.labelled[frame].correction is painted, timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize("sample", ["si_fault_amorphous", "si_series"])
+def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: str) -> None:
+    image = Path(shutil.copy(sample_folder() / f"{sample}.tif", tmp_path))
+    made = desk(None)
+    made.viewer.open(image, plugin="napari")
+    frame: tuple[Any, ...] = ()
+    if made.document.is_stack:
+        made.session.runs.series()
+        frame = (1,)
+        made.viewer.dims.set_point(0, 1)
+    else:
+        made.run_all()
+        made.session.edits.place((576.0, 70.0))
+    made.wait()
+    _paint(made, (*frame, slice(30, 60), slice(30, 60)), 1)
+    folder = made.panel.actions_.export(tmp_path / "out", all_frames=bool(frame))
+    made.wait()
+    labels, point = np.array(made.layer(Role.LABELS).data), made.document.point
+    rows = made.panel.results.table.value()
+
+    other = desk(None)
+    other.viewer.open(folder, plugin=PLUGIN)
+    other.qtbot.waitUntil(lambda: other.session.running, timeout=TIMEOUT)
+    other.wait()
+    if frame:
+        other.viewer.dims.set_point(0, 1)
+    assert set(other.states().values()) == {"current"}
+    assert_array_equal(other.layer(Role.LABELS).data, labels)
+    assert other.document.point == point
+    other.qtbot.waitUntil(lambda: other.panel.results.table.value() == rows, timeout=TIMEOUT)
+    ((_, correction),) = other.document.by_hand.painted.items()
+    assert correction.pixels.size == np.count_nonzero(
+        labels[frame] != other.document.labelled[frame[0] if frame else 0].automatic
+    )
+    # Nothing lies there twice.
+    assert len({(layer.name, type(layer)) for layer in other.viewer.layers}) == len(other.viewer.layers)
+
+
+def test_result_whose_image_is_gone_says_so(desk: Any, tmp_path: Path) -> None:
+    image = Path(shutil.copy(sample_folder() / "gaas_twin.tif", tmp_path))
+    made = desk(None)
+    made.viewer.open(image, plugin="napari")
+    made.run_all()
+    folder = made.panel.actions_.export(tmp_path / "out")
+    made.wait()
+    image.unlink()
+    other = desk(None)
+    other.viewer.open(folder, plugin=PLUGIN)
+    other.qtbot.waitUntil(lambda: "no longer where it was" in other.panel.messages.text(), timeout=TIMEOUT)
+
+
+def _ours(path: Path, pixels: Any) -> None:
+    with OmeTiffWriter(path, pixels.shape, pixels.dtype, 0.02, "test") as writer:
+        writer.write(pixels)
+
+
+def _imagej(path: Path, pixels: Any) -> None:
+    tifffile.imwrite(path, pixels, imagej=True, resolution=(50, 50), metadata={"unit": "nm"})
+
+
+@pytest.mark.parametrize("write", [_ours, _imagej])
+def test_pixel_size_of_a_tiff_is_known(desk: Any, tmp_path: Path, write: Any) -> None:
+    path = tmp_path / "image.tif"
+    write(path, lattice_image((256, 256)))
+    made = desk(None)
+    made.viewer.open(path, plugin="napari")
+    made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
+    assert_allclose(made.document.layer.scale, 0.02)
+    assert not made.panel.calibrate.isVisible()
+    # The image is still in the middle of the view, and fills it.
+    camera, height = made.viewer.scene.camera, made.viewer.canvas.size[0]
+    assert_allclose(camera.center[-2:], np.full(2, 255 / 2 * 0.02))
+    assert 0.5 * height < camera.zoom * 256 * 0.02 < height
+
+
+def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(desk: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
+    made = desk(lattice_image((256, 256)))
+    made.run_all()
+    made.click(made.panel.auto)  # even where nothing is updated by itself
+    table = made.panel.results.table
+    assert table.model.headings()[3] == "Area (px²)"
+    areas = [region.area_px for region in table.value()]
+    camera = made.viewer.scene.camera
+    camera.center, camera.zoom = (0.0, 100.0, 120.0), 4.0
+    made.click(made.panel.calibrate)
+    made.qtbot.waitUntil(lambda: table.model.headings()[3] == "Area (nm²)", timeout=TIMEOUT)
+    assert_allclose([region.area_nm2 for region in table.value()], np.array(areas) * 0.025**2)
+    assert_allclose(camera.center[-2:], (2.5, 3.0))
+    assert_allclose(camera.zoom, 4.0 / 0.025)
+    assert "how large a pixel is" not in made.panel.messages.text()
+    assert set(made.states().values()) == {"current"}
