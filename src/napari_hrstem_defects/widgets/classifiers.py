@@ -6,7 +6,7 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +149,10 @@ class PatchCounts:
     problem: str
 
 
-def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int) -> PatchCounts:
-    """Count the patches of each class on the grid of the images.
+def count_patches(
+    monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int, secondary: str = "defective"
+) -> PatchCounts:
+    """Count the patches of each class on the grid of the images; `secondary` as in the training options.
 
     Raises
     ------
@@ -161,7 +163,7 @@ def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patc
     Cancelled
     """
     patch_px = patch_px or kind_of(kind).patch_px
-    images = labelled_images(examples, monitor)
+    images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
     # A patch that is drawn lies anywhere, not on the grid only.
     missing = [
