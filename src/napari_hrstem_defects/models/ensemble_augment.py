@@ -18,7 +18,7 @@ MOST_CURVATURE, MOST_SLOPE, MOST_NOISE = 0.12, 0.25, 0.25
 
 
 def quarter_turns(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Patches ``(n, edge, edge)`` turned by 0, 90, 180 and 270°, ``(4 n, edge, edge)``: the published augmentation."""
+    """Patches ``(n, edge, edge)`` turned by 0, 90, 180 and 270°, ``(4 n, edge, edge)``, as Marvin, Holt et al. do."""
     return np.concatenate([np.rot90(patches, k, (1, 2)) for k in range(4)])
 
 
