@@ -14,6 +14,7 @@ from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
+from napari_hrstem_defects.models.fft_features import log_spectra
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
 from napari_hrstem_defects.models.scan import scan, usual_stride
@@ -290,14 +291,26 @@ def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (options.name, options.epochs, options.patience, options.learning_rate) == ("mine", 3, 0, 1e-3)
     told: dict[str, object] = {}
 
-    def fit_network(network: object, *args: object, **settings: object) -> None:
-        told.update(settings, network=network)
+    def fit_network(network: object, train: tuple, *args: object, **settings: object) -> None:
+        told.update(settings, network=network, train=train)
         raise Cancelled
 
     monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
     with pytest.raises(Cancelled):
         fit(make(12, 0), make(6, 1), options, workspace=None)
     assert (told["epochs"], told["patience"], told["learning_rate"]) == (9, 0, 1e-3)
+    # A pass holds each of the 12 patches in its four quarter turns, and its class with each.
+    pixels, targets = told["train"]
+    given = make(12, 0)
+    assert len(pixels) == 48
+    for patch, label in zip(given.pixels, given.labels, strict=True):
+        turns = {np.ascontiguousarray(np.rot90(patch, k)).tobytes() for k in range(4)}
+        shown = [k for k in range(len(pixels)) if pixels[k].tobytes() in turns]
+        assert {pixels[k].tobytes() for k in shown} == turns
+        assert len(shown) == 4
+        assert (targets[shown] == (np.arange(3) == label)).all()
+    plain = told["augment"](pixels[:1], np.random.default_rng(0))
+    np.testing.assert_array_equal(plain[0, :, :, 0], log_spectra(pixels[:1])[0])
     # Four convolutions and dense layers of two arrays and three normalisations of four: 5 × 2 + 3 × 4 for each network.
     passes = told["passes"]
     assert passes == [3] * 22 + [3] * 22 + [9] * 22 or sorted(passes) == [3] * 44 + [9] * 22

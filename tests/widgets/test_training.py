@@ -332,6 +332,26 @@ def test_published_ways_to_train(desk: Any, name: str) -> None:
     assert dialog.options().epochs == 7
 
 
+def test_patches_inside_another_symmetry_are_a_choice(desk: Any) -> None:
+    made = desk(None)
+    image = made.add(simulate("si_stacking_fault", seed=0, shape=(256, 256)).micrograph.data, name="image")
+    half = np.zeros((256, 256), np.uint8)
+    half[:, :128] = 1
+    labels = made.viewer.add_labels(half, name="half")
+    made.click(made.panel.train)
+    dialog = made.panel._training
+    dialog.choose(image, labels)
+    dialog.patch.value = 64
+    # Eight of the sixteen patches lie wholly inside.
+    made.qtbot.waitUntil(lambda: "8 non-defective, 8 defective" in dialog.counts.text(), timeout=TIMEOUT)
+    assert dialog.options().secondary == "defective"
+    dialog.secondary.value = "clean"
+    made.qtbot.waitUntil(lambda: "16 non-defective, 0 defective" in dialog.counts.text(), timeout=TIMEOUT)
+    assert dialog.options().secondary == "clean"
+    dialog.kind.value = "dennler2021"
+    assert dialog.options().secondary == "clean"
+
+
 def test_painting_what_to_learn(desk: Any) -> None:
     made = desk()
     made.click(made.panel.train)

@@ -2,9 +2,16 @@
 
 [D] classifies the image's patches and ends where none is defective (figure 2d); otherwise it filters the image,
 compares it with the best patch in the energies of the patch's eigenfilters, maps the local variance and fuses the
-binarised maps. Sizes and thresholds that the text leaves open are those of the authors' code,
-github.com/nkdnnlr/TEMDefectClassification. :class:`TouchingGrid` cuts the patches, :func:`published_maps` runs the
-steps that follow the choice of the best patch.
+binarised maps. :class:`TouchingGrid` cuts the patches, :func:`published_maps` runs the steps that follow the choice of
+the best patch. A docstring names the step of [D] that it follows; what the text leaves open is that of [C].
+
+References
+----------
+.. [D] Dennler et al., Micron 146 (2021) 103069: patch classification (network: table B.3, scores: table 1), end without
+   a defective patch (figure 2d), choice of the best patch, eigenfilters and Mahalanobis distance, variance filter,
+   segmentation, expert rating (table 2).
+.. [C] The authors' code, github.com/nkdnnlr/TEMDefectClassification.
+.. [A] F. Ade, Signal Processing 5 (1983) 451, eigenfilters.
 """
 
 from __future__ import annotations
@@ -49,7 +56,7 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class PublishedMaps:
-    """Results of the published steps, arrays of the image's shape ``(y, x)``.
+    """Results of the steps of [D] after the choice of the best patch, arrays of the image's shape ``(y, x)``.
 
     Attributes
     ----------
@@ -122,7 +129,7 @@ def published_maps(
     *,
     defective: bool = True,
 ) -> PublishedMaps:
-    """Run the published steps that follow the choice of the best patch.
+    """Run the steps of [D] that follow the choice of the best patch: eigenfilters, variance filter, segmentation.
 
     Parameters
     ----------
@@ -194,7 +201,7 @@ def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) 
 
 
 def difference_of_gaussians(pixels: ArrayLike, low: float = 2.0, high: float = 3.0) -> NDArray[np.float32]:
-    """Narrow minus wide Gaussian, scaled to 0...254: the filter in the code that accompanies [D].
+    """Narrow minus wide Gaussian, scaled to 0...254: the preprocessing in [C].
 
     Parameters
     ----------
@@ -216,7 +223,7 @@ def difference_of_gaussians(pixels: ArrayLike, low: float = 2.0, high: float = 3
 def eigenfilter_severity(
     image: ArrayLike, model_patch: Window, params: PublishedParams
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Mahalanobis distance of an image to a model patch in its eigenfilters' responses ([D], symmetry defects).
+    """Mahalanobis distance of an image to a model patch in its eigenfilters' responses ([D], symmetry defects; [C]).
 
     Parameters
     ----------
@@ -242,11 +249,11 @@ def eigenfilter_severity(
     Notes
     -----
     A pixelwise comparison is with the features at the same place of the model patch, of patches from the upper left
-    corner on that overlap by 50 % and are compared without rims of 16 px. The distances of the four patches around a
-    pixel are added up; where rims leave fewer of them, the sum is scaled to four. (The authors' code does so by
-    doubling areas, of which it misses the lower left corner and one row.) As published, the covariance of energies is
-    that of the whole model patch with its rim, where windows reach outside and sum less; this makes it insensitive to
-    changes of overall contrast. Memory stays near three float32 images.
+    corner on that overlap by 50 % and are compared without rims of 16 px. The distances of the four patches around
+    a pixel are added up; where rims leave fewer of them, the sum is scaled to four. ([C] does so by doubling areas,
+    of which it misses the lower left corner and one row.) As published, the covariance of energies is that of the
+    whole model patch with its rim, where windows reach outside and sum less; this makes it insensitive to changes
+    of overall contrast. Memory stays near three float32 images.
     """
     _check_odd(params.kernel_px, 3, "kernel_px")
     pixels = _real(image)
@@ -285,7 +292,7 @@ def eigenfilter_severity(
 def eigenfilters(
     patch: ArrayLike, kernel: int = 7, eigenvectors: Eigenvectors = "columns"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Filters that decorrelate the k × k neighbourhoods inside a model patch ([D]; Ade, Signal Processing 5, 451).
+    """Filters that decorrelate the k × k neighbourhoods inside a model patch ([D], eigenfilters, after [A]).
 
     Parameters
     ----------
@@ -294,7 +301,7 @@ def eigenfilters(
     kernel : int
         Edge k of the filters in pixels.
     eigenvectors : {"columns", "rows"}
-        Of the matrix of eigenvectors, columns are right. ``rows`` repeats an error of the code of [D], which takes
+        Of the matrix of eigenvectors, columns are right. ``rows`` repeats an error of [C], which takes
         the rows of what numpy returns and convolves (turns them by 180°): still orthonormal, but dependent on the
         order and signs in which eigenvectors are found. These come from the solver for symmetric matrices; that of
         the authors, for general ones, finds others after every rounding of the image.
@@ -317,7 +324,7 @@ def eigenfilters(
 
 
 def filter_responses(block: Planes, filters: Planes, bias: Planes | None = None) -> Planes:
-    """Correlate a block ``(y, x)`` with filters ``(n, k, k)`` and add `bias` ``(n,)``, without a border."""
+    """Correlate a block ``(y, x)`` with filters ``(n, k, k)`` and add `bias` ``(n,)``, without a border ([D], [A])."""
     count, kernel, _ = filters.shape
     rows, columns = (length - kernel + 1 for length in block.shape)
     # One matrix product over all neighbourhoods; a row of ones carries the bias along at no cost.
@@ -334,7 +341,7 @@ def filter_responses(block: Planes, filters: Planes, bias: Planes | None = None)
 
 
 def window_sums(planes: Planes, window: int) -> Planes:
-    """Sums of planes ``(n, y, x)`` over square windows, without a border."""
+    """Sums of planes ``(n, y, x)`` over square windows, without a border: of squares the energies of [C]."""
     # Sums of 2, 4, 8, ... neighbours are built from each other: no difference of large numbers is ever taken.
     for axis in (1, 2):
         power = np.moveaxis(planes, axis, 0)
@@ -354,7 +361,7 @@ def window_sums(planes: Planes, window: int) -> Planes:
 def mahalanobis_transform(
     features: Planes, floor: float = RESPONSE_FLOOR
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Linear map W that turns the Mahalanobis distance into the Euclidean one, ``WᵀW = Σ⁻¹``.
+    """Linear map W that turns the Mahalanobis distance of [D] into the Euclidean one, ``WᵀW = Σ⁻¹``.
 
     Parameters
     ----------
@@ -402,7 +409,7 @@ def local_variance(image: ArrayLike, window: int) -> NDArray[np.float32]:
 
 
 def smoothed(image: ArrayLike, sigma: float) -> NDArray[np.float32]:
-    """An image ``(y, x)`` smoothed by the authors' Gaussian: 101 px wide, mirrored at the border."""
+    """An image ``(y, x)`` smoothed by the Gaussian of [C]: 101 px wide, mirrored at the border."""
     values = np.asarray(image, dtype=np.float32)
     return np.asarray(gaussian_filter(values, sigma, mode="mirror", radius=GAUSS_RADIUS_PX if sigma else 0))
 
@@ -410,7 +417,7 @@ def smoothed(image: ArrayLike, sigma: float) -> NDArray[np.float32]:
 def triangle_binarise(
     severity: ArrayLike, *, sigma: float = 6.0, median_size: int = 19, min_maximum: float = 90.0
 ) -> NDArray[np.bool_]:
-    """Binarisation of a severity map ([D], segmentation).
+    """Binarisation of a severity map ([D], segmentation; sizes and `min_maximum`: [C]).
 
     The map is scaled to 0...255 from its least positive value on, smoothed by a Gaussian, cut to whole numbers,
     thresholded by the triangle method (Zack, Rogers and Latt, J. Histochem. Cytochem. 25 (1977) 741) and cleaned by a
@@ -440,7 +447,7 @@ def triangle_binarise(
 
 
 def fuse(symmetry: ArrayLike, amorphous: ArrayLike) -> NDArray[np.uint8]:
-    """Label image of two masks: 1 symmetry defect, 2 amorphous or blurred (also where both), 0 neither."""
+    """Label image of two masks: 1 symmetry defect, 2 amorphous or blurred (also where both), 0 neither ([D])."""
     labels = np.asarray(symmetry, dtype=bool).astype(np.uint8)
     labels[np.asarray(amorphous, dtype=bool)] = 2
     return labels
@@ -523,7 +530,7 @@ def triangle_threshold(counts: NDArray[np.integer[Any]]) -> int:
     """Threshold of the triangle method (Zack et al. 1977) in a histogram ``(levels,)``: marked is what is above it.
 
     It lies one level further into the longer tail than the level farthest from the line between the peak and the empty
-    level beyond the tail, as in the library that the authors use, OpenCV.
+    level beyond the tail, as in OpenCV, which [C] uses.
     """
     used, peak = np.flatnonzero(counts), int(counts.argmax())
     low, high = max(int(used[0]) - 1, 0), min(int(used[-1]) + 1, len(counts) - 1)

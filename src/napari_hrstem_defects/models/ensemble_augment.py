@@ -17,9 +17,9 @@ BLURRED_SHARE, BLUR_PX = 0.25, 0.7
 MOST_CURVATURE, MOST_SLOPE, MOST_NOISE = 0.12, 0.25, 0.25
 
 
-def quarter_turns(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Turn each patch by a random multiple of 90°, all that the published recipe does."""
-    return _symmetric(patches, rng.integers(0, 4, len(patches)))
+def quarter_turns(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Patches ``(n, edge, edge)`` turned by 0, 90, 180 and 270°, ``(4 n, edge, edge)``, as Marvin, Holt et al. do."""
+    return np.concatenate([np.rot90(patches, k, (1, 2)) for k in range(4)])
 
 
 def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

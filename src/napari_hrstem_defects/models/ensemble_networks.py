@@ -26,7 +26,7 @@ MOMENTUM = 0.9
 
 
 def build_published(patch_px: int = PUBLISHED_PATCH_PX, momentum: float = MOMENTUM) -> Any:
-    """The network of Marvin, Holt et al.: convolutions 1×1, 8×8 and 1×1 of 64 channels on the log spectrum.
+    """The network of [M]: convolutions 1×1, 8×8 and 1×1 of 64 channels on the log spectrum, one network a class.
 
     Parameters
     ----------
@@ -39,6 +39,11 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX, momentum: float = MOMENT
     -------
     keras.Model
         One input ``(patch_px, patch_px, 1)``, one sigmoid.
+
+    References
+    ----------
+    .. [M] Marvin, Holt et al., automated defect detection in STEM images. The text fixes no sizes; they are those of
+       the code, github.com/NoHolt/ML-Hackathon-2025.
     """
     library = keras()
     layers = library.layers

@@ -72,7 +72,8 @@ class EnsembleSettings:
         What the efficient networks look at; the published one knows the spectrum only. With the spectrum beside the
         patch both materials that were tried came out better (docs/ensemble.md).
     augmentation : {"full", "turns"}
-        Symmetry, zoom, grey scale, brightness, noise; or quarter turns alone, as published.
+        Symmetry, zoom, grey scale, brightness, noise, drawn anew in each pass; or each patch in its four quarter turns
+        in each pass, as published.
     balance : bool
         Show all classes equally often and let each class weigh as much as its rest.
     calibrate : bool
@@ -266,15 +267,18 @@ def fit(
     owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
     passes = [each[owner[id(v)]] for v in whole.weights]
     watched = _watched(train, validation, options.seed)
-    turn = quarter_turns if settings.augmentation == "turns" else varied
+    pixels, targets = train.pixels[chosen], _targets(train)[chosen]
+    full = settings.augmentation == "full"
+    if not full:
+        pixels, targets = quarter_turns(pixels), np.tile(targets, (4, 1))
 
-    def augment(pixels: NDArray[np.float32], rng: np.random.Generator) -> Any:
-        return _inputs(turn(pixels, rng), preprocessing, equal=settings.augmentation == "full")
+    def augment(part: NDArray[np.float32], rng: np.random.Generator) -> Any:
+        return _inputs(varied(part, rng) if full else part, preprocessing, equal=full)
 
     published = settings.architecture == "published"
     rate: Any = options.learning_rate or (PUBLISHED_RATE if published else kind.learning_rate)
     if not published:
-        rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(chosen) // batch), alpha=0.02)
+        rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(pixels) // batch), alpha=0.02)
     loss: Any = (
         _balanced_loss(len(train.classes))
         if settings.balance
@@ -283,7 +287,7 @@ def fit(
     with tempfile.TemporaryDirectory() as none:
         history = fit_network(
             whole,
-            (train.pixels[chosen], _targets(train)[chosen]),
+            (pixels, targets),
             (_inputs(watched.pixels, preprocessing), _targets(watched)),
             loss=loss,
             learning_rate=rate,
@@ -472,10 +476,9 @@ def _targets(patches: PatchSet) -> NDArray[np.float32]:
 
 
 def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np.intp]:
-    """Patches of one pass: of each class as many as of the largest, or all in all four turns as published."""
-    labelled = np.flatnonzero(train.labels >= 0)
+    """Patches of one pass: of each class as many as of the largest, or all as published."""
     if not settings.balance:
-        return np.tile(labelled, 4)
+        return np.flatnonzero(train.labels >= 0)
     rng = np.random.default_rng(seed)
     count = int(np.clip(max(train.counts.values()), LEAST_PER_PASS, MOST_PER_PASS))
     return np.concatenate(

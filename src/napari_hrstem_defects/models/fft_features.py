@@ -44,7 +44,8 @@ def log_spectra(
 
     References
     ----------
-    .. [M] Marvin, Holt et al., automated defect detection in STEM images (METHOD section "FFT-CNN ensemble").
+    .. [M] Marvin, Holt et al., automated defect detection in STEM images: Fourier features of the patches; code
+       github.com/NoHolt/ML-Hackathon-2025.
 
     Examples
     --------

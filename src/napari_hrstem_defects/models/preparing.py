@@ -33,7 +33,7 @@ def filter_frame(pixels: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069.
+    .. [D] Dennler et al., Micron 146 (2021) 103069, preprocessing.
     """
     if kind == "none":
         return pixels

@@ -80,7 +80,7 @@ def sample_patches(
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069.
+    .. [D] Dennler et al., Micron 146 (2021) 103069, training patches.
     """
     _check_sizes(images, patch_px)
     rng = np.random.default_rng(seed)
@@ -129,7 +129,7 @@ def defect_share(other: Any, lost: Any, secondary: str = "defective") -> Any:
 
     References
     ----------
-    .. [D] Dennler et al., Micron 146 (2021) 103069, and github.com/nkdnnlr/TEMDefectClassification.
+    .. [D] Dennler et al., Micron 146 (2021) 103069, training patches, and github.com/nkdnnlr/TEMDefectClassification.
     """
     return np.maximum(lost, np.minimum(other, 1 - other)) if secondary == "clean" else other + lost
 

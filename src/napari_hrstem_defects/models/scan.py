@@ -318,7 +318,8 @@ def published_votes(
 
     References
     ----------
-    .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
+    .. [M] Marvin, Holt et al., automated defect detection in STEM images: windows that vote; the floor of 16 and the
+       windows left out are those of the code, github.com/NoHolt/ML-Hackathon-2025.
     """
     n_y, n_x = ((side - edge) // stride_px for side in shape)
     out = np.zeros((len(ballots), *shape), np.float32)

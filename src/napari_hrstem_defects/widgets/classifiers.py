@@ -148,8 +148,10 @@ class PatchCounts:
     problem: str
 
 
-def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int) -> PatchCounts:
-    """Count the patches of each class on the grid of the images.
+def count_patches(
+    monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int, secondary: str = "defective"
+) -> PatchCounts:
+    """Count the patches of each class on the grid of the images; `secondary` as in the training options.
 
     Raises
     ------
@@ -160,7 +162,7 @@ def count_patches(monitor: Monitor, examples: Sequence[Example], kind: str, patc
     Cancelled
     """
     patch_px = patch_px or kind_of(kind).patch_px
-    images = labelled_images(examples, monitor)
+    images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
     # A patch that is drawn lies anywhere, not on the grid only.
     missing = [

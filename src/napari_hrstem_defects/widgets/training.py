@@ -150,13 +150,31 @@ class TrainDialog(QDialog):
         for field in (self.patches, self.epochs, self.patch):
             # Else each digit is forced into the range before the next one is typed.
             field.native.setKeyboardTracking(False)
+        self.secondary = ComboBox(
+            label="Wholly marked",
+            choices=[("defective", "defective"), ("non-defective, if of another symmetry", "clean")],
+            value="defective",
+            tooltip=(
+                "<qt>What a patch wholly inside a domain of another symmetry (label 1) counts as: defective, as the "
+                "text of Dennler et al. says, or non-defective, as in their code.</qt>"
+            ),
+        )
         self.form = QFormLayout()
-        for row in (self.kind, self.name, self.patches, self.patch, self.epochs, self.weights):
+        for row in (
+            self.kind,
+            self.name,
+            self.patches,
+            self.patch,
+            self.epochs,
+            self.secondary,
+            self.weights,
+        ):
             self.form.addRow(row.label, row.native)
         self._take_usual()
         self._show_weights()
         self.kind.changed.connect(lambda _: self._kind_chosen())
-        self.patch.changed.connect(lambda _: self._changed())
+        for counted in (self.patch, self.secondary):
+            counted.changed.connect(lambda _: self._changed())
         self.plot = LossPlot(colours)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
@@ -322,6 +340,7 @@ class TrainDialog(QDialog):
             examples=self.value(),
             kind=self._kind_name(),
             patch_px=int(self.patch.value),
+            secondary=str(self.secondary.value),
         )
         worker = self._counting = TaskWorker(call)
         worker.returned.connect(functools.partial(self._counted, worker))
@@ -357,6 +376,7 @@ class TrainDialog(QDialog):
                 "patch_px": int(self.patch.value),
                 "per_class": int(self.patches.value),
                 "epochs": int(self.epochs.value),
+                "secondary": str(self.secondary.value),
                 "weights": str(self.weights.value),
             },
         )
