@@ -86,7 +86,7 @@ def _plain(text: str) -> str:
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
-    """Inverse of :func:`write_table`: numbers, None for empty cells, and text, always so in the columns `text`.
+    """Inverse of :func:`write_table`: numbers, truth values, None for empty cells, text; the columns `text` always so.
 
     Raises
     ------
@@ -105,9 +105,13 @@ def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
     )
 
 
+#: What cells say that are neither numbers nor names.
+_WORDS = {"": None, "True": True, "False": False}
+
+
 def _value(text: str) -> Any:
-    if text == "":
-        return None
+    if text in _WORDS:
+        return _WORDS[text]
     for kind in (int, float):
         try:
             return kind(text)
