@@ -182,6 +182,11 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     model = made.panel.results.table.model
     kinds = {region.id: model.row(region)[1] for region in model.regions()}
     assert [number for number, kind in kinds.items() if "painted" in kind] == [new.id]
+    # The twin goes on beyond the rim, so its size is a lower limit.
+    areas = {region.id: model.data(model.index(row, 3)) for row, region in enumerate(model.regions())}
+    assert not areas[new.id].startswith("≥")
+    assert all(areas[region.id].startswith("≥") for region in regions if region.at_rim)
+    assert any(region.at_rim for region in regions)
 
 
 def test_renamed_reordered_hidden_and_deleted_layers_are_found(desk: Any) -> None:

@@ -175,6 +175,7 @@ def measured_in(analysis: Analysis, severity: NDArray[np.float32] | None = None)
             pixel_size_nm=analysis.micrograph.pixel_size_nm,
             lattice=analysis.lattice,
             judge=judge,
+            judged=analysis.judged | (labels > 0),
         )
 
     return measure

@@ -23,6 +23,8 @@ KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
 
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
+#: Area, length and width: lower limits of what may go on beyond the rim.
+_SIZE_COLUMNS = (3, 4, 5)
 #: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
 _WIDEST, _NARROWEST = 128, 30
 #: Edge of the square that shows the colour of a class, in px of the screen.
@@ -126,6 +128,9 @@ class RegionModel(QAbstractTableModel):
             return _swatch(self._colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+            if region.at_rim and index.column() in _SIZE_COLUMNS:
+                limit = f"≥ {_text(value)}"
+                return limit if role == Qt.ItemDataRole.DisplayRole else f"{limit}: it reaches the rim"
             return _text(value)
         if role == Qt.ItemDataRole.UserRole:
             return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
