@@ -548,6 +548,8 @@ def test_doubtful_best_patch_gets_a_warning(desk: Any) -> None:
 
 def _assert_fits(made: Any) -> None:
     made.qtbot.wait(100)
+    # The dock has found its width.
+    made.qtbot.waitUntil(lambda: made.panel.width() >= made.panel.minimumSizeHint().width(), timeout=TIMEOUT)
     column = made.panel.findChild(Column)
     assert made.viewer.window._qt_window.height() <= 800
     assert column.verticalScrollBar().maximum() == 0, "the panel must be scrolled at 1280 × 800"

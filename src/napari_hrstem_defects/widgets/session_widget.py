@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QWidget
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
@@ -77,7 +77,7 @@ class SessionWidget(QWidget):
             field.returnPressed.connect(self._let_go_of_keyboard)
 
     def _let_go_of_keyboard(self) -> None:
-        focused = self.window().focusWidget()
+        focused = QApplication.focusWidget()
         if focused is not None and self.isAncestorOf(focused):
             focused.clearFocus()
 
