@@ -14,7 +14,7 @@ export PYTHON
 
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help run test lint style types layers manifest format pytest pytest-keras pytest-window pytest-rest bench docs constraints clean
+.PHONY: help run test lint style types layers manifest format pytest pytest-keras pytest-alone pytest-rest bench docs constraints clean
 
 help:
 	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
@@ -52,18 +52,18 @@ ifdef ARGS
 pytest: $(VENV)/.test-installed
 	$(BIN)/python -m pytest $(ARGS)
 else
-pytest: pytest-keras pytest-window pytest-rest
+pytest: pytest-keras pytest-alone pytest-rest
 endif
 
-# TensorFlow and the software OpenGL of the virtual screen crash in one process, and windows want the machine alone.
+# TensorFlow and the software OpenGL of the virtual screen crash in one process; what measures time runs alone.
 pytest-keras: $(VENV)/.test-installed
 	$(BIN)/python -m pytest --no-xvfb -m keras
 
-pytest-window: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -m "window and not keras"
+pytest-alone: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -m alone
 
 pytest-rest: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-xvfb -m "not window and not keras" -n logical --maxprocesses 4 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not keras and not alone" -n logical --maxprocesses 4 --dist loadscope
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m pytest benchmarks/speed $(ARGS)

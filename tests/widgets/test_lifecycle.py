@@ -43,6 +43,7 @@ def _snapshot(made: Any) -> list[tuple[Any, ...]]:
     return [(layer, layer.name, layer.visible, np.array(layer.data)) for layer in made.viewer.layers]
 
 
+@pytest.mark.alone
 def test_cancel_stops_within_a_second_and_leaves_the_layers(desk: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.run_all()
@@ -234,6 +235,7 @@ def _skip_if_busy(made: Any) -> float:
     return clock.longest
 
 
+@pytest.mark.alone
 def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     """On 2048² px. In the first run all layers are made, and whatever napari does once for each kind of them."""
     made = desk(lattice_image((2048, 2048)))
@@ -313,6 +315,7 @@ def test_image_removed_while_its_layers_are_written(desk: Any) -> None:
         assert all(tool.visible for tool in _tools(made, layer)), layer.name
 
 
+@pytest.mark.alone
 def test_dragged_patch_is_answered_within_a_second(desk: Any, record_property: Any) -> None:
     """On 1024² px, from the release of the mouse to the new severity."""
     made = desk(lattice_image((1024, 1024)))

@@ -54,6 +54,7 @@ def _export(made: Any, folder: Path) -> None:
     made.panel.actions_.export(folder)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_corrections_never_hold_up_the_window(desk: Any, tmp_path: Path, record_property: Any) -> None:
     made = desk(_two_lattices())

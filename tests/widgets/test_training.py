@@ -158,6 +158,7 @@ def _cancel(made: Any, dialog: Any) -> float:
     return time.perf_counter() - begin
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_training_can_be_cancelled(open_images: Any) -> None:
     made = open_images
@@ -182,6 +183,7 @@ def test_training_can_be_cancelled(open_images: Any) -> None:
     assert len(made.viewer.layers) == 6
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_scan_with_an_ensemble(open_images: Any) -> None:
     made = open_images
