@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def srtio3_amorphous() -> list[LayerData]:
 
 def _layers(name: str) -> list[LayerData]:
     """The micrograph, and below its name what is known to be in it: a layer to compare with, hidden."""
+    if "qtpy.QtWidgets" not in sys.modules:
+        # No window to say anything in; there may be no Qt at all.
+        return _read(name)
     from napari_hrstem_defects.widgets.opening import busy
 
     with busy("Opening the sample…"):

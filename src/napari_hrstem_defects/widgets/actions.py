@@ -18,6 +18,7 @@ from napari_hrstem_defects.widgets import export, placing, settings
 from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
 from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
+from napari_hrstem_defects.widgets.roles import tag
 from napari_hrstem_defects.widgets.runs import NO_IMAGE
 from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, calibrate, size_in_file
 
@@ -121,12 +122,13 @@ class Actions:
                 session.noticed.emit(UNKNOWN_SIZE)
                 unknown()
             else:
-                self.set_pixel_size(image, size)
+                self.set_pixel_size(image, size, by_hand=False)
 
         session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
-    def set_pixel_size(self, layer: Image, size_nm: float) -> None:
+    def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
         """Calibrate an image; its view stays, and what was measured is measured anew."""
+        tag(layer, calibrated_by_hand=by_hand)
         if (viewer := self._session.viewer) is not None:
             calibrate(viewer, layer, size_nm)
 

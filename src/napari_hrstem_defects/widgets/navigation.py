@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_hrstem_defects.core.regions import label_regions
 from napari_hrstem_defects.widgets.outputs import lattice_colour
+from napari_hrstem_defects.widgets.placing import outline_px
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
 
@@ -133,8 +134,8 @@ class Navigator:
         """Outline a region; 0: none."""
         layer = self.layer(Role.REGIONS)
         if layer is not None:
-            layer.contour = max(2, min(layer.data.shape[-2:]) // 150)
-            layer.show_selected_label, layer.opacity = True, 1.0
+            layer.contour = outline_px(layer.data.shape)
+            layer.show_selected_label, layer.opacity = True, 1.0 if layer.contour else 0.6
             layer.selected_label, layer.visible = number, number > 0
 
     def region_at(self, position: Sequence[float]) -> int:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
-#: Outlines are as wide as this part of the image.
-_OUTLINED = 100
+#: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
+#: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
+_OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
 #: Outputs with one layer for each class of a scan.
@@ -174,8 +175,7 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
     made = {"image": Image, "labels": Labels, "points": Points}[output.kind]
     layer: Layer = made(data, name=f"{output.name} · {Path(source.name).stem}", **placed, **options)
     if output.role is Role.LABELS:
-        # Outlines have one colour whatever lies below.
-        layer.contour = max(1, min(data.shape[-2:]) // _OUTLINED)
+        layer.contour = outline_px(data.shape)
     if output.role is Role.SEVERITY:
         layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
@@ -211,6 +211,13 @@ def _update(layer: Layer, output: Output, data: Any, placed: Mapping[str, Any]) 
             setattr(layer, key, placed[key])
     if output.features is not None:
         layer.features = output.features
+
+
+def outline_px(shape: tuple[int, ...]) -> int:
+    """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
+    if max(shape[-2:]) > _LARGEST_OUTLINED:
+        return 0
+    return min(max(1, min(shape[-2:]) // _OUTLINED), _WIDEST_OUTLINE)
 
 
 def _position(viewer: ViewerModel, source: Image, role: Role) -> int:

@@ -108,6 +108,8 @@ class Source:
         In nm.
     notices : tuple of str
         What was changed on reading, and doubts about the scale.
+    by_hand : bool
+        Whether the pixel size was typed, not read.
     """
 
     data: Any
@@ -116,6 +118,7 @@ class Source:
     path: str | None
     pixel_size: float | None
     notices: tuple[str, ...]
+    by_hand: bool = False
 
     @classmethod
     def of(cls, layer: Image, frame: int | None = None) -> Source:
@@ -133,6 +136,7 @@ class Source:
             path=path,
             pixel_size=pixel_size_nm(layer),
             notices=notices,
+            by_hand=bool(entry(layer).get("calibrated_by_hand", False)),
         )
 
     def micrograph(self, frame: int | None = None) -> Micrograph:
@@ -171,7 +175,15 @@ class Source:
         MicrographError
             If it is no image or time series.
         """
-        metadata = {} if self.path is None else {"path": str(Path(self.path).absolute())}
+        metadata: dict[str, Any] = {}
+        if self.path is not None:
+            # As a reader says it: the command line writes the same.
+            known = None if self.pixel_size is None else "hand" if self.by_hand else "file"
+            metadata = {
+                "path": str(Path(self.path).absolute()),
+                "pixel_size_from": known,
+                "pixel_size_stated_nm": self.pixel_size,
+            }
         return Micrograph(self.data, self.pixel_size, self.name, metadata, self.notices)
 
 
