@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 
-from .conftest import lattice_image
+from .conftest import TIMEOUT, lattice_image
 
 
 def _owner(layer: Any) -> str:
@@ -146,6 +146,7 @@ def test_legend_scale_bar_and_colour_bar(desk: Any) -> None:
     made = desk("si_fault_amorphous")
     made.run_all()
     overlays = made.viewer.canvas.overlays
+    made.qtbot.waitUntil(lambda: "hrstem_defects_amorphous" in overlays, timeout=TIMEOUT)
     assert overlays.scale_bar.visible
     labels = made.layer(Role.LABELS)
     for key, value in (("symmetry_defect", 1), ("amorphous", 2)):

@@ -7,10 +7,10 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QWidget
 
-from napari_hrstem_defects.widgets.legend import show_legend
+from napari_hrstem_defects.widgets.legend import legend
 from napari_hrstem_defects.widgets.links import Links
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.regions_table import RegionTable
@@ -47,6 +47,9 @@ class ResultsDock:
         self._navigator = Navigator(viewer, session)
         self._dock: Any = None
         self._watched: Any = None
+        self._legend: Iterator[None] = iter(())
+        self._legend_turn = QTimer()
+        self._legend_turn.timeout.connect(self._next_of_legend)
         self.table = RegionTable()
         self.plot = AreaPlot(colours)
         self.plot.hide()
@@ -91,7 +94,9 @@ class ResultsDock:
         self._watched = None
         viewer, dock, self._dock = self._viewer(), self._dock, None
         if viewer is not None:
-            show_legend(viewer, None)
+            self._legend_turn.stop()
+            for _ in legend(viewer, None):
+                pass
         if viewer is not None and self._clicked in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._clicked)
         window = getattr(viewer, "window", None)
@@ -148,7 +153,12 @@ class ResultsDock:
             frame = self._session.document_frame()
             known = document.labelled.get(document.frame if frame is None else frame)
             areas = None if known is None else known.areas
-        show_legend(viewer, areas)
+        self._legend = legend(viewer, areas)
+        self._legend_turn.start(0)
+
+    def _next_of_legend(self) -> None:
+        if next(self._legend, self) is self:
+            self._legend_turn.stop()
 
     def _label_selected(self, event: Any) -> None:
         number = int(event.source.selected_label)
