@@ -64,7 +64,7 @@ def test_fault_that_is_faint_everywhere():
     assert dice(found.labels > 0, truth == 1, True, truth == IGNORE) > 0.7
 
 
-@pytest.mark.xfail(strict=False, reason="6 % of the image, in its darkest part")
+@pytest.mark.xfail(reason="6 % of the image, in its darkest part")
 def test_shaded_side_is_not_amorphous():
     pixels, _ = read("fcc_esf_image2_2")
     low, high = np.percentile(pixels, (0.5, 99.5))
