@@ -1,13 +1,18 @@
-"""What each parameter of the default recipe is worth: numbers moved by 30 %, switches turned, choices changed."""
+"""What each step and parameter of the default mode is worth: moved by 30 %, turned, replaced or switched off."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import numpy as np
 
 import napari_hrstem_defects as hd
 from benchmarks.accuracy.datasets import Image
@@ -22,6 +27,30 @@ SCORES = ("dice", "dice_amorphous", "auroc", "false")
 TABLE = "ablation.csv"
 
 
+def _nothing_of(position: int) -> Callable[..., Any]:
+    """Stands for a function that finds no area, given an array of the shape asked for at `position`."""
+    return lambda *arguments, **_: np.zeros(np.shape(arguments[position]), bool)
+
+
+#: Steps that are no parameter of the recipe: what is put in the place of which name in all modules of the core.
+STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
+    "blank parts": {"find_blanks": _nothing_of(0)},
+    "clipped contrast": {"CLIP_SHARE": 1.0},
+    "thin parts of domains": {"without_slivers": lambda index, period: index},
+    "phases": {"second_phase": lambda *_: None},
+    "inverted areas": {"inverted_areas": _nothing_of(2)},
+    "loss of strength": {"LOSS_FACTOR": math.inf},
+    "distance of direction": {"DIRECTION_FACTOR": math.inf},
+    "templates of point defects": {"POINT_FACTOR": math.inf},
+    "templates between pixels": {"MAX_SHIFT_PX": 0.0},
+    "null by contrast": {"LEVEL_WIDTH": 1e6},
+    "null along interfaces": {"INTERFACE_REACH": -1.0},
+    "floors of nulls": dict.fromkeys(("STRENGTH_FLOOR", "DIRECTION_FLOOR", "TEMPLATE_FLOOR"), 1e-3),
+    "vacuum by contrast": {"VACUUM_CONTRAST": 0.0},
+    "reach of windows": {"REACH_PERIODS": 0.0},
+}
+
+
 @dataclass(frozen=True)
 class Change:
     """One parameter set to another value.
@@ -29,7 +58,7 @@ class Change:
     Attributes
     ----------
     parameter : str
-        ``"step.key"``.
+        ``"step.key"``, or one of `STEPS_OFF`.
     kind : {"-30 %", "+30 %", "off", "switch", "choice"}
     value : number, bool or str
     """
@@ -62,7 +91,28 @@ def changes(recipe: hd.Recipe, parameters: Sequence[str] = ()) -> list[Change]:
             except hd.HrstemDefectsError:
                 continue
             found.append(Change(name, kind, other))
-    return found
+    steps = (name for name in STEPS_OFF if not parameters or name.startswith(tuple(parameters)))
+    return found + [Change(name, "off", "") for name in steps]
+
+
+@contextmanager
+def made(change: Change | None, recipe: hd.Recipe) -> Iterator[hd.Recipe]:
+    """The recipe with a change, or the recipe as it is while one of `STEPS_OFF` is off."""
+    if change is None:
+        yield recipe
+    elif change.parameter not in STEPS_OFF:
+        yield recipe.replace({change.parameter: change.value})
+    else:
+        core = f"{hd.__name__}.core."
+        modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(core)]
+        with ExitStack() as stack:
+            for name, value in STEPS_OFF[change.parameter].items():
+                holders = [module for module in modules if hasattr(module, name)]
+                if not holders:
+                    raise LookupError(f"{change.parameter}: the core has no {name} any more")
+                for module in holders:
+                    stack.enter_context(patch.object(module, name, value))
+            yield recipe
 
 
 def _alternatives(value: Any, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -100,8 +150,10 @@ def score_changes(image: Image, tried: Sequence[Change], settings: Mapping[str, 
     """Scores of one image with the recipe as it is, then with each change."""
     sample = image.load()
     recipe = hd.Recipe().replace(settings)
-    recipes = [recipe, *(recipe.replace({change.parameter: change.value}) for change in tried)]
-    rows = [measure(sample, each)[0] for each in recipes]
+    rows = []
+    for change in (None, *tried):
+        with made(change, recipe) as changed:
+            rows.append(measure(sample, changed)[0])
     kept = ("dice", "dice_amorphous", "auroc", "false", "called", "defective", "error")
     return [{**about(image, sample), **{key: row[key] for key in kept}} for row in rows]
 

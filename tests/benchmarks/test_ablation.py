@@ -30,8 +30,30 @@ def test_every_number_is_moved_within_its_limits() -> None:
                     expected = expected if high is None else min(expected, high)
                     assert found[kind] == pytest.approx(expected)
     for change in tried:
-        recipe.replace({change.parameter: change.value})  # fits
+        with ablation.made(change, recipe) as changed:
+            assert (changed == recipe) == (change.parameter in ablation.STEPS_OFF)
     assert len({(change.parameter, change.value) for change in tried}) == len(tried)
+
+
+def test_a_step_is_off_in_every_module_and_on_again_after() -> None:
+    from napari_hrstem_defects.core import plateaus, steps
+
+    usual = plateaus.second_phase
+    with ablation.made(ablation.Change("phases", "off", ""), hd.Recipe()):
+        assert plateaus.second_phase is steps.second_phase
+        assert plateaus.second_phase is not usual
+    assert plateaus.second_phase is steps.second_phase is usual
+
+
+def test_without_the_loss_of_strength_severity_is_lower_but_not_gone() -> None:
+    image = datasets.images(("own",), "tuning", limit=1)[0]
+    micrograph = image.load().frames[0][0]
+    usual = hd.analyze(micrograph)
+    with ablation.made(ablation.Change("loss of strength", "off", ""), hd.Recipe()) as recipe:
+        without = hd.analyze(micrograph, recipe)
+    assert (without.severity <= usual.severity + 1e-4).all()
+    assert without.severity.max() > 0
+    assert (without.severity < usual.severity - 1e-4).any()
 
 
 class _Recipe:
@@ -56,7 +78,9 @@ class _Recipe:
 
 
 def test_choices_steps_and_special_values_come_from_the_recipe() -> None:
-    found = [(c.parameter.partition(".")[2], c.kind, c.value) for c in ablation.changes(_Recipe())]
+    found = [
+        (c.parameter.partition(".")[2], c.kind, c.value) for c in ablation.changes(_Recipe(), ["filter."])
+    ]
     assert found == [
         ("method", "choice", "exact"),
         ("steps", "-30 %", 1),

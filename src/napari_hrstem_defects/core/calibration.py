@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
-from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
+from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, even_sample, sample_linear
 
 #: Median window of the contrast level in periods: a point defect or a fault must not set its own level.
 LEVEL_WINDOW = 5.0
@@ -35,8 +35,10 @@ RATE, SLOPE = 1.3, 1.15
 def contrast_level(prepared: Prepared, step_px: int) -> NDArray[np.float32]:
     """Logarithm of the local power, median over `LEVEL_WINDOW` periods, of every `step_px`-th pixel, ``(y, x)``."""
     rows, columns = (-(-n // step_px) for n in prepared.band.shape)
+    # A foreign column must not set the level of what surrounds it.
+    most = np.float32(np.quantile(even_sample(np.abs(prepared.band)), CLIP_SHARE))
     padded = np.pad(
-        np.square(prepared.band),
+        np.square(np.minimum(np.abs(prepared.band), most)),
         [(0, m * step_px - n) for m, n in zip((rows, columns), prepared.band.shape, strict=True)],
         mode="edge",
     )
