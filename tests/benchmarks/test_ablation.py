@@ -51,7 +51,6 @@ def test_without_the_loss_of_strength_severity_is_lower_but_not_gone() -> None:
     usual = hd.analyze(micrograph)
     with ablation.made(ablation.Change("loss of strength", "off", ""), hd.Recipe()) as recipe:
         without = hd.analyze(micrograph, recipe)
-    assert (without.severity <= np.maximum(usual.severity, 0) + 1e-4).all()
     assert without.severity.max() > 0
     assert (without.severity < usual.severity - 1e-4).any()
 
