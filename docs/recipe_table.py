@@ -19,9 +19,6 @@ Every parameter of an analysis, made from the program by `make docs`. On the com
 The mode `published` is the pipeline of Dennler et al. (2021). It reads `preprocess`, `classify` and `best_patch` as the
 mode `lattice` does (patches have 128 px whatever `patch_size` says), the areas of one lattice (`domains`) for the
 screening, and `as_published`, which may be written `published`, in place of `variance`, `symmetry` and `segment`.
-
-Recipes of version 1 are read as long as their values keep their meaning: a threshold in standard deviations
-(`segment.threshold`) and the thresholds of single detectors do not.
 """
 
 TABLE = """

@@ -25,7 +25,6 @@ LEFT_OUT = (
     "metrics.py",
     "errors.py",
     "threads.py",
-    "recipe_version_1.py",
 )
 #: Parameters of the published mode.
 LEFT_OUT_CLASSES = ("PublishedParams",)

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.lattice import (
-    Lattice,
-    coincidence,
-    coincidence_angles,
-    lattice_rotation,
-    zone_axis,
-)
+from napari_hrstem_defects.core.domains import coincidence, coincidence_angles, zone_axis
+from napari_hrstem_defects.core.lattice import Lattice, lattice_rotation
 
 #: Shortest vectors ``(y, x)`` of cubic lattices of edge 1 seen along a zone axis, worked out by hand.
 SEEN = {

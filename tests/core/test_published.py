@@ -11,14 +11,13 @@ from skimage.filters import threshold_triangle
 from napari_hrstem_defects.core import published
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.metrics import auroc
+from napari_hrstem_defects.core.patches import TouchingGrid
 from napari_hrstem_defects.core.published import (
-    TouchingGrid,
     difference_of_gaussians,
     eigenfilter_severity,
     eigenfilters,
     filter_responses,
     fuse,
-    local_variance,
     log_gaussian,
     mahalanobis_transform,
     published_maps,
@@ -27,6 +26,7 @@ from napari_hrstem_defects.core.published import (
     window_sums,
 )
 from napari_hrstem_defects.core.recipe import PublishedParams
+from napari_hrstem_defects.core.variance import local_variance
 
 SHAPE = (96, 120)
 MODEL = np.s_[8:72, 30:94]
@@ -299,7 +299,7 @@ def test_small_patches():
 def test_variance_is_that_of_the_window():
     image = lattice((40, 50))
     mirrored = np.pad(image.astype(float), 20, mode="reflect")
-    out = local_variance(image, 20)
+    out = local_variance(image, 20, mode="mirror")
     for y, x in ((0, 0), (7, 49), (39, 20), (20, 25)):
         # 10 px up and left, 9 down and right.
         box = mirrored[20 + y - 10 : 20 + y + 10, 20 + x - 10 : 20 + x + 10]

@@ -1,4 +1,4 @@
-"""Recipes: JSON there and back, every wrong value named, recipes of version 1 read."""
+"""Recipes: JSON there and back, every wrong value named."""
 
 import json
 import pickle
@@ -132,10 +132,6 @@ def test_choices_are_listed(name):
         ({"mode.lattice": 1}, "no step 'mode'"),
         ({"domains.given": "1,2,3"}, "domains.given must be points in px like .*not '1,2,3'"),
         ({"domains.given": "1,inf"}, "domains.given must be points"),
-        # Names of version 1.
-        ({"segment.threshold": 8}, r"segment\.threshold no longer exists; use segment\.false_marks"),
-        ({"domains.most": 8}, r"use domains\.max_domains"),
-        ({"symmetry.method": "eigenfilter"}, "use mode"),
     ],
 )
 def test_what_does_not_fit_is_explained(changes, said):
@@ -152,6 +148,7 @@ def test_what_does_not_fit_is_explained(changes, said):
         ("[1, 2]", "JSON object"),
         ("3", "JSON object"),
         ('{"version": 99}', "layout version 99, this program reads 2; update"),
+        ('{"version": 1, "segment": {"threshold": 7}}', "layout version 1, whose thresholds"),
         ('{"version": "1"}', "layout version '1'"),
         ('{"symetry": {}}', "symetry"),
         ('{"symmetry": []}', "The recipe's step 'symmetry' must be a JSON object"),
@@ -228,95 +225,3 @@ def test_points_are_kept_to_hundredths(points):
 def test_import_is_light():
     code = "import sys, napari_hrstem_defects.core.recipe; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def version_1(**steps):
-    return Recipe.from_dict({"version": 1, **steps})
-
-
-#: The parts of a recipe of version 1 that chose the published pipeline.
-EIGENFILTER = {
-    "preprocess": {"method": "log"},
-    "best_patch": {"rounds": 0},
-    "symmetry": {
-        "method": "eigenfilter",
-        "features": "energies",
-        "eigenvectors": "rows",
-        "comparison": "pixelwise",
-    },
-    "variance": {"method": "box"},
-    "segment": {"method": "triangle"},
-}
-
-
-def test_version_1_keeps_what_means_the_same():
-    assert version_1() == Recipe()
-    assert version_1(
-        preprocess={"method": "lattice", "px_per_period": 10, "log_kernel": 21},
-        best_patch={"depth": 5, "rounds": 3, "max_defect_area": 0.1},
-        domains={"most": 3, "grain_gain": 0.5, "given": "1,2"},
-        symmetry={"method": "lattice", "features": "responses", "smoothing": 0.5},
-        variance={"method": "lattice", "window_px": 30, "fraction": 0.4},
-        segment={"method": "hysteresis", "threshold": 7, "low": 4, "min_area_periods": 1},
-    ) == Recipe().replace(
-        {
-            "preprocess.px_per_period": 10,
-            "best_patch.depth": 5,
-            "classify.max_defect_area": 0.1,
-            "domains.max_domains": 3,
-            "domains.given": "1,2",
-            "symmetry.smoothing": 0.5,
-            "variance.window_px": 30,
-            "segment.min_area_periods": 1,
-        }
-    )
-
-
-def test_version_1_published():
-    assert version_1(**EIGENFILTER) == Recipe.published()
-    steps = {
-        "preprocess": {"method": "dog", "dog_high": 4, "gauss_kernel": 7},
-        "symmetry": {"method": "eigenfilter", "kernel_px": 9, "line_significance": 2},
-        "variance": {"method": "box", "window_px": 30, "fraction": 0.1},
-        "segment": {"method": "triangle", "threshold": 9, "median_size": 9},
-    }
-    assert version_1(**steps) == Recipe.published().replace(
-        {
-            "as_published.filter": "dog",
-            "as_published.dog_high": 4,
-            "as_published.gauss_kernel": 7,
-            "as_published.kernel_px": 9,
-            "as_published.window_px": 30,
-            "as_published.median_size": 9,
-            # Its own defaults of version 1.
-            "as_published.features": "responses",
-            "as_published.eigenvectors": "columns",
-            "as_published.comparison": "distribution",
-        }
-    )
-    assert version_1(**{**steps, "preprocess": {}}).as_published.filter == "none"
-
-
-@pytest.mark.parametrize(
-    ("steps", "said"),
-    [
-        (
-            {"segment": {"threshold": 8, "low": 3}},
-            r"sets segment\.threshold, segment\.low, which .*set segment\.false_marks, segment\.extent instead",
-        ),
-        ({"domains": {"grain_gain": 1, "phase_gain": 1}}, r"set domains\.merge instead"),
-        ({"variance": {"fraction": 0.3}}, r"sets variance\.fraction"),
-        ({**EIGENFILTER, "classify": {"cutoff": 2}}, r"sets classify\.cutoff"),
-        ({**EIGENFILTER, "variance": {}}, r"variance\.method 'lattice' where 'box' is needed"),
-        ({"segment": {"method": "triangle"}}, r"segment\.method 'triangle' where 'hysteresis' is needed"),
-        ({"symmetry": {"method": "other"}}, r"symmetry\.method 'other' where 'lattice' is needed"),
-        ({"preprocess": {"method": "log"}}, r"preprocess\.method 'log' where 'lattice' is needed"),
-        ({"symmetry": {"kernel_periods": 70}}, r"symmetry\.kernel_periods must be 0\.5 to 6, not 70"),
-        ({"segment": {"never": 1}}, "The step segment has no parameter 'never'"),
-        ({"never": {"a": 1}}, "no step 'never'"),
-        ({"segment": 3}, "step 'segment' must be a JSON object"),
-    ],
-)
-def test_version_1_refused(steps, said):
-    with pytest.raises(RecipeError, match=said):
-        version_1(**steps)

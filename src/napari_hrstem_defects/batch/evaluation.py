@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.batch.inputs import MASK_ENDINGS
 from napari_hrstem_defects.core import metrics
 from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
-from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.core.published import TouchingGrid
+from napari_hrstem_defects.core.patches import PatchGrid, TouchingGrid
 from napari_hrstem_defects.core.regions import LABEL_NAMES
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.saving import INFO_FILE

@@ -12,11 +12,9 @@ any image, with Hann windows and shifts up to half a tile.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +22,7 @@ from scipy import fft
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, even_sample, sample_linear
-from napari_hrstem_defects.core.threads import own_threads, side_by_side
+from napari_hrstem_defects.core.threads import own_threads
 
 Floats = NDArray[np.float32]
 
@@ -367,45 +365,6 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
         return None
     ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
     return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
-
-
-def tiles_of(
-    image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, ...], most: int
-) -> list[Products]:
-    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
-    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
-    while math.prod(counts) > most:
-        counts[int(np.argmax(counts))] -= 1
-    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
-    corners = product(*(np.rint(each).astype(int) for each in starts))
-    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
-    places = [place for place in places if np.mean(valid[place]) >= 0.5]
-    padded = math.prod(2 * e for e in edges)
-    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
-
-
-def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
-    """Those of some tiles that show the same lattice."""
-    among = sorted(some)
-    if len(among) < 2:
-        return some
-    y, x = np.indices(tiles[0].values.shape)
-    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
-    # Less its mean over rings an autocorrelation shows directions; glass has none.
-    flat = np.array([tiles[i].values.ravel() for i in among])
-    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
-    like = unit @ unit.T
-    np.fill_diagonal(like, 0)
-    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
-    typical = np.sqrt(np.maximum(np.quantile(like, 1 - MIN_SHARE, axis=1), TINY))
-    same = like >= ALIKE * np.outer(typical, typical)
-    group = same[int((same * like).sum(axis=1).argmax())]
-    mean = unit[group].mean(axis=0) if group.any() else unit[0]
-    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
-    likely = np.median(close[group]) if group.any() else 1.0
-    limit = likely * (1 + (2 * ALIKE - 1) * likely) / 2
-    return {i for i, each in zip(among, close, strict=True) if each >= limit}
 
 
 class _TileShape:

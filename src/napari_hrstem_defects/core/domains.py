@@ -1,19 +1,29 @@
-"""Domains: the lattices of one image, what they are to each other and where they meet.
+"""Domains: the lattices of one image, what they are to each other (twins, coincidence lattices) and where they meet.
 
 The relation to the reference is described after the lattices were found and decides nothing about that.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.autocorrelation import TINY, Field
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.lattice import Lattice, agreement, lattice_rotation
+from napari_hrstem_defects.core.lattice import (
+    SAME_SHAPE,
+    Doubles,
+    Lattice,
+    agreement,
+    best_map,
+    lattice_rotation,
+)
 from napari_hrstem_defects.core.plateaus import Plateaus
 from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
 from napari_hrstem_defects.core.recipe import DomainParams, points_of
@@ -265,3 +275,113 @@ def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
     )
     angles = np.abs((angles + 90) % 180 - 90)
     return float(angles[alike].min())
+
+
+#: Zone axes of cubic crystals, and the turn after which the lattice seen along them repeats. That along [111] cannot be
+#: told from a hexagonal crystal or sheet.
+SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
+#: Largest Σ that is told; beyond, the windows of Brandon's criterion fill most angles. Brandon, Acta Metall. 14 (1966)
+#: 1479: a deviation of at most this angle over the root of Σ.
+MOST_COINCIDENCE, BRANDON_DEG = 29, 15.0
+#: Primitive vectors of primitive, face and body centred cubic crystals.
+_CUBIC = (
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)),
+    ((0.5, 0.5, 0.5), (1, 0, 0), (0, 1, 0)),
+)
+
+
+@dataclass(frozen=True)
+class Coincidence:
+    """How two lattices seen along one cubic zone axis, or two hexagonal ones, are turned against each other.
+
+    Attributes
+    ----------
+    zone_axis : (int, int, int) or None
+        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the plane.
+    misorientation_deg : float
+        Smallest turn about the zone axis that brings one lattice onto the other, as the image shows it.
+    sigma : int or None
+        Share 1/Σ of coinciding points of the nearest relation within Brandon's criterion, the smaller Σ of two that
+        look the same; 1: a low-angle boundary; None: no special relation.
+    ideal_deg : float or None
+        Turn of the exact relation.
+    """
+
+    zone_axis: tuple[int, int, int] | None
+    misorientation_deg: float
+    sigma: int | None
+    ideal_deg: float | None
+
+    @property
+    def name(self) -> str:
+        """``"twin (Σ3)"``, ``"Σ9"``, ``"low angle"`` or ``"general"``."""
+        special = {None: "general", 1: "low angle", 3: "twin (Σ3)"}
+        return special.get(self.sigma, f"Σ{self.sigma}")
+
+
+def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
+    """Relation of two lattices, None unless both are those of a cubic crystal along one zone axis, or hexagonal.
+
+    The turns that bring a share 1/Σ of the points to coincidence are known (Ranganathan, Acta Cryst. 21 (1966) 197).
+    """
+    if a is None or b is None:
+        return None
+    axis, turn = zone_axis(a), lattice_rotation(a, b)
+    if axis is None or axis != zone_axis(b) or turn is None:
+        return None
+    turn, shown = _folded(turn, axis), None if axis == (1, 1, 1) else axis
+    ratio, *near = min((abs(turn - t) * math.sqrt(s), s, t) for s, t in coincidence_angles(axis))
+    return Coincidence(shown, turn, *(near if ratio < BRANDON_DEG else (None, None)))
+
+
+def zone_axis(lattice: Lattice) -> tuple[int, int, int] | None:
+    """Zone axis along which a primitive, face or body centred cubic lattice shows this cell; None if there is none."""
+    fits = ((best_map(basis, lattice.basis, any_scale=True)[1], axis) for axis, basis in _cubic_cells())
+    stretch, axis = min(fits)
+    return axis if stretch < SAME_SHAPE else None
+
+
+@lru_cache(maxsize=8)
+def coincidence_angles(axis: tuple[int, int, int]) -> tuple[tuple[int, float], ...]:
+    """Coincidence relations about a zone axis: (Σ, turn in degrees as the image shows it), by Σ.
+
+    A turn by θ about [u v w] with ``tan(θ/2) = (m/n)·√(u²+v²+w²)`` has Σ equal to the odd part of
+    ``n² + m²·(u²+v²+w²)`` (n, m coprime). Of turns that look the same the one with the smaller Σ is kept.
+
+    Examples
+    --------
+    >>> [(s, round(t, 2)) for s, t in coincidence_angles((1, 1, 0)) if s <= 11]
+    [(1, 0.0), (3, 70.53), (9, 38.94), (11, 50.48)]
+    """
+    norm = sum(i * i for i in axis)
+    found: dict[float, int] = {}
+    # Σ is the norm without its factors of 2, of which a primitive quaternion of whole numbers has at most two.
+    for n, m in product(range(2 * math.isqrt(MOST_COINCIDENCE) + 2), repeat=2):
+        sigma = n * n + norm * m * m
+        while sigma and sigma % 2 == 0:
+            sigma //= 2
+        if math.gcd(n, m) == 1 and sigma <= MOST_COINCIDENCE:
+            angle = round(_folded(math.degrees(2 * math.atan2(m * math.sqrt(norm), n)), axis), 6)
+            found[angle] = min(sigma, found.get(angle, sigma))
+    return tuple(sorted((sigma, angle) for angle, sigma in found.items()))
+
+
+def _folded(angle_deg: float, axis: tuple[int, int, int]) -> float:
+    """The angle between 0 and half the angle after which the lattice repeats; its sense does not matter."""
+    return abs(math.remainder(angle_deg, SYMMETRY_DEG[axis]))
+
+
+@lru_cache(maxsize=1)
+def _cubic_cells() -> tuple[tuple[tuple[int, int, int], Doubles], ...]:
+    """Bases of the lattices that cubic ones of edge 1 project to along the zone axes."""
+    found = []
+    for axis, primitive in product(SYMMETRY_DEG, _CUBIC):
+        across = np.cross(axis, (1.0, -1.0, 0.0))
+        view = np.array([(1.0, -1.0, 0.0) / np.sqrt(2), across / np.linalg.norm(across)])
+        points = np.mgrid[-2:3, -2:3, -2:3].reshape(3, -1).T @ np.array(primitive) @ view.T
+        points = points[np.argsort(np.hypot(*points.T).round(6), kind="stable")]
+        first = points[np.hypot(*points.T) > TINY][0]
+        aside = np.abs(first[0] * points[:, 1] - first[1] * points[:, 0]) > TINY
+        found.append((axis, np.array([first, points[aside][0]])))
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""Lattice of an image or a patch: period, cell, warnings; relation of two lattices, twins and coincidence lattices.
+"""Lattice of an image or a patch: period, cell, warnings; turn and stretch between two lattices.
 
 The autocorrelation of a crystal has a peak of about its central height at every translation of the lattice, and lower
 ones where only some columns coincide. In the mean over tiles of one lattice even a small difference is significant.
@@ -7,6 +7,7 @@ ones where only some columns coincide. In the mean over tiles of one lattice eve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -26,11 +27,11 @@ from napari_hrstem_defects.core.autocorrelation import (
     TINY,
     Autocorrelation,
     Floats,
-    alike,
+    Products,
     mean_autocorrelation,
     tile_products,
-    tiles_of,
 )
+from napari_hrstem_defects.core.threads import side_by_side
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -200,6 +201,45 @@ def _seen(
     return found
 
 
+def tiles_of(
+    image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, ...], most: int
+) -> list[Products]:
+    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
+    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
+    while math.prod(counts) > most:
+        counts[int(np.argmax(counts))] -= 1
+    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
+    corners = product(*(np.rint(each).astype(int) for each in starts))
+    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
+    places = [place for place in places if np.mean(valid[place]) >= 0.5]
+    padded = math.prod(2 * e for e in edges)
+    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
+
+
+def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
+    """Those of some tiles that show the same lattice."""
+    among = sorted(some)
+    if len(among) < 2:
+        return some
+    y, x = np.indices(tiles[0].values.shape)
+    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
+    # Less its mean over rings an autocorrelation shows directions; glass has none.
+    flat = np.array([tiles[i].values.ravel() for i in among])
+    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    like = unit @ unit.T
+    np.fill_diagonal(like, 0)
+    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
+    typical = np.sqrt(np.maximum(np.quantile(like, 1 - MIN_SHARE, axis=1), TINY))
+    same = like >= ALIKE * np.outer(typical, typical)
+    group = same[int((same * like).sum(axis=1).argmax())]
+    mean = unit[group].mean(axis=0) if group.any() else unit[0]
+    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
+    likely = np.median(close[group]) if group.any() else 1.0
+    limit = likely * (1 + (2 * ALIKE - 1) * likely) / 2
+    return {i for i, each in zip(among, close, strict=True) if each >= limit}
+
+
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     """Lattice of a mean autocorrelation: the two shortest translations, none of them false."""
     if acf is None:
@@ -322,80 +362,17 @@ def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
     return float(np.clip(1 - residual.sum() / total, 0, 1)) if total > 0 else 0.0
 
 
-#: Zone axes of cubic crystals, and the turn after which the lattice seen along them repeats. That along [111] cannot be
-#: told from a hexagonal crystal or sheet.
-SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
 #: Changes of basis of a lattice: whole numbers, determinant ±1.
 _UNIMODULAR = np.mgrid[-3:4, -3:4, -3:4, -3:4].reshape(4, -1).T.reshape(-1, 2, 2).astype(float)
 _UNIMODULAR = _UNIMODULAR[np.abs(np.rint(np.linalg.det(_UNIMODULAR))) == 1]
 #: Stretch (natural logarithm) up to which a cell has the shape of another, as drift distorts it; twice that for two
 #: phases. Turn up to which lattices agree, in degrees.
 SAME_SHAPE, SAME_ANGLE_DEG = 0.05, 3.0
-#: Largest Σ that is told; beyond, the windows of Brandon's criterion fill most angles. Brandon, Acta Metall. 14 (1966)
-#: 1479: a deviation of at most this angle over the root of Σ.
-MOST_COINCIDENCE, BRANDON_DEG = 29, 15.0
-#: Primitive vectors of primitive, face and body centred cubic crystals.
-_CUBIC = (
-    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-    ((0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)),
-    ((0.5, 0.5, 0.5), (1, 0, 0), (0, 1, 0)),
-)
-
-
-@dataclass(frozen=True)
-class Coincidence:
-    """How two lattices seen along one cubic zone axis, or two hexagonal ones, are turned against each other.
-
-    Attributes
-    ----------
-    zone_axis : (int, int, int) or None
-        None for a hexagonal lattice: graphene looks like a cubic crystal along [111]; Σ is then that of the plane.
-    misorientation_deg : float
-        Smallest turn about the zone axis that brings one lattice onto the other, as the image shows it.
-    sigma : int or None
-        Share 1/Σ of coinciding points of the nearest relation within Brandon's criterion, the smaller Σ of two that
-        look the same; 1: a low-angle boundary; None: no special relation.
-    ideal_deg : float or None
-        Turn of the exact relation.
-    """
-
-    zone_axis: tuple[int, int, int] | None
-    misorientation_deg: float
-    sigma: int | None
-    ideal_deg: float | None
-
-    @property
-    def name(self) -> str:
-        """``"twin (Σ3)"``, ``"Σ9"``, ``"low angle"`` or ``"general"``."""
-        special = {None: "general", 1: "low angle", 3: "twin (Σ3)"}
-        return special.get(self.sigma, f"Σ{self.sigma}")
-
-
-def coincidence(a: Lattice | None, b: Lattice | None) -> Coincidence | None:
-    """Relation of two lattices, None unless both are those of a cubic crystal along one zone axis, or hexagonal.
-
-    The turns that bring a share 1/Σ of the points to coincidence are known (Ranganathan, Acta Cryst. 21 (1966) 197).
-    """
-    if a is None or b is None:
-        return None
-    axis, turn = zone_axis(a), lattice_rotation(a, b)
-    if axis is None or axis != zone_axis(b) or turn is None:
-        return None
-    turn, shown = _folded(turn, axis), None if axis == (1, 1, 1) else axis
-    ratio, *near = min((abs(turn - t) * math.sqrt(s), s, t) for s, t in coincidence_angles(axis))
-    return Coincidence(shown, turn, *(near if ratio < BRANDON_DEG else (None, None)))
-
-
-def zone_axis(lattice: Lattice) -> tuple[int, int, int] | None:
-    """Zone axis along which a primitive, face or body centred cubic lattice shows this cell; None if there is none."""
-    fits = ((_fit(basis, lattice.basis, any_scale=True)[1], axis) for axis, basis in _cubic_cells())
-    stretch, axis = min(fits)
-    return axis if stretch < SAME_SHAPE else None
 
 
 def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
     """Smallest turn in degrees, 0 to 90, that brings all of one lattice onto the other; None if they differ by more."""
-    turn, stretch = _fit(a.basis, b.basis)
+    turn, stretch = best_map(a.basis, b.basis)
     return turn if stretch < 2 * SAME_SHAPE else None
 
 
@@ -406,43 +383,13 @@ def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)
     for change in (np.eye(2), *_COARSER):
         cells = round(np.linalg.det(change))
-        turn, stretch = _fit(change @ small.basis, large.basis)
+        turn, stretch = best_map(change @ small.basis, large.basis)
         if cells <= 2 and turn < SAME_ANGLE_DEG and stretch < 2 * SAME_SHAPE:
             return cells
     return None
 
 
-@lru_cache(maxsize=8)
-def coincidence_angles(axis: tuple[int, int, int]) -> tuple[tuple[int, float], ...]:
-    """Coincidence relations about a zone axis: (Σ, turn in degrees as the image shows it), by Σ.
-
-    A turn by θ about [u v w] with ``tan(θ/2) = (m/n)·√(u²+v²+w²)`` has Σ equal to the odd part of
-    ``n² + m²·(u²+v²+w²)`` (n, m coprime). Of turns that look the same the one with the smaller Σ is kept.
-
-    Examples
-    --------
-    >>> [(s, round(t, 2)) for s, t in coincidence_angles((1, 1, 0)) if s <= 11]
-    [(1, 0.0), (3, 70.53), (9, 38.94), (11, 50.48)]
-    """
-    norm = sum(i * i for i in axis)
-    found: dict[float, int] = {}
-    # Σ is the norm without its factors of 2, of which a primitive quaternion of whole numbers has at most two.
-    for n, m in product(range(2 * math.isqrt(MOST_COINCIDENCE) + 2), repeat=2):
-        sigma = n * n + norm * m * m
-        while sigma and sigma % 2 == 0:
-            sigma //= 2
-        if math.gcd(n, m) == 1 and sigma <= MOST_COINCIDENCE:
-            angle = round(_folded(math.degrees(2 * math.atan2(m * math.sqrt(norm), n)), axis), 6)
-            found[angle] = min(sigma, found.get(angle, sigma))
-    return tuple(sorted((sigma, angle) for angle, sigma in found.items()))
-
-
-def _folded(angle_deg: float, axis: tuple[int, int, int]) -> float:
-    """The angle between 0 and half the angle after which the lattice repeats; its sense does not matter."""
-    return abs(math.remainder(angle_deg, SYMMETRY_DEG[axis]))
-
-
-def _fit(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, float]:
+def best_map(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, float]:
     """Smallest turn (0 to 90°) and least stretch (natural logarithm) that make lattice `a` lattice `b` (rows).
 
     Of all choices of basis that need little more than the least stretch the one with the smallest turn counts.
@@ -454,18 +401,3 @@ def _fit(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float, flo
     good = stretch <= stretch.min() + SAME_SHAPE / 2
     turn = np.degrees(np.arctan2(maps[:, 0, 1] - maps[:, 1, 0], maps[:, 0, 0] + maps[:, 1, 1]))[good]
     return float(np.abs((turn + 90) % 180 - 90).min()), float(stretch.min())
-
-
-@lru_cache(maxsize=1)
-def _cubic_cells() -> tuple[tuple[tuple[int, int, int], Doubles], ...]:
-    """Bases of the lattices that cubic ones of edge 1 project to along the zone axes."""
-    found = []
-    for axis, primitive in product(SYMMETRY_DEG, _CUBIC):
-        across = np.cross(axis, (1.0, -1.0, 0.0))
-        view = np.array([(1.0, -1.0, 0.0) / np.sqrt(2), across / np.linalg.norm(across)])
-        points = np.mgrid[-2:3, -2:3, -2:3].reshape(3, -1).T @ np.array(primitive) @ view.T
-        points = points[np.argsort(np.hypot(*points.T).round(6), kind="stable")]
-        first = points[np.hypot(*points.T) > TINY][0]
-        aside = np.abs(first[0] * points[:, 1] - first[1] * points[:, 0]) > TINY
-        found.append((axis, np.array([first, points[aside][0]])))
-    return tuple(found)

@@ -74,6 +74,52 @@ class PatchGrid:
         return values[np.ix_(rows, columns)]
 
 
+@dataclass(frozen=True)
+class TouchingGrid(PatchGrid):
+    """Patches of 128 px from the upper left corner on, without overlap ([D], patch classification).
+
+    What remains at the right and lower border belongs to none.
+
+    Raises
+    ------
+    RecipeError
+        If fewer than two patches fit into the image.
+    """
+
+    size: int = PATCH_PX
+
+    def __post_init__(self) -> None:
+        if self.counts[0] * self.counts[1] < 2:
+            raise RecipeError(
+                f"The image of {self.shape[0]} × {self.shape[1]} px is smaller than two patches of {self.size} px, "
+                "which the published mode needs; use the mode lattice."
+            )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of patches ``(n_y, n_x)``."""
+        return self.shape[0] // self.size, self.shape[1] // self.size
+
+    @property
+    def corners(self) -> NDArray[np.intp]:
+        """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
+        return np.moveaxis(np.indices(self.counts), 0, -1) * self.size
+
+    def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Copy of all patches, shape ``(n_y, n_x, size, size)``."""
+        rows, columns = self.counts
+        part = image[: rows * self.size, : columns * self.size]
+        return part.reshape(rows, self.size, columns, self.size).swapaxes(1, 2).copy()
+
+    def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Lay one value per patch, shape ``(n_y, n_x)``, over the image; a remainder gets its neighbour's."""
+        rows, columns = (
+            np.minimum(np.arange(n) // self.size, count - 1)
+            for n, count in zip(self.shape, self.counts, strict=True)
+        )
+        return values[np.ix_(rows, columns)]
+
+
 def _count(length: int, size: int) -> int:
     if not 0 < size <= length:
         raise ValueError(f"size is {size}, expected 1...{length}, the image's side")

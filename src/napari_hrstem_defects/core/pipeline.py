@@ -16,6 +16,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
 from napari_hrstem_defects.core.published import NON_DEFECTIVE, PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.segmentation import segment
 from napari_hrstem_defects.core.severity import Models
 from napari_hrstem_defects.core.threads import own_threads
 
@@ -180,7 +181,7 @@ class _Run:
                 return steps.compare(inputs, *before, models=self.models, maps=self.maps, warn=warn)
             case "segment":
                 before = [done[step] for step in ("preprocess", "classify", "variance", "symmetry")]
-                return steps.segment(inputs, *before, maps=self.maps)
+                return segment(inputs, *before, maps=self.maps)
         return steps.list_regions(
             inputs, *(done[step] for step in ("preprocess", "best_patch", "symmetry", "segment"))
         )

@@ -2,8 +2,8 @@
 
 [D] classifies the image's patches and ends where none is defective (figure 2d); otherwise it filters the image,
 compares it with the best patch in the energies of the patch's eigenfilters, maps the local variance and fuses the
-binarised maps. :class:`TouchingGrid` cuts the patches, :func:`published_maps` runs the steps that follow the choice of
-the best patch. A docstring names the step of [D] that it follows; what the text leaves open is that of [C].
+binarised maps. :class:`~.patches.TouchingGrid` cuts the patches, :func:`published_maps` runs the steps that follow the
+choice of the best patch. A docstring names the step of [D] that it follows; what the text leaves open is that of [C].
 
 References
 ----------
@@ -26,8 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d, gaussian_filter, uniform_filter
 
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.patches import PATCH_PX, PatchGrid
 from napari_hrstem_defects.core.recipe import Eigenvectors, PublishedParams
+from napari_hrstem_defects.core.variance import local_variance
 
 #: What is said where the analysis ends ([D], figure 2d).
 NON_DEFECTIVE = "no defective patch: the image is non-defective"
@@ -76,52 +76,6 @@ class PublishedMaps:
     labels: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class TouchingGrid(PatchGrid):
-    """Patches of 128 px from the upper left corner on, without overlap ([D], patch classification).
-
-    What remains at the right and lower border belongs to none.
-
-    Raises
-    ------
-    RecipeError
-        If fewer than two patches fit into the image.
-    """
-
-    size: int = PATCH_PX
-
-    def __post_init__(self) -> None:
-        if self.counts[0] * self.counts[1] < 2:
-            raise RecipeError(
-                f"The image of {self.shape[0]} × {self.shape[1]} px is smaller than two patches of {self.size} px, "
-                "which the published mode needs; use the mode lattice."
-            )
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Number of patches ``(n_y, n_x)``."""
-        return self.shape[0] // self.size, self.shape[1] // self.size
-
-    @property
-    def corners(self) -> NDArray[np.intp]:
-        """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
-        return np.moveaxis(np.indices(self.counts), 0, -1) * self.size
-
-    def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Copy of all patches, shape ``(n_y, n_x, size, size)``."""
-        rows, columns = self.counts
-        part = image[: rows * self.size, : columns * self.size]
-        return part.reshape(rows, self.size, columns, self.size).swapaxes(1, 2).copy()
-
-    def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Lay one value per patch, shape ``(n_y, n_x)``, over the image; a remainder gets its neighbour's."""
-        rows, columns = (
-            np.minimum(np.arange(n) // self.size, count - 1)
-            for n, count in zip(self.shape, self.counts, strict=True)
-        )
-        return values[np.ix_(rows, columns)]
-
-
 def published_maps(
     pixels: NDArray[np.float32],
     best_patch: Window | None,
@@ -153,8 +107,9 @@ def published_maps(
         severity, labels, nothing = (np.zeros(filtered.shape, kind) for kind in (np.float32, np.uint8, bool))
         return PublishedMaps(filtered, severity, nothing, severity, nothing, labels)
     severity, judged = eigenfilter_severity(filtered, best_patch, params)
-    variance = local_variance(filtered, params.window_px)
-    least = float(local_variance(filtered[best_patch], params.window_px).min())
+    # [D], variance filter.
+    variance = local_variance(filtered, params.window_px, mode="mirror")
+    least = float(local_variance(filtered[best_patch], params.window_px, mode="mirror").min())
     amorphous = smoothed(variance, params.variance_sigma) < least / params.ratio
     symmetry = triangle_binarise(
         severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
@@ -385,27 +340,6 @@ def mahalanobis_transform(
     scale = np.maximum(spread, floor * largest)
     values, vectors = np.linalg.eigh(np.cov((samples - mean[:, None]) / scale[:, None]))
     return (vectors / np.sqrt(np.maximum(values, CORRELATION_FLOOR * values[-1]))).T / scale, mean
-
-
-def local_variance(image: ArrayLike, window: int) -> NDArray[np.float32]:
-    """Variance in a box around each pixel, ``G∗I² − (G∗I)²`` with a uniform G ([D], variance filter).
-
-    Parameters
-    ----------
-    image : real array (y, x)
-        Mirrored at its border (``d c b | a b c d``).
-    window : int
-        Edge of the box in pixels. An even box reaches one pixel further up and left than down and right.
-
-    Returns
-    -------
-    float32 array (y, x)
-        In squared units of `image`; never negative.
-    """
-    pixels = np.asarray(image, dtype=np.float64)
-    pixels = pixels - pixels.mean()
-    mean = uniform_filter(pixels, window, mode="mirror")
-    return np.maximum(uniform_filter(pixels**2, window, mode="mirror") - mean**2, 0).astype(np.float32)
 
 
 def smoothed(image: ArrayLike, sigma: float) -> NDArray[np.float32]:

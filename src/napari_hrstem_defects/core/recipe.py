@@ -23,7 +23,6 @@ from pydantic import (
 )
 
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.recipe_version_1 import REPLACED, from_version_1
 
 #: Version of the JSON layout; raised when a file of an older version no longer means the same.
 RECIPE_VERSION = 2
@@ -338,18 +337,22 @@ class Recipe(_Params):
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """Inverse of :meth:`to_dict`; steps and parameters left out take their defaults.
 
-        A recipe of version 1 is converted where its values keep their meaning. RecipeError if the version is newer, a
-        name is unknown, a value does not fit or version 1 cannot be converted.
+        RecipeError if the version is another, a name is unknown or a value does not fit.
         """
         if not isinstance(values, Mapping):
             raise RecipeError("A recipe is a JSON object of steps; this file holds something else.")
         steps = dict(values)
         version = steps.pop("version", RECIPE_VERSION)
-        if version not in (1, RECIPE_VERSION):
+        if version == RECIPE_VERSION - 1:
+            raise RecipeError(
+                "The recipe has layout version 1, whose thresholds had another meaning; start from the present "
+                "defaults and save it anew."
+            )
+        if version != RECIPE_VERSION:
             raise RecipeError(
                 f"The recipe has layout version {version!r}, this program reads {RECIPE_VERSION}; update the program."
             )
-        return cls(**(from_version_1(steps) if version == 1 else steps))
+        return cls(**steps)
 
     def to_json(self) -> str:
         """Text of the recipe file."""
@@ -439,8 +442,6 @@ def _refusal(model: type[BaseModel], error: ValidationError) -> RecipeError:
 
 
 def _unknown(step: str, key: str) -> RecipeError:
-    if f"{step}.{key}" in REPLACED:
-        return RecipeError(f"The parameter {step}.{key} no longer exists; use {REPLACED[f'{step}.{key}']}.")
     if step:
         keys = ", ".join(STEP_PARAMS[step].model_fields)
         return RecipeError(f"The step {step} has no parameter {key!r}; it has {keys}.")

@@ -1,15 +1,62 @@
-"""From severity and masks to one label image, by a stated priority."""
+"""The step from severity and masks to one label image, by a stated priority."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hrstem_defects.core.analysis import Classified, Compared, Inputs, Preprocessed, Segmented, Varied
+from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS
+from napari_hrstem_defects.core.calibration import severity_of
+from napari_hrstem_defects.core.domains import WALL_PERIODS
+from napari_hrstem_defects.core.patches import shares
+from napari_hrstem_defects.core.published import PublishedMaps
+from napari_hrstem_defects.core.regions import remove_small
+
 #: What a label means.
 CRYSTAL, SYMMETRY, AMORPHOUS = 0, 1, 2
 #: How far around a pixel the worst severity is looked for that it may only overlap, in periods.
 OVERLAP_REACH = 1.5
+
+
+def segment(
+    inputs: Inputs,
+    seen: Preprocessed,
+    classified: Classified,
+    varied: Varied,
+    compared: Compared,
+    *,
+    maps: PublishedMaps | None,
+) -> Segmented:
+    """Labels by priority: not judged, amorphous, domains that count as defects, severity."""
+    params, typical, table = inputs.recipe.segment, seen.typical, classified.screened
+    prepared, found = seen.prepared, compared.domains
+    if maps is not None:
+        return Segmented(maps.labels, table)
+    if typical is None or prepared is None or found is None or compared.excess is None:
+        return Segmented(np.zeros(inputs.shape, np.uint8), table)
+    period = typical.period_px
+    threshold = severity_of(params.false_marks, compared.area_periods)
+    edge = dilate(varied.amorphous, REACH_PERIODS * period)
+    away = np.where(edge | ~compared.judged, np.float32(0), compared.severity)
+    mask = hysteresis(away, params.extent * threshold, threshold)
+    mask = localise(mask, compared.excess, params.overlap, period)
+    judged = compared.judged
+    if found.defective.any():
+        # The field tells domains apart up to the rim.
+        grains = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
+        grains &= inputs.frame.valid
+        judged = judged | grains
+        mask |= dilate(grains, WALL_PERIODS * period)
+    labels = join(mask, varied.amorphous, judged | varied.amorphous)
+    labels = remove_small(labels, params.min_area_periods * period**2)
+    if table.classifier == "hand":
+        return Segmented(labels, table)
+    final = shares(labels > 0, table.grid) > inputs.recipe.classify.max_defect_area
+    return Segmented(labels, replace(table, defective=final))
 
 
 def hysteresis(severity: NDArray[np.float32], low: float, threshold: float) -> NDArray[np.bool_]:

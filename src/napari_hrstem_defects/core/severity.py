@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hrstem_defects.core.analysis import Preprocessed
 from napari_hrstem_defects.core.autocorrelation import Field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
 from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.core.plateaus import (
+    LEAST_AMPLITUDE,
+    Plateaus,
+    crystal_amplitude,
+    lattice_amplitude,
+)
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import SymmetryParams
 
@@ -134,6 +141,47 @@ class Grid:
         """Resample a map of the field to this grid."""
         rows, columns = (((np.arange(n) * STRIDE + 0.5) / field.step_px) - 0.5 for n in self.loss.shape)
         return sample_linear(values, rows, columns)
+
+
+def to_field(values: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    """A map on the grid of the severity, sampled on that of the field."""
+    rows, columns = field.places
+    return sample_linear(values, rows / STRIDE, columns / STRIDE)
+
+
+def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
+    """Samples of a field whose own place holds an image."""
+    rows, columns = (
+        np.minimum(np.arange(n) * field.step_px + field.step_px // 2, m - 1)
+        for n, m in zip(field.shape, prepared.valid.shape, strict=True)
+    )
+    return prepared.valid[np.ix_(rows, columns)]
+
+
+def unlikeness(
+    seen: Preprocessed, plateaus: Plateaus, number: int, most: float = 20.0
+) -> NDArray[np.float32]:
+    """Loss of strength in standard deviations inside one plateau, `most` outside of it."""
+    field, prepared = seen.field, seen.prepared
+    assert prepared is not None
+    assert field is not None
+    assert seen.level is not None
+    own = (plateaus.index == number) & field_valid(field, prepared)
+    loss = -np.log(np.maximum(field.strength, np.float32(1e-4)))
+    out = standardise(
+        loss,
+        to_field(seen.level, field),
+        own,
+        STRENGTH_FLOOR,
+        field.period,
+        weight=field.pairs,
+    )
+    amplitude = lattice_amplitude(field.strength)
+    if own.any():
+        # Vacuum is usual at its own level of contrast.
+        own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
+    out[~own] = most
+    return np.clip(out, 0, most)
 
 
 def severity_grid(

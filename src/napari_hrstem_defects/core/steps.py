@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core import segmentation
 from napari_hrstem_defects.core.analysis import (
     Chosen,
     Classified,
@@ -39,30 +38,31 @@ from napari_hrstem_defects.core.patches import (
     KnowsSize,
     PatchGrid,
     PatchTable,
+    TouchingGrid,
     patch_size,
     shares,
 )
 from napari_hrstem_defects.core.plateaus import (
     CRYSTAL_STRENGTH,
-    LEAST_AMPLITUDE,
     Plateaus,
-    crystal_amplitude,
     find_plateaus,
-    lattice_amplitude,
     second_phase,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
-from napari_hrstem_defects.core.published import PublishedMaps, TouchingGrid
+from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import points_of
-from napari_hrstem_defects.core.regions import find_regions, remove_small
+from napari_hrstem_defects.core.regions import find_regions
+from napari_hrstem_defects.core.segmentation import dilate
 from napari_hrstem_defects.core.severity import (
-    STRENGTH_FLOOR,
     TEMPLATE_FLOOR,
     Model,
     Models,
     domain_severity,
+    field_valid,
     inverted_areas,
     severity_grid,
+    to_field,
+    unlikeness,
 )
 from napari_hrstem_defects.core.variance import amorphous_areas, local_variance
 
@@ -109,24 +109,9 @@ def divide(inputs: Inputs, seen: Preprocessed, warn: Warn) -> Divided:
     if any(not place.any() for place in given):
         raise RecipeError("domains.given names a point outside the image; place it on the image.")
     assert seen.level is not None
-    level = _to_field(seen.level, field)
+    level = to_field(seen.level, field)
     plateaus = find_plateaus(field, valid, level, params, tuple(given))
     return Divided(plateaus)
-
-
-def _to_field(values: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
-    """A map on the grid of the severity, sampled on that of the field."""
-    rows, columns = field.places
-    return sample_linear(values, rows / STRIDE, columns / STRIDE)
-
-
-def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
-    """Samples of a field whose own place holds an image."""
-    rows, columns = (
-        np.minimum(np.arange(n) * field.step_px + field.step_px // 2, m - 1)
-        for n, m in zip(field.shape, prepared.valid.shape, strict=True)
-    )
-    return prepared.valid[np.ix_(rows, columns)]
 
 
 def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -> Classified:
@@ -166,32 +151,6 @@ def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -
     score = shares(unlike > severity_of(1.0, area), grid)
     defective = score > params.max_defect_area
     return Classified(PatchTable(grid, score.astype(np.float32), params.max_defect_area, defective))
-
-
-def unlikeness(
-    seen: Preprocessed, plateaus: Plateaus, number: int, most: float = 20.0
-) -> NDArray[np.float32]:
-    """Loss of strength in standard deviations inside one plateau, `most` outside of it."""
-    field, prepared = seen.field, seen.prepared
-    assert prepared is not None
-    assert field is not None
-    assert seen.level is not None
-    own = (plateaus.index == number) & field_valid(field, prepared)
-    loss = -np.log(np.maximum(field.strength, np.float32(1e-4)))
-    out = standardise(
-        loss,
-        _to_field(seen.level, field),
-        own,
-        STRENGTH_FLOOR,
-        field.period,
-        weight=field.pairs,
-    )
-    amplitude = lattice_amplitude(field.strength)
-    if own.any():
-        # Vacuum is usual at its own level of contrast.
-        own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
-    out[~own] = most
-    return np.clip(out, 0, most)
 
 
 def choose_best_patch(
@@ -316,7 +275,7 @@ def compare(
     model = models(prepared, patch)
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
     grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
-    edge = segmentation.dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
+    edge = dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
     inverted = inverted_areas(
         prepared,
         model,
@@ -340,7 +299,7 @@ def compare(
     severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
     banks: list[Bank] = []
     defective = np.array([d.defective and d.relation != "inverted" for d in found.domains])[grid.index]
-    walls = segmentation.dilate(defective, REACH_PERIODS * grid.period)
+    walls = dilate(defective, REACH_PERIODS * grid.period)
     for number, domain in reversed(list(enumerate(found.domains))):
         if domain.defective:
             continue
@@ -428,7 +387,7 @@ def _with_phase(
     if len(found.domains) >= inputs.recipe.domains.max_domains:
         return None
     distance = local_median(model.distances[0], field.period * field.step_px / STRIDE)
-    second = second_phase(field, _to_field(distance, field), _to_field(own.astype(np.float32), field) > 0.5)
+    second = second_phase(field, to_field(distance, field), to_field(own.astype(np.float32), field) > 0.5)
     if second is None:
         return None
     index = plateaus.index.copy()
@@ -458,47 +417,6 @@ def _model_patch(seen: Preprocessed, plateaus: Plateaus, number: int, size: int)
     low = size / 2 - 0.5
     y, x = np.clip(point, low, np.array(prepared.shape) - size / 2 - 0.5)
     return BestPatch(float(y), float(x), size)
-
-
-def segment(
-    inputs: Inputs,
-    seen: Preprocessed,
-    classified: Classified,
-    varied: Varied,
-    compared: Compared,
-    *,
-    maps: PublishedMaps | None,
-) -> Segmented:
-    """Labels by priority: not judged, amorphous, domains that count as defects, severity."""
-    params, typical, table = inputs.recipe.segment, seen.typical, classified.screened
-    prepared, found = seen.prepared, compared.domains
-    if maps is not None:
-        return Segmented(maps.labels, table)
-    if typical is None or prepared is None or found is None:
-        return Segmented(np.zeros(inputs.shape, np.uint8), table)
-    else:
-        period = typical.period_px
-        threshold = severity_of(params.false_marks, compared.area_periods)
-        severity = compared.severity
-        edge = segmentation.dilate(varied.amorphous, REACH_PERIODS * period)
-        away = np.where(edge | ~compared.judged, np.float32(0), severity)
-        mask = segmentation.hysteresis(away, params.extent * threshold, threshold)
-        if compared.excess is not None:
-            mask = segmentation.localise(mask, compared.excess, params.overlap, period)
-        judged = compared.judged
-        if found.defective.any():
-            # The field tells domains apart up to the rim.
-            grains = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
-            grains &= inputs.frame.valid
-            judged = judged | grains
-            mask |= segmentation.dilate(grains, WALL_PERIODS * period)
-        labels = segmentation.join(mask, varied.amorphous, judged | varied.amorphous)
-    if typical is not None:
-        labels = remove_small(labels, params.min_area_periods * typical.period_px**2)
-    if table.classifier == "hand" or seen.prepared is None:
-        return Segmented(labels, table)
-    final = shares(labels > 0, table.grid) > inputs.recipe.classify.max_defect_area
-    return Segmented(labels, replace(table, defective=final))
 
 
 def list_regions(

@@ -1,9 +1,10 @@
-"""Local variance and the published amorphous mask."""
+"""Local variance; what has lost its order: amorphous, damaged, empty."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field
 from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
@@ -18,7 +19,7 @@ VACUUM_CONTRAST = 0.2
 _STRIP_ROWS = 256
 
 
-def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
+def local_variance(pixels: ArrayLike, window: int, *, mode: str = "reflect") -> NDArray[np.float32]:
     """Variance in a box around each pixel, ``G∗I² − (G∗I)²`` with a uniform G.
 
     Parameters
@@ -26,8 +27,9 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
     pixels : array (y, x)
         Any real type.
     window : int
-        Edge of the box in pixels. An even box reaches one pixel further up and left than down and right. The
-        image is mirrored at its border (``d c b a | a b c d``).
+        Edge of the box in pixels. An even box reaches one pixel further up and left than down and right.
+    mode : {"reflect", "mirror"}
+        How the image goes on beyond its border: ``d c b a | a b c d``, or ``d c b | a b c d``.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
     Notes
     -----
     The global mean is taken away first and sums run in double precision, so that a large offset does not
-    drown the variance.
+    drown the variance. Memory is bounded by strips.
 
     References
     ----------
@@ -49,9 +51,9 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
     array([[0., 1.],
            [0., 1.]], dtype=float32)
     """
-    from scipy.ndimage import uniform_filter
-
-    image = _image(pixels)
+    image = np.asarray(pixels)
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(f"pixels has shape {image.shape}, expected an image (y, x)")
     if window < 1:
         raise ValueError(f"window is {window}, expected at least 1 pixel")
     mean = float(image.mean(dtype=np.float64))
@@ -65,9 +67,9 @@ def local_variance(pixels: ArrayLike, window: int) -> NDArray[np.float32]:
         low = max(start - reach, 0)
         strip = image[low : min(stop + reach, rows)].astype(np.float64)
         strip -= mean
-        first = uniform_filter(strip, window, mode="reflect")
+        first = uniform_filter(strip, window, mode=mode)
         np.square(strip, out=strip)
-        second = uniform_filter(strip, window, mode="reflect", output=strip)
+        second = uniform_filter(strip, window, mode=mode, output=strip)
         np.square(first, out=first)
         np.subtract(second, first, out=second)
         # Running sums leave rounding errors in flat areas, of the order of the largest square in the row.
@@ -105,8 +107,6 @@ def amorphous_areas(
     bool array (y'', x'')
         Without what is thinner than `LEAST_THICKNESS` periods: the core of a boundary is no amorphous area.
     """
-    from scipy.ndimage import distance_transform_edt
-
     amplitude = lattice_amplitude(field.strength)
     low, levels = ~valid, np.zeros(index.shape)
     for number in np.unique(index).tolist():
@@ -133,10 +133,3 @@ def amorphous_areas(
     near = np.pad(distance_transform_edt(~lost) <= radius, margin, mode="edge")
     closed = distance_transform_edt(near)[margin:-margin, margin:-margin] > radius
     return np.asarray((lost | closed) & valid)
-
-
-def _image(pixels: ArrayLike, name: str = "pixels") -> NDArray[np.generic]:
-    image = np.asarray(pixels)
-    if image.ndim != 2 or image.size == 0:
-        raise ValueError(f"{name} has shape {image.shape}, expected an image (y, x)")
-    return image

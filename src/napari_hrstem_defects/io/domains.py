@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.domains import walls
-from napari_hrstem_defects.core.lattice import Lattice, coincidence
+from napari_hrstem_defects.core.domains import coincidence, walls
+from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io.tables import Row
 

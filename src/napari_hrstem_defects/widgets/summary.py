@@ -7,8 +7,7 @@ import weakref
 
 import numpy as np
 
-from napari_hrstem_defects.core.domains import Domain, DomainMap
-from napari_hrstem_defects.core.lattice import coincidence
+from napari_hrstem_defects.core.domains import Domain, DomainMap, coincidence
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.document import Document
 from napari_hrstem_defects.widgets.lattices_view import LatticeRow
