@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 
 import napari_hrstem_defects as hd
 from benchmarks.accuracy import run
@@ -172,17 +172,18 @@ def fit(rows: Sequence[Row]) -> tuple[TypeClassifier, dict[str, float]]:
     fold = np.unique(groups, return_inverse=True)[1] % FOLDS
     losses = {}
     for penalty in PENALTIES:
-        probable = np.empty((len(target), len(types)))
+        probable = np.zeros((len(target), len(types)))
         for k in range(FOLDS):
             train = fold != k
-            weights, bias = _logistic(standard[train], target[train], weight[train], len(types), penalty)
-            probable[~train] = _softmax(standard[~train] @ weights + bias)
-        losses[f"loss {penalty:g}"] = float(-np.log(probable[np.arange(len(target)), target]).mean())
+            model = _logistic(standard[train], target[train], weight[train], penalty)
+            probable[np.ix_(~train, model.classes_)] = model.predict_proba(standard[~train])
+        hit = np.maximum(probable[np.arange(len(target)), target], np.finfo(float).tiny)
+        losses[f"loss {penalty:g}"] = float(-np.log(hit).mean())
         clear = probable.max(axis=1) >= CONFIDENT
         given = np.where(clear, probable.argmax(axis=1), types.index("unknown"))
         losses[f"accuracy {penalty:g}"] = float((given == target).mean())
     best = max(PENALTIES, key=lambda penalty: losses[f"accuracy {penalty:g}"])
-    weights, bias = _logistic(standard, target, weight, len(types), best)
+    model = _logistic(standard, target, weight, best)
     centres = np.array([standard[target == i].mean(axis=0) for i in range(len(types))])
     gaps = standard - centres[target]
     covariance = gaps.T @ gaps / len(gaps)
@@ -190,6 +191,7 @@ def fit(rows: Sequence[Row]) -> tuple[TypeClassifier, dict[str, float]]:
     sizes, axes = np.linalg.eigh(covariance)
     whitening = axes / np.sqrt(sizes)
     limit = float(np.quantile(np.linalg.norm(gaps @ whitening, axis=1), 1 - UNUSUAL))
+    weights, bias = model.coef_.T, model.intercept_
     return TypeClassifier(names, types, mean_, scale, weights, bias, centres, whitening, limit), losses
 
 
@@ -202,29 +204,9 @@ def _of_unknown_sense(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _softmax(exponents: Floats) -> Floats:
-    powers = np.exp(exponents - exponents.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _logistic(
-    values: Floats, target: NDArray[np.intp], weight: Floats, types: int, penalty: float
-) -> tuple[Floats, Floats]:
-    """Weights ``(d, k)`` and bias ``(k,)`` of a multinomial logistic regression with a quadratic penalty."""
-    count, size = values.shape
-    hot = np.eye(types)[target]
-
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        weights, bias = parameters[: size * types].reshape(size, types), parameters[size * types :]
-        probable = _softmax(values @ weights + bias)
-        misfit = -(weight * np.log(probable[np.arange(count), target] + 1e-12)).sum()
-        slope = (probable - hot) * weight[:, None]
-        gradient = np.concatenate([(values.T @ slope + penalty * weights).ravel(), slope.sum(axis=0)])
-        return float(misfit + 0.5 * penalty * np.square(weights).sum()), gradient
-
-    start = np.zeros((size + 1) * types)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-    return found[: size * types].reshape(size, types), found[size * types :]
+def _logistic(values: Floats, target: NDArray[np.intp], weight: Floats, penalty: float) -> LogisticRegression:
+    """Multinomial logistic regression with a quadratic penalty on the weights."""
+    return LogisticRegression(C=1 / penalty, max_iter=1000).fit(values, target, sample_weight=weight)
 
 
 def to_json(fitted: TypeClassifier) -> str:
