@@ -28,8 +28,6 @@ from napari_hrstem_defects.core.plateaus import Plateaus
 from napari_hrstem_defects.core.preprocessing import Prepared, sample_linear
 from napari_hrstem_defects.core.recipe import DomainParams, points_of
 
-#: A turn below this is no other orientation: what drift and an inexact cell make of one crystal, in degrees.
-SAME_TURN_DEG = 2.0
 #: Half width of a wall, in periods.
 WALL_PERIODS = 0.75
 
@@ -124,13 +122,8 @@ def describe(
         relation, turn = "reference", None
         if i != reference:
             relation, turn = _relation(home, lattices[i])
-        crystal = (
-            i == reference
-            or params.crystal == "all"
-            or (params.crystal == "phases" and relation == "second phase")
-        )
         domains.append(
-            Domain(patches[i], lattices[i], relation, crystal, plateaus.directions[i], distance, turn)
+            Domain(patches[i], lattices[i], relation, True, plateaus.directions[i], distance, turn)
         )
     index = upsampled(plateaus.index, order, field, prepared)
     return with_verdicts(DomainMap(tuple(domains), index), prepared, params)
@@ -183,7 +176,7 @@ def upsampled(
 
 def _relation(home: Lattice | None, other: Lattice | None) -> tuple[str, float | None]:
     turn = misorientation(home, other)
-    if agreement(home, other) is not None and (turn is None or turn < SAME_TURN_DEG):
+    if agreement(home, other) is not None:
         return "second phase", turn
     return ("other lattice" if turn is None else "rotated"), turn
 

@@ -40,7 +40,7 @@ GRID_DISTANCE = 0.003
 #: point defects, distance of direction (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR, DIRECTION_FACTOR = 1.1, 1.15, 1.7
 #: Share of the pairs of a full window from which a sample of the field is judged.
-LEAST_PAIRS = 0.3
+JUDGED_PAIRS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def severity_grid(
     strength = sample_linear(field.strength, rows, columns)
     pairs = sample_linear(field.pairs, rows, columns)
     valid = prepared.valid[::STRIDE, ::STRIDE]
-    judged = valid & (pairs > LEAST_PAIRS)
+    judged = valid & (pairs > JUDGED_PAIRS)
     period = prepared.period_px / STRIDE
     index = found.index[::STRIDE, ::STRIDE]
     interface = None
