@@ -21,9 +21,9 @@ from napari_hrstem_defects.widgets._readers import read_layers
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets._view import open_panel
 from napari_hrstem_defects.widgets._writers import write_layer
+from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role, role_of
-from napari_hrstem_defects.widgets.steps import STEPS
 
 from .conftest import TIMEOUT
 

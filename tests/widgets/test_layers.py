@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QDockWidget
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.outputs import CLEAN_COLOUR, PATCH_CLEAN, PATCH_DEFECTIVE
-from napari_hrstem_defects.widgets.placing import POINTS
-from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.roles import POINTS, Role, role_of
 
 from .conftest import lattice_image, made_up
 

@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QInputDialog
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings
-from napari_hrstem_defects.widgets.help import HelpDialog
+from napari_hrstem_defects.widgets.actions import HelpDialog
+from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.steps import STEPS
 
 from .conftest import TIMEOUT, lattice_image
 
@@ -194,7 +194,7 @@ def test_failed_measuring_of_painted_labels_is_said(desk: Any, monkeypatch: Any)
     def broken(*args: Any, **options: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("napari_hrstem_defects.widgets.correction.find_regions", broken)
+    monkeypatch.setattr("napari_hrstem_defects.widgets.corrections.find_regions", broken)
     layer = made.layer(Role.LABELS)
     layer.data[10:30, 10:30] = 1
     layer.events.paint(value=[])

@@ -139,28 +139,22 @@ def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
     plot = made.panel.results.plot
     made.qtbot.wait(100)
 
-    def has(colour: str, x: float, y: float) -> bool:
-        """Whether a colour is drawn near a place."""
-        picture, wanted = plot.grab().toImage(), QColor(colour)
-        return any(
-            abs(found.red() - wanted.red()) + abs(found.green() - wanted.green()) < 60
-            and abs(found.blue() - wanted.blue()) < 60
-            for dx in range(-3, 4)
-            for dy in range(-3, 4)
-            if (found := picture.pixelColor(round(x) + dx, round(y) + dy)).isValid()
-        )
-
-    shares = [100 * area["symmetry_defect"] for area in plot.value()]
-    amorphous = [100 * area["amorphous"] for area in plot.value()]
-    top = plot.top()
-    assert top == pytest.approx(1.05 * max(*shares, *amorphous, 1.0))
-    for frame, share in enumerate(shares):
-        assert has(SYMMETRY_COLOUR, plot.x_of(frame), plot.y_of(share, top))
-        empty = top / 2 if abs(share - top / 2) > top / 4 else top * 0.9
-        if abs(amorphous[frame] - empty) > top / 10:
-            assert not has(SYMMETRY_COLOUR, plot.x_of(frame), plot.y_of(empty, top))
+    shares = [[100 * area[key] for area in plot.value()] for key in ("symmetry_defect", "amorphous")]
+    symmetry, amorphous, shown = plot.axes.lines
+    for line, share in zip((symmetry, amorphous), shares, strict=True):
+        assert_allclose(line.get_xdata(), range(6))
+        assert_allclose(line.get_ydata(), share)
+    assert plot.axes.get_ylim() == pytest.approx((0, max(1.0, 1.05 * np.max(shares))))
+    assert_allclose(shown.get_xdata(), made.session.document_frame())
+    # It is drawn, in the colour of the class.
+    picture, wanted = plot.grab().toImage(), QColor(SYMMETRY_COLOUR)
+    pixels = (QColor(picture.pixel(x, y)) for x in range(picture.width()) for y in range(picture.height()))
+    assert any(
+        max(abs(c.red() - wanted.red()), abs(c.green() - wanted.green()), abs(c.blue() - wanted.blue())) < 20
+        for c in pixels
+    )
     _go_to(made, 3)
-    assert [plot.number_at(plot.x_of(frame) + 3) for frame in range(5)] == [0, 1, 2, 3, 4]
+    assert_allclose(plot.axes.lines[-1].get_xdata(), 3)
 
 
 def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:

@@ -413,7 +413,7 @@ def test_a_slip_does_not_stop_a_training(desk: Any, endless: Any, asks: Any) -> 
     assert dialog.training
     assert not endless[0]()
     dialog._told(dialog._cancel, TrainingProgress(0.5, "epoch 2 of 3", "compact", 2, 3, 0.5, 0.9, 0.5, 0.9))
-    assert dialog.bar.format().startswith("compact, pass 2 of 3")
+    assert dialog.bar.format().startswith("compact, epoch 2 of 3")
     assert dialog.plot.value() == [(0.5, 0.5)]
     asks(QMessageBox.StandardButton.Yes)
     dialog.close()

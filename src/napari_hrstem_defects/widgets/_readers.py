@@ -5,11 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from napari_hrstem_defects.widgets.roles import KEY
+
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.micrograph import Micrograph
 
+#: Name of the plugin in napari's menus.
+PLUGIN = "napari-hrstem-defects"
+
 LayerData = tuple[Any, dict[str, Any], str]
 Paths = str | Sequence[str]
+
+
+def available_samples() -> list[tuple[str, str]]:
+    """Key and title of the micrographs that come with the plugin."""
+    from npe2 import PluginManager
+
+    found = PluginManager.instance().get_manifest(PLUGIN).contributions.sample_data or ()
+    return [(sample.key, sample.display_name) for sample in found]
+
+
+def is_ours(path: str) -> bool:
+    """Whether the plugin has a reader of its own for a file."""
+    from npe2 import PluginManager
+
+    return any(
+        reader.plugin_name == PLUGIN for reader in PluginManager.instance().iter_compatible_readers([path])
+    )
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]]:
@@ -47,13 +69,19 @@ def image_layer(micrograph: Micrograph) -> LayerData:
 
     Notices about what was changed on reading are kept in ``metadata["hrstem_defects"]["notices"]``.
     """
-    size = micrograph.pixel_size_nm
-    frames = 1 if micrograph.is_stack else 0
     options = {
         "name": micrograph.name,
-        "axis_labels": ("t",) * frames + ("y", "x"),
-        "scale": (1.0,) * frames + (size or 1.0,) * 2,
-        "units": ("pixel",) * frames + ("pixel" if size is None else "nm",) * 2,
-        "metadata": {"hrstem_defects": {"notices": micrograph.notices}},
+        **place(micrograph.pixel_size_nm, len(micrograph.shape)),
+        "metadata": {KEY: {"notices": micrograph.notices}},
     }
     return micrograph.data, options, "image"
+
+
+def place(size_nm: float | None, ndim: int) -> dict[str, Any]:
+    """Scale, units and axes of a layer ``(y, x)`` or ``(t, y, x)`` whose pixels have an edge of `size_nm`."""
+    frames = ndim - 2
+    return {
+        "axis_labels": ("t",) * frames + ("y", "x"),
+        "scale": (1.0,) * frames + (size_nm or 1.0,) * 2,
+        "units": ("pixel",) * frames + ("pixel" if size_nm is None else "nm",) * 2,
+    }

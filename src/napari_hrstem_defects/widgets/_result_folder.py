@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.widgets._readers import LayerData, Paths, image_layer
-from napari_hrstem_defects.widgets.roles import KEY, NAMES, Role
+from napari_hrstem_defects.widgets._readers import LayerData, Paths, image_layer, place
+from napari_hrstem_defects.widgets.roles import KEY, Role, name_of
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.io import Result
@@ -61,25 +61,21 @@ def _folder(path: Paths) -> Path | None:
 
 
 def _layers(result: Result) -> list[LayerData]:
-    from napari_hrstem_defects.io.display import (
-        AMORPHOUS_COLOUR,
-        BEST_PATCH_COLOUR,
-        SYMMETRY_COLOUR,
-        severity_range,
+    from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR, severity_range
+    from napari_hrstem_defects.widgets.layers import label_colours
+    from napari_hrstem_defects.widgets.outputs import (
+        LABEL_CLASSES,
+        LABEL_COLOURS,
+        SEVERITY_OPTIONS,
+        frame_options,
+        lattice_colours,
     )
-    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES, frame_options, lattice_colours
-    from napari_hrstem_defects.widgets.placing import label_colours
 
     name = str(result.info["name"])
-    low, high = severity_range(result.severity[..., ::4, ::4], result.threshold)
-    severity = {
-        "colormap": "inferno",
-        "blending": "additive",
-        "opacity": 0.5,
-        "contrast_limits": (low, high),
-    }
+    limits = severity_range(result.severity[..., ::4, ::4], result.threshold)
+    severity = {**SEVERITY_OPTIONS, "contrast_limits": limits}
     labels = {
-        "colormap": label_colours({1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}),
+        "colormap": label_colours(LABEL_COLOURS),
         "opacity": 0.5,
         "features": {"index": [0, 1, 2], "class": list(LABEL_CLASSES)},
     }
@@ -97,30 +93,20 @@ def _layers(result: Result) -> list[LayerData]:
         points = [(*((t,) if series else ()), best.y, best.x) for t, best in patches]
         options = {**frame_options(patches[0][1].size), "border_color": BEST_PATCH_COLOUR}
         found.append((Role.BEST_PATCH, np.array(points, dtype=float), options, "points"))
-    place = _place(result, result.labels.ndim)
+    placed = place(result.pixel_size_nm, result.labels.ndim)
     provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}
     return [
         (
             data,
             {
-                "name": f"{NAMES[role]} · {name}",
+                "name": f"{name_of(role)} · {name}",
                 "metadata": {
                     KEY: {"role": role.value, "provenance": provenance, "folder": str(result.folder)}
                 },
-                **place,
+                **placed,
                 **options,
             },
             kind,
         )
         for role, data, options, kind in found
     ]
-
-
-def _place(result: Result, ndim: int) -> dict[str, Sequence[Any]]:
-    size = result.pixel_size_nm
-    frames = ndim - 2
-    return {
-        "scale": (1.0,) * frames + (size or 1.0,) * 2,
-        "units": ("pixel",) * frames + ("pixel" if size is None else "nm",) * 2,
-        "axis_labels": ("t",) * frames + ("y", "x"),
-    }

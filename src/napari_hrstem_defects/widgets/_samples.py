@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -17,36 +18,6 @@ def sample_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "sample_data"
 
 
-def gaas_twin() -> list[LayerData]:
-    """GaAs with a twin boundary."""
-    return _layers("gaas_twin")
-
-
-def si_fault_amorphous() -> list[LayerData]:
-    """Silicon with a stacking fault and an amorphous area."""
-    return _layers("si_fault_amorphous")
-
-
-def si_fault_low_dose() -> list[LayerData]:
-    """Silicon with a stacking fault, recorded with few electrons."""
-    return _layers("si_fault_low_dose")
-
-
-def si_perfect() -> list[LayerData]:
-    """Silicon without a defect."""
-    return _layers("si_perfect")
-
-
-def si_series() -> list[LayerData]:
-    """Time series of silicon."""
-    return _layers("si_series")
-
-
-def srtio3_amorphous() -> list[LayerData]:
-    """Strontium titanate with an amorphous area."""
-    return _layers("srtio3_amorphous")
-
-
 def _layers(name: str) -> list[LayerData]:
     """The micrograph, and below its name what is known to be in it: a layer to compare with, hidden."""
     if "qtpy.QtWidgets" not in sys.modules:
@@ -59,9 +30,8 @@ def _layers(name: str) -> list[LayerData]:
 
 
 def _read(name: str) -> list[LayerData]:
-    from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
-    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES
-    from napari_hrstem_defects.widgets.placing import label_colours
+    from napari_hrstem_defects.widgets.layers import label_colours
+    from napari_hrstem_defects.widgets.outputs import LABEL_CLASSES, LABEL_COLOURS
 
     image, truth = (read_layers(str(sample_folder() / f"{name}{part}.tif"))[0] for part in ("", "_truth"))
     labels, about, _ = truth
@@ -69,7 +39,16 @@ def _read(name: str) -> list[LayerData]:
         "name": f"True defects · {name}",
         "visible": False,
         "opacity": 0.6,
-        "colormap": label_colours({1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}),
+        "colormap": label_colours(LABEL_COLOURS),
         "features": {"index": list(range(len(LABEL_CLASSES))), "class": list(LABEL_CLASSES)},
     }
     return [image, (np.asarray(labels), options, "labels")]
+
+
+#: Named in the manifest.
+gaas_twin = functools.partial(_layers, "gaas_twin")
+si_fault_amorphous = functools.partial(_layers, "si_fault_amorphous")
+si_fault_low_dose = functools.partial(_layers, "si_fault_low_dose")
+si_perfect = functools.partial(_layers, "si_perfect")
+si_series = functools.partial(_layers, "si_series")
+srtio3_amorphous = functools.partial(_layers, "srtio3_amorphous")

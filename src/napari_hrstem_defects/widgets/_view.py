@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_hrstem_defects.widgets._readers import image_layer
+from napari_hrstem_defects.widgets._readers import PLUGIN, image_layer
 
 if TYPE_CHECKING:
     import napari
 
     from napari_hrstem_defects.core.micrograph import Micrograph
 
-#: Names of the plugin and of the panel, as napari's *Plugins* menu has them.
-PLUGIN, PANEL = "napari-hrstem-defects", "HRSTEM defects"
+#: Name of the panel, as napari's *Plugins* menu has it.
+PANEL = "HRSTEM defects"
 
 
 def available() -> bool:

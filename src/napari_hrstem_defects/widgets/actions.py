@@ -1,36 +1,78 @@
-"""Export, recipes and rating: what the buttons at the bottom of the panel do."""
+"""Export, recipes, rating, folders, help: what the buttons at the bottom of the panel do, and their dialogs."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import datetime
 import functools
+import json
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QMessageBox, QPushButton, QWidget
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QMessageBox,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
+import napari_hrstem_defects
+from napari_hrstem_defects.batch.ratings import COLUMNS, RATINGS
+from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets import export, placing, settings
-from napari_hrstem_defects.widgets.classifiers import Scanned, scan_image
-from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about, run_folder
-from napari_hrstem_defects.widgets.rating import RATINGS, append_rating
-from napari_hrstem_defects.widgets.roles import tag
-from napari_hrstem_defects.widgets.runs import NO_IMAGE
-from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, calibrate, size_in_file
+from napari_hrstem_defects.widgets import settings, tasks
+from napari_hrstem_defects.widgets.editors import button
+from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
+from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, size_in_file
+from napari_hrstem_defects.widgets.tasks import FolderJob
 
 if TYPE_CHECKING:
-    from napari.layers import Image
-
-    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
 _OUT_OF_DATE = " Some steps are out of date (◐): what they found before was written."
 _JSON = "Recipes (*.json)"
+_HELP = """
+<h3>From an image to a mask</h3>
+<ol>
+<li><b>Open an image</b>: drop a file on the window, or take one of <i>File → Open Sample → HRSTEM defects</i>.</li>
+<li><b>Run all</b>. Defects are coloured over the image: orange breaks the symmetry of the lattice, blue is amorphous or
+blurred.</li>
+<li><b>Look at the yellow square</b>, the best patch: everything is compared with it. If it lies on a defect or on
+the wrong grain, press <i>Move…</i> and drag it. Grey squares are other good places.</li>
+<li><b>Move the threshold</b>, the false marks you accept in a clean image, until the labels show what you see.</li>
+<li><b>Paint</b> where the labels are still wrong: the table of regions follows.</li>
+<li><b>Several lattices?</b> Tick in <i>Lattices</i> which of them count as intact; drag their squares, or point
+out another one with <i>Add…</i>.</li>
+<li><b>Export…</b> writes masks, tables and a figure, the same files as <code>hrstem-defects analyze</code>.</li>
+</ol>
+<h3>The steps</h3>
+{steps}
+<p>{states}</p>
+<h3>What you did by hand stays</h3>
+<p>Painted patches and a placed best patch are used by the next run. What is painted over labels is laid over whatever
+the next run finds; <i>Undo</i> and <i>Discard corrections</i> take it back.</p>
+<h3>Keys</h3>
+<p><b>Ctrl+Return</b> run the next step that is not current &nbsp; <b>Ctrl+Shift+Return</b> run all &nbsp;
+<b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>Ctrl+Shift+E</b> accept: export where the last one went
+&nbsp; <b>N</b>, <b>Shift+N</b> next and previous defect &nbsp; <b>K</b>, <b>Shift+K</b> accept (keep) or reject it
+&nbsp; <b>F1</b> this page</p>
+<h3>Please cite</h3>
+<p><a href="{url}">{citation}</a></p>
+"""
 
 
 class Actions:
@@ -42,7 +84,7 @@ class Actions:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
 
     def export(self, parent: Path, *, overwrite: bool = False, all_frames: bool = False) -> Path | None:
         """Write the result into a new folder below `parent`, in the background.
@@ -52,33 +94,29 @@ class Actions:
         Path or None
             The folder; None if there is nothing to write.
         """
-        session = self._session
-        document, analysis = session.document, self.result("export")
+        session, document, analysis = self.session, self.session.document, self.result("export")
         if document is None or document.layer is None or analysis is None:
             return None
-        said = _OUT_OF_DATE if session.outdated() else ""
         source = Source.of(document.layer, document.frame)
-        folder = parent / export.folder_name(source.name)
-        call: Any
+        folder = parent / tasks.folder_name(source.name)
+        call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
         if all_frames and document.is_stack:
             inputs = session.inputs(document)
             if document.series is not None:
                 inputs = dataclasses.replace(document.series.inputs, painted=inputs.painted)
             call = functools.partial(
-                export.export_series,
+                tasks.export_series,
                 source=source,
                 inputs=inputs,
-                folder=folder,
-                overwrite=overwrite,
                 class_maps=dict(document.class_maps),
+                verdicts=document.by_hand.reviewed,
                 process=session.keras,
             )
-        else:
-            call = functools.partial(
-                export.export_image, analysis=analysis, folder=folder, overwrite=overwrite
-            )
+        said = _OUT_OF_DATE if session.outdated() else ""
         session.runs.background(
-            call, lambda path: session.noticed.emit(f"The result was written to {path}.{said}"), "writing"
+            functools.partial(call, folder=folder, overwrite=overwrite),
+            lambda path: session.noticed.emit(f"The result was written to {path}.{said}"),
+            "writing",
         )
         return folder
 
@@ -90,10 +128,10 @@ class Actions:
         purpose : str
             What it is wanted for: "export", "rate".
         """
-        document = self._session.document
+        document = self.session.document
         found = None if document is None else document.result()
         if found is None or not found.is_complete:
-            self._session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
+            self.session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
             return None
         return found
 
@@ -105,9 +143,8 @@ class Actions:
         unknown : callable
             Called if no file tells it.
         """
-        session = self._session
-        document = session.document
-        layer = None if document is None else document.layer
+        session = self.session
+        layer = None if session.document is None else session.document.layer
         if layer is None:
             return
         if layer.source.path is None:
@@ -122,105 +159,94 @@ class Actions:
                 session.noticed.emit(UNKNOWN_SIZE)
                 unknown()
             else:
-                self.set_pixel_size(image, size, by_hand=False)
+                session.set_pixel_size(image, size, by_hand=False)
 
         session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
-    def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
-        """Calibrate an image; its view stays, and what was measured is measured anew."""
-        tag(layer, calibrated_by_hand=by_hand)
-        if (viewer := self._session.viewer) is not None:
-            calibrate(viewer, layer, size_nm)
-
     def run_folder(self, job: FolderJob) -> None:
         """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""
-        session = self._session
-
-        def done(rows: list[Row]) -> None:
-            session.noticed.emit(about(rows, job.out))
-
-        call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
-        session.runs.background(call, done, "folder", about_image=False)
-
-    def scan(self, model: Path) -> None:
-        """Slide an ensemble over the chosen image; its classes become layers and types of the regions."""
-        session = self._session
-        document = session.document
-        if document is None or document.layer is None:
-            session.noticed.emit(NO_IMAGE)
-            return
-        viewer = session.viewer
-        assert viewer is not None
-        shown = session.shown_frame(document)
-        frame = shown or 0
-        known = document.labelled.get(frame)
-
-        def done(scanned: Scanned) -> None:
-            if document.layer is None:
-                return
-            document.class_maps[frame] = scanned.class_map
-            placing.remove_parts(viewer, document, scanned.scan.classes)
-            if document.labelled.get(frame) is known and scanned.labelled is not None:
-                document.labelled[frame] = scanned.labelled
-            elif document.analysis is not None:  # painted meanwhile
-                session.edits.measure(document, frame)
-            session.finished.emit()
-            if scanned.scan.warnings:
-                session.noticed.emit(" ".join(scanned.scan.warnings))
-
-        call = functools.partial(
-            scan_image,
-            process=session.keras,
-            source=Source.of(document.layer, shown),
-            model=model,
-            known=known,
-            numbered=document.series is None,
+        session = self.session
+        call = functools.partial(tasks.run_folder, job=job, recipe=session.recipe, process=session.keras)
+        session.runs.background(
+            call,
+            lambda rows: session.noticed.emit(tasks.about_folder(rows, job.out)),
+            "folder",
+            about_image=False,
         )
-        session.runs.background(call, done, "scanning")
 
     def save_recipe(self, path: Path) -> None:
-        """Write the parameters as JSON."""
+        """Write the parameters as JSON, with what was said by hand about the lattices of the chosen image."""
+        session = self.session
+        recipe = session.recipe if session.document is None else session.inputs(session.document).recipe
+        said = f"The parameters were written to {path}."
         try:
-            path.write_text(self.recipe().to_json(), encoding="utf-8")
+            path.write_text(recipe.to_json(), encoding="utf-8")
         except OSError as error:
             said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
-        else:
-            said = f"The parameters were written to {path}."
-        self._session.noticed.emit(said)
+        session.noticed.emit(said)
 
     def load_recipe(self, path: Path) -> None:
         """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
+        session = self.session
         try:
             recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
         except RecipeError as error:
-            self._session.noticed.emit(f"{path.name}: {error}")
+            session.noticed.emit(f"{path.name}: {error}")
         except UnicodeDecodeError:
-            self._session.noticed.emit(f"{path}: this is no recipe; choose a JSON file that the panel wrote.")
+            session.noticed.emit(f"{path}: this is no recipe; choose a JSON file that the panel wrote.")
         except OSError as error:
-            self._session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
+            session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
         else:
-            self._session.recipe = recipe
-            document = self._session.document
-            if document is not None:
-                document.ask(document.by_hand.told_by(recipe))
-            self._session.changed.emit()
-
-    def recipe(self) -> Recipe:
-        """Parameters, and what was said by hand about the lattices of the chosen image."""
-        document = self._session.document
-        return self._session.recipe if document is None else self._session.inputs(document).recipe
+            session.recipe = recipe
+            if session.document is not None:
+                session.document.ask(session.document.by_hand.told_by(recipe))
+            session.changed.emit()
 
     def rate(self, rating: str, path: Path) -> None:
         """Append a rating of the result to a CSV file."""
-        session, result = self._session, self.result("rate")
-        if result is None:
-            return
-        try:
-            append_rating(path, rating, result)
-        except HrstemDefectsError as error:
-            session.noticed.emit(str(error))
-        else:
-            session.noticed.emit(f"Rated “{rating}” in {path}.")
+        result = self.result("rate")
+        if result is not None:
+            said = f"Rated “{rating}” in {path}."
+            try:
+                append_rating(path, rating, result)
+            except HrstemDefectsError as error:
+                said = str(error)
+            self.session.noticed.emit(said)
+
+
+def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
+    """Append a rating of an analysis to a CSV file, which is made if it is missing.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
+    """
+    micrograph, best = analysis.micrograph, analysis.best_patch
+    row = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "rating": rating,
+        "image": micrograph.name,
+        "path": micrograph.metadata.get("path", ""),
+        "input_sha256": micrograph.sha256,
+        "pixel_size_nm": micrograph.pixel_size_nm,
+        "regions": len(analysis.regions),
+        "best_patch_placed": None if best is None else best.placed,
+        "version": napari_hrstem_defects.__version__,
+        "recipe": json.dumps(analysis.recipe.to_dict(), separators=(",", ":")),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists() or path.stat().st_size == 0
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+    except OSError as error:
+        raise WriteError(
+            f"{path}: the rating cannot be written ({error.strerror or error}); choose another file."
+        ) from error
 
 
 class Footer(QWidget):
@@ -229,35 +255,35 @@ class Footer(QWidget):
     Parameters
     ----------
     actions : Actions
-    session : Session
     """
 
-    def __init__(self, actions: Actions, session: Session) -> None:
+    def __init__(self, actions: Actions) -> None:
         super().__init__()
-        self._actions = actions
-        self._session = weakref.ref(session)
-        self.export = QPushButton("Export…")
-        self.export.setToolTip(
-            "<qt>Write masks, severity, tables and a figure into a folder: the same files as "
-            "<code>hrstem-defects analyze</code> (Ctrl+Shift+E: into the folder of the last export)</qt>"
+        self._actions, session = actions, actions.session
+        self.export = button(
+            "Export…",
+            "Write masks, severity, tables and a figure into a folder: the same files as "
+            "<code>hrstem-defects analyze</code> (Ctrl+Shift+E: into the folder of the last export)",
+            self._export,
+            fixed=False,
         )
-        self.export.clicked.connect(lambda: self._export())
-        self.recipe = QPushButton("Recipe")
-        self.recipe.setToolTip("Save, load or reset all parameters")
+        self.recipe = button("Recipe", "Save, load or reset all parameters", fixed=False)
         menu = QMenu(self.recipe)
         menu.addAction("Save recipe…", self._save_recipe)
         menu.addAction("Load recipe…", self._load_recipe)
         menu.addSeparator()
-        self.reset = menu.addAction("Reset to defaults", self._reset)
-        menu.addAction("As published (Dennler et al.)", self._published)
-        self.recipe.setMenu(menu)
-        self.folder = QPushButton("Folder…")
-        self.folder.setToolTip(
-            "<qt>Analyse all images of a folder with these parameters, and write the results</qt>"
+        self.reset = menu.addAction("Reset to defaults", lambda: setattr(session, "recipe", Recipe()))
+        menu.addAction(
+            "As published (Dennler et al.)", lambda: setattr(session, "recipe", Recipe.published())
         )
-        self.folder.clicked.connect(lambda: self.show_folder())
-        self.rate = QPushButton("Rate")
-        self.rate.setToolTip("<qt>Note in a CSV file how helpful this result is</qt>")
+        self.recipe.setMenu(menu)
+        self.folder = button(
+            "Folder…",
+            "Analyse all images of a folder with these parameters, and write the results",
+            self.show_folder,
+            fixed=False,
+        )
+        self.rate = button("Rate", "Note in a CSV file how helpful this result is", fixed=False)
         ratings = QMenu(self.rate)
         for rating in RATINGS:
             ratings.addAction(rating, functools.partial(self._rate, rating))
@@ -267,8 +293,8 @@ class Footer(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for button in (self.export, self.recipe, self.folder, self.rate):
-            layout.addWidget(button)
+        for part in (self.export, self.recipe, self.folder, self.rate):
+            layout.addWidget(part)
 
     def show_folder(self) -> FolderDialog:
         """Ask for a folder to analyse."""
@@ -283,8 +309,7 @@ class Footer(QWidget):
         self._export(settings.recall("export"))
 
     def _export(self, chosen: str = "") -> None:
-        session = self._session()
-        document = None if session is None else session.document
+        document = self._actions.session.document
         if self._actions.result("export") is None or document is None or document.layer is None:
             return
         if not chosen or not Path(chosen).is_dir():
@@ -294,14 +319,13 @@ class Footer(QWidget):
         if not chosen:
             return
         settings.remember("export", chosen)
-        target = Path(chosen) / export.folder_name(Source.of(document.layer).name)
-        overwrite = False
-        if target.exists():
+        target = Path(chosen) / tasks.folder_name(Source.of(document.layer).name)
+        overwrite = target.exists()
+        if overwrite:
             question = f"“{target.name}” is there already. Replace the result in it?"
             answer = QMessageBox.question(self, "Replace the result?", question)
             if answer != QMessageBox.StandardButton.Yes:
                 return
-            overwrite = True
         self._actions.export(Path(chosen), overwrite=overwrite, all_frames=document.series is not None)
 
     def _save_recipe(self) -> None:
@@ -313,14 +337,6 @@ class Footer(QWidget):
         chosen, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", _JSON)
         if chosen:
             self._actions.load_recipe(Path(chosen))
-
-    def _reset(self) -> None:
-        if (session := self._session()) is not None:
-            session.recipe = Recipe()
-
-    def _published(self) -> None:
-        if (session := self._session()) is not None:
-            session.recipe = Recipe.published()
 
     def _rate(self, rating: str) -> None:
         if self._actions.result("rate") is None:
@@ -340,3 +356,97 @@ class Footer(QWidget):
         if chosen:
             settings.remember("ratings", chosen)
         return chosen
+
+
+class FolderDialog(QDialog):
+    """Asks for the two folders; ``value()``, ``setValue()``.
+
+    Parameters
+    ----------
+    parent : QWidget or None
+    """
+
+    #: ``(FolderJob)``: a person pressed Start.
+    startRequested = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Analyse a folder")
+        self.images, self.out = (
+            FileEdit(label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
+            for label, tip in (
+                ("Images in", "Every micrograph and time series in it, not below it"),
+                ("Results in", "Each image gets a folder of its own, and all one table"),
+            )
+        )
+        most = max(os.cpu_count() or 1, 1)
+        self.jobs = SpinBox(label="At a time", min=1, max=most, value=1)
+        self.jobs.tooltip = "So many images at a time, in processes of their own; each needs memory"
+        self.jobs.native.setKeyboardTracking(False)
+        self.overwrite = CheckBox(text="Again what is there already")
+        self.overwrite.tooltip = "Otherwise only what is missing or was made otherwise"
+        said = Label(value="All images are analysed with the parameters of the panel.")
+        # Only what is added to a container that is there already gets labels of one width.
+        self.form: Container[Any] = Container()
+        self.form.extend([self.images, self.out, self.jobs, self.overwrite, said])
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.accepted.connect(self._start)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.form.native)
+        layout.addWidget(buttons)
+        self.resize(460, self.sizeHint().height())
+        self.form.changed.connect(self._check)
+        known = settings.recall("folder.images")
+        if known:
+            out = settings.recall("folder.out") or str(Path(known) / "results")
+            self.setValue(FolderJob(Path(known), Path(out)))
+        self._check()
+
+    def value(self) -> FolderJob:
+        """What was chosen."""
+        folders = Path(str(self.images.value)), Path(str(self.out.value))
+        return FolderJob(*folders, int(self.jobs.value), bool(self.overwrite.value))
+
+    def setValue(self, job: FolderJob) -> None:
+        """Show a choice."""
+        self.images.value, self.out.value = job.images, job.out
+        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
+
+    def _check(self) -> None:
+        """Offer Start once both folders are named."""
+        chosen = self.value()
+        named = all(str(path) not in ("", ".") for path in (chosen.images, chosen.out))
+        self.start.setEnabled(named and chosen.images.is_dir())
+
+    def _start(self) -> None:
+        job = self.value()
+        settings.remember("folder.images", str(job.images))
+        settings.remember("folder.out", str(job.out))
+        self.accept()
+        self.startRequested.emit(job)
+
+
+class HelpDialog(QDialog):
+    """What the panel does, on one page.
+
+    Parameters
+    ----------
+    parent : QWidget
+    """
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("HRSTEM defects: help")
+        self.resize(560, 560)
+        steps = "".join(f"<p><b>{step.title}</b>: {step.does}</p>" for step in STEPS)
+        states = " &nbsp; ".join(f"{SIGNS[state]} {state.value}" for state in State)
+        self.page = QTextBrowser()
+        self.page.setOpenExternalLinks(True)
+        self.page.setHtml(_HELP.format(steps=steps, states=states, url=CITATION_URL, citation=CITATION))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.page)
+        layout.addWidget(buttons)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import IGNORE
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models import registry
-from napari_hrstem_defects.models.classifier import SCREENING, TrainedClassifier, for_recipe
+from napari_hrstem_defects.models.classifier import SCREENING
 from napari_hrstem_defects.models.data import LabelledImage
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.labels import mask_of_labels
@@ -24,12 +24,8 @@ from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgre
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.models.registry import Entry
 from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
-from napari_hrstem_defects.models.scan import Scan, scan_file
-from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
+from napari_hrstem_defects.models.store import SUFFIX
 from napari_hrstem_defects.models.training import TrainingReport, train
-from napari_hrstem_defects.widgets.class_map import ClassMap
-from napari_hrstem_defects.widgets.correction import Labelled
-from napari_hrstem_defects.widgets.outputs import Output, region_outputs, scan_outputs
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
 
@@ -47,17 +43,6 @@ def names() -> list[str]:
 def ensembles() -> list[Entry]:
     """The trained classifiers that can scan an image."""
     return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
-
-
-def classifier_for(recipe: Recipe, process: KerasProcess, monitor: Monitor) -> TrainedClassifier | None:
-    """The classifier that a recipe asks for, run in another process; None for the screening.
-
-    Raises
-    ------
-    ModelError
-        If there is none of the name, or it cannot be used.
-    """
-    return for_recipe(recipe, process=process, cancelled=monitor.cancelled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +164,7 @@ def count_patches(
     )
 
 
-def ends_a_pass(report: TrainingProgress) -> bool:
+def ends_an_epoch(report: TrainingProgress) -> bool:
     """Whether there is a network to keep from now on."""
     return report.loss is not None and report.validation_loss is not None
 
@@ -213,13 +198,11 @@ def train_and_add(
     Cancelled
         If there was nothing to keep yet.
     """
-    from tempfile import TemporaryDirectory
-
     kept = False
 
     def told(report: TrainingProgress) -> None:
         nonlocal kept
-        kept = kept or ends_a_pass(report)
+        kept = kept or ends_an_epoch(report)
         monitor.progress(report.text, report.fraction)
         tell(report)
 
@@ -235,76 +218,3 @@ def train_and_add(
         )
         added = registry.add(report.path, options.name, overwrite=True)
     return TrainingReport(added.path, report.contract, report.stopped)
-
-
-@dataclass(frozen=True, eq=False)
-class Scanned:
-    """What a scan gives the panel.
-
-    Attributes
-    ----------
-    scan : Scan
-    class_map : ClassMap
-    labelled : Labelled or None
-        That given, its regions with their class.
-    outputs : list of Output
-    provenance : dict
-    """
-
-    scan: Scan
-    class_map: ClassMap
-    labelled: Labelled | None
-    outputs: list[Output]
-    provenance: dict[str, Any]
-
-
-def scan_image(
-    monitor: Monitor,
-    process: KerasProcess,
-    source: Source,
-    model: Path,
-    known: Labelled | None,
-    numbered: bool,
-) -> Scanned:
-    """Slide an ensemble over an image, in the other process, and describe the layers.
-
-    Parameters
-    ----------
-    monitor : Monitor
-    process : KerasProcess
-    source : Source
-    model : Path
-    known : Labelled or None
-        Labels and regions of the frame, if there are any already.
-    numbered : bool
-        Whether a layer shows the numbers of the regions.
-
-    Raises
-    ------
-    ModelError
-        If the model is no ensemble, or the image is smaller than its window.
-    Cancelled
-    """
-    micrograph = source.micrograph()
-    found: Scan = process.call(
-        scan_file,
-        model,
-        micrograph.frame().pixels,
-        pixel_size_nm=micrograph.pixel_size_nm,
-        progress=lambda fraction, text: monitor.progress(text, fraction),
-        cancelled=monitor.cancelled,
-    )
-    contract = read_contract(model)
-    provenance = {
-        "classifier": contract.name,
-        "classifier_sha256": file_sha256(model),
-        "input_sha256": micrograph.sha256,
-        "stride_px": found.stride_px,
-    }
-    class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
-    outputs = scan_outputs(found, source.frame)
-    if known is not None:
-        known = replace(known, regions=class_map.types(known.regions, known.shown))
-        if numbered:
-            outputs.append(region_outputs(known.shown, known.regions))
-    return Scanned(found, class_map, known, outputs, provenance)

@@ -1,41 +1,38 @@
-"""Turns what a person does to our layers into wishes of the session."""
+"""Turns what a person does to our layers into wishes of the session, and shows there what was asked for elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.widgets import placing
-from napari_hrstem_defects.widgets.class_map import ClassMap
-from napari_hrstem_defects.widgets.correction import (
+from napari_hrstem_defects.widgets.corrections import (
     LARGEST_LABEL,
+    ClassMap,
     Labelled,
     after_stroke,
     changed_frames,
     corrected,
     measured_in,
 )
-from napari_hrstem_defects.widgets.document import COMPARED, PAINTABLE, ByHand, Document
-from napari_hrstem_defects.widgets.of_session import OfSession
+from napari_hrstem_defects.widgets.model import COMPARED, ByHand, Document, Point
 from napari_hrstem_defects.widgets.outputs import (
-    BEST_PATCH_COLOUR,
-    CANDIDATE_COLOUR,
     PATCH_DEFECTIVE,
     Output,
+    best_patch_colours,
+    best_patch_kinds,
     lattice_colour,
     lattice_patches,
     region_outputs,
 )
-from napari_hrstem_defects.widgets.roles import Role, entry, part_of, role_of, tag
-from napari_hrstem_defects.widgets.task import provenance_of
+from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, part_of, role_of, tag
+from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -45,18 +42,29 @@ if TYPE_CHECKING:
 
 #: A layer that was redrawn is looked at after this time, in ms: so while it is painted not more often.
 _LOOK_MS = 200
-#: Said when a label is chosen or painted that means nothing.
+#: Largest number that can be painted, and what is said of a larger one.
 REFUSED = {
-    Role.LABELS: "Labels can be 0 (crystal), 1 (symmetry defect) or 2 (amorphous or blurred), nothing else.",
-    Role.PATCHES: "Patches can be 1 (clean), 2 (defective) or 0 (as judged automatically), nothing else.",
+    Role.LABELS: (
+        LARGEST_LABEL,
+        "Labels can be 0 (crystal), 1 (symmetry defect) or 2 (amorphous or blurred), nothing else.",
+    ),
+    Role.PATCHES: (
+        PATCH_DEFECTIVE,
+        "Patches can be 1 (clean), 2 (defective) or 0 (as judged automatically), nothing else.",
+    ),
 }
 
 
-class EditWatcher(OfSession):
-    """Watches the layers of a session for edits by hand."""
+class EditWatcher:
+    """Watches the layers of a session for edits by hand.
+
+    Parameters
+    ----------
+    session : Session
+    """
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session)
+        self._session = session
         self._ignoring = 0
         # Image and frame → what measures its regions.
         self._measuring: dict[tuple[str, int], TaskWorker] = {}
@@ -90,178 +98,143 @@ class EditWatcher(OfSession):
         if role in REFUSED:
             layer.events.selected_label.connect(self._label_chosen)
 
-    def _concerned(self, layer: Layer, role: Role) -> tuple[Session, Document] | None:
-        """Session and image of a layer, if it is the one in use."""
-        session = self._session()
-        if session is None or self._ignoring:
+    def _concerned(self, layer: Layer) -> Document | None:
+        """The image of a layer, if it is the one in use and the layer shows a result of it."""
+        document, role = self._session.document, role_of(layer)
+        if document is None or role is None or self._ignoring:
             return None
-        document = session.document
-        if document is None or entry(layer).get("source") != document.source_id:
+        if entry(layer).get("source") != document.source_id:
             return None
-        if document.outputs.get((role, part_of(layer))) != layer.unique_id:
-            return None
-        return session, document
+        return document if document.outputs.get((role, part_of(layer))) == layer.unique_id else None
 
-    # The best patch -------------------------------------------------------------------------------------------
+    def _layer(self, document: Document, role: Role) -> Any:
+        return document.output(self._session.layers, role)
+
+    # Points ---------------------------------------------------------------------------------------------------
 
     def _points_changed(self, event: Any) -> None:
         layer: Points = event.source
-        concerned = self._concerned(layer, Role.BEST_PATCH)
-        if concerned is None:
+        if (document := self._concerned(layer)) is None:
             return
-        session, document = concerned
         action = str(getattr(event.action, "value", event.action))
         indices = [int(index) % max(len(layer.data), 1) for index in event.data_indices]
         if action == "changing":
             document.moving = Role.BEST_PATCH
-            session.changed.emit()
+            self._session.changed.emit()
         elif action in ("added", "changed") and indices:
             document.moving = None
-            y, x = np.asarray(layer.data)[indices[-1]][-2:]
-            document.place((float(y), float(x)))
-            self._settle(layer, indices[-1])
-            self._moved(session)
+            document.place(tuple(map(float, np.asarray(layer.data)[indices[-1]][-2:])))  # type: ignore[arg-type]
+            if indices[-1]:
+                QTimer.singleShot(0, functools.partial(self._settle, layer, indices[-1]))
+            self._moved()
         elif action == "removed" and (0 in event.data_indices or len(layer.data) == 0):
             document.moving = None
             document.place(None)
-            self._moved(session)
+            self._moved()
 
-    def _settle(self, layer: Points, chosen: int) -> None:
+    def _settle(self, layer: Any, chosen: int) -> None:
         """Make the chosen point the first and the only bright one, once the event is over."""
-
-        def settle() -> None:
+        if chosen < len(layer.data):
             order = [chosen, *(i for i in range(len(layer.data)) if i not in (0, chosen))]
-            if chosen >= len(layer.data):
-                return
             with self.ignored():
                 layer.data = np.asarray(layer.data)[order]
-                layer.border_color = [BEST_PATCH_COLOUR] + [CANDIDATE_COLOUR] * (len(order) - 1)
-                layer.features = {"kind": ["best patch"] + ["candidate"] * (len(order) - 1)}
+                layer.border_color = best_patch_colours(len(order))
+                layer.features = best_patch_kinds(len(order))
 
-        if chosen != 0:
-            QTimer.singleShot(0, settle)
+    def _moved(self) -> None:
+        self._session.changed.emit()
+        self._session.runs.update()
 
-    @staticmethod
-    def _moved(session: Session) -> None:
-        session.changed.emit()
-        session.runs.update()
-
-    def place(self, point: tuple[float, float] | None) -> None:
+    def place(self, point: Point | None) -> None:
         """Move the best patch from the panel: to a point, or back to automatic (None)."""
-        session = self._session()
-        if session is not None and session.document is not None:
-            session.document.place(point)
-            self._show_point(session, session.document)
-            self._moved(session)
+        if (document := self._session.document) is not None:
+            document.place(point)
+            self._show_point(document)
+            self._moved()
 
     def undo(self) -> None:
         """Take back what was done last by hand: a patch moved, a lattice ticked, labels painted."""
-        session = self._session()
-        if session is not None and session.document is not None:
-            before = session.document.by_hand
-            session.document.undo()
-            self._show_point(session, session.document)
-            self._show_lattices(session, session.document)
-            self._show_corrections(session, session.document, before)
-            self._moved(session)
+        if (document := self._session.document) is not None:
+            before = document.by_hand
+            document.undo()
+            self._show_point(document)
+            self.show_lattices(document)
+            self._show_corrections(document, before)
+            self._moved()
 
-    def _show_point(self, session: Session, document: Document) -> None:
+    def _show_point(self, document: Document) -> None:
         """Put the square where the best patch was asked for from the panel; where it was chosen, a run will tell."""
-        viewer = session.viewer
-        layer = None if viewer is None else document.output(viewer.layers, Role.BEST_PATCH)
-        if layer is None or document.point is None or len(layer.data) == 0:
-            return
-        points = np.array(layer.data)
-        points[0, -2:] = document.point
-        with self.ignored():
-            layer.data = points
-
-    # Further lattices -----------------------------------------------------------------------------------------
+        layer = self._layer(document, Role.BEST_PATCH)
+        if layer is not None and document.point is not None and len(layer.data):
+            points = np.array(layer.data)
+            points[0, -2:] = document.point
+            with self.ignored():
+                layer.data = points
 
     def _lattices_changed(self, event: Any) -> None:
-        layer: Points = event.source
-        concerned = self._concerned(layer, Role.LATTICE_PATCHES)
+        layer: Any = event.source
         action = str(getattr(event.action, "value", event.action))
-        if concerned is None:
+        if (document := self._concerned(layer)) is None:
             return
-        session, document = concerned
         if action == "changing":
             document.moving = Role.LATTICE_PATCHES
         if action not in ("added", "changed", "removed"):
             return
         document.moving = None
-        points = [document.inside((float(y), float(x))) for *_, y, x in np.asarray(layer.data)]
+        points = [document.inside(point[-2:]) for point in np.asarray(layer.data)]
         by_hand = [value is True or value == 1 for value in layer.features.get("by_hand", ())]
         by_hand += [True] * (len(points) - len(by_hand))
         if action != "removed":
             for index in event.data_indices:
                 by_hand[int(index) % len(points)] = True
-        given = tuple(point for point, placed in zip(points, by_hand, strict=False) if placed)
         before = document.by_hand
-        document.ask(dataclasses.replace(before, lattices=given))
+        document.ask(lattices=tuple(p for p, placed in zip(points, by_hand, strict=False) if placed))
         if document.by_hand == before:
             # One that was found by itself was deleted; it would be found again.
-            QTimer.singleShot(0, lambda: self._show_lattices(session, document))
+            QTimer.singleShot(0, lambda: self.show_lattices(document))
             return
 
         def settle() -> None:
+            numbers = range(1, len(by_hand) + 1)
             with self.ignored():
                 if len(layer.data) == len(by_hand):
-                    layer.features = {
-                        "lattice": [str(i + 1) for i in range(len(points))],
-                        "by_hand": by_hand,
-                    }
-                    layer.border_color = [lattice_colour(i + 1) for i in range(len(points))] or "white"
+                    layer.features = {"lattice": [str(number) for number in numbers], "by_hand": by_hand}
+                    layer.border_color = [lattice_colour(number) for number in numbers] or "white"
 
         QTimer.singleShot(0, settle)
-        self._moved(session)
+        self._moved()
 
     def count_as(self, number: int, intact: bool) -> None:
         """Let a lattice count as intact, or as a defect."""
-        session = self._session()
-        if session is not None and session.document is not None:
-            session.document.count_as(number, intact)
-            self._moved(session)
+        if (document := self._session.document) is not None:
+            document.count_as(number, intact)
+            self._moved()
 
-    def offer_lattices(self) -> None:
-        """Make the layer in which further lattices are pointed out, if it is not there."""
-        session = self._session()
-        document = None if session is None else session.document
-        if session is not None and document is not None:
-            self._show_lattices(session, document, make=True)
-
-    def _show_lattices(self, session: Session, document: Document, *, make: bool = False) -> None:
-        """Put the frames where the lattices of the latest run are, and where others were asked for since."""
-        viewer, analysis = session.viewer, document.analysis
-        if viewer is None or analysis is None or document.layer is None:
+    def show_lattices(self, document: Document, *, make: bool = False) -> None:
+        """Put the frames where the lattices of the latest run are; `make` the layer where there is none."""
+        analysis = document.analysis
+        if analysis is None or document.layer is None:
             return
-        if make and document.output(viewer.layers, Role.LATTICE_PATCHES) is not None:
-            return
-        found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
-        session.runs.write(
-            session, document, lattice_patches(analysis, found, make=make), provenance_of(analysis)
-        )
+        if not (make and self._layer(document, Role.LATTICE_PATCHES) is not None):
+            found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
+            output = lattice_patches(analysis, found, make=make)
+            self._session.write(document, output, provenance_of(analysis))
 
     # Painting -------------------------------------------------------------------------------------------------
 
     def _painted(self, event: Any) -> None:
-        layer = event.source
-        role = role_of(layer)
-        if role is None or self._ignoring:
-            return
-        if role is not Role.LABELS:
-            tag(layer, edited=True)
-        self._follow(layer, role, painted=True)
+        role = role_of(event.source)
+        if role is not None and not self._ignoring:
+            if role is not Role.LABELS:
+                tag(event.source, edited=True)
+            self._follow(event.source, role, painted=True)
 
     def _label_chosen(self, event: Any) -> None:
         """Refuse a number that says nothing, as soon as it is chosen."""
-        layer = event.source
-        role = Role.PATCHES if role_of(layer) is Role.PATCHES else Role.LABELS
-        largest = PATCH_DEFECTIVE if role is Role.PATCHES else LARGEST_LABEL
-        session = self._session()
-        if session is not None and not 0 <= layer.selected_label <= largest:
-            layer.selected_label = largest
-            session.noticed.emit(REFUSED[role])
+        largest, said = REFUSED[role_of(event.source) or Role.LABELS]
+        if not 0 <= event.source.selected_label <= largest:
+            event.source.selected_label = largest
+            self._session.noticed.emit(said)
 
     def _hold(self, layer: Layer, event: Any) -> Iterator[None]:
         """While a stroke is being painted the layer is left alone; at its end it is told as one."""
@@ -274,54 +247,45 @@ class EditWatcher(OfSession):
     def _redrawn(self, event: Any) -> None:
         """Look soon whether the pixels are others: of a stroke that is taken back (Ctrl+Z) no other event tells."""
         layer = event.source
-        if self._ignoring or layer in self._to_look_at:
-            return
-        self._to_look_at.add(layer)
-        known = weakref.ref(layer)
-        QTimer.singleShot(_LOOK_MS, lambda: self._look(known()))
+        if not self._ignoring and layer not in self._to_look_at:
+            self._to_look_at.add(layer)
+            known = weakref.ref(layer)
+            QTimer.singleShot(_LOOK_MS, lambda: self._look(known()))
 
     def _look(self, layer: Layer | None) -> None:
         role = None if layer is None else role_of(layer)
         if layer is None or role not in PAINTABLE:
             return
         self._to_look_at.discard(layer)
-        if layer in self._held:
+        document = None if layer in self._held else self._concerned(layer)
+        if document is None or (role is not Role.LABELS and layer.data.size > COMPARED):
             return
-        concerned = self._concerned(layer, role)
-        if concerned is None:
-            return
-        _, document = concerned
-        if role is Role.LABELS:
-            self._follow(layer, role)
-            return
-        if layer.data.size > COMPARED:
-            return
-        seen = self._seen.get(layer, document.references.get(role))
-        if seen is None or np.array_equal(layer.data, seen):
-            return
-        if not document.is_taken_back(layer, role):
-            tag(layer, edited=True)
+        if role is not Role.LABELS:
+            written = document.references.get(role)
+            seen = self._seen.get(layer, written)
+            if seen is None or np.array_equal(layer.data, seen):
+                return
+            # One that is again as it was written counts as never painted.
+            tag(layer, edited=not np.array_equal(layer.data, written))  # type: ignore[arg-type]
         self._follow(layer, role)
 
     def _follow(self, layer: Layer, role: Role, *, painted: bool = False) -> None:
         """Let everything follow what a person painted."""
-        concerned = self._concerned(layer, role)
+        document = self._concerned(layer)
         if role is Role.LABELS:
-            if concerned is not None:
-                self.take_up(concerned[1], layer, painted=painted)
+            if document is not None:
+                self.take_up(document, layer, painted=painted)
             return
         if layer.data.size <= COMPARED:
             self._seen[layer] = np.array(layer.data)
-        if concerned is None:
-            return
-        session, _ = concerned
-        session.changed.emit()
-        if role is Role.PATCHES:
-            session.runs.update()
-        elif role is Role.CLASSES:
-            self.judge_again()
+        if document is not None:
+            self._session.changed.emit()
+            if role is Role.PATCHES:
+                self._session.runs.update()
+            elif role is Role.CLASSES:
+                self._judge_again(document)
 
-    def take_up(self, document: Document, layer: Layer, *, painted: bool = False) -> None:
+    def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Take what was painted since the labels were last looked at into the record of corrections.
 
         Parameters
@@ -331,17 +295,15 @@ class EditWatcher(OfSession):
         painted : bool
             A stroke has just ended; else one may have been taken back, or may still be under way.
         """
-        session, known = self._session(), document.references.get(Role.LABELS)
-        if session is None or known is None or known.shape != layer.data.shape:
-            return
         by_hand, frames = document.by_hand, []
-        for frame, (now, before) in _frames(session, document, layer, known).items():
+        largest, said = REFUSED[Role.LABELS]
+        for frame, (now, before) in self._frames(document, layer).items():
             if np.array_equal(now, before):
                 continue
-            if now.max() > LARGEST_LABEL:
-                now[now > LARGEST_LABEL] = before[now > LARGEST_LABEL]
+            if now.max() > largest:
+                now[now > largest] = before[now > largest]
                 layer.refresh()
-                session.noticed.emit(REFUSED[Role.LABELS])
+                self._session.noticed.emit(said)
             found = document.labelled.get(frame)
             correction = after_stroke(
                 by_hand.painted.get(frame),
@@ -359,19 +321,24 @@ class EditWatcher(OfSession):
             frames.append(frame)
         if frames:
             document.ask(by_hand)
-            session.changed.emit()
+            self._session.changed.emit()
             for frame in frames:
                 self.measure(document, frame)
 
     def discard(self) -> None:
         """Forget everything that was painted over the labels of the chosen image; can be undone."""
-        session = self._session()
-        if session is not None and session.document is not None:
-            before = session.document.by_hand
-            session.document.ask(dataclasses.replace(before, painted={}))
-            self._show_corrections(session, session.document, before)
+        if (document := self._session.document) is not None:
+            before = document.by_hand
+            document.ask(painted={})
+            self._show_corrections(document, before)
 
-    def restore(self, session: Session, document: Document) -> None:
+    def review(self, number: int, accepted: bool) -> None:
+        """Accept or reject a region of the frame shown; can be undone."""
+        if (document := self._session.document) is not None:
+            document.review(self._session.shown_frame(document), number, accepted)
+            self._session.changed.emit()
+
+    def restore(self, document: Document) -> None:
         """Take what the labels of a result folder differ in from those found again for corrections by hand."""
         saved, document.saved, before = document.saved, {}, document.by_hand
         for frame, labels in saved.items():
@@ -379,47 +346,58 @@ class EditWatcher(OfSession):
             if found is not None and found.automatic.shape == labels.shape:
                 correction = after_stroke(None, found.automatic, labels, found.automatic)
                 document.by_hand = document.by_hand.with_correction(frame, correction)
-        self._show_corrections(session, document, before)
+        self._show_corrections(document, before)
 
-    def _show_corrections(self, session: Session, document: Document, before: ByHand) -> None:
+    def _show_corrections(self, document: Document, before: ByHand) -> None:
         """Show the labels of frames whose corrections are others than before."""
-        viewer, painted = session.viewer, document.by_hand.painted
-        layer = None if viewer is None else document.output(viewer.layers, Role.LABELS)
-        known = document.references.get(Role.LABELS)
+        painted, layer = document.by_hand.painted, self._layer(document, Role.LABELS)
         for frame in changed_frames(painted, before.painted):
             found = document.labelled.get(frame)
             if found is None:
                 continue
-            if layer is not None and known is not None and known.shape == layer.data.shape:
+            if layer is not None:
                 with self.ignored():
-                    for data in _frames(session, document, layer, known, frame).get(frame, ()):
+                    for data in self._frames(document, layer, frame).get(frame, ()):
                         data[...] = corrected(painted.get(frame), found.automatic)
                     layer.refresh()
             self.measure(document, frame)
-        session.changed.emit()
+        self._session.changed.emit()
 
-    def judge_again(self) -> None:
-        """Give the regions shown their classes anew: the regions or the map of the classes were painted."""
-        session = self._session()
-        document = None if session is None else session.document
-        if session is None or document is None:
-            return
-        if document.analysis is None:
-            self._measure_classes(session, document)
-        else:
-            self.measure(document, session.shown_frame(document) or 0)
+    def _frames(
+        self, document: Document, layer: Any, only: int | None = None
+    ) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Frame → labels in the layer and as they were last known, both to be written to.
 
-    def _measure_classes(self, session: Session, document: Document) -> None:
-        """Measure the regions of a scan, as long as there are no others, as they are now."""
-        frame = session.shown_frame(document) or 0
+        Of a long series only the frame that is shown, or `only` the one asked for.
+        """
+        data, known = layer.data, document.references.get(Role.LABELS)
+        if known is None or known.shape != data.shape:
+            return {}
+        if data.ndim == 2:
+            return {0: (data, known)}
+        first = 0 if len(data) > 1 else int(entry(layer).get("frame", 0))
+        wanted: Iterable[int] = range(first, first + len(data))
+        if only is not None:
+            wanted = {only} & set(wanted)
+        elif data.size > COMPARED:
+            wanted = {self._session.shown_frame(document) or 0}
+        return {frame: (data[frame - first], known[frame - first]) for frame in wanted}
+
+    # Measuring ------------------------------------------------------------------------------------------------
+
+    def _judge_again(self, document: Document) -> None:
+        """Give the regions shown their classes anew: the map of the classes was painted."""
+        frame = self._session.shown_frame(document) or 0
         known = document.class_maps.get(frame)
-        if known is not None:
+        if document.analysis is not None:
+            self.measure(document, frame)
+        elif known is not None:  # the regions of a scan, as long as there are no others
             self._measure(document, frame, lambda monitor: known.measured())
 
     def measure(self, document: Document, frame: int) -> None:
         """Measure the regions of the labels of a frame as they are shown now, so that the table follows."""
-        session, analysis, known = self._session(), document.analysis, document.labelled.get(frame)
-        if session is None or analysis is None or known is None:
+        analysis, known = document.analysis, document.labelled.get(frame)
+        if analysis is None or known is None:
             return
         severity = None
         if frame != document.frame:
@@ -442,9 +420,8 @@ class EditWatcher(OfSession):
     def _measured(
         self, worker: TaskWorker, document: Document, frame: int, before: tuple[Any, Any], result: Any
     ) -> None:
-        session, key = self._session(), (document.source_id, frame)
-        viewer = None if session is None else session.viewer
-        if worker is not self._measuring.get(key) or session is None or viewer is None:
+        session, key = self._session, (document.source_id, frame)
+        if worker is not self._measuring.get(key) or session.viewer is None:
             return
         del self._measuring[key]
         if document.layer is None or before != (
@@ -462,27 +439,5 @@ class EditWatcher(OfSession):
             if document.series is None:
                 painted = frame in document.by_hand.painted
                 provenance = {**provenance_of(document.analysis), "corrected_by_hand": painted}
-                with self.ignored():
-                    for _ in placing.write(viewer, document, output, provenance):
-                        pass
+                session.write(document, output, provenance)
         session.changed.emit()
-
-
-def _frames(
-    session: Session, document: Document, layer: Layer, known: NDArray[Any], only: int | None = None
-) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Frame → labels in the layer and as they were last known, both to be written to.
-
-    Of a long series only the frame that is shown, or `only` the one asked for.
-    """
-    data = layer.data
-    if data.ndim == 2:
-        return {0: (data, known)}
-    first = 0 if len(data) > 1 else int(entry(layer).get("frame", 0))
-    wanted = range(first, first + len(data))
-    if only is not None:
-        wanted = range(only, only + 1) if only in wanted else range(0)
-    elif data.size > COMPARED:
-        shown = session.shown_frame(document) or 0
-        wanted = range(shown, shown + 1)
-    return {frame: (data[frame - first], known[frame - first]) for frame in wanted}

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.regions import label_regions
+from napari_hrstem_defects.widgets.layers import outline_px
 from napari_hrstem_defects.widgets.outputs import lattice_colour
-from napari_hrstem_defects.widgets.placing import outline_px
-from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
 
 if TYPE_CHECKING:
@@ -45,15 +44,8 @@ class Navigator:
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
-    def layer(self, role: Role) -> Any:
-        """Layer of a role of the chosen image."""
-        viewer, document = self._viewer(), self._session.document
-        if viewer is None or document is None:
-            return None
-        return document.output(viewer.layers, role)
-
     def _take(self, role: Role, mode: str) -> Any:
-        layer, viewer = self.layer(role), self._viewer()
+        layer, viewer = self._session.layer(role), self._viewer()
         if layer is not None and viewer is not None:
             layer.visible = True
             viewer.layers.selection.active = layer
@@ -72,8 +64,9 @@ class Navigator:
 
     def add_lattice(self) -> None:
         """Take the tool that points out another lattice."""
-        self._session.edits.offer_lattices()
-        layer, best = self._take(Role.LATTICE_PATCHES, "add"), self.layer(Role.BEST_PATCH)
+        if self._session.document is not None:
+            self._session.edits.show_lattices(self._session.document, make=True)
+        layer, best = self._take(Role.LATTICE_PATCHES, "add"), self._session.layer(Role.BEST_PATCH)
         if layer is not None and best is not None and len(best.size):
             layer.selected_data = set()
             layer.current_size = float(best.size[0])
@@ -83,7 +76,7 @@ class Navigator:
 
     def show_lattices(self, shown: bool) -> None:
         """Show or hide the map of the lattices."""
-        layer = self.layer(Role.LATTICES)
+        layer = self._session.layer(Role.LATTICES)
         if layer is not None:
             layer.visible = shown
 
@@ -102,11 +95,7 @@ class Navigator:
         viewer, document = self._viewer(), self._session.document
         if viewer is None or document is None:
             return
-        ours = [
-            layer
-            for layer in viewer.layers
-            if role_of(layer) is not None and entry(layer).get("source") == document.source_id
-        ]
+        ours = outputs_of(viewer.layers, document.source_id)
         if shown := [layer for layer in ours if layer.visible]:
             self._hidden = {layer.unique_id for layer in shown}
         else:
@@ -132,7 +121,7 @@ class Navigator:
 
     def outline(self, number: int) -> None:
         """Outline a region; 0: none."""
-        layer = self.layer(Role.REGIONS)
+        layer = self._session.layer(Role.REGIONS)
         if layer is not None:
             layer.contour = outline_px(layer.data.shape)
             layer.show_selected_label, layer.opacity = True, 1.0 if layer.contour else 0.6
@@ -145,10 +134,10 @@ class Navigator:
         if document is None or source is None:
             return 0
         y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
-        known = document.labelled.get(document.frame if frame is None else frame)
+        known = document.known(frame)
         if known is None or not (0 <= y < known.shown.shape[0] and 0 <= x < known.shown.shape[1]):
             return 0
-        return int(label_regions(known.shown)[y, x]) if known.shown[y, x] else 0
+        return int(known.numbered[y, x])
 
     @staticmethod
     def _zoom_to(viewer: ViewerModel, source: Image, region: Region) -> None:

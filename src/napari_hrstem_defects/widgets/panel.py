@@ -4,53 +4,211 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
     QCheckBox,
+    QComboBox,
+    QFileDialog,
     QHBoxLayout,
     QInputDialog,
     QLabel,
+    QLineEdit,
     QMenu,
-    QPushButton,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_hrstem_defects.widgets import summary, threshold
-from napari_hrstem_defects.widgets.actions import Actions, Footer
-from napari_hrstem_defects.widgets.best_patch_view import BestPatchView
-from napari_hrstem_defects.widgets.head import Header
-from napari_hrstem_defects.widgets.help import HelpDialog
-from napari_hrstem_defects.widgets.lattices_view import LatticesView
-from napari_hrstem_defects.widgets.layout import Column, Wrapped, fixed_button, row
-from napari_hrstem_defects.widgets.navigation import Fit, Navigator
-from napari_hrstem_defects.widgets.parameters import (
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.widgets import classifiers, settings, summary
+from napari_hrstem_defects.widgets._readers import PLUGIN, available_samples, is_ours
+from napari_hrstem_defects.widgets.actions import Actions, Footer, HelpDialog
+from napari_hrstem_defects.widgets.editors import (
+    Column,
+    Links,
     ParameterGrid,
+    Wrapped,
+    button,
     changed_names,
     is_read,
+    row,
     step_parameters,
 )
-from napari_hrstem_defects.widgets.results_dock import ResultsDock
+from napari_hrstem_defects.widgets.model import STEPS, TITLES, State
+from napari_hrstem_defects.widgets.navigation import Fit, Navigator
+from napari_hrstem_defects.widgets.parts import (
+    THRESHOLD,
+    BestPatchView,
+    Header,
+    ImageChooser,
+    LatticesView,
+    Messages,
+    RunRow,
+    StepGroup,
+    ThresholdEditor,
+    accent,
+)
+from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.step_group import StepGroup, accent
-from napari_hrstem_defects.widgets.steps import STEPS, TITLES, State
-from napari_hrstem_defects.widgets.task import import_early
+from napari_hrstem_defects.widgets.session import Session
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
+from napari_hrstem_defects.widgets.tasks import import_early
+from napari_hrstem_defects.widgets.theme import colours
 
 if TYPE_CHECKING:
     import napari
 
     from napari_hrstem_defects.widgets.training import TrainDialog
 
-#: Parameters with a place of their own.
-_ELSEWHERE = (threshold.NAME,)
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
+
+
+class SessionWidget(QWidget):
+    """Works on the session of a viewer, and lets go of it when its dock is closed.
+
+    Docks of one viewer share its session: what one of them ran, the others show.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = Session.of(self._viewer)
+        self._links = Links()
+        self._docked = False
+        self._notice: str | None = None
+        self._image_id = ""
+        self._colours = colours(self._viewer)
+        self.image = ImageChooser()
+        self.run_row = RunRow()
+        self.messages = Messages()
+
+    def _begin(self) -> None:
+        """Connect and show; called when the widget is built."""
+        session, link = self.session, self._links.connect
+        link(session.changed, self._show)
+        link(session.image_changed, self._show_images)
+        link(session.recipe_changed, self._keep_recipe)
+        link(session.recipe_changed, self._show_recipe)
+        link(session.progressed, self.run_row.setProgress)
+        link(session.finished, self._finished)
+        link(session.failed, self._failed)
+        link(session.noticed, self._noticed)
+        link(self._viewer.events.theme, self._theme_changed)
+        self.image.valueChanged.connect(self._choose)
+        self.run_row.cancelRequested.connect(session.runs.cancel)
+        refused = None
+        if not session.ready:
+            session.ready = True
+            try:
+                session.recipe = settings.recall_recipe()
+            except RecipeError as error:
+                refused = str(error)
+        # After a button or a list the keys 1...9 are the viewer's tools again, not digits for a number field.
+        for kind, signal in (
+            (QAbstractButton, "clicked"),
+            (QComboBox, "activated"),
+            (QLineEdit, "returnPressed"),
+        ):
+            for widget in self.findChildren(kind):
+                getattr(widget, signal).connect(self._let_go_of_keyboard)
+        self._show_recipe()
+        self._show_images()
+        self._show()
+        if refused is not None:
+            session.noticed.emit(f"The parameters of the last session were left out: {refused}")
+
+    def _let_go_of_keyboard(self) -> None:
+        focused = QApplication.focusWidget()
+        if focused is not None and self.isAncestorOf(focused):
+            focused.clearFocus()
+
+    def _keep_recipe(self) -> None:
+        settings.remember_recipe(self.session.recipe)
+
+    def event(self, event: Any) -> bool:
+        """Let go of everything when the dock is closed: napari then takes the widget out of it."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.disconnect_all()
+        return super().event(event)
+
+    def disconnect_all(self) -> None:
+        """End all connections to the viewer and its session."""
+        self._links.clear()
+
+    # What a person does ---------------------------------------------------------------------------------------
+
+    def _choose(self, unique_id: str) -> None:
+        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
+        self.session.choose(layer)
+
+    def _run_step(self, step: str) -> None:
+        self._notice = None
+        self.session.runs.step(step)
+
+    def _edit(self, name: str, value: Any) -> None:
+        """Give a parameter another value; one that fits to no other is refused with a sentence."""
+        try:
+            self.session.recipe = self.session.recipe.replace({name: value})
+        except RecipeError as error:
+            self._show_recipe()
+            self.session.noticed.emit(str(error))
+
+    # What is shown --------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Show the states of the steps and what came out."""
+        self.run_row.setRunning(self.session.running)
+        error, warnings = summary.messages(self.session.document)
+        self.messages.setMessages(error, warnings, self._colours, self._notice)
+
+    def _show_recipe(self) -> None:
+        """Show the parameters."""
+
+    def _show_images(self) -> None:
+        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
+        document = self.session.document
+        chosen = "" if document is None else document.source_id
+        self.image.setValue(chosen)
+        if self._notice == UNKNOWN_SIZE and document is not None and not summary.has_no_pixel_size(document):
+            self._notice = None
+        if chosen != self._image_id:
+            self._image_id = chosen
+            # What was said was about another image.
+            self._notice = summary.about_recipe(self.session.recipe) if chosen else None
+
+    def _finished(self) -> None:
+        # What was said was about the result before this one, or about the image as it was before.
+        self._notice = None
+        self._show()
+
+    def _failed(self, message: str) -> None:
+        document = self.session.document
+        if document is None or document.failed is None:
+            self._notice = message
+        self._show()
+
+    def _noticed(self, message: str) -> None:
+        self._notice = message
+        self._show()
+
+    def _theme_changed(self) -> None:
+        self._colours = colours(self._viewer)
+        self._show()
 
 
 class DefectsPanel(SessionWidget):
@@ -64,11 +222,12 @@ class DefectsPanel(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
+        self.navigator = Navigator(self._viewer, self.session)
         self._training: TrainDialog | None = None
         self._help: HelpDialog | None = None
         self._build()
-        self.navigator = Navigator(self._viewer, self.session)
-        self.results = ResultsDock(self._viewer, self.session, self._colours)
+        self._lay_out()
+        self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
         self._connect()
         self._show_classifiers()
         self._begin()
@@ -83,57 +242,88 @@ class DefectsPanel(SessionWidget):
     # Parts ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        session, navigator = self.session, self.navigator
         self.header = Header()
-        self.header.setColours(self._colours)
-        self.info = Wrapped()
-        self.info.setAccessibleName("about the image")
-        self.calibrate = QPushButton("Pixel size…")
-        self.calibrate.setToolTip(
-            "<qt>Takes the pixel size from the file, or else asks for it: lengths are then given in nm.</qt>"
+        self.info = Wrapped(name="about the image")
+        self.calibrate = button(
+            "Pixel size…",
+            "Takes the pixel size from the file, or else asks for it: lengths are then given in nm.",
+            self._calibrate,
+            fixed=False,
         )
+        samples = button(
+            "Open a sample", "Micrographs with known defects that come with the program", fixed=False
+        )
+        menu = QMenu(samples)
+        for key, name in available_samples():
+            menu.addAction(name, functools.partial(self._viewer.open_sample, PLUGIN, key))
+        samples.setMenu(menu)
+        files = button(
+            "Open a file…",
+            "Opens micrographs with their pixel size; dropping them on the window does the same",
+            self._open_files,
+            fixed=False,
+        )
+        self.open = row(files, samples)
         self.groups = {
             step.name: StepGroup(
                 step,
-                [name for name in step_parameters(step.name, shown=True) if name not in _ELSEWHERE],
+                [name for name in step_parameters(step.name, shown=True) if name != THRESHOLD],
                 _BESIDE.get(step.name),
             )
             for step in STEPS
         }
-        self.patches = QPushButton("Paint…")
-        self.patches.setToolTip(
-            "<qt>Shows the patches and takes the brush: paint a patch defective (2) or clean (1). The eraser gives it "
-            "back to the classifier.</qt>"
+        self.patches = button(
+            "Paint…",
+            "Shows the patches and takes the brush: paint a patch defective (2) or clean (1). The eraser gives it back "
+            "to the classifier.",
+            navigator.paint_patches,
+            fixed=False,
         )
         self.patch_count = Wrapped("–")
-        self.scan = fixed_button(
+        self.scan = button(
             "Scan…",
             "Slides an FFT ensemble over the image: its classes become layers, and types of the regions.",
+            self._scan,
         )
-        self.train = fixed_button(
-            "Train…", "Makes a classifier of your own from defects painted on open images."
+        self.train = button(
+            "Train…",
+            "Makes a classifier of your own from defects painted on open images.",
+            self.show_training,
         )
         self.groups["classify"].addWidget(row(self.patch_count, self.scan, self.train, self.patches))
         self.best_patch = BestPatchView()
         self.groups["best_patch"].addWidget(self.best_patch)
         self.lattices = LatticesView()
-        self.lattices.setColours(self._colours)
         self.groups["domains"].addWidget(self.lattices)
-        self.threshold = threshold.ThresholdEditor(self._colours)
+        self.threshold = ThresholdEditor(self._colours)
         self.groups["segment"].addWidget(self.threshold)
-        self.region_count = Wrapped("–")
-        self.region_count.setAccessibleName("regions")
-        self.paint_labels = QPushButton("Paint…")
-        self.paint_labels.setToolTip(
-            "<qt>Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.</qt>"
+        self.region_count = Wrapped("–", "regions")
+        self.paint_labels = button(
+            "Paint…",
+            "Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.",
+            navigator.paint_labels,
+            fixed=False,
         )
-        self.discard = fixed_button(
+        self.discard = button(
             "Discard corrections",
             "Forgets what was painted over the labels of this image; Undo brings it back.",
+            session.edits.discard,
         )
         self.groups["segment"].addWidget(row(self.region_count, self.discard, self.paint_labels))
         self.frames = row(
-            self._frames_button("All frames", fixed=False),
-            self._frames_button("All frames, this patch", fixed=True),
+            *(
+                button(
+                    text,
+                    f"Analyses every frame of the series; {how}.",
+                    functools.partial(session.runs.series, fixed=fixed),
+                    fixed=False,
+                )
+                for text, how, fixed in (
+                    ("All frames", "each chooses its best patch", False),
+                    ("All frames, this patch", "the best patch of the frame shown serves all", True),
+                )
+            )
         )
         self.auto = QCheckBox("Update at once")
         self.auto.setToolTip(
@@ -153,89 +343,64 @@ class DefectsPanel(SessionWidget):
         for step in STEPS:
             names = step_parameters(step.name, shown=False)
             if names:
-                inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
                 self.grids[step.name] = ParameterGrid(names, columns=1)
+                inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
                 inner.addWidget(self.grids[step.name])
         self.folded.hide()
-        self.footer = Footer(self.actions_, self.session)
-        self._lay_out()
+        self.footer = Footer(self.actions_)
 
     def _lay_out(self) -> None:
         inside = QWidget()
         body = QVBoxLayout(inside)
         body.setContentsMargins(6, 2, 6, 2)
         body.setSpacing(2)
-        about = QHBoxLayout()
-        about.addWidget(self.info, 1)
-        about.addWidget(self.calibrate)
-        top = QHBoxLayout()
-        top.addWidget(self.image, 1)
-        top.addWidget(self.header)
-        body.addLayout(top)
-        body.addLayout(about)
-        body.addWidget(self.run_row)
-        body.addWidget(self.messages)
-        for group in self.groups.values():
-            body.addWidget(group)
-        body.addWidget(self.frames)
-        body.addWidget(row(self.more, self.auto))
-        body.addWidget(self.folded)
+        for wide, beside in ((self.image, self.header), (self.info, self.calibrate)):
+            line = QHBoxLayout()
+            line.addWidget(wide, 1)
+            line.addWidget(beside)
+            body.addLayout(line)
+        below = (self.frames, row(self.more, self.auto), self.folded)
+        for part in (self.open, self.run_row, self.messages, *self.groups.values(), *below):
+            body.addWidget(part)
         body.addStretch(1)
-        area = Column(inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
         layout.setSpacing(2)
-        layout.addWidget(area)
+        layout.addWidget(Column(inside))
         layout.addWidget(self.footer)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-
-    def _frames_button(self, text: str, *, fixed: bool) -> QPushButton:
-        button = QPushButton(text)
-        button.setToolTip(
-            "<qt>Analyses every frame of the series; "
-            + (
-                "the best patch of the frame shown serves all.</qt>"
-                if fixed
-                else "each chooses its best patch.</qt>"
-            )
-        )
-        button.clicked.connect(lambda: self.session.runs.series(fixed=fixed))
-        return button
-
-    # Connections ----------------------------------------------------------------------------------------------
+        self._colour()
 
     def _connect(self) -> None:
-        session = self.session
+        session, navigator = self.session, self.navigator
         # Before the layers: both at once would hold up the window.
         self._links.connect(session.arriving, self.results.open_dock)
         self.header.helpRequested.connect(self.show_help)
         self.run_row.runRequested.connect(self._run_all)
         for group in self.groups.values():
             group.runRequested.connect(self._run_step)
-            group.valueChanged.connect(self._edit)
-        for grid in self.grids.values():
-            grid.valueChanged.connect(self._edit)
-        self.threshold.valueChanged.connect(lambda value: self._edit(threshold.NAME, value))
+        editors: Any
+        for editors in (*self.groups.values(), *self.grids.values()):
+            editors.valueChanged.connect(self._edit)
+        self.threshold.valueChanged.connect(lambda value: self._edit(THRESHOLD, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
-        self.best_patch.moveRequested.connect(self.navigator.move_best_patch)
+        self.best_patch.moveRequested.connect(navigator.move_best_patch)
         self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
         self.best_patch.undoRequested.connect(session.edits.undo)
-        self.discard.clicked.connect(session.edits.discard)
         self.lattices.verdictGiven.connect(session.edits.count_as)
-        self.lattices.addRequested.connect(self.navigator.add_lattice)
-        self.lattices.moveRequested.connect(self.navigator.move_lattices)
-        self.lattices.mapRequested.connect(self.navigator.show_lattices)
-        self.calibrate.clicked.connect(self._calibrate)
-        self.patches.clicked.connect(lambda: self.navigator.paint_patches())
-        self.train.clicked.connect(lambda: self.show_training())
-        self.scan.clicked.connect(lambda: self._scan())
-        self.paint_labels.clicked.connect(lambda: self.navigator.paint_labels())
+        self.lattices.addRequested.connect(navigator.add_lattice)
+        self.lattices.moveRequested.connect(navigator.move_lattices)
+        self.lattices.mapRequested.connect(navigator.show_lattices)
         for keys, slot in (
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),
-            ("Ctrl+Shift+L", self.navigator.toggle_results),
+            ("Ctrl+Shift+L", navigator.toggle_results),
             ("Ctrl+Shift+E", self.footer.accept),
             ("F1", self.show_help),
+            ("N", functools.partial(self.results.step, 1)),
+            ("Shift+N", functools.partial(self.results.step, -1)),
+            ("K", functools.partial(self.results.review, True)),
+            ("Shift+K", functools.partial(self.results.review, False)),
         ):
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
@@ -263,23 +428,33 @@ class DefectsPanel(SessionWidget):
         self.results.offer()
         super()._run_step(step)
 
+    def _open_files(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileNames(self, "Open micrographs", settings.recall("open"))
+        for path in chosen:
+            settings.remember("open", str(Path(path).parent))
+            # Vendors' formats have our own reader; of the others the session looks the pixel size up.
+            self._viewer.open(path, plugin=PLUGIN if is_ours(path) else "napari")
+
     def _run_next(self) -> None:
         step = self.session.next_step()
         if step is not None and not self.session.running:
             self._run_step(step)
 
     def _calibrate(self) -> None:
-        # Later: a dialog shall not hold up the run that looked into the file.
+        if self.session.document is not None and not summary.has_no_pixel_size(self.session.document):
+            self._ask_pixel_size()  # the one it has is wrong
+            return
+        # Later: a dialog must not hold up the run that looked into the file.
         self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
 
     def _ask_pixel_size(self) -> None:
         document = self.session.document
         layer = None if document is None else document.layer
-        if layer is None:
-            return
-        size, given = QInputDialog.getDouble(self, "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6)
-        if given:
-            self.actions_.set_pixel_size(layer, size)
+        if layer is not None:
+            asked = "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6
+            size, given = QInputDialog.getDouble(self, *asked)
+            if given:
+                self.session.set_pixel_size(layer, size)
 
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
@@ -302,20 +477,18 @@ class DefectsPanel(SessionWidget):
         self.session.judged_anew(name)
 
     def _scan(self) -> None:
-        from napari_hrstem_defects.widgets.classifiers import ensembles
-
-        known = ensembles()
+        known = classifiers.ensembles()
         if not known:
             self.session.noticed.emit(
                 "Scanning takes an FFT ensemble; train one with Train…, or put one into the list with "
                 "hrstem-defects models --add FILE."
             )
         elif len(known) == 1:
-            self.actions_.scan(known[0].path)
+            self.session.runs.scan(known[0].path)
         else:
             menu = QMenu(self.scan)
             for entry in known:
-                menu.addAction(entry.name, functools.partial(self.actions_.scan, entry.path))
+                menu.addAction(entry.name, functools.partial(self.session.runs.scan, entry.path))
             menu.popup(self.scan.mapToGlobal(self.scan.rect().bottomLeft()))
 
     def show_help(self) -> None:
@@ -332,17 +505,13 @@ class DefectsPanel(SessionWidget):
         self.info.setText(summary.about_image(self.session.document))
 
     def _show_classifiers(self) -> None:
-        from napari_hrstem_defects.widgets.classifiers import names
-
-        self.groups["classify"].method.editors["classify.classifier"].setChoices(names())
+        self.groups["classify"].method.editors["classify.classifier"].setChoices(classifiers.names())
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
-        for group in self.groups.values():
-            group.setValue(recipe)
-        for grid in self.grids.values():
-            grid.setValue(recipe)
-        self.threshold.setValue(recipe)
+        editors: Any
+        for editors in (*self.groups.values(), *self.grids.values(), self.threshold):
+            editors.setValue(recipe)
         self.lattices.setVisible(recipe.mode == "lattice")
         self.threshold.setVisible(recipe.mode == "lattice")
         folded = {name for grid in self.grids.values() for name in grid.editors if is_read(name, recipe.mode)}
@@ -350,47 +519,46 @@ class DefectsPanel(SessionWidget):
         self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
 
     def _show(self) -> None:
-        session = self.session
+        super()._show()
+        session, frame = self.session, self.session.document_frame()
         document, states, running = session.document, session.states(), session.running
-        self.run_row.setRunning(running)
+        seen = None if document is None else document.at(frame)
         following = None if running else session.next_step()
         nothing = all(state is State.EMPTY for state in states.values())
         accent(self.run_row.run, self._colours if nothing and document is not None else None)
         for name, group in self.groups.items():
-            note = (
-                "placed by hand" if name == "best_patch" and summary.by_hand(document, states[name]) else None
-            )
+            placed = name == "best_patch" and summary.by_hand(document, states[name])
+            note = "placed by hand" if placed else None
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
-        seen = None if document is None else document.at(session.document_frame())
         self.info.setText(summary.about_image(seen))
-        self.calibrate.setVisible(document is not None and summary.has_no_pixel_size(document))
+        self.calibrate.setVisible(
+            document is not None
+            and (summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None)
+        )
+        self.open.setVisible(document is None)
         self.patch_count.setText(summary.about_patches(seen))
-        self.region_count.setText(summary.about_regions(document, session.document_frame()))
-        has_patch = self.navigator.layer(Role.BEST_PATCH) is not None
+        self.region_count.setText(summary.about_regions(document, frame))
         self.best_patch.setPlace(
             summary.about_best_patch(seen),
             by_hand=document is not None and document.point is not None,
             undoable=document is not None and bool(document.history),
-            movable=has_patch,
+            movable=session.layer(Role.BEST_PATCH) is not None,
         )
         banks = () if seen is None or seen.analysis is None else seen.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
         self.lattices.setValue(summary.lattices(seen))
-        lattice_map = self.navigator.layer(Role.LATTICES)
+        mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
-            count=summary.lattice_count(seen),
-            mapped=lattice_map is not None and lattice_map.visible,
+            count=summary.lattice_count(seen), mapped=mapped is not None and mapped.visible
         )
         self.threshold.setHistogram(None if seen is None else seen.histogram)
         # Without the layer there is nothing to paint: a run makes it again.
-        self.patches.setEnabled(self.navigator.layer(Role.PATCHES) is not None)
+        self.patches.setEnabled(session.layer(Role.PATCHES) is not None)
+        self.paint_labels.setEnabled(session.layer(Role.LABELS) is not None)
         self.discard.setVisible(document is not None and bool(document.by_hand.painted))
-        self.paint_labels.setEnabled(self.navigator.layer(Role.LABELS) is not None)
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)
-        error, warnings = summary.messages(document)
-        self.messages.setMessages(error, warnings, self._colours, self._notice)
         self.results.refresh()
 
     def _finished(self) -> None:
@@ -399,9 +567,11 @@ class DefectsPanel(SessionWidget):
 
     def _theme_changed(self) -> None:
         super()._theme_changed()
-        self.header.setColours(self._colours)
-        self.lattices.setColours(self._colours)
-        self.threshold.histogram.setColours(self._colours)
+        self._colour()
+        self.results.plot.setColours(self._colours)
         if self._training is not None:
             self._training.setColours(self._colours)
-        self.results.setColours(self._colours)
+
+    def _colour(self) -> None:
+        for part in (self.header, self.lattices, self.threshold.histogram):
+            part.setColours(self._colours)

@@ -21,6 +21,7 @@ class Role(StrEnum):
     VARIANCE = "variance"
     BOUNDARIES = "boundaries"
     SEVERITY = "severity"
+    NOT_JUDGED = "not_judged"
     AMORPHOUS = "amorphous"
     CLASS_SCORES = "class_scores"
     CLASS_VOTES = "class_votes"
@@ -33,25 +34,28 @@ class Role(StrEnum):
     BEST_PATCH = "best_patch"
 
 
-#: What the layers are called when they are made. Roles of several layers name each by its part, which comes first: of a
-#: long name the middle is not shown.
-NAMES: Mapping[Role, str] = {
-    Role.PREPROCESSED: "Preprocessed",
+#: What the layers are called when they are made, where it is not the role itself. Roles of several layers name each by
+#: its part, which comes first: of a long name the middle is not shown.
+_NAMES = {
     Role.SCORES: "Patch scores",
     Role.VARIANCE: "Local variance",
-    Role.BOUNDARIES: "Boundaries",
-    Role.SEVERITY: "Severity",
     Role.AMORPHOUS: "Amorphous mask",
     Role.CLASS_SCORES: "{part}: probability",
     Role.CLASS_VOTES: "{part}: votes",
     Role.CLASSES: "Classes of the scan",
-    Role.PATCHES: "Patches",
-    Role.LATTICES: "Lattices",
-    Role.REGIONS: "Regions",
-    Role.LABELS: "Labels",
     Role.LATTICE_PATCHES: "Patches of other lattices",
-    Role.BEST_PATCH: "Best patch",
 }
+#: Layers whose contents a person may paint.
+PAINTABLE = (Role.PATCHES, Role.LABELS, Role.CLASSES)
+#: Outputs that are points, in pixels of the image.
+POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
+#: Outputs with one layer for each class of a scan.
+PARTED = (Role.CLASS_SCORES, Role.CLASS_VOTES)
+
+
+def name_of(role: Role, part: str = "") -> str:
+    """What the layer of a role, and of a part of it, is called, without the image's name."""
+    return _NAMES.get(role, role.value.replace("_", " ").capitalize()).format(part=part)
 
 
 def entry(layer: Layer) -> Mapping[str, Any]:
@@ -62,8 +66,7 @@ def entry(layer: Layer) -> Mapping[str, Any]:
 
 def tag(layer: Layer, **values: Any) -> None:
     """Merge values into our entry, in place: assigning ``layer.metadata`` would drop what others stored."""
-    found = entry(layer)
-    layer.metadata[KEY] = {**found, **values}
+    layer.metadata[KEY] = {**entry(layer), **values}
 
 
 def role_of(layer: Layer) -> Role | None:
@@ -77,11 +80,11 @@ def part_of(layer: Layer) -> str:
     return str(entry(layer).get("part", ""))
 
 
-def with_role(layers: Iterable[Layer], role: Role, source: str) -> list[Layer]:
-    """Outputs of a role that belong to the image with the id `source`, bottom first."""
-    return [layer for layer in layers if role_of(layer) is role and entry(layer).get("source") == source]
+def outputs_of(layers: Iterable[Layer], source: str) -> list[Layer]:
+    """Our outputs that belong to the image with the id `source`, bottom first."""
+    return [layer for layer in layers if role_of(layer) is not None and entry(layer).get("source") == source]
 
 
-def by_id(layers: Iterable[Layer], unique_id: object) -> Layer | None:
+def by_id(layers: Iterable[Layer], unique_id: object) -> Any:
     """The layer with a ``unique_id``, None if it was deleted."""
     return next((layer for layer in layers if layer.unique_id == unique_id), None)

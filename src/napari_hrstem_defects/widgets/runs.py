@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import gc
-import inspect
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.widgets import placing, series, task
-from napari_hrstem_defects.widgets.correction import changed_frames, corrected
-from napari_hrstem_defects.widgets.document import Document
-from napari_hrstem_defects.widgets.of_session import OfSession
+from napari_hrstem_defects.widgets import tasks
+from napari_hrstem_defects.widgets.corrections import changed_frames, corrected
+from napari_hrstem_defects.widgets.model import (
+    PARTS,
+    SHOWN_AS,
+    STEP_NAMES,
+    Document,
+    Inputs,
+    first_of,
+    outdated,
+)
 from napari_hrstem_defects.widgets.outputs import Layered, Output
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.steps import PARTS, SHOWN_AS, STEP_NAMES, Inputs, first_of, outdated
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.widgets.series import SeriesResult
     from napari_hrstem_defects.widgets.session import Session
 
 #: Time for the window to draw itself and to answer between two layers.
@@ -41,16 +45,17 @@ class _Job:
     ----------
     document : Document or None
         The image it is about; None if it is about none.
-    steps : frozenset of str
-        Whose layers it writes; empty for other tasks (export, series), whose result goes to `done`.
-    begin : str
-        Step that is blamed if nothing was reported before it failed.
-    kept : frozenset of str
-        Steps whose earlier results still hold beside them.
+    worker : TaskWorker
+    inputs : Inputs
+    frame : int
+    steps, kept : frozenset of str
+        Whose layers it writes, and whose earlier results still hold beside them; both empty for other tasks (export,
+        series), whose result goes to `done`.
+    done : callable or None
+    result : Layered or None
+        What has come back, as long as its layers are being written.
     left : list of Output
-        Layers that are still to be written, once it has ended.
-    writing : generator or None
-        Goes on with the layer that is being written.
+        Layers that are still to be written.
     """
 
     document: Document | None
@@ -58,19 +63,22 @@ class _Job:
     inputs: Inputs
     frame: int
     steps: frozenset[str] = frozenset()
-    begin: str = STEP_NAMES[0]
-    done: Callable[[Any], None] | None = None
     kept: frozenset[str] = frozenset()
+    done: Callable[[Any], None] | None = None
     result: Layered | None = None
     left: list[Output] = field(default_factory=list)
-    writing: Generator[None, None, None] | None = None
 
 
-class Runs(OfSession):
-    """Runs of one session, one at a time."""
+class Runs:
+    """Runs of one session, one at a time.
+
+    Parameters
+    ----------
+    session : Session
+    """
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session)
+        self._session = session
         self._job: _Job | None = None
         self._again = False
 
@@ -91,11 +99,8 @@ class Runs(OfSession):
 
     def step(self, step: str) -> None:
         """Run one step, and before it whatever it needs that is not up to date."""
-        session = self._session()
-        if session is not None:
-            old = session.outdated()
-            before = STEP_NAMES[: STEP_NAMES.index(step)]
-            self._start([*(name for name in before if name in old), step])
+        old, before = self._session.outdated(), STEP_NAMES[: STEP_NAMES.index(step)]
+        self._start([*(name for name in before if name in old), step])
 
     def update(self, *, measure: bool = False) -> None:
         """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended.
@@ -105,12 +110,11 @@ class Runs(OfSession):
         measure : bool
             Whether wanted or not if nothing but the regions is out of date.
         """
-        session = self._session()
-        document = None if session is None else session.document
-        if session is None or document is None or document.analysis is None:
+        document = self._session.document
+        if document is None or document.analysis is None or document.moving:
             return
-        steps = session.outdated() & document.shown
-        if document.moving or not (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
+        steps = self._session.outdated() & document.shown
+        if not (self._session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
             return
         if self.running:
             self._again = True
@@ -121,30 +125,29 @@ class Runs(OfSession):
         """Stop the run under way; the layers stay as they are."""
         self._again = False
         job = self._job
-        session = self._session()
-        if job is None or session is None:
+        if job is None:
             return
         if job.result is not None:
             # All is computed and partly written: half a result would be neither the old nor the new one.
             while self._job is job:
-                self._place(job)
+                self._write(job)
             return
-        self._job = None
-        job.worker.quit()
-        gc.unfreeze()
-        session.changed.emit()
+        self._stop(job)
+        self._session.changed.emit()
 
     def drop(self, document: Document) -> bool:
         """Stop a run about an image that is gone or was replaced; tells whether there was one."""
         job = self._job
         if job is None or job.document is not document:
             return False
-        self._job, self._again = None, False
-        job.worker.quit()
-        if job.writing is not None and inspect.getgeneratorstate(job.writing) != inspect.GEN_RUNNING:
-            job.writing.close()  # a layer begun is left whole
-        gc.unfreeze()
+        self._again = False
+        self._stop(job)
         return True
+
+    def _stop(self, job: _Job) -> None:
+        self._job = None
+        job.worker.quit()
+        gc.unfreeze()
 
     def background(
         self,
@@ -167,9 +170,7 @@ class Runs(OfSession):
         about_image : bool
             Whether it ends when the chosen image is replaced or removed.
         """
-        session = self._session()
-        if session is None:
-            return
+        session = self._session
         document = session.document if about_image else None
         self.cancel()
         inputs = Inputs(session.recipe) if document is None else session.inputs(document)
@@ -177,104 +178,89 @@ class Runs(OfSession):
         self._launch(_Job(document, TaskWorker(call), inputs, frame, done=done), stage)
 
     def _start(self, steps: Collection[str]) -> None:
-        session = self._session()
-        if session is None:
-            return
-        document = session.document
-        layer = None if document is None else document.layer
-        if document is None or layer is None:
+        session, document = self._session, self._session.document
+        if document is None or document.layer is None:
             session.noticed.emit(NO_IMAGE)
             return
         self.cancel()
         shown = session.shown_frame(document)
-        frame = shown or 0
-        inputs = session.inputs(document)
+        frame, inputs = shown or 0, session.inputs(document)
         previous = document.analysis if frame == document.frame else None
         old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
-        first = first_of(steps) or STEP_NAMES[0]
         kept = frozenset(STEP_NAMES) - old
         call = functools.partial(
-            task.run,
-            source=Source.of(layer, shown),
+            tasks.run,
+            source=Source.of(document.layer, shown),
             inputs=inputs,
             previous=previous,
-            start=PARTS[first][0],
+            start=PARTS[first_of(steps)][0],
             write=frozenset(steps),
             kept=kept,
             process=session.keras,
             class_map=document.class_maps.get(frame),
         )
         document.failed = None
-        job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), first, kept=kept)
-        self._launch(job, first)
+        job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), kept)
+        self._launch(job, first_of(steps))
 
     def _launch(self, job: _Job, stage: str) -> None:
-        session = self._session()
-        assert session is not None
         self._job = job
         # A full collection of all that napari has made holds up the window for a tenth of a second or two.
         gc.freeze()
         job.worker.progressed.connect(functools.partial(self._progressed, job))
         job.worker.returned.connect(functools.partial(self._returned, job))
         job.worker.start()
-        session.progressed.emit(stage, 0.0)
-        session.changed.emit()
+        self._session.progressed.emit(stage, 0.0)
+        self._session.changed.emit()
 
     # What comes back ------------------------------------------------------------------------------------------
 
     def _progressed(self, job: _Job, stage: str, fraction: float) -> None:
-        session = self._session()
-        if job is self._job and session is not None:
-            session.progressed.emit(stage, fraction)
+        if job is self._job:
+            self._session.progressed.emit(stage, fraction)
 
     def _returned(self, job: _Job, result: Any) -> None:
-        session = self._session()
-        if job is not self._job or session is None:
+        session, document = self._session, job.document
+        if job is not self._job:
             return  # cancelled, or about an image that is gone
-        if isinstance(result, Layered) and job.document is not None:
-            job.result, job.left = result, list(result.outputs)
-            job.document.notes = ()
-            if job.done is None:
-                job.document.frame = job.frame
-            session.arriving.emit()
-            QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
-            return
         if isinstance(result, Failure):
+            if job.done is None and document is not None:
+                document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
             self._job = None
-            if job.done is None and job.document is not None:
-                step = SHOWN_AS.get(result.during, job.begin)
-                job.document.failed = (step, result.message)
             session.failed.emit(result.message)
-            self._ended(session)
+            self._ended()
+        elif isinstance(result, Layered) and document is not None:
+            job.result, job.left = result, list(result.outputs)
+            document.notes = ()
+            if job.done is None:
+                document.frame = job.frame
+            session.arriving.emit()
+            QTimer.singleShot(_PAUSE_MS, functools.partial(self._write, job))
         else:
-            self._accept(session, job, result)
+            self._accept(job, result)
 
-    def _place(self, job: _Job) -> None:
-        """Write the layers bit by bit: together they would hold up the window."""
-        session, document, result = self._session(), job.document, job.result
-        if job is not self._job or session is None or session.viewer is None:
+    def _write(self, job: _Job) -> None:
+        """Write the layers one by one: together they would hold up the window."""
+        document, result = job.document, job.result
+        if job is not self._job or self._session.viewer is None or document is None or result is None:
             return
-        if document is None or document.layer is None or result is None:
+        if document.layer is None:
             return
-        if job.writing is None and job.left:
-            output = self._latest(session, document, job, job.left.pop(0))
-            job.writing = self._writing(session, document, output, result.provenance)
-        if job.writing is not None:
-            if next(job.writing, True):
-                job.writing = None
-            QTimer.singleShot(_PAUSE_MS, functools.partial(self._place, job))
-            return
-        self._accept(session, job, result)
+        if job.left:
+            output = self._latest(document, job, job.left.pop(0))
+            self._session.write(document, output, result.provenance)
+            QTimer.singleShot(_PAUSE_MS, functools.partial(self._write, job))
+        else:
+            self._accept(job, result)
 
-    @staticmethod
-    def _latest(session: Session, document: Document, job: _Job, output: Output) -> Output:
+    def _latest(self, document: Document, job: _Job, output: Output) -> Output:
         """Labels with what was painted while they were computed; other outputs as they are."""
-        found = getattr(job.result, "labelled", {})
-        if output.role is not Role.LABELS or session.viewer is None or not found:
+        found = job.result.labelled if isinstance(job.result, tasks.Result) else {}
+        if output.role is not Role.LABELS or not found:
             return output
-        layer = document.output(session.viewer.layers, Role.LABELS)
+        layer = document.output(self._session.layers, Role.LABELS)
         if layer is not None:
-            session.edits.take_up(document, layer)
+            self._session.edits.take_up(document, layer)
         # The layer is painted in; what was found stays what it is.
         data = output.data.copy()
         document.rewritten.update(found)
@@ -284,54 +270,24 @@ class Runs(OfSession):
                 data[frame if data.ndim == 3 else ...] = now
         return dataclasses.replace(output, data=data)
 
-    def write(self, session: Session, document: Document, output: Output, provenance: dict[str, Any]) -> None:
-        """Show an output at once, and watch what a person does to its layer."""
-        for _ in self._writing(session, document, output, provenance):
-            pass
-
-    @staticmethod
-    def _writing(
-        session: Session, document: Document, output: Output, provenance: dict[str, Any]
-    ) -> Generator[None, None, None]:
-        viewer = session.viewer
-        assert viewer is not None
-        writing = placing.write(viewer, document, output, provenance)
-        with contextlib.closing(writing):
-            while True:
-                with session.edits.ignored():
-                    try:
-                        next(writing)
-                    except StopIteration as end:
-                        made, note = end.value
-                        break
-                yield
-        if made is not None:
-            session.edits.watch(made)
-        if note is not None:
-            document.notes = (*document.notes, note)
-
-    def _accept(self, session: Session, job: _Job, result: Any) -> None:
+    def _accept(self, job: _Job, result: Any) -> None:
+        session, document = self._session, job.document
         self._job = None
         if job.done is not None:
             job.done(result)
-            self._measure_painted(session, job)
-        elif job.document is not None and isinstance(result, task.Result):
-            self._take(job.document, job, result)
+        elif document is not None and isinstance(result, tasks.Result):
+            self._take(document, job, result)
             session.finished.emit()
-            self._measure_painted(session, job)
-        self._ended(session)
+        if document is not None:
+            # What was painted while the result was computed, or in a result folder.
+            if document.saved and document.labelled:
+                session.edits.restore(document)
+            for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
+                session.edits.measure(document, frame)
+        self._ended()
 
     @staticmethod
-    def _measure_painted(session: Session, job: _Job) -> None:
-        """Measure what was painted while the result was computed, or in a result folder."""
-        if job.document is not None:
-            if job.document.saved and job.document.labelled:
-                session.edits.restore(session, job.document)
-            for frame in changed_frames(job.document.by_hand.painted, job.inputs.painted):
-                session.edits.measure(job.document, frame)
-
-    @staticmethod
-    def _take(document: Document, job: _Job, result: task.Result) -> None:
+    def _take(document: Document, job: _Job, result: tasks.Result) -> None:
         before = document.done
         document.analysis, document.done = result.analysis, job.inputs
         if before is not None and outdated(before, job.inputs):
@@ -344,6 +300,16 @@ class Runs(OfSession):
             others = {} if document.series is None else document.labelled
             document.labelled = {**others, **result.labelled}
 
+    def _ended(self) -> None:
+        gc.unfreeze()
+        self._session.show_chosen()  # the result may be of another image
+        self._session.changed.emit()
+        again, self._again = self._again, False
+        if again:
+            self.update(measure=True)
+
+    # Other tasks ----------------------------------------------------------------------------------------------
+
     def series(self, *, fixed: bool = False) -> None:
         """Analyse all frames of the chosen time series.
 
@@ -353,42 +319,60 @@ class Runs(OfSession):
             The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
             placed by hand.
         """
-        session = self._session()
-        document = None if session is None else session.document
-        if session is None or document is None or document.layer is None or not document.is_stack:
+        session, document = self._session, self._session.document
+        if document is None or document.layer is None or not document.is_stack:
             return
         inputs = dataclasses.replace(session.inputs(document), patches=None)
         best = None if document.analysis is None else document.analysis.best_patch
         if fixed and inputs.point is None and best is not None:
             inputs = dataclasses.replace(inputs, point=(best.y, best.x))
         shown = session.shown_frame(document) or 0
+
+        def done(result: tasks.SeriesResult) -> None:
+            document.analysis, document.frame = result.analysis, shown
+            document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
+            document.series, document.labelled = result, dict(result.labelled)
+            document.histogram = result.histogram
+            document.written, document.shown = set(STEP_NAMES), set(STEP_NAMES)
+            session.finished.emit()
+
         call = functools.partial(
-            series.run_series,
+            tasks.run_series,
             source=Source.of(document.layer, shown),
             inputs=inputs,
             shown=shown,
             process=session.keras,
             class_maps=dict(document.class_maps),
         )
-        self.background(call, functools.partial(self.accept_series, document, shown), "frame 1")
+        self.background(call, done, "frame 1")
 
-    def accept_series(self, document: Document, shown: int, result: SeriesResult) -> None:
-        """Take over what was found in a whole time series."""
-        session = self._session()
-        if session is None or session.viewer is None or document.layer is None:
+    def scan(self, model: Path) -> None:
+        """Slide an ensemble over the chosen image; its classes become layers and types of the regions."""
+        session, document = self._session, self._session.document
+        if document is None or document.layer is None:
+            session.noticed.emit(NO_IMAGE)
             return
-        document.analysis, document.frame = result.analysis, shown
-        document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
-        document.series, document.labelled = result, dict(result.labelled)
-        document.histogram = result.histogram
-        document.written = set(STEP_NAMES)
-        document.shown = set(STEP_NAMES)
-        session.finished.emit()
+        shown = session.shown_frame(document)
+        frame = shown or 0
+        known = document.labelled.get(frame)
 
-    def _ended(self, session: Session) -> None:
-        gc.unfreeze()
-        session.show_chosen()  # the result may be of another image
-        session.changed.emit()
-        again, self._again = self._again, False
-        if again:
-            self.update(measure=True)
+        def done(scanned: tasks.Scanned) -> None:
+            document.class_maps[frame] = scanned.class_map
+            session.remove_parts(document, scanned.scan.classes)
+            if document.labelled.get(frame) is known and scanned.known is not None:
+                document.labelled[frame] = scanned.known
+            elif document.analysis is not None:  # painted meanwhile
+                session.edits.measure(document, frame)
+            session.finished.emit()
+            if scanned.scan.warnings:
+                session.noticed.emit(" ".join(scanned.scan.warnings))
+
+        call = functools.partial(
+            tasks.scan_image,
+            process=session.keras,
+            source=Source.of(document.layer, shown),
+            model=model,
+            known=known,
+            numbered=document.series is None,
+        )
+        self.background(call, done, "scanning")

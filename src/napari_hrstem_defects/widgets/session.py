@@ -1,20 +1,26 @@
-"""One viewer's work: which image, which parameters, which step is in which state."""
+"""The controller of one viewer: which image, which parameters, which step is in which state, what is run."""
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.widgets import placing
-from napari_hrstem_defects.widgets.document import ByHand, Document
+from napari_hrstem_defects.widgets import layers
+from napari_hrstem_defects.widgets.corrections import PAINTED
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.model import STEP_NAMES, ByHand, Document, Inputs, State, outdated
+from napari_hrstem_defects.widgets.outputs import Output
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
 from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
     calibrate,
@@ -23,45 +29,20 @@ from napari_hrstem_defects.widgets.source import (
     pixels_of,
     size_in_file,
 )
-from napari_hrstem_defects.widgets.steps import STEP_NAMES, Inputs, State, outdated
-from napari_hrstem_defects.widgets.taking_up import take_up
 from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
 
 #: Images up to this many pixels are analysed anew as soon as something is moved or painted.
 AUTO_UPDATE_PX = 2048**2
 #: Said when a result came too late.
 REPLACED = "The image was replaced meanwhile, so the result was dropped."
 
-_sessions: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
-
-
-def session_of(viewer: ViewerModel) -> Session:
-    """The session of a viewer, made on first use; it lives as long as the viewer."""
-    viewer = getattr(viewer, "__wrapped__", viewer)  # widgets are handed a proxy
-    found = _sessions.get(viewer)
-    if found is None:
-        found = _sessions[viewer] = Session(viewer)
-    return found
-
-
-def _notify_of_error(message: str) -> None:
-    from napari.utils.notifications import show_error
-
-    show_error(message)
-
-
-def _notify(message: str) -> None:
-    from napari.utils.notifications import show_info
-
-    show_info(message)
-
 
 class Session:
-    """State of the panel of one viewer.
+    """Work in one viewer; docks of a viewer share it (:meth:`of`).
 
     Parameters
     ----------
@@ -77,14 +58,10 @@ class Session:
     recipe_changed : Signal
     progressed : Signal
         ``(stage, fraction)`` of the run.
-    arriving : Signal
-        All is computed, and its layers are about to be written, one after another.
-    finished : Signal
-        A run has ended and its layers are written.
-    failed : Signal
-        ``(sentence)``: a run could not be done.
-    noticed : Signal
-        ``(sentence)``: something a person should know.
+    arriving, finished : Signal
+        All is computed, and its layers are about to be written one after another; they are written.
+    failed, noticed : Signal
+        ``(sentence)``: a run could not be done; something a person should know.
     """
 
     changed = Signal()
@@ -96,22 +73,34 @@ class Session:
     failed = Signal(str)
     noticed = Signal(str)
 
+    _of: ClassVar[weakref.WeakKeyDictionary[ViewerModel, Session]] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> Session:
+        """The session of a viewer, made on first use; it lives as long as the viewer."""
+        viewer = getattr(viewer, "__wrapped__", viewer)  # widgets are handed a proxy
+        if viewer not in cls._of:
+            cls._of[viewer] = cls(viewer)
+        return cls._of[viewer]
+
     def __init__(self, viewer: ViewerModel) -> None:
+        from napari.utils import notifications
+
         self._viewer = weakref.ref(viewer)
         self._recipe = Recipe()
         self._documents: dict[str, Document] = {}
         self._current: str | None = None
-        self._hidden: placing.Hidden = {}
-        self.runs = Runs(self)
+        self._hidden: layers.Hidden = {}
         self._auto: bool | None = None
+        self.runs = Runs(self)
+        self.edits = EditWatcher(self)
         #: Where trained classifiers run; it starts with the first one.
         self.keras = KerasProcess()
         #: Whether a panel has filled in the parameters of the last session.
         self.ready = False
-        self.edits = EditWatcher(self)
         # Once for all docks of the viewer.
-        self.failed.connect(_notify_of_error)
-        self.noticed.connect(_notify)
+        self.failed.connect(lambda text: notifications.show_error(text))
+        self.noticed.connect(lambda text: notifications.show_info(text))
         events = viewer.layers.events
         events.inserted.connect(self._layer_inserted)
         events.removed.connect(self._layer_removed)
@@ -120,8 +109,7 @@ class Session:
         for layer in viewer.layers:
             self._watch(layer)
             self._offer_to_take_up(layer)
-        images = self.images()
-        for image in images:
+        for image in (images := self.images()):
             self._look_up_pixel_size(image)
         if images:
             self._current = str(images[-1].unique_id)
@@ -133,32 +121,29 @@ class Session:
         """The viewer; None when it is gone."""
         return self._viewer()
 
+    @property
+    def layers(self) -> Any:
+        """The viewer's layers; none when it is gone."""
+        return () if (viewer := self.viewer) is None else viewer.layers
+
     def images(self) -> list[Image]:
         """Image layers that can be analysed: all but our own outputs."""
         from napari.layers import Image
 
-        viewer = self.viewer
-        if viewer is None:
-            return []
-        return [layer for layer in viewer.layers if type(layer) is Image and role_of(layer) is None]
+        return [layer for layer in self.layers if type(layer) is Image and role_of(layer) is None]
 
     @property
     def document(self) -> Document | None:
         """The chosen image and what is known about it."""
-        if self._current is None:
-            return None
-        return self._document(self._current)
+        if self._current is not None and self._current not in self._documents:
+            for image in self.images():
+                if str(image.unique_id) == self._current:
+                    self._documents[self._current] = Document.of(image, self.layers)
+        return self._documents.get(self._current or "")
 
-    def _document(self, unique_id: str) -> Document | None:
-        found = self._documents.get(unique_id)
-        if found is None:
-            layer = next((image for image in self.images() if str(image.unique_id) == unique_id), None)
-            if layer is None:
-                return None
-            found = self._documents[unique_id] = Document.of(layer)
-            if (viewer := self.viewer) is not None:
-                found.adopt(viewer.layers)
-        return found
+    def layer(self, role: Role) -> Any:
+        """Layer of a role of the chosen image; None without one."""
+        return None if self.document is None else self.document.output(self.layers, role)
 
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
@@ -173,7 +158,7 @@ class Session:
         """Show the chosen image and its results, and hide those of the others."""
         viewer, document = self.viewer, self.document
         if viewer is not None and document is not None:
-            placing.show_only(viewer, document, self.images(), self._hidden)
+            layers.show_only(viewer, document, self.images(), self._hidden)
 
     @property
     def recipe(self) -> Recipe:
@@ -193,12 +178,9 @@ class Session:
     @property
     def auto_update(self) -> bool:
         """Whether a moved patch or slider starts a run at once; by default on images of moderate size."""
-        if self._auto is not None:
-            return self._auto
-        document = self.document
-        if document is None:
-            return True
-        height, width = document.frame_shape
+        if self._auto is not None or self.document is None:
+            return self._auto is not False
+        height, width = self.document.frame_shape
         return height * width <= AUTO_UPDATE_PX
 
     @auto_update.setter
@@ -217,33 +199,28 @@ class Session:
 
     def inputs(self, document: Document) -> Inputs:
         """What the next run is asked for."""
-        viewer = self.viewer
-        layers = [] if viewer is None else viewer.layers
         # Nowhere yet: different from whatever was asked for before.
         point = (float("nan"), float("nan")) if document.moving is Role.BEST_PATCH else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
-        painted = document.by_hand.painted
         recipe = document.by_hand.in_recipe(self._recipe)
-        return Inputs(recipe, point, document.painted_patches(layers), size, painted)
+        return Inputs(recipe, point, document.painted_patches(self.layers), size, document.by_hand.painted)
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
-        document = self.document
-        if document is None:
-            return dict.fromkeys(STEP_NAMES, State.EMPTY)
-        old = self.outdated()
-        states = {}
-        for step in STEP_NAMES:
+        document, old = self.document, self.outdated()
+
+        def state(step: str) -> State:
+            if document is None:
+                return State.EMPTY
             if self.runs.is_running(document, step):
-                state = State.RUNNING
-            elif document.failed is not None and document.failed[0] == step:
-                state = State.FAILED
-            elif step not in old:
-                state = State.CURRENT
-            else:
-                state = State.STALE if step in document.shown else State.EMPTY
-            states[step] = state
-        return states
+                return State.RUNNING
+            if document.failed is not None and document.failed[0] == step:
+                return State.FAILED
+            if step not in old:
+                return State.CURRENT
+            return State.STALE if step in document.shown else State.EMPTY
+
+        return {step: state(step) for step in STEP_NAMES}
 
     def outdated(self) -> frozenset[str]:
         """Steps of the chosen image that would come out differently if run now."""
@@ -262,8 +239,7 @@ class Session:
 
     def next_step(self) -> str | None:
         """The step that a person would run next; None when all is current."""
-        states = self.states()
-        return next((step for step in STEP_NAMES if states[step] is not State.CURRENT), None)
+        return next((step for step, state in self.states().items() if state is not State.CURRENT), None)
 
     def document_frame(self) -> int | None:
         """Frame of the chosen series that is shown; None for a single image."""
@@ -271,30 +247,53 @@ class Session:
 
     def shown_frame(self, document: Document) -> int | None:
         """Frame of a series that the viewer shows; None for a single image."""
-        viewer = self.viewer
-        if viewer is None or not document.is_stack or document.layer is None:
+        viewer, layer = self.viewer, document.layer
+        if viewer is None or not document.is_stack or layer is None:
             return None
-        layer = document.layer
-        last = len(pixels_of(layer)) - 1
-        axis = viewer.dims.ndim - 3
-        step = (viewer.dims.point[axis] - layer.translate[0]) / layer.scale[0]
-        return min(max(round(float(step)), 0), last)
+        step = (viewer.dims.point[viewer.dims.ndim - 3] - layer.translate[0]) / layer.scale[0]
+        return min(max(round(float(step)), 0), len(pixels_of(layer)) - 1)
 
     # The viewer's layers --------------------------------------------------------------------------------------
+
+    def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
+        """Show an output, and watch what a person does to its layer."""
+        if (viewer := self.viewer) is None:
+            return
+        with self.edits.ignored():
+            made, note = layers.write(viewer, document, output, provenance)
+        if made is not None:
+            self.edits.watch(made)
+        if made is not None and output.role is Role.SEVERITY:
+            made.events.visible.connect(self._severity_shown)
+        if note is not None:
+            document.notes = (*document.notes, note)
+
+    def _severity_shown(self, event: Any) -> None:
+        """What is not judged is hatched where the severity is shown."""
+        for layer in layers.outputs_of(self.layers, str(entry(event.source).get("source"))):
+            if role_of(layer) is Role.NOT_JUDGED:
+                layer.visible = event.source.visible
+
+    def remove_parts(self, document: Document, kept: Collection[str]) -> None:
+        """Remove layers of classes that the latest scan does not know."""
+        if (viewer := self.viewer) is not None:
+            layers.remove_parts(viewer, document, kept)
+
+    def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
+        """Calibrate an image; its view stays, and what was measured is measured anew."""
+        tag(layer, calibrated_by_hand=by_hand)
+        if (viewer := self.viewer) is not None:
+            calibrate(viewer, layer, size_nm)
 
     def _watch(self, layer: Layer) -> None:
         from napari.layers import Image
 
+        events = layer.events
         if role_of(layer) is not None:
             self.edits.watch(layer)
         elif type(layer) is Image:
-            layer.events.data.connect(self._pixels_replaced)
-            for event in (
-                layer.events.scale,
-                layer.events.translate,
-                layer.events.rotate,
-                layer.events.units,
-            ):
+            events.data.connect(self._pixels_replaced)
+            for event in (events.scale, events.translate, events.rotate, events.units):
                 event.connect(self._image_moved)
 
     def _layer_inserted(self, event: Any) -> None:
@@ -303,8 +302,7 @@ class Session:
             self._offer_to_take_up(layer)
             return
         self._watch(layer)
-        images = self.images()
-        if layer in images:
+        if layer in self.images():
             # A new image is what a person wants to look at, unless a run is under way.
             if self._current is None or not self.running:
                 self._current = str(layer.unique_id)
@@ -312,12 +310,6 @@ class Session:
             self.image_changed.emit()
             self.changed.emit()
             self._look_up_pixel_size(layer)
-
-    def _offer_to_take_up(self, layer: Layer) -> None:
-        """Go on with a result folder that was opened, once all of its layers are there."""
-        if role_of(layer) is Role.LABELS and "folder" in entry(layer) and "source" not in entry(layer):
-            known = weakref.ref(layer)
-            QTimer.singleShot(0, lambda: take_up(self, known()))
 
     def _look_up_pixel_size(self, layer: Image) -> None:
         """Read the pixel size from the file that an image came from: napari's own readers do not look at it."""
@@ -327,12 +319,9 @@ class Session:
 
         def apply(size: Any) -> None:
             image, viewer = known(), self.viewer
-            if (
-                isinstance(size, float)
-                and image is not None
-                and viewer is not None
-                and not is_calibrated(image)
-            ):
+            if image is None or viewer is None or is_calibrated(image):
+                return
+            if isinstance(size, float):
                 calibrate(viewer, image, size)
 
         worker = TaskWorker(lambda monitor: size_in_file(path))
@@ -360,26 +349,77 @@ class Session:
         self.image_changed.emit()
 
     def _frame_changed(self) -> None:
-        document = self.document
-        if document is not None and document.is_stack:
+        if self.document is not None and self.document.is_stack:
             self.changed.emit()
 
     def _pixels_replaced(self, event: Any) -> None:
         document = self._documents.get(str(event.source.unique_id))
-        if document is None:
-            return
-        document.forget()
-        if self.runs.drop(document):
-            self.noticed.emit(REPLACED)
-        self.changed.emit()
+        if document is not None:
+            document.forget()
+            if self.runs.drop(document):
+                self.noticed.emit(REPLACED)
+            self.changed.emit()
 
     def _image_moved(self, event: Any) -> None:
-        viewer = self.viewer
-        document = self._documents.get(str(event.source.unique_id))
+        viewer, document = self.viewer, self._documents.get(str(event.source.unique_id))
         if viewer is None or document is None:
             return
         with self.edits.ignored():
-            placing.follow(viewer, document)
+            layers.follow(viewer, document)
         self.image_changed.emit()
         self.changed.emit()
         self.runs.update(measure=True)
+
+    # Results of an earlier session ----------------------------------------------------------------------------
+
+    def _offer_to_take_up(self, layer: Layer) -> None:
+        """Go on with a result folder that was opened, once all of its layers are there."""
+        if role_of(layer) is Role.LABELS and "folder" in entry(layer) and "source" not in entry(layer):
+            QTimer.singleShot(0, functools.partial(self._take_up, weakref.ref(layer)))
+
+    def _take_up(self, known: weakref.ref[Labels]) -> None:
+        """Analyse the image of a result folder as it was analysed, and find the corrections by hand again.
+
+        What is found automatically is the same again; where the labels of the folder differ from it they were painted.
+        """
+        from napari_hrstem_defects.io.loading import load_info
+        from napari_hrstem_defects.io.saving import INFO_FILE
+
+        labels = known()
+        if labels is None or labels not in self.layers:
+            return
+        folder = entry(labels)["folder"]
+        image = next((layer for layer in self.images() if entry(layer).get("folder") == folder), None)
+        try:
+            if image is None:
+                raise HrstemDefectsError(
+                    f"{folder}: the image of this result is no longer where it was, so the result can only be looked "
+                    "at."
+                )
+            info = load_info(Path(folder) / INFO_FILE)
+            recipe = Recipe.from_dict(info["recipe"])
+        except HrstemDefectsError as error:
+            self.noticed.emit(str(error))
+            return
+        self.choose(image)
+        document = self.document
+        assert document is not None
+        for layer in self.layers:
+            role = role_of(layer)
+            if role is not None and entry(layer).get("folder") == folder:
+                tag(layer, source=document.source_id)
+                document.outputs[role, ""] = layer.unique_id
+                self.edits.watch(layer)
+        point = info["best_patch_by_hand"]
+        document.by_hand = ByHand(None if point is None else (point[0], point[1])).told_by(recipe)
+        self.recipe = recipe
+        frames = labels.data if document.is_stack else [labels.data]
+        document.saved = {
+            number: np.array(frame, np.uint8)
+            for number, (frame, record) in enumerate(zip(frames, info.get("frames", [info]), strict=False))
+            if PAINTED in record["warnings"]
+        }
+        if document.is_stack:
+            self.runs.series()
+        else:
+            self.runs.all()

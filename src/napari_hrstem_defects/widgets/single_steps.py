@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from qtpy.QtWidgets import QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_hrstem_defects.widgets import summary
 from napari_hrstem_defects.widgets.actions import Actions, Footer
-from napari_hrstem_defects.widgets.parameters import ParameterGrid, step_parameters
-from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.step_group import StepGroup
-from napari_hrstem_defects.widgets.steps import STEPS
+from napari_hrstem_defects.widgets.editors import ParameterGrid, step_parameters
+from napari_hrstem_defects.widgets.model import STEPS
+from napari_hrstem_defects.widgets.panel import SessionWidget
+from napari_hrstem_defects.widgets.parts import StepGroup
 
 if TYPE_CHECKING:
     import napari
@@ -31,21 +30,14 @@ class _Dock(SessionWidget):
         self.run_row.run.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 4)
-        layout.addWidget(self.image)
-        self._add_body(layout)
-        layout.addWidget(self.run_row)
-        layout.addWidget(self.messages)
+        for part in (self.image, self._body(), self.run_row, self.messages):
+            layout.addWidget(part)
         layout.addStretch(1)
         self._begin()
 
-    def _add_body(self, layout: QVBoxLayout) -> None:
-        """Add what the dock is for."""
+    def _body(self) -> QWidget:
+        """What the dock is for."""
         raise NotImplementedError
-
-    def _show(self) -> None:
-        self.run_row.setRunning(self.session.running)
-        error, warnings = summary.messages(self.session.document)
-        self.messages.setMessages(error, warnings, self._colours, self._notice)
 
 
 class _OneStep(_Dock):
@@ -53,7 +45,7 @@ class _OneStep(_Dock):
 
     step: ClassVar[str]
 
-    def _add_body(self, layout: QVBoxLayout) -> None:
+    def _body(self) -> QWidget:
         step = next(step for step in STEPS if step.name == self.step)
         self.group = StepGroup(step, step_parameters(self.step, shown=True))
         self.others = ParameterGrid(step_parameters(self.step, shown=False), columns=1)
@@ -61,7 +53,7 @@ class _OneStep(_Dock):
         for part in (self.group, self.others):
             part.valueChanged.connect(self._edit)
         self.group.runRequested.connect(self._run_step)
-        layout.addWidget(self.group)
+        return self.group
 
     def _show(self) -> None:
         super()._show()
@@ -73,55 +65,26 @@ class _OneStep(_Dock):
         self.others.setValue(self.session.recipe)
 
 
-class PreprocessWidget(_OneStep):
-    """The step *Preprocess* alone."""
-
-    step = "preprocess"
+def _only(step: str) -> type[_OneStep]:
+    return type(f"{step}_widget", (_OneStep,), {"step": step, "__doc__": f"The step *{step}* alone."})
 
 
-class DomainsWidget(_OneStep):
-    """The step *Lattices* alone."""
-
-    step = "domains"
-
-
-class ClassifyWidget(_OneStep):
-    """The step *Classify patches* alone."""
-
-    step = "classify"
-
-
-class BestPatchWidget(_OneStep):
-    """The step *Best patch* alone."""
-
-    step = "best_patch"
-
-
-class SymmetryWidget(_OneStep):
-    """The step *Symmetry filter* alone."""
-
-    step = "symmetry"
-
-
-class VarianceWidget(_OneStep):
-    """The step *Variance filter* alone."""
-
-    step = "variance"
-
-
-class SegmentWidget(_OneStep):
-    """The step *Labels and regions* alone."""
-
-    step = "segment"
+PreprocessWidget = _only("preprocess")
+DomainsWidget = _only("domains")
+ClassifyWidget = _only("classify")
+BestPatchWidget = _only("best_patch")
+SymmetryWidget = _only("symmetry")
+VarianceWidget = _only("variance")
+SegmentWidget = _only("segment")
 
 
 class ExportWidget(_Dock):
     """Export, recipes and rating alone."""
 
-    def _add_body(self, layout: QVBoxLayout) -> None:
+    def _body(self) -> QWidget:
         self.actions_ = Actions(self.session)
-        self.footer = Footer(self.actions_, self.session)
-        layout.addWidget(self.footer)
+        self.footer = Footer(self.actions_)
+        return self.footer
 
     def export(self, parent: Path) -> Path | None:
         """Write the result below a folder."""

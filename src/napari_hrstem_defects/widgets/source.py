@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.widgets.roles import entry
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -65,7 +67,6 @@ def is_calibrated(layer: Layer) -> bool:
 
 def size_in_file(path: str) -> float | None:
     """Pixel size in nm that a file tells; None where it does not, or cannot be read any more."""
-    from napari_hrstem_defects.core.errors import HrstemDefectsError
     from napari_hrstem_defects.io import read
 
     try:
@@ -123,8 +124,6 @@ class Source:
     @classmethod
     def of(cls, layer: Image, frame: int | None = None) -> Source:
         """Describe a layer; `frame` is looked at for time series only."""
-        from napari_hrstem_defects.widgets.roles import entry
-
         path = layer.source.path
         notices = tuple(entry(layer).get("notices", ()))
         if not has_square_pixels(layer):
@@ -153,19 +152,11 @@ class Source:
             If they cannot be analysed.
         """
         whole = self.series()
-        if not whole.is_stack:
-            return Micrograph(
-                np.asarray(whole.data), whole.pixel_size_nm, whole.name, whole.metadata, whole.notices
-            )
-        index = self.frame if frame is None else frame
-        index = 0 if index is None else index
-        return Micrograph(
-            np.asarray(whole.data[index]),
-            whole.pixel_size_nm,
-            f"{whole.name}[{index}]",
-            whole.metadata,
-            whole.notices,
-        )
+        data, name = whole.data, whole.name
+        if whole.is_stack:
+            index = (self.frame or 0) if frame is None else frame
+            data, name = data[index], f"{name}[{index}]"
+        return Micrograph(np.asarray(data), whole.pixel_size_nm, name, whole.metadata, whole.notices)
 
     def series(self) -> Micrograph:
         """All frames, still lazy where the layer is.

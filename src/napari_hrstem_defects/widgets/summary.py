@@ -9,12 +9,12 @@ import numpy as np
 
 from napari_hrstem_defects.core.domains import Domain, DomainMap, coincidence
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets.document import Document
-from napari_hrstem_defects.widgets.lattices_view import LatticeRow
+from napari_hrstem_defects.io.calibration import implausible
+from napari_hrstem_defects.widgets.editors import changed_names, in_words
+from napari_hrstem_defects.widgets.model import Document, State
 from napari_hrstem_defects.widgets.outputs import lattice_colour
-from napari_hrstem_defects.widgets.parameters import changed_names, in_words
+from napari_hrstem_defects.widgets.parts import LatticeRow
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
-from napari_hrstem_defects.widgets.steps import State
 
 #: Counting pixels takes too long to do it whenever the panel is drawn anew.
 _counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
@@ -54,6 +54,14 @@ def about_recipe(recipe: Recipe) -> str | None:
 def has_no_pixel_size(document: Document) -> bool:
     """Whether lengths can be given in px only."""
     return document.layer is not None and pixel_size_nm(document.layer) is None
+
+
+def about_pixel_size(document: Document) -> str | None:
+    """What is wrong with the pixel size if it makes the lattice period one that no crystal has."""
+    lattice = None if document.analysis is None else document.analysis.lattice
+    size = None if document.layer is None else pixel_size_nm(document.layer)
+    said = None if lattice is None or size is None else implausible(lattice.period_px, size)
+    return None if said is None else f"{said.partition(';')[0]}; correct it with Pixel size…"
 
 
 def about_patches(document: Document | None) -> str:
@@ -155,4 +163,5 @@ def messages(document: Document | None) -> tuple[str | None, list[str]]:
     found = [] if document.analysis is None else list(document.analysis.warnings)
     if document.series is not None:
         found = list(document.series.warnings)
-    return error, list(dict.fromkeys([*found, *document.notes]))
+    size = about_pixel_size(document)
+    return error, list(dict.fromkeys([*found, *([size] if size else ()), *document.notes]))

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import itertools
 import threading
-import weakref
 from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMessageBox,
     QProgressBar,
@@ -36,8 +34,9 @@ from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
-from napari_hrstem_defects.widgets.examples_view import ExamplesView
-from napari_hrstem_defects.widgets.loss_plot import LossPlot
+from napari_hrstem_defects.widgets.editors import Wrapped, button
+from napari_hrstem_defects.widgets.examples import ExamplesView
+from napari_hrstem_defects.widgets.plots import LossPlot
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
@@ -71,7 +70,6 @@ class TrainDialog(QDialog):
     Parameters
     ----------
     session : Session
-        Only weakly referred to.
     colours : Colours
     parent : QWidget or None
     """
@@ -81,7 +79,7 @@ class TrainDialog(QDialog):
 
     def __init__(self, session: Session, colours: Colours, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = weakref.ref(session)
+        self._session = session
         self._worker: TaskWorker | None = None
         # Trainings that were stopped, whose best network is still being tested.
         self._testing: dict[TaskWorker, str] = {}
@@ -97,16 +95,15 @@ class TrainDialog(QDialog):
         self.images = ExamplesView(session)
         self.images.changed.connect(self._changed)
         self.images.painted.connect(lambda: self._rest.start(_REST_MS))
-        self.paint = QPushButton("Paint defects…")
-        self.paint.setToolTip(
-            "<qt>Shows the image of the chosen row alone and takes the brush: mark every defect in it, about as wide "
-            "as it disturbs the lattice. What is not marked counts as clean crystal, 255 as not judged. When "
-            "the dialog is closed the marks are hidden and the other layers shown again.</qt>"
+        self.paint = button(
+            "Paint defects…",
+            "Shows the image of the chosen row alone and takes the brush: mark every defect in it, about as wide as it "
+            "disturbs the lattice. What is not marked counts as clean crystal, 255 as not judged. When the dialog is "
+            "closed the marks are hidden and the other layers shown again.",
+            self.images.paint_marks,
+            fixed=False,
         )
-        self.paint.clicked.connect(lambda: self.images.paint_marks())
-        self.counts = QLabel("–")
-        self.counts.setWordWrap(True)
-        self.counts.setAccessibleName("patches of each class")
+        self.counts = Wrapped("–", "patches of each class")
         self.counts.setToolTip(
             "<qt>A patch with less than 1 % of its area marked is non-defective, one with more than 10 % defective; "
             "those between are not learned from.</qt>"
@@ -131,10 +128,10 @@ class TrainDialog(QDialog):
             tooltip="So many patches of each class, drawn at random, turned and mirrored",
         )
         self.epochs = SpinBox(
-            label="Most passes",
+            label="Most epochs",
             min=1,
             max=1000,
-            tooltip="At most so many passes through all patches; it ends by itself before",
+            tooltip="At most so many epochs, passes through all patches; it ends by itself before",
         )
         self.patch = SpinBox(
             label="Patch (px)",
@@ -160,15 +157,8 @@ class TrainDialog(QDialog):
             ),
         )
         self.form = QFormLayout()
-        for row in (
-            self.kind,
-            self.name,
-            self.patches,
-            self.patch,
-            self.epochs,
-            self.secondary,
-            self.weights,
-        ):
+        fields = (self.kind, self.name, self.patches, self.patch, self.epochs, self.secondary, self.weights)
+        for row in fields:
             self.form.addRow(row.label, row.native)
         self._take_usual()
         self._show_weights()
@@ -178,19 +168,16 @@ class TrainDialog(QDialog):
         self.plot = LossPlot(colours)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
-        self.said = QLabel("Nothing that is trained here leaves this computer.")
-        self.said.setWordWrap(True)
+        self.said = Wrapped("Nothing that is trained here leaves this computer.", "outcome of the training")
         self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.said.setAccessibleName("outcome of the training")
-        self.start = QPushButton("Train")
-        self.start.clicked.connect(lambda: self._start())
-        self.stop = QPushButton("Cancel")
-        self.stop.setToolTip(
-            "Stops the training at once; the best network so far is tested and kept, if there is one"
+        self.start = button("Train", "Trains and tests a classifier", self._start, fixed=False)
+        self.stop = button(
+            "Cancel",
+            "Stops the training at once; the best network so far is tested and kept, if there is one",
+            self._halt,
+            fixed=False,
         )
-        self.stop.clicked.connect(lambda: self._halt())
-        self.leave = QPushButton("Close")
-        self.leave.clicked.connect(lambda: self.close())
+        self.leave = button("Close", "Closes this dialog", self.close, fixed=False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.bar, 1)
         buttons.addWidget(self.start)
@@ -210,8 +197,8 @@ class TrainDialog(QDialog):
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(False)  # Return ends a number, and presses nothing
+        for each in self.findChildren(QPushButton):
+            each.setAutoDefault(False)  # Return ends a number, and presses nothing
         self._kind_chosen()
         self._show_buttons()
         self.setColours(colours)
@@ -293,10 +280,7 @@ class TrainDialog(QDialog):
     def _show_weights(self) -> None:
         """Ask for weights where there are any to begin with."""
         asked = self._kind_name() == "vgg16"
-        self.weights.visible = asked
-        label = self.form.labelForField(self.weights.native)
-        assert label is not None
-        label.setVisible(asked)
+        self.form.setRowVisible(self.weights.native, asked)
 
     def _take_usual(self) -> None:
         """Show what suits the kind."""
@@ -382,8 +366,7 @@ class TrainDialog(QDialog):
         )
 
     def _start(self) -> None:
-        session = self._session()
-        if session is None or self._worker is not None:
+        if self._worker is not None:
             return
         try:
             options = self.options()
@@ -435,10 +418,12 @@ class TrainDialog(QDialog):
         if training is not self._cancel or self._worker is None or self._closed_down:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
-        # The same word as in the setting and in the plot.
-        text = report.text.replace("epoch", "pass")
-        self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{text}  %p %")
-        if classifiers.ends_a_pass(report) and report.loss is not None and report.validation_loss is not None:
+        self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
+        if (
+            classifiers.ends_an_epoch(report)
+            and report.loss is not None
+            and report.validation_loss is not None
+        ):
             self.plot.add(report.loss, report.validation_loss)
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
@@ -459,9 +444,10 @@ class TrainDialog(QDialog):
                 self.said.setText(said)
         if isinstance(result, TrainingReport):
             self.trained.emit(result.contract.name)
-            session = self._session()
-            if session is not None and not self.isVisible():
-                session.noticed.emit(f"The classifier “{result.contract.name}” is in the list, and chosen.")
+            if not self.isVisible():
+                self._session.noticed.emit(
+                    f"The classifier “{result.contract.name}” is in the list, and chosen."
+                )
 
     def _end(self, said: str) -> None:
         """Nothing is learned any more."""

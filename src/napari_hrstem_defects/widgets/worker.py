@@ -18,9 +18,6 @@ _PROGRESS_INTERVAL = 0.1
 
 _log = logging.getLogger(__name__)
 
-#: ``report(text, fraction)``; raises :class:`Cancelled` when the run shall end.
-Report = Callable[[str, float], None]
-
 
 @dataclass(frozen=True)
 class Failure:

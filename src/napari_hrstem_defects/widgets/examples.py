@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets import marking
+from napari_hrstem_defects.widgets import layers
 from napari_hrstem_defects.widgets.classifiers import Example
-from napari_hrstem_defects.widgets.links import Links
+from napari_hrstem_defects.widgets.editors import Links
 from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class ExamplesView(QTableWidget):
     Parameters
     ----------
     session : Session
-        Only weakly referred to.
     """
 
     #: Other images, or other layers for them.
@@ -41,14 +40,13 @@ class ExamplesView(QTableWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__(0, 2)
-        self._session = weakref.ref(session)
+        self._session = session
         # To the list of layers while it is shown, and to the brush on the layers that are offered.
         self._links, self._brushes = Links(), Links()
-        self._spotlight = marking.Spotlight()
+        self._spotlight = layers.Spotlight()
         self.setHorizontalHeaderLabels(["learn from", "defects marked in"])
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
+        rows: Any = self.verticalHeader()
+        columns: Any = self.horizontalHeader()
         rows.hide()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.setMinimumHeight(110)
@@ -56,8 +54,7 @@ class ExamplesView(QTableWidget):
 
     def follow(self) -> None:
         """Follow the list of layers from now on."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
+        viewer = self._session.viewer
         if viewer is None or len(self._links):
             return
         events = viewer.layers.events
@@ -72,46 +69,37 @@ class ExamplesView(QTableWidget):
         """End all connections, and show again what was hidden for painting."""
         self._links.clear()
         self._brushes.clear()
-        session = self._session()
-        if session is not None and session.viewer is not None:
-            self._spotlight.end(session.viewer)
+        if self._session.viewer is not None:
+            self._spotlight.end(self._session.viewer)
 
     def refresh(self) -> None:
         """Offer the images that are open, each with the label layers that fit it."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if session is None or viewer is None:
+        viewer = self._session.viewer
+        if viewer is None:
             return
         rows = range(self.rowCount())
         known = {self._id(row): (self._chosen(row), self._is_ticked(row)) for row in rows}
-        current = self._id(self.currentRow()) if self.currentRow() >= 0 else ""
+        current = self._id(self.currentRow())
         self._brushes.clear()
-        self.blockSignals(True)
-        self.setRowCount(0)
-        for image in session.images():
-            if image.rgb:
-                continue
-            row = self.rowCount()
-            self.insertRow(row)
-            item = QTableWidgetItem(image.name)
-            item.setFlags(
-                Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-            )
-            item.setData(Qt.ItemDataRole.UserRole, str(image.unique_id))
-            choice = self._choices(viewer, image)
-            before, ticked = known.get(str(image.unique_id), ("", True))
-            choice.setCurrentIndex(max(choice.findData(before), 0))
-            ticked = ticked and choice.currentData() != ""
-            item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-            choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, item))
-            self.setItem(row, 0, item)
-            self.setCellWidget(row, 1, choice)
-            item.setToolTip(image.name)
-            choice.setToolTip(choice.currentText())
-        ids = [self._id(row) for row in range(self.rowCount())]
-        if ids:
-            self.setCurrentCell(ids.index(current) if current in ids else 0, 0)
-        self.blockSignals(False)
+        images = [image for image in self._session.images() if not image.rgb]
+        with signals_blocked(self):
+            self.setRowCount(0)
+            self.setRowCount(len(images))
+            for row, image in enumerate(images):
+                item = QTableWidgetItem(image.name)
+                item.setData(Qt.ItemDataRole.UserRole, str(image.unique_id))
+                item.setToolTip(image.name)
+                choice = self._choices(viewer, image)
+                before, ticked = known.get(str(image.unique_id), ("", True))
+                choice.setCurrentIndex(max(choice.findData(before), 0))
+                _tick(item, ticked and choice.currentData() != "")
+                choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, item))
+                choice.setToolTip(choice.currentText())
+                self.setItem(row, 0, item)
+                self.setCellWidget(row, 1, choice)
+            if images:
+                ids = [str(image.unique_id) for image in images]
+                self.setCurrentCell(ids.index(current) if current in ids else 0, 0)
         self.changed.emit()
 
     def _choices(self, viewer: ViewerModel, image: Image) -> QComboBox:
@@ -123,48 +111,41 @@ class ExamplesView(QTableWidget):
         if not is_stack(image):
             choice.addItem(*_CLEAN)
         model: Any = choice.model()
-        for layer, fits in marking.offered(viewer, image):
+        for layer, fits in layers.offered_marks(viewer, image):
             shape = "" if fits else f" ({' × '.join(str(n) for n in layer.data.shape)} px, does not fit)"
             choice.addItem(f"{layer.name}{shape}", str(layer.unique_id) if fits else None)
             model.item(choice.count() - 1).setEnabled(fits)
-            if fits:
-                # The brush, and what is taken back or filled otherwise.
-                for emitter in (layer.events.paint, layer.events.set_data):
-                    self._brushes.connect(emitter, self._painted)
+            # The brush, and what is taken back or filled otherwise.
+            for emitter in (layer.events.paint, layer.events.set_data) if fits else ():
+                self._brushes.connect(emitter, self._painted)
         return choice
 
     def choose(self, image: Image, labels: Labels | None) -> None:
         """Learn from an image with a layer of marked defects; None: not from this one."""
         self.refresh()
+        wanted = "" if labels is None else str(labels.unique_id)
         for row in range(self.rowCount()):
             if self._id(row) == str(image.unique_id):
                 choice: Any = self.cellWidget(row, 1)
-                choice.setCurrentIndex(
-                    max(choice.findData("" if labels is None else str(labels.unique_id)), 0)
-                )
+                choice.setCurrentIndex(max(choice.findData(wanted), 0))
 
     def value(self) -> list[Example]:
         """The images to learn from."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        if session is None or viewer is None:
-            return []
-        layers = {str(layer.unique_id): layer for layer in viewer.layers}
+        known = {str(layer.unique_id): layer for layer in self._session.layers}
         found = []
         for row in range(self.rowCount()):
-            image, chosen = layers.get(self._id(row)), self._chosen(row)
+            image, chosen = known.get(self._id(row)), self._chosen(row)
             if not self._is_ticked(row) or image is None:
                 continue
             if chosen == _CLEAN[1]:
                 found.append(Example(Source.of(image), np.zeros(pixels_of(image).shape, np.uint8)))
-            elif chosen in layers:
-                found.append(Example(Source.of(image), layers[chosen].data))
+            elif chosen in known:
+                found.append(Example(Source.of(image), known[chosen].data))
         return found
 
     def missing(self) -> str:
         """What a person has to do first, if there is nothing to learn from."""
-        session = self._session()
-        if session is None or not session.images():
+        if not self._session.images():
             return "Open an image first."
         if not self.rowCount():
             return "Colour images cannot be learned from; open an image in grey levels."
@@ -192,7 +173,7 @@ class ExamplesView(QTableWidget):
         self.painted.emit()
 
     def _labels_chosen(self, item: QTableWidgetItem, index: int) -> None:
-        item.setCheckState(Qt.CheckState.Checked if index > 0 else Qt.CheckState.Unchecked)
+        _tick(item, index > 0)
         choice: Any = self.cellWidget(item.row(), 1)
         choice.setToolTip(choice.currentText())
         self.setCurrentCell(item.row(), 0)
@@ -200,19 +181,17 @@ class ExamplesView(QTableWidget):
 
     def paint_marks(self) -> None:
         """Take the brush on the marks of the image of the chosen row; where there are none a layer is made for them."""
-        session = self._session()
-        viewer = None if session is None else session.viewer
-        row = max(self.currentRow(), 0)
-        image = (
-            next((i for i in session.images() if str(i.unique_id) == self._id(row)), None)
-            if session
-            else None
-        )
+        viewer, row = self._session.viewer, max(self.currentRow(), 0)
+        image = next((i for i in self._session.images() if str(i.unique_id) == self._id(row)), None)
         if viewer is None or image is None:
             return
         chosen = self._chosen(row)
-        layer = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
-        if layer is None:
-            layer = marking.new_layer(viewer, image)
-            self.choose(image, layer)
-        self._spotlight.paint(viewer, image, layer)
+        marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
+        if marks is None:
+            marks = layers.new_marks(viewer, image)
+            self.choose(image, marks)
+        self._spotlight.paint(viewer, image, marks)
+
+
+def _tick(item: QTableWidgetItem, ticked: bool) -> None:
+    item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)

@@ -1,34 +1,37 @@
-"""Editors of recipe parameters, made from what the recipe says about them."""
+"""Editors of recipe parameters, made from what the recipe says about them, and ways to arrange widgets."""
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
+    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
-    QSlider,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
     QSpinBox,
     QWidget,
 )
+from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 
 #: Units as they stand behind a number.
 _SUFFIXES = {"marks per image": "/ image", "cosine distance": ""}
-#: How far the parameters of a step stand in from its heading, in px of the screen.
-INDENT = 22
-#: Widest whole number that Qt's spin box holds.
-_INT_MAX = 2**31 - 1
+#: How far the parameters of a step stand in from its heading; width of a scroll bar with its margins; in screen px.
+INDENT, _SCROLL_BAR = 22, 16
 #: Names of parameters in plain words, where the name itself is not.
 _LABELS = {
     "classify.patch_size": "patch",
@@ -43,7 +46,6 @@ _LABELS = {
 _SPECIAL = {"classify.patch_size": "automatic"}
 #: Thresholds with a slider in their row.
 _SLID = ("variance.fraction",)
-_SLIDER_STEPS = 100
 #: Where the panel shows the parameters that only the published mode reads.
 _PUBLISHED = {
     "preprocess": ("filter", "log_kernel", "gauss_kernel", "dog_low", "dog_high"),
@@ -55,18 +57,29 @@ _PUBLISHED = {
 _LATTICE_ONLY = ("domains.crystal", "classify.patch_size", "variance.", "symmetry.", "segment.")
 
 
-class Quiet:
-    """Leaves the wheel to the panel's scroll bar unless the editor has the focus."""
+class Quiet(QObject):
+    """Leaves the wheel to the panel's scroll bar unless the editor has the focus.
 
-    def wheelEvent(self, event: Any) -> None:
+    Parameters
+    ----------
+    editor : QWidget
+    """
+
+    def __init__(self, editor: QWidget) -> None:
+        super().__init__(editor)
+        for part in (editor, *editor.findChildren(QWidget)):
+            part.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            part.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
         """Scroll the panel instead of changing a value by accident."""
-        if self.hasFocus():  # type: ignore[attr-defined]
-            super().wheelEvent(event)  # type: ignore[misc]
-        else:
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
             event.ignore()
+            return True
+        return False
 
 
-class FloatEditor(Quiet, QDoubleSpinBox):
+class FloatEditor(QDoubleSpinBox):
     """Number; ``value()``, ``setValue()``, ``valueChanged``."""
 
     def textFromValue(self, value: float) -> str:
@@ -74,133 +87,39 @@ class FloatEditor(Quiet, QDoubleSpinBox):
         return f"{value:.6g}"
 
 
-class IntEditor(Quiet, QSpinBox):
-    """Whole number; ``value()``, ``setValue()``, ``valueChanged``."""
-
-
-class QuietSlider(Quiet, QSlider):
-    """From left to right."""
-
-    def __init__(self) -> None:
-        super().__init__(Qt.Orientation.Horizontal)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-
-class SlidingEditor(QWidget):
-    """Number between two limits, with a slider; ``value()``, ``setValue()``, ``valueChanged``.
-
-    Parameters
-    ----------
-    low, high : float
-    """
-
-    valueChanged = Signal(float)
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__()
-        self._low, self._high = low, high
-        self.slider = QuietSlider()
-        self.slider.setRange(0, _SLIDER_STEPS)
-        self.slider.setMinimumWidth(48)
-        self.number = FloatEditor()
-        self.number.setRange(low, high)
-        self.number.setDecimals(4)
-        self.number.setSingleStep((high - low) / 20)
-        self.number.setKeyboardTracking(False)
-        self.number.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-        self.number.setAlignment(Qt.AlignmentFlag.AlignRight)
-        # napari's style makes it wider.
-        self.number.setStyleSheet("min-width: 30px; max-width: 36px;")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.slider, 1)
-        layout.addWidget(self.number)
-        self.setFocusProxy(self.number)
-        self.slider.valueChanged.connect(self._slid)
-        self.number.valueChanged.connect(self._typed)
-
-    def value(self) -> float:
-        """The number."""
-        return float(self.number.value())
-
-    def setValue(self, value: float) -> None:
-        """Show a number."""
-        self.number.setValue(value)
-        self._follow()
-
-    def setToolTip(self, text: str | None) -> None:
-        """Of both parts."""
-        super().setToolTip(text)
-        for part in (self.slider, self.number):
-            part.setToolTip(text)
-
-    def setAccessibleName(self, name: str | None) -> None:
-        """Of both parts."""
-        super().setAccessibleName(name)
-        for part in (self.slider, self.number):
-            part.setAccessibleName(name)
-
-    def _follow(self) -> None:
-        share = (self.value() - self._low) / (self._high - self._low)
-        with QSignalBlocker(self.slider):
-            self.slider.setValue(round(share * _SLIDER_STEPS))
-
-    def _slid(self, position: int) -> None:
-        self.number.setValue(round(self._low + position / _SLIDER_STEPS * (self._high - self._low), 2))
-
-    def _typed(self, value: float) -> None:
-        self._follow()
-        self.valueChanged.emit(float(value))
-
-
-class ChoiceEditor(Quiet, QComboBox):
-    """One of a few names.
-
-    Parameters
-    ----------
-    choices : sequence of str
-    open_ended : bool
-        Whether other values (a file's name) may be set and are then offered as well.
-    """
+class ChoiceEditor(QComboBox):
+    """One of a few names; others (a file's name) may be set and are then offered as well."""
 
     valueChanged = Signal(str)
 
-    def __init__(self, choices: Sequence[str], open_ended: bool = False) -> None:
+    def __init__(self, choices: Sequence[str]) -> None:
         super().__init__()
-        self._open_ended = open_ended
-        self._offer(choices)
-        self.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
+        self.addItems(choices)
+        self.currentTextChanged.connect(self.valueChanged)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
+
+    def value(self) -> str:
+        """The name chosen."""
+        return self.currentText()
 
     def setChoices(self, choices: Sequence[str]) -> None:
         """Offer other names; the one chosen stays."""
         chosen = self.value()
-        with QSignalBlocker(self):
+        with signals_blocked(self):
             self.clear()
-            self._offer(choices)
+            self.addItems(choices)
             self.setValue(chosen)
-
-    def _offer(self, choices: Sequence[str]) -> None:
-        for choice in choices:
-            self.addItem(choice, choice)
-
-    def value(self) -> str:
-        """The name chosen."""
-        return str(self.currentData())
 
     def setValue(self, value: str) -> None:
         """Choose a name."""
-        index = self.findData(value)
-        if index < 0 and self._open_ended:
-            self.addItem(value, value)
-            index = self.count() - 1
-        self.setCurrentIndex(index)
+        if self.findText(value) < 0:
+            self.addItem(value)
+        self.setCurrentIndex(self.findText(value))
 
 
 class BoolEditor(QCheckBox):
-    """Yes or no."""
+    """Yes or no; ``value()``, ``setValue()``, ``valueChanged``."""
 
     valueChanged = Signal(bool)
 
@@ -217,50 +136,26 @@ class BoolEditor(QCheckBox):
         self.setChecked(value)
 
 
-class TextEditor(QLineEdit):
-    """Text."""
-
-    valueChanged = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.editingFinished.connect(lambda: self.valueChanged.emit(self.text()))
-
-    def value(self) -> str:
-        """The text."""
-        return self.text()
-
-    def setValue(self, value: str) -> None:
-        """Show a text."""
-        self.setText(value)
-
-
 def editor_of(name: str) -> Any:
     """Editor of the parameter ``step.key``, with its limits and a tooltip that names its unit."""
     about = PARAMETERS[name]
-    kind, unit = about["kind"], about["unit"]
+    kind, unit, low, high = about["kind"], about["unit"], about["minimum"], about["maximum"]
     editor: Any
-    if about["choices"]:
-        editor = ChoiceEditor(about["choices"])
-    elif name == "classify.classifier":
-        editor = ChoiceEditor(["screening"], open_ended=True)
+    if about["choices"] or kind is str:
+        editor = ChoiceEditor(about["choices"] or ["screening"])
     elif kind is bool:
         editor = BoolEditor()
-    elif kind is int:
-        editor = IntEditor()
-        editor.setRange(_limit(about["minimum"], -_INT_MAX), _limit(about["maximum"], _INT_MAX))
-    elif kind is float:
-        low, high = about["minimum"], about["maximum"]
-        if name in _SLID:
-            editor = SlidingEditor(low, high)
-        else:
-            editor = FloatEditor()
-            editor.setDecimals(6)
-            editor.setRange(-1e9 if low is None else low, 1e9 if high is None else high)
-            editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
+    elif name in _SLID:
+        editor = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        editor.setRange(low, high)
+        editor.setDecimals(2)
     else:
-        editor = TextEditor()
-    if isinstance(editor, IntEditor | FloatEditor):
+        whole = kind is int
+        editor = QSpinBox() if whole else FloatEditor()
+        if not whole:
+            editor.setDecimals(6)
+            editor.setSingleStep(0.05 if high is not None and high <= 1 else 0.5)
+        editor.setRange(int(low) if whole else low, int(high) if whole else high)
         editor.setKeyboardTracking(False)
         # The arrow keys and the wheel step as well; two in a row must fit.
         editor.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
@@ -272,7 +167,7 @@ def editor_of(name: str) -> Any:
             editor.setSpecialValueText(_SPECIAL[name])
     editor.setToolTip(tooltip_of(name, about))
     editor.setAccessibleName(name)
-    editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    Quiet(editor)
     return editor
 
 
@@ -289,12 +184,8 @@ def tooltip_of(name: str, about: Mapping[str, Any]) -> str:
 
 def label_of(name: str) -> str:
     """Name of a parameter in plain words; the unit stands behind the number."""
-    if name in _LABELS:
-        return _LABELS[name]
-    key = name.rpartition(".")[2]
-    for ending in ("_px", "_periods"):
-        key = key.removesuffix(ending)
-    return key.replace("_", " ")
+    key = name.rpartition(".")[2].removesuffix("_px").removesuffix("_periods")
+    return _LABELS.get(name, key.replace("_", " "))
 
 
 def value_of(recipe: Recipe, name: str) -> Any:
@@ -315,9 +206,8 @@ def changed_names(recipe: Recipe) -> list[str]:
 def in_words(recipe: Recipe, name: str) -> str:
     """A parameter as the panel calls it, its value and its default."""
     default = PARAMETERS[name]["default"]
-    plain = (
-        f"{default:g}" if type(default) is float else _text(name, default)
-    )  # the unit is that of the value
+    # The unit is that of the value.
+    plain = f"{default:g}" if type(default) is float else _text(name, default)
     return f"{label_of(name)} {_text(name, value_of(recipe, name))} (default {plain})"
 
 
@@ -341,7 +231,7 @@ def mark_changed(label: QLabel, changed: bool) -> None:
 
 
 class ParameterGrid(QWidget):
-    """Some parameters of the recipe, two in a row.
+    """Some parameters of the recipe.
 
     Parameters
     ----------
@@ -357,43 +247,42 @@ class ParameterGrid(QWidget):
 
     def __init__(self, names: Sequence[str], columns: int = 2, *, named: bool = True) -> None:
         super().__init__()
-        self.editors: dict[str, Any] = {}
-        self.labels: dict[str, QLabel] = {}
+        self.editors: dict[str, Any] = {name: editor_of(name) for name in names}
+        self.labels = {name: QLabel(label_of(name), self) for name in names}
         self._columns, self._named = columns, named
         self._arranged: list[str] | None = None
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(INDENT if named else 0, 0, 0, 0)
         self._grid.setHorizontalSpacing(6)
         self._grid.setVerticalSpacing(2)
-        for name in names:
-            editor = editor_of(name)
-            label = QLabel(label_of(name), self)
-            label.setToolTip(editor.toolTip())
-            label.setBuddy(editor)
+        for name, editor in self.editors.items():
             editor.setParent(self)
-            editor.valueChanged.connect(lambda value, name=name: self.valueChanged.emit(name, value))
-            self.editors[name], self.labels[name] = editor, label
+            editor.valueChanged.connect(lambda value, name=name: self._changed(name, value))
+            self.labels[name].setToolTip(editor.toolTip())
+            self.labels[name].setBuddy(editor)
         for column in range(columns):
             self._grid.setColumnStretch(2 * column + 1, 1)
-        self.arrange("lattice")
+        self._arrange("lattice")
 
-    def arrange(self, mode: str) -> None:
+    def _changed(self, name: str, value: Any) -> None:
+        # To two digits, as a hand that moves a slider means it.
+        self.valueChanged.emit(name, round(value, 2) if name in _SLID else value)
+
+    def _arrange(self, mode: str) -> None:
         """Show the parameters that a mode reads, and no others."""
         names = [name for name in self.editors if is_read(name, mode)]
         if names == self._arranged:
             return
         self._arranged = names
-        for name, editor in self.editors.items():
-            for widget in (self.labels[name], editor):
-                self._grid.removeWidget(widget)
-                widget.setVisible(False)
+        for widget in (*self.labels.values(), *self.editors.values()):
+            self._grid.removeWidget(widget)
+            widget.setVisible(False)
         for number, name in enumerate(names):
             row, column = divmod(number, self._columns)
-            if self._named:
-                self._grid.addWidget(self.labels[name], row, 2 * column)
-                self.labels[name].setVisible(True)
-            self._grid.addWidget(self.editors[name], row, 2 * column + 1)
-            self.editors[name].setVisible(True)
+            for place, widget in enumerate((self.labels[name], self.editors[name])):
+                if place or self._named:
+                    self._grid.addWidget(widget, row, 2 * column + place)
+                    widget.setVisible(True)
         self.setVisible(bool(names))
 
     def value(self) -> dict[str, Any]:
@@ -402,13 +291,13 @@ class ParameterGrid(QWidget):
 
     def setValue(self, recipe: Recipe) -> None:
         """Show the values of a recipe that its mode reads; nothing is emitted."""
-        self.arrange(recipe.mode)
+        self._arrange(recipe.mode)
         changed = changed_names(recipe)
         for name, editor in self.editors.items():
             mark_changed(self.labels[name], name in changed)
             value = value_of(recipe, name)
             if editor.value() != value:
-                with QSignalBlocker(editor):
+                with signals_blocked(editor):
                     editor.setValue(value)
 
 
@@ -417,11 +306,10 @@ def step_parameters(step: str, *, shown: bool) -> list[str]:
 
     Those about one image's places are left out, and those of the published mode stand where their successors do.
     """
-    published = [f"as_published.{key}" for key in _PUBLISHED.get(step, ())]
+    own = [name for name in PARAMETERS if name.startswith(f"{step}.")]
+    names = own + [f"as_published.{key}" for key in _PUBLISHED.get(step, ())]
     return [
-        name
-        for name in [name for name in PARAMETERS if name.startswith(f"{step}.")] + published
-        if PARAMETERS[name]["shown"] is shown and not PARAMETERS[name]["one_image"]
+        name for name in names if PARAMETERS[name]["shown"] is shown and not PARAMETERS[name]["one_image"]
     ]
 
 
@@ -432,5 +320,107 @@ def is_read(name: str, mode: str) -> bool:
     return mode == "lattice" or not name.startswith(_LATTICE_ONLY)
 
 
-def _limit(value: float | None, fallback: int) -> int:
-    return fallback if value is None else int(value)
+class Column(QScrollArea):
+    """Scrolls up and down only: as wide as its contents, so that nothing is cut off sideways.
+
+    Parameters
+    ----------
+    inside : QWidget
+    """
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidget(inside)
+        self._inside = inside
+
+    def minimumSizeHint(self) -> QSize:
+        """Width of the contents and of the scroll bar."""
+        return QSize(self._inside.minimumSizeHint().width() + _SCROLL_BAR, 120)
+
+    def sizeHint(self) -> QSize:
+        """All of the contents."""
+        return QSize(self.minimumSizeHint().width(), self._inside.sizeHint().height())
+
+    def event(self, event: Any) -> bool:
+        """Take another width when the contents do."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().event(event)
+
+
+class Wrapped(QLabel):
+    """Text as high as its lines are at the width that it has; Qt would leave room for a narrower column."""
+
+    def __init__(self, text: str = "", name: str = "") -> None:
+        super().__init__(text)
+        self.setAccessibleName(name)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Height of the lines."""
+        return QSize(0, self.heightForWidth(max(self.width(), 1)))
+
+    minimumSizeHint = sizeHint
+
+    def resizeEvent(self, event: Any) -> None:
+        """Another width may take another height."""
+        super().resizeEvent(event)
+        if event.oldSize().width() != event.size().width():
+            self.updateGeometry()
+
+
+def button(
+    text: str, tooltip: str, pressed: Callable[[], Any] | None = None, *, fixed: bool = True
+) -> QPushButton:
+    """Button with a tooltip, no larger than its text if `fixed`; `pressed` is called without arguments."""
+    made = QPushButton(text)
+    made.setToolTip(f"<qt>{tooltip}</qt>")
+    if fixed:
+        made.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+    if pressed is not None:
+        made.clicked.connect(lambda: pressed())
+    return made
+
+
+def row(*widgets: QWidget) -> QWidget:
+    """Widgets side by side, spread out, unless a text among them takes what room is left."""
+    whole = QWidget()
+    layout = QHBoxLayout(whole)
+    layout.setContentsMargins(INDENT, 0, 0, 0)
+    spread = not any(isinstance(widget, Wrapped) for widget in widgets)
+    for i, widget in enumerate(widgets):
+        if i and spread:
+            layout.addStretch(1)
+        layout.addWidget(widget, 1 if isinstance(widget, Wrapped) else 0)
+    return whole
+
+
+class Links:
+    """Signal connections of a widget to things that outlive it, which end together.
+
+    Closing a dock neither deletes the widget at once nor sends it a close event, so what it is connected to must be
+    let go explicitly.
+    """
+
+    def __init__(self) -> None:
+        self._links: list[tuple[Any, Callable[..., Any]]] = []
+
+    def connect(self, signal: Any, slot: Callable[..., Any]) -> None:
+        """Connect and remember."""
+        signal.connect(slot)
+        self._links.append((signal, slot))
+
+    def clear(self) -> None:
+        """End all connections."""
+        for signal, slot in self._links:
+            # What is gone already needs no disconnecting.
+            with contextlib.suppress(ValueError, RuntimeError, TypeError):
+                signal.disconnect(slot)
+        self._links.clear()
+
+    def __len__(self) -> int:
+        return len(self._links)

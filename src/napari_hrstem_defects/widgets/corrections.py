@@ -1,0 +1,268 @@
+"""What a person painted and an ensemble classified, laid over whatever the automatic labels are now."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.analysis import Analysis
+from napari_hrstem_defects.core.defect_types import type_judge
+from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
+from napari_hrstem_defects.models.scan import UNCERTAIN, ClassRegion, Scan, class_regions
+from napari_hrstem_defects.widgets.outputs import class_colour
+
+#: Warning in results whose labels are not the program's alone.
+PAINTED = "The labels were corrected by hand."
+#: Largest label that can be painted.
+LARGEST_LABEL = 2
+#: Measures the regions of labels ``(y, x)``.
+Measure = Callable[[NDArray[np.uint8]], tuple[Region, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """Pixels of one frame that a person painted or erased.
+
+    Attributes
+    ----------
+    pixels : int array (n,)
+        Their places in the flat image, ascending.
+    labels : uint8 array (n,)
+        Label of each: 0 crystal (erased), 1 symmetry defect, 2 amorphous or blurred.
+    """
+
+    pixels: NDArray[np.intp]
+    labels: NDArray[np.uint8]
+
+    def apply(self, automatic: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of labels ``(y, x)`` with the corrections laid over them."""
+        corrected = automatic.copy()
+        corrected.flat[self.pixels] = self.labels
+        return corrected
+
+
+def corrected(correction: Correction | None, automatic: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels as they are shown: the automatic ones themselves where nothing was painted."""
+    return automatic if correction is None else correction.apply(automatic)
+
+
+def changed_frames(painted: Mapping[int, Correction], before: Mapping[int, Correction]) -> list[int]:
+    """Frames whose corrections are others than before."""
+    return [frame for frame in {*painted, *before} if painted.get(frame) is not before.get(frame)]
+
+
+def after_stroke(
+    correction: Correction | None,
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    automatic: NDArray[np.uint8],
+    *,
+    taken_back: bool = False,
+) -> Correction | None:
+    """The corrections after labels that were shown have changed by hand; None where nothing is painted any more.
+
+    Parameters
+    ----------
+    correction : Correction or None
+        Those until now.
+    before, after : uint8 array (y, x)
+        Labels shown before and after the change.
+    automatic : uint8 array (y, x)
+        A pixel that is as found again counts as not painted.
+    taken_back : bool
+        Painted pixels that changed count as not painted whatever they hold: a stroke was undone that is older than the
+        automatic labels, so what lay beneath it is out of date.
+    """
+    painted = np.zeros(after.shape, bool)
+    if correction is not None:
+        painted.flat[correction.pixels] = True
+    changed = before != after
+    kept = changed & (after != automatic)
+    if taken_back:
+        kept &= ~painted
+    pixels = np.flatnonzero((painted & ~changed) | kept)
+    return Correction(pixels, after.flat[pixels]) if pixels.size else None
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMap:
+    """Class of each pixel of a frame, as an ensemble found it.
+
+    Attributes
+    ----------
+    labels : uint8 array (y, x)
+        Number of the class; others than those of `classes` say nothing.
+    classes : tuple of str
+        The first is the clean one.
+    classifier : str
+        Name of the ensemble.
+    regions : tuple of Region
+        Areas of all classes but the clean one, which stand for themselves where nothing else was found yet: without a
+        label, the class as type, and probabilities in the place of severities.
+    probabilities : float32 array (classes, y, x)
+    window_px : int
+        Edge of the windows that were looked at.
+    pixel_size_nm : float or None
+    """
+
+    labels: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    classifier: str
+    regions: tuple[Region, ...]
+    probabilities: NDArray[np.float32]
+    window_px: int
+    pixel_size_nm: float | None
+
+    @classmethod
+    def of(cls, scan: Scan, classifier: str, window_px: int, pixel_size_nm: float | None) -> ClassMap:
+        """What is kept of a scan; no pixels are copied."""
+        regions = _regions(scan.regions)
+        known = scan.labels, scan.classes, classifier, regions, scan.probabilities
+        return cls(*known, window_px, pixel_size_nm)
+
+    def measured(self) -> ClassMap:
+        """With the regions of the labels as they are now: a person may have painted them."""
+        known = np.where(self.labels < len(self.classes), self.labels, UNCERTAIN).astype(np.uint8)
+        found = class_regions(known, self.probabilities, self.classes, self.window_px, self.pixel_size_nm)
+        return replace(self, regions=_regions(found))
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Colour of each class in the map of the classes, but of the clean one, which has none."""
+        return {name: class_colour(number) for number, name in enumerate(self.classes) if number}
+
+    def types(self, regions: Sequence[Region], labels: NDArray[np.uint8]) -> tuple[Region, ...]:
+        """Regions with the class that most of each was given as their type; its share is the confidence.
+
+        A type that is known with more confidence stays.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+        labels : uint8 array (y, x)
+            The labels that the regions were measured in.
+        """
+        if labels.shape != self.labels.shape:
+            return tuple(regions)
+        numbered = label_regions(labels)
+        out = []
+        for region in regions:
+            y0, x0, y1, x1 = region.bbox
+            inside = numbered[y0:y1, x0:x1] == region.id
+            counts = np.bincount(self.labels[y0:y1, x0:x1][inside], minlength=256)
+            # Neither the clean class nor "uncertain" says what a defect is.
+            known = counts[1 : len(self.classes)]
+            if known.size and known.any():
+                best = int(known.argmax())
+                share = float(known[best] / counts.sum())
+                if region.type == "unknown" or share > region.confidence:
+                    region = replace(region, type=self.classes[best + 1], confidence=share)
+            out.append(region)
+        return tuple(out)
+
+
+def _regions(parts: Iterable[ClassRegion]) -> tuple[Region, ...]:
+    """Without a label, the class as type, how probable it is as confidence."""
+    return tuple(
+        replace(part.region, label=0, type=part.name, confidence=part.region.mean_severity) for part in parts
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Labels and regions of one frame, as found and as shown.
+
+    Attributes
+    ----------
+    automatic, found : uint8 array (y, x) and tuple of Region
+        Labels and regions as found.
+    shown : uint8 array (y, x)
+        With what was painted; `automatic` itself where nothing was.
+    regions : tuple of Region
+        Regions of `shown`, with the classes of a scan as types.
+    correction : Correction or None
+        What was painted.
+    painted : frozenset of int
+        Numbers of the regions in which a person painted.
+    """
+
+    automatic: NDArray[np.uint8]
+    found: tuple[Region, ...]
+    shown: NDArray[np.uint8]
+    regions: tuple[Region, ...]
+    correction: Correction | None = None
+    painted: frozenset[int] = field(default=frozenset())
+
+    def corrected(
+        self, correction: Correction | None, measure: Measure, class_map: ClassMap | None
+    ) -> Labelled:
+        """The same automatic labels with other corrections and classes, measured anew; takes a while."""
+        shown, regions, numbers = self.automatic, self.found, frozenset[int]()
+        if correction is not None:
+            shown = correction.apply(self.automatic)
+            regions = measure(shown)
+            inside = label_regions(shown).flat[correction.pixels]
+            numbers = frozenset(np.unique(inside[inside > 0]).tolist())
+        if class_map is not None:
+            regions = class_map.types(regions, shown)
+        return replace(self, shown=shown, regions=regions, correction=correction, painted=numbers)
+
+    @functools.cached_property
+    def numbered(self) -> NDArray[np.int32]:
+        """Number of the region at each pixel, 0 where there is none."""
+        return label_regions(self.shown)
+
+    def reviewed(self, frame: int, verdicts: Mapping[tuple[int, int, int], bool]) -> dict[int, str]:
+        """Region → "accepted" or "rejected", of verdicts about pixels ``(frame, y, x)``."""
+        here = {(y, x): accepted for (t, y, x), accepted in verdicts.items() if t == frame}
+        found = {int(self.numbered[pixel]): accepted for pixel, accepted in here.items()}
+        return {number: "accepted" if kept else "rejected" for number, kept in found.items() if number}
+
+    @functools.cached_property
+    def areas(self) -> dict[str, float]:
+        """Shares of the pixels."""
+        shares = {"symmetry_defect": self.shown == 1, "amorphous": self.shown == 2}
+        return {name: float(np.mean(marked)) for name, marked in shares.items()}
+
+    def in_analysis(self, analysis: Analysis, class_map: ClassMap | None) -> Analysis:
+        """The analysis with these labels and regions, which says where they come from wherever it is written."""
+        note = None if self.correction is None else PAINTED
+        analysis = analysis.with_labels(self.shown, self.regions, note)
+        if class_map is None:
+            return analysis
+        note = f"Where the scan with “{class_map.classifier}” found a class, it is the type of the region."
+        return analysis.with_labels(self.shown, self.regions, note)
+
+
+def measured_in(analysis: Analysis, severity: NDArray[np.float32] | None = None) -> Measure:
+    """Measures regions as the analysis did.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    severity : float32 array (y, x), optional
+        Of another frame of the series; types need the pixels of the frame that was analysed, so there are none then.
+    """
+
+    def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
+        known = analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains, analysis.field
+        return find_regions(
+            labels,
+            analysis.severity if severity is None else severity,
+            pixel_size_nm=analysis.micrograph.pixel_size_nm,
+            lattice=analysis.lattice,
+            judge=type_judge(labels, *known) if severity is None else None,
+            judged=analysis.judged | (labels > 0),
+        )
+
+    return measure
+
+
+def labelled(analysis: Analysis, correction: Correction | None, class_map: ClassMap | None) -> Labelled:
+    """Labels and regions of an analysis, with what was painted and scanned."""
+    automatic = Labelled(analysis.labels, analysis.regions, analysis.labels, analysis.regions)
+    return automatic.corrected(correction, measured_in(analysis), class_map)

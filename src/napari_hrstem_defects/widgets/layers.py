@@ -1,0 +1,338 @@
+"""What is written to the viewer: outputs as layers, which of them are seen, the legend, layers for marks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_hrstem_defects.core.metrics import IGNORE
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.widgets.model import Document
+from napari_hrstem_defects.widgets.outputs import NOT_JUDGED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.roles import (
+    KEY,
+    PAINTABLE,
+    PARTED,
+    POINTS,
+    Role,
+    by_id,
+    entry,
+    name_of,
+    outputs_of,
+    role_of,
+    tag,
+)
+from napari_hrstem_defects.widgets.source import pixels_of, placed_like
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer
+
+#: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
+#: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
+_OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
+#: Id of an image → ids of the layers of it that were hidden because another one was chosen.
+Hidden = dict[str, set[object]]
+#: Outputs of ours that say where defects are.
+_LEARNABLE = (Role.LABELS, Role.AMORPHOUS, Role.CLASSES)
+#: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
+_LEGEND = {
+    "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
+    "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
+}
+
+
+def write(
+    viewer: ViewerModel, document: Document, output: Output, provenance: Mapping[str, Any]
+) -> tuple[Layer | None, str | None]:
+    """Show an output: in place where the layer is only ours, as a new layer where a person edited it.
+
+    Returns
+    -------
+    layer : Layer or None
+        The layer if it was made, None if it was there.
+    note : str or None
+        What a person should know: an edited layer was kept.
+    """
+    source, role, note, made = document.layer, output.role, None, None
+    assert source is not None
+    frame = document.frame if output.frame is None else output.frame
+    data, placed = _fitted(source, document, output, frame)
+    layer = document.output(viewer.layers, role, output.part)
+    # What is held with the mouse is run again when it is let go.
+    if document.moving is role if layer is not None else output.if_there:
+        return None, None
+    if layer is not None and document.is_edited(layer):
+        if role is Role.PATCHES and layer.data.shape == data.shape:
+            return None, None  # what a person painted is what was used
+        note = (
+            f"Your edited layer “{layer.name}” was kept and hidden; the new result is in a layer of its own."
+        )
+        tag(layer, kept=True)
+        layer.visible = False
+        layer = None
+    elif layer is not None and _is_frame_of(layer, document, output):
+        for whole in (layer.data, document.references.get(role)):
+            if whole is not None:
+                whole[frame] = data[0]
+        layer.refresh()
+        return None, None
+    if layer is None:
+        layer = made = _make(document, source, output, data, placed)
+        # Found by its id, so it may be named before it is in the list.
+        document.outputs[role, output.part] = layer.unique_id
+        selected, active = set(viewer.layers.selection), viewer.layers.selection.active
+        viewer.layers.insert(_position(viewer, source, role), layer)
+        if selected:
+            viewer.layers.selection = selected
+            viewer.layers.selection.active = active
+    else:
+        _update(layer, output, data, placed)
+    if role in PAINTABLE:
+        document.references[role] = data.copy()
+    tag(layer, **_about(document, output), frame=frame, provenance=dict(provenance), edited=False)
+    return made, note
+
+
+def _is_frame_of(layer: Any, document: Document, output: Output) -> bool:
+    """Whether an output is one frame of a layer of a series that was analysed as a whole."""
+    if output.role in POINTS or not document.is_stack or output.data.ndim != 2:
+        return False
+    return len(layer.data) > 1 and layer.data.shape[1:] == output.data.shape
+
+
+def remove_parts(viewer: ViewerModel, document: Document, kept: Collection[str]) -> None:
+    """Remove layers of classes that the latest scan does not know; those that a person painted are kept, hidden."""
+    for role, part in list(document.outputs):
+        if role not in PARTED or part in kept:
+            continue
+        layer = document.output(viewer.layers, role, part)
+        del document.outputs[role, part]
+        if layer is not None and document.is_edited(layer):
+            tag(layer, kept=True)
+            layer.visible = False
+        elif layer is not None:
+            viewer.layers.remove(layer)
+
+
+def follow(viewer: ViewerModel, document: Document) -> None:
+    """The image was moved or calibrated anew: its outputs follow."""
+    source = document.layer
+    for role, part in document.outputs:
+        layer = document.output(viewer.layers, role, part)
+        if layer is None or source is None:
+            continue
+        raster, frame = {}, 0
+        if role not in POINTS:
+            raster = raster_place(layer.data.shape, document.frame_shape)
+            if layer.data.ndim == 3 and layer.data.shape[0] == 1:
+                frame = int(entry(layer).get("frame", document.frame))
+        for key, value in placed_like(source, layer.ndim, frame=frame, **raster).items():
+            if value is not None:
+                setattr(layer, key, value)
+
+
+def _fitted(source: Image, document: Document, output: Output, frame: int) -> tuple[Any, dict[str, Any]]:
+    """Data and place of an output in the dimensions of its image."""
+    data, first = output.data, 0
+    if output.role in POINTS:
+        if document.is_stack:
+            data = np.column_stack([np.full(len(data), float(frame)), data])
+        return data, placed_like(source, data.shape[1])
+    if document.is_stack and data.ndim == 2:
+        data, first = data[np.newaxis], frame
+    raster = {} if output.raster is None else raster_place(data.shape, output.raster)
+    return data, placed_like(source, data.ndim, frame=first, **raster)
+
+
+def _about(document: Document, output: Output) -> dict[str, str]:
+    return {"role": output.role.value, "part": output.part, "source": document.source_id}
+
+
+def _make(document: Document, source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
+    from napari.layers import Image, Labels, Points
+
+    options = {"name": f"{name_of(output.role, output.part)} · {Path(source.name).stem}", **output.options}
+    # From the beginning, so that nobody takes it for an image to analyse.
+    options["metadata"] = {KEY: _about(document, output)}
+    if "colormap" in options and output.kind == "labels":
+        options["colormap"] = label_colours(options["colormap"])
+    if output.features is not None:
+        options["features"] = output.features
+    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **placed, **options)
+    if output.role is Role.LABELS:
+        layer.contour = outline_px(data.shape)
+    if output.role is Role.SEVERITY:
+        layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
+        layer.colorbar.visible = True
+    if output.role in PAINTABLE:
+        layer.brush_size = 1 if output.role is Role.PATCHES else brush_px(data.shape)
+        layer.selected_label = 2 if output.role is Role.PATCHES else 1
+    return layer
+
+
+def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:
+    """Colour map of a few classes; everything else has another colour."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    table: dict[Any, str] = {None: other, 0: "transparent", **colours}
+    return DirectLabelColormap(color_dict=table)
+
+
+def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) -> None:
+    if output.role in POINTS:
+        layer.selected_data = set()
+    layer.data = data
+    if output.role in POINTS and len(data):
+        layer.size, layer.border_color = output.options["size"], output.options["border_color"]
+        layer.face_color = "transparent"
+    if "contrast_limits" in output.options and output.role not in PARTED:
+        layer.contrast_limits = output.options["contrast_limits"]
+    for key in ("scale", "translate"):
+        if not np.array_equal(getattr(layer, key), placed[key]):
+            setattr(layer, key, placed[key])
+    if output.features is not None:
+        layer.features = output.features
+
+
+def outline_px(shape: tuple[int, ...]) -> int:
+    """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
+    if max(shape[-2:]) > _LARGEST_OUTLINED:
+        return 0
+    return min(max(1, min(shape[-2:]) // _OUTLINED), _WIDEST_OUTLINE)
+
+
+def brush_px(shape: tuple[int, ...]) -> int:
+    """Width of the brush that suits an image."""
+    return max(5, min(shape[-2:]) // 50)
+
+
+def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
+    """Above the image, and below those of its outputs that belong above, however the layers were reordered."""
+    order, layers = list(Role), viewer.layers
+    first = layers.index(source) + 1
+    ours = {
+        layers.index(layer): order.index(Role(entry(layer)["role"]))
+        for layer in outputs_of(layers[first:], str(source.unique_id))
+    }
+    above = [index for index, place in ours.items() if place > order.index(role)]
+    return min(above, default=max(ours, default=first - 1) + 1)
+
+
+def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
+    """Show an image with its results: hide the results of all others, and the images that lie above it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    document : Document
+    images : collection of Image
+        All that can be analysed.
+    hidden : dict
+        Id of an image → what was hidden of it; it is shown again when its turn comes.
+    """
+    source = document.layer
+    if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
+        return
+    top = viewer.layers.index(source)
+    for index, layer in enumerate(viewer.layers):
+        of_image = layer in images
+        owner = str(layer.unique_id) if of_image else entry(layer).get("source")
+        covers = role_of(layer) is not None or (of_image and index > top)
+        if owner not in (None, document.source_id) and covers and layer.visible:
+            hidden.setdefault(str(owner), set()).add(layer.unique_id)
+            layer.visible = False
+    for unique_id in hidden.pop(document.source_id, ()):
+        if (layer := by_id(viewer.layers, unique_id)) is not None:
+            layer.visible = True
+
+
+def legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
+    """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    areas : mapping of str to float or None
+        Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
+    """
+    from napari.components.overlays import TextOverlay
+
+    overlays = viewer.canvas.overlays
+    for key, (share, name, colour) in _LEGEND.items():
+        known = overlays.get(key)
+        text = "" if areas is None else f"■ {name} {100 * areas[share]:.1f} %"
+        if known is not None:
+            known.visible = areas is not None
+            if areas is not None and known.text != text:
+                known.text = text
+        elif areas is not None:
+            # Whole from the start: each change of one that is shown draws it anew.
+            place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
+            overlays[key] = TextOverlay(text=text, color=colour, **place)
+            overlays.scale_bar.visible = True
+
+
+# Marks to learn from ------------------------------------------------------------------------------------------
+
+
+def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]]:
+    """Label layers that may say where the defects of an image are, each with whether it has the image's shape.
+
+    What was found in the image comes first, then what a person made; what was found in other images is left out.
+    """
+    from napari.layers import Labels
+
+    shape, own = tuple(pixels_of(image).shape), str(image.unique_id)
+    found = [
+        (layer, tuple(layer.data.shape) == shape)
+        for layer in viewer.layers
+        if type(layer) is Labels and not layer.multiscale
+        if (role := role_of(layer)) is None or (role in _LEARNABLE and entry(layer).get("source") == own)
+    ]
+    return sorted(found, key=lambda pair: (not pair[1], role_of(pair[0]) is None))
+
+
+def new_marks(viewer: ViewerModel, image: Image) -> Labels:
+    """Lay an empty layer for marks over an image; whatever label is painted with, it is seen."""
+    shape = pixels_of(image).shape
+    layer: Labels = viewer.add_labels(
+        np.zeros(shape, np.uint8),
+        name=f"Defects · {Path(image.name).stem}",
+        colormap=label_colours({IGNORE: NOT_JUDGED_COLOUR}, SYMMETRY_COLOUR),
+        opacity=0.6,
+        **placed_like(image, len(shape)),
+    )
+    layer.brush_size = brush_px(shape)
+    return layer
+
+
+class Spotlight:
+    """Shows one image and its marks alone: of images that lie on each other only the topmost is seen."""
+
+    def __init__(self) -> None:
+        self._hidden: list[object] = []
+        self._marks: set[object] = set()
+
+    def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
+        """Hide all other layers, and take the brush."""
+        for layer in viewer.layers:
+            if layer not in (image, marks) and layer.visible:
+                layer.visible = False
+                self._hidden.append(layer.unique_id)
+        image.visible = marks.visible = True
+        if role_of(marks) is None:
+            self._marks.add(marks.unique_id)
+        viewer.layers.selection.active = marks
+        marks.mode = "paint"
+
+    def end(self, viewer: ViewerModel) -> None:
+        """Show again what was hidden and is still there, and hide the marks: they would lie on other images."""
+        for unique_id in (*self._hidden, *self._marks):
+            if (layer := by_id(viewer.layers, unique_id)) is not None:
+                layer.visible = unique_id not in self._marks
+        self._hidden.clear()
+        self._marks.clear()

@@ -1,0 +1,465 @@
+"""State of one image under work, without Qt or a viewer: steps, what a person asked for, what was found."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.domains import Domain, domain_at, point_in, with_verdicts
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
+from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.widgets.corrections import ClassMap, Correction, Labelled, measured_in
+from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
+from napari_hrstem_defects.widgets.roles import (
+    PAINTABLE,
+    Role,
+    by_id,
+    entry,
+    outputs_of,
+    part_of,
+    role_of,
+    tag,
+)
+from napari_hrstem_defects.widgets.source import is_stack, pixels_of
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+    from napari_hrstem_defects.widgets.tasks import SeriesResult
+
+Point = tuple[float, float]
+
+#: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
+COMPARED = 2**25
+
+
+class State(StrEnum):
+    """State of a step; shown by a sign and a word, never by colour alone."""
+
+    EMPTY = "not run"
+    RUNNING = "running"
+    CURRENT = "current"
+    STALE = "stale"
+    FAILED = "failed"
+
+
+#: Sign of each state.
+SIGNS = dict(zip(State, "○◌●◐✕", strict=True))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One group of the panel.
+
+    Attributes
+    ----------
+    name, title, does : str
+        Heading, and a sentence for the tooltip.
+    reads : tuple of str
+        Parts of the recipe that it reads first.
+    parts : tuple of str
+        Steps of the pipeline that it stands for; by default the one of its name.
+    """
+
+    name: str
+    title: str
+    does: str
+    reads: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+
+STEPS = (
+    Step(
+        "preprocess",
+        "Preprocess",
+        "Finds the lattice period and evens out background and contrast.",
+        ("mode", "preprocess"),
+    ),
+    Step("domains", "Lattices", "Divides the image into areas of one lattice each.", ("domains",)),
+    Step(
+        "classify",
+        "Classify patches",
+        "Cuts the image into patches and judges which of them contain a defect.",
+        ("classify",),
+    ),
+    Step(
+        "best_patch",
+        "Best patch",
+        "Chooses the clean patch that everything else is compared with.",
+        ("best_patch",),
+    ),
+    Step(
+        "variance",
+        "Variance filter",
+        "Measures the local variance and finds amorphous or damaged areas.",
+        ("variance", "as_published"),
+    ),
+    Step(
+        "symmetry",
+        "Symmetry filter",
+        "Measures at every pixel how far its surroundings differ from the best patch, and from other intact lattices.",
+        ("symmetry", "verdicts"),
+    ),
+    Step(
+        "segment",
+        "Labels and regions",
+        "Marks the defects and measures each connected one.",
+        ("segment",),
+        ("segment", "regions"),
+    ),
+)
+STEP_NAMES = tuple(step.name for step in STEPS)
+#: Step → steps of the pipeline that it stands for, and the other way round.
+PARTS = {step.name: step.parts or (step.name,) for step in STEPS}
+SHOWN_AS = {part: name for name, parts in PARTS.items() for part in parts}
+TITLES = {step.name: step.title for step in STEPS}
+#: Parameters of the domains that say which of them count as crystal: read with the severity.
+_VERDICTS = ("crystal", "intact_at", "defective_at")
+
+
+def _part(recipe: Recipe, name: str) -> Any:
+    """What a step reads of a recipe."""
+    if name == "verdicts":
+        return tuple(getattr(recipe.domains, key) for key in _VERDICTS)
+    if name == "domains":
+        return recipe.domains.model_dump(exclude=set(_VERDICTS))
+    return getattr(recipe, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a result depends on beside the pixels.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    point : tuple of float or None
+        Centre of the best patch placed by hand, ``(y, x)`` in pixels.
+    patches : bool array (n_y, n_x) or None
+        Patches painted by hand, True: defective.
+    pixel_size : float or None
+        In nm; the regions are measured with it.
+    painted : mapping of int to Correction
+        Frame → what was painted over its labels. It is laid over the result, so no step is out of date for it.
+    """
+
+    recipe: Recipe
+    point: Point | None = None
+    patches: NDArray[np.bool_] | None = None
+    pixel_size: float | None = None
+    painted: Mapping[int, Correction] = field(default_factory=dict)
+
+    def differs(self, other: Inputs, step: Step) -> bool:
+        """Whether a step itself was asked for something else."""
+        if step.name == "classify" and not np.array_equal(self.patches, other.patches):  # type: ignore[arg-type]
+            return True
+        if step.name == "best_patch" and self.point != other.point:
+            return True
+        if step.name == "segment" and self.pixel_size != other.pixel_size:
+            return True
+        # A best patch chosen automatically is revised by the distances to its own templates.
+        revised = ("symmetry",) if step.name == "best_patch" and self.point is None else ()
+        return any(_part(self.recipe, name) != _part(other.recipe, name) for name in (*step.reads, *revised))
+
+
+def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
+    """Steps whose result would change: those asked for something else, and all that follow from them."""
+    first = next((i for i, step in enumerate(STEPS) if done.differs(now, step)), len(STEPS))
+    return frozenset(STEP_NAMES[first:])
+
+
+def first_of(steps: Collection[str]) -> str:
+    """The earliest of some steps; of none the first of all."""
+    return next((name for name in STEP_NAMES if name in steps), STEP_NAMES[0])
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What a person asked for about places of an image, ``(y, x)`` in pixels.
+
+    Attributes
+    ----------
+    point : tuple of float or None
+        Centre of the best patch; None: chosen automatically.
+    lattices : tuple of tuple of float
+        Centres of the model patches of further lattices.
+    intact, defective : tuple of tuple of float
+        Points in lattices that count as intact or as defects.
+    painted : mapping of int to Correction
+        Frame (0 for a single image) → what was painted over its labels.
+    reviewed : mapping of tuple to bool
+        Frame and pixel ``(frame, y, x)`` → whether the region there was accepted, else it was rejected.
+    """
+
+    point: Point | None = None
+    lattices: tuple[Point, ...] = ()
+    intact: tuple[Point, ...] = ()
+    defective: tuple[Point, ...] = ()
+    painted: Mapping[int, Correction] = field(default_factory=dict)
+    reviewed: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)
+
+    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
+        """With other corrections of a frame; None: without any."""
+        others = {known: kept for known, kept in self.painted.items() if known != frame}
+        return replace(self, painted=others if correction is None else {**others, frame: correction})
+
+    def in_recipe(self, recipe: Recipe) -> Recipe:
+        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
+        return recipe.replace(
+            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
+        )
+
+    def told_by(self, recipe: Recipe) -> ByHand:
+        """With what a recipe says about the lattices instead."""
+        points: dict[str, Any] = {
+            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
+        }
+        return replace(self, **points)
+
+
+#: Parameter of the step domains → what it is called here.
+_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
+
+
+@dataclass(eq=False)
+class Document:
+    """One image layer and its analysis.
+
+    Attributes
+    ----------
+    analysis, done : Analysis and Inputs, or None
+        The latest one, and what it was asked for.
+    written, shown : set of str
+        Steps whose layers show `analysis`; those that have ever been written, maybe out of date.
+    frame : int
+        Frame of a series that `analysis` is of.
+    by_hand, history : ByHand and list of ByHand
+        What a person asked for, and earlier values of it, for undo.
+    moving : Role or None
+        Layer of points of which one is being dragged.
+    outputs : dict
+        Role and part → ``unique_id`` of the layer that shows it; the part is empty where a role has one layer.
+    references : dict
+        Role → what was last known to be in a paintable layer.
+    rewritten : set of int
+        Frames whose labels were computed anew since they were painted.
+    histogram : Histogram or None
+        Of the severity of `analysis`.
+    labelled, class_maps : dict
+        Frame (0 for a single image) → its labels and regions; what an ensemble found in it.
+    failed : tuple of str or None
+        Step and sentence.
+    series : SeriesResult or None
+        All frames of a time series.
+    notes : tuple of str
+        What became of edited layers in the last run.
+    saved : dict
+        Frame → labels of a result folder that the next run restores the corrections from.
+    """
+
+    _layer: weakref.ref[Image]
+    source_id: str
+    analysis: Analysis | None = None
+    done: Inputs | None = None
+    written: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
+    frame: int = 0
+    by_hand: ByHand = field(default_factory=ByHand)
+    history: list[ByHand] = field(default_factory=list)
+    moving: Role | None = None
+    outputs: dict[tuple[Role, str], object] = field(default_factory=dict)
+    references: dict[Role, NDArray[Any]] = field(default_factory=dict)
+    rewritten: set[int] = field(default_factory=set)
+    histogram: Histogram | None = None
+    labelled: dict[int, Labelled] = field(default_factory=dict)
+    class_maps: dict[int, ClassMap] = field(default_factory=dict)
+    failed: tuple[str, str] | None = None
+    series: SeriesResult | None = None
+    notes: tuple[str, ...] = ()
+    saved: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, layer: Image, layers: Iterable[Layer]) -> Document:
+        """Begin work on an image; layers of an earlier session are found by what their metadata say."""
+        made = cls(weakref.ref(layer), str(layer.unique_id))
+        for output in outputs_of(layers, made.source_id):
+            if not entry(output).get("kept"):
+                made.outputs[Role(entry(output)["role"]), part_of(output)] = output.unique_id
+        return made
+
+    @property
+    def layer(self) -> Image | None:
+        """The image; None when it is gone."""
+        return self._layer()
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Shape ``(y, x)`` of the image, as far as its layer says."""
+        layer = self.layer
+        shape = (0, 0) if layer is None else pixels_of(layer).shape[: -1 if layer.rgb else None]
+        return int(shape[-2]), int(shape[-1])
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the image is a time series."""
+        return self.layer is not None and is_stack(self.layer)
+
+    def forget(self) -> None:
+        """The pixels changed: nothing that was found still holds. Layers stay."""
+        self.analysis = self.done = self.histogram = self.failed = self.series = None
+        for found in (self.written, self.class_maps, self.labelled, self.history):
+            found.clear()
+        self.by_hand = replace(self.by_hand, painted={}, reviewed={})
+
+    # Layers that show it --------------------------------------------------------------------------------------
+
+    def output(self, layers: Iterable[Layer], role: Role, part: str = "") -> Any:
+        """The layer that shows a role, None if it was never written or was deleted."""
+        known = self.outputs.get((role, part))
+        return None if known is None else by_id(layers, known)
+
+    def is_edited(self, layer: Layer) -> bool:
+        """Whether a person changed what was written to a layer; what is painted over labels is kept apart from them."""
+        role = role_of(layer)
+        if entry(layer).get("edited"):
+            return True
+        reference = None if role is None else self.references.get(role)
+        if role is Role.LABELS or role not in PAINTABLE or reference is None or layer.data.size > COMPARED:
+            return False
+        changed = not np.array_equal(layer.data, reference)
+        if changed:
+            tag(layer, edited=True)
+        return changed
+
+    def painted_patches(self, layers: Iterable[Layer]) -> NDArray[np.bool_] | None:
+        """Patches as a person painted them; where the eraser was used, as the classifier judged them."""
+        layer = self.output(layers, Role.PATCHES)
+        if layer is None or not self.is_edited(layer):
+            return None
+        painted = np.asarray(layer.data)
+        painted = painted.reshape(painted.shape[-2:])
+        reference = self.references.get(Role.PATCHES)
+        if reference is not None and reference.shape[-2:] == painted.shape:
+            painted = np.where(painted == 0, reference.reshape(painted.shape), painted)
+        return painted == PATCH_DEFECTIVE
+
+    # What a person asked for ----------------------------------------------------------------------------------
+
+    @property
+    def point(self) -> Point | None:
+        """Centre of the best patch placed by hand."""
+        return self.by_hand.point
+
+    def inside(self, point: Iterable[float]) -> Point:
+        """The point of the image that is nearest to a point."""
+        y, x = np.clip(np.asarray(point, dtype=float), 0, np.array(self.frame_shape) - 1)
+        return float(y), float(x)
+
+    def place(self, point: Point | None) -> None:
+        """Ask for another best patch (None: automatic); can be undone."""
+        self.ask(point=None if point is None else self.inside(point))
+
+    def ask(self, by_hand: ByHand | None = None, **changes: Any) -> None:
+        """Ask for something else by hand; can be undone."""
+        by_hand = replace(self.by_hand if by_hand is None else by_hand, **changes)
+        if by_hand != self.by_hand:
+            self.history.append(self.by_hand)
+            self.by_hand = by_hand
+
+    def undo(self) -> None:
+        """Take back what was asked for last."""
+        if self.history:
+            self.by_hand = self.history.pop()
+
+    def count_as(self, number: int, intact: bool) -> None:
+        """Ask for a lattice of the latest run to count as intact, or as a defect; can be undone."""
+        analysis = self.analysis
+        if analysis is None or analysis.domains is None or analysis.prepared is None:
+            return
+        found, prepared = analysis.domains, analysis.prepared
+        if (point := point_in(found, prepared, number)) is None:
+            return
+        # What was said about this lattice earlier no longer holds.
+        kept: dict[str, Any] = {
+            name: tuple(p for p in getattr(self.by_hand, name) if domain_at(found, prepared, p) != number)
+            for name in ("intact", "defective")
+        }
+        # To the hundredth of a pixel that a recipe keeps, so that both say the same.
+        kept["intact" if intact else "defective"] += ((round(point[0], 2), round(point[1], 2)),)
+        self.ask(**kept)
+
+    # What was found -------------------------------------------------------------------------------------------
+
+    @property
+    def lattices(self) -> tuple[Domain, ...]:
+        """The lattices found in the latest run, the best patch's first."""
+        found = None if self.analysis is None else self.analysis.domains
+        return () if found is None else found.domains
+
+    def verdicts(self) -> tuple[bool, ...]:
+        """Which of the lattices count as intact, as asked for now."""
+        analysis = self.analysis
+        if analysis is None or analysis.domains is None or analysis.prepared is None:
+            return ()
+        wanted = self.by_hand.in_recipe(analysis.recipe).domains
+        return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
+
+    def known(self, frame: int | None = None) -> Labelled | None:
+        """Labels and regions of a frame; None: of the one that was analysed."""
+        return self.labelled.get(self.frame if frame is None else frame)
+
+    def regions(self, frame: int | None = None) -> tuple[Region, ...]:
+        """Regions to show of a frame: with what was painted, or those of a scan as long as there are no others."""
+        known: Any = self.class_maps.get(frame or 0) if self.analysis is None else self.known(frame)
+        return () if known is None else known.regions
+
+    def painted_regions(self, frame: int | None = None) -> frozenset[int]:
+        """Numbers of the regions of a frame in which a person painted."""
+        known = self.known(frame)
+        return frozenset() if known is None else known.painted
+
+    def review(self, frame: int | None, number: int, accepted: bool) -> None:
+        """Accept or reject a region of a frame; can be undone."""
+        frame = self.frame if frame is None else frame
+        known = self.labelled.get(frame)
+        if known is None or not (known.numbered == number).any():
+            return
+        centre = next(region.centroid for region in known.regions if region.id == number)
+        # Its pixel nearest to the centre: it most likely stays in the region when the threshold is moved.
+        pixels = np.argwhere(known.numbered == number)
+        y, x = pixels[np.argmin(((pixels - centre) ** 2).sum(axis=1))].tolist()
+        others = {
+            (t, *pixel): kept
+            for (t, *pixel), kept in self.by_hand.reviewed.items()
+            if t != frame or known.numbered[tuple(pixel)] != number
+        }
+        self.ask(reviewed={**others, (frame, y, x): accepted})
+
+    def reviewed(self, frame: int | None = None) -> dict[int, str]:
+        """Region of a frame → "accepted" or "rejected"."""
+        frame = self.frame if frame is None else frame
+        known = self.labelled.get(frame)
+        return {} if known is None else known.reviewed(frame, self.by_hand.reviewed)
+
+    def at(self, frame: int | None) -> Document:
+        """What is known about a frame: without the numbers of another one that was analysed."""
+        if frame is None or frame == self.frame or self.analysis is None:
+            return self
+        return replace(self, analysis=None, histogram=None, done=None)
+
+    def result(self) -> Analysis | None:
+        """The analysis as it stands: with what was painted and scanned."""
+        analysis, known = self.analysis, self.known()
+        if analysis is None or not analysis.is_complete or known is None:
+            return analysis
+        painted, scanned = self.by_hand.painted.get(self.frame), self.class_maps.get(self.frame)
+        if known.correction is not painted:  # its regions are still being measured
+            known = known.corrected(painted, measured_in(analysis), scanned)
+        return known.in_analysis(analysis, scanned)

@@ -1,0 +1,442 @@
+"""What is done in a thread: a run, a time series, a scan, an export, a folder. Neither Qt nor the viewer's layers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.models.classifier import SCREENING, for_recipe
+from napari_hrstem_defects.models.process import KerasProcess
+from napari_hrstem_defects.models.scan import Scan, scan_file
+from napari_hrstem_defects.models.store import file_sha256, read_contract
+from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
+from napari_hrstem_defects.widgets.model import PARTS, Inputs
+from napari_hrstem_defects.widgets.outputs import (
+    Histogram,
+    Layered,
+    describe,
+    histogram,
+    region_outputs,
+    scan_outputs,
+)
+from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.worker import Monitor
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.batch import Row
+
+#: What is shown while a step of the pipeline runs.
+STAGES = {
+    "preprocess": "lattice and contrast",
+    "domains": "lattices",
+    "classify": "patches",
+    "best_patch": "best patch",
+    "symmetry": "severity",
+    "segment": "labels",
+}
+#: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
+SEVERITY_BYTES = 2 * 2**30
+#: Failures of a folder that are told one by one; the table has them all.
+_TOLD = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Layered):
+    """What a run hands over to the GUI's thread.
+
+    Attributes
+    ----------
+    analysis : Analysis
+    histogram : Histogram or None
+    labelled : dict
+        Frame → its labels and regions, with what was painted and scanned; empty unless they were asked for.
+    """
+
+    analysis: Analysis
+    histogram: Histogram | None
+    labelled: dict[int, Labelled]
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesResult(Result):
+    """What was found in a time series; its `analysis` is that of the frame that was shown.
+
+    Attributes
+    ----------
+    severity : float32 array (t, y, x) or None
+        None where it would need too much memory.
+    warnings : tuple of str
+        Each with the number of frames it was raised for.
+    inputs : Inputs
+        What it was asked for; its best patch may be that of the frame shown.
+    """
+
+    severity: NDArray[np.float32] | None
+    warnings: tuple[str, ...]
+    inputs: Inputs
+
+
+def run(
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    previous: Analysis | None,
+    start: str,
+    write: Collection[str],
+    kept: Collection[str],
+    process: KerasProcess,
+    class_map: ClassMap | None = None,
+) -> Result:
+    """Analyse a frame, no further than what is to be written needs, and describe the layers.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    source : Source
+    inputs : Inputs
+    previous : Analysis or None
+        An earlier result for the same frame.
+    start : str
+        Step of the pipeline to begin with.
+    write, kept : collection of str
+        Steps of the panel whose layers are wanted, and those whose earlier results still hold.
+    process : KerasProcess
+        Where trained classifiers run.
+    class_map : ClassMap, optional
+        What an ensemble found in the frame.
+    """
+    import_early()
+    micrograph = source.micrograph() if previous is None else previous.micrograph
+    if micrograph.pixel_size_nm != source.pixel_size:
+        micrograph = dataclasses.replace(micrograph, pixel_size_nm=source.pixel_size)
+    steps = pipeline.STEPS
+    begin = 0 if previous is None else steps.index(start)
+    end = max(steps.index(part) for step in write for part in PARTS[step])
+
+    def progress(step: str, fraction: float) -> None:
+        done = steps.index(step) - begin + fraction
+        monitor.progress(step, max(done, 0.0) / max(end + 1 - begin, 1))
+
+    classifier = None
+    if begin <= steps.index("classify") <= end and inputs.patches is None:
+        classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
+    analysis = pipeline.analyze(
+        micrograph,
+        inputs.recipe,
+        classifier=classifier,
+        # Given again they would be run again: what was found with them is in `previous`.
+        best_patch=inputs.point if begin <= steps.index("best_patch") else None,
+        patch_labels=inputs.patches if begin <= steps.index("classify") else None,
+        previous=previous,
+        start=steps[begin],
+        stop=steps[end],
+        progress=progress,
+        cancelled=monitor.cancelled,
+    )
+    if previous is not None:
+        analysis = analysis.taking_over(previous, tuple(part for step in kept for part in PARTS[step]))
+    known, shown, frame = {}, analysis, source.frame or 0
+    if "segment" in write:
+        found = known[frame] = labelled(analysis, inputs.painted.get(frame), class_map)
+        shown = analysis.with_labels(found.shown, found.regions)
+    outputs = describe(shown, write)
+    if monitor.cancelled():
+        raise Cancelled
+    return Result(outputs, provenance_of(analysis), analysis, histogram(analysis), known)
+
+
+def import_early() -> None:
+    """Do here what napari would do in the GUI's thread at the first layers: it takes a second or so."""
+    # Tables of points, colours of labels.
+    for name in ("pandas", "skimage.color.colorconv"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def provenance_of(analysis: Analysis) -> dict[str, Any]:
+    """How a layer came about, for its metadata."""
+    from napari_hrstem_defects.io.provenance import software
+
+    best = analysis.best_patch
+    return {
+        "recipe": analysis.recipe.to_dict(),
+        "input_sha256": analysis.micrograph.sha256,
+        "pixel_size_nm": analysis.micrograph.pixel_size_nm,
+        "classifier": analysis.patches.classifier,
+        "best_patch": None if best is None else dataclasses.asdict(best),
+        "software": dict(software()),
+    }
+
+
+def run_series(
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    shown: int,
+    process: KerasProcess,
+    class_maps: Mapping[int, ClassMap],
+) -> SeriesResult:
+    """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
+    whole = source.series()
+    frames = len(whole)
+    classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
+    labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
+    known: dict[int, Labelled] = {}
+    severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
+    counts: Counter[str] = Counter()
+    kept: Analysis | None = None
+    for index in range(frames):
+
+        def progress(step: str, fraction: float, index: int = index) -> None:
+            done = (pipeline.STEPS.index(step) + fraction) / len(pipeline.STEPS)
+            monitor.progress(f"frame {index + 1} of {frames}", (index + done) / frames)
+
+        analysis = pipeline.analyze(
+            source.micrograph(index),
+            inputs.recipe,
+            classifier=classifier,
+            best_patch=inputs.point,
+            progress=progress,
+            cancelled=monitor.cancelled,
+        )
+        known[index] = labelled(analysis, inputs.painted.get(index), class_maps.get(index))
+        labels[index] = known[index].shown
+        if severity is not None:
+            severity[index] = analysis.severity
+        counts.update(analysis.warnings)
+        if kept is None or index == shown:
+            kept = analysis
+    assert kept is not None
+    warnings = tuple(f"{text} ({count} of {frames} frames)" for text, count in counts.items())
+    whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
+    outputs = [
+        dataclasses.replace(output, data=data, frame=shown)
+        for output in describe(kept, ("best_patch", "symmetry", "segment"))
+        if output.role in (*whole_data, Role.BEST_PATCH)
+        and (data := whole_data.get(output.role, output.data)) is not None
+    ]
+    found = provenance_of(kept), kept, histogram(kept), known
+    return SeriesResult(outputs, *found, severity, warnings, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned(Layered):
+    """What a scan gives the panel.
+
+    Attributes
+    ----------
+    scan : Scan
+    class_map : ClassMap
+    known : Labelled or None
+        That given, its regions with their class.
+    """
+
+    scan: Scan
+    class_map: ClassMap
+    known: Labelled | None
+
+
+def scan_image(
+    monitor: Monitor,
+    process: KerasProcess,
+    source: Source,
+    model: Path,
+    known: Labelled | None,
+    numbered: bool,
+) -> Scanned:
+    """Slide an ensemble over an image, in the other process, and describe the layers.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    process : KerasProcess
+    source : Source
+    model : Path
+    known : Labelled or None
+        Labels and regions of the frame, if there are any already.
+    numbered : bool
+        Whether a layer shows the numbers of the regions.
+
+    Raises
+    ------
+    ModelError
+        If the model is no ensemble, or the image is smaller than its window.
+    Cancelled
+    """
+    micrograph = source.micrograph()
+    found: Scan = process.call(
+        scan_file,
+        model,
+        micrograph.frame().pixels,
+        pixel_size_nm=micrograph.pixel_size_nm,
+        progress=lambda fraction, text: monitor.progress(text, fraction),
+        cancelled=monitor.cancelled,
+    )
+    contract = read_contract(model)
+    provenance = {
+        "classifier": contract.name,
+        "classifier_sha256": file_sha256(model),
+        "input_sha256": micrograph.sha256,
+        "stride_px": found.stride_px,
+    }
+    class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
+    outputs = scan_outputs(found, source.frame)
+    if known is not None:
+        known = dataclasses.replace(known, regions=class_map.types(known.regions, known.shown))
+        if numbered:
+            outputs.append(region_outputs(known.shown, known.regions))
+    return Scanned(outputs, provenance, found, class_map, known)
+
+
+def export_image(
+    monitor: Monitor, analysis: Analysis, reviewed: Mapping[int, str], folder: Path, overwrite: bool
+) -> Path:
+    """Write the result of one image or frame into `folder`; `reviewed` says which regions were accepted.
+
+    Raises
+    ------
+    WriteError
+        If the folder exists or cannot be written.
+    Cancelled
+        Nothing is left behind then.
+    """
+    from napari_hrstem_defects.io import ResultWriter
+
+    monitor.progress("writing", 0.3)
+    with ResultWriter(folder, overwrite=overwrite, cancelled=monitor.cancelled) as writer:
+        writer.add(analysis)
+    _add_reviews(folder, {0: reviewed})
+    return folder
+
+
+def _add_reviews(folder: Path, reviewed: Mapping[int, Mapping[int, str]]) -> None:
+    """Give the written table of regions a column ``reviewed``, where any region was accepted or rejected."""
+    from napari_hrstem_defects.io.tables import read_table, write_table
+
+    if any(reviewed.values()):
+        path = folder / "regions.csv"
+        rows = [
+            {**row, "reviewed": reviewed.get(row.get("frame", 0), {}).get(row["id"], "")}
+            for row in read_table(path, text=("kind", "type"))
+        ]
+        write_table(path.with_suffix(".partial"), list(rows[0]), rows)
+        path.with_suffix(".partial").replace(path)
+
+
+def export_series(
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    folder: Path,
+    overwrite: bool,
+    class_maps: Mapping[int, ClassMap],
+    verdicts: Mapping[tuple[int, int, int], bool],
+    process: KerasProcess,
+) -> Path:
+    """Analyse and write every frame of a time series, one at a time, with what was painted, scanned and reviewed.
+
+    Raises
+    ------
+    WriteError
+        If the folder exists or cannot be written.
+    MicrographError
+        If a frame cannot be analysed.
+    Cancelled
+        Nothing is left behind then.
+    """
+    from napari_hrstem_defects.io import ResultWriter
+
+    frames, cancelled = len(source.series()), monitor.cancelled
+    classifier = for_recipe(inputs.recipe, process=process, cancelled=cancelled)
+    options: dict[str, Any] = {"best_patch": inputs.point, "cancelled": cancelled}
+    reviewed = {}
+    with ResultWriter(folder, frames=frames, overwrite=overwrite, **options) as writer:
+        for index in range(frames):
+            monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
+            micrograph = source.micrograph(index)
+            analysis = pipeline.analyze(micrograph, inputs.recipe, classifier=classifier, **options)
+            class_map = class_maps.get(index)
+            found = labelled(analysis, inputs.painted.get(index), class_map)
+            writer.add(found.in_analysis(analysis, class_map))
+            reviewed[index] = found.reviewed(index, verdicts)
+    _add_reviews(folder, reviewed)
+    return folder
+
+
+def folder_name(name: str) -> str:
+    """Name of the result's folder: the image's, without its suffix."""
+    from napari_hrstem_defects.io import SUFFIXES
+
+    stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """What to analyse and where to write.
+
+    Attributes
+    ----------
+    images, out : Path
+        Folder of the images, and folder of the results.
+    jobs : int
+        Local processes.
+    overwrite : bool
+        Also what was analysed already in the same way.
+    """
+
+    images: Path
+    out: Path
+    jobs: int = 1
+    overwrite: bool = False
+
+
+def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
+    """Analyse a folder.
+
+    Raises
+    ------
+    ReadError
+        If there are no images in it.
+    WriteError
+        If the results cannot be written.
+    """
+    from napari_hrstem_defects.batch import analyze_files
+
+    options: dict[str, Any] = {
+        "jobs": job.jobs,
+        "overwrite": job.overwrite,
+        "progress": lambda fraction, text: monitor.progress(text, fraction),
+        "cancelled": monitor.cancelled,
+    }
+    if recipe.classify.classifier == SCREENING:
+        return analyze_files([job.images], job.out, recipe, **options)
+    # Keras must not come into the viewer's process; that of its own may not start others.
+    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
+    return rows
+
+
+def about_folder(rows: Sequence[Row], out: Path) -> str:
+    """What came out of a folder, in a sentence or two."""
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
+
+    counts = Counter(row.status for row in rows)
+    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
+    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
+    failed = [row.message for row in rows if row.status == "failed"]
+    more = f" And {len(failed) - _TOLD} more." if len(failed) > _TOLD else ""
+    return " ".join([text, *failed[:_TOLD]]) + more

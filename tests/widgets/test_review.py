@@ -1,0 +1,140 @@
+"""Defects gone through one by one, what is not judged, pixel sizes that cannot be, and the panel without an image."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
+
+from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.model import ByHand
+from napari_hrstem_defects.widgets.roles import Role
+
+from .conftest import lattice_image
+
+
+def _press(made: Any, *keys: tuple[Any, Any]) -> None:
+    canvas = made.viewer.window._qt_viewer.canvas.native
+    canvas.setFocus()
+    for key, modifier in keys:
+        made.qtbot.keyClick(canvas, key, modifier)
+
+
+NEXT, BACK = (Qt.Key.Key_N, Qt.KeyboardModifier.NoModifier), (Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+KEEP, NOT = (Qt.Key.Key_K, Qt.KeyboardModifier.NoModifier), (Qt.Key.Key_K, Qt.KeyboardModifier.ShiftModifier)
+
+
+def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_path: Path) -> None:
+    made = desk("si_fault_amorphous")
+    made.run_all()
+    made.show()
+    made.viewer.window._qt_window.activateWindow()
+    made.qtbot.wait(50)
+    table, regions = made.panel.results.table, made.document.regions()
+    assert len(regions) > 1
+    last = regions[-1].id
+    chosen = []
+    for keys in (NEXT, NEXT, BACK, BACK):
+        _press(made, keys)
+        chosen.append(table.selected())
+    assert chosen == [1, 2, 1, last]  # past the first it goes on with the last
+    layer = made.layer(Role.REGIONS)
+    assert (layer.selected_label, layer.visible) == (last, True)
+    _press(made, NEXT, NOT, KEEP)
+    reviewed = made.document.reviewed()
+    assert reviewed == {1: "rejected", 2: "accepted"}
+    assert table.model.headings()[-1] == "Reviewed"
+    assert [table.model.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
+    # They stay with the region when the numbers change: the largest part is erased from the first one.
+    labels = made.layer(Role.LABELS).data
+    assert labels.max() > 0
+    made.panel.threshold.slider.setValue(made.panel.threshold.slider.value() + 20)
+    made.wait()
+    known, verdicts = made.document.labelled[0], made.document.by_hand.reviewed
+    expected = {
+        int(known.numbered[y, x]): "accepted" if kept else "rejected"
+        for (_, y, x), kept in verdicts.items()
+        if known.shown[y, x]
+    }
+    assert len(verdicts) == 2
+    assert made.document.reviewed() == expected
+    folder = made.panel.actions_.export(tmp_path)
+    made.wait()
+    with (folder / "regions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["id"]): row["reviewed"] for row in rows if row["reviewed"]} == expected
+    assert len(rows) == len(made.document.regions())
+    made.click(made.panel.best_patch.undo)
+    assert list(made.document.by_hand.reviewed.values()) == [False]
+
+
+def test_buttons_beside_the_table_do_the_same(desk: Any) -> None:
+    made = desk()
+    made.run_all()
+    buttons = {b.text(): b for b in made.panel.results.widget.findChildren(QPushButton)}
+    made.click(buttons["▼"])
+    assert made.panel.results.table.selected() == 1
+    made.click(buttons["✓"])
+    assert made.document.reviewed() == {1: "accepted"}
+    made.document.layer.data = made.document.layer.data.copy()  # other pixels: nothing of it holds
+    assert made.document.by_hand == ByHand()
+
+
+def test_pixels_without_a_value_are_no_defect_and_hatched(desk: Any) -> None:
+    image = lattice_image((384, 384), fault=False)
+    image[140:220, 150:240] = np.nan
+    made = desk(image, contrast_limits=(0, 4))
+    made.run_all()
+    assert not made.layer(Role.LABELS).data[140:220, 150:240].any()
+    assert not any(
+        y0 < 220 and y1 > 140 and x0 < 240 and x1 > 150
+        for y0, x0, y1, x1 in (region.bbox for region in made.document.regions())
+    )
+    hatched = made.layer(Role.NOT_JUDGED)
+    judged = made.document.analysis.judged
+    assert not judged[140:220, 150:240].any()
+    assert not hatched.data[judged].any()
+    # Stripes and gaps of one width.
+    assert np.mean(hatched.data[140:220, 150:240]) == pytest.approx(0.5, abs=0.05)
+    severity = made.layer(Role.SEVERITY)
+    assert hatched.visible
+    severity.visible = False
+    assert not hatched.visible
+    severity.visible = True
+    assert hatched.visible
+    assert made.document.histogram.counts.sum() <= judged.sum()
+
+
+def test_a_pixel_size_that_no_crystal_has_is_pointed_out(desk: Any, monkeypatch: Any) -> None:
+    """A period of 14 px of 1 nm would be 14 nm."""
+    made = desk(lattice_image((320, 320)), scale=(1.0, 1.0), units=("nm", "nm"))
+    assert "no crystal" not in made.panel.messages.text()
+    made.run_all()
+    assert "makes the lattice period 14 nm, which no crystal shows" in made.panel.messages.text()
+    assert made.panel.calibrate.isVisible()
+    monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.02, True))
+    made.click(made.panel.calibrate)
+    made.wait()
+    assert "no crystal" not in made.panel.messages.text()
+    assert not made.panel.calibrate.isVisible()
+    assert made.document.layer.scale[-1] == pytest.approx(0.02)
+
+
+def test_without_an_image_the_panel_opens_one(desk: Any, monkeypatch: Any) -> None:
+    made = desk(None)
+    files, samples = made.panel.open.findChildren(QPushButton)
+    assert files.isVisible()
+    path = sample_folder() / "si_perfect.tif"
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *args: ([str(path)], ""))
+    made.click(files)
+    assert made.document.layer.source.path == str(path)
+    assert not files.isVisible()
+    made.viewer.layers.clear()
+    assert samples.isVisible()
+    names = [action.text() for action in samples.menu().actions()]
+    assert "GaAs, twin" in names
+    samples.menu().actions()[names.index("GaAs, twin")].trigger()
+    assert made.document.layer.name == "gaas_twin.tif"
