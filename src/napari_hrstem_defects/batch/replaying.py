@@ -13,6 +13,7 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.frames import FrameResult
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import sha256_of, software
 from napari_hrstem_defects.io.reading import read
@@ -101,6 +102,8 @@ def replay(
         frames=len(records) if micrograph.is_stack else None,
         overwrite=overwrite,
         best_patch=None if asked is None else (asked[0], asked[1]),
+        facts={key: info.get(key) for key in ("best_patch_from", "frame_time_s")},
+        frame_time_s=info.get("frame_time_s"),
     ) as writer:
         for index, (frame, was) in enumerate(zip(micrograph, records, strict=True)):
             best = was["best_patch"]
@@ -108,10 +111,11 @@ def replay(
                 frame,
                 recipe,
                 # An automatic one follows from the pixels and the recipe.
-                best_patch=BestPatch(**best) if best and best["placed"] == "hand" else None,
+                best_patch=BestPatch(**best) if best and best["placed"] != "automatic" else None,
                 classifier=classifier,
             )
-            writer.add(analysis)
+            y, x = was.get("drift_px", (0.0, 0.0))
+            writer.add(FrameResult.of(analysis, (y, x)))
             if sha256_of(analysis.labels) != was["labels_sha256"]:
                 differing.append(index)
             if progress is not None:
