@@ -26,6 +26,7 @@ def analyze_files(
     *,
     best_patch: Placement = None,
     frame_time_s: float | None = None,
+    tile_px: int | None = None,
     pixel_size_nm: float | None = None,
     select: str | None = None,
     memory_share: float = 0.25,
@@ -56,6 +57,8 @@ def analyze_files(
         chosen for each.
     frame_time_s : float, optional
         Time from frame to frame of a series, for growth rates per second.
+    tile_px : int, optional
+        Edge of the tiles that larger images are done in, 0 for none; default: 4096 for sides of more than 8192.
     pixel_size_nm : float, optional
         Instead of what the files say.
     select : str, optional
@@ -108,6 +111,7 @@ def analyze_files(
             recipe,
             best_patch=best_patch,
             frame_time_s=frame_time_s,
+            tile_px=tile_px,
             pixel_size_nm=pixel_size_nm,
             select=select,
             memory_share=memory_share,

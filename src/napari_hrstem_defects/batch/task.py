@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from napari_hrstem_defects.batch.series import (
     unsized,
 )
 from napari_hrstem_defects.batch.summary import Row
+from napari_hrstem_defects.batch.tiles import analyze_in_tiles, tile_edge
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
@@ -68,6 +71,8 @@ class Task:
         the networks once.
     frame_time_s : float or None
         Time from frame to frame of a series.
+    tile_px : int or None
+        Edge of the tiles of large images, see :func:`~napari_hrstem_defects.batch.tiles.tile_edge`.
     split : bool
         Whether a series is to be shared out, see :class:`Parts`.
     frames : tuple of int or None
@@ -85,6 +90,7 @@ class Task:
     overwrite: bool = False
     classifier: TrainedClassifier | None = None
     frame_time_s: float | None = None
+    tile_px: int | None = None
     split: bool = False
     frames: tuple[int, ...] | None = None
 
@@ -220,30 +226,68 @@ def _write(
         series.work(missing, progress)
         series.finish(folder, task.frame_time_s)
     else:
-        point = task.best_patch.point if isinstance(task.best_patch, FromFrame) else task.best_patch
-        with ResultWriter(
-            folder, overwrite=True, best_patch=point, facts={"best_patch_from": None, "frame_time_s": None}
-        ) as writer:
-            options: dict[str, Any] = {"classifier": task.classifier, "cancelled": cancelled}
-            told = None if progress is None else _by_step(progress)
-            analysis = pipeline.analyze(micrograph, task.recipe, best_patch=point, progress=told, **options)
-            if (notice := implausible_size(analysis)) is not None:
-                sizeless = unsized(micrograph, notice)
-                analysis = pipeline.analyze(
-                    sizeless, task.recipe, previous=analysis, start=pipeline.STEPS[-1]
-                )
-            writer.add(analysis)
+        analyze_image(
+            micrograph,
+            task.recipe,
+            folder,
+            best_patch=_point(task.best_patch),
+            classifier=task.classifier,
+            tile_px=task.tile_px,
+            progress=None if progress is None else _by_step(progress),
+            cancelled=cancelled,
+        )
     return _finished(task, "done", load_info(folder / INFO_FILE))
+
+
+def analyze_image(
+    micrograph: Micrograph,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    best_patch: tuple[float, float] | None = None,
+    classifier: TrainedClassifier | None = None,
+    tile_px: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Analyse one image, in tiles if it is large, and write its result folder."""
+    edge = tile_edge(micrograph, recipe, tile_px)
+    options: dict[str, Any] = {"best_patch": best_patch, "classifier": classifier, "cancelled": cancelled}
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            ResultWriter(
+                folder, overwrite=True, best_patch=best_patch, cancelled=cancelled, facts={"tile_px": edge}
+            )
+        )
+        if edge:
+            prefix = f".{folder.name}."
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=folder.parent)
+            )
+            writer.add(
+                analyze_in_tiles(
+                    micrograph, recipe, Path(scratch), edge_px=edge, progress=progress, **options
+                )
+            )
+            return
+        analysis = pipeline.analyze(micrograph, recipe, progress=progress, **options)
+        if (notice := implausible_size(analysis)) is not None:
+            sizeless = unsized(micrograph, notice)
+            analysis = pipeline.analyze(sizeless, recipe, previous=analysis, start=pipeline.STEPS[-1])
+        writer.add(analysis)
+
+
+def _point(placement: Placement) -> tuple[float, float] | None:
+    return placement.point if isinstance(placement, FromFrame) else placement
 
 
 def _asked(task: Task) -> dict[str, Any]:
     """What is to be done with an image, as analysis.json says it."""
-    placement = task.best_patch
-    point = placement.point if isinstance(placement, FromFrame) else placement
+    point = _point(task.best_patch)
     return {
         "recipe": task.recipe.to_dict(),
         "best_patch_by_hand": None if point is None else [float(v) for v in point],
-        "best_patch_from": placement_record(placement),
+        "best_patch_from": placement_record(task.best_patch),
         "classifier": None if task.classifier is None else task.classifier.sha256,
         "software": software()["napari-hrstem-defects"],
     }
@@ -272,6 +316,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         asked["frame_time_s"] = task.frame_time_s
     else:
         del asked["best_patch_from"]
+        asked["tile_px"] = tile_edge(micrograph, task.recipe, task.tile_px)
     same = (
         all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())

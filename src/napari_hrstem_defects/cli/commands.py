@@ -78,6 +78,14 @@ def analyze(
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=0,
+            help="Do larger images in tiles of this edge, 0: never; default: 4096 for sides of more than 8192.",
+        ),
+    ] = None,
     select: _Select = None,
     memory_share: Annotated[
         float,
@@ -148,6 +156,7 @@ def analyze(
             chosen,
             best_patch=placement,
             frame_time_s=frame_time,
+            tile_px=tile,
             pixel_size_nm=pixel_size,
             select=select,
             memory_share=memory_share,

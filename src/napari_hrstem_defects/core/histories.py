@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
+from scipy import fft, ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import theilslopes
 from skimage.feature import peak_local_max
@@ -20,7 +20,7 @@ _NEVER = 1e6
 
 
 def frame_drift(
-    before: ArrayLike, after: ArrayLike, *, window_px: int = 1024, alike: float = 0.9
+    before: ArrayLike, after: ArrayLike, *, window_px: int = 1024, alike: float = 0.9, upsampling: int = 20
 ) -> tuple[float, float]:
     """Movement of the specimen from one frame to the next, by the cross-correlation of their middles.
 
@@ -35,6 +35,8 @@ def frame_drift(
         Edge of the square in the middle that is looked at, under a Hann window.
     alike : float
         Share of the highest maximum from which others count.
+    upsampling : int
+        Steps of a pixel that are told apart.
 
     Returns
     -------
@@ -67,17 +69,14 @@ def frame_drift(
     y, x = peaks[np.hypot(*(peaks - middle).T).argmin()]
     if max(abs(y - middle[0]), abs(x - middle[1])) > min(edges) / 4:
         return 0.0, 0.0
+    # Splines between the samples: a parabola would be off where the maximum is narrow.
+    near = power[y - 4 : y + 5, x - 4 : x + 5]
+    fine = ndimage.zoom(near, (8 * upsampling + 1) / 9, order=3)
+    row, column = np.unravel_index(fine.argmax(), fine.shape)
     return (
-        float(y - middle[0] + _vertex(power[y - 1 : y + 2, x])),
-        float(x - middle[1] + _vertex(power[y, x - 1 : x + 2])),
+        float(y - middle[0] + row / upsampling - 4),
+        float(x - middle[1] + column / upsampling - 4),
     )
-
-
-def _vertex(values: NDArray[np.floating]) -> float:
-    """Where the parabola through three values has its vertex, relative to the middle one, which is the largest."""
-    low, middle, high = values.tolist()
-    bend = low - 2 * middle + high
-    return (low - high) / (2 * bend) if bend < 0 else 0.0
 
 
 class Growth(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ class Page(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     rows: int
-    strips: tuple[bytes, ...]
+    strips: Iterable[bytes]
 
     @classmethod
     def of(cls, page: tifffile.TiffPage | tifffile.TiffFrame) -> Page:

@@ -255,7 +255,7 @@ class ResultWriter:
 
         if not self._domains:
             for name in ("domains.csv", "domains.tif", "walls.tif"):
-                (self._folder / name).unlink()
+                (self._folder / name).unlink(missing_ok=True)
         if self._frames is not None:
             found, step = self._linker.histories, self._frame_time_s
             table, plot = (self._folder / name for name in HISTORY_FILES)
