@@ -262,13 +262,14 @@ def test_series(folder, out):
     assert row.status == "skipped"
 
 
-def test_one_bad_frame_fails_the_series_and_leaves_nothing(folder, out):
+def test_one_bad_frame_fails_the_series_and_the_others_are_kept(folder, out):
     frames = np.stack([crystal(), np.full((128, 128), 7, np.uint16)])
     tifffile.imwrite(folder / "series.tif", frames, photometric="minisblack")
     (row,) = analyze_files([folder], out)
     assert row.status == "failed"
     assert "series.tif[1]: all pixels have the same value" in row.message
-    assert names(out) == {"summary.csv"}
+    assert names(out) == {"summary.csv", ".series.series"}
+    assert {path.name for path in (out / ".series.series").glob("*.tif")} == {"000000.tif"}
 
 
 def test_internal_errors_cost_one_line(folder, out, monkeypatch):

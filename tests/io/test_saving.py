@@ -232,7 +232,7 @@ def test_unwritable_folder(tmp_path, make_analysis):
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()]
 )
-@pytest.mark.parametrize("where", ["write_table", "_move_into_place"])
+@pytest.mark.parametrize("where", ["Table", "_move_into_place"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_failures_leave_nothing_behind(
     tmp_path, make_micrograph, make_analysis, monkeypatch, error, where, existing

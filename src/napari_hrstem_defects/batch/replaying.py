@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_hrstem_defects.batch.tiles import analyze_in_tiles
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.frames import FrameResult
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import sha256_of, software
 from napari_hrstem_defects.io.reading import read
@@ -96,23 +99,33 @@ def replay(
     folder = Path(out) / record.absolute().parent.name
     asked = info["best_patch_by_hand"]
     differing = []
-    with ResultWriter(
-        folder,
-        frames=len(records) if micrograph.is_stack else None,
-        overwrite=overwrite,
-        best_patch=None if asked is None else (asked[0], asked[1]),
-    ) as writer:
+    edge = info.get("tile_px") or 0
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ResultWriter(
+            folder,
+            frames=len(records) if micrograph.is_stack else None,
+            overwrite=overwrite,
+            best_patch=None if asked is None else (asked[0], asked[1]),
+            facts={key: info[key] for key in ("best_patch_from", "frame_time_s", "tile_px") if key in info},
+            frame_time_s=info.get("frame_time_s"),
+        ) as writer,
+    ):
         for index, (frame, was) in enumerate(zip(micrograph, records, strict=True)):
             best = was["best_patch"]
-            analysis = pipeline.analyze(
-                frame,
-                recipe,
-                # An automatic one follows from the pixels and the recipe.
-                best_patch=BestPatch(**best) if best and best["placed"] == "hand" else None,
-                classifier=classifier,
-            )
-            writer.add(analysis)
-            if sha256_of(analysis.labels) != was["labels_sha256"]:
+            # An automatic one follows from the pixels and the recipe.
+            placed = BestPatch(**best) if best and best["placed"] != "automatic" else None
+            if edge:
+                point = None if asked is None else (asked[0], asked[1])
+                found = analyze_in_tiles(
+                    frame, recipe, Path(scratch), edge_px=edge, best_patch=point, classifier=classifier
+                )
+            else:
+                analysis = pipeline.analyze(frame, recipe, best_patch=placed, classifier=classifier)
+                y, x = was.get("drift_px", (0.0, 0.0))
+                found = FrameResult.of(analysis, (y, x))
+            writer.add(found)
+            if sha256_of(found.labels) != was["labels_sha256"]:
                 differing.append(index)
             if progress is not None:
                 progress((index + 1) / len(records), f"frame {index + 1} of {len(records)}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from napari_hrstem_defects.batch import workers
 from napari_hrstem_defects.batch.inputs import find_inputs, result_names
 from napari_hrstem_defects.batch.locks import locked
+from napari_hrstem_defects.batch.series import Placement
 from napari_hrstem_defects.batch.summary import Row, Summary
 from napari_hrstem_defects.batch.task import Task, clear, owner
-from napari_hrstem_defects.core.errors import Cancelled, WriteError
+from napari_hrstem_defects.core.errors import Cancelled, ReadError, WriteError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.reading import choose, data_sets
 from napari_hrstem_defects.models.classifier import for_recipe
 
 
@@ -22,7 +24,9 @@ def analyze_files(
     out: str | os.PathLike[str],
     recipe: Recipe | None = None,
     *,
-    best_patch: tuple[float, float] | None = None,
+    best_patch: Placement = None,
+    frame_time_s: float | None = None,
+    tile_px: int | None = None,
     pixel_size_nm: float | None = None,
     select: str | None = None,
     memory_share: float = 0.25,
@@ -48,8 +52,13 @@ def analyze_files(
     out : path-like
         Made if missing.
     recipe : Recipe, optional
-    best_patch : tuple of float, optional
-        ``(y, x)`` in pixels, for every image and frame; default: chosen for each.
+    best_patch : tuple of float or FromFrame, optional
+        ``(y, x)`` in pixels, for every image and frame; or the one of one frame of a series for all of them; default:
+        chosen for each.
+    frame_time_s : float, optional
+        Time from frame to frame of a series, for growth rates per second.
+    tile_px : int, optional
+        Edge of the tiles that larger images are done in, 0 for none; default: 4096 for sides of more than 8192.
     pixel_size_nm : float, optional
         Instead of what the files say.
     select : str, optional
@@ -101,6 +110,8 @@ def analyze_files(
             out.absolute(),
             recipe,
             best_patch=best_patch,
+            frame_time_s=frame_time_s,
+            tile_px=tile_px,
             pixel_size_nm=pixel_size_nm,
             select=select,
             memory_share=memory_share,
@@ -113,9 +124,9 @@ def analyze_files(
     rows: dict[str, Row] = {}
     try:
         if scheduler is not None:
-            running = workers.run_on_cluster(tasks, scheduler, timeout_s, notify, cancelled)
-        elif jobs > 1 and len(tasks) > 1:
-            running = workers.run_in_processes(tasks, jobs, cancelled)
+            running = workers.run_on_cluster(tasks, scheduler, timeout_s, progress, notify, cancelled)
+        elif (busy := _at_once(tasks, jobs)) > 1:
+            running = workers.run_in_processes(tasks, busy, progress, cancelled)
         else:
             running = workers.run_here(tasks, progress, cancelled)
         with contextlib.closing(running) as stream:
@@ -140,6 +151,19 @@ def analyze_files(
                     clear(out, task.name)
         summary.add(row for row in rows.values() if row.status == "cancelled")
     return [rows[task.row("done").path] for task in tasks]
+
+
+def _at_once(tasks: Sequence[Task], jobs: int) -> int:
+    """Processes that there is work for: images and frames of series."""
+    if len(tasks) >= jobs:
+        return jobs
+    frames = 0
+    for task in tasks:
+        with contextlib.suppress(ReadError):
+            found = data_sets(task.source.path)
+            shape = found[choose(task.source.path, found, task.select)].shape
+            frames += 1 if len(shape) < 3 else shape[0]
+    return min(jobs, max(len(tasks), frames))
 
 
 def make_folder(folder: Path) -> None:

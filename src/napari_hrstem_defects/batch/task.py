@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -16,13 +18,22 @@ from typing import Any
 
 from napari_hrstem_defects.batch.inputs import Input, other_name
 from napari_hrstem_defects.batch.locks import locked
+from napari_hrstem_defects.batch.series import (
+    PARTS,
+    FromFrame,
+    Placement,
+    Progress,
+    Series,
+    implausible_size,
+    placement_record,
+    unsized,
+)
 from napari_hrstem_defects.batch.summary import Row
+from napari_hrstem_defects.batch.tiles import analyze_in_tiles, tile_edge
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
@@ -32,12 +43,6 @@ from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
-
-# What besides its pixels decides what is made of an image.
-_SOURCE = ("pixel_size_stated_nm", "pixel_size_from", "select")
-
-#: ``progress(fraction, step)``, 0...1 of the file.
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Task:
         Folder of the result, below `out`.
     out : Path
     recipe : Recipe
-    best_patch : tuple of float or None
-        ``(y, x)`` in px, for all frames.
+    best_patch : tuple of float, FromFrame or None
+        ``(y, x)`` in px, for all frames; or how it is found in a series.
     pixel_size_nm : float or None
         Instead of what the file says.
     select : str or None
@@ -64,31 +69,74 @@ class Task:
     classifier : TrainedClassifier or None
         What judges the patches, if the recipe asks for a trained one. Only its file's name travels; a process reads
         the networks once.
+    frame_time_s : float or None
+        Time from frame to frame of a series.
+    tile_px : int or None
+        Edge of the tiles of large images, see :func:`~napari_hrstem_defects.batch.tiles.tile_edge`.
+    split : bool
+        Whether a series is to be shared out, see :class:`Parts`.
+    frames : tuple of int or None
+        Frames of a series that are to be analysed, and nothing else done.
     """
 
     source: Input
     name: str
     out: Path
     recipe: Recipe
-    best_patch: tuple[float, float] | None = None
+    best_patch: Placement = None
     pixel_size_nm: float | None = None
     select: str | None = None
     memory_share: float = 0.25
     overwrite: bool = False
     classifier: TrainedClassifier | None = None
+    frame_time_s: float | None = None
+    tile_px: int | None = None
+    split: bool = False
+    frames: tuple[int, ...] | None = None
+
+    def series(self, micrograph: Micrograph, cancelled: Callable[[], bool] | None) -> Series:
+        """The series under way."""
+        folder = self.out / f".{self.name}.series"
+        return Series(folder, micrograph, self.recipe, self.best_patch, self.classifier, cancelled)
 
     def row(self, status: str, message: str = "", **values: Any) -> Row:
         """Row of the summary for this file."""
         return Row(self.name, os.path.abspath(self.source.path), status, message, **values)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a series was shared out to; when all are done, its task is run once more.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+    frames : int
+        Length of the series.
+    seconds : float
+        Spent so far.
+    """
+
+    tasks: tuple[Task, ...]
+    frames: int
+    seconds: float
+
+
 def run_task(
     task: Task, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
-) -> Row:
-    """Analyse one file; whatever goes wrong with it becomes a row that says so."""
+) -> Row | Parts | None:
+    """Analyse one file; whatever goes wrong with it becomes a row that says so.
+
+    Returns
+    -------
+    Row, Parts or None
+        What became of it; what it was shared out to (`task.split`); nothing, if only some frames were to be analysed.
+    """
     begin = time.perf_counter()
     try:
         row = _run(task, progress, cancelled)
+        if not isinstance(row, Row):
+            return row
     except Cancelled:
         return task.row("cancelled", "cancelled before it was finished")
     except HrstemDefectsError as error:
@@ -111,7 +159,7 @@ def internal_error(error: BaseException, path: Path | str) -> str:
     return f"{path}: internal error ({text}); please report it, {DEBUG_VARIABLE}=1 shows where it comes from."
 
 
-def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row:
+def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row | Parts | None:
     if task.source.error is not None:
         raise ReadError(task.source.error)
     micrograph = read(
@@ -121,6 +169,11 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         memory_share=task.memory_share,
     )
     micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
+    if task.frames is not None:
+        series = task.series(micrograph, cancelled)
+        if series.resume():
+            series.work(task.frames)
+        return None
     own = os.path.abspath(task.source.path)
     for name in (task.name, other_name(task.name, task.source.path)):
         with locked(task.out / f".{name}.lock", cancelled):
@@ -150,50 +203,99 @@ def clear(out: Path, name: str) -> None:
 
 def _write(
     task: Task, micrograph: Micrograph, progress: Progress | None, cancelled: Callable[[], bool] | None
-) -> Row:
+) -> Row | Parts:
     clear(task.out, task.name)
     folder = task.out / task.name
     if not task.overwrite:
         info = _up_to_date(folder, task, micrograph)
         if info is not None:
             return _finished(task, "skipped", info)
-    frames = len(micrograph)
-    with ResultWriter(
-        folder, frames=frames if micrograph.is_stack else None, overwrite=True, best_patch=task.best_patch
-    ) as writer:
-        notice = None
-        for index, frame in enumerate(micrograph):
-            analysis = pipeline.analyze(
-                frame if notice is None else _unsized(frame, notice),
-                task.recipe,
-                best_patch=task.best_patch,
-                classifier=task.classifier,
-                progress=None if progress is None else _in_file(progress, index, frames),
-                cancelled=cancelled,
+    if micrograph.is_stack:
+        begin = time.perf_counter()
+        series = task.series(micrograph, cancelled)
+        series.begin({**_asked(task), "shape": micrograph.shape, **_source(micrograph)})
+        missing = series.missing()
+        if task.split and len(missing) > 1:
+            size = -(-len(missing) // PARTS)
+            parts = [tuple(missing[i : i + size]) for i in range(0, len(missing), size)]
+            return Parts(
+                tuple(dataclasses.replace(task, frames=part) for part in parts),
+                len(micrograph),
+                time.perf_counter() - begin,
             )
-            if index == 0 and (notice := _implausible(analysis)) is not None:
-                sizeless = _unsized(frame, notice)
-                analysis = pipeline.analyze(
-                    sizeless, task.recipe, previous=analysis, start=pipeline.STEPS[-1]
-                )
-            writer.add(analysis)
+        series.work(missing, progress)
+        series.finish(folder, task.frame_time_s)
+    else:
+        analyze_image(
+            micrograph,
+            task.recipe,
+            folder,
+            best_patch=_point(task.best_patch),
+            classifier=task.classifier,
+            tile_px=task.tile_px,
+            progress=None if progress is None else _by_step(progress),
+            cancelled=cancelled,
+        )
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
-def _implausible(analysis: Analysis) -> str | None:
-    """Why the pixel size that a file states is wrong, given the lattice; one given by hand is not questioned."""
-    micrograph, lattice = analysis.micrograph, analysis.lattice or analysis.typical
-    if (
-        lattice is None
-        or micrograph.pixel_size_nm is None
-        or micrograph.metadata.get("pixel_size_from") == "hand"
-    ):
-        return None
-    return implausible(lattice.period_px, micrograph.pixel_size_nm)
+def analyze_image(
+    micrograph: Micrograph,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    best_patch: tuple[float, float] | None = None,
+    classifier: TrainedClassifier | None = None,
+    tile_px: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Analyse one image, in tiles if it is large, and write its result folder."""
+    edge = tile_edge(micrograph, recipe, tile_px)
+    options: dict[str, Any] = {"best_patch": best_patch, "classifier": classifier, "cancelled": cancelled}
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            ResultWriter(
+                folder, overwrite=True, best_patch=best_patch, cancelled=cancelled, facts={"tile_px": edge}
+            )
+        )
+        if edge:
+            prefix = f".{folder.name}."
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=folder.parent)
+            )
+            writer.add(
+                analyze_in_tiles(
+                    micrograph, recipe, Path(scratch), edge_px=edge, progress=progress, **options
+                )
+            )
+            return
+        analysis = pipeline.analyze(micrograph, recipe, progress=progress, **options)
+        if (notice := implausible_size(analysis)) is not None:
+            sizeless = unsized(micrograph, notice)
+            analysis = pipeline.analyze(sizeless, recipe, previous=analysis, start=pipeline.STEPS[-1])
+        writer.add(analysis)
 
 
-def _unsized(micrograph: Micrograph, notice: str) -> Micrograph:
-    return dataclasses.replace(micrograph, pixel_size_nm=None, notices=(*micrograph.notices, notice))
+def _point(placement: Placement) -> tuple[float, float] | None:
+    return placement.point if isinstance(placement, FromFrame) else placement
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """What is to be done with an image, as analysis.json says it."""
+    point = _point(task.best_patch)
+    return {
+        "recipe": task.recipe.to_dict(),
+        "best_patch_by_hand": None if point is None else [float(v) for v in point],
+        "best_patch_from": placement_record(task.best_patch),
+        "classifier": None if task.classifier is None else task.classifier.sha256,
+        "software": software()["napari-hrstem-defects"],
+    }
+
+
+def _source(micrograph: Micrograph) -> dict[str, Any]:
+    """What besides its pixels decides what is made of an image."""
+    return {key: micrograph.metadata[key] for key in ("pixel_size_stated_nm", "pixel_size_from", "select")}
 
 
 def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, Any] | None:
@@ -204,15 +306,20 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         info = load_info(folder / INFO_FILE)
     except (OSError, ReadError):
         return None
-    asked = None if task.best_patch is None else [float(v) for v in task.best_patch]
-    package = "napari-hrstem-defects"
-    classifier = None if task.classifier is None else task.classifier.sha256
+    there = {
+        **info,
+        "classifier": info["classifier"]["sha256"],
+        "software": info["software"].get("napari-hrstem-defects"),
+    }
+    asked = _asked(task)
+    if micrograph.is_stack:
+        asked["frame_time_s"] = task.frame_time_s
+    else:
+        del asked["best_patch_from"]
+        asked["tile_px"] = tile_edge(micrograph, task.recipe, task.tile_px)
     same = (
-        info["recipe"] == task.recipe.to_dict()
-        and info["best_patch_by_hand"] == asked
-        and info["classifier"]["sha256"] == classifier
-        and info["software"].get(package) == software()[package]
-        and all(info["input"].get(key) == micrograph.metadata[key] for key in _SOURCE)
+        all(there.get(key) == value for key, value in asked.items())
+        and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
         # Last, for they read all pixels.
         and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]
         and info["input"]["sha256"] == micrograph.sha256
@@ -231,12 +338,11 @@ def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
     )
 
 
-def _in_file(progress: Progress, index: int, frames: int) -> Callable[[str, float], None]:
+def _by_step(progress: Progress) -> Callable[[str, float], None]:
     steps = pipeline.STEPS
 
     def report(step: str, fraction: float) -> None:
-        text = step.replace("_", " ") if frames == 1 else f"frame {index + 1} of {frames}"
-        progress((index + (steps.index(step) + fraction) / len(steps)) / frames, text)
+        progress((steps.index(step) + fraction) / len(steps), step.replace("_", " "))
 
     return report
 

@@ -8,15 +8,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its threads
     from napari_hrstem_defects.batch.summary import Row
-    from napari_hrstem_defects.batch.task import Task
+    from napari_hrstem_defects.batch.task import Parts, Task
 
 #: How long (s) a worker may take to stop after it was told to, and a cluster to be without workers until that is said.
 _GRACE_S, _ALONE_S = 2.5, 30
@@ -41,14 +42,16 @@ def run_here(
     tasks: Sequence[Task], progress: Progress | None, cancelled: Cancelled | None
 ) -> Generator[Row, None, None]:
     """One after the other in this process; `progress` gets the fraction of all and what is going on."""
+    from napari_hrstem_defects.batch.summary import Row
     from napari_hrstem_defects.batch.task import run_task
 
     for index, task in enumerate(tasks):
         if cancelled is not None and cancelled():
             return
-        yield run_task(
-            task, None if progress is None else _overall(progress, task, index, len(tasks)), cancelled
-        )
+        told = None if progress is None else _overall(progress, task, index, len(tasks))
+        row = run_task(task, told, cancelled)
+        assert isinstance(row, Row)  # nothing is shared out here
+        yield row
 
 
 def _overall(progress: Progress, task: Task, index: int, count: int) -> Progress:
@@ -59,12 +62,12 @@ def _overall(progress: Progress, task: Task, index: int, count: int) -> Progress
 
 
 def run_in_processes(
-    tasks: Sequence[Task], jobs: int, cancelled: Cancelled | None
+    tasks: Sequence[Task], jobs: int, progress: Progress | None, cancelled: Cancelled | None
 ) -> Generator[Row, None, None]:
-    """Several at a time in local processes that share the processors evenly."""
+    """Several at a time in local processes that share the processors evenly, of a series several frames."""
     unfinished = dict(enumerate(tasks))
     try:
-        for index, row in _pool(unfinished, jobs, cancelled):
+        for index, row in _pool(unfinished, jobs, progress, cancelled):
             del unfinished[index]
             yield row
     except BrokenProcessPool:
@@ -74,7 +77,7 @@ def run_in_processes(
             if cancelled is not None and cancelled():
                 return
             try:
-                yield from (row for _, row in _pool({index: task}, 1, cancelled))
+                yield from (row for _, row in _pool({index: task}, 1, progress, cancelled))
             except BrokenProcessPool:
                 yield task.row(
                     "failed",
@@ -84,11 +87,10 @@ def run_in_processes(
 
 
 def _pool(
-    tasks: dict[int, Task], jobs: int, cancelled: Cancelled | None
+    tasks: dict[int, Task], jobs: int, progress: Progress | None, cancelled: Cancelled | None
 ) -> Generator[tuple[int, Row], None, None]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    jobs = min(jobs, len(tasks))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, threads))
 
@@ -98,20 +100,58 @@ def _pool(
         return bool(stop.is_set())
 
     try:
-        running = {pool.submit(_work, task): index for index, task in tasks.items()}
-        for future in _finished(running, asked):
-            yield running[future], future.result()
+        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _finished(futures: Iterable[Future[Row]], asked: Callable[[], bool]) -> Iterator[Future[Row]]:
-    """Futures as they come, `asked` often; what has not begun when it returns True is cancelled."""
-    running = set(futures)
+def _rows(
+    tasks: dict[int, Task],
+    submit: Callable[[Task], Future[Any]],
+    split: bool,
+    asked: Callable[[], bool],
+    progress: Progress | None,
+) -> Iterator[tuple[int, Row]]:
+    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled."""
+    from napari_hrstem_defects.batch.task import Parts, internal_error
+
+    running = {
+        submit(replace(task, split=split)): (index, replace(task, split=split))
+        for index, task in tasks.items()
+    }
+    at_work: dict[int, tuple[Parts, int, float]] = {}
+    finished: set[int] = set()
     while running:
-        done, running = wait(running, _POLL_S, FIRST_COMPLETED)
-        yield from (future for future in done if not future.cancelled())
+        for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
+            index, task = running.pop(future)
+            if future.cancelled() or index in finished:
+                continue
+            failure = future.exception()
+            if isinstance(failure, BrokenProcessPool):
+                raise failure
+            found = (
+                task.row("failed", internal_error(failure, task.source.path)) if failure else future.result()
+            )
+            if isinstance(found, Parts):
+                at_work[index] = found, len(found.tasks), time.monotonic() - found.seconds
+                running |= {submit(part): (index, part) for part in found.tasks}
+                continue
+            if found is None:
+                parts, left, begin = at_work[index]
+                at_work[index] = parts, left - 1, begin
+                if progress is not None:
+                    share = 1 - (left - 1) / len(parts.tasks)
+                    text = f"frame {round(share * parts.frames)} of {parts.frames}"
+                    progress((len(finished) + share) / len(tasks), f"{task.source.path.name}: {text}")
+                if left == 1:
+                    whole = tasks[index]
+                    running[submit(whole)] = index, whole
+                continue
+            finished.add(index)
+            if index in at_work:
+                found = replace(found, seconds=round(time.monotonic() - at_work[index][2], 3))
+            yield index, found
         if asked():
             for future in running:
                 future.cancel()
@@ -143,7 +183,7 @@ def _watch(stop: Any) -> None:
     os._exit(1)
 
 
-def _work(task: Task) -> Row:
+def _work(task: Task) -> Row | Parts | None:
     from napari_hrstem_defects.batch.task import run_task
 
     return run_task(task, cancelled=_stop.is_set)
@@ -153,13 +193,14 @@ def run_on_cluster(
     tasks: Sequence[Task],
     address: str,
     timeout_s: float,
+    progress: Progress | None,
     notify: Callable[[str], None] | None,
     cancelled: Cancelled | None,
 ) -> Generator[Row, None, None]:
     """On the workers of a running dask cluster, which must see the same files under the same paths."""
     from distributed import Client
 
-    from napari_hrstem_defects.batch.task import internal_error, run_task
+    from napari_hrstem_defects.batch.task import run_task
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection costs one line, ours
@@ -193,16 +234,11 @@ def run_on_cluster(
 
     with client:
         executor = client.get_executor(pure=False)
-        running = {executor.submit(run_task, task): task for task in tasks}
         try:
-            for future in _finished(running, asked):
-                failure = future.exception()
-                task = running[future]
-                yield (
-                    task.row("failed", internal_error(failure, task.source.path))
-                    if failure
-                    else future.result()
-                )
+            unfinished = dict(enumerate(tasks))
+            rows = _rows(unfinished, lambda task: executor.submit(run_task, task), True, asked, progress)
+            for _, row in rows:
+                yield row
                 if cancelled is not None and cancelled():
                     return
         finally:

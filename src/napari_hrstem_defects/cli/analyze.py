@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_hrstem_defects.batch.series import FromFrame, Placement
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
@@ -11,15 +12,15 @@ from napari_hrstem_defects.core.recipe import Recipe
 _RECIPES = {"default": Recipe, "published": Recipe.published}
 
 
-def check_pixel_size(size_nm: float | None) -> None:
-    """Refuse what is no length.
+def check_positive(option: str, value: float | None, unit: str) -> None:
+    """Refuse what is no positive number.
 
     Raises
     ------
     HrstemDefectsError
     """
-    if size_nm is not None and not 0 < size_nm < float("inf"):
-        raise HrstemDefectsError(f"--pixel-size must be a positive length in nm, not {size_nm:g}.")
+    if value is not None and not 0 < value < float("inf"):
+        raise HrstemDefectsError(f"{option} must be a positive {unit}, not {value:g}.")
 
 
 def recipe_of(name: str, settings: list[str], classifier: str | None) -> Recipe:
@@ -58,8 +59,8 @@ def recipe_of(name: str, settings: list[str], classifier: str | None) -> Recipe:
     return recipe
 
 
-def point_of(text: str | None) -> tuple[float, float] | None:
-    """Point ``(y, x)`` in px, written as ``Y,X``.
+def placement_of(text: str | None) -> Placement:
+    """Best patch, written as ``Y,X`` (px), ``frame:N``, ``track:N`` or ``track:Y,X`` (px, in the first frame).
 
     Raises
     ------
@@ -68,13 +69,19 @@ def point_of(text: str | None) -> tuple[float, float] | None:
     """
     if text is None:
         return None
+    kind, colon, where = text.rpartition(":")
     try:
-        y, x = (float(part) for part in text.split(","))
+        if colon and where.isdecimal() and kind in ("frame", "track"):
+            return FromFrame(int(where), kind == "track")
+        y, x = (float(part) for part in where.split(","))
+        if kind in ("", "track"):
+            return FromFrame(0, True, (y, x)) if kind else (y, x)
     except ValueError:
-        raise HrstemDefectsError(
-            f"--best-patch {text}: write it as Y,X in pixels, for example 512,704."
-        ) from None
-    return y, x
+        pass
+    raise HrstemDefectsError(
+        f"--best-patch {text}: write it as Y,X in pixels, for example 512,704; or, for a series, as frame:N, track:N "
+        "or track:Y,X."
+    )
 
 
 def line_of(row: Row) -> str:

@@ -64,10 +64,27 @@ def analyze(
         str | None, typer.Option(metavar="NAME|FILE", help="Patch classifier, instead of the recipe's.")
     ] = None,
     best_patch: Annotated[
-        str | None, typer.Option(metavar="Y,X", help="Centre of the best patch in px, for all images.")
+        str | None,
+        typer.Option(
+            metavar="Y,X|frame:N|track:N",
+            help="Centre of the best patch in px, for all images; of a series also that of frame N for all frames "
+            "(frame:N), moving with the drift (track:N, or track:Y,X as placed in the first frame).",
+        ),
+    ] = None,
+    frame_time: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Series: time from frame to frame, for rates per second."),
     ] = None,
     pixel_size: Annotated[
         float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=0,
+            help="Do larger images in tiles of this edge, 0: never; default: 4096 for sides of more than 8192.",
+        ),
     ] = None,
     select: _Select = None,
     memory_share: Annotated[
@@ -95,8 +112,9 @@ def analyze(
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
     A result made from the same image with the same recipe is not made again, so that an interrupted run can be
-    started once more. Several runs may write into one folder, as a job array does. Exit status: 0 all done, 1 some
-    image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C and SIGTERM.
+    started once more; a series goes on at the frame where it stopped. Several runs may write into one folder, as a
+    job array does. Exit status: 0 all done, 1 some image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C
+    and SIGTERM.
     """
     from collections import Counter
     from dataclasses import asdict
@@ -105,7 +123,7 @@ def analyze(
     from napari_hrstem_defects import batch
     from napari_hrstem_defects.batch.run import make_folder
     from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
-    from napari_hrstem_defects.cli.analyze import check_pixel_size, line_of, point_of, recipe_of
+    from napari_hrstem_defects.cli.analyze import check_positive, line_of, placement_of, recipe_of
     from napari_hrstem_defects.cli.console import (
         FAILED,
         USAGE,
@@ -120,8 +138,9 @@ def analyze(
         chosen = recipe_of(recipe, settings or [], classifier)
         # Refused here rather than after the folder is made.
         for_recipe(chosen)
-        point = point_of(best_patch)
-        check_pixel_size(pixel_size)
+        placement = placement_of(best_patch)
+        check_positive("--pixel-size", pixel_size, "length in nm")
+        check_positive("--frame-time", frame_time, "time in s")
         make_folder(out)
     with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
 
@@ -135,7 +154,9 @@ def analyze(
             paths,
             out,
             chosen,
-            best_patch=point,
+            best_patch=placement,
+            frame_time_s=frame_time,
+            tile_px=tile,
             pixel_size_nm=pixel_size,
             select=select,
             memory_share=memory_share,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hrstem_defects.cli.analyze import check_pixel_size
+from napari_hrstem_defects.cli.analyze import check_positive
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
 from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, Scan, scan, usual_stride
 
@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Slide an ensemble over an image; see :func:`napari_hrstem_defects.models.scan.scan`."""
     with errors_as_lines(USAGE), Reporter(quiet) as reporter:
-        check_pixel_size(pixel_size_nm)
+        check_positive("--pixel-size", pixel_size_nm, "length in nm")
         from napari_hrstem_defects.io.reading import read
         from napari_hrstem_defects.io.scans import save_scan
         from napari_hrstem_defects.models.registry import find

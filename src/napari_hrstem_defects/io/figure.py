@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.display import (
@@ -51,6 +52,8 @@ _WIDE = 1.9  # images wider than this times their height are put below each othe
 _WIDE_PANEL_HEIGHT = 2.3
 _SCALE_BAR = 0.45  # the scale bar is about this long at least
 _NUMBERED = 12  # the largest regions carry their number
+# Okabe & Ito's palette without yellow: of the largest defects of a series.
+_HISTORY_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 @dataclass(frozen=True)
@@ -412,6 +415,57 @@ def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, 
     axes.set_ylabel("area (%)", fontsize=9, family=_FONT)
     axes.tick_params(labelsize=8.5)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_histories(
+    path: Path, histories: Sequence[History], *, frames: int, frame_time_s: float | None = None
+) -> None:
+    """Draw length and area of the largest defects of a series over the frames, with their growth, as a PNG file.
+
+    Parameters
+    ----------
+    path : Path
+    histories : sequence of History
+    frames : int
+        Length of the series.
+    frame_time_s : float, optional
+        Time from frame to frame; the axis then is in s.
+    """
+    step, unit = (1.0, "frame") if frame_time_s is None else (frame_time_s, "s")
+    largest = sorted(histories, key=lambda history: -max(region.area_px for region in history.regions))
+    shown = largest[: len(_HISTORY_COLOURS)]
+    known = all(region.length_nm is not None for history in shown for region in history.regions)
+    figure = Figure((_ROW_WIDTH, 0.42 * _ROW_WIDTH), layout="constrained", dpi=_DPI)
+    for number, (title, size, of) in enumerate(
+        (("length", "length_nm", "nm"), ("area", "area_nm2", "nm²"))
+        if known
+        else (("length", "length_px", "px"), ("area", "area_px", "px"))
+    ):
+        axes = figure.add_subplot(1, 2, number + 1)
+        for history, colour in zip(shown, _HISTORY_COLOURS, strict=False):
+            sizes = np.array([getattr(region, size) for region in history.regions])
+            rim = np.array([region.at_rim for region in history.regions])
+            times = step * np.array(history.frames)
+            label = f"{history.id}: {history.regions[-1].type}"
+            growth = history.growth(size)
+            if growth is not None:
+                label += f", {growth.rate / step:+.3g} {of} per {unit}"
+                level = np.median(sizes[~rim] - growth.rate / step * times[~rim])
+                axes.plot(times, level + growth.rate / step * times, color=colour, linewidth=1)
+            axes.plot(times[~rim], sizes[~rim], ".", color=colour, label=label)
+            axes.plot(times[rim], sizes[rim], "x", color=colour, markersize=4)
+        axes.set_xlim(-0.5 * step, (frames - 0.5) * step)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("frame" if frame_time_s is None else "time (s)", family=_FONT)
+        axes.set_ylabel(f"{title} ({of})", family=_FONT)
+        axes.spines[["top", "right"]].set_visible(False)
+        if shown:
+            axes.legend(frameon=False, prop={"family": _FONT, "size": 9}, loc="best")
+    if not shown:
+        figure.suptitle("no defects", family=_FONT)
+    elif any(region.at_rim for history in shown for region in history.regions):
+        figure.suptitle("×: reaches the rim, a lower limit", fontsize=9, color="0.35", family=_FONT)
+    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
 
 
 def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:

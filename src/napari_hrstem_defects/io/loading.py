@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,9 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.provenance import RESULT_VERSION, sha256_of
-from napari_hrstem_defects.io.saving import INFO_FILE
+from napari_hrstem_defects.io.provenance import DAMAGE, RESULT_VERSION, sha256_of
+from napari_hrstem_defects.io.saving import HISTORY_FILES, INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
-
-# What readers raise on damaged files; RuntimeError is that of the decoders.
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, struct.error, zlib.error)
 
 
 class _BestPatch(BaseModel):
@@ -89,6 +84,8 @@ class Result:
         Number of each pixel's domain, 0 the reference; None where only one lattice was found.
     domain_table : tuple of dict
         Table rows, one a domain.
+    histories : tuple of dict
+        Table rows, one a defect of a series; empty for a single image.
     """
 
     folder: Path
@@ -100,6 +97,7 @@ class Result:
     info: Mapping[str, Any]
     domains: NDArray[np.uint8] | None
     domain_table: tuple[Row, ...]
+    histories: tuple[Row, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -152,8 +150,9 @@ def load(folder: str | os.PathLike[str]) -> Result:
             info=info,
             domains=tifffile.imread(folder / "domains.tif").reshape(shape) if several else None,
             domain_table=read_table(folder / "domains.csv") if several else (),
+            histories=read_table(folder / HISTORY_FILES[0]) if "frames" in info else (),
         )
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ReadError(
             f"{folder}: the result is incomplete or damaged ({error}); analyse the image again."
         ) from error
@@ -164,7 +163,7 @@ def labels_sha256(folder: Path) -> list[str]:
     try:
         with tifffile.TiffFile(folder / "labels.tif") as tif:
             return [sha256_of(page.asarray()) for page in tif.pages]
-    except _DAMAGE:
+    except DAMAGE:
         return []
 
 

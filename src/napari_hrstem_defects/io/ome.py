@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
@@ -15,6 +16,26 @@ from numpy.typing import NDArray
 _NAMESPACE = uuid.UUID("5f0c3f43-52a1-5d0e-9f5b-5d4d2f6b9c11")
 # 2³¹ pixels per centimetre.
 _FINEST_TAG_NM = 0.005
+
+
+class Page(NamedTuple):
+    """Pixels as a TIFF keeps them, which go from file to file as they are."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: int
+    strips: Iterable[bytes]
+
+    @classmethod
+    def of(cls, page: tifffile.TiffPage | tifffile.TiffFrame) -> Page:
+        """Of a page that was written here, compressed as :class:`OmeTiffWriter` does."""
+        file, strips = page.parent.filehandle, []
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(offset)
+            strips.append(file.read(count))
+            if len(strips[-1]) < count:
+                raise ValueError("the file ends before its pixels do")
+        return cls(page.shape, np.dtype(page.dtype), page.aspage().rowsperstrip, tuple(strips))
 
 
 class OmeTiffWriter:
@@ -44,12 +65,21 @@ class OmeTiffWriter:
         size = int(np.prod(shape)) * self._dtype.itemsize
         self._tiff = tifffile.TiffWriter(path, bigtiff=size > 3 * 2**30, ome=False)
 
-    def write(self, frame: NDArray[Any]) -> None:
+    def write(self, frame: NDArray[Any] | Page) -> None:
         """Append a frame."""
         if frame.shape != self._frame_shape:
             raise ValueError(f"frame has shape {frame.shape}, expected {self._frame_shape}")
+        if isinstance(frame, Page):
+            pixels: dict[str, Any] = {
+                "data": iter(frame.strips),
+                "shape": frame.shape,
+                "dtype": frame.dtype,
+                "rowsperstrip": frame.rows,
+            }
+        else:
+            pixels = {"data": np.ascontiguousarray(frame, self._dtype)}
         self._tiff.write(
-            np.ascontiguousarray(frame, self._dtype),
+            **pixels,
             photometric="minisblack",
             compression="zlib",
             description=self._description,

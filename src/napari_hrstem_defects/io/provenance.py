@@ -8,6 +8,8 @@ import hashlib
 import json
 import platform
 import re
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,8 @@ from napari_hrstem_defects.core.pipeline import Analysis
 
 #: Version of the layout of analysis.json.
 RESULT_VERSION = 1
+#: What readers raise on damaged files of ours; RuntimeError is that of the decoders.
+DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, struct.error, zlib.error)
 #: Packages whose version can change a number of the result.
 _PACKAGES = ("numpy", "scipy", "scikit-image", "networkx", "tifffile")
 

@@ -9,34 +9,38 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, WriteError
+from napari_hrstem_defects.core.histories import Linker
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
-from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS, domain_image, domain_rows, wall_image
+from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS
 from napari_hrstem_defects.io.folders import check_target, unwritable
 from napari_hrstem_defects.io.folders import move_into_place as _move_into_place
+from napari_hrstem_defects.io.frames import MAPS, FrameResult
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import (
+    HISTORY_COLUMNS,
     PATCH_COLUMNS,
     REGION_COLUMNS,
-    Row,
-    patch_rows,
+    Table,
+    history_rows,
     region_rows,
     write_table,
 )
 
 #: File of a result that holds everything but pixels and tables.
 INFO_FILE = "analysis.json"
-#: Files of every result; where several lattices were found there are also domains.tif, walls.tif and domains.csv, and
-#: boundaries.tif where the recipe asks for it.
+#: Tables and plot of the defects of a series.
+HISTORY_FILES = ("histories.csv", "histories.png")
+#: Files of every result; where several lattices were found there are also domains.tif, walls.tif and domains.csv,
+#: boundaries.tif where the recipe asks for it, and `HISTORY_FILES` of a series.
 FILES = (
     "labels.tif",
     "severity.tif",
@@ -46,16 +50,6 @@ FILES = (
     "overview.png",
     INFO_FILE,
 )
-
-# Map → type on disk.
-_MAPS = {
-    "labels": np.uint8,
-    "severity": np.float32,
-    "variance": np.float32,
-    "domains": np.uint8,
-    "walls": np.uint8,
-    "boundaries": np.float32,
-}
 
 
 def save(
@@ -72,7 +66,8 @@ def save(
     Parameters
     ----------
     analysis : Analysis or sequence of Analysis
-        A sequence is a time series: the images get a time axis, the tables a column ``frame``.
+        A sequence is a time series: the images get a time axis, the tables a column ``frame``, and there are
+        ``histories.csv`` and ``histories.png`` of its defects.
     out_dir : path-like
         The folder to make; missing parents are made too.
     overwrite : bool
@@ -117,6 +112,12 @@ class ResultWriter:
         Where the caller placed the best patch of all frames, ``(y, x)`` in pixels.
     cancelled : callable, optional
         Asked before the folder appears; if it returns True nothing is left behind.
+    facts : mapping, optional
+        More to be said in analysis.json.
+    frame_time_s : float, optional
+        Time from frame to frame in s.
+    analysis_of : callable, optional
+        Gives the analysis of a frame, which the overview shows, where frames are added without theirs.
 
     Raises
     ------
@@ -134,22 +135,28 @@ class ResultWriter:
         overwrite: bool = False,
         best_patch: tuple[float, float] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        frame_time_s: float | None = None,
+        analysis_of: Callable[[int], Analysis] | None = None,
     ) -> None:
         self._target = Path(out_dir)
         self._cancelled = cancelled
         self._frames = frames
         self._overwrite = overwrite
         self._asked = best_patch
+        self._facts = dict(facts or {})
+        self._frame_time_s = frame_time_s
+        self._analysis_of = analysis_of
         self._count = 0
         self._stack = contextlib.ExitStack()
         self._images: dict[str, OmeTiffWriter] = {}
+        self._tables: dict[str, Table] = {}
         self._records: list[dict[str, Any]] = []
-        self._patches: list[Row] = []
-        self._regions: list[Row] = []
-        self._domains: list[Row] = []
+        self._domains = False
+        self._linker = Linker()
         self._digest = hashlib.sha256()
-        self._first: Analysis
-        self._shown: tuple[int, Analysis]
+        self._first: FrameResult
+        self._shown: tuple[int, int, Analysis | None]
 
     def __enter__(self) -> ResultWriter:
         check_target(self._target, is_result, self._overwrite)
@@ -163,53 +170,68 @@ class ResultWriter:
         self._folder = Path(folder)
         return self
 
-    def add(self, analysis: Analysis) -> None:
+    def add(self, found: Analysis | FrameResult) -> None:
         """Append a frame (or the one image)."""
-        if not analysis.is_complete:
+        if isinstance(found, Analysis) and not found.is_complete:
             raise WriteError(
-                f"{analysis.micrograph.name}: the analysis was stopped after the step {analysis.steps[-1]}; run it "
+                f"{found.micrograph.name}: the analysis was stopped after the step {found.steps[-1]}; run it "
                 "to its end before it is saved."
             )
-        try:
-            if self._count == 0:
-                self._begin(analysis)
-            for name, image in self._images.items():
-                image.write(_map(analysis, name))
-        except OSError as error:
-            raise unwritable(self._target, error) from error
+        frame = FrameResult.of(found) if isinstance(found, Analysis) else found
         series = self._frames is not None
         stamp = {"frame": self._count} if series else {}
-        self._patches += ({**stamp, **row} for row in patch_rows(analysis.patches))
-        self._regions += ({**stamp, **row} for row in region_rows(analysis.regions))
-        self._domains += ({**stamp, **row} for row in domain_rows(analysis))
-        record = {**stamp, **provenance.frame_record(analysis)}
+        regions = [{**stamp, **row} for row in region_rows(frame.regions)]
         if series:
-            self._digest.update(np.ascontiguousarray(analysis.micrograph.data).data)
+            numbers = self._linker.add(frame.labels, frame.regions, frame.drift_px)
+            for row, number in zip(regions, numbers, strict=True):
+                row["history"] = number
+        try:
+            if self._count == 0:
+                self._begin(frame)
+            for name, image in self._images.items():
+                image.write(frame.maps[name])
+            self._tables["patches"].add({**stamp, **row} for row in frame.patches)
+            self._tables["regions"].add(regions)
+            self._tables["domains"].add({**stamp, **row} for row in frame.domains)
+        except OSError as error:
+            raise unwritable(self._target, error) from error
+        self._domains |= any(row["domain"] > 0 for row in frame.domains)
         # The overview of a series shows the frame with the largest defects.
-        if self._count == 0 or _defect_area(analysis) > _defect_area(self._shown[1]):
-            self._shown = self._count, analysis
+        if self._count == 0 or frame.defect_area > self._shown[1]:
+            self._shown = self._count, frame.defect_area, frame.analysis
+        record = {**stamp, **frame.record}
+        if series:
+            record["drift_px"] = [round(d, 3) for d in frame.drift_px]
+            self._digest.update(np.ascontiguousarray(frame.micrograph.data).data)
         self._records.append(record)
         self._count += 1
 
-    def _begin(self, analysis: Analysis) -> None:
-        self._first = analysis
-        self._shape: tuple[int, ...] = analysis.labels.shape
+    def _begin(self, frame: FrameResult) -> None:
+        self._first = frame
+        self._shape: tuple[int, ...] = frame.labels.shape
+        leading: tuple[str, ...] = ()
+        last: tuple[str, ...] = ()
         if self._frames is not None:
+            leading, last = ("frame",), ("history",)
             self._shape = (self._frames, *self._shape)
-            dtype = np.dtype(analysis.micrograph.data.dtype)
             # As Micrograph.sha256 of the whole series, without a second look at its pixels.
-            self._digest.update(f"{dtype.str}{self._shape}".encode())
-        for name, dtype in _MAPS.items():
-            if name == "boundaries" and not analysis.recipe.domains.boundary_map:
-                continue
+            self._digest.update(f"{np.dtype(frame.micrograph.data.dtype).str}{self._shape}".encode())
+        for name in frame.maps:
             writer = OmeTiffWriter(
                 self._folder / f"{name}.tif",
                 self._shape,
-                dtype,
-                analysis.micrograph.pixel_size_nm,
-                analysis.micrograph.sha256 + analysis.recipe.to_json(),
+                MAPS[name],
+                frame.micrograph.pixel_size_nm,
+                frame.micrograph.sha256 + frame.recipe.to_json(),
             )
             self._images[name] = self._stack.enter_context(writer)
+        for name, columns in (
+            ("patches", PATCH_COLUMNS),
+            ("regions", (*REGION_COLUMNS, *last)),
+            ("domains", DOMAIN_COLUMNS),
+        ):
+            table = Table(self._folder / f"{name}.csv", (*leading, *columns))
+            self._tables[name] = self._stack.enter_context(table)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -229,45 +251,44 @@ class ResultWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _finish(self) -> None:
-        from napari_hrstem_defects.io.figure import save_overview
+        from napari_hrstem_defects.io.figure import save_histories, save_overview
 
-        leading = () if self._frames is None else ("frame",)
-        write_table(self._folder / "patches.csv", (*leading, *PATCH_COLUMNS), self._patches)
-        write_table(self._folder / "regions.csv", (*leading, *REGION_COLUMNS), self._regions)
-        if any(row["domain"] > 0 for row in self._domains):
-            write_table(self._folder / "domains.csv", (*leading, *DOMAIN_COLUMNS), self._domains)
-        else:
-            for name in ("domains", "walls"):
-                (self._folder / f"{name}.tif").unlink()
-        index, shown = self._shown
+        if not self._domains:
+            for name in ("domains.csv", "domains.tif", "walls.tif"):
+                (self._folder / name).unlink(missing_ok=True)
+        if self._frames is not None:
+            found, step = self._linker.histories, self._frame_time_s
+            table, plot = (self._folder / name for name in HISTORY_FILES)
+            write_table(table, HISTORY_COLUMNS, history_rows(found, step))
+            save_histories(plot, found, frames=self._frames, frame_time_s=step)
+        index, _, shown = self._shown
+        if shown is None:
+            if self._analysis_of is None:
+                raise ValueError("frames without their analyses need analysis_of")
+            shown = self._analysis_of(index)
         areas = None if self._frames is None else [record["fractions"] for record in self._records]
         save_overview(self._folder / "overview.png", shown, frame=index, series=areas)
         provenance.write_record(self._folder / INFO_FILE, self._info())
 
     def _info(self) -> dict[str, Any]:
         first = self._first
-        series = self._frames is not None
-        sha256 = self._digest.hexdigest() if series else first.micrograph.sha256
-        asked = self._asked
-        if (
-            asked is None
-            and not series
-            and first.best_patch is not None
-            and first.best_patch.placed == "hand"
-        ):
-            asked = first.best_patch.y, first.best_patch.x
+        micrograph, series = first.micrograph, self._frames is not None
+        sha256 = micrograph.sha256
+        if series:
+            sha256 = self._digest.hexdigest()
+        asked, best = self._asked, first.record["best_patch"]
+        if asked is None and not series and best is not None and best["placed"] == "hand":
+            asked = best["y"], best["x"]
         info = {
             "layout": provenance.RESULT_VERSION,
-            "name": first.micrograph.name.removesuffix("[0]") if series else first.micrograph.name,
+            "name": micrograph.name.removesuffix("[0]") if series else micrograph.name,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "software": dict(provenance.software()),
-            "input": provenance.input_record(first.micrograph, self._shape, sha256),
+            "input": provenance.input_record(micrograph, self._shape, sha256),
             "recipe": first.recipe.to_dict(),
-            "classifier": {
-                "name": first.patches.classifier,
-                "sha256": first.patches.classifier_sha256,
-            },
+            "classifier": dict(zip(("name", "sha256"), first.classifier, strict=True)),
             "best_patch_by_hand": None if asked is None else [float(asked[0]), float(asked[1])],
+            **self._facts,
         }
         if not series:
             return {**info, **self._records[0]}
@@ -280,6 +301,7 @@ class ResultWriter:
             # A series is defective if one of its frames is.
             "verdict": min(filter(None, (record["verdict"] for record in self._records)), default=""),
             "regions": sum(record["regions"] for record in self._records),
+            "histories": len(self._linker.histories),
             "fractions": {
                 key: float(np.mean([record["fractions"][key] for record in self._records]))
                 for key in self._records[0]["fractions"]
@@ -288,22 +310,6 @@ class ResultWriter:
             "timings": {step: round(seconds, 4) for step, seconds in timings.items()},
             "frames": self._records,
         }
-
-
-def _map(analysis: Analysis, name: str) -> NDArray[np.generic]:
-    """Pixels of one of `_MAPS`."""
-    if name == "domains":
-        return domain_image(analysis)
-    if name == "walls":
-        return wall_image(analysis)
-    if name == "boundaries" and analysis.boundaries is None:
-        return np.zeros(analysis.labels.shape, np.float32)
-    pixels: NDArray[np.generic] = getattr(analysis, name)
-    return pixels
-
-
-def _defect_area(analysis: Analysis) -> int:
-    return int(np.count_nonzero(analysis.labels))
 
 
 def is_result(folder: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.regions import LABEL_NAMES, Region
 
@@ -31,6 +33,8 @@ def _region_columns() -> tuple[str, ...]:
 
 
 REGION_COLUMNS = _region_columns()
+# What is followed over the frames of a series.
+_SIZES = ("length_px", "area_px", "length_nm", "area_nm2")
 
 
 def patch_rows(patches: PatchTable) -> list[Row]:
@@ -61,12 +65,95 @@ def region_rows(regions: Sequence[Region]) -> list[Row]:
     return rows
 
 
+def history_rows(histories: Sequence[History], frame_time_s: float | None = None) -> list[Row]:
+    """One row a defect of a series: first and last frame, sizes there, how fast they grow.
+
+    Parameters
+    ----------
+    histories : sequence of History
+    frame_time_s : float, optional
+        Time from frame to frame.
+    """
+    rows = []
+    for history in histories:
+        first, last = history.regions[0], history.regions[-1]
+        row: Row = {
+            "history": history.id,
+            "kind": LABEL_NAMES[first.label],
+            "type": Counter(region.type for region in history.regions).most_common(1)[0][0],
+            "first_frame": history.frames[0],
+            "last_frame": history.frames[-1],
+            "frames": len(history.frames),
+            "frames_at_rim": sum(region.at_rim for region in history.regions),
+            "split_from": history.split_from,
+            "merged_into": history.merged_into,
+            "y_px": first.centroid[0],
+            "x_px": first.centroid[1],
+        }
+        for size in _SIZES:
+            name, _, unit = size.partition("_")
+            growth = history.growth(size)
+            row |= {f"{name}_first_{unit}": getattr(first, size), f"{name}_last_{unit}": getattr(last, size)}
+            for per, step in (("frame", 1.0), ("s", frame_time_s)):
+                values = (None,) * 3 if growth is None or step is None else (v / step for v in growth)
+                row |= dict(zip(_rate_columns(size, per), values, strict=True))
+        rows.append(row)
+    return rows
+
+
+def _rate_columns(size: str, per: str) -> tuple[str, str, str]:
+    name, _, unit = size.partition("_")
+    rate, low, high = (f"{name}_{kind}_{unit}_per_{per}" for kind in ("rate", "rate_low", "rate_high"))
+    return rate, low, high
+
+
+HISTORY_COLUMNS = (
+    "history",
+    "kind",
+    "type",
+    "first_frame",
+    "last_frame",
+    "frames",
+    "frames_at_rim",
+    "split_from",
+    "merged_into",
+    "y_px",
+    "x_px",
+    *(f"{size.replace('_', f'_{end}_')}" for size in _SIZES for end in ("first", "last")),
+    *(column for per in ("frame", "s") for size in _SIZES for column in _rate_columns(size, per)),
+)
+
+
+class Table:
+    """CSV file (UTF-8, comma, one header line) that grows; None becomes an empty cell.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._file = path.open("w", newline="", encoding="utf-8")
+        self._columns = columns
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(columns)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows."""
+        self._writer.writerows([_cell(row[column]) for column in self._columns] for row in rows)
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file (UTF-8, comma, one header line); None becomes an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    """Write a whole :class:`Table`."""
+    with Table(path, columns) as table:
+        table.add(rows)
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,181 @@
+"""What is written of one frame, and a file that keeps it until all frames of a series are there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.pipeline import Analysis
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.io import provenance
+from napari_hrstem_defects.io.domains import domain_image, domain_rows, wall_image
+from napari_hrstem_defects.io.ome import Page
+from napari_hrstem_defects.io.tables import Row, patch_rows
+
+#: Map → type on disk; boundaries only where the recipe asks for it.
+MAPS = {
+    "labels": np.uint8,
+    "severity": np.float32,
+    "variance": np.float32,
+    "domains": np.uint8,
+    "walls": np.uint8,
+    "boundaries": np.float32,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What is written of the analysis of one frame.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+        The frame.
+    recipe : Recipe
+    maps : mapping of str to array or Page
+        See `MAPS`.
+    labels : uint8 array (y, x)
+    patches, domains : sequence of dict
+        Rows of the tables.
+    regions : sequence of Region
+    record : mapping
+        What analysis.json says about it.
+    classifier : (str, str or None)
+        Name and SHA-256.
+    drift_px : (float, float)
+        Movement ``(y, x)`` of the specimen since the frame before.
+    analysis : Analysis or None
+        Where it came from, if it was not read from a file.
+    """
+
+    micrograph: Micrograph
+    recipe: Recipe
+    maps: Mapping[str, NDArray[Any] | Page]
+    labels: NDArray[np.uint8]
+    patches: Sequence[Row]
+    regions: Sequence[Region]
+    domains: Sequence[Row]
+    record: Mapping[str, Any]
+    classifier: tuple[str, str | None]
+    drift_px: tuple[float, float] = (0.0, 0.0)
+    analysis: Analysis | None = None
+
+    @classmethod
+    def of(cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0)) -> FrameResult:
+        """Of an analysis."""
+        maps: dict[str, NDArray[Any]] = {
+            "labels": analysis.labels,
+            "severity": analysis.severity,
+            "variance": analysis.variance,
+            "domains": domain_image(analysis),
+            "walls": wall_image(analysis),
+        }
+        if analysis.recipe.domains.boundary_map:
+            found = analysis.boundaries
+            maps["boundaries"] = np.zeros(analysis.labels.shape, np.float32) if found is None else found
+        return cls(
+            analysis.micrograph,
+            analysis.recipe,
+            maps,
+            analysis.labels,
+            patch_rows(analysis.patches),
+            analysis.regions,
+            domain_rows(analysis),
+            provenance.frame_record(analysis),
+            (analysis.patches.classifier, analysis.patches.classifier_sha256),
+            drift_px,
+            analysis,
+        )
+
+    @property
+    def defect_area(self) -> int:
+        """Number of marked pixels."""
+        return int(np.count_nonzero(self.labels))
+
+    def save(self, path: Path) -> None:
+        """Write a file that is complete or absent: a TIFF with a page for each map, everything else in its description.
+
+        Raises
+        ------
+        OSError
+        """
+        kept = {
+            "input_sha256": self.micrograph.sha256,
+            "maps": list(self.maps),
+            "patches": self.patches,
+            "regions": [dataclasses.asdict(region) for region in self.regions],
+            "domains": self.domains,
+            "record": self.record,
+            "classifier": self.classifier,
+            "drift_px": self.drift_px,
+        }
+        with _aside(path) as aside, tifffile.TiffWriter(aside) as writer:
+            text: str | None = json.dumps(kept)
+            for name, pixels in self.maps.items():
+                writer.write(
+                    np.ascontiguousarray(pixels, MAPS[name]),
+                    photometric="minisblack",
+                    compression="zlib",
+                    description=text,
+                    metadata=None,
+                )
+                text = None
+
+    @classmethod
+    def load(cls, path: Path, micrograph: Micrograph, recipe: Recipe) -> FrameResult | None:
+        """Read such a file; None if it is damaged or of other pixels than those of `micrograph`."""
+        try:
+            with tifffile.TiffFile(path) as tif:
+                kept = json.loads(tif.pages.first.description)
+                if kept["input_sha256"] != micrograph.sha256:
+                    return None
+                maps = {name: Page.of(page) for name, page in zip(kept["maps"], tif.pages, strict=True)}
+                labels = tif.pages.first.asarray()
+            regions = [
+                Region(**{**row, "centroid": tuple(row["centroid"]), "bbox": tuple(row["bbox"])})
+                for row in kept["regions"]
+            ]
+            y, x = kept["drift_px"]
+            name, sha256 = kept["classifier"]
+            if provenance.sha256_of(labels) != kept["record"]["labels_sha256"]:
+                return None
+            return cls(
+                micrograph,
+                recipe,
+                maps,
+                labels,
+                kept["patches"],
+                regions,
+                kept["domains"],
+                kept["record"],
+                (name, sha256),
+                (y, x),
+            )
+        except provenance.DAMAGE:
+            return None
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

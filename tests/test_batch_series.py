@@ -1,0 +1,230 @@
+"""Time series: linked into histories, resumed at the frame where they stopped, shared out to processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.growing_fault import growing_fault
+from napari_hrstem_defects import Recipe
+from napari_hrstem_defects.batch import analyze_files, replay
+from napari_hrstem_defects.batch.series import FromFrame
+from napari_hrstem_defects.cli.analyze import placement_of
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.io import load
+from napari_hrstem_defects.io.frames import FrameResult
+
+RATE_NM, DRIFT_NM, PIXEL_NM = 0.25, (-0.03, 0.045), 0.03
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory):
+    """Ten frames of a fault that grows by 0.25 nm a frame, of a specimen that drifts by (1, −1.5) px a frame."""
+    path = tmp_path_factory.mktemp("movie") / "fault.npy"
+    np.save(path, np.stack(list(growing_fault(10, rate_nm=RATE_NM, drift_nm=DRIFT_NM))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(movie, tmp_path_factory):
+    """The movie analysed in one go."""
+    out = tmp_path_factory.mktemp("result")
+    (row,) = analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    assert row.status == "done"
+    return out / "fault"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def analysed(monkeypatch):
+    """Names of the frames that are analysed."""
+    names, analyze = [], pipeline.analyze
+
+    def counted(micrograph, *args, **options):
+        names.append(micrograph.name)
+        return analyze(micrograph, *args, **options)
+
+    monkeypatch.setattr(pipeline, "analyze", counted)
+    return names
+
+
+def done(out):
+    return {path.name: path.stat().st_mtime_ns for path in (out / ".fault.series").glob("*.tif")}
+
+
+def same(folder, other):
+    """Whether two results say the same, byte for byte where nothing is a time."""
+    files = ("labels.tif", "severity.tif", "variance.tif", "patches.csv", "regions.csv", "histories.csv")
+    return [name for name in files if (folder / name).read_bytes() != (other / name).read_bytes()] == []
+
+
+def test_a_growing_fault_is_one_history_with_its_rate(result):
+    found = load(result)
+    (history,) = found.histories
+    assert (history["first_frame"], history["last_frame"], history["frames"]) == (0, 9, 10)
+    assert history["type"] == "intrinsic stacking fault"
+    assert history["length_rate_nm_per_frame"] == pytest.approx(RATE_NM, rel=0.05)
+    low, high = (history[f"length_rate_{end}_nm_per_frame"] for end in ("low", "high"))
+    assert low < history["length_rate_nm_per_frame"] < high
+    assert history["length_rate_nm_per_s"] == pytest.approx(2 * history["length_rate_nm_per_frame"], rel=1e-6)
+    assert [row["history"] for row in found.regions] == [1] * 10
+    assert [row["frame"] for row in found.regions] == list(range(10))
+    assert found.labels.shape == (10, 256, 256)
+    drifts = np.array([frame["drift_px"] for frame in found.frames])
+    assert drifts[0].tolist() == [0, 0]
+    assert drifts[1:] == pytest.approx(np.tile([1.0, -1.5], (9, 1)), abs=0.15)
+    assert (result / "histories.png").stat().st_size > 0
+    assert not (result.parent / ".fault.series").exists()
+
+
+def test_a_series_goes_on_at_the_frame_where_it_stopped(movie, out, result, analysed):
+    (row,) = analyze_files(
+        [movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5, cancelled=lambda: len(done(out)) == 4
+    )
+    assert row.status == "cancelled"
+    before = done(out)
+    assert len(before) == 4
+    analysed.clear()
+    (row,) = analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    assert row.status == "done"
+    # The last frame has the longest fault: it is what the overview shows.
+    assert analysed == [f"fault.npy[{t}]" for t in range(4, 10)]
+    assert same(out / "fault", result)
+
+
+def test_another_recipe_begins_anew(movie, out, analysed):
+    stop = {"cancelled": lambda: len(done(out)) == 2}
+    analyze_files([movie], out, **stop)
+    (row,) = analyze_files([movie], out, Recipe().replace({"segment.false_marks": "0.2"}))
+    assert row.status == "done"
+    assert analysed.count("fault.npy[0]") == 2
+
+
+def test_a_damaged_frame_and_one_of_other_pixels_are_analysed_again(movie, out, result, analysed):
+    analyze_files(
+        [movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5, cancelled=lambda: len(done(out)) == 3
+    )
+    kept = out / ".fault.series"
+    (kept / "000001.tif").write_bytes((kept / "000001.tif").read_bytes()[:5000])
+    (kept / "000002.tif").write_bytes((kept / "000000.tif").read_bytes())
+    analysed.clear()
+    analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    assert {"fault.npy[1]", "fault.npy[2]"} <= set(analysed)
+    assert "fault.npy[0]" not in analysed
+    assert same(out / "fault", result)
+
+
+def test_a_full_disk_midway(movie, out, result, monkeypatch):
+    save = FrameResult.save
+
+    def full(self, path):
+        if path.name == "000003.tif":
+            raise OSError(28, "No space left on device")
+        save(self, path)
+
+    monkeypatch.setattr(FrameResult, "save", full)
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    (row,) = analyze_files([movie], out, **options)
+    assert row.status == "failed"
+    assert "No space left on device" in row.message
+    assert len(row.message.splitlines()) == 1
+    assert sorted(done(out)) == [f"{t:06d}.tif" for t in range(3)]
+    monkeypatch.undo()
+    (row,) = analyze_files([movie], out, **options)
+    assert row.status == "done"
+    assert same(out / "fault", result)
+
+
+# -- the best patch -------------------------------------------------------------------------------------------
+
+
+def test_best_patch_of_one_frame_for_all(movie, out):
+    analyze_files([movie], out, best_patch=FromFrame(3))
+    patches = load(out / "fault").best_patches
+    assert {(p.y, p.x, p.size) for p in patches} == {(patches[3].y, patches[3].x, patches[3].size)}
+    assert [p.placed for p in patches] == ["automatic" if t == 3 else "series" for t in range(10)]
+    assert load(out / "fault").info["best_patch_from"] == {"frame": 3, "tracked": False}
+    (row,) = analyze_files([movie], out, best_patch=FromFrame(3))
+    assert row.status == "skipped"
+    (row,) = analyze_files([movie], out, best_patch=FromFrame(4))
+    assert row.status == "done"
+    again = replay(out / "fault" / "analysis.json", out / "again")
+    assert again.differing == ()
+
+
+@pytest.mark.parametrize("point", [None, (100.0, 140.0)])
+def test_best_patch_that_moves_with_the_drift(movie, out, point):
+    analyze_files([movie], out, best_patch=FromFrame(0, True, point))
+    found = load(out / "fault")
+    places = np.array([(p.y, p.x) for p in found.best_patches])
+    moved = places[0] + np.outer(range(10), [1.0, -1.5])
+    low = found.best_patches[0].size / 2 - 0.5
+    # It stays whole within the frame.
+    assert places == pytest.approx(np.clip(moved, low, 255 - low), abs=0.5)
+    if point is not None:
+        assert places[0].tolist() == list(point)
+        assert found.info["best_patch_by_hand"] == list(point)
+    assert replay(out / "fault" / "analysis.json", out / "again").differing == ()
+
+
+def test_best_patch_of_a_frame_that_is_not_there(movie, out):
+    (row,) = analyze_files([movie], out, best_patch=FromFrame(10))
+    assert row.status == "failed"
+    assert "the series ends with frame 9" in row.message
+
+
+def test_best_patch_on_the_command_line():
+    assert placement_of("12,7.5") == (12.0, 7.5)
+    assert placement_of("frame:3") == FromFrame(3)
+    assert placement_of("track:0") == FromFrame(0, True)
+    assert placement_of("track:10,20") == FromFrame(0, True, (10.0, 20.0))
+    for text in ("3", "frame:1,2", "frame:-1", "other:3", "track:"):
+        with pytest.raises(HrstemDefectsError, match="--best-patch"):
+            placement_of(text)
+
+
+# -- processes ------------------------------------------------------------------------------------------------
+
+_RUN = """
+import sys
+from napari_hrstem_defects.batch import analyze_files
+if __name__ == "__main__":
+    analyze_files([sys.argv[1]], sys.argv[2], pixel_size_nm=0.03, frame_time_s=0.5, jobs=2)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_series_are_killed_and_go_on(movie, out, tmp_path, result):
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    child = subprocess.Popen([sys.executable, script, movie, out], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(done(out)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    before = done(out)
+    assert 3 <= len(before) < 10
+    told = []
+    (row,) = analyze_files(
+        [movie],
+        out,
+        pixel_size_nm=PIXEL_NM,
+        frame_time_s=0.5,
+        jobs=2,
+        progress=lambda fraction, text: told.append((text, done(out))),
+    )
+    assert row.status == "done"
+    kept = [there for text, there in told if "frame" in text and there]
+    assert all(there[name] == when for there in kept for name, when in before.items())
+    assert [text for text, _ in told if "frame 10 of 10" in text]
+    assert same(out / "fault", result)
