@@ -25,6 +25,7 @@ LEFT_OUT = (
     "metrics.py",
     "errors.py",
     "threads.py",
+    "histories.py",
 )
 #: Parameters of the published mode.
 LEFT_OUT_CLASSES = ("PublishedParams",)
