@@ -106,7 +106,7 @@ def _by_mouse(names: list[str]) -> None:
     _wait(panel)
     _pump(3.0)
     _screen(viewer, "train-labels")
-    labels = np.asarray(panel.navigator.layer(Role.LABELS).data)
+    labels = np.asarray(panel.session.layer(Role.LABELS).data)
     for value in (1, 2):
         # Without the rims that are neither, as in the masks that `hrstem-defects simulate` writes.
         print("Dice", value, dice(labels, truths[3], value, ignore=made.ignore), flush=True)
@@ -207,7 +207,7 @@ def _paint_tool(viewer, panel) -> None:
 
 def _exported(viewer, panel) -> None:
     _paint_tool(viewer, panel)
-    layer = panel.navigator.layer(Role.LABELS)
+    layer = panel.session.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 1, 40
     _stroke(viewer, layer, [(120.0, 130.0), (140.0, 180.0), (150.0, 230.0)])
     panel.actions_.export(Path(tempfile.mkdtemp()))

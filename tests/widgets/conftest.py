@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QApplication
 from napari_hrstem_defects.core.pipeline import _Run
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
-from napari_hrstem_defects.widgets import classifiers
+from napari_hrstem_defects.widgets import classifiers, tasks
 from napari_hrstem_defects.widgets._readers import image_layer
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
@@ -200,10 +200,9 @@ def scan(monkeypatch: Any) -> Any:
     """Press Scan… with what the ensemble is to answer."""
 
     def press(made: Any, answer: Scan, name: str = "stripes") -> None:
-        monkeypatch.setattr(
-            classifiers, "read_contract", lambda path: SimpleNamespace(name=name, patch_px=64)
-        )
-        monkeypatch.setattr(classifiers, "file_sha256", lambda path: "0" * 64)
+        contract = SimpleNamespace(name=name, patch_px=64)
+        monkeypatch.setattr(tasks, "read_contract", lambda path: contract)
+        monkeypatch.setattr(tasks, "file_sha256", lambda path: "0" * 64)
         known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
         monkeypatch.setattr(classifiers, "ensembles", lambda: known)
         monkeypatch.setattr(made.session.keras, "call", lambda *args, **options: answer)

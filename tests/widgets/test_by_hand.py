@@ -180,10 +180,10 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     assert made.layer(Role.LABELS) is layer
     assert len(made.viewer.layers) == count
     model = made.panel.results.table.model
-    kinds = {region.id: model.row(region)[1] for region in model.regions()}
+    kinds = {region.id: model.row(region)[1] for region in model.regions}
     assert [number for number, kind in kinds.items() if "painted" in kind] == [new.id]
     # The twin goes on beyond the rim, so its size is a lower limit.
-    areas = {region.id: model.data(model.index(row, 3)) for row, region in enumerate(model.regions())}
+    areas = {region.id: model.data(model.index(row, 3)) for row, region in enumerate(model.regions)}
     assert not areas[new.id].startswith("≥")
     assert all(areas[region.id].startswith("≥") for region in regions if region.at_rim)
     assert any(region.at_rim for region in regions)
@@ -536,7 +536,7 @@ def test_stroke_survives_threshold_best_patch_and_steps(desk: Any, tmp_path: Pat
         assert_array_equal(layer.data[~(spot | erased)], automatic[~(spot | erased)])
         assert_array_equal(made.document.result().labels, layer.data)
         model = made.panel.results.table.model
-        near = [r for r in model.regions() if np.hypot(r.centroid[0] - y, r.centroid[1] - x) < 40]
+        near = [r for r in model.regions if np.hypot(r.centroid[0] - y, r.centroid[1] - x) < 40]
         assert ["painted" in model.row(region)[1] for region in near] == [True]
 
     check()

@@ -62,7 +62,7 @@ def test_severity_is_coloured_over_the_image(desk: Any) -> None:
     assert high >= 2 * made.document.analysis.threshold
     # What is drawn over what, and what is seen at first.
     shown = [role_of(layer) for layer in layers if layer.visible and role_of(layer) is not None]
-    assert shown == [Role.SEVERITY, Role.LABELS, Role.BEST_PATCH]
+    assert shown == [Role.SEVERITY, Role.NOT_JUDGED, Role.LABELS, Role.BEST_PATCH]
 
 
 def test_labels_are_named_and_coloured(desk: Any) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
+from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.model import ByHand
 from napari_hrstem_defects.widgets.roles import Role
@@ -48,9 +50,8 @@ def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_pa
     assert reviewed == {1: "rejected", 2: "accepted"}
     assert table.model.headings()[-1] == "Reviewed"
     assert [table.model.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
-    # They stay with the region when the numbers change: the largest part is erased from the first one.
-    labels = made.layer(Role.LABELS).data
-    assert labels.max() > 0
+    assert table.model.index(0, 0).data() == "1 ✕"
+    # They stay with the region when another threshold changes sizes and numbers.
     made.panel.threshold.slider.setValue(made.panel.threshold.slider.value() + 20)
     made.wait()
     known, verdicts = made.document.labelled[0], made.document.by_hand.reviewed
@@ -83,6 +84,19 @@ def test_buttons_beside_the_table_do_the_same(desk: Any) -> None:
     assert made.document.by_hand == ByHand()
 
 
+def test_overview_figure_is_copied(desk: Any) -> None:
+    made = desk()
+    made.click(made.panel.footer.copy)
+    assert "no complete result to copy" in made.panel.messages.text()
+    made.run_all()
+    made.click(made.panel.footer.copy)
+    made.wait()
+    assert "on the clipboard" in made.panel.messages.text()
+    image = QGuiApplication.clipboard().image()
+    figure = overview_figure(made.document.result())
+    assert (image.width(), image.height()) == pytest.approx(150 * figure.get_size_inches(), abs=1)
+
+
 def test_pixels_without_a_value_are_no_defect_and_hatched(desk: Any) -> None:
     image = lattice_image((384, 384), fault=False)
     image[140:220, 150:240] = np.nan
@@ -105,6 +119,9 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(desk: Any) -> None:
     assert not hatched.visible
     severity.visible = True
     assert hatched.visible
+    for shown in (False, True):
+        made.panel.navigator.toggle_results()
+        assert (severity.visible, hatched.visible) == (shown, shown)
     assert made.document.histogram.counts.sum() <= judged.sum()
 
 

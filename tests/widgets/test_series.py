@@ -142,7 +142,7 @@ def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
     shares = [[100 * area[key] for area in plot.value()] for key in ("symmetry_defect", "amorphous")]
     symmetry, amorphous, shown = plot.axes.lines
     for line, share in zip((symmetry, amorphous), shares, strict=True):
-        assert_allclose(line.get_xdata(), range(6))
+        assert_allclose(line.get_xdata(), range(len(plot.value())))
         assert_allclose(line.get_ydata(), share)
     assert plot.axes.get_ylim() == pytest.approx((0, max(1.0, 1.05 * np.max(shares))))
     assert_allclose(shown.get_xdata(), made.session.document_frame())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QGuiApplication, QImage
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -120,13 +121,28 @@ class Actions:
         )
         return folder
 
+    def copy_figure(self) -> None:
+        """Put the overview figure on the clipboard, drawn in the background."""
+        analysis = self.result("copy")
+        if analysis is None:
+            return
+
+        def done(png: bytes) -> None:
+            board = QGuiApplication.clipboard()
+            assert board is not None
+            board.setImage(QImage.fromData(png))
+            self.session.noticed.emit("The overview figure is on the clipboard.")
+
+        call = functools.partial(tasks.overview_png, analysis=analysis)
+        self.session.runs.background(call, done, "drawing the figure")
+
     def result(self, purpose: str) -> Analysis | None:
         """The result as it stands; where it is not complete a person is told so, and None is returned.
 
         Parameters
         ----------
         purpose : str
-            What it is wanted for: "export", "rate".
+            What it is wanted for: "export", "copy", "rate".
         """
         document = self.session.document
         found = None if document is None else document.result()
@@ -174,16 +190,19 @@ class Actions:
             about_image=False,
         )
 
+    def recipe(self) -> Recipe:
+        """Parameters, and what was said by hand about the lattices of the chosen image."""
+        document = self.session.document
+        return self.session.recipe if document is None else self.session.inputs(document).recipe
+
     def save_recipe(self, path: Path) -> None:
-        """Write the parameters as JSON, with what was said by hand about the lattices of the chosen image."""
-        session = self.session
-        recipe = session.recipe if session.document is None else session.inputs(session.document).recipe
+        """Write the parameters as JSON."""
         said = f"The parameters were written to {path}."
         try:
-            path.write_text(recipe.to_json(), encoding="utf-8")
+            path.write_text(self.recipe().to_json(), encoding="utf-8")
         except OSError as error:
             said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
-        session.noticed.emit(said)
+        self.session.noticed.emit(said)
 
     def load_recipe(self, path: Path) -> None:
         """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
@@ -267,6 +286,9 @@ class Footer(QWidget):
             self._export,
             fixed=False,
         )
+        self.copy = button(
+            "Copy", "Put the overview figure of the result on the clipboard", actions.copy_figure, fixed=False
+        )
         self.recipe = button("Recipe", "Save, load or reset all parameters", fixed=False)
         menu = QMenu(self.recipe)
         menu.addAction("Save recipe…", self._save_recipe)
@@ -293,7 +315,7 @@ class Footer(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for part in (self.export, self.recipe, self.folder, self.rate):
+        for part in (self.export, self.copy, self.recipe, self.folder, self.rate):
             layout.addWidget(part)
 
     def show_folder(self) -> FolderDialog:

@@ -31,7 +31,7 @@ from napari_hrstem_defects.widgets.outputs import (
     lattice_patches,
     region_outputs,
 )
-from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, part_of, role_of, tag
+from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, outputs_of, part_of, role_of, tag
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
@@ -89,6 +89,8 @@ class EditWatcher:
             layer.events.data.connect(self._points_changed)
         elif role is Role.LATTICE_PATCHES:
             layer.events.data.connect(self._lattices_changed)
+        elif role is Role.SEVERITY:
+            layer.events.visible.connect(self._severity_shown)
         elif role in (*PAINTABLE, Role.CLASS_VOTES):
             layer.events.paint.connect(self._painted)
         if role in PAINTABLE:
@@ -97,6 +99,12 @@ class EditWatcher:
                 layer.mouse_drag_callbacks.append(self._hold)
         if role in REFUSED:
             layer.events.selected_label.connect(self._label_chosen)
+
+    def _severity_shown(self, event: Any) -> None:
+        """What is not judged is hatched where the severity is shown."""
+        for layer in outputs_of(self._session.layers, str(entry(event.source).get("source"))):
+            if role_of(layer) is Role.NOT_JUDGED:
+                layer.visible = event.source.visible
 
     def _concerned(self, layer: Layer) -> Document | None:
         """The image of a layer, if it is the one in use and the layer shows a result of it."""

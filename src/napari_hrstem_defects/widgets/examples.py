@@ -50,6 +50,7 @@ class ExamplesView(QTableWidget):
         rows.hide()
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.setMinimumHeight(110)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.itemChanged.connect(lambda _: self.changed.emit())
 
     def follow(self) -> None:

@@ -96,13 +96,15 @@ class Navigator:
         if viewer is None or document is None:
             return
         ours = outputs_of(viewer.layers, document.source_id)
-        if shown := [layer for layer in ours if layer.visible]:
+        shown = [layer for layer in ours if layer.visible]
+        hide = bool(shown)
+        if hide:
             self._hidden = {layer.unique_id for layer in shown}
         else:
             shown = [layer for layer in ours if layer.unique_id in self._hidden]
             shown = shown or [layer for layer in ours if role_of(layer) in _RESULTS]
         for layer in shown:
-            layer.visible = not layer.visible
+            layer.visible = not hide
 
     def go_to(self, region: Region) -> None:
         """Outline a region, and bring it into the middle of the view."""

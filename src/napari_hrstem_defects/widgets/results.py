@@ -49,6 +49,9 @@ NAME = "Defect regions"
 #: Words for the kinds of defects.
 KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
 
+#: Sign of a verdict beside the number, for the column itself may lie beyond the edge of the dock.
+_SIGNS = {"accepted": "✓", "rejected": "✕"}
+
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
 #: Area, length and width: lower limits of what may go on beyond the rim.
@@ -149,6 +152,8 @@ class RegionModel(QAbstractTableModel):
             return swatch(self._colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+            if index.column() == 0 and (verdict := self._reviewed.get(region.id)):
+                return f"{value} {_SIGNS[verdict]}"
             if region.at_rim and index.column() in _SIZE_COLUMNS:
                 limit = f"≥ {_text(value)}"
                 return limit if role == Qt.ItemDataRole.DisplayRole else f"{limit}: it reaches the rim"

@@ -263,16 +263,8 @@ class Session:
             made, note = layers.write(viewer, document, output, provenance)
         if made is not None:
             self.edits.watch(made)
-        if made is not None and output.role is Role.SEVERITY:
-            made.events.visible.connect(self._severity_shown)
         if note is not None:
             document.notes = (*document.notes, note)
-
-    def _severity_shown(self, event: Any) -> None:
-        """What is not judged is hatched where the severity is shown."""
-        for layer in layers.outputs_of(self.layers, str(entry(event.source).get("source"))):
-            if role_of(layer) is Role.NOT_JUDGED:
-                layer.visible = event.source.visible
 
     def remove_parts(self, document: Document, kept: Collection[str]) -> None:
         """Remove layers of classes that the latest scan does not know."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import io
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -375,6 +376,16 @@ def export_series(
             reviewed[index] = found.reviewed(index, verdicts)
     _add_reviews(folder, reviewed)
     return folder
+
+
+def overview_png(monitor: Monitor, analysis: Analysis) -> bytes:
+    """The figure of an export, ``overview.png``, as a PNG image."""
+    from napari_hrstem_defects.io.figure import overview_figure
+
+    monitor.progress("drawing the figure", 0.3)
+    buffer = io.BytesIO()
+    overview_figure(analysis).savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
 
 
 def folder_name(name: str) -> str:
