@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import random
@@ -92,16 +93,16 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     movie, results, size = options.out / "fault.npy", options.out / "analysed", 0.03
-    first, last = 1.5, 5.5
+    first, last = 1.5, 4.5
     rate = (last - first) / (options.frames - 1)
-    drift = (1.2 / options.frames, -0.9 / options.frames)
+    drift = (0.4 / options.frames, -0.3 / options.frames)
     frames = growing_fault(
         options.frames, rate_nm=rate, length_nm=first, drift_nm=drift, pixel_size_nm=size, seed=options.seed
     )
     np.save(movie, np.stack(list(frames)))
     run = "from napari_hrstem_defects.cli import main; main()"
     command = [sys.executable, "-c", run, "analyze", str(movie), "--out", str(results), "--jobs", "2"]
-    command += ["--pixel-size", str(size), "--best-patch", "track:0"]
+    command += ["--pixel-size", str(size)]
     chance = random.Random(options.seed)
     # Killed after a random number of further frames, all processes at once.
     ends = sorted(chance.sample(range(1, options.frames), options.kills))
@@ -111,7 +112,8 @@ def main() -> None:
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
         while len(there := _done(results)) < end and process.poll() is None:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         again = [name for name, when in done.items() if there.get(name) != when]
         print(
