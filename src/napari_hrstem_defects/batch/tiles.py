@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,18 @@ from scipy import ndimage
 from skimage.measure import block_reduce
 
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.analysis import Chosen, Classified, Compared, Listed, Segmented
+from napari_hrstem_defects.core.analysis import (
+    Chosen,
+    Classified,
+    Compared,
+    Divided,
+    Listed,
+    Preprocessed,
+    Segmented,
+    Varied,
+)
+from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
@@ -33,6 +44,8 @@ LONGEST_PX, TILE_PX = 8192, 4096
 MARGIN_PX = 192
 # Rows of a strip in the files, and reduction for the overview and for finding what touches a seam.
 _STRIP_ROWS, _COARSE = 64, 8
+# Added to the labels of regions that touch no seam.
+_KEPT = 128
 _MAPS = {"severity": np.float32, "variance": np.float32}
 
 
@@ -122,7 +135,7 @@ def analyze_in_tiles(
         ``analysis`` is reduced `_COARSE` times, for the overview.
     """
     shape, size = micrograph.frame_shape, micrograph.pixel_size_nm
-    labels, judged, seams = np.zeros(shape, np.uint8), np.zeros(shape, bool), np.zeros(shape, np.uint8)
+    labels, judged = np.zeros(shape, np.uint8), np.zeros(shape, bool)
     files = {name: scratch / f"{name}.raw" for name in _MAPS}
     coarse = {
         name: np.zeros([-(-n // _COARSE) for n in shape], np.float32) for name in ("pixels", "severity")
@@ -152,7 +165,7 @@ def analyze_in_tiles(
             progress=None if progress is None else _of_all(progress, index, len(todo)),
             cancelled=cancelled,
         )
-        labels[tile.inner] = seams[tile.inner] = analysis.labels[tile.within]
+        labels[tile.inner] = analysis.labels[tile.within]
         judged[tile.inner] = analysis.judged[tile.within]
         for name, path in files.items():
             _write_part(path, shape, tile.inner, getattr(analysis, name)[tile.within].astype(_MAPS[name]))
@@ -162,7 +175,7 @@ def analyze_in_tiles(
         for region in analysis.regions:
             moved = _moved(region, corner)
             if _inside(moved, tile.inner, shape):
-                seams[tile.outer][numbers == region.id] = 0
+                labels[tile.outer][numbers == region.id] |= _KEPT
                 kept.append(moved)
             else:
                 parts.append(moved)
@@ -175,17 +188,18 @@ def analyze_in_tiles(
         timings = {step: seconds + analysis.timings[step] for step, seconds in timings.items()}
         area += analysis.area_periods * _size(tile.inner) / crop.size
         # The tile whose crystal speaks for the image: the first with one, or that with the patch placed by hand.
-        if reference is None or ours or (reference[0].best_patch is None and analysis.best_patch is not None):
-            reference = analysis, corner
+        if reference is None or ours or (reference.best_patch is None and analysis.best_patch is not None):
+            reference = _Reference.of(analysis, corner)
+        del analysis, numbers  # before the next tile needs the memory
     assert reference is not None
-    kept += _across_seams(seams, judged, files["severity"], size, reference[0], parts)
+    kept += _across_seams(labels, judged, files["severity"], size, reference.lattice, parts)
+    labels &= _KEPT - 1
     kept.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
     regions = tuple(replace(region, id=number) for number, region in enumerate(kept, 1))
     warnings[f"The image was analysed in {len(todo)} tiles, each with a best patch of its own."] = None
-    shown = _reduced(micrograph, recipe, *reference, coarse, labels, judged, regions, area)
+    shown = _reduced(micrograph, recipe, reference, coarse, labels, judged, regions, area, tuple(warnings))
     record = {
-        **provenance.frame_record(reference[0]),
-        "best_patch": _patch_record(reference),
+        **reference.record,
         "threshold": shown.threshold,
         "defective_patches": sum(row["label"] == "defective" for row in patches),
         "verdict": "defective" if regions else shown.verdict,
@@ -204,7 +218,6 @@ def analyze_in_tiles(
         name: Page(shape, np.dtype(_MAPS[name]), _STRIP_ROWS, _strips(path, shape, _MAPS[name]))
         for name, path in files.items()
     }
-    table = reference[0].patches
     return FrameResult(
         micrograph,
         recipe,
@@ -214,9 +227,29 @@ def analyze_in_tiles(
         regions,
         (),
         record,
-        (table.classifier, table.classifier_sha256),
+        reference.classifier,
         analysis=shown,
     )
+
+
+class _Reference(NamedTuple):
+    """What one tile says about the whole image, in pixels of that; without its maps."""
+
+    record: dict[str, Any]
+    best_patch: BestPatch | None
+    lattice: Lattice | None
+    typical: Lattice | None
+    classifier: tuple[str, str | None]
+
+    @classmethod
+    def of(cls, analysis: Analysis, corner: NDArray[np.intp]) -> _Reference:
+        best, table = analysis.best_patch, analysis.patches
+        if best is not None:
+            best = replace(best, y=best.y + float(corner[0]), x=best.x + float(corner[1]))
+        record = provenance.frame_record(analysis)
+        record["best_patch"] = None if best is None else asdict(best)
+        names = table.classifier, table.classifier_sha256
+        return cls(record, best, analysis.lattice, analysis.typical, names)
 
 
 def _size(window: tuple[slice, slice]) -> int:
@@ -288,14 +321,15 @@ def _inside(region: Region, inner: tuple[slice, slice], shape: tuple[int, int]) 
 
 
 def _across_seams(
-    seams: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
     judged: NDArray[np.bool_],
     severity: Path,
     size: float | None,
-    reference: Analysis,
+    lattice: Lattice | None,
     parts: list[Region],
 ) -> list[Region]:
     """Regions that several tiles have parts of; of the largest part comes the type."""
+    seams = np.where(labels < _KEPT, labels, np.uint8(0))
     coarse, _ = ndimage.label(block_reduce(seams, _COARSE, np.max) > 0, np.ones((3, 3)))
     found = []
     for number, place in enumerate(ndimage.find_objects(coarse), 1):
@@ -307,7 +341,7 @@ def _across_seams(
         own = np.where(coarse[np.ix_(rows, columns)] == number, seams[window], 0)
         values = _read_part(severity, seams.shape, (window[0], window[1]), np.float32)
         known = judged[window] | (own > 0)
-        for region in find_regions(own, values, pixel_size_nm=size, lattice=reference.lattice, judged=known):
+        for region in find_regions(own, values, pixel_size_nm=size, lattice=lattice, judged=known):
             moved = _moved(region, np.array([s.start for s in window]))
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:
@@ -321,28 +355,16 @@ def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return all(one[k] <= other[k + 2] and other[k] <= one[k + 2] for k in (0, 1))
 
 
-def _patch_record(reference: tuple[Analysis, NDArray[np.intp]]) -> dict[str, Any] | None:
-    best, corner = reference[0].best_patch, reference[1]
-    if best is None:
-        return None
-    return {
-        "y": best.y + float(corner[0]),
-        "x": best.x + float(corner[1]),
-        "size": best.size,
-        "placed": best.placed,
-    }
-
-
 def _reduced(
     micrograph: Micrograph,
     recipe: Recipe,
-    reference: Analysis,
-    corner: NDArray[np.intp],
+    reference: _Reference,
     coarse: dict[str, NDArray[np.float32]],
     labels: NDArray[np.uint8],
     judged: NDArray[np.bool_],
     regions: tuple[Region, ...],
     area: float,
+    warnings: tuple[str, ...],
 ) -> Analysis:
     """The analysis as the overview shows it: every `_COARSE`-th pixel."""
     size, factor = micrograph.pixel_size_nm, _COARSE
@@ -351,20 +373,17 @@ def _reduced(
         None if size is None else size * factor,
         f"{micrograph.name}, every {factor}th pixel",
         micrograph.metadata,
-        micrograph.notices,
     )
     best = reference.best_patch
     if best is not None:
-        y, x = (np.array([best.y, best.x]) + corner) / factor
-        best = replace(best, y=float(y), x=float(x), size=max(best.size // factor, 1))
+        best = replace(best, y=best.y / factor, x=best.x / factor, size=max(best.size // factor, 1))
     marked = block_reduce(labels, factor, np.max)
     table = PatchTable(
         PatchGrid(small.frame_shape, min(small.frame_shape)),
         np.zeros((1, 1), np.float32),
         0.5,
         np.zeros((1, 1), bool),
-        reference.patches.classifier,
-        reference.patches.classifier_sha256,
+        *reference.classifier,
     )
     scaled = tuple(
         replace(
@@ -374,12 +393,17 @@ def _reduced(
         )
         for region in regions
     )
-    results = {
-        **reference.results,
+    typical = reference.typical
+    if typical is not None:
+        typical = typical.scaled(1 / factor)
+    results: dict[str, Any] = {
+        "preprocess": Preprocessed(typical),
+        "domains": Divided(),
+        "variance": Varied(np.zeros(marked.shape, np.float32), marked == 2),
         "classify": Classified(table),
         "best_patch": Chosen(best),
         "symmetry": Compared(coarse["severity"], judged[::factor, ::factor], area_periods=area),
         "segment": Segmented(marked, table),
         "regions": Listed(scaled),
     }
-    return Analysis(small, recipe, results, reference.timings, reference.warnings_by_step)
+    return Analysis(small, recipe, results, warnings_by_step={"regions": warnings})

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
+from napari_hrstem_defects.cli import trained
 from napari_hrstem_defects.cli.commands import app
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "trained"]
 
 
 def main() -> None:

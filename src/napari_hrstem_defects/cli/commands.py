@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in modules of their own, imported when they run."""
+"""The commands about images and their options; modules that take long to import are imported when they run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")]
-_Select = Annotated[
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")]
+Select = Annotated[
     str | None,
     typer.Option(
         metavar="N|TITLE",
         help="Which data set of a file with several, as `info` lists them; default: the largest image.",
     ),
 ]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
+PixelSize = Annotated[
+    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -50,7 +53,7 @@ def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Files, folders and patterns, mixed.")
     ],
-    out: _Out,
+    out: Out,
     recipe: Annotated[
         str, typer.Option(metavar="FILE", help="Recipe as JSON, or one of the built-in: default, published.")
     ] = "default",
@@ -75,9 +78,7 @@ def analyze(
         float | None,
         typer.Option(metavar="S", help="Series: time from frame to frame, for rates per second."),
     ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the files say.")
-    ] = None,
+    pixel_size: PixelSize = None,
     tile: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +87,7 @@ def analyze(
             help="Do larger images in tiles of this edge, 0: never; default: 4096 for sides of more than 8192.",
         ),
     ] = None,
-    select: _Select = None,
+    select: Select = None,
     memory_share: Annotated[
         float,
         typer.Option(
@@ -103,7 +104,7 @@ def analyze(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Analyse again even where the result is up to date.")
     ] = False,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
     json_lines: Annotated[
         bool,
         typer.Option("--json-lines", help="For programs: a JSON object a line for each image, nothing else."),
@@ -223,12 +224,12 @@ def info(
 @app.command()
 def replay(
     record: Annotated[Path, typer.Argument(metavar="analysis.json", help="Record of the result to repeat.")],
-    out: _Out,
+    out: Out,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the image is now, if it was moved.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier repetition.")] = False,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Repeat a result from its analysis.json and check that the labels are the same, bit for bit."""
     from napari_hrstem_defects import batch
@@ -246,276 +247,9 @@ def replay(
         reporter.say(f"{outcome.folder}: the labels are identical.")
 
 
-_Images = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Labelled images, or the folder of the published data set."),
-]
-_Labels = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: beside them.",
-    ),
-]
-_Patches = Annotated[
-    Path | None,
-    typer.Option(metavar="CSV", help="Patches: columns file and label; where known also source, y, x."),
-]
-_Clean = Annotated[
-    str | None,
-    typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
-]
-_Report = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
-    ),
-]
-_Only = Annotated[
-    str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
-]
-
-
-@app.command()
-def train(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
-    model: Annotated[
-        str | None, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble; not with a preset.")
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="dennler2021: VGG16, split, trained and chosen as published."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="marvin2025: the FFT ensemble as published.")
-    ] = None,
-    images: _Images = None,
-    labels: _Labels = None,
-    patches: _Patches = None,
-    simulated: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Train on N simulated images instead.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the classifier; default: the file's.")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(metavar="FILE", help="VGG16: weights of its base, imagenet, none or a file.")
-    ] = "imagenet",
-    train_base: Annotated[
-        bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
-    ] = False,
-    secondary: Annotated[
-        str,
-        typer.Option(
-            metavar="CLASS",
-            help="A patch wholly inside another symmetry: defective, or clean as in the code of Dennler et al.",
-        ),
-    ] = "defective",
-    epochs: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
-    ] = 0,
-    patience: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Passes without progress after which it stops; 0: never.")
-    ] = 10,
-    batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="RATE", min=0, help="Of Adam; 0: as the kind needs.")
-    ] = 0.0,
-    patch_size: Annotated[
-        int, typer.Option(metavar="PX", min=0, help="Edge of a patch; 0: as the kind needs.")
-    ] = 0,
-    per_class: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Patches of each class drawn from the images.")
-    ] = 2500,
-    repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Trainings on different splits, for the scatter.")
-    ] = 1,
-    test_images: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Images with defects held out; 0: a quarter.")
-    ] = 0,
-    split: Annotated[
-        str, typer.Option(metavar="HOW", help="Patch tables: auto (nothing is shared) or random.")
-    ] = "auto",
-    clean: _Clean = None,
-    only: _Only = None,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same patches.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
-            "calibrate, threshold, momentum, stride, class_epochs. vgg16: dense.",
-        ),
-    ] = None,
-    install: Annotated[
-        bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
-    ] = False,
-    report: _Report = None,
-    quiet: _Quiet = False,
-) -> None:
-    """Train a patch classifier on labelled images, a table of patches, or simulated images.
-
-    Parts of the data are held out, and what the classifier scores on them is written into the model file. Exit
-    status: 0 done, 1 interrupted (the best so far is kept, --resume goes on), 2 wrong usage or data.
-    """
-    from napari_hrstem_defects.cli.train import TrainArguments, run
-
-    run(
-        TrainArguments(
-            kind=model,
-            recipes=(protocol, preset),
-            out=out,
-            images=images,
-            labels=labels,
-            patches=patches,
-            simulated=simulated,
-            only=only,
-            settings=tuple(settings or ()),
-            install=install,
-            resume=resume,
-            overwrite=overwrite,
-            quiet=quiet,
-            report=report,
-            options={
-                "name": out.stem if name is None else name,
-                "weights": weights,
-                "train_base": train_base,
-                "secondary": secondary,
-                "epochs": epochs,
-                "patience": patience,
-                "batch": batch,
-                "learning_rate": learning_rate,
-                "patch_px": patch_size,
-                "per_class": per_class,
-                "repeats": repeats,
-                "test_images": test_images,
-                "split": split,
-                "clean": clean,
-                "seed": seed,
-                "force": force,
-            },
-        )
-    )
-
-
-@app.command()
-def evaluate(
-    pred: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Results of analyze, or label images.")
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Label images: 0 crystal, 1 symmetry defect, 2 amorphous, 255 ignore."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A trained classifier instead, by file or name.")
-    ] = None,
-    images: _Images = None,
-    labels: _Labels = None,
-    patches: _Patches = None,
-    clean: _Clean = None,
-    only: _Only = None,
-    ratings: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
-    report: _Report = None,
-) -> None:
-    """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
-
-    Give either --pred and --truth, or --model with --images or --patches, or --ratings.
-    """
-    if ratings is not None:
-        if any((pred, truth, model, images, labels, patches, clean, only, report)):
-            raise typer.BadParameter("--ratings goes with --json only")
-        from napari_hrstem_defects.cli.evaluate import run_ratings
-
-        run_ratings(ratings, json)
-        return
-    by_model = model is not None
-    if by_model == (pred is not None or truth is not None) or (not by_model and None in (pred, truth)):
-        raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")
-    if not by_model and (images or labels or patches or clean or only or report):
-        raise typer.BadParameter(
-            "--images, --labels, --patches, --clean, --only and --report go with --model"
-        )
-    if model is not None:
-        from napari_hrstem_defects.cli.judge import run as judge
-
-        judge(model, images, labels, patches, clean, only, json, report)
-    elif pred is not None and truth is not None:
-        from napari_hrstem_defects.cli.evaluate import run
-
-        run(pred, truth, json)
-
-
-@app.command()
-def scan(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A micrograph or a series.")],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="An FFT ensemble: of the registry, or a file.")
-    ],
-    out: _Out,
-    stride: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Step between windows in px; default 8, 4 as published."),
-    ] = None,
-    least_probability: Annotated[
-        float | None,
-        typer.Option(metavar="P", min=0, max=1, help="Below this no class is named; default 0.5."),
-    ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
-    ] = None,
-    select: _Select = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
-    quiet: _Quiet = False,
-) -> None:
-    """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
-    from napari_hrstem_defects.cli.scan import run
-
-    run(image, model, out, stride, least_probability, pixel_size, select, overwrite, quiet)
-
-
-@app.command()
-def models(
-    add: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add a model file, so that it is found by its name.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to call it; default: as it calls itself.")
-    ] = None,
-    remove: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Delete the classifier of this name.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --add: replace the one of the same name.")
-    ] = False,
-) -> None:
-    """List the trained classifiers that are installed: kind, classes, what they expect, how good they were.
-
-    Exit status: 0 done, 1 some model file in the folder cannot be used, 2 wrong usage.
-    """
-    from napari_hrstem_defects.cli.models import run
-
-    run(add, name, remove, overwrite)
-
-
 @app.command()
 def simulate(
-    out: _Out,
+    out: Out,
     count: Annotated[
         int,
         typer.Option(
@@ -531,7 +265,7 @@ def simulate(
             "labelled patches and whole images of the classes of Marvin, Holt et al.",
         ),
     ] = None,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make micrographs with known defects: <name>.tif, its mask <name>_mask.png, and simulation.json.
 
@@ -548,7 +282,7 @@ def view(
     image: Annotated[
         Path | None, typer.Argument(metavar="[IMAGE]", help="Default: a bundled micrograph.")
     ] = None,
-    select: _Select = None,
+    select: Select = None,
 ) -> None:
     """Open napari with a micrograph and its analysis as layers."""
     from napari_hrstem_defects.cli.view import run

@@ -17,7 +17,34 @@ _PIPE_WIDTH = 200
 _HEADS = ("accuracy", "precision", "specificity", "recall", "balanced")
 
 
-def run(pred: Path, truth: Path, json_file: Path | None) -> None:
+def run(
+    pred: Path | None,
+    truth: Path | None,
+    model: str | None,
+    ratings: Path | None,
+    json: Path | None,
+    **data: Any,
+) -> None:
+    """Score label images or a classifier, or count ratings, whichever is named; `data` is what goes with a model."""
+    if ratings is not None:
+        if any((pred, truth, model, *data.values())):
+            raise typer.BadParameter("--ratings goes with --json only")
+        _run_ratings(ratings, json)
+    elif model is not None and pred is None and truth is None:
+        from napari_hrstem_defects.cli.judge import run as judge
+
+        judge(model, json_file=json, **data)
+    elif model is not None or pred is None or truth is None:
+        raise typer.BadParameter("give either --pred and --truth, or --model with --images or --patches")
+    elif any(data.values()):
+        raise typer.BadParameter(
+            "--images, --labels, --patches, --clean, --only and --report go with --model"
+        )
+    else:
+        _run_folders(pred, truth, json)
+
+
+def _run_folders(pred: Path, truth: Path, json_file: Path | None) -> None:
     """Score label images; see :func:`napari_hrstem_defects.batch.evaluation.evaluate_folders`."""
     with errors_as_lines(USAGE):
         scores = evaluate_folders(pred, truth)
@@ -32,7 +59,7 @@ def run(pred: Path, truth: Path, json_file: Path | None) -> None:
         raise typer.Exit(FAILED)
 
 
-def run_ratings(ratings: Path, json_file: Path | None) -> None:
+def _run_ratings(ratings: Path, json_file: Path | None) -> None:
     """Count ratings; see :func:`napari_hrstem_defects.batch.ratings.tabulate_ratings`."""
     with errors_as_lines(USAGE):
         found = tabulate_ratings(ratings)

@@ -22,20 +22,20 @@ def run(
     out: Path,
     stride: int | None,
     least_probability: float | None,
-    pixel_size_nm: float | None,
+    pixel_size: float | None,
     select: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Slide an ensemble over an image; see :func:`napari_hrstem_defects.models.scan.scan`."""
     with errors_as_lines(USAGE), Reporter(quiet) as reporter:
-        check_positive("--pixel-size", pixel_size_nm, "length in nm")
+        check_positive("--pixel-size", pixel_size, "length in nm")
         from napari_hrstem_defects.io.reading import read
         from napari_hrstem_defects.io.scans import save_scan
         from napari_hrstem_defects.models.registry import find
         from napari_hrstem_defects.models.store import load_model
 
-        micrograph = read(image, pixel_size_nm=pixel_size_nm, select=select)
+        micrograph = read(image, pixel_size_nm=pixel_size, select=select)
         stored = load_model(find(model))
         step = usual_stride(stored.contract) if stride is None else stride
         least = LEAST_PROBABILITY if least_probability is None else least_probability

@@ -6,9 +6,9 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replace_fields
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import typer
@@ -41,35 +41,30 @@ _READING = 0.05
 _PIPE_WIDTH = 120
 
 
-@dataclass(frozen=True)
-class TrainArguments:
-    """What the command line says; `options` are fields of TrainingOptions."""
-
-    kind: str | None
-    recipes: tuple[str | None, str | None]
-    out: Path
-    images: Path | None
-    labels: Path | None
-    patches: Path | None
-    simulated: int | None
-    only: str | None
-    settings: tuple[str, ...]
-    install: bool
-    resume: bool
-    overwrite: bool
-    quiet: bool
-    report: Path | None
-    options: Mapping[str, Any]
+# Options of the command that are fields of TrainingOptions of the same name; the protocol is that of a recipe.
+_FIELDS = {field.name for field in fields(TrainingOptions)} - {"protocol"}
 
 
-def run(arguments: TrainArguments) -> None:
-    """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`."""
+def run(**given: Any) -> None:
+    """Train a classifier; see :func:`napari_hrstem_defects.models.training.train`.
+
+    Parameters
+    ----------
+    **given
+        The options of the command by their names.
+    """
+    arguments = SimpleNamespace(**given)
     with errors_as_lines(USAGE):
         name, recipe = _kind(arguments)
-        arguments = replace_fields(arguments, kind=name)
         kind = kind_of(name)
-        _check(arguments)
-        options = with_recipe(recipe, {**arguments.options, "extra": _extra(arguments.settings)})
+        _check(arguments, name)
+        chosen = {key: value for key, value in given.items() if key in _FIELDS}
+        chosen |= {
+            "name": arguments.name or arguments.out.stem,
+            "patch_px": arguments.patch_size,
+            "extra": _extra(arguments.settings or ()),
+        }
+        options = with_recipe(recipe, chosen)
         kind.check_settings(options.extra)
         check_installed()
         replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
@@ -112,17 +107,16 @@ def run(arguments: TrainArguments) -> None:
         raise typer.Exit(FAILED)
 
 
-def _kind(arguments: TrainArguments) -> tuple[str, str]:
+def _kind(arguments: SimpleNamespace) -> tuple[str, str]:
     """Kind of classifier and published way to train it, empty for none."""
-    chosen = [name for name in arguments.recipes if name is not None]
-    for option, name, known in zip(("--protocol", "--preset"), arguments.recipes, PUBLISHED, strict=True):
+    published = {"--protocol": arguments.protocol, "--preset": arguments.preset}
+    for (option, name), known in zip(published.items(), PUBLISHED, strict=True):
         if name is not None and name != known:
             raise HrstemDefectsError(f"{option} must be {known}, not {name}.")
-    if len(chosen) + (arguments.kind is not None) != 1:
+    chosen = [name for name in published.values() if name is not None]
+    if len(chosen) + (arguments.model is not None) != 1:
         raise HrstemDefectsError("Name one of --model, --protocol and --preset.")
-    if arguments.kind is not None:
-        return arguments.kind, ""
-    return RECIPES[chosen[0]].kind, chosen[0]
+    return (RECIPES[chosen[0]].kind, chosen[0]) if chosen else (arguments.model, "")
 
 
 def _installed_before(out: Path, name: str) -> bool:
@@ -133,7 +127,7 @@ def _installed_before(out: Path, name: str) -> bool:
         return False
 
 
-def _check(arguments: TrainArguments) -> None:
+def _check(arguments: SimpleNamespace, kind: str) -> None:
     given = [
         name
         for name, value in (
@@ -147,27 +141,26 @@ def _check(arguments: TrainArguments) -> None:
         raise HrstemDefectsError(
             f"Name what to train on by one of --images, --patches and --simulated, not {' and '.join(given) or 'none'}."
         )
-    for name, value, partner, there in _misplaced(arguments):
+    for name, value, partner, there in _misplaced(arguments, kind):
         if value and not there:
             raise HrstemDefectsError(f"{name} goes with {partner}; leave it out.")
     if arguments.out.suffix != SUFFIX:
         raise HrstemDefectsError(f"{arguments.out}: the name of a model file ends with {SUFFIX}.")
 
 
-def _misplaced(arguments: TrainArguments) -> list[tuple[str, Any, str, bool]]:
+def _misplaced(arguments: SimpleNamespace, kind: str) -> list[tuple[str, Any, str, bool]]:
     """Options that mean something with another one only: name, whether it is set, the other one, whether that is."""
-    options = arguments.options
     images, table = arguments.images is not None, arguments.patches is not None
-    vgg16 = arguments.kind == "vgg16"
+    vgg16 = kind == "vgg16"
     return [
         ("--labels", arguments.labels, "--images", images),
-        ("--test-images", options["test_images"], "--images or --simulated", not table),
-        ("--secondary", options["secondary"] != "defective", "--images or --simulated", not table),
-        ("--clean", options["clean"], "--patches", table),
+        ("--test-images", arguments.test_images, "--images or --simulated", not table),
+        ("--secondary", arguments.secondary != "defective", "--images or --simulated", not table),
+        ("--clean", arguments.clean, "--patches", table),
         ("--only", arguments.only, "--patches", table),
-        ("--split", options["split"] != "auto", "--patches", table),
-        ("--weights", options["weights"] != "imagenet", "--model vgg16", vgg16),
-        ("--train-base", options["train_base"], "--model vgg16", vgg16),
+        ("--split", arguments.split != "auto", "--patches", table),
+        ("--weights", arguments.weights != "imagenet", "--model vgg16", vgg16),
+        ("--train-base", arguments.train_base, "--model vgg16", vgg16),
     ]
 
 
@@ -195,7 +188,7 @@ def split_pair(text: str | None, option: str) -> tuple[str, str] | None:
 
 
 def _data(
-    arguments: TrainArguments,
+    arguments: SimpleNamespace,
     options: TrainingOptions,
     reporter: Reporter,
     cancelled: Callable[[], bool],

@@ -1,0 +1,223 @@
+"""The commands about trained classifiers and their options; what they do is in modules of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_hrstem_defects.cli.commands import Out, PixelSize, Quiet, Select, app
+
+_Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Labelled images, or the folder of the published data set."),
+]
+_Labels = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: beside them.",
+    ),
+]
+_Patches = Annotated[
+    Path | None,
+    typer.Option(metavar="CSV", help="Patches: columns file and label; where known also source, y, x."),
+]
+_Clean = Annotated[
+    str | None,
+    typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
+]
+_Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
+    ),
+]
+_Only = Annotated[
+    str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
+]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
+    model: Annotated[
+        str | None, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble; not with a preset.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="dennler2021: VGG16, split, trained and chosen as published."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="marvin2025: the FFT ensemble as published.")
+    ] = None,
+    images: _Images = None,
+    labels: _Labels = None,
+    patches: _Patches = None,
+    simulated: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Train on N simulated images instead.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the classifier; default: the file's.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="FILE", help="VGG16: weights of its base, imagenet, none or a file.")
+    ] = "imagenet",
+    train_base: Annotated[
+        bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
+    ] = False,
+    secondary: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="A patch wholly inside another symmetry: defective, or clean as in the code of Dennler et al.",
+        ),
+    ] = "defective",
+    epochs: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
+    ] = 0,
+    patience: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Passes without progress after which it stops; 0: never.")
+    ] = 10,
+    batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="RATE", min=0, help="Of Adam; 0: as the kind needs.")
+    ] = 0.0,
+    patch_size: Annotated[
+        int, typer.Option(metavar="PX", min=0, help="Edge of a patch; 0: as the kind needs.")
+    ] = 0,
+    per_class: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Patches of each class drawn from the images.")
+    ] = 2500,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Trainings on different splits, for the scatter.")
+    ] = 1,
+    test_images: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Images with defects held out; 0: a quarter.")
+    ] = 0,
+    split: Annotated[
+        str, typer.Option(metavar="HOW", help="Patch tables: auto (nothing is shared) or random.")
+    ] = "auto",
+    clean: _Clean = None,
+    only: _Only = None,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same patches.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
+            "calibrate, threshold, momentum, stride, class_epochs. vgg16: dense.",
+        ),
+    ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
+    ] = False,
+    report: _Report = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a patch classifier on labelled images, a table of patches, or simulated images.
+
+    Parts of the data are held out, and what the classifier scores on them is written into the model file. Exit
+    status: 0 done, 1 interrupted (the best so far is kept, --resume goes on), 2 wrong usage or data.
+    """
+    given = dict(locals())
+    from napari_hrstem_defects.cli.train import run
+
+    run(**given)
+
+
+@app.command()
+def evaluate(
+    pred: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Results of analyze, or label images.")
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Label images: 0 crystal, 1 symmetry defect, 2 amorphous, 255 ignore."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A trained classifier instead, by file or name.")
+    ] = None,
+    images: _Images = None,
+    labels: _Labels = None,
+    patches: _Patches = None,
+    clean: _Clean = None,
+    only: _Only = None,
+    ratings: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
+    report: _Report = None,
+) -> None:
+    """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
+
+    Give either --pred and --truth, or --model with --images or --patches, or --ratings.
+    """
+    given = dict(locals())
+    from napari_hrstem_defects.cli.evaluate import run
+
+    run(**given)
+
+
+@app.command()
+def scan(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A micrograph or a series.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="An FFT ensemble: of the registry, or a file.")
+    ],
+    out: Out,
+    stride: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Step between windows in px; default 8, 4 as published."),
+    ] = None,
+    least_probability: Annotated[
+        float | None,
+        typer.Option(metavar="P", min=0, max=1, help="Below this no class is named; default 0.5."),
+    ] = None,
+    pixel_size: PixelSize = None,
+    select: Select = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
+    given = dict(locals())
+    from napari_hrstem_defects.cli.scan import run
+
+    run(**given)
+
+
+@app.command()
+def models(
+    add: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add a model file, so that it is found by its name.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to call it; default: as it calls itself.")
+    ] = None,
+    remove: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Delete the classifier of this name.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --add: replace the one of the same name.")
+    ] = False,
+) -> None:
+    """List the trained classifiers that are installed: kind, classes, what they expect, how good they were.
+
+    Exit status: 0 done, 1 some model file in the folder cannot be used, 2 wrong usage.
+    """
+    from napari_hrstem_defects.cli.models import run
+
+    run(add, name, remove, overwrite)
