@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions
@@ -105,6 +106,11 @@ def fit(
         cancelled=cancelled,
     )
     return Fitted({NETWORK: network}, {"scaling": "standard"}, {NETWORK: vars(history)}, history.stopped)
+
+
+def build(contract: Contract) -> dict[str, Any]:
+    """Its network, see :mod:`.kinds`."""
+    return {NETWORK: build_compact(contract.patch_px, len(contract.classes))}
 
 
 def predict(
