@@ -65,7 +65,8 @@ def build_compact(
             x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{index}_norm{part}")(x)
             x = layers.ReLU(name=f"block{index}_relu{part}")(x)
         if index > 0:
-            x = layers.MaxPooling2D(name=f"block{index}_pool")(x)
+            # So that something is left of the smallest patches.
+            x = layers.MaxPooling2D(padding="same", name=f"block{index}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     x = layers.Dropout(dropout, name="dropout0")(x)
     x = layers.Dense(64, activation="relu", name="dense")(x)
