@@ -23,12 +23,11 @@ def model_file(path, **contract):
         "name": "mine",
         "classes": ("non-defective", "defective"),
         "patch_px": 32,
-        "networks": {"compact": {"inputs": [[32, 32, 1]], "outputs": [[2]]}},
         "created": "2025-06-01T10:00:00+00:00",
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("contract.json", Contract(**{**values, **contract}).to_json())
-        archive.writestr("compact.keras", b"network")
+        archive.writestr("compact/000-kernel.npy", b"weights")
     return path
 
 

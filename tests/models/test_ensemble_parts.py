@@ -92,7 +92,7 @@ def test_calibration_of_a_class_that_was_not_held_out() -> None:
     said = rng.normal(0, 4, (400, 3)) + 3 * (labels[:, None] == np.arange(3))
     found = calibrate(said, labels)
     assert found["fitted"] == [True, True, False]
-    assert found["slope"][2] == pytest.approx(np.sqrt(found["slope"][0] * found["slope"][1]))
+    assert found["slope"][2] == pytest.approx(np.mean(found["slope"][:2]), rel=1e-6)
     assert found["offset"][2] == 0
     nothing = calibrate(said[:4], labels[:4])
     assert nothing["fitted"] == [False] * 3

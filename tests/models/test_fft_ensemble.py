@@ -10,6 +10,8 @@ import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.models import fft_ensemble
+from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
@@ -49,6 +51,14 @@ def make(count: int, seed: int) -> PatchSet:
 def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
     contract = Contract("fft-ensemble", "dots", CLASSES, edge, preprocessing=fitted.preprocessing)
     return SimpleNamespace(contract=contract, networks=fitted.networks)
+
+
+def tiny(patch_px: int, branches: str) -> object:
+    """One layer: Keras takes seconds for the real networks of each training."""
+    library = keras()
+    spectrum = library.Input((patch_px, patch_px, 1))
+    values = library.layers.Dense(1)(library.layers.Flatten()(spectrum))
+    return library.Model(spectrum, library.layers.Activation("sigmoid")(values))
 
 
 @pytest.fixture(scope="module")
@@ -214,16 +224,19 @@ def test_ensemble_judges_patches_of_another_size(trained: SimpleNamespace, tmp_p
     assert not table.defective[2, :2].any()
 
 
-def test_cancelling_keeps_the_best_so_far(tmp_path: Path) -> None:
+def test_cancelling_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 64)
+    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny)
     asked = iter(range(1000))
-    options = TrainingOptions(epochs=3, batch=64, extra={"branches": "fft"})
-    # 256 patches of each class a pass: twelve steps of 64.
-    fitted = fit(make(30, 0), make(15, 1), options, workspace=tmp_path, cancelled=lambda: next(asked) > 15)
+    options = TrainingOptions(epochs=2, batch=64, extra={"branches": "fft"})
+    # 64 patches of each class a pass: three steps of 64.
+    fitted = fit(make(30, 0), make(15, 1), options, workspace=tmp_path, cancelled=lambda: next(asked) > 4)
     assert fitted.stopped
     assert fitted.history["ensemble"]["best_epoch"] == 0
     assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
     resumed = fit(make(30, 0), make(15, 1), options, workspace=tmp_path)
-    assert resumed.history["ensemble"]["loss"][2] > 0
+    assert resumed.history["ensemble"]["loss"][0] == fitted.history["ensemble"]["loss"][0]
+    assert len(resumed.history["ensemble"]["loss"]) == 2
 
 
 def test_class_without_patches() -> None:
@@ -234,9 +247,6 @@ def test_class_without_patches() -> None:
 
 def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
     """The published last layer is there after one step; with a loss of the sigmoids nothing was ever learnt again."""
-    from napari_hrstem_defects.models import fft_ensemble
-    from napari_hrstem_defects.models.backend import keras
-
     library = keras()
     for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble._balanced_loss(2)):
         networks = {name: fft_ensemble._build(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")}
@@ -268,7 +278,6 @@ def test_saturated_answers_are_still_ordered(trained: SimpleNamespace) -> None:
 
 
 def test_network_without_its_sigmoid() -> None:
-    from napari_hrstem_defects.models.backend import keras
     from napari_hrstem_defects.models.ensemble_networks import logits
 
     library = keras()
@@ -278,12 +287,18 @@ def test_network_without_its_sigmoid() -> None:
         logits(network)
 
 
-@pytest.mark.slow
-def test_published_recipe_trains() -> None:
+def test_published_recipe_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fft_ensemble, "BATCH", 4)
     options = TrainingOptions(epochs=1, patience=0, extra=vars(EnsembleSettings.of(PUBLISHED)))
-    fitted = fit(make(12, 0), make(6, 1), options, workspace=None)
+    train, validation, test = (
+        replace(part, pixels=part.pixels[:, :16, :16], labels=part.labels % 2, classes=CLASSES[:2])
+        for part in (make(6, 0), make(3, 1), make(3, 2))
+    )
+    fitted = fit(train, validation, options, workspace=None)
     assert fitted.preprocessing["calibration"] == {}
-    assert predict(model_of(fitted), make(3, 2).pixels).shape == (3, 3)
+    contract = Contract("fft-ensemble", "dots", CLASSES[:2], 16, preprocessing=fitted.preprocessing)
+    model = SimpleNamespace(contract=contract, networks=fitted.networks)
+    assert predict(model, test.pixels).shape == (3, 2)
 
 
 def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:

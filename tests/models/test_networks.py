@@ -8,6 +8,7 @@ import pytest
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import compact, softmax, vgg16
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.contract import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
 
@@ -181,6 +182,7 @@ def test_compact():
     assert network.count_params() == 476_818 < 1_000_000
     assert network.input_shape == (None, 128, 128, 1)
     assert network.output_shape == (None, 2)
+    assert compact.build_compact(LEAST_PATCH_PX).get_layer("block4_pool").output.shape == (None, 1, 1, 128)
 
 
 def test_compact_input_has_no_brightness_or_contrast():

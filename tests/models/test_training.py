@@ -1,6 +1,5 @@
 """Training: the loop, going on after a kill, stopping, what is reported; on data that are told apart in seconds."""
 
-import contextlib
 import json
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, softmax, training, vgg16
+from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, scale, softmax, training, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
@@ -22,14 +21,34 @@ pytestmark = pytest.mark.keras
 
 EDGE = 32
 QUICK = TrainingOptions(name="quick", patch_px=EDGE, per_class=24, epochs=3, batch=16, seed=1)
+BUILD_COMPACT, IMAGE_PERIODS = compact.build_compact, scale.image_periods
 
 
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    build = compact.build_compact
-    monkeypatch.setattr(
-        compact, "build_compact", lambda patch_px, classes: build(patch_px, classes, channels=(4, 8))
-    )
+def tiny(patch_px=EDGE, classes=2):
+    """One convolution: Keras takes a second for the compact network of each training."""
+    library = keras()
+    patch = library.Input((patch_px, patch_px, 1))
+    waves = library.layers.Conv2D(4, 5, strides=4, activation="relu")(patch)
+    mean = library.layers.GlobalAveragePooling2D()(waves)
+    return library.Model(patch, library.layers.Dense(classes, activation="softmax")(mean))
+
+
+def slim_vgg16(include_top, weights, input_tensor):
+    """The layers that the tests name, of four channels: the real base has fifteen million parameters."""
+    layers = keras().layers
+    x = input_tensor
+    for block in range(1, 6):
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"block{block}_conv1")(x)
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+    return keras().Model(input_tensor, x)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compact, "build_compact", tiny)
+        patch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
+        yield
 
 
 def image(name, seed, *, defects=True):
@@ -94,9 +113,8 @@ def small_network(library):
     return library.Sequential(
         [
             library.Input((8, 8, 1)),
-            layers.Conv2D(4, 3),
-            layers.BatchNormalization(),
             layers.Flatten(),
+            layers.BatchNormalization(),
             layers.Dropout(0.5),
             layers.Dense(1, activation="sigmoid"),
         ]
@@ -124,39 +142,16 @@ def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, p
     return network, history, data
 
 
-def test_fixed_number_of_passes(tmp_path):
-    """Without early stopping the last weights are kept, and each array of weights after its own passes."""
-    two, _, _ = run_small(epochs=2, rate=0.1, patience=0)
-    four, history, _ = run_small(epochs=4, rate=0.1, patience=0)
-    assert (history.epochs, history.best_epoch) == (4, 3)
-    best, kept, _ = run_small(epochs=4, rate=0.1, patience=99)
-    assert kept.validation_loss == history.validation_loss
-    same = kept.best_epoch == 3
-    assert np.array_equal(best.get_weights()[0], four.get_weights()[0]) == same
-    count = len(four.get_weights())
-    passes = [2, 4] * (count // 2) + [4] * (count % 2)
-    mixed, _, _ = run_small(tmp_path, epochs=4, rate=0.1, patience=0, passes=passes)
-    for number, weights in enumerate(mixed.get_weights()):
-        expected = (two if passes[number] == 2 else four).get_weights()[number]
-        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
-    with pytest.raises(Cancelled):
-        run_small(tmp_path / "again", epochs=4, rate=0.1, patience=0, passes=passes, cancelled=lambda: True)
-    with contextlib.suppress(Cancelled):
-        run_small(tmp_path / "b", epochs=4, rate=0.1, patience=0, passes=passes, cancelled=After(20))
-    resumed, _, _ = run_small(tmp_path / "b", epochs=4, rate=0.1, patience=0, passes=passes)
-    for weights, expected in zip(resumed.get_weights(), mixed.get_weights(), strict=True):
-        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_it_is_adam():
-    network, _, _ = run_small(epochs=1, rate=0.02)
-    assert type(network.optimizer).__name__ == "Adam"
-    assert float(network.optimizer.learning_rate) == pytest.approx(0.02)
-
-
-def test_it_learns_keeps_the_best_and_reports():
+@pytest.fixture(scope="module")
+def learnt(tiny_networks):
     told = []
-    network, history, (_, (inputs, targets)) = run_small(progress=told.append, epochs=8)
+    return *run_small(progress=told.append, epochs=8), told
+
+
+def test_it_learns_keeps_the_best_and_reports(learnt):
+    network, history, (_, (inputs, targets)), told = learnt
+    assert type(network.optimizer).__name__ == "Adam"
+    assert float(network.optimizer.learning_rate) == pytest.approx(0.01)
     assert history.loss[-1] < 0.7 * history.loss[0]
     assert history.best_epoch == int(np.argmin(history.validation_loss))
     found = np.asarray(network.predict_on_batch(inputs)).ravel().clip(1e-7, 1 - 1e-7)
@@ -169,15 +164,30 @@ def test_it_learns_keeps_the_best_and_reports():
     assert any(report.validation_loss is None and report.loss is not None for report in told)
 
 
-def test_going_on_ends_where_it_would_have_ended(tmp_path):
-    whole, history, _ = run_small()
-    _, first, _ = run_small(tmp_path, cancelled=After(20))
+def test_going_on_ends_where_it_would_have_ended(learnt, tmp_path):
+    whole, history = learnt[:2]
+    _, first, _ = run_small(tmp_path, epochs=8, cancelled=After(20))
     assert first.stopped
     assert 0 < first.epochs < 5
-    again, second, _ = run_small(tmp_path)
+    again, second, _ = run_small(tmp_path, epochs=8)
     assert second.validation_loss == history.validation_loss
     for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_fixed_number_of_passes(tmp_path):
+    """Without early stopping the last weights are kept, and each array of weights after its own passes."""
+    one, _, _ = run_small(epochs=1, rate=0.1, patience=0)
+    two, history, _ = run_small(epochs=2, rate=0.1, patience=0)
+    assert (history.epochs, history.best_epoch) == (2, 1)
+    passes = [1 + number % 2 for number in range(len(two.get_weights()))]
+    _, first, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes, cancelled=After(12))
+    assert first.epochs == 1
+    resumed, _, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes)
+    for number, weights in enumerate(resumed.get_weights()):
+        expected = (one, two)[number % 2].get_weights()[number]
+        np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
+        assert not np.array_equal(one.get_weights()[number], two.get_weights()[number])
 
 
 def test_stopping_early():
@@ -215,17 +225,27 @@ def test_damaged_checkpoints(tmp_path):
 # -- the whole way
 
 
+def two_blocks(patch_px, classes):
+    return BUILD_COMPACT(patch_px, classes, channels=(4, 8))
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained_once(tmp_path_factory):
     """A classifier of the two lattices that is worth something."""
+    told = []
+    path = tmp_path_factory.mktemp("trained") / "two.hrstem"
+    options = replace(QUICK, epochs=12, per_class=60, repeats=2)
     with pytest.MonkeyPatch.context() as patch:
-        build = compact.build_compact
-        patch.setattr(compact, "build_compact", lambda px, classes: build(px, classes, channels=(4, 8)))
-        told = []
-        options = replace(QUICK, epochs=12, per_class=60, repeats=2)
-        path = tmp_path_factory.mktemp("trained") / "two.hrstem"
+        patch.setattr(compact, "build_compact", two_blocks)
+        patch.setattr(scale, "image_periods", IMAGE_PERIODS)
         report = train("compact", IMAGES, path, options, progress=told.append)
     return report, told
+
+
+@pytest.fixture
+def trained(trained_once, monkeypatch):
+    monkeypatch.setattr(compact, "build_compact", two_blocks)
+    return trained_once
 
 
 def test_model_file_and_report(trained):
@@ -311,7 +331,13 @@ def test_patches_of_another_size_are_resampled(trained):
     np.testing.assert_allclose(found.scores, small.scores, atol=0.1)
 
 
-def test_unfinished_trainings(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def straight(tiny_networks, tmp_path_factory):
+    """A training that nothing interrupted."""
+    return train("compact", IMAGES, tmp_path_factory.mktemp("straight") / "y.hrstem", QUICK)
+
+
+def test_unfinished_trainings(tmp_path, monkeypatch, straight):
     path = tmp_path / "x.hrstem"
     with pytest.raises(ModelError, match="no unfinished training"):
         train("compact", IMAGES, path, QUICK, resume=True)
@@ -337,13 +363,12 @@ def test_unfinished_trainings(tmp_path, monkeypatch):
     resumed = train("compact", IMAGES, path, QUICK, resume=True, progress=told.append)
     # All passes were made before; none is made again.
     assert not [report for report in told if report.network]
-    straight = train("compact", IMAGES, tmp_path / "y.hrstem", QUICK)
     assert resumed.metrics == straight.metrics
     with pytest.raises(ModelError, match="there is a model already"):
         train("compact", IMAGES, path, QUICK)
 
 
-def test_stopping_keeps_the_best_so_far(tmp_path):
+def test_stopping_keeps_the_best_so_far(tmp_path, straight):
     begun = []
 
     def asks():
@@ -364,7 +389,7 @@ def test_stopping_keeps_the_best_so_far(tmp_path):
     rest = train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True)
     assert not rest.stopped
     assert not unfinished(rest.path)
-    assert rest.metrics == train("compact", IMAGES, tmp_path / "y.hrstem", QUICK).metrics
+    assert rest.metrics == straight.metrics
 
 
 def test_stopping_before_there_is_anything(tmp_path):
@@ -399,54 +424,40 @@ def test_tables_of_patches(tmp_path):
 
 @pytest.mark.parametrize("train_base", [False, True])
 def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
-    options = replace(
-        QUICK, per_class=8, epochs=2, weights="none", train_base=train_base, extra={"dense": [8]}
-    )
-    before = vgg16.build_vgg16
-    built = []
+    monkeypatch.setattr(keras().applications, "VGG16", slim_vgg16)
+    settings, before, calls = {}, [], []
+    build, fit_network, features = vgg16.build_vgg16, softmax.fit_network, softmax.in_batches
 
-    def build(*args, **kwargs):
-        network = before(*args, **kwargs)
-        built.append(network.get_layer("block1_conv1").get_weights()[0])
+    def built(*args, **kwargs):
+        network = build(*args, **kwargs)
+        before.append(network.get_layer("block1_conv1").get_weights()[0])
         return network
 
-    monkeypatch.setattr(vgg16, "build_vgg16", build)
-    report = train("vgg16", IMAGES, tmp_path / "v.hrstem", options)
-    assert report.contract.preprocessing["filter"] == "log"
-    network = load_model(report.path).networks["vgg16"]
-    same = np.array_equal(network.get_layer("block1_conv1").get_weights()[0], built[0])
-    assert same != train_base
+    def fitted(network, train, validation, **given):
+        settings.update(given, targets=train[1])
+        return fit_network(network, train, validation, **given)
 
+    def featured(network, patches, *args):
+        calls.append(len(patches))
+        return features(network, patches, *args)
 
-def test_vgg16_is_trained_as_published(tmp_path, monkeypatch):
-    told = {}
-
-    def fit(network, train, validation, **settings):
-        told.update(settings, targets=train[1])
-        raise Cancelled
-
-    monkeypatch.setattr(softmax, "fit_network", fit)
+    monkeypatch.setattr(vgg16, "build_vgg16", built)
+    monkeypatch.setattr(softmax, "fit_network", fitted)
+    monkeypatch.setattr(vgg16, "in_batches", featured)
     patches = table(("a", "b"), 16)
-    options = TrainingOptions(weights="none", extra={"dense": [4]})
-    with pytest.raises(Cancelled):
-        vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path)
-    expected = {"loss": "categorical_crossentropy", "learning_rate": 1e-5, "batch": 8, "epochs": 60}
-    assert {name: told[name] for name in expected} == expected
-    np.testing.assert_array_equal(told["targets"], np.eye(2)[patches.labels])
-
-
-def test_features_of_a_frozen_base_are_computed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        vgg16,
-        "in_batches",
-        lambda network, patches, *args: calls.append(len(patches)) or real(network, patches, *args),
-    )
-    real, calls = softmax.in_batches, []
-    options = replace(QUICK, epochs=1, weights="none", extra={"dense": [4]})
-    patches = table(("a", "b"), 16)
+    options = TrainingOptions(epochs=1, weights="none", train_base=train_base, extra={"dense": [4]})
     for _ in range(2):
-        vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path)
-    assert sum(calls) == len(patches) + 8
+        network = vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path).networks["vgg16"]
+    same = np.array_equal(network.get_layer("block1_conv1").get_weights()[0], before[0])
+    assert same != train_base
+    # Features of a frozen base are computed once.
+    assert sum(calls) == (0 if train_base else len(patches) + 8)
+    # As published.
+    expected = {"loss": "categorical_crossentropy", "learning_rate": 1e-5, "batch": 8}
+    assert {name: settings[name] for name in expected} == expected
+    assert kinds.kind_of("vgg16").epochs == 60
+    assert kinds.kind_of("vgg16").filter == "log"
+    np.testing.assert_array_equal(settings["targets"], np.eye(2)[patches.labels])
 
 
 def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path):
@@ -498,38 +509,41 @@ def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
     """Killed while it cleared up: nothing says any more what the rest is of."""
     rest = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}" / "split1"
     rest.mkdir(parents=True)
+    options = replace(QUICK, epochs=1)
     (rest / "result.json").write_text('{"stopped": false, "validation": {"balanced_accuracy": 1.0}}')
-    report = train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
-    assert len(report.metrics["history"]["compact"]["loss"]) == QUICK.epochs
+    report = train("compact", IMAGES, tmp_path / "x.hrstem", options)
+    assert len(report.metrics["history"]["compact"]["loss"]) == 1
     (tmp_path / "other.hrstem").mkdir()
     with pytest.raises(ModelError, match=r"other\.hrstem: this is a folder, not a model file"):
         train("compact", IMAGES, tmp_path / "other.hrstem", QUICK, overwrite=True)
 
 
-@pytest.mark.parametrize(
-    ("error", "expected", "message"),
-    [
-        (OSError(28, "No space left on device"), WriteError, "No space left on device.; make room and go on"),
-        (MemoryError(), ModelError, "does not fit into the memory"),
-        (type("ResourceExhaustedError", (Exception,), {})("OOM"), ModelError, "does not fit into the memory"),
-    ],
-)
-def test_machines_that_are_too_small(tmp_path, monkeypatch, error, expected, message):
+def test_disks_that_are_too_small(tmp_path, monkeypatch):
     save, saved = fitting._Checkpoint.save, []
 
     def fails(self, *args):
         save(self, *args)
         saved.append(self)
         if len(saved) == 2:
-            raise error
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fitting._Checkpoint, "save", fails)
-    with pytest.raises(expected, match=message):
+    with pytest.raises(WriteError, match=r"No space left on device.; make room and go on"):
         train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
     # Nothing is lost.
     told = []
     train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True, progress=told.append)
     assert len([report for report in told if report.validation_loss is not None]) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM")])
+def test_memories_that_are_too_small(tmp_path, monkeypatch, error):
+    def fails(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(compact, "fit", fails)
+    with pytest.raises(ModelError, match="does not fit into the memory"):
+        train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
 
 
 def test_plans_that_are_damaged(tmp_path):

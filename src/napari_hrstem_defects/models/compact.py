@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions
@@ -64,7 +65,8 @@ def build_compact(
             x = layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"block{index}_norm{part}")(x)
             x = layers.ReLU(name=f"block{index}_relu{part}")(x)
         if index > 0:
-            x = layers.MaxPooling2D(name=f"block{index}_pool")(x)
+            # So that something is left of the smallest patches.
+            x = layers.MaxPooling2D(padding="same", name=f"block{index}_pool")(x)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     x = layers.Dropout(dropout, name="dropout0")(x)
     x = layers.Dense(64, activation="relu", name="dense")(x)
@@ -105,6 +107,11 @@ def fit(
         cancelled=cancelled,
     )
     return Fitted({NETWORK: network}, {"scaling": "standard"}, {NETWORK: vars(history)}, history.stopped)
+
+
+def build(contract: Contract) -> dict[str, Any]:
+    """Its network, see :mod:`.kinds`."""
+    return {NETWORK: build_compact(contract.patch_px, len(contract.classes))}
 
 
 def predict(

@@ -11,7 +11,7 @@ from typing import Any
 from napari_hrstem_defects.core.errors import ModelError
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Kinds of classifiers.
 KINDS = ("vgg16", "compact", "fft-ensemble")
 #: Edges of patches that make sense, in px.
@@ -35,8 +35,6 @@ class Contract:
         Edge of a patch in pixels.
     preprocessing : mapping
         How a patch is made ready; what the keys mean is the kind's business.
-    networks : mapping of str to mapping
-        For each network its ``inputs`` and ``outputs``, lists of shapes without the batch; `save_model` fills it in.
     pixel_size_nm : tuple of float or None
         Smallest and largest pixel size of the training images, where all were known.
     period_px : tuple of float or None
@@ -59,7 +57,6 @@ class Contract:
     classes: tuple[str, ...]
     patch_px: int
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pixel_size_nm: tuple[float, float] | None = None
     period_px: tuple[float, float] | None = None
     data_sha256: str = ""
@@ -81,7 +78,7 @@ class Contract:
         )
         for name in ("pixel_size_nm", "period_px"):
             object.__setattr__(self, name, _range(getattr(self, name), name))
-        for name in ("preprocessing", "networks", "metrics", "training", "software"):
+        for name in ("preprocessing", "metrics", "training", "software"):
             _need(isinstance(getattr(self, name), Mapping), f"{name} is no table")
         for name in ("data_sha256", "created"):
             text = getattr(self, name)

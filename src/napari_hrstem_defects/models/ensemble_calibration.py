@@ -6,12 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 #: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
 FEWEST = 5
-# Weak belief, in standard deviations, that the logits are right as they are: few patches must not make certainties.
-_LOG_SLOPE_SCALE, _OFFSET_SCALE = 1.0, 1.0
 
 
 def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
@@ -43,7 +40,7 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict
             slopes[k], offsets[k] = _fit(values[:, k], positive)
             fitted[k] = True
     if fitted.any():
-        slopes[~fitted] = np.exp(np.log(slopes[fitted]).mean())
+        slopes[~fitted] = slopes[fitted].mean()
     return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
 
@@ -60,14 +57,7 @@ def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray
 
 
 def _fit(logits: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[float, float]:
-    weights = np.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum()) * len(logits)
-    signs = np.where(positive, 1.0, -1.0)
+    from sklearn.linear_model import LogisticRegression
 
-    def cost(parameters: NDArray[np.float64]) -> float:
-        log_slope, offset = parameters
-        margin = signs * (np.exp(log_slope) * logits + offset)
-        belief = (log_slope / _LOG_SLOPE_SCALE) ** 2 / 2 + (offset / _OFFSET_SCALE) ** 2 / 2
-        return float((weights * np.logaddexp(0, -margin)).sum() + belief)
-
-    best = minimize(cost, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-6})
-    return float(np.exp(best.x[0])), float(best.x[1])
+    line = LogisticRegression(class_weight="balanced").fit(logits[:, None], positive)
+    return float(line.coef_[0, 0]), float(line.intercept_[0])

@@ -380,29 +380,26 @@ def class_report(confusion: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
     """
-    counts = np.asarray(confusion["counts"], float)
-    hits, found, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
-    values = np.stack(
-        [
-            hits / np.maximum(found, 1),
-            hits / np.maximum(support, 1),
-            2 * hits / np.maximum(found + support, 1),
-        ],
-        axis=1,
-    )
-    total = support.sum()
+    from sklearn.metrics import precision_recall_fscore_support
 
-    def row(numbers: NDArray[np.float64], patches: float) -> dict[str, float]:
-        return {
-            **dict(zip(("precision", "recall", "f1"), map(float, numbers), strict=True)),
-            "support": int(patches),
-        }
+    counts, names = np.asarray(confusion["counts"]), confusion["classes"]
+    truth, found = (indices.ravel() for indices in np.indices(counts.shape))
+
+    def rows(average: str | None) -> list[dict[str, float]]:
+        values = precision_recall_fscore_support(
+            truth, found, average=average, sample_weight=counts.ravel(), zero_division=0
+        )
+        support = counts.sum(axis=1) if average is None else [counts.sum()]
+        return [
+            {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+            for p, r, f, n in zip(*map(np.atleast_1d, values[:3]), support, strict=True)
+        ]
 
     return {
-        "classes": {name: row(values[k], support[k]) for k, name in enumerate(confusion["classes"])},
-        "macro": row(values.mean(axis=0), total),
-        "weighted": row(support @ values / max(total, 1), total),
-        "accuracy": float(hits.sum() / max(total, 1)),
+        "classes": dict(zip(names, rows(None), strict=True)),
+        "macro": rows("macro")[0],
+        "weighted": rows("weighted")[0],
+        "accuracy": float(counts.trace() / max(counts.sum(), 1)),
     }
 
 

@@ -160,8 +160,8 @@ def check_settings(extra: Mapping[str, Any]) -> None:
     EnsembleSettings.of(extra)
 
 
-def expected_networks(contract: Contract) -> dict[str, dict[str, Any]]:
-    """Inputs and outputs of the networks of a model file, see :mod:`.kinds`.
+def network_names(contract: Contract) -> tuple[str, ...]:
+    """Names of the networks of a model file, see :mod:`.kinds`.
 
     Raises
     ------
@@ -171,16 +171,22 @@ def expected_networks(contract: Contract) -> dict[str, dict[str, Any]]:
     known = contract.preprocessing
     numbers = [known.get(name) for name in ("threshold", "blur_px")]
     if (
-        known.get("branches") not in BRANCHES
+        known.get("architecture") not in ARCHITECTURES
+        or known.get("branches") not in BRANCHES
         or not isinstance(known.get("equalise"), bool)
         or known.get("views") not in (1, 8)
         or not all(isinstance(value, int | float) and 0 <= value < np.inf for value in numbers)
         or not _is_calibration(known.get("calibration"), len(contract.classes))
     ):
         raise ModelError("its preprocessing is not that of an FFT ensemble")
-    shape = [contract.patch_px, contract.patch_px, 1]
-    inputs = [shape] * (2 if known["branches"] == "raw+fft" else 1)
-    return {name: {"inputs": inputs, "outputs": [[1]]} for name in _names(contract.classes)}
+    return _names(contract.classes)
+
+
+def build(contract: Contract) -> dict[str, Any]:
+    """Its networks, see :mod:`.kinds`."""
+    known = contract.preprocessing
+    settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
+    return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
 
 
 def _is_calibration(found: Any, classes: int) -> bool:
@@ -398,9 +404,9 @@ class Predictor:
         return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
 
 
-def _names(classes: tuple[str, ...]) -> list[str]:
+def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
     # The names of the classes may be anything; those of members of a file may not.
-    return [f"class-{k}" for k in range(len(classes))]
+    return tuple(f"class-{k}" for k in range(len(classes)))
 
 
 def _build(settings: EnsembleSettings, edge: int) -> Any:

@@ -129,10 +129,13 @@ def fit_network(
         If the loss is not a finite number any more.
     """
     library = keras()
+    single = network.outputs[0].shape[-1] == 1
+    accuracy = library.metrics.BinaryAccuracy if single else library.metrics.CategoricalAccuracy
     network.compile(
         optimizer=library.optimizers.Adam(learning_rate),
         loss=loss,
-        metrics=["accuracy"],
+        # By its name it would be made inside the first step, which TensorFlow then traces a second time.
+        metrics=[accuracy(name="accuracy")],
         jit_compile=False,
     )
     network.optimizer.build(network.trainable_variables)

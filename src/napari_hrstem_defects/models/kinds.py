@@ -1,13 +1,14 @@
 """The kinds of classifiers: what each brings to the common way of training, judging and using one.
 
-A kind is a module with two functions. ::
+A kind is a module with three functions. ::
 
     fit(train, validation, options, *, workspace, progress=None, cancelled=None) -> Fitted
+    build(contract) -> dict of keras.Model, not trained
     predict(model, patches, *, cancelled=None) -> float32 array (n, classes)
 
-A third, ``check(options)``, may refuse options before anything costly is done; a fourth, ``check_settings(extra)``,
-knows the settings that only this kind has, and without it there are none. A kind of other than one plain network has
-``expected_networks(contract)`` as well.
+A fourth, ``check(options)``, may refuse options before anything costly is done; a fifth, ``check_settings(extra)``,
+knows the settings that only this kind has, and without it there are none. A kind of other than one network has
+``network_names(contract)`` as well.
 
 `train` and `validation` are :class:`~.data.PatchSet`; `workspace` is a folder that outlives a kill, for checkpoints.
 `model` has ``contract`` and ``networks``; `patches` is a float32 array ``(n, patch_px, patch_px)``, 0...1. The columns
@@ -44,9 +45,6 @@ class Kind:
         Used where the options say 0.
     filter : {"none", "log"}
         What is done to a frame before patches are cut from it.
-    channels : int
-        Of its only network, which takes patches as they are and has the name of the kind; 0: its networks are its own
-        business, see ``expected_networks``.
     """
 
     name: str
@@ -57,7 +55,6 @@ class Kind:
     batch: int
     learning_rate: float
     filter: str = "none"
-    channels: int = 0
 
     def function(self, name: str) -> Any:
         """Its function of a name."""
@@ -86,21 +83,33 @@ class Kind:
         if hasattr(self._module, "check"):
             self._module.check(options)
 
-    def networks(self, contract: Contract) -> dict[str, dict[str, Any]]:
-        """Inputs and outputs that the networks of a model file must have, by their names, see `Contract.networks`.
+    def networks(self, contract: Contract) -> tuple[str, ...]:
+        """Names of the networks in a model file; needs no Keras.
 
         Raises
         ------
         ModelError
             If the contract is none of this kind. The message goes into a sentence.
         """
-        if not self.channels:
-            found: dict[str, dict[str, Any]] = self._module.expected_networks(contract)
-            return found
-        edge = contract.patch_px
-        return {
-            self.name: {"inputs": [[edge, edge, self.channels]], "outputs": [[len(contract.classes)]]},
-        }
+        extra = contract.training.get("extra", {})
+        if not isinstance(extra, Mapping):
+            raise ModelError("its settings are no table")
+        self.check_settings(extra)
+        if not hasattr(self._module, "network_names"):
+            return (self.name,)
+        names: tuple[str, ...] = self._module.network_names(contract)
+        return names
+
+    def build(self, contract: Contract) -> dict[str, Any]:
+        """The networks that a contract describes, not trained.
+
+        Raises
+        ------
+        ModelError
+            If there are none of this kind, or Keras is missing.
+        """
+        networks: dict[str, Any] = self._module.build(contract)
+        return networks
 
     @property
     def _module(self) -> Any:
@@ -131,17 +140,9 @@ class Fitted:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("vgg16", "VGG16 (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log", 3),
-        Kind("compact", "compact (small, needs no GPU)", "compact", 128, 60, 32, 1e-3, channels=1),
-        Kind(
-            "fft-ensemble",
-            "FFT ensemble (can scan an image)",
-            "fft_ensemble",
-            64,
-            16,
-            32,
-            2e-3,
-        ),
+        Kind("vgg16", "VGG16 (Dennler et al. 2021)", "vgg16", 128, 60, 8, 1e-5, "log"),
+        Kind("compact", "compact (small, needs no GPU)", "compact", 128, 60, 32, 1e-3),
+        Kind("fft-ensemble", "FFT ensemble (can scan an image)", "fft_ensemble", 64, 16, 32, 2e-3),
     )
 }
 

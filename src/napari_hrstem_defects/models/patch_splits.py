@@ -7,6 +7,7 @@ pixels is refused. Labelled images: :mod:`.image_splits`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -183,29 +184,32 @@ def _group_split(
     rng: np.random.Generator,
 ) -> PatchSplit:
     """Whole groups into the parts, so that each class comes as near to its shares as can be."""
-    numbers = np.unique(group)
-    counts = np.array(
-        [
-            [np.count_nonzero((group == g) & (patches.labels == k)) for k in range(len(patches.classes))]
-            for g in numbers
-        ]
-    )
-    # First the training part, then the test, then what stops early gets its share.
-    shares = np.array([1 - test_share - validation_share, test_share, validation_share])
-    wanted = np.maximum(shares[:, None] * counts.sum(axis=0), 1e-9)
-    held = np.zeros_like(wanted)
-    part = np.empty(len(group), np.intp)
-    # Large groups first, for they are the hardest to place; among equals at random.
-    for i in sorted(range(len(numbers)), key=lambda i: (-int(counts[i].sum()), float(rng.random()))):
-        need = np.where(counts[i] > 0, (wanted - held) / wanted, -np.inf).max(axis=1)
-        chosen = int(np.argmax(need))
-        held[chosen] += counts[i]
-        part[group == numbers[i]] = chosen
-    train, test, validation = (np.flatnonzero(part == k) for k in range(3))
-    what = (
-        "sources" if len(numbers) == len(np.unique(patches.source)) else "groups that show no common pixels"
-    )
-    return PatchSplit(train, validation, test, f"patches split by {len(numbers)} {what}")
+    pool, test = _group_fold(patches, np.arange(len(patches)), group, test_share, rng)
+    train, validation = _group_fold(patches, pool, group, validation_share / (1 - test_share), rng)
+    count = len(np.unique(group))
+    what = "sources" if count == len(np.unique(patches.source)) else "groups that show no common pixels"
+    return PatchSplit(train, validation, test, f"patches split by {count} {what}")
+
+
+def _group_fold(
+    patches: PatchSet,
+    among: NDArray[np.intp],
+    group: NDArray[np.intp],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """What is left and what is held out: of the folds the one that divides the classes best."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = patches.labels[among]
+    folds = min(max(2, round(1 / share)), len(np.unique(group[among])), int(np.bincount(labels).max()))
+    if folds < 2:
+        return among, among[:0]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer patches than there are folds
+        ways = [(among[left], among[held]) for left, held in splitter.split(among, labels, group[among])]
+    return max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
 
 
 def _positional_split(
@@ -245,26 +249,30 @@ def _best_cut(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """What is held out, and what is left."""
-    whole = np.bincount(patches.labels[among], minlength=len(patches.classes))
     best: tuple[float, NDArray[np.intp], NDArray[np.intp]] | None = None
     for number in range(_CUTS):
         held, left = (_cut_by_line, _cut_by_ends)[number % 2](patches, among, share, rng)
         held = held[~bound[held]]
-        near = [
-            min(1.0, kept / (1 - share) / n, out / share / n)
-            for n, kept, out in zip(
-                whole,
-                np.bincount(patches.labels[left], minlength=len(whole)),
-                np.bincount(patches.labels[held], minlength=len(whole)),
-                strict=True,
-            )
-            if n
-        ]
-        score = min(near, default=0.0) + 0.2 * float(np.mean(near or [0.0]))
+        score = _balance(patches, among, left, held, share)
         if best is None or score > best[0]:
             best = score, held, left
     assert best is not None
     return best[1], best[2]
+
+
+def _balance(
+    patches: PatchSet,
+    among: NDArray[np.intp],
+    left: NDArray[np.intp],
+    held: NDArray[np.intp],
+    share: float,
+) -> float:
+    """How near the classes come to their shares in both parts; the worst of them counts most."""
+    whole, kept, out = (
+        np.bincount(patches.labels[part], minlength=len(patches.classes)) for part in (among, left, held)
+    )
+    near = np.minimum(1, np.minimum(kept / (1 - share), out / share)[whole > 0] / whole[whole > 0])
+    return float(near.min() + 0.2 * near.mean()) if near.size else 0.0
 
 
 def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:

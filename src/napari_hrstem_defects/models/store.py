@@ -1,19 +1,15 @@
-"""Model files: one zip archive with ``contract.json`` and a Keras archive for each network.
+"""Model files: one zip archive with ``contract.json`` and the weights of each network as arrays of NumPy.
 
-Nothing in a file is ever run. Keras' own safe mode refuses layers made of code; before it sees a network, every
-class named in it must be one of a short list, and the archive must hold the expected members and nothing else.
+Nothing in a file is ever run: the networks are built from the code of their kind, and the weights must fit into them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
-import json
 import os
 import re
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_hrstem_defects.core.errors import ModelError, WriteError
-from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.preparing import check_filter
@@ -30,30 +28,12 @@ from napari_hrstem_defects.models.preparing import check_filter
 #: Ending of model files.
 SUFFIX = ".hrstem"
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 _CONTRACT = "contract.json"
-_NETWORK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_ -]{0,63})\.keras")
-# What a Keras archive may hold.
-_KERAS_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
-# Far above any of our networks, far below what fills a memory.
-_MOST_TEXT_BYTES, _MOST_BYTES = 64 * 2**20, 2 * 2**30
-# Everything that our networks are made of; all of it is plain arithmetic.
-_LAYERS = _words(
-    "InputLayer Conv2D SeparableConv2D DepthwiseConv2D Dense Dropout SpatialDropout2D Flatten Reshape Activation "
-    "ReLU LeakyReLU ELU Softmax BatchNormalization LayerNormalization MaxPooling2D AveragePooling2D "
-    "GlobalAveragePooling2D GlobalMaxPooling2D Concatenate Add Subtract Multiply Average Rescaling Normalization "
-    "ZeroPadding2D Cropping2D UpSampling2D AlphaDropout GaussianNoise"
-)
-_OTHERS = _words(
-    "Functional Sequential DTypePolicy __keras_tensor__ GlorotUniform GlorotNormal HeNormal HeUniform LecunNormal "
-    "LecunUniform Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling L1 L2 L1L2"
-)
-_MODULES = ("keras", "keras.layers", "keras.models", "keras.initializers", "keras.regularizers")
-_ACTIVATIONS = _words("linear relu relu6 elu selu gelu sigmoid hard_sigmoid tanh softmax swish silu")
+_WEIGHTS = re.compile(r"([^/]+)/\d+-\w+\.npy")
+# Far above any of our descriptions, far below what fills a memory.
+_MOST_TEXT_BYTES = 64 * 2**20
+# What stands before the values in an array of NumPy, at most.
+_HEADER_BYTES = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +64,8 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
     path : path
         Replaced if it exists.
     contract : Contract
-        Its ``networks`` is filled in here.
     networks : mapping of str to keras.Model
-        Names may hold letters, digits, blanks, hyphens and underscores.
+        Those of the contract's kind.
 
     Returns
     -------
@@ -97,17 +76,12 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
     WriteError
         If the file cannot be written.
     ValueError
-        If a name of a network cannot be that of a file, or there is none.
+        If the networks are not those of the kind.
     """
     path = Path(path)
-    if not networks:
-        raise ValueError("networks is empty, expected at least one")
-    for name in networks:
-        if not _NETWORK.fullmatch(f"{name}.keras"):
-            raise ValueError(f"networks has the name {name!r}, expected letters, digits, blanks, - and _")
-    contract = dataclasses.replace(
-        contract, networks={name: network_shapes(network) for name, network in networks.items()}
-    )
+    names = kind_of(contract.kind).networks(contract)
+    if set(networks) != set(names):
+        raise ValueError(f"networks holds {', '.join(networks) or 'none'}, expected {', '.join(names)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -117,12 +91,9 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
                 archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
                 for name, network in networks.items():
-                    member = Path(aside) / f"{name}.keras"
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")
-                        _bare(network).save(member)
-                    archive.write(member, member.name)
-                    member.unlink()
+                    for member, variable in _members(name, network).items():
+                        with archive.open(member, "w", force_zip64=True) as file:
+                            np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
             os.replace(partial, path)
     except OSError as error:
         raise WriteError(
@@ -132,13 +103,9 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
     return path
 
 
-def _bare(network: Any) -> Any:
-    """The network without what training added to it (the state of the optimizer is twice as large as the weights)."""
-    if not network.compiled:
-        return network
-    copy = type(network).from_config(network.get_config())
-    copy.set_weights(network.get_weights())
-    return copy
+def _members(name: str, network: Any) -> dict[str, Any]:
+    """Variables of a network by the names of their members; the numbers keep their order."""
+    return {f"{name}/{k:03d}-{variable.name}.npy": variable for k, variable in enumerate(network.weights)}
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
@@ -160,19 +127,32 @@ def load_model(path: str | os.PathLike[str]) -> StoredModel:
     Raises
     ------
     ModelError
-        If it is no model file, is damaged, holds code or does not keep its own contract, or if Keras is missing.
+        If it is no model file, is damaged, holds other weights than those of its networks, or if Keras is missing.
     """
     path = Path(path)
     digest = file_sha256(path)
     with _open(path) as archive:
         contract = _contract(archive, path)
-        networks = {}
-        for name in contract.networks:
-            content = _member(archive, f"{name}.keras", path, _MOST_BYTES)
-            networks[name] = _network(content, name, path)
-            if network_shapes(networks[name]) != dict(contract.networks[name]):
-                raise _refused(path, f"its network {name} has other inputs or outputs than it says")
+        networks = kind_of(contract.kind).build(contract)
+        expected = {name: _members(name, network) for name, network in networks.items()}
+        if {_CONTRACT}.union(*expected.values()) != set(archive.namelist()):
+            raise _refused(path, "it does not hold the weights of its networks, and nothing else")
+        for name, network in networks.items():
+            weights = [_array(archive, member, v.shape, path) for member, v in expected[name].items()]
+            network.set_weights(weights)
     return StoredModel(path, digest, contract, networks)
+
+
+def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:
+    size = 4 * int(np.prod(shape))
+    content = _member(archive, member, path, size + _HEADER_BYTES)
+    try:
+        values: NDArray[np.float32] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, MemoryError, OverflowError) as error:
+        raise _refused(path, f"its member {member} is damaged") from error
+    if values.shape != tuple(shape) or values.dtype != np.float32:
+        raise _refused(path, f"its member {member} does not fit into the network")
+    return values
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -188,14 +168,6 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(Path(path), error) from error
-
-
-def network_shapes(network: Any) -> dict[str, Any]:
-    """Shapes of the inputs and outputs of a network, without the batch."""
-    return {
-        "inputs": [list(tensor.shape[1:]) for tensor in network.inputs],
-        "outputs": [list(tensor.shape[1:]) for tensor in network.outputs],
-    }
 
 
 def _open(path: Path) -> zipfile.ZipFile:
@@ -222,33 +194,18 @@ def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
         raise _refused(path, "its description is damaged") from error
     except ModelError as error:
         raise _refused(path, str(error)) from error
-    expected = {_CONTRACT, *(f"{name}.keras" for name in contract.networks)}
-    if set(names) != expected or len(names) != len(expected) or len(expected) < 2:
-        raise _refused(path, "it does not hold the networks that it names, and nothing else")
-    _check_fit(contract, path)
-    return contract
-
-
-def _check_fit(contract: Contract, path: Path) -> None:
-    """Refuse a contract whose parts do not fit each other; each by itself is of the right form."""
+    if len(set(names)) != len(names):
+        raise _refused(path, "it holds a member twice")
     kind = kind_of(contract.kind)
     try:
         wanted = kind.networks(contract)
         check_filter(contract.preprocessing)
     except ModelError as error:
-        raise _refused(path, str(error)) from error
-    if set(contract.networks) != set(wanted):
-        raise _refused(path, f"its networks are not those of the kind {kind.name}")
-    for name, shapes in contract.networks.items():
-        if not isinstance(shapes, dict) or shapes.get("inputs") != wanted[name]["inputs"]:
-            raise _refused(
-                path,
-                f"its network {name} does not take the patches of {contract.patch_px} px that it says it is for",
-            )
-        if shapes.get("outputs") != wanted[name]["outputs"]:
-            raise _refused(
-                path, f"its network {name} does not tell the {len(contract.classes)} classes apart"
-            )
+        raise _refused(path, str(error).rstrip(".")) from error
+    found = {(match := _WEIGHTS.fullmatch(name)) and match[1] for name in names if name != _CONTRACT}
+    if found != set(wanted):
+        raise _refused(path, f"it does not hold the networks of the kind {kind.name}, and nothing else")
+    return contract
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes:
@@ -264,79 +221,6 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes
         OSError,
     ) as error:  # also of unknown packing
         raise _refused(path, f"its member {name} is damaged") from error
-
-
-def _network(content: bytes, name: str, path: Path) -> Any:
-    _check_network(content, name, path)
-    library = keras()
-    with tempfile.TemporaryDirectory() as folder:
-        member = Path(folder) / "network.keras"
-        member.write_bytes(content)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return library.saving.load_model(member, compile=False, safe_mode=True)
-        except Exception as error:  # Keras raises whatever its parts raise
-            reason = " ".join(str(error).split())[:160].rstrip(".")
-            raise _refused(path, f"Keras cannot read its network {name} ({reason})") from error
-
-
-def _check_network(content: bytes, name: str, path: Path) -> None:
-    """Refuse whatever is not one of our plain networks, before Keras looks at it."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = set(archive.namelist())
-            if members != _KERAS_MEMBERS or len(archive.namelist()) != len(members):
-                raise _refused(path, f"its network {name} is not a plain Keras file")
-            size = sum(info.file_size for info in archive.infolist())
-            if size > _MOST_BYTES or archive.getinfo("config.json").file_size > _MOST_TEXT_BYTES:
-                raise _refused(path, f"its network {name} is larger than any that this program writes")
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, UnicodeDecodeError) as error:
-        raise _refused(path, f"its network {name} is damaged") from error
-    except ModelError:
-        raise
-    except ValueError as error:
-        raise _refused(path, f"its network {name} is damaged") from error
-    if not isinstance(config, dict) or config.get("class_name") not in ("Functional", "Sequential"):
-        raise _refused(path, f"its network {name} is no network")
-    for part in _parts(config):
-        problem = _foreign(part)
-        if problem:
-            raise _refused(path, f"its network {name} holds {problem}, which this program does not run")
-
-
-def _parts(value: Any) -> list[dict[str, Any]]:
-    """All tables of a nested description."""
-    found, waiting = [], [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            found.append(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return found
-
-
-def _foreign(part: dict[str, Any]) -> str | None:
-    """What of a table could make Keras import or run something, or None."""
-    if "class_name" in part:
-        named = part["class_name"]
-        if not isinstance(named, str) or named not in _LAYERS | _OTHERS:
-            return f"the part {named!r}"
-        module = part.get("module")
-        if module is not None and module not in _MODULES and not str(module).startswith("keras.src.models."):
-            return f"a part of {module!r}"
-        registered = part.get("registered_name")
-        if registered is not None and registered != named:
-            return f"the part {registered!r}"
-    for key, value in part.items():
-        if not key.endswith("activation") or value is None:
-            continue
-        if not isinstance(value, str) or value not in _ACTIVATIONS:
-            return f"the activation {value!r}"
-    return None
 
 
 def _refused(path: Path, problem: str) -> ModelError:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress, refuse_unknown
@@ -36,6 +37,8 @@ WHITE = 254.0
 #: Smallest patch that is left with anything after five halvings.
 LEAST_PX = 32
 NETWORK = "vgg16"
+#: Units of the largest dense layers of VGG16 itself.
+MOST_UNITS = 4096
 # Name of the weight file that Keras downloads.
 _WEIGHT_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
@@ -149,9 +152,10 @@ def check_settings(extra: Mapping[str, Any]) -> None:
     """
     refuse_unknown(extra, ("dense",), NETWORK)
     dense = extra.get("dense", DENSE)
-    if not isinstance(dense, list | tuple) or not dense or not all(type(n) is int and n > 0 for n in dense):
+    numbers = isinstance(dense, list | tuple) and all(type(n) is int and 0 < n <= MOST_UNITS for n in dense)
+    if not numbers or not dense:
         raise ModelError(
-            f"dense must be a list of positive whole numbers such as [1024, 512], not {dense!r}."
+            f"dense must be a list of whole numbers from 1 to {MOST_UNITS} such as [1024, 512], not {dense!r}."
         )
 
 
@@ -209,6 +213,14 @@ def fit(
     )
     preprocessing = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
     return Fitted({NETWORK: network}, preprocessing, {NETWORK: vars(history)}, history.stopped)
+
+
+def build(contract: Contract) -> dict[str, Any]:
+    """Its network, see :mod:`.kinds`."""
+    dense = tuple(contract.training.get("extra", {}).get("dense", DENSE))
+    return {
+        NETWORK: build_vgg16(None, patch_px=contract.patch_px, classes=len(contract.classes), dense=dense)
+    }
 
 
 def predict(
