@@ -27,7 +27,7 @@ DTYPES = [
 ]
 
 QUICK = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -198,7 +198,7 @@ def test_published_recipe(image):
     attempt(image, hd.Recipe.published().replace({"published.always_filter": True}))
 
 
-@settings(QUICK, max_examples=25)
+@settings(QUICK, max_examples=12)
 @given(images(), UNIT, UNIT, st.integers(40, 80))
 def test_best_patch_anywhere(image, y, x, size):
     attempt(image, hd.Recipe(), best_patch=(y * (image.shape[0] - 1), x * (image.shape[1] - 1)))
@@ -235,7 +235,7 @@ NUMBERS = {
 NUMBERS["classify.patch_size"] = st.integers(32, 200)
 
 
-@settings(QUICK, max_examples=40)
+@QUICK
 @given(
     st.sampled_from(["perfect", "glass", "vacuum", "grain"]),
     st.dictionaries(st.sampled_from(sorted(NUMBERS)), st.floats(0, 1), min_size=1, max_size=4).flatmap(

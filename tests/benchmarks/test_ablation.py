@@ -1,7 +1,5 @@
 """Which changes are tried, what counts as worse, and the count of tunable numbers."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 
 import napari_hrstem_defects as hd
 from benchmarks.accuracy import ablation, datasets, numbers
+from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.datasets import Image
 
 
@@ -208,17 +207,15 @@ def test_default_path_leaves_out_what_is_not_on_it() -> None:
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path: Path) -> None:
-    """All commands, on next to nothing, in processes of their own."""
-    root = Path(__file__).parents[2]
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All commands, on next to nothing."""
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "benchmarks.accuracy", *arguments, "--out", str(tmp_path)]
-        return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+        capsys.readouterr()
+        assert main([*arguments, "--out", str(tmp_path)]) == 0
+        return capsys.readouterr().out
 
-    scored = run(
-        "score", "--group", "own", "--limit", "1", "--jobs", "2", "--part", "all", "--sheets", f"{tmp_path}/s"
-    )
+    scored = run("score", "--group", "own", "--limit", "1", "--part", "all", "--sheets", f"{tmp_path}/s")
     assert len(scored.splitlines()) == 2
     assert (tmp_path / "s" / "sheet-own-01.png").is_file()
     assert "`segment.extent`" in run(

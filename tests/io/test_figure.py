@@ -20,7 +20,7 @@ def texts_of(figure):
 
 @pytest.mark.parametrize(
     "shape",
-    [(64, 64), (96, 128), (512, 512), (224, 1312), (1312, 224), (40, 1000), (1100, 600), (2050, 1500)],
+    [(64, 64), (96, 128), (224, 1312), (1312, 224), (40, 1000), (1100, 600)],
 )
 @pytest.mark.parametrize("warnings", [(), ("A doubt that takes many words to tell. " * 8,) * 3])
 def test_nothing_is_cut_or_covered(make_micrograph, make_analysis, shape, warnings):
