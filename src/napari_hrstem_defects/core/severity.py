@@ -1,4 +1,4 @@
-"""Severity: template distances at two scales, loss of strength and distance of direction, on one scale.
+"""Severity: template distances at two scales and loss of strength, on one scale.
 
 Each map is standardised by its own null in the domain (:mod:`.calibration`) and divided by a factor that makes the
 same value as rare in clean crystals for all of them; the largest counts. Nothing changes the severity afterwards.
@@ -31,14 +31,12 @@ from napari_hrstem_defects.core.recipe import SymmetryParams
 
 #: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
 POINT_SCALE = 0.5
-#: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength,
-#: of the distance of a direction, and of a template distance.
-STRENGTH_FLOOR, DIRECTION_FLOOR, TEMPLATE_FLOOR = 0.01, 0.3, 0.12
-#: Distance of a direction that the pixel grid alone makes.
-GRID_DISTANCE = 0.003
+#: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength, and
+#: of a template distance.
+STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.01, 0.12
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
-#: point defects, distance of direction (benchmarks/accuracy/calibration.py).
-LOSS_FACTOR, POINT_FACTOR, DIRECTION_FACTOR = 1.1, 1.15, 1.7
+#: point defects (benchmarks/accuracy/calibration.py).
+LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
 #: Share of the pairs of a full window from which a sample of the field is judged.
 JUDGED_PAIRS = 0.3
 
@@ -137,11 +135,6 @@ class Grid:
     judged: NDArray[np.bool_]
     period: float
 
-    def of_field(self, field: Field, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Resample a map of the field to this grid."""
-        rows, columns = (((np.arange(n) * STRIDE + 0.5) / field.step_px) - 0.5 for n in self.loss.shape)
-        return sample_linear(values, rows, columns)
-
 
 def to_field(values: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
     """A map on the grid of the severity, sampled on that of the field."""
@@ -232,7 +225,6 @@ def severity_grid(
 def domain_severity(
     grid: Grid,
     model: Model,
-    distance: NDArray[np.float32],
     own: NDArray[np.bool_],
     walls: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -243,8 +235,6 @@ def domain_severity(
     grid : Grid
     model : Model
         Of the domain's best patch.
-    distance : float32 array (y, x)
-        Of the field's direction to the domain's.
     own : bool array (y, x)
         Inside of the domain, which the nulls are taken from.
     walls : bool array (y, x)
@@ -271,10 +261,8 @@ def domain_severity(
             interface=grid.interface,
         )
 
-    direction = np.log(distance + np.float32(GRID_DISTANCE))
     wide, narrow = model.distances
     out = standard(grid.loss, STRENGTH_FLOOR, field=True) / np.float32(LOSS_FACTOR)
-    np.maximum(out, standard(direction, DIRECTION_FLOOR, field=True) / np.float32(DIRECTION_FACTOR), out=out)
     out[walls] = 0
     np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
     np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)

@@ -307,8 +307,7 @@ def compare(
         own = (grid.index == number) & ~edge
         model = models(prepared, domain.patch)
         banks.extend(model.banks)
-        direction = grid.of_field(field, field.distance(domain.direction))
-        maps_of_domain = domain_severity(grid, model, direction, own, walls)
+        maps_of_domain = domain_severity(grid, model, own, walls)
         severity[inside], excess[inside] = (values[inside] for values in maps_of_domain)
     for number, domain in enumerate(found.domains):
         if domain.defective:
