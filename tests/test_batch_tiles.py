@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_hrstem_defects import Micrograph, analyze, simulate
 from napari_hrstem_defects.batch import analyze_files, replay
@@ -33,33 +34,46 @@ def test_which_images_are_done_in_tiles():
     assert [edge(5000, asked=1000), edge(900, asked=1000), edge(9000, asked=0)] == [1000, 0, 0]
 
 
-def dice(one, other):
-    both = np.count_nonzero(one & other)
-    return 2 * both / max(np.count_nonzero(one) + np.count_nonzero(other), 1)
+def save(path, made):
+    np.save(path, np.asarray(made.micrograph.data))
+    return path
+
+
+def test_a_fault_through_several_tiles_is_one_region(tmp_path):
+    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(900, 900))
+    image = save(tmp_path / "image.npy", made)
+    out = tmp_path / "out"
+    (row,) = analyze_files([image], out, pixel_size_nm=0.03, tile_px=760)
+    assert row.status == "done"
+    found = load(out / "image")
+    assert found.info["tile_px"] == 760
+    # The largest; others are specks.
+    theirs = analyze(Micrograph(np.asarray(made.micrograph.data), 0.03)).regions[0]
+    mine = found.regions[0]
+    assert mine["length_px"] > 760
+    assert mine["area_px"] > 0.9 * sum(row["area_px"] for row in found.regions)
+    assert mine["type"] == theirs.type
+    assert mine["length_nm"] == pytest.approx(theirs.length_nm, rel=0.05)
+    assert mine["at_rim"] == theirs.at_rim
+    assert found.severity.shape == found.variance.shape == (900, 900)
+    (row,) = analyze_files([image], out, pixel_size_nm=0.03, tile_px=760)
+    assert row.status == "skipped"
+    assert replay(out / "image" / "analysis.json", tmp_path / "again").differing == ()
 
 
 @pytest.mark.slow
-def test_labels_are_those_of_the_whole_image(tmp_path):
-    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(2048, 2048))
-    np.save(tmp_path / "image.npy", np.asarray(made.micrograph.data))
+def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
+    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(4096, 4096))
     whole = analyze(Micrograph(np.asarray(made.micrograph.data), 0.03))
-    out = tmp_path / "out"
-    (row,) = analyze_files([tmp_path / "image.npy"], out, pixel_size_nm=0.03, tile_px=1408)
-    assert row.status == "done"
-    found = load(out / "image")
-    assert found.info["tile_px"] == 1408
-    assert dice(found.labels > 0, whole.labels > 0) > 0.97
-    # The amorphous area and the fault lie in several tiles and are one region each; all else is specks.
-    assert all(row["area_px"] < 0.01 * found.regions[1]["area_px"] for row in found.regions[2:])
-    assert {row["kind"] for row in found.regions[:2]} == {"amorphous", "symmetry"}
-    for mine, theirs in zip(found.regions[:2], whole.regions[:2], strict=True):
-        assert mine["type"] == theirs.type
-        assert mine["length_nm"] == pytest.approx(theirs.length_nm, rel=0.02)
-        assert mine["area_nm2"] == pytest.approx(theirs.area_nm2, rel=0.1)
-        assert mine["at_rim"] == theirs.at_rim
-    assert found.severity.shape == found.variance.shape == (2048, 2048)
-    judged = whole.judged
-    assert np.median(np.abs(found.severity - whole.severity)[judged]) < 0.3
-    (row,) = analyze_files([tmp_path / "image.npy"], out, pixel_size_nm=0.03, tile_px=1408)
-    assert row.status == "skipped"
-    assert replay(out / "image" / "analysis.json", tmp_path / "again").differing == ()
+    analyze_files([save(tmp_path / "image.npy", made)], tmp_path / "out", pixel_size_nm=0.03, tile_px=2048)
+    found = load(tmp_path / "out" / "image")
+    mine, theirs = found.labels > 0, whole.labels > 0
+    both = np.count_nonzero(mine & theirs)
+    assert 2 * both / (np.count_nonzero(mine) + np.count_nonzero(theirs)) > 0.99
+    # Labels differ by less than a lattice period, and only at their edges.
+    edge = theirs ^ ndimage.binary_erosion(theirs)
+    assert not (mine != theirs)[ndimage.distance_transform_edt(~edge) > 16].any()
+    for mine, theirs in zip(found.regions, whole.regions, strict=True):
+        assert mine["area_nm2"] == pytest.approx(theirs.area_nm2, rel=0.05)
+    # Every tile has a model patch of its own: the severity is alike, not equal.
+    assert np.median(np.abs(found.severity - whole.severity)[whole.judged]) < 0.5

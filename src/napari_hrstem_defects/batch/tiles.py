@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -192,7 +193,7 @@ def analyze_in_tiles(
             reference = _Reference.of(analysis, corner)
         del analysis, numbers  # before the next tile needs the memory
     assert reference is not None
-    kept += _across_seams(labels, judged, files["severity"], size, reference.lattice, parts)
+    kept += _across_seams(labels, judged, files["severity"], size, reference.lattice, parts, edge_px)
     labels &= _KEPT - 1
     kept.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
     regions = tuple(replace(region, id=number) for number, region in enumerate(kept, 1))
@@ -283,8 +284,8 @@ def _read_part(path: Path, shape: tuple[int, int], window: tuple[slice, slice], 
     bytes_ = np.dtype(dtype).itemsize
     width = columns.stop - columns.start
     lines = [
-        np.fromfile(path, dtype, width, offset=(y * shape[1] + columns.start) * bytes_)
-        for y in range(rows.start, rows.stop)
+        np.fromfile(path, dtype, width, offset=(y * shape[1] + columns.start) * bytes_)[:: columns.step]
+        for y in range(rows.start, rows.stop, rows.step or 1)
     ]
     return np.stack(lines)
 
@@ -327,6 +328,7 @@ def _across_seams(
     size: float | None,
     lattice: Lattice | None,
     parts: list[Region],
+    edge_px: int,
 ) -> list[Region]:
     """Regions that several tiles have parts of; of the largest part comes the type."""
     seams = np.where(labels < _KEPT, labels, np.uint8(0))
@@ -337,18 +339,35 @@ def _across_seams(
             slice(max(s.start * _COARSE - 1, 0), min(s.stop * _COARSE + 1, n))
             for s, n in zip(place, seams.shape, strict=True)
         )
-        rows, columns = (np.arange(s.start, s.stop) // _COARSE for s in window)
+        # What spans much more than a tile is measured on every second, third, ... pixel.
+        step = math.ceil(math.sqrt(math.prod(s.stop - s.start for s in window) / edge_px**2))
+        window = tuple(slice(s.start, s.stop, step) for s in window)
+        rows, columns = (np.arange(s.start, s.stop, step) // _COARSE for s in window)
         own = np.where(coarse[np.ix_(rows, columns)] == number, seams[window], 0)
         values = _read_part(severity, seams.shape, (window[0], window[1]), np.float32)
         known = judged[window] | (own > 0)
-        for region in find_regions(own, values, pixel_size_nm=size, lattice=lattice, judged=known):
-            moved = _moved(region, np.array([s.start for s in window]))
+        nm = None if size is None else size * step
+        for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, judged=known):
+            moved = _moved(_enlarged(region, step), np.array([s.start for s in window]))
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:
                 largest = max(like, key=lambda part: part.area_px)
                 moved = replace(moved, type=largest.type, confidence=largest.confidence)
             found.append(moved)
     return found
+
+
+def _enlarged(region: Region, step: int) -> Region:
+    """A region that was measured on every `step`-th pixel, in pixels; what is in nm is so already."""
+    y0, x0, y1, x1 = (v * step for v in region.bbox)
+    return replace(
+        region,
+        centroid=(region.centroid[0] * step, region.centroid[1] * step),
+        bbox=(y0, x0, y1, x1),
+        area_px=region.area_px * step**2,
+        length_px=region.length_px * step,
+        width_px=region.width_px * step,
+    )
 
 
 def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
