@@ -213,7 +213,7 @@ def test_best_patch_and_pixel_size(image, out):
         (["--set", "segment.thresh=3"], "no parameter 'thresh'"),
         (["--set", "segment.extent=high"], "must be a number"),
         (["--set", "segment.extent=-3"], "segment.extent must be"),
-        (["--set", "segment.threshold=8"], "no longer exists; use segment.false_marks"),
+        (["--set", "segment.threshold=8"], "has no parameter 'threshold'"),
         (["--classifier", "vgg99"], "There is no classifier 'vgg99'"),
         (["--best-patch", "12"], "write it as Y,X"),
         (["--best-patch", "a,b"], "write it as Y,X"),
