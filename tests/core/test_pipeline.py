@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core import steps
+from napari_hrstem_defects.core import segmentation, steps
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
 from napari_hrstem_defects.core.patches import PatchTable
@@ -79,13 +79,13 @@ def calls(monkeypatch):
         "list_regions",
     )
     for step, name in zip(STEPS, names, strict=True):
-        original = getattr(steps, name)
+        original = getattr(module := segmentation if name == "segment" else steps, name)
 
         def wrapped(*args, original=original, step=step, **options):
             made.append(step)
             return original(*args, **options)
 
-        monkeypatch.setattr(steps, name, wrapped)
+        monkeypatch.setattr(module, name, wrapped)
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from napari_hrstem_defects.core import steps
+from napari_hrstem_defects.core import segmentation, steps
 from napari_hrstem_defects.core.analysis import STEPS, Analysis, Inputs, Result
 from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
@@ -16,7 +16,6 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
 from napari_hrstem_defects.core.published import NON_DEFECTIVE, PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.core.segmentation import segment
 from napari_hrstem_defects.core.severity import Models
 from napari_hrstem_defects.core.threads import own_threads
 
@@ -181,7 +180,7 @@ class _Run:
                 return steps.compare(inputs, *before, models=self.models, maps=self.maps, warn=warn)
             case "segment":
                 before = [done[step] for step in ("preprocess", "classify", "variance", "symmetry")]
-                return segment(inputs, *before, maps=self.maps)
+                return segmentation.segment(inputs, *before, maps=self.maps)
         return steps.list_regions(
             inputs, *(done[step] for step in ("preprocess", "best_patch", "symmetry", "segment"))
         )
