@@ -343,7 +343,7 @@ def test_what_is_not_valid_does_not_count():
 
 def test_agreement_of_a_lattice_with_its_multiple():
     fine = find_lattice(noisy(crystal((160, 160), vectors("square", 12.0)), 0.1))
-    turned = find_lattice(noisy(crystal((160, 160), vectors("square", 12.2, 2.0)), 0.1))
+    turned = find_lattice(noisy(crystal((160, 160), vectors("square", 12.2, 1.5)), 0.1))
     other = find_lattice(noisy(crystal((160, 160), vectors("square", 12.0, 30.0)), 0.1))
     assert agreement(fine, turned) == 1
     assert agreement(fine, other) is None

@@ -12,7 +12,7 @@ from napari.layers import Image
 from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QMessageBox
 
 from napari_hrstem_defects.core.pipeline import _Run
 from napari_hrstem_defects.io import read
@@ -31,6 +31,27 @@ TIMEOUT = 120_000
 def _own_settings(tmp_path: Path) -> None:
     """What the panel remembers belongs to the test, not to the person who runs it."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that a test did not foresee fails it; shown, it would wait for good."""
+    questions = {
+        QFileDialog: ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getExistingDirectory"),
+        QInputDialog: ("getDouble",),
+        QMessageBox: ("question",),
+    }
+    for dialog, names in questions.items():
+        for name in names:
+            monkeypatch.setattr(dialog, name, _Unforeseen(f"{dialog.__name__}.{name}"))
+
+
+class _Unforeseen:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        pytest.fail(f"{self.name} was asked: {args[1:]}")
 
 
 class Desk:

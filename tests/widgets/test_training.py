@@ -126,7 +126,7 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> N
     assert entry.contract.name == "faults"
     assert made.session.recipe.classify.classifier == "faults"
     editor = made.panel.groups["classify"].method.editors["classify.classifier"]
-    assert [editor.itemData(i) for i in range(editor.count())] == ["screening", "faults"]
+    assert [editor.itemText(i) for i in range(editor.count())] == ["screening", "faults"]
     made.click(dialog.leave)
     assert not dialog.isVisible()
     # Nothing lies on the next image.

@@ -256,7 +256,11 @@ def analyze_image(
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(
             ResultWriter(
-                folder, overwrite=True, best_patch=best_patch, cancelled=cancelled, facts={"tile_px": edge}
+                folder,
+                overwrite=True,
+                best_patch=best_patch,
+                cancelled=cancelled,
+                facts={"tile_px": edge} if edge else None,
             )
         )
         if edge:
@@ -316,7 +320,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
         asked["frame_time_s"] = task.frame_time_s
     else:
         del asked["best_patch_from"]
-        asked["tile_px"] = tile_edge(micrograph, task.recipe, task.tile_px)
+        asked["tile_px"] = tile_edge(micrograph, task.recipe, task.tile_px) or None
     same = (
         all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
