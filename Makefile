@@ -63,7 +63,7 @@ pytest-alone: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m alone
 
 pytest-rest: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not keras and not alone" -n logical --maxprocesses 4 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not keras and not alone" -n logical --maxprocesses 4 --dist worksteal
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m pytest benchmarks/speed $(ARGS)

@@ -51,8 +51,8 @@ def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
     )
 
 
-def test_undo_and_back_to_automatic(desk: Any) -> None:
-    made = desk()
+def test_undo_and_back_to_automatic(bench: Any) -> None:
+    made = bench()
     made.run_all()
     automatic = made.document.analysis.best_patch
     severity = made.layer(Role.SEVERITY).data.copy()
@@ -98,8 +98,8 @@ def test_add_tool_places_the_best_patch_and_deleting_it_goes_back(desk: Any) -> 
     assert made.document.analysis.best_patch == automatic
 
 
-def test_candidates_are_dimmed_and_the_marker_has_the_size_of_a_patch(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_candidates_are_dimmed_and_the_marker_has_the_size_of_a_patch(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     layer = made.layer(Role.BEST_PATCH)
     assert len(layer.data) > 1
@@ -117,8 +117,8 @@ def test_candidates_are_dimmed_and_the_marker_has_the_size_of_a_patch(desk: Any)
     assert strip.grab().toImage() != before
 
 
-def test_patch_dropped_outside_the_image_is_moved_onto_it(desk: Any) -> None:
-    made = desk()
+def test_patch_dropped_outside_the_image_is_moved_onto_it(bench: Any) -> None:
+    made = bench()
     made.run_all()
     made.session.edits.place((-500.0, 9000.0))
     made.wait()
@@ -189,8 +189,8 @@ def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
     assert any(region.at_rim for region in regions)
 
 
-def test_renamed_reordered_hidden_and_deleted_layers_are_found(desk: Any) -> None:
-    made = desk()
+def test_renamed_reordered_hidden_and_deleted_layers_are_found(bench: Any) -> None:
+    made = bench()
     made.run_all()
     severity, labels = made.layer(Role.SEVERITY), made.layer(Role.LABELS)
     source = made.document.layer
@@ -210,8 +210,8 @@ def test_renamed_reordered_hidden_and_deleted_layers_are_found(desk: Any) -> Non
     assert set(made.states().values()) == {"current"}
 
 
-def test_buttons_of_deleted_layers_are_off(desk: Any) -> None:
-    made = desk()
+def test_buttons_of_deleted_layers_are_off(bench: Any) -> None:
+    made = bench()
     buttons = {
         Role.LABELS: made.panel.paint_labels,
         Role.PATCHES: made.panel.patches,
@@ -227,8 +227,8 @@ def test_buttons_of_deleted_layers_are_off(desk: Any) -> None:
     assert all(button.isEnabled() for button in buttons.values())
 
 
-def test_metadata_are_merged_and_carry_the_provenance(desk: Any) -> None:
-    made = desk()
+def test_metadata_are_merged_and_carry_the_provenance(bench: Any) -> None:
+    made = bench()
     made.run_all()
     severity = made.layer(Role.SEVERITY)
     severity.metadata["mine"] = {"kept": True}
@@ -245,8 +245,8 @@ def test_metadata_are_merged_and_carry_the_provenance(desk: Any) -> None:
     assert KEY in made.document.layer.metadata  # the reader's notices
 
 
-def test_lattices_have_their_patches_a_map_and_tick_boxes(desk: Any, tmp_path: Path) -> None:
-    made = desk()  # a twin in GaAs: two lattices
+def test_lattices_have_their_patches_a_map_and_tick_boxes(bench: Any, tmp_path: Path) -> None:
+    made = bench()  # a twin in GaAs: two lattices
     made.run_all()
     view = made.panel.lattices
     second = made.document.lattices[1]
@@ -291,8 +291,8 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(desk: Any, tmp_path: P
     assert_array_equal(made.layer(Role.LABELS).data, intact.labels)
 
 
-def test_tick_needs_no_new_search_for_lattices(desk: Any, monkeypatch: Any) -> None:
-    made = desk()
+def test_tick_needs_no_new_search_for_lattices(bench: Any, monkeypatch: Any) -> None:
+    made = bench()
     made.run_all()
     ran = record_steps(monkeypatch)
     made.panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
@@ -442,9 +442,9 @@ def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, mon
     assert_allclose(layer.data[0], made.document.point, atol=1e-6)
 
 
-def test_patches_follow_the_verdict_on_their_lattice(desk: Any, tmp_path: Path) -> None:
+def test_patches_follow_the_verdict_on_their_lattice(bench: Any, tmp_path: Path) -> None:
     """A second phase that is called a defect takes its patches with it, without another classification."""
-    made = desk(_two_phases())
+    made = bench(_two_phases())
     made.run_all()
     (phase,) = made.panel.lattices.value()
     assert (phase.relation, phase.intact) == ("second phase", True)
@@ -475,8 +475,8 @@ def _two_phases() -> Any:
     return (image + np.random.default_rng(0).normal(0, 0.25, image.shape)).astype(np.float32)
 
 
-def test_result_that_is_out_of_date_says_so_when_it_is_exported(desk: Any, tmp_path: Path) -> None:
-    made = desk()
+def test_result_that_is_out_of_date_says_so_when_it_is_exported(bench: Any, tmp_path: Path) -> None:
+    made = bench()
     made.run_all()
     made.panel.actions_.export(tmp_path)
     made.wait()
@@ -608,8 +608,8 @@ def test_stroke_painted_during_a_run_is_kept(desk: Any, monkeypatch: Any) -> Non
 
 
 @pytest.mark.parametrize("role", [Role.LABELS, Role.PATCHES])
-def test_numbers_that_mean_nothing_are_refused(desk: Any, role: Role) -> None:
-    made = desk()
+def test_numbers_that_mean_nothing_are_refused(bench: Any, role: Role) -> None:
+    made = bench()
     made.run_all()
     layer = made.layer(role)
     before = layer.data.copy()

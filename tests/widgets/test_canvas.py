@@ -17,9 +17,9 @@ def _owner(layer: Any) -> str:
     return str(layer.unique_id) if role_of(layer) is None else str(entry(layer)["source"])
 
 
-def test_results_lie_directly_above_their_own_image(desk: Any) -> None:
+def test_results_lie_directly_above_their_own_image(bench: Any) -> None:
     """Of a second image that was opened later, too; one image and its results are seen at a time."""
-    made = desk(lattice_image((256, 256)), name="first")
+    made = bench(lattice_image((256, 256)), name="first")
     first = made.document.layer
     made.run_all()
     second = made.add(lattice_image((256, 256), period=11, seed=1), name="second")
@@ -99,8 +99,8 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(desk:
     assert made.viewer.scene.camera.zoom >= 0.99 * min(made.viewer.canvas.size) / world.max()
 
 
-def test_copy_takes_the_whole_table_with_its_headings(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     table = made.panel.results.table
     table.view.setFocus()
@@ -160,9 +160,9 @@ def test_legend_scale_bar_and_colour_bar(desk: Any) -> None:
     assert not overlays["hrstem_defects_amorphous"].visible
 
 
-def test_a_frame_shows_its_own_numbers(desk: Any) -> None:
+def test_a_frame_shows_its_own_numbers(bench: Any) -> None:
     frames = np.stack([lattice_image((256, 256), seed=seed) for seed in range(3)])
-    made = desk(frames)
+    made = bench(frames)
     made.viewer.dims.set_point(0, 1)
     made.run_all()
     said = (made.panel.patch_count, made.panel.best_patch.place, made.panel.region_count)
@@ -176,8 +176,8 @@ def test_a_frame_shows_its_own_numbers(desk: Any) -> None:
     assert all(label.text() != "–" for label in said)
 
 
-def test_every_parameter_and_reset_update_at_once(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
+def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.panel.groups["classify"].parameters.editors["classify.patch_size"].setValue(40)
     assert made.session.running
@@ -191,8 +191,8 @@ def test_every_parameter_and_reset_update_at_once(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["lattice", "published"])
-def test_fields_that_the_method_does_not_use_are_not_there(desk: Any, mode: str) -> None:
-    made = desk(lattice_image((256, 256)))
+def test_fields_that_the_method_does_not_use_are_not_there(bench: Any, mode: str) -> None:
+    made = bench(lattice_image((256, 256)))
     made.session.recipe = made.session.recipe.replace({"mode": mode})
     for widget in (made.panel.threshold, made.panel.lattices):
         assert widget.isVisible() is (mode == "lattice")

@@ -20,8 +20,8 @@ def _rgb(colour: str) -> list[float]:
     return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
 
 
-def test_each_step_shows_what_it_found(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_each_step_shows_what_it_found(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     found = made.document.analysis
     expected = {
@@ -44,8 +44,8 @@ def test_each_step_shows_what_it_found(desk: Any) -> None:
         assert np.count_nonzero(regions == region.id) == region.area_px
 
 
-def test_severity_is_coloured_over_the_image(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_severity_is_coloured_over_the_image(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     layers, source = made.viewer.layers, made.document.layer
     severity = made.layer(Role.SEVERITY)
@@ -65,8 +65,8 @@ def test_severity_is_coloured_over_the_image(desk: Any) -> None:
     assert shown == [Role.SEVERITY, Role.NOT_JUDGED, Role.LABELS, Role.BEST_PATCH]
 
 
-def test_labels_are_named_and_coloured(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_labels_are_named_and_coloured(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     labels, patches = made.layer(Role.LABELS), made.layer(Role.PATCHES)
     assert list(labels.features["index"]) == [0, 1, 2]
@@ -111,9 +111,9 @@ def _assert_lies_on(layer: Any, source: Any, pixels: tuple[int, int]) -> None:
         )
 
 
-def test_every_kind_of_output_lies_where_its_image_lies(desk: Any, scan: Any) -> None:
+def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -> None:
     """Several lattices, a scan and the map of boundaries give all layers that there are."""
-    made = desk("gaas_twin", **PLACE)
+    made = bench("gaas_twin", **PLACE)
     made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
     made.run_all()
     scan(made, made_up(made.document.frame_shape))
@@ -132,7 +132,7 @@ def test_every_kind_of_output_lies_where_its_image_lies(desk: Any, scan: Any) ->
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["frame", "series"])
-def test_outputs_of_a_series_lie_where_it_lies(desk: Any, whole: bool) -> None:
+def test_outputs_of_a_series_lie_where_it_lies(bench: Any, whole: bool) -> None:
     frames = np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(3)])
     place = {
         "scale": (2.0, 0.02, 0.02),
@@ -141,7 +141,7 @@ def test_outputs_of_a_series_lie_where_it_lies(desk: Any, whole: bool) -> None:
         "units": ("s", "nm", "nm"),
         "axis_labels": ("time", "row", "column"),
     }
-    made = desk(frames, **place)
+    made = bench(frames, **place)
     made.viewer.dims.set_point(0, 12.0)  # frame 1
     if whole:
         made.session.runs.series(fixed=False)

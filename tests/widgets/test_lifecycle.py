@@ -19,10 +19,8 @@ from .conftest import TIMEOUT, lattice_image
 
 #: Longest standstill allowed, in ms (UX.md).
 GAP_MS = 100
-#: A window that stands still for longer is frozen, on whatever machine.
+#: A window that stands still for longer is frozen, unless napari's own work takes as long (`napari_ms`).
 FROZEN_MS = 500.0
-#: The same in the first run: vispy renders each letter of the legend once, about 13 ms each with software OpenGL.
-FIRST_RUN_MS = 1000.0
 #: Longest standstill of an idle window on a machine that has time for it, in ms.
 BUSY_MS = 30
 #: Largest load per processor of such a machine; this test alone makes up to one.
@@ -74,8 +72,8 @@ def test_cancel_stops_within_a_second_and_leaves_the_layers(desk: Any) -> None:
     assert made.states()["classify"] == "current"
 
 
-def test_result_of_a_replaced_image_is_dropped(desk: Any) -> None:
-    made = desk(lattice_image((1024, 1024)))
+def test_result_of_a_replaced_image_is_dropped(bench: Any) -> None:
+    made = bench(lattice_image((1024, 1024)))
     _begin(made)
     made.document.layer.data = lattice_image((1024, 1024), period=17, seed=1)
     made.qtbot.wait(600)
@@ -87,8 +85,8 @@ def test_result_of_a_replaced_image_is_dropped(desk: Any) -> None:
     assert made.document.analysis.lattice.period_px == pytest.approx(17, abs=0.1)
 
 
-def test_result_of_a_removed_image_is_dropped(desk: Any) -> None:
-    made = desk(lattice_image((1024, 1024)))
+def test_result_of_a_removed_image_is_dropped(bench: Any) -> None:
+    made = bench(lattice_image((1024, 1024)))
     _begin(made)
     made.viewer.layers.clear()
     made.qtbot.wait(600)
@@ -97,8 +95,8 @@ def test_result_of_a_removed_image_is_dropped(desk: Any) -> None:
     assert made.panel.info.text() == "No image is open."
 
 
-def test_result_lands_on_its_own_image(desk: Any) -> None:
-    made = desk(lattice_image((1024, 1024)), name="first")
+def test_result_lands_on_its_own_image(bench: Any) -> None:
+    made = bench(lattice_image((1024, 1024)), name="first")
     first = made.document.layer
     _begin(made)
     second = made.add(lattice_image((256, 256), period=11), name="second")
@@ -111,8 +109,8 @@ def test_result_lands_on_its_own_image(desk: Any) -> None:
     assert made.panel.info.text().startswith("256 × 256")
 
 
-def test_pixels_changed_after_a_run_make_it_void(desk: Any) -> None:
-    made = desk()
+def test_pixels_changed_after_a_run_make_it_void(bench: Any) -> None:
+    made = bench()
     made.run_all()
     made.document.layer.data = lattice_image((512, 512))
     assert "current" not in made.states().values()
@@ -219,6 +217,26 @@ class Clock:
         self.busiest, self._worked = max(self.busiest, 1000 * (worked - self._worked)), worked
 
 
+def napari_ms(made: Any) -> float:
+    """Longest work of the window's thread, ms, while napari makes, draws, paints and removes a layer of its own.
+
+    The first time this takes several times as long: shaders are compiled and letters rendered.
+    """
+    selected = made.viewer.layers.selection.active
+    clock = Clock()
+    layer = made.viewer.add_labels(np.zeros(made.document.frame_shape, np.uint8))
+    made.qtbot.wait(300)
+    layer.brush_size, layer.mode = 40, "paint"
+    centre = np.array(layer.data.shape) / 2
+    made.drag(tuple(centre), tuple(centre + 50), steps=4)
+    made.qtbot.wait(300)
+    made.viewer.layers.remove(layer)
+    made.qtbot.wait(300)
+    clock.timer.stop()
+    made.viewer.layers.selection.active = selected
+    return clock.busiest
+
+
 def _skip_if_busy(made: Any) -> float:
     """Where an idle window already stands still for long, other programs hold the processor: nothing can be told.
 
@@ -241,6 +259,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.show()
     made.qtbot.wait(300)
+    frozen = max(FROZEN_MS, 2 * napari_ms(made))
     first = Clock()
     made.run_all()
     # The legend comes line by line after the result.
@@ -251,7 +270,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     record_property("idle_gap_ms", _skip_if_busy(made))
     # There is only one first run, so what other programs take from it is left out. The figures themselves are in
     # docs/results.md: how long napari takes for a layer is the machine's.
-    assert first.busiest < FIRST_RUN_MS
+    assert first.busiest < frozen
     gaps = []
     for _ in range(5):
         clock = Clock()
@@ -265,9 +284,9 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
         f"longest gap: first run {first.longest:.0f} ms ({first.busiest:.0f} ms of work), later runs {gaps} ms"
     )
     record_property("gap_ms", min(gaps))
-    if min(gaps) >= FROZEN_MS:
+    if min(gaps) >= frozen:
         _skip_if_busy(made)
-    assert min(gaps) < FROZEN_MS
+    assert min(gaps) < frozen
 
 
 def test_image_removed_while_its_layers_are_written(desk: Any) -> None:
@@ -308,8 +327,8 @@ def test_dragged_patch_is_answered_within_a_second(desk: Any, record_property: A
     assert min(times) < 1
 
 
-def test_large_images_are_not_updated_by_themselves(desk: Any) -> None:
-    made = desk(np.zeros((2049, 2049), np.uint8), contrast_limits=(0, 1))
+def test_large_images_are_not_updated_by_themselves(bench: Any) -> None:
+    made = bench(np.zeros((2049, 2049), np.uint8), contrast_limits=(0, 1))
     assert not made.panel.auto.isChecked()
     made.add(np.zeros((2048, 2048), np.uint8), contrast_limits=(0, 1))
     assert made.panel.auto.isChecked()
@@ -326,8 +345,8 @@ PLACE = {
 }
 
 
-def test_every_output_lies_where_its_image_lies(desk: Any) -> None:
-    made = desk(lattice_image((320, 288)), **PLACE)
+def test_every_output_lies_where_its_image_lies(bench: Any) -> None:
+    made = bench(lattice_image((320, 288)), **PLACE)
     made.run_all()
     source = made.document.layer
     outputs = [layer for layer in made.viewer.layers if role_of(layer) is not None]
@@ -357,8 +376,8 @@ def test_every_output_lies_where_its_image_lies(desk: Any) -> None:
     assert regions.value()[0].area_nm2 == pytest.approx(regions.value()[0].area_px * 0.02**2)
 
 
-def test_outputs_follow_when_the_image_is_calibrated(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
+def test_outputs_follow_when_the_image_is_calibrated(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     source = made.document.layer
     source.scale, source.translate = (0.5, 0.5), (10.0, 20.0)

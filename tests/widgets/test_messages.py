@@ -35,8 +35,8 @@ def _said(made: Any, step: str) -> str:
     return f"{re.sub('<[^>]*>', '', group.sign.text())} {group.word.text()}"
 
 
-def test_states_are_told_by_sign_and_word(desk: Any) -> None:
-    made = desk(lattice_image((512, 512)))
+def test_states_are_told_by_sign_and_word(bench: Any) -> None:
+    made = bench(lattice_image((512, 512)))
     assert {_said(made, step.name) for step in STEPS} == {"○ not run"}
     seen: set[str] = set()
 
@@ -64,8 +64,8 @@ def test_states_are_told_by_sign_and_word(desk: Any) -> None:
     assert _said(made, "preprocess") == "✕ failed"
 
 
-def test_progress_is_told_by_stage(desk: Any) -> None:
-    made = desk(lattice_image((512, 512)))
+def test_progress_is_told_by_stage(bench: Any) -> None:
+    made = bench(lattice_image((512, 512)))
     bar = made.panel.run_row.bar
     told: list[tuple[str, int]] = []
     made.session.progressed.connect(lambda *args: told.append((bar.text(), bar.value())))
@@ -89,8 +89,8 @@ def test_progress_is_told_by_stage(desk: Any) -> None:
     assert re.search(r"\d %$", told[-1][0])
 
 
-def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str, list[str]]) -> None:
-    made = desk("gaas_twin")
+def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[str, list[str]]) -> None:
+    made = bench("gaas_twin")
     assert made.panel.messages.text() == ""
     made.panel.threshold.number.setValue(0.25)
     made.panel.grids["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
@@ -109,7 +109,7 @@ def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str
     made.run_all()
     assert "set earlier" not in made.panel.messages.text()
     # Another session.
-    other = desk("gaas_twin")
+    other = bench("gaas_twin")
     assert "false marks 0.25 / image" in other.panel.messages.text()
     other.panel.footer.reset.trigger()
     assert not other.panel.threshold.label.font().bold()
@@ -122,17 +122,17 @@ def test_parameters_of_another_image_are_pointed_out(desk: Any, popups: dict[str
 
 
 def test_parameters_that_no_longer_fit_are_left_out_with_a_sentence(
-    desk: Any, popups: dict[str, list[str]]
+    bench: Any, popups: dict[str, list[str]]
 ) -> None:
     settings.remember("parameters", '{"symmetry.gone": 3}')
-    made = desk()
+    made = bench()
     assert made.session.recipe == Recipe()
     assert "last session were left out" in made.panel.messages.text()
     assert "gone" in popups["info"][-1]
 
 
-def test_notice_goes_with_its_image(desk: Any) -> None:
-    made = desk("gaas_twin")
+def test_notice_goes_with_its_image(bench: Any) -> None:
+    made = bench("gaas_twin")
     made.session.noticed.emit("about this one")
     made.document.layer.name = "renamed"
     assert "about this one" in made.panel.messages.text()
@@ -140,8 +140,8 @@ def test_notice_goes_with_its_image(desk: Any) -> None:
     assert made.panel.messages.text() == ""
 
 
-def test_notice_goes_with_the_next_result(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
+def test_notice_goes_with_the_next_result(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.session.noticed.emit("about this result")
     made.panel.threshold.number.setValue(0.1)
@@ -174,8 +174,8 @@ def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]])
     assert settings.recall_recipe().variance.window_periods == 2.0
 
 
-def test_help_says_how_everything_is_done(desk: Any) -> None:
-    made = desk(None)
+def test_help_says_how_everything_is_done(bench: Any) -> None:
+    made = bench(None)
     for _ in range(2):
         made.panel.header.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
@@ -187,8 +187,8 @@ def test_help_says_how_everything_is_done(desk: Any) -> None:
     dialog.close()
 
 
-def test_failed_measuring_of_painted_labels_is_said(desk: Any, monkeypatch: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_failed_measuring_of_painted_labels_is_said(bench: Any, monkeypatch: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
 
     def broken(*args: Any, **options: Any) -> None:
@@ -201,9 +201,9 @@ def test_failed_measuring_of_painted_labels_is_said(desk: Any, monkeypatch: Any)
     made.qtbot.waitUntil(lambda: "not enough memory" in made.panel.messages.text(), timeout=TIMEOUT)
 
 
-def test_pixel_size_that_no_file_tells_is_asked_for(desk: Any, monkeypatch: Any) -> None:
+def test_pixel_size_that_no_file_tells_is_asked_for(bench: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
-    made = desk(lattice_image((256, 256)))
+    made = bench(lattice_image((256, 256)))
     assert "no pixel size" in made.panel.info.text()
     made.click(made.panel.calibrate)
     made.qtbot.waitUntil(lambda: "0.025 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
@@ -211,7 +211,9 @@ def test_pixel_size_that_no_file_tells_is_asked_for(desk: Any, monkeypatch: Any)
     assert not made.panel.calibrate.isVisible()
 
 
-def test_file_without_a_pixel_size_leads_to_the_question(desk: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_file_without_a_pixel_size_leads_to_the_question(
+    bench: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     import tifffile
 
     asked: list[str] = []
@@ -219,7 +221,7 @@ def test_file_without_a_pixel_size_leads_to_the_question(desk: Any, tmp_path: Pa
         QInputDialog, "getDouble", lambda parent, title, *args: (asked.append(title), (0, False))[1]
     )
     tifffile.imwrite(tmp_path / "plain.tif", lattice_image((256, 256)))
-    made = desk(None)
+    made = bench(None)
     made.viewer.open(tmp_path / "plain.tif", plugin="napari")
     made.click(made.panel.calibrate)
     made.qtbot.waitUntil(lambda: asked == ["Pixel size"], timeout=TIMEOUT)

@@ -30,14 +30,14 @@ from napari_hrstem_defects.widgets.roles import Role, role_of
 from .conftest import TIMEOUT, lattice_image, record_steps
 
 
-def test_first_result_takes_two_clicks(desk: Any, monkeypatch: Any) -> None:
+def test_first_result_takes_two_clicks(bench: Any, monkeypatch: Any) -> None:
     """Open Sample is the first, Run all the second; nothing is asked of a network."""
 
     def refused(*args: Any) -> None:
         raise AssertionError("a connection was asked for")
 
     monkeypatch.setattr(socket.socket, "connect", refused)
-    made = desk(None)
+    made = bench(None)
     assert made.panel.info.text() == "No image is open."
     made.viewer.open_sample("napari-hrstem-defects", "gaas_twin")
     image, truth = made.viewer.layers
@@ -61,8 +61,8 @@ def test_first_result_takes_two_clicks(desk: Any, monkeypatch: Any) -> None:
     assert set(made.states().values()) == {"current"}
 
 
-def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
-    made = desk()
+def test_steps_can_be_run_one_after_the_other(bench: Any) -> None:
+    made = bench()
     seen = []
     for step in STEPS:
         made.click(made.panel.groups[step.name].button)
@@ -75,8 +75,8 @@ def test_steps_can_be_run_one_after_the_other(desk: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
-def test_run_of_a_late_step_runs_what_it_needs(desk: Any) -> None:
-    made = desk()
+def test_run_of_a_late_step_runs_what_it_needs(bench: Any) -> None:
+    made = bench()
     made.click(made.panel.groups["symmetry"].button)
     made.wait()
     states = made.states()
@@ -86,8 +86,8 @@ def test_run_of_a_late_step_runs_what_it_needs(desk: Any) -> None:
     assert made.layer(Role.LABELS) is None
 
 
-def test_the_next_thing_to_press_is_accented(desk: Any) -> None:
-    made = desk()
+def test_the_next_thing_to_press_is_accented(bench: Any) -> None:
+    made = bench()
 
     def accented() -> list[str]:
         return [b.text() for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet()]
@@ -107,8 +107,8 @@ def test_the_next_thing_to_press_is_accented(desk: Any) -> None:
     assert made.states() == {**dict.fromkeys(made.states(), "stale"), **current}
 
 
-def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_threshold_slider_changes_the_labels_live(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     before = made.layer(Role.LABELS).data.copy()
     made.panel.threshold.slider.setValue(made.panel.threshold.slider.maximum())
@@ -139,8 +139,8 @@ def test_threshold_slider_changes_the_labels_live(desk: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
-def test_slider_of_the_variance_changes_the_mask_live(desk: Any) -> None:
-    made = desk("srtio3_amorphous")
+def test_slider_of_the_variance_changes_the_mask_live(bench: Any) -> None:
+    made = bench("srtio3_amorphous")
     made.run_all()
     before = np.count_nonzero(made.layer(Role.AMORPHOUS).data)
     editor = made.panel.groups["variance"].parameters.editors["variance.fraction"]
@@ -159,8 +159,8 @@ def test_slider_of_the_variance_changes_the_mask_live(desk: Any) -> None:
     assert editor.value() == 0.5
 
 
-def test_every_doubt_is_a_sentence_in_the_panel(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_every_doubt_is_a_sentence_in_the_panel(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     assert made.panel.messages.text() == ""
     # On the fault, as the severity of the automatic best patch tells where it is.
@@ -181,8 +181,8 @@ def test_every_doubt_is_a_sentence_in_the_panel(desk: Any) -> None:
     assert "No patch was found clean" in made.panel.messages.text()
 
 
-def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: Any) -> None:
-    made = desk(None)
+def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: Any) -> None:
+    made = bench(None)
     editor = made.panel.grids["preprocess"].editors["preprocess.band_high"]
     made.panel.grids["preprocess"].editors["preprocess.band_low"].setValue(0.9)
     assert "band_low must be smaller than preprocess.band_high" in made.panel.messages.text()
@@ -191,8 +191,8 @@ def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(desk: A
     assert editor.value() == 0.8
 
 
-def test_mode_says_which_parameters_there_are(desk: Any) -> None:
-    made = desk("si_perfect")
+def test_mode_says_which_parameters_there_are(bench: Any) -> None:
+    made = bench("si_perfect")
     grids = [
         *(group.parameters for group in made.panel.groups.values()),
         *made.panel.grids.values(),
@@ -228,8 +228,8 @@ def test_mode_says_which_parameters_there_are(desk: Any) -> None:
     assert not made.panel.threshold.isHidden()
 
 
-def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
-    made = desk()
+def test_run_of_one_step_computes_no_more(bench: Any, monkeypatch: Any) -> None:
+    made = bench()
     ran = record_steps(monkeypatch)
     made.click(made.panel.groups["best_patch"].button)
     made.wait()
@@ -267,8 +267,8 @@ def test_run_of_one_step_computes_no_more(desk: Any, monkeypatch: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
 
 
-def test_histogram_marks_the_threshold(desk: Any) -> None:
-    made = desk()
+def test_histogram_marks_the_threshold(bench: Any) -> None:
+    made = bench()
     made.run_all()
     view = made.panel.threshold.histogram
     histogram = made.document.histogram
@@ -286,8 +286,8 @@ def test_histogram_marks_the_threshold(desk: Any) -> None:
     assert view.thresholds()[0] == pytest.approx(made.document.analysis.threshold)
 
 
-def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
-    made = desk(None)
+def test_every_parameter_has_a_tooltip_with_its_unit(bench: Any) -> None:
+    made = bench(None)
     editors = {}
     for part in (*made.panel.groups.values(),):
         editors |= part.parameters.editors | part.method.editors
@@ -305,8 +305,8 @@ def test_every_parameter_has_a_tooltip_with_its_unit(desk: Any) -> None:
     assert folded == {name for name, about in parameters.items() if not about["shown"]}
 
 
-def test_empty_panel_says_what_to_do(desk: Any, tmp_path: Any) -> None:
-    made = desk(None)
+def test_empty_panel_says_what_to_do(bench: Any, tmp_path: Any) -> None:
+    made = bench(None)
     made.click(made.panel.run_row.run)
     assert not made.session.running
     assert "Open an image first" in made.panel.messages.text()
@@ -340,21 +340,21 @@ def test_pixel_size_is_taken_from_the_file(desk: Any) -> None:
     assert made.layer(Role.LABELS).scale[-1] == pytest.approx(size)
 
 
-def test_values_persist_and_reset_restores_the_defaults(desk: Any) -> None:
-    first = desk(None)
+def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
+    first = bench(None)
     first.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.5)
-    second = desk(None)
+    second = bench(None)
     assert second.session is not first.session
     editor = second.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
     assert editor.value() == 2.5
     second.panel.footer.reset.trigger()
     assert editor.value() == 1.5
     assert second.session.recipe == Recipe()
-    assert desk(None).session.recipe == Recipe()
+    assert bench(None).session.recipe == Recipe()
 
 
-def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(desk: Any, tmp_path: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(bench: Any, tmp_path: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.panel.groups["segment"].parameters.editors["segment.extent"].setValue(0.8)
     made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(1.8)
     made.run_all()
@@ -382,9 +382,9 @@ def _command(image: Path, out: Path, *options: Any) -> Path:
     return out / "command" / image.stem
 
 
-def test_exported_files_are_those_of_the_command_line(desk: Any, tmp_path: Path) -> None:
+def test_exported_files_are_those_of_the_command_line(bench: Any, tmp_path: Path) -> None:
     """Pixel by pixel and row by row; only times differ."""
-    made = desk(None)
+    made = bench(None)
     path = sample_folder() / "gaas_twin.tif"
     made.viewer.open(path, plugin="napari")
     made.qtbot.waitUntil(lambda: not made.panel.calibrate.isVisible(), timeout=TIMEOUT)
@@ -412,10 +412,10 @@ def test_exported_files_are_those_of_the_command_line(desk: Any, tmp_path: Path)
     assert compared >= 6
 
 
-def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) -> None:
+def test_export_writes_what_the_command_line_writes(bench: Any, tmp_path: Any) -> None:
     from napari_hrstem_defects.io import load, save
 
-    made = desk(None)
+    made = bench(None)
     path = sample_folder() / "si_fault_amorphous.tif"
     (layer,) = made.viewer.open(path, plugin="napari")
     # napari's own reader does not look at the pixel size: a person types it in.
@@ -436,8 +436,8 @@ def test_export_writes_what_the_command_line_writes(desk: Any, tmp_path: Any) ->
     assert "result already" in made.panel.messages.text()
 
 
-def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
-    made = desk(lattice_image((192, 192), period=11))
+def test_rating_is_appended_to_a_table(bench: Any, tmp_path: Any) -> None:
+    made = bench(lattice_image((192, 192), period=11))
     made.panel.actions_.rate(RATINGS[0], tmp_path / "r.csv")
     assert "no complete result to rate" in made.panel.messages.text()
     made.run_all()
@@ -450,7 +450,7 @@ def test_rating_is_appended_to_a_table(desk: Any, tmp_path: Any) -> None:
 
 
 def test_ratings_given_in_the_menu_are_tabulated_by_evaluate(
-    desk: Any, tmp_path: Path, monkeypatch: Any
+    bench: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """The file is asked for once; a result that is rated again counts once."""
     asked: list[str] = []
@@ -460,7 +460,7 @@ def test_ratings_given_in_the_menu_are_tabulated_by_evaluate(
         return str(tmp_path / "ratings.csv"), ""
 
     monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", ask)
-    made = desk(lattice_image((192, 192), period=11))
+    made = bench(lattice_image((192, 192), period=11))
     entries = {action.text(): action for action in made.panel.footer.rate.menu().actions()}
     entries["Inadequate"].trigger()
     assert "no complete result to rate" in made.panel.messages.text()
@@ -498,10 +498,10 @@ BAD = {
 
 
 @pytest.mark.filterwarnings("ignore:.*NaN.*:RuntimeWarning")
-def test_bad_images_get_a_sentence_and_a_notification(desk: Any, monkeypatch: Any) -> None:
+def test_bad_images_get_a_sentence_and_a_notification(bench: Any, monkeypatch: Any) -> None:
     shown: list[str] = []
     monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
-    made = desk(None)
+    made = bench(None)
     for number, (kind, (data, options, words)) in enumerate(BAD.items(), start=1):
         made.add(data, name=kind, **options)
         made.run_all()
@@ -525,17 +525,17 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
         Source(data, None, "x", None, None, ()).micrograph()
 
 
-def test_image_without_a_lattice_gets_a_warning(desk: Any) -> None:
-    made = desk(np.random.default_rng(0).random((256, 256)).astype(np.float32))
+def test_image_without_a_lattice_gets_a_warning(bench: Any) -> None:
+    made = bench(np.random.default_rng(0).random((256, 256)).astype(np.float32))
     made.run_all()
     assert "No lattice was found" in made.panel.messages.text()
     assert not made.layer(Role.LABELS).data.any()
 
 
-def test_doubtful_best_patch_gets_a_warning(desk: Any) -> None:
+def test_doubtful_best_patch_gets_a_warning(bench: Any) -> None:
     image = lattice_image((512, 512), fault=False)
     image[192:320, 192:320] = np.random.default_rng(1).normal(2, 0.5, (128, 128))
-    made = desk(image)
+    made = bench(image)
     made.run_all()
     assert "The best patch" not in made.panel.messages.text()
     made.session.edits.place((255.0, 255.0))
@@ -598,9 +598,9 @@ def test_panel_fits_a_laptop(desk: Any, sample: str) -> None:
     _assert_fits(made)
 
 
-def test_nothing_scrolls_inside_the_panel(desk: Any) -> None:
+def test_nothing_scrolls_inside_the_panel(bench: Any) -> None:
     """However much there is to show, only the panel itself is scrolled, and only up and down."""
-    made = desk(size=(1280, 600))
+    made = bench(size=(1280, 600))
     made.run_all()
     made.click(made.panel.more)
     made.qtbot.wait(100)
@@ -621,8 +621,8 @@ def test_opening_the_dock_imports_no_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_clicking_a_row_brings_the_view_there(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     table = made.panel.results.table
     region = table.value()[-1]
@@ -642,13 +642,13 @@ def test_clicking_a_row_brings_the_view_there(desk: Any) -> None:
     assert table.selected() == table.value()[0].id
 
 
-def test_folder_is_analysed_like_on_the_command_line(desk: Any, tmp_path: Any) -> None:
+def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for name in ("gaas_twin", "si_perfect"):
         shutil.copy(sample_folder() / f"{name}.tif", images)
     (images / "broken.tif").write_bytes(b"no TIFF")
-    made = desk(None)
+    made = bench(None)
     made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(2)
     made.click(made.panel.footer.folder)
     (dialog,) = made.panel.footer.findChildren(FolderDialog)
@@ -684,10 +684,10 @@ def test_folder_is_analysed_like_on_the_command_line(desk: Any, tmp_path: Any) -
     assert "2 done, 1 failed" in made.panel.messages.text()
 
 
-def test_cancelled_export_leaves_nothing_behind(desk: Any, tmp_path: Path) -> None:
+def test_cancelled_export_leaves_nothing_behind(bench: Any, tmp_path: Path) -> None:
     from napari.qt.threading import WorkerBase
 
-    made = desk("gaas_twin")
+    made = bench("gaas_twin")
     made.run_all()
     before = [(layer, layer.visible) for layer in made.viewer.layers]
     made.panel.actions_.export(tmp_path)
@@ -702,7 +702,7 @@ def test_cancelled_export_leaves_nothing_behind(desk: Any, tmp_path: Path) -> No
     assert (tmp_path / "gaas_twin" / "overview.png").is_file()
 
 
-def test_accept_writes_where_the_last_result_was_written(desk: Any, tmp_path: Any, monkeypatch: Any) -> None:
+def test_accept_writes_where_the_last_result_was_written(bench: Any, tmp_path: Any, monkeypatch: Any) -> None:
     asked: list[str] = []
 
     def ask(*args: Any) -> str:
@@ -710,7 +710,7 @@ def test_accept_writes_where_the_last_result_was_written(desk: Any, tmp_path: An
         return str(tmp_path)
 
     monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getExistingDirectory", ask)
-    made = desk()
+    made = bench()
     made.run_all()
     keys = {shortcut.key().toString(): shortcut for shortcut in made.panel.findChildren(QShortcut)}
     keys["Ctrl+Shift+E"].activated.emit()
@@ -770,8 +770,8 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     assert clicks < 10
 
 
-def test_boundary_map_on_demand(desk: Any) -> None:
-    made = desk()
+def test_boundary_map_on_demand(bench: Any) -> None:
+    made = bench()
     made.run_all()
     assert made.layer(Role.BOUNDARIES) is None
     made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)

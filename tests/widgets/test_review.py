@@ -72,8 +72,8 @@ def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_pa
     assert list(made.document.by_hand.reviewed.values()) == [False]
 
 
-def test_buttons_beside_the_table_do_the_same(desk: Any) -> None:
-    made = desk()
+def test_buttons_beside_the_table_do_the_same(bench: Any) -> None:
+    made = bench()
     made.run_all()
     buttons = {b.text(): b for b in made.panel.results.widget.findChildren(QPushButton)}
     made.click(buttons["▼"])
@@ -84,8 +84,8 @@ def test_buttons_beside_the_table_do_the_same(desk: Any) -> None:
     assert made.document.by_hand == ByHand()
 
 
-def test_overview_figure_is_copied(desk: Any) -> None:
-    made = desk()
+def test_overview_figure_is_copied(bench: Any) -> None:
+    made = bench()
     made.click(made.panel.footer.copy)
     assert "no complete result to copy" in made.panel.messages.text()
     made.run_all()
@@ -97,10 +97,10 @@ def test_overview_figure_is_copied(desk: Any) -> None:
     assert (image.width(), image.height()) == pytest.approx(150 * figure.get_size_inches(), abs=1)
 
 
-def test_pixels_without_a_value_are_no_defect_and_hatched(desk: Any) -> None:
+def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
     image = lattice_image((384, 384), fault=False)
     image[140:220, 150:240] = np.nan
-    made = desk(image, contrast_limits=(0, 4))
+    made = bench(image, contrast_limits=(0, 4))
     made.run_all()
     assert not made.layer(Role.LABELS).data[140:220, 150:240].any()
     assert not any(
@@ -125,9 +125,9 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(desk: Any) -> None:
     assert made.document.histogram.counts.sum() <= judged.sum()
 
 
-def test_a_pixel_size_that_no_crystal_has_is_pointed_out(desk: Any, monkeypatch: Any) -> None:
+def test_a_pixel_size_that_no_crystal_has_is_pointed_out(bench: Any, monkeypatch: Any) -> None:
     """A period of 14 px of 1 nm would be 14 nm."""
-    made = desk(lattice_image((320, 320)), scale=(1.0, 1.0), units=("nm", "nm"))
+    made = bench(lattice_image((320, 320)), scale=(1.0, 1.0), units=("nm", "nm"))
     assert "no crystal" not in made.panel.messages.text()
     made.run_all()
     assert "makes the lattice period 14 nm, which no crystal shows" in made.panel.messages.text()
@@ -140,8 +140,8 @@ def test_a_pixel_size_that_no_crystal_has_is_pointed_out(desk: Any, monkeypatch:
     assert made.document.layer.scale[-1] == pytest.approx(0.02)
 
 
-def test_without_an_image_the_panel_opens_one(desk: Any, monkeypatch: Any) -> None:
-    made = desk(None)
+def test_without_an_image_the_panel_opens_one(bench: Any, monkeypatch: Any) -> None:
+    made = bench(None)
     files, samples = made.panel.open.findChildren(QPushButton)
     assert files.isVisible()
     path = sample_folder() / "si_perfect.tif"

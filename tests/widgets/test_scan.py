@@ -24,8 +24,8 @@ def _expected_type(region: Any, regions: Any, classes: Any) -> tuple[str, float]
     return (CLASSES[best], counts[best] / inside.size) if counts[best] else None
 
 
-def test_a_layer_for_each_class_and_one_for_all(desk: Any, scan: Any) -> None:
-    made = desk()
+def test_a_layer_for_each_class_and_one_for_all(bench: Any, scan: Any) -> None:
+    made = bench()
     found = made_up((512, 512))
     scan(made, found)
     layers = made.viewer.layers
@@ -84,8 +84,8 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(desk: Any, sca
     assert {region.label for region in table.value()} == {1}
 
 
-def test_regions_carry_the_class_into_table_and_export(desk: Any, scan: Any, tmp_path: Path) -> None:
-    made = desk("si_fault_amorphous")
+def test_regions_carry_the_class_into_table_and_export(bench: Any, scan: Any, tmp_path: Path) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     before = made.document.regions()
     found = made_up(made.document.frame_shape)
@@ -148,8 +148,8 @@ def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
     made.qtbot.waitUntil(lambda: type_there() == CLASSES[1], timeout=TIMEOUT)
 
 
-def test_scan_with_another_ensemble_replaces_the_layers(desk: Any, scan: Any) -> None:
-    made = desk()
+def test_scan_with_another_ensemble_replaces_the_layers(bench: Any, scan: Any) -> None:
+    made = bench()
     shape = made.document.frame_shape
     scan(made, made_up(shape))
     kept = made.document.parts(made.viewer.layers, Role.CLASS_SCORES)["twin"]
@@ -174,8 +174,8 @@ def test_scan_with_another_ensemble_replaces_the_layers(desk: Any, scan: Any) ->
     assert kept in made.viewer.layers
 
 
-def test_scan_of_a_frame_of_a_series(desk: Any, scan: Any, tmp_path: Path) -> None:
-    made = desk("si_series")
+def test_scan_of_a_frame_of_a_series(bench: Any, scan: Any, tmp_path: Path) -> None:
+    made = bench("si_series")
     made.session.runs.series(fixed=False)
     made.wait()
     made.viewer.dims.set_point(0, 3)

@@ -68,8 +68,8 @@ def test_shown_frame_alone_then_all_frames(desk: Any, tmp_path: Any) -> None:
     assert_array_equal(result.labels, stack.data)
 
 
-def test_best_patch_of_the_shown_frame_serves_all(desk: Any) -> None:
-    made = desk("si_series")
+def test_best_patch_of_the_shown_frame_serves_all(bench: Any) -> None:
+    made = bench("si_series")
     _go_to(made, 2)
     made.run_all()
     best = made.document.analysis.best_patch
@@ -99,9 +99,9 @@ def _lazy(frames: Any, loaded: list[int]) -> Any:
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_shown_frame_of_a_series_is_analysed(desk: Any, lazy: bool) -> None:
+def test_shown_frame_of_a_series_is_analysed(bench: Any, lazy: bool) -> None:
     frames, loaded = _frames(), list[int]()
-    made = desk(_lazy(frames, loaded) if lazy else frames, contrast_limits=(0, 4))
+    made = bench(_lazy(frames, loaded) if lazy else frames, contrast_limits=(0, 4))
     _go_to(made, 4)
     made.qtbot.wait(50)
     loaded.clear()
@@ -112,9 +112,9 @@ def test_shown_frame_of_a_series_is_analysed(desk: Any, lazy: bool) -> None:
     assert_array_equal(made.layer(Role.LABELS).data[0], expected.labels)
 
 
-def test_all_frames_are_loaded_one_at_a_time(desk: Any, monkeypatch: Any) -> None:
+def test_all_frames_are_loaded_one_at_a_time(bench: Any, monkeypatch: Any) -> None:
     frames, loaded = _frames(), list[int]()
-    made = desk(_lazy(frames, loaded), contrast_limits=(0, 4))
+    made = bench(_lazy(frames, loaded), contrast_limits=(0, 4))
     made.qtbot.wait(50)
     loaded.clear()
     known: list[int] = []
@@ -132,8 +132,8 @@ def test_all_frames_are_loaded_one_at_a_time(desk: Any, monkeypatch: Any) -> Non
     assert len(made.panel.results.plot.value()) == 6
 
 
-def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
-    made = desk("si_series")
+def test_plot_shows_the_areas_and_the_frame(bench: Any) -> None:
+    made = bench("si_series")
     made.session.runs.series(fixed=False)
     made.wait()
     plot = made.panel.results.plot
@@ -157,8 +157,8 @@ def test_plot_shows_the_areas_and_the_frame(desk: Any) -> None:
     assert_allclose(plot.axes.lines[-1].get_xdata(), 3)
 
 
-def test_frame_analysed_again_is_not_taken_for_painted(desk: Any) -> None:
-    made = desk("si_series")
+def test_frame_analysed_again_is_not_taken_for_painted(bench: Any) -> None:
+    made = bench("si_series")
     _go_to(made, 2)
     made.session.runs.series(fixed=False)
     made.wait()
@@ -194,8 +194,8 @@ def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
     assert made.panel.results.plot.value()[1] == pytest.approx(areas)
 
 
-def test_series_can_be_cancelled(desk: Any) -> None:
-    made = desk("si_series")
+def test_series_can_be_cancelled(bench: Any) -> None:
+    made = bench("si_series")
     series = made.document
     made.session.runs.series(fixed=False)
     made.wait()

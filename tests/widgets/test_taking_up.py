@@ -65,15 +65,15 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
     assert len({(layer.name, type(layer)) for layer in other.viewer.layers}) == len(other.viewer.layers)
 
 
-def test_result_whose_image_is_gone_says_so(desk: Any, tmp_path: Path) -> None:
+def test_result_whose_image_is_gone_says_so(bench: Any, tmp_path: Path) -> None:
     image = Path(shutil.copy(sample_folder() / "gaas_twin.tif", tmp_path))
-    made = desk(None)
+    made = bench(None)
     made.viewer.open(image, plugin="napari")
     made.run_all()
     folder = made.panel.actions_.export(tmp_path / "out")
     made.wait()
     image.unlink()
-    other = desk(None)
+    other = bench(None)
     other.viewer.open(folder, plugin=PLUGIN)
     other.qtbot.waitUntil(lambda: "no longer where it was" in other.panel.messages.text(), timeout=TIMEOUT)
 
@@ -88,10 +88,10 @@ def _imagej(path: Path, pixels: Any) -> None:
 
 
 @pytest.mark.parametrize("write", [_ours, _imagej])
-def test_pixel_size_of_a_tiff_is_known(desk: Any, tmp_path: Path, write: Any) -> None:
+def test_pixel_size_of_a_tiff_is_known(bench: Any, tmp_path: Path, write: Any) -> None:
     path = tmp_path / "image.tif"
     write(path, lattice_image((256, 256)))
-    made = desk(None)
+    made = bench(None)
     made.viewer.open(path, plugin="napari")
     made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
     assert_allclose(made.document.layer.scale, 0.02)
@@ -102,9 +102,9 @@ def test_pixel_size_of_a_tiff_is_known(desk: Any, tmp_path: Path, write: Any) ->
     assert 0.5 * height < camera.zoom * 256 * 0.02 < height
 
 
-def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(desk: Any, monkeypatch: Any) -> None:
+def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(bench: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
-    made = desk(lattice_image((256, 256)))
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.click(made.panel.auto)  # even where nothing is updated by itself
     table = made.panel.results.table

@@ -84,17 +84,27 @@ def write(
         layer = made = _make(document, source, output, data, placed)
         # Found by its id, so it may be named before it is in the list.
         document.outputs[role, output.part] = layer.unique_id
-        selected, active = set(viewer.layers.selection), viewer.layers.selection.active
-        viewer.layers.insert(_position(viewer, source, role), layer)
-        if selected:
-            viewer.layers.selection = selected
-            viewer.layers.selection.active = active
+        _insert(viewer, _position(viewer, source, role), layer)
     else:
         _update(layer, output, data, placed)
     if role in PAINTABLE:
         document.references[role] = data.copy()
     tag(layer, **_about(document, output), frame=frame, provenance=dict(provenance), edited=False)
     return made, note
+
+
+def _insert(viewer: ViewerModel, position: int, layer: Layer) -> None:
+    """Put a layer into the list; what was selected stays so."""
+    selection = viewer.layers.selection
+    selected, active = set(selection), selection.active
+    if not selected:
+        viewer.layers.insert(position, layer)
+        return
+    # Unseen by the controls of the layers, which would be changed twice.
+    with selection.events.blocker():
+        viewer.layers.insert(position, layer)
+        viewer.layers.selection = selected
+        viewer.layers.selection.active = active
 
 
 def _is_frame_of(layer: Any, document: Document, output: Output) -> bool:
@@ -212,7 +222,10 @@ def brush_px(shape: tuple[int, ...]) -> int:
 
 def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
     """Above the image, and below those of its outputs that belong above, however the layers were reordered."""
-    order, layers = list(Role), viewer.layers
+    order, layers = (
+        list(Role),
+        list(viewer.layers),
+    )  # a slice of napari's own list is a list of layers with all its events
     first = layers.index(source) + 1
     ours = {
         layers.index(layer): order.index(Role(entry(layer)["role"]))

@@ -237,6 +237,9 @@ class StepGroup(QWidget):
         self.sign.setFixedWidth(22)
         title = QLabel(f"<b>{step.title}</b>")
         self.word = QLabel()
+        # As wide as the longest of them, so that the panel keeps its width during a run.
+        metrics = self.word.fontMetrics()
+        self.word.setMinimumWidth(max(metrics.horizontalAdvance(state.value) for state in State) + 2)
         self.button = button(
             "Run",
             f"{step.does} Whatever it needs and is out of date is run first.",
