@@ -63,9 +63,9 @@ def test_a_fault_through_several_tiles_is_one_region(tmp_path):
 
 @pytest.mark.slow
 def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
-    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(4096, 4096))
+    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(2048, 2048))
     whole = analyze(Micrograph(np.asarray(made.micrograph.data), 0.03))
-    analyze_files([save(tmp_path / "image.npy", made)], tmp_path / "out", pixel_size_nm=0.03, tile_px=2048)
+    analyze_files([save(tmp_path / "image.npy", made)], tmp_path / "out", pixel_size_nm=0.03, tile_px=1280)
     found = load(tmp_path / "out" / "image")
     mine, theirs = found.labels > 0, whole.labels > 0
     both = np.count_nonzero(mine & theirs)

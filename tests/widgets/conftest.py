@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.utils import interactions
 from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
@@ -101,6 +103,9 @@ class Desk:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 5) -> None:
         """Press at a point of the image (y, x in px), move and release."""
+        if not isinstance(self.viewer, Viewer):
+            self._drag_on_layers(start, end, steps)
+            return
         native = self.viewer.window._qt_viewer.canvas.native
         path = [
             self.canvas_position(np.array(start) + (np.array(end) - start) * t)
@@ -111,6 +116,36 @@ class Desk:
         for point in path[1:]:
             self.move(point)
         self.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[-1])
+
+    def _drag_on_layers(self, start: tuple[float, float], end: tuple[float, float], steps: int) -> None:
+        """What napari's canvas makes of a drag: the tools of the viewer and of the chosen layer are called."""
+        receivers = [self.viewer, self.viewer.layers.selection.active]
+        event = SimpleNamespace(
+            button=1,
+            modifiers=(),
+            handled=False,
+            view_direction=None,
+            up_direction=None,
+            dims_displayed=list(self.viewer.dims.displayed),
+            dims_point=list(self.viewer.dims.point),
+        )
+        calls = [("mouse_press", interactions.mouse_press_callbacks)]
+        calls += [("mouse_move", interactions.mouse_move_callbacks)] * (steps - 1)
+        calls += [("mouse_release", interactions.mouse_release_callbacks)]
+        path = [start, *np.linspace(start, end, steps)[1:], end]
+        for (event.type, call), point in zip(calls, path, strict=True):
+            event.is_dragging = event.type == "mouse_move"
+            event.position = event.pos = self._world(point)
+            self.viewer.cursor.position = event.position
+            for receiver in receivers:
+                call(receiver, event)
+            QApplication.processEvents()
+
+    def _world(self, point: Any) -> Any:
+        layer = self.document.layer
+        world = list(self.viewer.dims.point)
+        world[-2:] = np.asarray(layer.data_to_world((0,) * (layer.ndim - 2) + tuple(point)))[-2:]
+        return tuple(world)
 
     def move(self, point: QPoint) -> None:
         """Move the mouse to a place on the canvas with its left button down."""
@@ -126,9 +161,7 @@ class Desk:
 
     def canvas_position(self, point: Any) -> QPoint:
         """Where a point of the image lies on the canvas."""
-        world = np.asarray(
-            self.document.layer.data_to_world((0,) * (self.document.layer.ndim - 2) + tuple(point))
-        )[-2:]
+        world = np.asarray(self._world(point)[-2:])
         canvas = self.viewer.window._qt_viewer.canvas
         # The camera maps linearly: two points tell how.
         origin, other = (

@@ -126,8 +126,8 @@ def test_patch_dropped_outside_the_image_is_moved_onto_it(bench: Any) -> None:
     assert (best.y, best.x) == (best.size / 2 - 0.5, 512 - best.size / 2 - 0.5)
 
 
-def test_painting_a_patch_moves_the_best_patch(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_painting_a_patch_moves_the_best_patch(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     best, size = made.document.analysis.best_patch, made.document.analysis.patches.grid.size
@@ -153,8 +153,8 @@ def test_painting_a_patch_moves_the_best_patch(desk: Any) -> None:
     assert made.document.analysis.screened.classifier != "hand"
 
 
-def test_painted_labels_survive_and_the_table_follows(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_painted_labels_survive_and_the_table_follows(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     layer = made.layer(Role.LABELS)
@@ -301,8 +301,8 @@ def test_tick_needs_no_new_search_for_lattices(bench: Any, monkeypatch: Any) -> 
     assert set(made.states().values()) == {"current"}
 
 
-def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(desk: Any) -> None:
-    made = desk()
+def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
+    made = bench()
     made.run_all()
     made.show()
     patch = made.document.lattices[1].patch
@@ -351,9 +351,9 @@ def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
     assert layer.size[0] == other.size
 
 
-def test_stroke_taken_back_is_out_of_table_and_export(desk: Any, tmp_path: Path) -> None:
+def test_stroke_taken_back_is_out_of_table_and_export(bench: Any, tmp_path: Path) -> None:
     """Ctrl+Z on the labels, as napari offers it."""
-    made = desk("si_fault_amorphous")
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     found, regions = made.layer(Role.LABELS).data.copy(), made.document.regions()
@@ -389,8 +389,8 @@ def test_stroke_taken_back_is_out_of_table_and_export(desk: Any, tmp_path: Path)
     assert made.document.by_hand.painted == {}
 
 
-def test_painted_patch_taken_back_is_judged_by_the_program(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_painted_patch_taken_back_is_judged_by_the_program(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     before = made.document.analysis.best_patch
@@ -509,9 +509,9 @@ def _stroke(made: Any, centre: Any, label: int = 1, size: int = 40) -> Any:
     return spot
 
 
-def test_stroke_survives_threshold_best_patch_and_steps(desk: Any, tmp_path: Path) -> None:
+def test_stroke_survives_threshold_best_patch_and_steps(bench: Any, tmp_path: Path) -> None:
     """Whatever is run again: the stroke is on the canvas, in the table, counted, and in the export."""
-    made = desk("si_fault_amorphous")
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     layer = made.layer(Role.LABELS)
@@ -559,8 +559,8 @@ def test_stroke_survives_threshold_best_patch_and_steps(desk: Any, tmp_path: Pat
     assert (made.layer(Role.LABELS).data[spot] == 1).all()
 
 
-def test_undo_and_discard_of_strokes(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_undo_and_discard_of_strokes(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     found = made.layer(Role.LABELS).data.copy()
@@ -587,8 +587,8 @@ def test_undo_and_discard_of_strokes(desk: Any) -> None:
     assert_array_equal(layer.data, made.document.analysis.labels)
 
 
-def test_stroke_painted_during_a_run_is_kept(desk: Any, monkeypatch: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_stroke_painted_during_a_run_is_kept(bench: Any, monkeypatch: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     held, compare = threading.Event(), steps.compare

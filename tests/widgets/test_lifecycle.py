@@ -261,7 +261,8 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     made = desk(lattice_image((2048, 2048)))
     made.show()
     made.qtbot.wait(300)
-    frozen = max(FROZEN_MS, 2 * napari_ms(made))
+    napari = napari_ms(made)
+    frozen = max(FROZEN_MS, 2 * napari)
     first = Clock()
     made.run_all()
     # The legend comes line by line after the result.
@@ -272,7 +273,7 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
     record_property("idle_gap_ms", _skip_if_busy(made))
     # There is only one first run, so what other programs take from it is left out. The figures themselves are in
     # docs/results.md: how long napari takes for a layer is the machine's.
-    assert first.busiest < max(FIRST_RUN_MS, frozen)
+    assert first.busiest < max(FIRST_RUN_MS, 4 * napari)
     gaps = []
     for _ in range(5):
         clock = Clock()
@@ -282,9 +283,8 @@ def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
         gaps.append(clock.longest)
         if clock.longest < GAP_MS:
             break
-    print(
-        f"longest gap: allowed {frozen:.0f} ms, first run {first.longest:.0f} ms ({first.busiest:.0f} ms of work), later runs {gaps} ms"
-    )
+    work = f"{first.busiest:.0f} ms of work, napari alone {napari:.0f} ms"
+    print(f"longest gap: first run {first.longest:.0f} ms ({work}), later runs {gaps} ms")
     record_property("gap_ms", min(gaps))
     if min(gaps) >= frozen:
         _skip_if_busy(made)

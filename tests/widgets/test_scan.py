@@ -118,8 +118,8 @@ def test_regions_carry_the_class_into_table_and_export(bench: Any, scan: Any, tm
     assert not {region.type for region in made.document.regions()} & set(CLASSES)
 
 
-def test_painted_regions_have_a_class_as_well(desk: Any, scan: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_painted_regions_have_a_class_as_well(bench: Any, scan: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     made.show()
     found = made_up(made.document.frame_shape)

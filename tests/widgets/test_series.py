@@ -176,8 +176,8 @@ def test_frame_analysed_again_is_not_taken_for_painted(bench: Any) -> None:
     assert not entry(layer).get("edited")
 
 
-def test_stroke_in_a_frame_taken_back(desk: Any) -> None:
-    made = desk("si_series")
+def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
+    made = bench("si_series")
     made.session.runs.series(fixed=False)
     made.wait()
     _go_to(made, 1)
@@ -210,8 +210,8 @@ def test_series_can_be_cancelled(bench: Any) -> None:
     assert len(made.viewer.layers) == before
 
 
-def test_painted_frame_is_exported(desk: Any, tmp_path: Any) -> None:
-    made = desk("si_series")
+def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
+    made = bench("si_series")
     _go_to(made, 2)
     made.run_all()
     best = made.document.analysis.best_patch

@@ -79,9 +79,9 @@ def _stroke_over(made: Any, marked: Any) -> None:
 
 
 @pytest.mark.slow
-def test_paint_three_images_train_and_see_the_labels_of_a_fourth(desk: Any) -> None:
+def test_paint_three_images_train_and_see_the_labels_of_a_fourth(bench: Any) -> None:
     """As recorded in docs/training.md."""
-    made = desk(None)
+    made = bench(None)
     truths = []
     for number in range(4):
         made_up = simulate("si_stacking_fault", seed=number, shape=(256, 256))
