@@ -33,7 +33,7 @@ from napari_hrstem_defects.core.recipe import SymmetryParams
 POINT_SCALE = 0.5
 #: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength, and
 #: of a template distance.
-STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.01, 0.12
+STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.01, 0.16
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
