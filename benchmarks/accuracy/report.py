@@ -53,8 +53,7 @@ def page(folder: Path) -> str:
     folder : Path
         ``docs/results``; a table that is missing is said to be not measured.
     """
-    path = folder / run.RECORD
-    record = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    record = run.recorded(folder)
     rows = {path.stem: read_csv(path) for path in folder.glob("*.csv")}
     tables = {group: (f"score_{group}", _group) for group in datasets.GROUPS} | {
         "ablation": ("ablation", ablation.table),
@@ -96,7 +95,11 @@ def _measured(record: dict[str, Any], table: str) -> str:
     if about is None:
         return ""
     text = f"Measured {about['date']}, version {about['version']}"
-    text += f", commit {about['commit']}" if about["commit"] else ""
+    commits = about.get("commits", {"": about["commit"]})
+    if len(set(commits.values())) > 1:
+        text += ", commits " + ", ".join(f"{name} ({mode})" for mode, name in sorted(commits.items()))
+    elif about["commit"]:
+        text += f", commit {about['commit']}"
     if "parts" in about:
         text += f", on {about['images']} images ({', '.join(about['parts'])} part)"
     changed = ", ".join(f"`{key}={value}`" for key, value in about.get("settings", {}).items())

@@ -19,7 +19,7 @@ import napari_hrstem_defects as hd
 from benchmarks.accuracy import scoring
 from benchmarks.accuracy.datasets import Image, Sample
 from benchmarks.accuracy.sheets import save_sheet
-from benchmarks.accuracy.tables import Row, write_csv
+from benchmarks.accuracy.tables import Row, read_csv, write_csv
 
 MODES: dict[str, Callable[[], hd.Recipe]] = {"default": hd.Recipe, "published": hd.Recipe.published}
 #: What was measured when: one entry a table.
@@ -104,7 +104,7 @@ def score(
     out: Path,
     sheets: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Score images and write ``score_<group>.csv``.
+    """Score images and write ``score_<group>.csv``; rows of other modes that are there stay.
 
     Parameters
     ----------
@@ -128,8 +128,12 @@ def score(
     tasks = [(image, tuple(modes), settings, sheets) for image in images]
     rows = [row for each in in_processes(score_image, tasks, jobs) for row in each]
     for group in dict.fromkeys(row["group"] for row in rows):
-        write_csv(out / f"score_{group}.csv", [row for row in rows if row["group"] == group])
-        record(out, f"score_{group}", settings=settings)
+        table = f"score_{group}"
+        kept = [row for row in read_csv(out / f"{table}.csv") if row["mode"] not in modes]
+        write_csv(out / f"{table}.csv", [row for row in rows if row["group"] == group] + kept)
+        earlier = recorded(out).get(table, {}).get("commits", {})
+        commits = {mode: earlier.get(mode, "") for mode in dict.fromkeys(row["mode"] for row in kept)}
+        record(out, table, settings=settings, commits={**commits, **dict.fromkeys(modes, commit())})
     return means(rows)
 
 
@@ -145,21 +149,27 @@ def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def recorded(out: Path) -> dict[str, dict[str, Any]]:
+    """What is noted about each table."""
+    path = out / RECORD
+    known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return known
+
+
 def record(out: Path, table: str, **details: Any) -> None:
     """Note when and with which version a table was measured."""
-    path = out / RECORD
-    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    known = recorded(out)
     known[table] = {
         "date": datetime.date.today().isoformat(),
         "version": hd.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         **details,
     }
-    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
+    (out / RECORD).write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def _commit() -> str:
+def commit() -> str:
     """Last commit that changed the package, with a plus where files differ from it; empty outside a checkout."""
     root = Path(__file__).parents[2]
     try:

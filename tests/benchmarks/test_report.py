@@ -86,3 +86,18 @@ def test_failing_image_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hd, "analyze", broken)
     scores, analyses = run.measure(sample, hd.Recipe())
     assert (scores["error"], scores["dice"], analyses) == ("ZeroDivisionError: no", 0.0, [])
+
+
+def test_scores_of_one_mode_leave_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scored(image, modes, settings, sheets):
+        return [row("a", mode, dice=len(modes) / 2) for mode in modes]
+
+    monkeypatch.setattr(run, "score_image", scored)
+    monkeypatch.setattr(run, "means", lambda rows: [])
+    for modes, name in ((("default", "published"), "abc"), (("default",), "def")):
+        monkeypatch.setattr(run, "commit", lambda name=name: name)
+        run.score([None], modes=modes, out=tmp_path)
+    rows = {each["mode"]: each["dice"] for each in tables.read_csv(tmp_path / "score_own.csv")}
+    assert rows == {"default": 0.5, "published": 1.0}
+    assert run.recorded(tmp_path)["score_own"]["commits"] == {"default": "def", "published": "abc"}
+    assert "commits def (default), abc (published)" in report.page(tmp_path)
