@@ -1,5 +1,6 @@
 """A real window with the panel docked, and hands to use it with."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,15 +47,11 @@ def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for dialog, names in questions.items():
         for name in names:
-            monkeypatch.setattr(dialog, name, _Unforeseen(f"{dialog.__name__}.{name}"))
+            monkeypatch.setattr(dialog, name, functools.partial(_unforeseen, f"{dialog.__name__}.{name}"))
 
 
-class _Unforeseen:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, *args: Any, **options: Any) -> None:
-        pytest.fail(f"{self.name} was asked: {args[1:]}")
+def _unforeseen(name: str, *args: Any, **options: Any) -> None:
+    pytest.fail(f"{name} was asked: {args[1:]}")
 
 
 class Desk:

@@ -222,10 +222,8 @@ def brush_px(shape: tuple[int, ...]) -> int:
 
 def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
     """Above the image, and below those of its outputs that belong above, however the layers were reordered."""
-    order, layers = (
-        list(Role),
-        list(viewer.layers),
-    )  # a slice of napari's own list is a list of layers with all its events
+    # A slice of napari's own list would be another list of layers, with all its events.
+    order, layers = list(Role), list(viewer.layers)
     first = layers.index(source) + 1
     ours = {
         layers.index(layer): order.index(Role(entry(layer)["role"]))
