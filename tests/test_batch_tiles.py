@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from napari_hrstem_defects import Micrograph, analyze, simulate
@@ -62,6 +63,23 @@ def test_a_fault_through_several_tiles_is_one_region(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_pixel_size_that_no_crystal_has_is_left_out(tmp_path):
+    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(900, 900))
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(
+        path,
+        np.asarray(made.micrograph.data, np.float32),
+        imagej=True,
+        resolution=(0.5, 0.5),  # pixels per nm: periods of 32 nm
+        metadata={"unit": "nm"},
+    )
+    (row,) = analyze_files([path], tmp_path / "out", tile_px=760)
+    assert "which no crystal shows" in row.message
+    found = load(tmp_path / "out" / "image")
+    assert found.regions
+    assert {row["length_nm"] for row in found.regions} == {None}
+
+
 def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
     made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(2048, 2048))
     whole = analyze(Micrograph(np.asarray(made.micrograph.data), 0.03))

@@ -287,6 +287,15 @@ def unsized(micrograph: Micrograph, notice: str) -> Micrograph:
     return dataclasses.replace(micrograph, pixel_size_nm=None, notices=(*micrograph.notices, notice))
 
 
+def plausible(analysis: Analysis) -> Analysis:
+    """The analysis, without lengths if its pixel size is wrong."""
+    notice = implausible_size(analysis)
+    if notice is None:
+        return analysis
+    sizeless = unsized(analysis.micrograph, notice)
+    return pipeline.analyze(sizeless, analysis.recipe, previous=analysis, start=pipeline.STEPS[-1])
+
+
 def _in_file(progress: Progress, index: int, frames: int) -> Callable[[str, float], None]:
     steps = pipeline.STEPS
 

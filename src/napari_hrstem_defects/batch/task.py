@@ -24,9 +24,8 @@ from napari_hrstem_defects.batch.series import (
     Placement,
     Progress,
     Series,
-    implausible_size,
     placement_record,
-    unsized,
+    plausible,
 )
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.batch.tiles import analyze_in_tiles, tile_edge
@@ -274,11 +273,7 @@ def analyze_image(
                 )
             )
             return
-        analysis = pipeline.analyze(micrograph, recipe, progress=progress, **options)
-        if (notice := implausible_size(analysis)) is not None:
-            sizeless = unsized(micrograph, notice)
-            analysis = pipeline.analyze(sizeless, recipe, previous=analysis, start=pipeline.STEPS[-1])
-        writer.add(analysis)
+        writer.add(plausible(pipeline.analyze(micrograph, recipe, progress=progress, **options)))
 
 
 def _point(placement: Placement) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import block_reduce
 
+from napari_hrstem_defects.batch.series import plausible, unsized
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.analysis import (
     Chosen,
@@ -166,6 +167,9 @@ def analyze_in_tiles(
             progress=None if progress is None else _of_all(progress, index, len(todo)),
             cancelled=cancelled,
         )
+        analysis = plausible(analysis)
+        if size is not None and analysis.micrograph.pixel_size_nm is None:
+            micrograph, size = unsized(micrograph, analysis.micrograph.notices[-1]), None
         labels[tile.inner] = analysis.labels[tile.within]
         judged[tile.inner] = analysis.judged[tile.within]
         for name, path in files.items():

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import theilslopes
 from skimage.feature import peak_local_max
 
 from napari_hrstem_defects.core.regions import Region, label_regions
@@ -133,6 +132,8 @@ class History:
         known = known[:: -(-len(known) // most) or 1]
         if len(known) < 3:
             return None
+        from scipy.stats import theilslopes  # half a second of every worker's start
+
         frames, sizes = np.array(known, np.float64).T
         found = theilslopes(sizes, frames, 0.95)
         return Growth(float(found.slope), float(found.low_slope), float(found.high_slope))
