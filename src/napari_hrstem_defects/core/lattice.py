@@ -52,8 +52,8 @@ FALSE_DROP = 0.04
 CELL_STEPS, CELL_PERIODS = 12, 6
 #: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
 _COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
-#: A point and its neighbours half a pixel down, right, up, left: differences across it are slopes.
-_CROSS = np.array([(0, 0), (0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5)])
+#: Half a pixel down, right, up, left of a point: differences across it are slopes.
+_CROSS = np.array([(0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5)])
 NOT_A_CRYSTAL = (
     "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
     "Do not trust the lattice."
@@ -318,14 +318,14 @@ def _half_plane(reach: int) -> NDArray[np.intp]:
 def _fitted(spline: Floats, basis: Doubles) -> Doubles:
     """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells."""
 
-    def loss(x: Doubles, numbers: NDArray[np.intp]) -> tuple[float, Doubles]:
+    def slopes(x: Doubles, numbers: NDArray[np.intp]) -> Doubles:
         points = (numbers @ x.reshape(2, 2))[:, None] + _CROSS
-        heights = _sample(spline, points.reshape(-1, 2)).reshape(-1, len(_CROSS))
-        slopes = heights[:, 1:3] - heights[:, 3:]
-        return -float(heights[:, 0].mean()), -(numbers.T @ slopes).ravel() / len(numbers)
+        heights = _sample(spline, points.reshape(-1, 2)).reshape(-1, 2, 2)
+        return (numbers.T @ (heights[:, 0] - heights[:, 1])).ravel() / len(numbers)
 
     for reach in (1, 2, CELL_PERIODS // 2):
-        basis = optimize.minimize(loss, basis.ravel(), args=(_half_plane(reach),), jac=True).x.reshape(2, 2)
+        top = optimize.root(slopes, basis.ravel(), (_half_plane(reach),), tol=1e-5, options={"factor": 0.1})
+        basis = top.x.reshape(2, 2)
     return _shortest(basis)
 
 
