@@ -17,7 +17,7 @@ import numpy as np
 import napari_hrstem_defects as hd
 from benchmarks.accuracy.datasets import Image
 from benchmarks.accuracy.run import about, in_processes, measure, record
-from benchmarks.accuracy.tables import Row, column, markdown, mean, write_csv
+from benchmarks.accuracy.tables import Row, column, markdown, mean, read_csv, write_csv
 
 FACTORS = (0.7, 1.3)
 #: An image is worse or better if one of its scores changes by more than this.
@@ -36,7 +36,6 @@ def _nothing_of(position: int) -> Callable[..., Any]:
 STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
     "blank parts": {"find_blanks": _nothing_of(0)},
     "clipped contrast": {"CLIP_SHARE": 1.0},
-    "thin parts of domains": {"without_slivers": lambda index, period: index},
     "phases": {"second_phase": lambda *_: None},
     "inverted areas": {"inverted_areas": _nothing_of(2)},
     "loss of strength": {"LOSS_FACTOR": math.inf},
@@ -47,6 +46,17 @@ STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
     "floors of nulls": dict.fromkeys(("STRENGTH_FLOOR", "TEMPLATE_FLOOR"), 1e-3),
     "vacuum by contrast": {"VACUUM_CONTRAST": 0.0},
     "reach of windows": {"REACH_PERIODS": 0.0},
+}
+
+
+#: Section of the recipe → first step that its parameters change; others change the whole analysis.
+_FIRST: Mapping[str, str] = {
+    "domains": "domains",
+    "classify": "classify",
+    "best_patch": "best_patch",
+    "symmetry": "best_patch",
+    "variance": "variance",
+    "segment": "segment",
 }
 
 
@@ -149,10 +159,12 @@ def score_changes(image: Image, tried: Sequence[Change], settings: Mapping[str, 
     """Scores of one image with the recipe as it is, then with each change."""
     sample = image.load()
     recipe = hd.Recipe().replace(settings)
-    rows = []
-    for change in (None, *tried):
+    row, analyses = measure(sample, recipe)
+    rows = [row]
+    for change in tried:
         with made(change, recipe) as changed:
-            rows.append(measure(sample, changed)[0])
+            start = _FIRST.get(change.parameter.partition(".")[0])
+            rows.append(measure(sample, changed, analyses if start else (), start)[0])
     kept = ("dice", "dice_amorphous", "auroc", "false", "called", "defective", "error")
     return [{**about(image, sample), **{key: row[key] for key in kept}} for row in rows]
 
@@ -165,7 +177,7 @@ def run(
     jobs: int = 1,
     out: Path,
 ) -> list[Row]:
-    """Try all changes on all images and write ``ablation.csv``.
+    """Try all changes on all images and write ``ablation.csv``; rows of other parameters and groups stay.
 
     Returns
     -------
@@ -188,7 +200,9 @@ def run(
                 "group": group,
             }
             rows.append({**known, **compare(reference, [each[k] for each in members])})
-    write_csv(out / TABLE, rows)
+    fresh = {(row["parameter"], row["group"]) for row in rows}
+    kept = [row for row in read_csv(out / TABLE) if (row["parameter"], row["group"]) not in fresh]
+    write_csv(out / TABLE, rows + kept)
     parts = sorted({image.part for image in images})
     record(out, "ablation", settings=settings, parts=parts, images=len(images))
     return rows

@@ -4,7 +4,7 @@ Counted are numbers in module-level and class-level constants, numeric defaults 
 (dataclass or pydantic), and bare literals inside functions. Not counted are numbers that nobody tunes: those of
 `TRIVIAL` in functions and tables, guards against zero below `GUARD` in functions, arguments of
 `STRUCTURAL_ARGUMENTS` and `STRUCTURAL_CALLS`, indices and slices, exponents and shifts, comparisons of lengths and
-numbers of axes, f-strings, exceptions, limits of parameters.
+numbers of axes, f-strings, exceptions, limits of parameters, and those of `FIXED`, each for the reason given there.
 """
 
 from __future__ import annotations
@@ -47,6 +47,53 @@ STRUCTURAL_CALLS = frozenset((
     "squeeze", "stack", "concatenate", "roll", "astype", "dtype", "round", "islice", "permutations", "combinations",
     "lru_cache", "tile", "repeat", "split", "iinfo", "finfo",
 ))
+#: Module and name → what fixes its numbers.
+FIXED: dict[tuple[str, str], str] = {
+    **dict.fromkeys(
+        (
+            ("eigenfilters.py", "TILE_PX"),
+            ("eigenfilters.py", "CHUNK_PX"),
+            ("preprocessing.py", "STRIP_ROWS"),
+            ("variance.py", "_STRIP_ROWS"),
+            ("regions.py", "geodesic_diameter(max_cells)"),
+        ),
+        "memory and caches; results do not depend on it",
+    ),
+    **dict.fromkeys(
+        (
+            ("best_patch.py", "BASES"),
+            ("best_patch.py", "patch_graph"),
+            ("best_patch.py", "patch_graph(connectivity)"),
+            ("best_patch.py", "weights(connectivity)"),
+        ),
+        "the published W(node): 4 or 8 neighbours",
+    ),
+    **dict.fromkeys(
+        (("best_patch.py", f"{name}(depth)") for name in ("neighbour_counts", "weights", "choose")),
+        "default of a function; the recipe's best_patch.depth is counted",
+    ),
+    **dict.fromkeys(
+        (
+            ("domains.py", "SYMMETRY_DEG"),
+            ("domains.py", "(MOST_COINCIDENCE, BRANDON_DEG)"),
+            ("domains.py", "Coincidence.name"),
+            ("displacement.py", "_THIRD"),
+            ("lattice.py", "_COARSER"),
+        ),
+        "crystallography",
+    ),
+    **dict.fromkeys(
+        (
+            ("calibration.py", "false_marks_of"),
+            ("eigenfilters.py", "_decimate"),
+            ("lattice.py", "_fitted"),
+            ("plateaus.py", "second_phase"),
+            ("severity.py", "severity_grid"),
+        ),
+        "arithmetic: a power of ten, a mean of four, a solver's first step, a normal distribution's quantiles, 3 × 3",
+    ),
+    ("recipe.py", "RECIPE_VERSION"): "layout of a file",
+}
 # fmt: on
 #: Attributes and functions that are compared with whole numbers of axes or items.
 _SIZES = frozenset(("ndim", "size", "shape", "len", "dtype", "itemsize"))
@@ -89,7 +136,8 @@ def find(source: str, module: str = "") -> list[Number]:
     >>> [(number.name, number.value) for number in find("def blur(x, sigma=4.0): return x[:7] ** 3 * 1.48")]
     [('blur', 1.48), ('blur(sigma)', 4.0)]
     """
-    found = [Number(module, *each) for each in _in_body(ast.parse(source).body, "")]
+    every = (Number(module, *each) for each in _in_body(ast.parse(source).body, ""))
+    found = [number for number in every if (module, number.name) not in FIXED]
     return sorted(found, key=lambda number: (number.line, number.name))
 
 

@@ -60,6 +60,7 @@ def page(folder: Path) -> str:
         "curves": ("robustness", curves_table),
         "placements": ("best_patch", placements_table),
         "speed": ("speed", _quantities),
+        "throughput": ("throughput", _throughput),
         "interface": ("interface", _quantities),
         "types": ("types", _types),
         "peers": ("peers", _peers),
@@ -74,7 +75,7 @@ def page(folder: Path) -> str:
         **measured,
         **{
             f"{table}_measured": _measured(record, table)
-            for table in ("ablation", "robustness", "speed", "types")
+            for table in ("ablation", "robustness", "speed", "throughput", "types")
         },
         own_sets=", ".join(f"{part} seed {seed}" for part, (seed, _) in datasets.OWN_SETS.items()),
         border=datasets.BORDER_PERIODS,
@@ -122,6 +123,21 @@ def _group(rows: Sequence[Row]) -> str:
         return text + "The test part:\n\n" + _by_image(shown)
     text += "The test part by content (*false*: regions further than a period from any defect):\n\n"
     return text + _by_content(shown) + "\nDefects with a mark within a period:\n\n" + _by_kind(shown)
+
+
+def _throughput(rows: Sequence[Row]) -> str:
+    head = ["frames", "jobs", "seconds", "frames/s", "efficiency"]
+    lines = [
+        [
+            f"{row['frames']:.0f} of {row['side_px']:.0f}² px",
+            f"{row['jobs']:.0f}",
+            f"{row['seconds']:.0f}",
+            f"{row['frames_per_s']:.2f}",
+            f"{row['efficiency']:.0%}",
+        ]
+        for row in rows
+    ]
+    return markdown(head, lines)
 
 
 def _modes(rows: Sequence[Row]) -> list[str]:

@@ -62,15 +62,21 @@ def about(image: Image, sample: Sample) -> Row:
     }
 
 
-def measure(sample: Sample, recipe: hd.Recipe) -> tuple[Row, list[hd.Analysis]]:
+def measure(
+    sample: Sample, recipe: hd.Recipe, previous: Sequence[hd.Analysis] = (), start: str | None = None
+) -> tuple[Row, list[hd.Analysis]]:
     """Scores of one sample with one recipe, and the analyses of its frames.
 
     An analysis that raises is scored as a miss with the message in ``error``: one image must not end a measurement
-    that takes an hour.
+    that takes an hour. With `previous` analyses the steps before `start` are taken over from them.
     """
     begin = time.perf_counter()
+    earlier: Sequence[hd.Analysis | None] = previous or [None] * len(sample.frames)
     try:
-        analyses = [hd.analyze(micrograph, recipe) for micrograph, _ in sample.frames]
+        analyses = [
+            hd.analyze(micrograph, recipe, previous=known, start=start if known else None)
+            for (micrograph, _), known in zip(sample.frames, earlier, strict=True)
+        ]
     except Exception as error:
         return scoring.missed(sample, f"{type(error).__name__}: {error}"), []
     seconds = time.perf_counter() - begin

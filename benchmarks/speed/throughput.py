@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy.run import record
+from benchmarks.accuracy.tables import write_csv
 from napari_hrstem_defects.simulation import simulate
 
 _COMMAND = "from napari_hrstem_defects.cli import main; main()"
@@ -28,10 +29,10 @@ def seconds(movie: Path, out: Path, jobs: int) -> float:
 def main() -> None:
     """Write a table: side, frames, jobs, seconds, frames per second, efficiency relative to one job."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024])
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--csv", type=Path, default=Path("docs/results/throughput.csv"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the table")
     options = parser.parse_args()
     rows = []
     for side in options.sides:
@@ -60,10 +61,8 @@ def main() -> None:
                     }
                 )
                 print(rows[-1], flush=True)
-    with options.csv.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(options.out / "throughput.csv", rows)
+    record(options.out, "throughput")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_page_of_a_group_comes_from_its_table_alone(tmp_path: Path) -> None:
     assert "| twin | 2 | 2 | 0.750 | – | 0.750 | 6 | 2 | 0 | 0.000 | – | 0.750 | 6 | 2 |" in lines
     assert "| twin | 2 of 4 | 2 of 4 |" in lines
     assert "with `segment.low=3`." in page
-    assert page.count(report.NOT_MEASURED) == 11
+    assert page.count(report.NOT_MEASURED) == 12
 
 
 def test_page_of_the_repository_is_what_its_tables_say() -> None:
@@ -79,7 +79,7 @@ def test_failing_image_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     import napari_hrstem_defects as hd
     from benchmarks.accuracy.datasets import simulated
 
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("no")
 
     sample = simulated(hd.simulate("twin", 1, shape=(192, 192)))

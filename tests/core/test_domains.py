@@ -17,7 +17,6 @@ from napari_hrstem_defects.core.domains import (
 )
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
-from napari_hrstem_defects.core.plateaus import without_slivers
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
@@ -331,21 +330,6 @@ def test_points_and_domains():
     assert 25 < y < 55
     assert domain_at(found, prepared, (y, x)) == 1
     assert point_in(found, prepared, 7) is None
-
-
-def test_slivers_go_to_what_surrounds_them():
-    index = np.zeros((60, 80), np.uint8)
-    index[:, 40:] = 1
-    index[:, 40:43] = 2
-    index[10:13, 10:13] = 1
-    index[20:40, 60:75] = 2
-    found = without_slivers(index, period=2.0)
-    expected = np.zeros_like(index)
-    expected[:, 42:] = 1
-    expected[20:40, 60:75] = 2
-    assert (found != expected).mean() < 0.02
-    assert set(np.unique(found)) == {0, 1, 2}
-    assert (found[:, :39] == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["square", "oblique", "hexagonal"])

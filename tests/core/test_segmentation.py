@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold
 
-from napari_hrstem_defects.core.segmentation import OVERLAP_REACH, dilate, hysteresis, join, localise
+from napari_hrstem_defects.core.segmentation import dilate, hysteresis, join, localise
 
 from .helpers import glass
 
@@ -50,17 +50,17 @@ def test_localise_halves_a_cone():
     y, x = np.indices((81, 81)) - 40
     excess = np.maximum(1 - np.hypot(y, x) / 30, 0).astype(np.float32)
     mask = excess > 0.05
-    np.testing.assert_array_equal(localise(mask, excess, 0.5, period=40), excess >= 0.5)
-    assert localise(mask, excess, 0.0, 40) is mask
-    assert not localise(np.zeros_like(mask), excess, 0.5, 40).any()
+    np.testing.assert_array_equal(localise(mask, excess, 0.5, reach_px=60), excess >= 0.5)
+    assert localise(mask, excess, 0.0, 60) is mask
+    assert not localise(np.zeros_like(mask), excess, 0.5, 60).any()
 
 
 def test_localise_looks_nearby_only():
     """A weak defect beyond reach of a strong one is not drawn in."""
     excess = np.zeros((40, 200), np.float32)
-    excess[20, 30], excess[20, 30 + int(OVERLAP_REACH * 8) + 2], excess[20, 40] = 100, 1, 1
-    found = localise(excess > 0, excess, 0.5, period=8)
-    assert np.flatnonzero(found[20]).tolist() == [30, 30 + int(OVERLAP_REACH * 8) + 2]
+    excess[20, 30], excess[20, 44], excess[20, 40] = 100, 1, 1
+    found = localise(excess > 0, excess, 0.5, reach_px=12)
+    assert np.flatnonzero(found[20]).tolist() == [30, 44]
 
 
 def test_priorities():

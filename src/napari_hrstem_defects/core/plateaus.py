@@ -20,10 +20,9 @@ NOISE_STRENGTH = 0.08
 CRYSTAL_STRENGTH = 2 * NOISE_STRENGTH
 #: Amplitude of the lattice, as a share of the main crystal's, from which another area is a crystal, too.
 LEAST_AMPLITUDE = 0.5
-#: Steps of the direction are looked for across this many periods, in so many directions of the image.
+#: Steps of the direction are looked for across this many periods, in so many directions of the image; seeds of basins
+#: are as far apart.
 STEP_PERIODS, STEP_DIRECTIONS = 2.5, 8
-#: Distance of the seeds of basins, in periods: a few independent windows of the field.
-BASIN_PERIODS = 2.5
 #: Two areas of one lattice are phases if their contrast, or how far they are from the best patch's model, differs by
 #: this (logarithm of a square) and by so many of its
 #: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
@@ -118,7 +117,7 @@ def find_plateaus(
     for place in given:
         direction = _unit(field.mean_direction(place))
         gaps = [1 - float(direction @ other) for other in found]
-        if min(gaps) < params.merge / 4:
+        if min(gaps) < params.merge / 3:
             numbers.append(int(np.argmin(gaps)))
         else:
             numbers.append(len(found))
@@ -126,7 +125,6 @@ def find_plateaus(
     index = np.zeros(field.shape, np.uint8)
     if len(found) > 1:
         index = np.argmin([field.distance(v) for v in found], axis=0).astype(np.uint8)
-        index = without_slivers(index, field.period)
     for number in range(len(found)):
         if len(found) == params.max_domains:
             break
@@ -192,28 +190,13 @@ def second_phase(
     return smaller
 
 
-def without_slivers(index: NDArray[np.uint8], period: float) -> NDArray[np.uint8]:
-    """Give connected parts of domains that are thinner than two periods everywhere to what surrounds them."""
-    kept = np.zeros(index.shape, bool)
-    for number in np.unique(index).tolist():
-        own = index == number
-        parts, _ = ndimage.label(own)
-        depth = ndimage.distance_transform_edt(np.pad(own, 1, mode="edge"))[1:-1, 1:-1]
-        thick = np.unique(parts[depth > period])
-        kept |= own & np.isin(parts, thick[thick > 0])
-    if not kept.any():
-        return index
-    nearest = ndimage.distance_transform_edt(~kept, return_distances=False, return_indices=True)
-    return np.asarray(index[tuple(nearest)])
-
-
 def _merged(
     field: Field, step: NDArray[np.float32], valid: NDArray[np.bool_], params: DomainParams
 ) -> tuple[list[NDArray[np.float64]], float]:
     """Mean directions of the domains by decreasing area, and the largest distance that was merged."""
     from skimage.segmentation import watershed
 
-    size = round(BASIN_PERIODS * field.period) | 1
+    size = round(STEP_PERIODS * field.period) | 1
     seeds, _ = ndimage.label((step <= ndimage.minimum_filter(step, size)) & valid)
     basins = watershed(step, seeds, mask=valid)
     count = int(basins.max())

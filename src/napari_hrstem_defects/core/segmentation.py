@@ -18,8 +18,6 @@ from napari_hrstem_defects.core.regions import remove_small
 
 #: What a label means.
 CRYSTAL, SYMMETRY, AMORPHOUS = 0, 1, 2
-#: How far around a pixel the worst severity is looked for that it may only overlap, in periods.
-OVERLAP_REACH = 1.5
 
 
 def segment(
@@ -43,7 +41,8 @@ def segment(
     edge = dilate(varied.amorphous, REACH_PERIODS * period)
     away = np.where(edge | ~compared.judged, np.float32(0), compared.severity)
     mask = hysteresis(away, params.extent * threshold, threshold)
-    mask = localise(mask, compared.excess, params.overlap, period)
+    reach = inputs.recipe.symmetry.kernel_periods * period
+    mask = localise(mask, compared.excess, params.overlap, reach)
     judged = compared.judged
     if found.defective.any():
         # The field tells domains apart up to the rim.
@@ -70,7 +69,7 @@ def hysteresis(severity: NDArray[np.float32], low: float, threshold: float) -> N
 
 
 def localise(
-    mask: NDArray[np.bool_], excess: NDArray[np.float32], share: float, period: float
+    mask: NDArray[np.bool_], excess: NDArray[np.float32], share: float, reach_px: float
 ) -> NDArray[np.bool_]:
     """Draw in a mask to where the defect itself is.
 
@@ -83,13 +82,13 @@ def localise(
     excess : float32 array (y, x)
         Squared distance beyond the undisturbed one.
     share : float
-        Of the worst within `OVERLAP_REACH` periods.
-    period : float
-        Lattice period in pixels of the map.
+        Of the worst within `reach_px`.
+    reach_px : float
+        Edge of a neighbourhood.
     """
     if share <= 0 or not mask.any():
         return mask
-    worst = ndimage.maximum_filter(excess, 2 * round(OVERLAP_REACH * period) + 1, mode="nearest")
+    worst = ndimage.maximum_filter(excess, 2 * round(reach_px) + 1, mode="nearest")
     return mask & (excess >= np.float32(share) * worst)
 
 

@@ -323,7 +323,7 @@ def inverted_areas(
         prepared, model.banks[0].inverted, params.smoothing, cancelled=cancelled
     )
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
-    gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-3)
+    gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-4)
     # As long as three quarters are not inverted this is the upright part.
     usual = float(np.quantile(even_sample(gain[own]), 0.25))
     if usual > -TEMPLATE_FLOOR:
