@@ -161,14 +161,15 @@ def second_phase(
     rows, columns = (2 * at / n - 1 for at, n in zip(np.nonzero(own), own.shape, strict=True))
     best: tuple[float, float, NDArray[np.bool_]] | None = None
     for degree in PHASE_DEGREES:
-        surface = np.stack(
-            [rows**i * columns**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1
-        )
-        for flat in (values, values - surface @ np.linalg.lstsq(surface, values, rcond=None)[0]):
+        powers = [rows**i * columns**j for i in range(degree + 1) for j in range(degree + 1 - i)]
+        surface, _ = np.linalg.qr(np.stack(powers, axis=1))
+        for flat in (values, values - surface @ (surface.T @ values)):
             side = flat > threshold_otsu(flat)
             for _ in range(PHASE_ROUNDS):
-                fit = np.linalg.lstsq(np.column_stack([surface, side]), values, rcond=None)[0]
-                rest = values - surface[:, 1:] @ fit[1:-1]
+                # Least squares of surface and step together: the step is what the surface cannot follow.
+                left = side - surface @ (surface.T @ side)
+                height = left @ values / max(left @ left, 1e-12)
+                rest = values - surface @ (surface.T @ (values - height * side))
                 side = rest > threshold_otsu(rest)
             step = float(np.median(rest[side]) - np.median(rest[~side]))
             spread = max(
