@@ -286,13 +286,13 @@ def _coarser(acf: Autocorrelation, spline: Floats, basis: Doubles) -> Doubles | 
     in the coarser lattice are false if they are significantly lower than their multiples and than points in it.
     """
     numbers = _half_plane(2)
-    heights, inside = _sample(spline, numbers @ basis), _inside(acf, numbers @ basis)
+    heights, inside = _sample(spline, numbers @ basis), _inside(acf.values, numbers @ basis)
     best, found = FALSE_DROP, None
     for change in _COARSER:
         fractions = numbers @ np.linalg.inv(change)
         shared = np.abs(fractions - np.rint(fractions)).max(axis=1) < TINY
         multiples = round(np.linalg.det(change)) * numbers @ basis
-        off, shared = ~shared & _inside(acf, multiples), shared & inside
+        off, shared = ~shared & _inside(acf.values, multiples), shared & inside
         if not off.any() or not shared.any():
             continue
         low, high = heights[off], heights[shared]
@@ -305,8 +305,9 @@ def _coarser(acf: Autocorrelation, spline: Floats, basis: Doubles) -> Doubles | 
     return None if found is None else _shortest(found)
 
 
-def _inside(acf: Autocorrelation, shifts: Doubles) -> Mask:
-    return np.asarray((np.abs(shifts) < np.array(acf.values.shape) // 2 - 1).all(axis=-1))
+def _inside(values: Floats, shifts: Doubles) -> Mask:
+    """Which shifts lie on an autocorrelation."""
+    return np.asarray((np.abs(shifts) < np.array(values.shape) // 2 - 1).all(axis=-1))
 
 
 @lru_cache(maxsize=8)
@@ -316,7 +317,10 @@ def _half_plane(reach: int) -> NDArray[np.intp]:
 
 
 def _fitted(spline: Floats, basis: Doubles) -> Doubles:
-    """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells."""
+    """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells.
+
+    Points beyond the array do not count: they would stop the fit at its border.
+    """
 
     def slopes(x: Doubles, numbers: NDArray[np.intp]) -> Doubles:
         points = (numbers @ x.reshape(2, 2))[:, None] + _CROSS
@@ -324,7 +328,9 @@ def _fitted(spline: Floats, basis: Doubles) -> Doubles:
         return (numbers.T @ (heights[:, 0] - heights[:, 1])).ravel() / len(numbers)
 
     for reach in (1, 2, CELL_PERIODS // 2):
-        top = optimize.root(slopes, basis.ravel(), (_half_plane(reach),), tol=1e-5, options={"factor": 0.1})
+        numbers = _half_plane(reach)
+        numbers = numbers[_inside(spline, numbers @ basis)]
+        top = optimize.root(slopes, basis.ravel(), (numbers,), tol=1e-5, options={"factor": 0.1})
         basis = top.x.reshape(2, 2)
     return _shortest(basis)
 
@@ -357,7 +363,7 @@ def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
     numbers = np.mgrid[-9:9, -9:9].reshape(2, 1, -1).T
     points = (numbers + fractions) @ lattice.basis
     length = np.hypot(points[..., 0], points[..., 1]) / lattice.period_px
-    used = (length > 0.5) & (length < CELL_PERIODS) & _inside(acf, points)
+    used = (length > 0.5) & (length < CELL_PERIODS) & _inside(acf.values, points)
     values, noise = np.zeros(used.shape), np.zeros(used.shape)
     values[used], noise[used] = (_sample(each, points[used]) for each in (acf.values, acf.noise))
     count = np.maximum(used.sum(axis=0), 1)
