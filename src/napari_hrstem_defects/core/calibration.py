@@ -52,7 +52,7 @@ def contrast_level(prepared: Prepared, step_px: int) -> NDArray[np.float32]:
 def local_median(values: NDArray[np.float32], period: float) -> NDArray[np.float32]:
     """Median over `LEVEL_WINDOW` periods around every sample."""
     # One sample a period is enough for a median over several.
-    thin = max(1, int(period))
+    thin = max(1, round(period))
     size = max(3, round(LEVEL_WINDOW * period / thin) | 1)
     coarse = ndimage.median_filter(values[thin // 2 :: thin, thin // 2 :: thin], size, mode="nearest")
     return sample_linear(coarse, *((np.arange(n) - thin // 2) / thin for n in values.shape))
