@@ -1,4 +1,4 @@
-"""The scripts in examples."""
+"""The scripts in examples, and the commands and Python of the documentation."""
 
 import json
 import runpy
@@ -44,3 +44,14 @@ def test_scan_overlay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     clean = (found == 0) & (grey == 140)
     assert np.ptp(overlay[clean], axis=0).max() == 0
     assert len({tuple(overlay[20, 20]), tuple(overlay[20, 60]), tuple(overlay[60, 20])}) == 2
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem)
+def test_notebook_script_runs_and_draws(path: Path) -> None:
+    from matplotlib import pyplot
+
+    try:
+        runpy.run_path(str(path))
+        assert pyplot.get_fignums()
+    finally:
+        pyplot.close("all")

@@ -157,6 +157,8 @@ def test_recipe_page_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "recipe_table.py"))
     if (ROOT / "docs" / "recipe.md").read_text("utf-8") != script["page"]():
         pytest.fail("docs/recipe.md is not what the recipe says; run: make docs")
+    shown = {name for name, _, about in hd.Recipe().parameters() if about["shown"]}
+    assert script["WHEN"].keys() == shown
 
 
 def test_constraints_name_versions_and_no_address() -> None:

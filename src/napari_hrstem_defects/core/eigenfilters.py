@@ -164,7 +164,7 @@ def log_distances(
 ) -> NDArray[np.float32]:
     """Logarithm of the smoothed squared distance of every neighbourhood to a model.
 
-    With y = U(x − μ) and the residual Q = |x − μ|² − |y|²,
+    With the components ``y = U(x − μ)`` and the residual ``Q = |x − μ|² − |y|²``::
 
         d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d²)
 

@@ -80,7 +80,7 @@ def prepare(
     """Resample to a fixed number of pixels per lattice period, band-pass and normalise the contrast.
 
     ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v + floor · median v)`` with ``v = G_window ∗ h²``,
-    where |h| is limited to its `CLIP_SHARE` quantile; the standard deviations of the Gaussians are multiples of the
+    where ``|h|`` is limited to its `CLIP_SHARE` quantile; the standard deviations of the Gaussians are multiples of the
     period. The image is mirrored at its rims.
 
     Parameters
