@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import inspect
 import json
 import re
 import runpy
@@ -59,6 +60,31 @@ def test_public_names_resolve() -> None:
     for name in hd.__all__:
         assert getattr(hd, name) is not None
     assert set(hd.__all__) <= set(dir(hd))
+
+
+@pytest.mark.parametrize("name", sorted(set(hd.__all__) - {"__version__"}))
+def test_public_name_is_documented(name: str) -> None:
+    """What takes arguments says what they are and what comes back; all have an example that the tests run."""
+    public = getattr(hd, name)
+    text = inspect.getdoc(public) or ""
+    sections = set(re.findall(r"^(\w+)\n-{4,}$", text, re.M))
+    assert "Examples" in sections
+    assert ">>> " in text
+    if inspect.isfunction(public):
+        assert {"Parameters", "Returns"} <= sections
+        documented = re.split(r"^Returns\n-+$", text, flags=re.M)[0]
+        for argument in inspect.signature(public).parameters:
+            assert re.search(rf"^(\w+, )*\*{{0,2}}{argument}(, [\w*]+)*( : .+)?$", documented, re.M), argument
+    elif not issubclass(public, Exception):
+        assert sections & {"Parameters", "Attributes"}
+
+
+def test_api_page_lists_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    listed = [
+        name for block in re.findall(r":nosignatures:\n\n(.+?)```", page, re.S) for name in block.split()
+    ]
+    assert sorted([*listed, "__version__"]) == sorted(hd.__all__)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
