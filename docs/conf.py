@@ -114,8 +114,12 @@ def _make_pages(_app: Any) -> None:
 
 def _links(_app: Any, page: str, content: list[str]) -> None:
     """Links to files above this folder lead to their page of the site."""
-    for name, place in (("CONTRIBUTING", "contributing"), ("CHANGELOG", "changelog")):
-        content[0] = content[0].replace(f"](../{name}.md", f"]({place}.md")
+    for name, place in (
+        ("CONTRIBUTING.md", "contributing.md"),
+        ("CHANGELOG.md", "changelog.md"),
+        ("README.md#on-the-command-line", "tutorial_command_line.md"),
+    ):
+        content[0] = content[0].replace(f"](../{name}", f"]({place}")
 
 
 def setup(app: Any) -> None:
