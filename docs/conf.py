@@ -52,6 +52,9 @@ myst_fence_as_directive = ["mermaid"]
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"
+# Docstrings say it with shapes and units.
+autodoc_typehints = "none"
 numpydoc_show_class_members = False
 templates_path = ["templates"]
 
@@ -81,7 +84,7 @@ def command_line_page() -> str:
     for name, command in program.commands.items():
         context = command.make_context(name, [], resilient_parsing=True)
         usage = " ".join(["hrstem-defects", name, *command.collect_usage_pieces(context)])
-        lines += [f"## {name}", "", (command.help or "").strip(), "", f"```\n{usage}\n```", ""]
+        lines += [f"## {name}", "", (command.help or "").strip().replace("<", "\\<"), "", f"```\n{usage}\n```", ""]
         lines += ["| option | meaning |", "|---|---|"]
         for parameter in command.params:
             if record := parameter.get_help_record(context):
