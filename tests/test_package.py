@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from npe2 import PluginManager, PluginManifest
+from typer.main import get_command
 
 import napari_hrstem_defects as hd
+from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.io.reading import FOLDERS, SUFFIXES
 
 ROOT = Path(__file__).parents[1]
@@ -185,6 +188,22 @@ def test_recipe_page_is_up_to_date() -> None:
         pytest.fail("docs/recipe.md is not what the recipe says; run: make docs")
     shown = {name for name, _, about in hd.Recipe().parameters() if about["shown"]}
     assert script["WHEN"].keys() == shown
+
+
+def test_generated_reference_is_that_of_the_program() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    schema = json.loads(made["schema"]())
+    assert schema["properties"].keys() == hd.Recipe().to_dict().keys()
+    limits = schema["$defs"]["SegmentParams"]["properties"]["false_marks"]
+    with pytest.raises(hd.HrstemDefectsError):
+        hd.Recipe().replace({"segment.false_marks": 1.01 * limits["maximum"]})
+    commands: Any = get_command(app).commands  # type: ignore[attr-defined]
+    sections = re.split(r"^## ([a-z]+)$", made["command_line_page"](), flags=re.M)
+    assert sections[1::2] == list(commands)
+    for command, section in zip(commands.values(), sections[2::2], strict=True):
+        for parameter in command.params:
+            if parameter.opts[0].startswith("--"):
+                assert f"| `{parameter.opts[0]}" in section
 
 
 def test_constraints_name_versions_and_no_address() -> None:
