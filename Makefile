@@ -14,7 +14,7 @@ export PYTHON
 
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help run test lint style types layers manifest format pytest pytest-keras pytest-alone pytest-rest bench docs constraints clean
+.PHONY: help run test lint style types layers manifest format pytest pytest-keras pytest-alone pytest-rest bench docs site constraints clean
 
 help:
 	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
@@ -24,6 +24,7 @@ help:
 	@echo "make format  put the code in its standard form"
 	@echo "make bench   measure speed and memory"
 	@echo "make docs    write anew the pages that are made from the program"
+	@echo "make site    build the documentation site in build/site"
 	@echo "make clean   remove the environment and everything made"
 
 run: $(VENV)/.run-installed
@@ -75,13 +76,18 @@ format: $(VENV)/.test-installed
 docs: $(VENV)/.test-installed
 	$(BIN)/python docs/recipe_table.py
 
+# A warning is an error. OpenMP's threads only hinder each other in small images.
+site: $(VENV)/.docs-installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet --jobs auto docs build/site
+	@echo "Open build/site/index.html"
+
 # The versions that everything is tested with; needs uv.
 constraints:
 	uv pip compile pyproject.toml --universal --all-extras --python-version 3.11 \
 	  --upgrade --no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist results .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist results .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache docs/gallery docs/generated
 
 # A stamp is older than what it was made from when something must be installed anew.
 $(BIN)/python:
@@ -94,6 +100,11 @@ $(VENV)/.run-installed: $(INPUTS) | $(BIN)/python
 	@if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then scripts/system-packages.sh window; fi
 	@echo "Installing into $(VENV), which takes a minute or two the first time ..."
 	@$(PIP) install --constraint constraints.txt --editable '.[formats,qt]'
+	@touch $@
+
+$(VENV)/.docs-installed: $(INPUTS) | $(BIN)/python
+	@echo "Installing into $(VENV), which takes a minute or two the first time ..."
+	@$(PIP) install --constraint constraints.txt --editable '.[formats,docs]'
 	@touch $@
 
 $(VENV)/.test-installed: $(INPUTS) | $(BIN)/python

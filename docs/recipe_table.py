@@ -24,9 +24,28 @@ screening, and `as_published`, which may be written `published`, in place of `va
 TABLE = """
 ## {}
 
-| key | default | limits | unit | meaning |
-|---|---|---|---|---|
+| key | default | limits | unit | meaning | when to change it |
+|---|---|---|---|---|---|
 """
+
+#: When to change the parameters that matter to most users.
+WHEN = {
+    "mode": "to compare with the publication",
+    "domains.max_domains": "1 where thickness or tilt divide one crystal",
+    "domains.crystal": "all: polycrystals, of which only the boundaries count; reference: a second phase is the defect",
+    "classify.patch_size": "smaller where no patch of the size is free of defects; at least four periods",
+    "classify.classifier": "with a network trained on images like these",
+    "variance.window_px": "for the picture of the variance only; the amorphous areas do not depend on it",
+    "variance.fraction": "lower where thin or tilted crystal is called amorphous, higher where glass is missed",
+    "symmetry.kernel_periods": "larger at few electrons, smaller where defects are close together",
+    "segment.false_marks": "**the threshold**: higher where faint defects are missed, lower where crystal is marked",
+    "segment.extent": "lower for wider marks, higher for narrower ones",
+    "segment.min_area_periods": "higher where single columns do not matter",
+    "as_published.filter": "dog to repeat the authors' code",
+    "as_published.window_px": "at least the lattice period: smaller windows show the single columns",
+    "as_published.min_maximum": "where the severity map shows a defect but nothing is marked",
+    "as_published.always_filter": "to see the maps of an image that is called non-defective",
+}
 
 
 def page() -> str:
@@ -45,6 +64,7 @@ def page() -> str:
             ", ".join(about["choices"]) or _limits(about["minimum"], about["maximum"]),
             about["unit"],
             about["doc"].replace("|", "\\|"),
+            WHEN.get(name, ""),
         )
         lines.append("| " + " | ".join(cells) + " |\n")
     return "".join(lines)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 import napari_hrstem_defects as hd
 
@@ -67,16 +68,20 @@ def test_wheel_leaves_the_choice_of_qt_and_tensorflow_to_the_user(built: Distrib
     assert {"qt", "formats", "tensorflow"} <= set(metadata.get_all("Provides-Extra"))
 
 
-def test_source_archive_holds_what_a_build_needs_and_no_data_of_others(built: Distributions) -> None:
+def test_source_archive_holds_what_builds_tests_and_documents_the_package(built: Distributions) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
         manifest = archive.getmember(f"{PACKAGE}-{hd.__version__}/napari.yaml")
         manifest_is_there = manifest.isfile() or manifest.linkname == f"src/{PACKAGE}/napari.yaml"
     assert manifest_is_there
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"} <= names
-    assert {f"src/{PACKAGE}/{name}" for name in _files(ROOT / "src" / PACKAGE)} <= names
-    assert {f"sample_data/{name}" for name in _files(ROOT / "sample_data")} <= names
-    assert {name.partition("/")[0] for name in names if "/" in name} == {"sample_data", "src"}
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "pyproject.toml", "Makefile"} <= names
+    folders = {"sample_data", "src", "tests", "benchmarks", "docs", "examples", "scripts"}
+    assert {name.partition("/")[0] for name in names if "/" in name} == folders
+    # What is made is left out.
+    made = {name for name in _files(ROOT / "docs") if name.startswith(("generated/", "gallery/", "sg_"))}
+    for folder in folders:
+        assert {f"{folder}/{name}" for name in _files(ROOT / folder) - made} <= names
+    assert not {f"docs/{name}" for name in made} & names
 
 
 @pytest.mark.slow
@@ -123,3 +128,19 @@ def test_installed_in_an_empty_environment_it_analyses_a_sample(built: Distribut
     run("hrstem-defects", "analyze", sample, "--out", tmp_path / "out")
     assert (tmp_path / "out" / sample.stem / "overview.png").stat().st_size > 0
     assert (tmp_path / "out" / "summary.csv").is_file()
+
+
+def test_metadata_names_where_to_ask_and_report(built: Distributions) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        metadata = email.message_from_bytes(archive.read(f"{PACKAGE}-{hd.__version__}.dist-info/METADATA"))
+    links = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
+    assert {"Homepage", "Documentation", "Source Code", "Bug Tracker", "User Support"} <= links.keys()
+    assert all(link.startswith("https://") for link in links.values())
+
+
+def test_files_of_the_code_host_are_valid_yaml() -> None:
+    paths = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
+    if not (ROOT / ".github").exists():
+        pytest.skip("not in the source archive")
+    for path in paths:
+        assert isinstance(yaml.safe_load(path.read_text("utf-8")), dict), path

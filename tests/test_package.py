@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import inspect
 import json
 import re
 import runpy
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from npe2 import PluginManager, PluginManifest
+from typer.main import get_command
 
 import napari_hrstem_defects as hd
+from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.io.reading import FOLDERS, SUFFIXES
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +63,31 @@ def test_public_names_resolve() -> None:
     for name in hd.__all__:
         assert getattr(hd, name) is not None
     assert set(hd.__all__) <= set(dir(hd))
+
+
+@pytest.mark.parametrize("name", sorted(set(hd.__all__) - {"__version__"}))
+def test_public_name_is_documented(name: str) -> None:
+    """What takes arguments says what they are and what comes back; all have an example that the tests run."""
+    public = getattr(hd, name)
+    text = inspect.getdoc(public) or ""
+    sections = set(re.findall(r"^(\w+)\n-{4,}$", text, re.M))
+    assert "Examples" in sections
+    assert ">>> " in text
+    if inspect.isfunction(public):
+        assert {"Parameters", "Returns"} <= sections
+        documented = re.split(r"^Returns\n-+$", text, flags=re.M)[0]
+        for argument in inspect.signature(public).parameters:
+            assert re.search(rf"^(\w+, )*\*{{0,2}}{argument}(, [\w*]+)*( : .+)?$", documented, re.M), argument
+    elif not issubclass(public, Exception):
+        assert sections & {"Parameters", "Attributes"}
+
+
+def test_api_page_lists_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    listed = [
+        name for block in re.findall(r":nosignatures:\n\n(.+?)```", page, re.S) for name in block.split()
+    ]
+    assert sorted([*listed, "__version__"]) == sorted(hd.__all__)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
@@ -157,6 +186,24 @@ def test_recipe_page_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "recipe_table.py"))
     if (ROOT / "docs" / "recipe.md").read_text("utf-8") != script["page"]():
         pytest.fail("docs/recipe.md is not what the recipe says; run: make docs")
+    shown = {name for name, _, about in hd.Recipe().parameters() if about["shown"]}
+    assert script["WHEN"].keys() == shown
+
+
+def test_generated_reference_is_that_of_the_program() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    schema = json.loads(made["schema"]())
+    assert schema["properties"].keys() == hd.Recipe().to_dict().keys()
+    limits = schema["$defs"]["SegmentParams"]["properties"]["false_marks"]
+    with pytest.raises(hd.HrstemDefectsError):
+        hd.Recipe().replace({"segment.false_marks": 1.01 * limits["maximum"]})
+    commands: Any = get_command(app).commands  # type: ignore[attr-defined]
+    sections = re.split(r"^## ([a-z]+)$", made["command_line_page"](), flags=re.M)
+    assert sections[1::2] == list(commands)
+    for command, section in zip(commands.values(), sections[2::2], strict=True):
+        for parameter in command.params:
+            if parameter.opts[0].startswith("--"):
+                assert f"| `{parameter.opts[0]}" in section
 
 
 def test_constraints_name_versions_and_no_address() -> None:

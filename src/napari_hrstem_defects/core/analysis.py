@@ -181,6 +181,18 @@ class Analysis:
     warnings_by_step : mapping of str to tuple of str
     maps : PublishedMaps or None
         All maps of the published mode.
+
+    Examples
+    --------
+    Nothing is marked in a perfect lattice, here of columns 10 px apart:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:160, :160]
+    >>> image = np.exp(-((x % 10 - 5) ** 2 + (y % 10 - 5) ** 2) / 4)
+    >>> image += np.random.default_rng(0).normal(0, 0.1, image.shape)
+    >>> analysis = hd.analyze(hd.Micrograph(image))
+    >>> analysis.verdict, analysis.labels.shape, round(analysis.lattice.period_px)
+    ('non-defective', (160, 160), 10)
     """
 
     micrograph: Micrograph

@@ -34,6 +34,12 @@ class BestPatch:
         Edge in pixels.
     placed : {"automatic", "hand"}
         Who placed it.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> hd.BestPatch(200.0, 310.5, 128, "hand")
+    BestPatch(y=200.0, x=310.5, size=128, placed='hand')
     """
 
     y: float
@@ -180,6 +186,12 @@ def choose(clean: ArrayLike, *, depth: int = 10, severity: ArrayLike | None = No
     Returns
     -------
     PatchChoice
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> hd.choose_best_patch([[True] * 3] * 3 + [[False] * 3]).index
+    (1, 1)
     """
     nodes = _nodes(clean)
     if severity is None:

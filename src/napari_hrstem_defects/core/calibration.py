@@ -87,6 +87,22 @@ def standardise(
     interface : float array (y, x), optional
         Distance to the nearest interface of intact lattices, in periods. Near it the null depends on that distance
         instead: only what stands out along an interface is a defect.
+
+    Returns
+    -------
+    float32 array (y, x)
+        About normal with mean 0 and standard deviation 1 in the undisturbed part.
+
+    Examples
+    --------
+    Values of mean 3 and standard deviation 2, a tenth of them disturbed, which hardly matters:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> values = np.random.default_rng(0).normal(3, 2, (200, 200))
+    >>> values[:20] += 50
+    >>> z = hd.standardise(values, np.zeros(values.shape), np.ones(values.shape, bool), 0.0, 1.0)
+    >>> abs(z[20:].mean()) < 0.15 and abs(z[20:].std() - 1) < 0.15 and abs(z[:20].mean() - 25) < 3
+    np.True_
     """
     if not clean.any():
         return np.zeros(values.shape, np.float32)
@@ -133,6 +149,21 @@ def severity_of(false_marks: float, area_periods: float) -> float:
         Expected number of false marks.
     area_periods : float
         Area that is judged, in squared lattice periods: the number of trials.
+
+    Returns
+    -------
+    float
+        In robust standard deviations.
+
+    Examples
+    --------
+    Accepting ten times as many false marks is the same as looking at a tenth of the area:
+
+    >>> import napari_hrstem_defects as hd
+    >>> hd.severity_of(1.0, 1e4) == hd.severity_of(0.1, 1e3)
+    True
+    >>> hd.severity_of(1.0, 1e3)  # (log10(1000 / 1) + 1.3) / 1.15
+    3.7391
     """
     return (math.log10(max(area_periods, 1.0) / false_marks) + RATE) / SLOPE
 

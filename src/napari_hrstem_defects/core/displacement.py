@@ -108,6 +108,24 @@ def lattice_phases(
     -------
     LatticePhases or None
         None if the lattice is too coarse for the image or too weak.
+
+    References
+    ----------
+    Hÿtch, Snoeck & Kilaas, Ultramicroscopy 74 (1998) 131.
+
+    Examples
+    --------
+    Below row 64 the lattice of 8 px is displaced by 2 px along y: the phase of the harmonic g = 1/8 falls by 2π·2/8.
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:128, :128]
+    >>> image = np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * (y - 2 * (y >= 64)) / 8)
+    >>> prepared = hd.Prepared(image.astype(np.float32), image, np.ones(image.shape, bool), image.shape, 8.0)
+    >>> patch = (slice(8, 56), slice(8, 56))
+    >>> phases = hd.lattice_phases(prepared, hd.Lattice((8.0, 0.0), (0.0, 8.0), 8.0, 1.0), patch)
+    >>> along_y = phases.values[phases.orders.tolist().index([1, 0])]
+    >>> abs(np.angle(along_y[-4, 16] / along_y[4, 16]) / np.pi + 0.5) < 0.05
+    np.True_
     """
     basis = np.array([lattice.v1, lattice.v2]) * prepared.scale
     # g·v is the order of g along v.

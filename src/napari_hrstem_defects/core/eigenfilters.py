@@ -50,6 +50,14 @@ class Bank:
         How those change when the neighbourhood moves by one px in y and in x.
     noise : float
         s², mean of the other eigenvalues.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> patch = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    >>> bank = hd.fit_bank(patch, 5, hd.Recipe().symmetry)
+    >>> np.allclose(bank.components @ bank.components.T, np.eye(len(bank.components)), atol=1e-5)
+    True
     """
 
     kernel_px: int
@@ -106,10 +114,34 @@ def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams)
     params : SymmetryParams
         ``variance_kept``, ``max_components`` and ``templates`` are used.
 
+    Returns
+    -------
+    Bank
+
+    Raises
+    ------
+    ValueError
+        If the patch is smaller than the kernel and two pixels.
+
     Notes
     -----
     Ade (1983) takes all k² eigenvectors of the covariance as filters. Here the few that carry the lattice span the
     model; the rest measures its noise.
+
+    References
+    ----------
+    Ade, Signal Processing 5 (1983) 451.
+
+    Examples
+    --------
+    A wave in any phase is a sum of a cosine and a sine; two crossed waves take four filters:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:64, :64]
+    >>> patch = (np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * y / 8)).astype(np.float32)
+    >>> params = hd.Recipe().replace({"symmetry.variance_kept": 0.999}).symmetry
+    >>> hd.fit_bank(patch, 9, params).filters.shape
+    (4, 9, 9)
     """
     if min(patch.shape) <= kernel_px:
         raise ValueError(f"patch has shape {patch.shape}, expected more than the kernel's {kernel_px} px")
@@ -164,7 +196,7 @@ def log_distances(
 ) -> NDArray[np.float32]:
     """Logarithm of the smoothed squared distance of every neighbourhood to a model.
 
-    With y = U(x − μ) and the residual Q = |x − μ|² − |y|²,
+    With the components ``y = U(x − μ)`` and the residual ``Q = |x − μ|² − |y|²``::
 
         d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d²)
 
@@ -178,6 +210,9 @@ def log_distances(
     smoothing : float
         Standard deviation of G in periods.
 
+    cancelled : callable, optional
+        Asked for every tile; as soon as it returns True the work stops.
+
     Returns
     -------
     float32 array (y'/2, x'/2)
@@ -188,6 +223,20 @@ def log_distances(
     ------
     Cancelled
         If `cancelled` returned True.
+
+    Examples
+    --------
+    The distance is largest where a column is missing:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:128, :128]
+    >>> image = (np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * y / 8)).astype(np.float32)
+    >>> image[68:76, 84:92] = 0
+    >>> prepared = hd.Prepared(image, image, np.ones(image.shape, bool), image.shape, 8.0)
+    >>> distances = hd.log_distances(prepared, hd.fit_bank(image[:48, :48], 9, hd.Recipe().symmetry), smoothing=0.4)
+    >>> row, column = np.unravel_index(distances.argmax(), distances.shape)
+    >>> abs(2 * row - 72) < 8 and abs(2 * column - 88) < 8
+    np.True_
     """
     values = prepared.values
     kernel = bank.kernel_px

@@ -6,7 +6,17 @@ traceback; anything that is not an :class:`HrstemDefectsError` is a bug.
 
 
 class HrstemDefectsError(ValueError):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can mend.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> try:
+    ...     hd.Micrograph(np.zeros((4, 4)))
+    ... except hd.HrstemDefectsError as error:
+    ...     print(type(error).__name__)
+    MicrographError
+    """
 
 
 class MicrographError(HrstemDefectsError):

@@ -72,6 +72,16 @@ class Lattice:
         ``sqrt(|v1 × v2|)``: edge of a square of the area of the unit cell.
     strength : float
         Height of the normalised autocorrelation at the better of them, 0...1; below 0.6 there is hardly a crystal.
+
+    Examples
+    --------
+    A hexagonal lattice of 10 px; the area of its cell is a²·√3/2:
+
+    >>> import napari_hrstem_defects as hd
+    >>> area = 10**2 * 3**0.5 / 2
+    >>> lattice = hd.Lattice((0.0, 10.0), (10 * 3**0.5 / 2, 5.0), area**0.5, 1.0)
+    >>> lattice.scaled(2).period_px ** 2 / area
+    4.0
     """
 
     v1: tuple[float, float]
@@ -119,6 +129,26 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions.
 
     In a patch narrower than `LEAST_TILE` nothing can be told from noise.
+
+    Parameters
+    ----------
+    pixels : real array (y, x)
+
+    Returns
+    -------
+    Lattice or None
+        Vectors in pixels.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:128, :128]
+    >>> lattice = hd.find_lattice(np.cos(2 * np.pi * x / 12) + np.cos(2 * np.pi * y / 16))
+    >>> np.abs(lattice.basis).round(1)
+    array([[ 0., 12.],
+           [16.,  0.]])
+    >>> hd.find_lattice(np.random.default_rng(0).normal(size=(128, 128))) is None
+    True
     """
     if min(pixels.shape) < LEAST_TILE:
         return None

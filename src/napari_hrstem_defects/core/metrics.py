@@ -44,6 +44,14 @@ def patch_truth(
     References
     ----------
     .. [D] Dennler et al., Micron 146 (2021) 103069 (labels of the training patches).
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> mask = np.zeros((100, 300), np.uint8)
+    >>> mask[:5, 100:200], mask[:20, 200:] = 1, 1  # 0, 5 and 20 % of three patches
+    >>> hd.patch_truth(mask, hd.PatchGrid(mask.shape, 100))
+    array([[ 0, -1,  1]], dtype=int8)
     """
     truth = np.asarray(mask)
     if truth.shape != grid.shape:
@@ -84,6 +92,13 @@ def classification(
         mean recall of the classes that occur, NaN if fewer than two do; ``count``; ``ambivalent``, how many
         there were; ``confusion`` with ``classes`` and ``counts``, rows the truth, columns the prediction.
         Ratios whose denominator is zero are NaN.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> scores = hd.classification([0, 0, 0, 1, 1], [0, 0, 1, 1, 0])
+    >>> scores["accuracy"], scores["precision"], scores["recall"], scores["confusion"]["counts"]
+    (0.6, 0.5, 0.5, [[2, 1], [1, 1]])
     """
     names = list(classes)
     true, found = np.asarray(truth).ravel().astype(np.intp), np.asarray(predicted).ravel().astype(np.intp)
@@ -160,6 +175,12 @@ def dice(predicted: ArrayLike, truth: ArrayLike, label: int, ignore: ArrayLike |
     -------
     float
         0...1; NaN if the label occurs in neither.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> hd.dice([1, 1, 0, 2], [1, 0, 0, 2], label=1)  # 2 · 1 / (2 + 1)
+    0.6667
     """
     found, true = _pair(predicted, truth)
     return _dice(found == label, true == label, _scored(true, ignore))
@@ -183,6 +204,18 @@ def auroc(scores: ArrayLike, positive: ArrayLike, ignore: ArrayLike | None = Non
     -------
     float
         NaN unless there are both positives and negatives.
+
+    References
+    ----------
+    Fawcett, Pattern Recognition Letters 27 (2006) 861.
+
+    Examples
+    --------
+    Of the four pairs of a positive and a negative three are in the right order:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> hd.auroc([0.1, 0.4, 0.35, 0.8], np.array([False, False, True, True]))
+    0.75
     """
     values, true = _ranked(scores, positive, ignore)
     if true.all() or not true.any():

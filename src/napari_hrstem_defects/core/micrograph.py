@@ -45,6 +45,16 @@ class Micrograph:
     MicrographError
         If the data are not a real numeric image, are too small, or hold nothing to analyse.
         Contents (constant, all NaN) are checked when a frame is taken, so that stacks stay lazy.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> series = hd.Micrograph(np.arange(2 * 40 * 50).reshape(2, 40, 50), pixel_size_nm=0.01)
+    >>> series.shape, series.frame_shape, len(series)
+    ((2, 40, 50), (40, 50), 2)
+    >>> pixels = series.frame(1).pixels
+    >>> pixels.min(), pixels.max()
+    (np.float32(0.0), np.float32(1.0))
     """
 
     data: Any

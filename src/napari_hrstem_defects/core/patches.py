@@ -36,6 +36,13 @@ class PatchGrid:
         Image shape ``(y, x)`` in pixels.
     size : int
         Edge of a patch in pixels.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> grid = hd.PatchGrid((100, 130), 50)
+    >>> grid.counts, grid.corners[0].tolist()
+    ((2, 3), [[0, 0], [0, 40], [0, 80]])
     """
 
     shape: tuple[int, int]
@@ -147,6 +154,15 @@ class PatchTable:
         Who judged.
     classifier_sha256 : str or None
         SHA-256 of the model file, of a trained one.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> grid = hd.PatchGrid((100, 100), 50)
+    >>> scores = np.array([[0.1, 0.9], [0.2, 0.3]], np.float32)
+    >>> table = hd.PatchTable(grid, scores, 0.5, scores > 0.5, "example")
+    >>> int(grid.paint(table.defective).sum())
+    2500
     """
 
     grid: PatchGrid

@@ -75,6 +75,20 @@ def analyze(
         If the recipe asks for something that was not given or does not fit together.
     Cancelled
         If `cancelled` returned True.
+
+    Examples
+    --------
+    Columns 10 px apart with noise, of which that at (65, 65) is missing:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:160, :160]
+    >>> image = np.exp(-((x % 10 - 5) ** 2 + (y % 10 - 5) ** 2) / 4)
+    >>> image[60:70, 60:70] = 0
+    >>> image += np.random.default_rng(0).normal(0, 0.1, image.shape)
+    >>> analysis = hd.analyze(hd.Micrograph(image, pixel_size_nm=0.02))
+    >>> (region,) = analysis.regions
+    >>> region.type, bool(np.hypot(*np.subtract(region.centroid, 65)) < 2)
+    ('vacancy-like', True)
     """
     recipe = Recipe() if recipe is None else recipe
     if micrograph.is_stack:

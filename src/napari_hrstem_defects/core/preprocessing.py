@@ -45,6 +45,16 @@ class Prepared:
         Shape ``(y, x)`` of the frame it was made from.
     period_px : float
         Lattice period in pixels of `values`.
+
+    Examples
+    --------
+    Pixel centres lie at whole numbers: those of two pixels that became one lie a quarter of a pixel beside its own.
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> image = np.zeros((64, 64), np.float32)
+    >>> prepared = hd.Prepared(image[::2, ::2], image[::2, ::2], image[::2, ::2] == 0, (64, 64), 8.0)
+    >>> prepared.scale, prepared.from_frame(np.array([0, 1]))
+    (array([0.5, 0.5]), array([-0.25,  0.25]))
     """
 
     values: NDArray[np.float32]
@@ -80,7 +90,7 @@ def prepare(
     """Resample to a fixed number of pixels per lattice period, band-pass and normalise the contrast.
 
     ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v + floor · median v)`` with ``v = G_window ∗ h²``,
-    where |h| is limited to its `CLIP_SHARE` quantile; the standard deviations of the Gaussians are multiples of the
+    where ``|h|`` is limited to its `CLIP_SHARE` quantile; the standard deviations of the Gaussians are multiples of the
     period. The image is mirrored at its rims.
 
     Parameters
@@ -93,6 +103,20 @@ def prepare(
         ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
     valid : bool array (y, x), optional
         Pixels that hold an image; the others are filled in `pixels`. All, if left out.
+
+    Returns
+    -------
+    Prepared
+        With ``period_px`` of about ``params.px_per_period``, or the image's own if that is smaller.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:256, :256]
+    >>> image = np.cos(2 * np.pi * x / 16) + np.cos(2 * np.pi * y / 16)
+    >>> prepared = hd.prepare(image.astype(np.float32), 16.0, hd.Recipe().preprocess)
+    >>> prepared.values.shape, prepared.period_px, prepared.values.std().round(1)
+    ((128, 128), 8.0, np.float32(1.0))
     """
     factor = min(1.0, params.px_per_period / period_px)
     rows, columns = (min(n, _fast_size(n * factor)) for n in pixels.shape)

@@ -274,6 +274,28 @@ class Recipe(_Params):
     """All parameters of an analysis.
 
     ``Recipe()`` is the default, lattice-aware mode; :meth:`published` the pipeline of Dennler et al. (2021).
+
+    Attributes
+    ----------
+    mode : {"lattice", "published"}
+    preprocess, domains, classify, best_patch, variance, symmetry, segment
+        Parameters of one step each; the names and limits are those of :meth:`parameters`.
+    as_published
+        Parameters of the published mode.
+
+    Raises
+    ------
+    RecipeError
+        If a parameter is unknown, of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> recipe = hd.Recipe().replace({"segment.false_marks": 0.01})
+    >>> recipe.segment.false_marks
+    0.01
+    >>> hd.Recipe.from_json(recipe.to_json()) == recipe
+    True
     """
 
     mode: Literal["lattice", "published"] = _param(

@@ -50,6 +50,14 @@ class Region:
     at_rim : bool
         Whether it touches the rim of the image or of what is judged: it may go on there, and its sizes are lower
         limits.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> labels = np.zeros((40, 40), np.uint8)
+    >>> labels[:5, 10:20], labels[20:30, 20:30] = 1, 2
+    >>> [(r.id, r.label, r.area_px, r.at_rim) for r in hd.find_regions(labels, labels)]
+    [(1, 2, 100.0, False), (2, 1, 50.0, True)]
     """
 
     id: int
@@ -104,6 +112,11 @@ def find_regions(
     tuple of Region
         By decreasing area; equal areas by label, then by the first pixel in row-major order.
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the pixel size is no positive length.
+
     Notes
     -----
     Length and mean width are the sides of the rectangle that has the region's area and its geodesic diameter
@@ -111,6 +124,19 @@ def find_regions(
     its inner side, so an arc of width w and mean radius R comes out short by up to w/2R. Blobs without a long side
     come out as the square of their area; closed loops as half their circumference. The orientation is that of the
     principal axis of the second moments.
+
+    Examples
+    --------
+    A bar of 4 × 20 px of 0.5 nm:
+
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> labels = np.zeros((40, 40), np.uint8)
+    >>> labels[10:14, 5:25] = 1
+    >>> (bar,) = hd.find_regions(labels, np.ones(labels.shape), pixel_size_nm=0.5)
+    >>> bar.area_nm2, bar.orientation_deg, bar.centroid
+    (np.float64(20.0), 0.0, (11.5, 14.5))
+    >>> abs(bar.length_nm - 10) < 0.5 and abs(bar.width_nm - 2) < 0.1
+    True
     """
     image = _labels(labels)
     values = np.asarray(severity)

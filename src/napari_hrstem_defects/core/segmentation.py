@@ -59,7 +59,28 @@ def segment(
 
 
 def hysteresis(severity: NDArray[np.float32], low: float, threshold: float) -> NDArray[np.bool_]:
-    """Everything above `low` that is connected, corners included, to something above `threshold`."""
+    """Everything above `low` that is connected, corners included, to something above `threshold`.
+
+    Parameters
+    ----------
+    severity : float array (y, x)
+    low, threshold : float
+        In the unit of `severity`.
+
+    Returns
+    -------
+    bool array (y, x)
+
+    References
+    ----------
+    Canny, IEEE Trans. Pattern Anal. 8 (1986) 679.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> hd.hysteresis(np.array([[1.0, 2.0, 1.0, 0.0, 1.0]]), 0.5, 1.5)
+    array([[ True,  True,  True, False, False]])
+    """
     labels, count = ndimage.label(severity > low, structure=np.ones((3, 3)))
     marked = np.zeros(count + 1, bool)
     marked[np.unique(labels[severity > threshold])] = True

@@ -82,6 +82,15 @@ def save(
     ------
     WriteError
         If the folder exists or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:128, :128]
+    >>> image = np.cos(2 * np.pi * x / 8) + np.cos(2 * np.pi * y / 8)
+    >>> folder = hd.save(hd.analyze(hd.Micrograph(image)), Path(tempfile.mkdtemp()) / "result")
+    >>> sorted(path.name for path in folder.glob("*.tif"))
+    ['labels.tif', 'severity.tif', 'variance.tif']
     """
     if isinstance(analysis, Analysis):
         with ResultWriter(out_dir, overwrite=overwrite) as writer:

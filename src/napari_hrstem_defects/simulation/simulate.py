@@ -67,10 +67,23 @@ def simulate(
         Any field of ``Parameters`` (shape, dose, pixel_size_nm, material, zone_axis, defects, mode, bits, ...), or
         px_per_period; replaces the draw.
 
+    Returns
+    -------
+    SimulatedMicrograph
+        ``micrograph``; ``labels`` and ``domains``, uint8 arrays ``(y, x)`` of the truth; ``ignore``, a bool array where
+        the truth is open; ``defects``; ``period_px``; ``description``.
+
     Raises
     ------
     SimulationError
         If the preset or a parameter is unknown, or the defect cannot be in that crystal.
+
+    Examples
+    --------
+    >>> import napari_hrstem_defects as hd
+    >>> made = hd.simulate("si_stacking_fault", seed=3, shape=(128, 160), px_per_period=12.0, dose=200.0, bits=32)
+    >>> made.micrograph.shape, made.period_px, [defect.kind for defect in made.defects]
+    ((128, 160), 12.0, ['intrinsic stacking fault'])
     """
     parameters = _parameters(preset, seed, overrides)
     specimen = build(parameters, seed)
