@@ -24,12 +24,11 @@ from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
-from napari_hrstem_defects.models.image_splits import ImageSplit, split_images
 from napari_hrstem_defects.models.kinds import Fitted, Kind, kind_of
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.patch_splits import PatchSplit, split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
+from napari_hrstem_defects.models.splits import Split, split_images, split_patches
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 
 #: Ending of the folder beside the model file in which an unfinished training lies.
@@ -72,7 +71,7 @@ class _Parts:
 
     train: PatchSet
     validation: PatchSet
-    split: ImageSplit | PatchSplit
+    split: Split
 
 
 def train(
@@ -179,7 +178,11 @@ def _trained(
     progress: Progress | None,
     cancelled: Callable[[], bool] | None,
 ) -> TrainingReport:
-    splits = _splits(data, options, cancelled)
+    splits = (
+        split_patches(data, options, cancelled)
+        if isinstance(data, PatchSet)
+        else split_images(data, options, cancelled)
+    )
     done: list[dict[str, Any]] = []
     stopped = False
     for number, split in enumerate(splits):
@@ -272,30 +275,10 @@ def _workspace(
     return folder
 
 
-def _splits(
-    data: Sequence[LabelledImage] | PatchSet,
-    options: TrainingOptions,
-    cancelled: Callable[[], bool] | None,
-) -> Sequence[ImageSplit | PatchSplit]:
-    common: dict[str, Any] = {
-        "test_share": options.test_share,
-        "validation_share": options.validation_share,
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "force": options.force,
-        "cancelled": cancelled,
-    }
-    if isinstance(data, PatchSet):
-        return split_patches(data, at_random=options.split == "random", **common)
-    return split_images(
-        data, options.patch_px, test_images=options.test_images, protocol=options.protocol, **common
-    )
-
-
 def _one(
     kind: Kind,
     data: Sequence[LabelledImage] | PatchSet,
-    split: ImageSplit | PatchSplit,
+    split: Split,
     options: TrainingOptions,
     number: int,
     folder: Path,
@@ -342,18 +325,16 @@ def _one(
 
 def _parts(
     data: Sequence[LabelledImage] | PatchSet,
-    split: ImageSplit | PatchSplit,
+    split: Split,
     options: TrainingOptions,
     kind: Kind,
     progress: Callable[[float], None],
     cancelled: Callable[[], bool] | None,
 ) -> _Parts:
     if isinstance(data, PatchSet):
-        assert isinstance(split, PatchSplit)
         pixels = resize(data.pixels, (len(data), options.patch_px, options.patch_px))
         data = dataclasses.replace(data, pixels=filter_patches(pixels, kind.filter))
         return _Parts(data.take(split.train), data.take(split.validation), split)
-    assert isinstance(split, ImageSplit)
     common: dict[str, Any] = {"filter_kind": kind.filter, "cancelled": cancelled}
     wanted = max(_LEAST_VALIDATION, round(options.per_class * options.validation_share))
     return _Parts(
@@ -402,12 +383,9 @@ def _contract(
     )
 
 
-def _provenance(
-    data: Sequence[LabelledImage] | PatchSet, split: ImageSplit | PatchSplit
-) -> dict[str, list[Any]]:
+def _provenance(data: Sequence[LabelledImage] | PatchSet, split: Split) -> dict[str, list[Any]]:
     """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
-    if isinstance(split, PatchSplit):
-        assert isinstance(data, PatchSet)
+    if isinstance(data, PatchSet):
         return {"patches": data.take(np.union1d(split.train, split.validation)).marks}
     return {
         "images": [
@@ -435,8 +413,7 @@ def software() -> dict[str, str]:
 def _judged(model: StoredModel, data: Sequence[LabelledImage] | PatchSet, parts: _Parts) -> dict[str, Any]:
     split = parts.split
     out: dict[str, Any] = {"validation": _fitted_scores(model, parts.validation)}
-    if isinstance(split, PatchSplit):
-        assert isinstance(data, PatchSet)
+    if isinstance(data, PatchSet):
         out["train"] = evaluation.judge_patches(model, data.take(split.train))
         out["test"] = evaluation.judge_patches(model, data.take(split.test))
         return out
@@ -461,7 +438,7 @@ def _fitted_scores(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
 def _summary(
     done: Sequence[Mapping[str, Any]],
     best: int,
-    splits: Sequence[ImageSplit | PatchSplit],
+    splits: Sequence[Split],
     stopped: bool,
 ) -> dict[str, Any]:
     """What the model file says about all repetitions."""
@@ -478,7 +455,7 @@ def _summary(
             out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
-    untested = {name for split in splits[: len(done)] for name in getattr(split, "untested", ())}
+    untested = {name for split in splits[: len(done)] for name in split.untested}
     if all("test" in item for item in done):
         pooled = evaluation.pooled([item["test"] for item in done])
         out |= {name: pooled[name] for name in ("confusion", "binary") if name in pooled}
@@ -490,7 +467,7 @@ def _summary(
         "stopped": stopped,
         "split": first.how,
         "shared": first.shared,
-        "dropped": getattr(first, "dropped", 0),
+        "dropped": first.dropped,
         "untested": sorted(untested),
         "counts": [item["counts"] for item in done],
         "history": done[best]["history"],
