@@ -202,12 +202,12 @@ def evaluate_images(
     total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
     rng = np.random.default_rng(seed)
 
-    def published(names: Sequence[str]) -> dict[str, Any]:
-        scores = [each[name]["with_ambivalent"] for name in names]
-        if len(scores) > DRAWN_IMAGES:
-            chosen = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
-            scores = [pooled([scores[k] for k in draw]) for draw in chosen]
-        return spread(scores)
+    def drawn(scores: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Pooled scores of random draws where there are enough images, else those of each image."""
+        if len(scores) <= DRAWN_IMAGES:
+            return scores
+        draws = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
+        return [pooled([scores[k] for k in draw]) for draw in draws]
 
     groups = {
         "train": [image.name for image in seen if image.has_defects],
@@ -216,23 +216,28 @@ def evaluate_images(
     }
     out = {
         **total,
-        "table_1": table_1({part: published(names) for part, names in groups.items() if names}),
+        "table_1": table_1(
+            {
+                part: spread(drawn([each[name]["with_ambivalent"] for name in names]))
+                for part, names in groups.items()
+                if names
+            }
+        ),
         "images": each,
         "seen": [image.name for image in seen],
         "unseen": len(fresh),
         "with_defects": len(defective),
         "recognisable": "images" in model.contract.training,
     }
-    if len(defective) > DRAWN_IMAGES:
-        drawn = [
-            pooled([each[name] for name in rng.choice(defective, DRAWN_IMAGES, replace=False)])
-            for _ in range(DRAWS)
-        ]
-        out["repeated"] = _repeated(drawn, DRAWN_IMAGES)
-    elif len(defective) > 1:
-        out["repeated"] = _repeated([each[name] for name in defective], of="image")
+    if len(defective) > 1:
+        scores = drawn([each[name] for name in defective])
+        images_each, of = (DRAWN_IMAGES, "images") if len(defective) > DRAWN_IMAGES else (1, "image")
+        out["repeated"] = {**spread(scores), "draws": len(scores), "images": images_each, "of": of}
     if clean:
-        out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
+        # Without defects there is no precision and no recall.
+        specificity = pooled([each[name] for name in clean])
+        rates = {name: specificity[name] for name in ("accuracy", "specificity", "count")}
+        out["defect_free"] = {**rates, "images": len(clean)}
     if seen:
         out["trained_on"] = pooled([each[image.name] for image in seen])
     return out
@@ -278,27 +283,14 @@ def evaluate_patches(
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        out["repeated"] = _repeated(
-            [
-                judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
-                for source in sources
-            ],
-            of="source",
-        )
+        scores = [
+            judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
+            for source in sources
+        ]
+        out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
         out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
     return out
-
-
-def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1, of: str = "images") -> dict[str, Any]:
-    """Mean and scatter over draws of so many images each."""
-    return {**spread(scores), "draws": len(scores), "images": images, "of": of}
-
-
-def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
-    # Without defects there is no precision and no recall.
-    known = {name: scores[name] for name in ("accuracy", "specificity", "count")}
-    return {**known, "images": images}
 
 
 def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -380,26 +372,23 @@ def class_report(confusion: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
     """
-    from sklearn.metrics import precision_recall_fscore_support
+    from sklearn.metrics import classification_report
 
-    counts, names = np.asarray(confusion["counts"]), confusion["classes"]
+    counts = np.asarray(confusion["counts"])
     truth, found = (indices.ravel() for indices in np.indices(counts.shape))
+    report = classification_report(
+        truth, found, sample_weight=counts.ravel(), output_dict=True, zero_division=0
+    )
 
-    def rows(average: str | None) -> list[dict[str, float]]:
-        values = precision_recall_fscore_support(
-            truth, found, average=average, sample_weight=counts.ravel(), zero_division=0
-        )
-        support = counts.sum(axis=1) if average is None else [counts.sum()]
-        return [
-            {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-            for p, r, f, n in zip(*map(np.atleast_1d, values[:3]), support, strict=True)
-        ]
+    def row(name: str) -> dict[str, Any]:
+        *values, support = report[name].values()
+        return {**dict(zip(("precision", "recall", "f1"), values, strict=True)), "support": int(support)}
 
     return {
-        "classes": dict(zip(names, rows(None), strict=True)),
-        "macro": rows("macro")[0],
-        "weighted": rows("weighted")[0],
-        "accuracy": float(counts.trace() / max(counts.sum(), 1)),
+        "classes": {name: row(str(k)) for k, name in enumerate(confusion["classes"])},
+        "macro": row("macro avg"),
+        "weighted": row("weighted avg"),
+        "accuracy": report["accuracy"],
     }
 
 
