@@ -19,7 +19,7 @@ from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.models import backend, registry
-from napari_hrstem_defects.models.options import TrainingProgress
+from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
 EDGE = 32
@@ -507,10 +507,7 @@ def test_what_is_told_while_it_trains(has_bar):
 @pytest.mark.keras
 def test_published_protocol_from_the_command_line(folder, tmp_path, monkeypatch):
     """Images with defects are divided 3 : 10, repeated six times, and table 1 comes out; with a small network here."""
-    from napari_hrstem_defects.models import recipes
-
-    small = replace(recipes.RECIPES["dennler2021"], kind="compact")
-    monkeypatch.setitem(recipes.RECIPES, "dennler2021", small)
+    monkeypatch.setitem(RECIPES, "dennler2021", replace(RECIPES["dennler2021"], kind="compact"))
     pixels, _ = micrograph(3)
     tifffile.imwrite(folder / "labels" / "i3.tif", np.zeros(pixels.shape, np.uint8))
     model, report = tmp_path / "m.hrstem", tmp_path / "report"

@@ -17,8 +17,7 @@ from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
 from napari_hrstem_defects.models.fft_features import log_spectra
-from napari_hrstem_defects.models.options import TrainingOptions
-from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
+from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, with_recipe
 from napari_hrstem_defects.models.scan import scan, usual_stride
 from napari_hrstem_defects.models.store import load_model, save_model
 

@@ -8,7 +8,7 @@ import pytest
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import compact, softmax, vgg16
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.contract import LEAST_PATCH_PX
+from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
 

@@ -495,11 +495,11 @@ def test_options_are_checked():
     for values, message in (
         ({"per_class": 0}, "per_class must be at least 1"),
         ({"patch_px": 8}, "16 to 512 px"),
-        ({"learning_rate": -1.0}, "must be positive"),
+        ({"learning_rate": -1.0}, "learning_rate must be at least 0, not -1"),
         ({"test_share": 1.0}, "test_share must be between 0 and 0.9"),
         ({"test_share": 0.6, "validation_share": 0.4}, "leave nothing to train on"),
         ({"name": " "}, "needs a name"),
-        ({"split": "both"}, "must be auto or random"),
+        ({"split": "both"}, "split must be auto or random"),
     ):
         with pytest.raises(ModelError, match=message):
             TrainingOptions(**values)

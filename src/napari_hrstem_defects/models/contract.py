@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
 FORMAT_VERSION = 2
 #: Kinds of classifiers.
 KINDS = ("vgg16", "compact", "fft-ensemble")
-#: Edges of patches that make sense, in px.
-LEAST_PATCH_PX, MOST_PATCH_PX = 16, 512
 # No pixel size in nm and no period in px is as large.
 _MOST_SCALE = 1e6
 
