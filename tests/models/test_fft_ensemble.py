@@ -15,7 +15,7 @@ from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, Predictor, fit, predict
+from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, fit, predict, predict_logits
 from napari_hrstem_defects.models.fft_features import log_spectra
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, with_recipe
 from napari_hrstem_defects.models.scan import scan, usual_stride
@@ -170,13 +170,16 @@ def test_file(trained: SimpleNamespace, tmp_path: Path) -> None:
 
 
 def test_frames_share_what_was_compiled(trained: SimpleNamespace) -> None:
-    assert Predictor(trained.model)._whole is Predictor(trained.model)._whole
+    fft_ensemble._side_by_side.cache_clear()
+    for _ in range(3):
+        predict(trained.model, make(3, 0).pixels)
+    assert fft_ensemble._side_by_side.cache_info().misses == 1
 
 
 def test_wrong_model(trained: SimpleNamespace) -> None:
     other = SimpleNamespace(contract=trained.model.contract, networks={"network": None})
     with pytest.raises(ModelError, match="no FFT ensemble"):
-        Predictor(other)
+        predict(other, make(1, 0).pixels)
     with pytest.raises(ValueError, match=r"expected \(n, 32, 32\)"):
         predict(trained.model, np.zeros((2, 16, 16), np.float32))
 
@@ -252,7 +255,7 @@ def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
         biases = [network.layers[-2].bias for network in networks.values()]
         for bias in biases:
             bias.assign([60.0])  # the sigmoid is one even in double precision
-        whole = fft_ensemble._side_by_side(networks)
+        whole = fft_ensemble._side_by_side(tuple(networks.values()))
         whole.compile(optimizer=library.optimizers.SGD(1.0), loss=loss, jit_compile=False)
         spectra = np.zeros((8, EDGE, EDGE, 1), np.float32)
         whole.train_on_batch(spectra, np.zeros((8, 2), np.float32))
@@ -260,18 +263,17 @@ def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
 
 
 def test_saturated_answers_are_still_ordered(trained: SimpleNamespace) -> None:
-    predictor = Predictor(trained.model)
     patches = make(6, 3).pixels
-    said = predictor.logits(patches, views=1)
-    np.testing.assert_allclose(1 / (1 + np.exp(-said)), predictor(patches, views=1), atol=1e-6)
+    said = predict_logits(trained.model, patches, views=1)
+    np.testing.assert_allclose(1 / (1 + np.exp(-said)), predict(trained.model, patches, views=1), atol=1e-6)
     dense = trained.fitted.networks["class-1"].layers[-2]
     before = dense.get_weights()
     try:
         dense.set_weights([before[0], before[1] + 1000])
         calibration = trained.model.contract.preprocessing["calibration"]["1"]["slope"][1]
-        shifted = predictor.logits(patches, views=1)
+        shifted = predict_logits(trained.model, patches, views=1)
         np.testing.assert_allclose(shifted[:, 1], said[:, 1] + 1000 * calibration, rtol=1e-3)
-        assert (predictor(patches, views=1)[:, 1] == 1).all()
+        assert (predict(trained.model, patches, views=1)[:, 1] == 1).all()
     finally:
         dense.set_weights(before)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.models import compact, softmax, vgg16
+from napari_hrstem_defects.models import compact, fitting, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
@@ -197,7 +197,7 @@ def test_compact_input_has_no_brightness_or_contrast():
 
 def test_turned_patches_are_turned_patches():
     patch = np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32)
-    kinds = {tuple(softmax.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
+    kinds = {tuple(fitting.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
     assert len(kinds) == 8
     assert all(sorted(kind) == sorted(patch.ravel()) for kind in kinds)
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, scale, softmax, training, vgg16
+from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, scale, training, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
@@ -426,7 +426,7 @@ def test_tables_of_patches(tmp_path):
 def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     monkeypatch.setattr(keras().applications, "VGG16", slim_vgg16)
     settings, before, calls = {}, [], []
-    build, fit_network, features = vgg16.build_vgg16, softmax.fit_network, softmax.in_batches
+    build, fit_network, features = vgg16.build_vgg16, fitting.fit_network, fitting.predict_in_batches
 
     def built(*args, **kwargs):
         network = build(*args, **kwargs)
@@ -442,8 +442,8 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
         return features(network, patches, *args)
 
     monkeypatch.setattr(vgg16, "build_vgg16", built)
-    monkeypatch.setattr(softmax, "fit_network", fitted)
-    monkeypatch.setattr(vgg16, "in_batches", featured)
+    monkeypatch.setattr(fitting, "fit_network", fitted)
+    monkeypatch.setattr(vgg16, "predict_in_batches", featured)
     patches = table(("a", "b"), 16)
     options = TrainingOptions(epochs=1, weights="none", train_base=train_base, extra={"dense": [4]})
     for _ in range(2):

@@ -16,12 +16,12 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.ensemble_classifier import patch_scores
 from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.preparing import cut_patches
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
+from napari_hrstem_defects.models.scan import patch_scores
 from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
 
 #: Name of the training-free classifier, which needs no file.

@@ -6,7 +6,6 @@ augmentation instead of many and lets all of them be stopped, or taken up again,
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from napari_hrstem_defects.core.errors import Cancelled as CancelledError
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet, join
-from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
-from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibrated_logits
 from napari_hrstem_defects.models.ensemble_networks import (
     ARCHITECTURES,
     BRANCHES,
@@ -37,9 +33,12 @@ from napari_hrstem_defects.models.fft_features import (
     THRESHOLD,
     equalise,
     log_spectra,
+    quarter_turns,
     standardised,
+    symmetries,
+    varied,
 )
-from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.fitting import fit_network, predict_in_batches
 from napari_hrstem_defects.models.kinds import Fitted, kind_of
 from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions, refuse_unknown
 
@@ -54,6 +53,8 @@ PUBLISHED_RATE = 1e-4
 STRIDE_PX = 8
 #: Windows that go through the networks at once.
 BATCH = 128
+#: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
+FEWEST = 5
 # What switches a setting on and off, as text.
 _SWITCHES = {
     **dict.fromkeys(("true", "on", "yes", "1"), True),
@@ -268,7 +269,7 @@ def fit(
     batch, usual = options.batch or kind.batch, options.epochs or kind.epochs
     each = [settings.class_epochs.get(name, usual) for name in train.classes]
     epochs = max(each)
-    whole = _side_by_side(networks)
+    whole = _side_by_side(tuple(networks.values()))
     # The networks share no weights: each is kept as it is after its own passes.
     owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
     passes = [each[owner[id(v)]] for v in whole.weights]
@@ -290,29 +291,28 @@ def fit(
         if settings.balance
         else library.losses.BinaryCrossentropy(from_logits=True)
     )
-    with tempfile.TemporaryDirectory() as none:
-        history = fit_network(
-            whole,
-            (pixels, targets),
-            (_inputs(watched.pixels, preprocessing), _targets(watched)),
-            loss=loss,
-            learning_rate=rate,
-            batch=batch,
-            epochs=epochs,
-            patience=options.patience,
-            passes=passes,
-            seed=options.seed,
-            workspace=Path(none) if workspace is None else workspace,
-            tag="ensemble",
-            augment=augment,
-            progress=progress,
-            cancelled=cancelled,
-        )
+    history = fit_network(
+        whole,
+        (pixels, targets),
+        (_inputs(watched.pixels, preprocessing), _targets(watched)),
+        loss=loss,
+        learning_rate=rate,
+        batch=batch,
+        epochs=epochs,
+        patience=options.patience,
+        passes=passes,
+        seed=options.seed,
+        workspace=workspace,
+        tag="ensemble",
+        augment=augment,
+        progress=progress,
+        cancelled=cancelled,
+    )
     calibration: dict[str, Any] = {}
     held_out = validation.take(validation.labels >= 0)
     if settings.calibrate and len(held_out):
         for views in sorted({1, preprocessing["views"]}):
-            said = _seen(whole, held_out.pixels, preprocessing, views)
+            said = _mean_logits(whole, held_out.pixels, preprocessing, views)
             calibration[str(views)] = calibrate(said, held_out.labels)
     return Fitted(
         networks,
@@ -347,61 +347,82 @@ def predict(
 
     Raises
     ------
+    ModelError
+        If the model is no FFT ensemble or lacks a network.
     Cancelled
         If the caller asked to stop.
     """
-    return Predictor(model)(patches, views=views, cancelled=cancelled)
+    return expit(predict_logits(model, patches, views=views, cancelled=cancelled)).astype(np.float32)
 
 
-class Predictor:
-    """An ensemble ready for many patches.
+def predict_logits(
+    model: Ensemble,
+    patches: NDArray[np.float32],
+    *,
+    views: int = 0,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float64]:
+    """Logits of what :func:`predict` returns: they still differ where several probabilities are rounded to one."""
+    contract, settings = model.contract, model.contract.preprocessing
+    names, edge = _names(contract.classes), contract.patch_px
+    if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
+        raise ModelError(
+            f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
+        )
+    if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
+        raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
+    whole = _side_by_side(tuple(model.networks[name] for name in names))
+    number = views or int(settings["views"])
+    mean = _mean_logits(whole, patches, settings, number, cancelled)
+    return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
+
+
+def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
+    """Platt scaling of each class on held-out patches, positives and the rest with equal weight.
 
     Parameters
     ----------
-    model : Ensemble
+    logits : float array (n, classes)
+        What the networks say before their sigmoids.
+    labels : int array (n,)
+        Number of the class.
 
-    Raises
-    ------
-    ModelError
-        If the model is no FFT ensemble or lacks a network.
+    Returns
+    -------
+    dict
+        ``slope`` and ``offset`` of the line through the logits, for each class, and ``fitted``: whether there were
+        enough patches. A class without them gets the mean slope of the others and no offset.
+
+    References
+    ----------
+    .. Platt, Advances in Large Margin Classifiers (1999) 61; Guo et al., ICML 2017.
     """
+    from sklearn.linear_model import LogisticRegression
 
-    def __init__(self, model: Ensemble) -> None:
-        contract = model.contract
-        names = _names(contract.classes)
-        if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
-            raise ModelError(
-                f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
-            )
-        self.contract = contract
-        self._whole = _side_by_side({name: model.networks[name] for name in names})
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
+    count = values.shape[1]
+    slopes, offsets, fitted = np.ones(count), np.zeros(count), np.zeros(count, bool)
+    for k in range(count):
+        positive = labels == k
+        if min(np.count_nonzero(positive), np.count_nonzero(~positive)) >= FEWEST:
+            line = LogisticRegression(class_weight="balanced").fit(values[:, [k]], positive)
+            slopes[k], offsets[k] = line.coef_[0, 0], line.intercept_[0]
+            fitted[k] = True
+    if fitted.any():
+        slopes[~fitted] = slopes[fitted].mean()
+    return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
-    def __call__(
-        self,
-        patches: NDArray[np.float32],
-        *,
-        views: int = 0,
-        cancelled: Cancelled | None = None,
-    ) -> NDArray[np.float32]:
-        """See :func:`predict`."""
-        said = self.logits(patches, views=views, cancelled=cancelled)
-        return expit(said).astype(np.float32)
 
-    def logits(
-        self,
-        patches: NDArray[np.float32],
-        *,
-        views: int = 0,
-        cancelled: Cancelled | None = None,
-    ) -> NDArray[np.float64]:
-        """Logits of the probabilities: the classes still differ where several probabilities are rounded to one."""
-        edge = self.contract.patch_px
-        if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
-            raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
-        settings = self.contract.preprocessing
-        number = views or int(settings["views"])
-        mean = _seen(self._whole, patches, settings, number, cancelled)
-        return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
+def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float64]:
+    """Logits of the calibrated probabilities (n, classes); an empty calibration leaves those of the networks.
+
+    They still differ where the probabilities round to one.
+    """
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
+    if not calibration:
+        return values
+    slope, offset = (np.asarray(calibration[key], np.float64) for key in ("slope", "offset"))
+    return slope * values + offset
 
 
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -415,14 +436,10 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
     return build_efficient(edge, settings.branches)
 
 
-def _side_by_side(networks: Mapping[str, Any]) -> Any:
-    """One model with the inputs that all networks share and one column of logits for each."""
-    return _joined(tuple(networks.values()))
-
-
 # What runs was compiled when it first ran, which takes seconds: the frames of a series share it.
 @lru_cache(maxsize=2)
-def _joined(networks: tuple[Any, ...]) -> Any:
+def _side_by_side(networks: tuple[Any, ...]) -> Any:
+    """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
     outputs = [logits(network)(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
@@ -443,25 +460,7 @@ def _inputs(patches: NDArray[np.float32], preprocessing: Mapping[str, Any], *, e
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-def _run(
-    whole: Any,
-    patches: NDArray[np.float32],
-    preprocessing: Mapping[str, Any],
-    cancelled: Cancelled | None = None,
-) -> NDArray[np.float32]:
-    """Logits (n, classes)."""
-    out = np.empty((len(patches), whole.outputs[0].shape[-1]), np.float32)
-    for start in range(0, len(patches), BATCH):
-        if cancelled is not None and cancelled():
-            raise CancelledError
-        part = patches[start : start + BATCH]
-        # A last, shorter batch would be compiled anew: it is filled up and the surplus dropped.
-        full = part if len(part) == BATCH else np.resize(part, (BATCH, *part.shape[1:]))
-        out[start : start + len(part)] = whole.predict_on_batch(_inputs(full, preprocessing))[: len(part)]
-    return out
-
-
-def _seen(
+def _mean_logits(
     whole: Any,
     patches: NDArray[np.float32],
     preprocessing: Mapping[str, Any],
@@ -469,10 +468,13 @@ def _seen(
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
     """Logits (n, classes), for eight views their mean."""
-    if views == 1:
-        return _run(whole, patches, preprocessing, cancelled)
-    found = [_run(whole, copy, preprocessing, cancelled) for copy in symmetries(patches)]
-    mean: NDArray[np.float32] = np.stack(found).mean(axis=0)
+
+    def prepare(part: NDArray[np.float32]) -> Any:
+        return _inputs(part, preprocessing)
+
+    copies = [patches] if views == 1 else symmetries(patches)
+    found = [predict_in_batches(whole, copy, prepare, cancelled, BATCH) for copy in copies]
+    mean: NDArray[np.float32] = np.mean(found, axis=0)
     return mean
 
 

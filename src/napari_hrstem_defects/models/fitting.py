@@ -1,4 +1,4 @@
-"""Fit one network: losses reported, early stopping, checkpoints to go on from, cancelling keeps the best so far."""
+"""Fit one network, with early stopping, checkpoints, progress and cancelling, and ask it for predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.options import Progress, TrainingProgress
+from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
 
 #: ``augment(inputs, rng) -> inputs``, applied to each batch.
 Augment = Callable[[Any, np.random.Generator], Any]
@@ -218,6 +220,105 @@ def fit_network(
         raise Cancelled
     network.set_weights(best)
     return history
+
+
+def fit_softmax(
+    name: str,
+    network: Any,
+    inputs: tuple[NDArray[np.float32], NDArray[np.float32]],
+    parts: tuple[PatchSet, PatchSet],
+    options: TrainingOptions,
+    *,
+    workspace: Path,
+    augment: Augment | None = None,
+    prepare: Callable[[Any], Any] | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> History:
+    """Fit a network whose outputs are the probabilities of the classes, all classes weighing the same.
+
+    Parameters
+    ----------
+    name : str
+        The kind of classifier, and the name of its network.
+    network : keras.Model
+    inputs : (float32 array, float32 array)
+        What the network is given of the training and the validation part.
+    parts : (PatchSet, PatchSet)
+        Those parts; only their labels are used.
+    options : TrainingOptions
+    workspace, augment, prepare, progress, cancelled
+        See :func:`fit_network`.
+    """
+    kind = kind_of(name)
+    train, validation = parts
+    identity = np.eye(len(train.classes), dtype=np.float32)
+    return fit_network(
+        network,
+        (inputs[0], identity[train.labels]),
+        (inputs[1], identity[validation.labels]),
+        loss="categorical_crossentropy",
+        learning_rate=options.learning_rate or kind.learning_rate,
+        batch=options.batch or kind.batch,
+        epochs=options.epochs or kind.epochs,
+        patience=options.patience,
+        seed=options.seed,
+        workspace=workspace,
+        tag=name,
+        augment=augment,
+        prepare=prepare,
+        class_weight=_class_weights(train),
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def turned(inputs: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Each patch of a batch turned by a random right angle and mirrored with probability ½.
+
+    `inputs` has the shape ``(n, y, x)`` or ``(n, y, x, channels)``.
+    """
+    out = np.empty_like(inputs)
+    for index, (patch, quarter, mirrored) in enumerate(
+        zip(inputs, rng.integers(4, size=len(inputs)), rng.random(len(inputs)) < 0.5, strict=True)
+    ):
+        out[index] = np.rot90(patch[:, ::-1] if mirrored else patch, quarter)
+    return out
+
+
+def _class_weights(patches: PatchSet) -> dict[int, float]:
+    """Weights that make all classes that occur count alike."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    found = np.unique(patches.labels)
+    weights = compute_class_weight("balanced", classes=found, y=patches.labels)
+    return {
+        **dict.fromkeys(range(len(patches.classes)), 0.0),
+        **dict(zip(found.tolist(), weights, strict=True)),
+    }
+
+
+def predict_in_batches(
+    network: Any,
+    patches: NDArray[np.float32],
+    prepare: Callable[[NDArray[np.float32]], Any],
+    cancelled: Callable[[], bool] | None = None,
+    batch: int = 64,
+) -> NDArray[np.float32]:
+    """Output of a network for many patches, at most `batch` at a time.
+
+    All batches have the same length (the last is filled up), so that Keras compiles one program.
+    """
+    # Powers of two: few different lengths, whatever the images.
+    size = min(batch, 1 << max(0, len(patches) - 1).bit_length())
+    out = np.empty((len(patches), *network.outputs[0].shape[1:]), np.float32)
+    for start in range(0, len(patches), size):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        part = patches[start : start + size]
+        filled = np.resize(part, (size, *part.shape[1:]))
+        out[start : start + len(part)] = network.predict_on_batch(prepare(filled))[: len(part)]
+    return out
 
 
 def _take(inputs: Inputs, chosen: NDArray[np.intp]) -> Any:

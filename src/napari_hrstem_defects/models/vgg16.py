@@ -23,9 +23,9 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.fitting import fit_softmax, predict_in_batches, turned
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress, refuse_unknown
-from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
 DENSE = (1024, 1024, 512)
@@ -230,7 +230,7 @@ def predict(
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return in_batches(model.networks[NETWORK], patches, network_input, cancelled)
+    return predict_in_batches(model.networks[NETWORK], patches, network_input, cancelled)
 
 
 def _head(network: Any) -> Any:
@@ -265,7 +265,9 @@ def _features(
             for start in range(0, len(part), 512):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                pieces.append(in_batches(base, part.pixels[start : start + 512], network_input, cancelled))
+                pieces.append(
+                    predict_in_batches(base, part.pixels[start : start + 512], network_input, cancelled)
+                )
                 if progress is not None:
                     share = (done + start + len(pieces[-1])) / count
                     progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
