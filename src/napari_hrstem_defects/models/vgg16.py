@@ -116,6 +116,7 @@ def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
         raise ModelError(f"{path}: there is no such file of weights; name one, `imagenet` or `none`.")
     base = make(include_top=False, weights=None, input_tensor=inputs)
     try:
+        _check_members(path)
         base.load_weights(path)
     except Exception as error:  # Keras raises whatever its parts raise
         reason = " ".join(str(error).split())[:160].rstrip(".")
@@ -123,6 +124,21 @@ def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
             f"{path}: these are no weights of the convolutional base of VGG16 ({reason}); use {_WEIGHT_FILE}."
         ) from error
     return base
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an HDF5 file that would make the library read other files: by links, or as storage of its arrays."""
+    import h5py
+
+    def elsewhere(name: str, link: Any) -> str | None:
+        member = file[name] if isinstance(link, h5py.HardLink) else None
+        outside = isinstance(member, h5py.Dataset) and (member.external or member.is_virtual)
+        return name if member is None or outside else None
+
+    with h5py.File(path) as file:
+        found = file.visititems_links(elsewhere)
+    if found is not None:
+        raise ValueError(f"its member {found} lies in another place")
 
 
 def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
