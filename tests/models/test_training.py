@@ -544,6 +544,7 @@ def test_memories_that_are_too_small(tmp_path, monkeypatch, error):
     monkeypatch.setattr(compact, "fit", fails)
     with pytest.raises(ModelError, match="does not fit into the memory"):
         train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plans_that_are_damaged(tmp_path):

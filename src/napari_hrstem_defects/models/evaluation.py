@@ -109,6 +109,7 @@ def judge_patches(
     patches: PatchSet,
     *,
     threshold: float = THRESHOLD,
+    filtered: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Score a classifier on patches.
@@ -121,6 +122,8 @@ def judge_patches(
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
         must tell clean from defective, and every class but the first counts as defective.
     threshold : float
+    filtered : bool
+        The patches are filtered already.
     cancelled : callable, optional
 
     Returns
@@ -137,7 +140,8 @@ def judge_patches(
     contract = model.contract
     labels = _labels_for(contract.classes, patches)
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
-    pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
+    if not filtered:
+        pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
     probabilities = _predicted(model, pixels, cancelled)
     out = classification(labels, verdicts(probabilities, threshold), classes=contract.classes)
     if contract.kind == "fft-ensemble":
