@@ -18,8 +18,8 @@ from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings, fit, predict, predict_logits
 from napari_hrstem_defects.models.fft_features import log_spectra
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, with_recipe
-from napari_hrstem_defects.models.scan import scan, usual_stride
-from napari_hrstem_defects.models.store import load_model, save_model
+from napari_hrstem_defects.models.scan import scan
+from napari_hrstem_defects.models.store import save_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow (extra: tensorflow)"
@@ -123,13 +123,13 @@ def test_settings() -> None:
     for wrong, words_ in (
         ({"momentum": 1.0}, "momentum must be"),
         ({"stride": 0}, "stride must be"),
-        ({"class_epochs": {"Bulk": 0}}, "class_epochs must be like"),
-        ({"class_epochs": 3}, "class_epochs must be like"),
+        ({"class_epochs": {"Bulk": 0}}, "Bulk of class_epochs must be greater than or equal to 1, not 0"),
+        ({"class_epochs": 3}, "class_epochs must be a valid dictionary, not 3"),
     ):
         with pytest.raises(ModelError, match=words_):
             EnsembleSettings.of(wrong)
     for value in ("high", -1, float("nan"), True):
-        with pytest.raises(ModelError, match="threshold must be a number, 0 or more"):
+        with pytest.raises(ModelError, match="threshold must be "):
             EnsembleSettings.of({"threshold": value})
 
 
@@ -152,28 +152,6 @@ def test_brightness_and_contrast_change_nothing(trained: SimpleNamespace) -> Non
     np.testing.assert_allclose(
         predict(trained.model, patches * 0.1 + 0.6), predict(trained.model, patches), atol=2e-3
     )
-
-
-def test_batches_change_nothing(trained: SimpleNamespace) -> None:
-    patches = make(130, 4).pixels
-    whole = predict(trained.model, patches)
-    np.testing.assert_allclose(predict(trained.model, patches[:7]), whole[:7], atol=1e-5)
-    np.testing.assert_allclose(predict(trained.model, patches[-2:]), whole[-2:], atol=1e-5)
-
-
-def test_file(trained: SimpleNamespace, tmp_path: Path) -> None:
-    path = save_model(tmp_path / "dots.hrstem", trained.model.contract, trained.model.networks)
-    stored = load_model(path)
-    assert stored.contract.classes == CLASSES
-    patches = make(20, 5).pixels
-    np.testing.assert_allclose(predict(stored, patches), predict(trained.model, patches), atol=1e-5)
-
-
-def test_frames_share_what_was_compiled(trained: SimpleNamespace) -> None:
-    fft_ensemble._side_by_side.cache_clear()
-    for _ in range(3):
-        predict(trained.model, make(3, 0).pixels)
-    assert fft_ensemble._side_by_side.cache_info().misses == 1
 
 
 def test_wrong_model(trained: SimpleNamespace) -> None:
@@ -278,16 +256,6 @@ def test_saturated_answers_are_still_ordered(trained: SimpleNamespace) -> None:
         dense.set_weights(before)
 
 
-def test_network_without_its_sigmoid() -> None:
-    from napari_hrstem_defects.models.ensemble_networks import logits
-
-    library = keras()
-    inputs = library.Input((4, 4, 1))
-    network = library.Model(inputs, library.layers.Dense(1)(library.layers.Flatten()(inputs)))
-    with pytest.raises(ModelError, match="does not end with a sigmoid"):
-        logits(network)
-
-
 def test_published_recipe_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fft_ensemble, "BATCH", 4)
     options = TrainingOptions(epochs=1, patience=0, extra=vars(EnsembleSettings.of(PUBLISHED)))
@@ -307,14 +275,17 @@ def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (options.name, options.epochs, options.patience, options.learning_rate) == ("mine", 3, 0, 1e-3)
     told: dict[str, object] = {}
 
-    def fit_network(network: object, train: tuple, *args: object, **settings: object) -> None:
-        told.update(settings, network=network, train=train)
+    def fit_network(
+        network: object, train: tuple, held_out: tuple, options: object, **settings: object
+    ) -> None:
+        told.update(settings, **vars(options), network=network, train=train)
         raise Cancelled
 
     monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
     with pytest.raises(Cancelled):
         fit(make(12, 0), make(6, 1), options, workspace=None)
     assert (told["epochs"], told["patience"], told["learning_rate"]) == (9, 0, 1e-3)
+    assert EnsembleSettings.of(options.extra).preprocessing()["stride_px"] == 4
     # A pass holds each of the 12 patches in its four quarter turns, and its class with each.
     pixels, targets = told["train"]
     given = make(12, 0)
@@ -339,6 +310,9 @@ def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
         if "BatchNorm" in type(layer).__name__
     ]
     assert {layer.momentum for layer in norms} == {0.99}
+    with pytest.raises(Cancelled):
+        fit(make(12, 0), make(6, 1), replace(options, learning_rate=0), workspace=None)
+    assert told["learning_rate"] == 1e-4
     with pytest.raises(ModelError, match="set --patience 0"):
         fit(make(12, 0), make(6, 1), with_recipe("marvin2025", {"patience": 5}), workspace=None)
     with pytest.raises(ModelError, match="no published way to train 'x'"):
@@ -347,26 +321,3 @@ def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _flat(layer: object) -> list[object]:
     return [part for inner in layer.layers for part in _flat(inner)] if hasattr(layer, "layers") else [layer]
-
-
-def test_stride_of_a_scan_is_that_of_the_recipe(trained: SimpleNamespace) -> None:
-    assert usual_stride(trained.model.contract) == 8
-    published = {"preprocessing": EnsembleSettings.of(PUBLISHED).preprocessing()}
-    assert usual_stride(replace(trained.model.contract, **published)) == 4
-
-
-@pytest.mark.parametrize(("asked", "expected"), [(0.0, 1e-4), (0.003, 0.003)])
-def test_rate_of_the_published_network(
-    monkeypatch: pytest.MonkeyPatch, asked: float, expected: float
-) -> None:
-    told: dict[str, object] = {}
-
-    def fit_network(*args: object, **settings: object) -> None:
-        told.update(settings)
-        raise Cancelled
-
-    monkeypatch.setattr("napari_hrstem_defects.models.fft_ensemble.fit_network", fit_network)
-    options = TrainingOptions(learning_rate=asked, patience=0, extra=vars(EnsembleSettings.of(PUBLISHED)))
-    with pytest.raises(Cancelled):
-        fit(make(12, 0), make(6, 1), options, workspace=None)
-    assert told["learning_rate"] == expected

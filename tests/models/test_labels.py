@@ -32,7 +32,6 @@ def test_labels_of_napari():
         np.ones((1, *SHAPE), np.uint16),
         np.ones(SHAPE, np.float32),
         np.ones((*SHAPE, 3), np.uint8),
-        np.where(np.indices(SHAPE)[0] < 0, 0, 255).astype(np.uint8) * 0 + 1,
     ],
 )
 def test_all_sorts_of_label_images(labels):

@@ -121,19 +121,17 @@ def small_network(library):
     )
 
 
-def run_small(folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10, passes=None):
+def run_small(
+    folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10, passes=None, data=None
+):
     network = small_network(keras())
-    data = small_problem()
+    data = small_problem() if data is None else data
     history = fit_network(
         network,
         *data,
+        TrainingOptions(learning_rate=rate, batch=8, epochs=epochs, patience=patience, seed=7),
         loss="binary_crossentropy",
-        learning_rate=rate,
-        batch=8,
-        epochs=epochs,
-        patience=patience,
         passes=passes,
-        seed=7,
         workspace=folder,
         augment=lambda inputs, rng: inputs + rng.normal(0, 0.01, inputs.shape).astype(np.float32),
         progress=progress,
@@ -177,11 +175,11 @@ def test_going_on_ends_where_it_would_have_ended(learnt, tmp_path):
 
 def test_fixed_number_of_passes(tmp_path):
     """Without early stopping the last weights are kept, and each array of weights after its own passes."""
-    one, _, _ = run_small(epochs=1, rate=0.1, patience=0)
     two, history, _ = run_small(epochs=2, rate=0.1, patience=0)
     assert (history.epochs, history.best_epoch) == (2, 1)
     passes = [1 + number % 2 for number in range(len(two.get_weights()))]
-    _, first, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes, cancelled=After(12))
+    # What is there when it is stopped in its second pass.
+    one, first, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes, cancelled=After(12))
     assert first.epochs == 1
     resumed, _, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes)
     for number, weights in enumerate(resumed.get_weights()):
@@ -202,16 +200,12 @@ def test_stopping_before_anything_was_learnt(tmp_path):
 
 
 def test_a_loss_that_is_no_number():
+    """Of the training or of the validation part, which else would look as if the caller had stopped it."""
     with pytest.raises(ModelError, match="use a smaller learning rate"):
         run_small(rate=1e30)
-
-
-def test_a_validation_loss_that_is_no_number(monkeypatch):
-    """Else it would look as if the caller had stopped it."""
-    judge = fitting._judge
-    monkeypatch.setattr(fitting, "_judge", lambda *args: {**judge(*args), "loss": float("nan")})
+    train, (inputs, targets) = small_problem()
     with pytest.raises(ModelError, match="use a smaller learning rate"):
-        run_small(epochs=1)
+        run_small(epochs=1, data=(train, (inputs * np.nan, targets)))
 
 
 def test_damaged_checkpoints(tmp_path):
@@ -320,17 +314,6 @@ def test_judging_patches_of_a_frame(trained):
     assert not found.defective[:, [0, 4]].any()
 
 
-def test_patches_of_another_size_are_resampled(trained):
-    """An image of twice the size with patches of twice the size is the same to the classifier."""
-    classifier = TrainedClassifier(trained[0].path)
-    new = image("new", 78)
-    small = classifier.classify(new.pixels, PatchGrid((96, 160), EDGE))
-    large = np.kron(new.pixels, np.ones((2, 2), np.float32))
-    found = classifier.classify(large, PatchGrid((192, 320), 2 * EDGE))
-    assert found.scores.shape == small.scores.shape
-    np.testing.assert_allclose(found.scores, small.scores, atol=0.1)
-
-
 @pytest.fixture(scope="module")
 def straight(tiny_networks, tmp_path_factory):
     """A training that nothing interrupted."""
@@ -433,13 +416,13 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
         before.append(network.get_layer("block1_conv1").get_weights()[0])
         return network
 
-    def fitted(network, train, validation, **given):
-        settings.update(given, targets=train[1])
-        return fit_network(network, train, validation, **given)
+    def fitted(network, train, validation, options, **given):
+        settings.update(vars(options), **given, targets=train[1])
+        return fit_network(network, train, validation, options, **given)
 
-    def featured(network, patches, *args):
+    def featured(network, patches, *args, **settings):
         calls.append(len(patches))
-        return features(network, patches, *args)
+        return features(network, patches, *args, **settings)
 
     monkeypatch.setattr(vgg16, "build_vgg16", built)
     monkeypatch.setattr(fitting, "fit_network", fitted)
@@ -477,18 +460,6 @@ def test_weights_that_cannot_be_had_are_missed_at_once(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match=r"cannot be downloaded; connect to the internet once, .* --weights"):
         train("vgg16", IMAGES, tmp_path / "x.hrstem", QUICK)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_kinds(tmp_path):
-    with pytest.raises(ModelError, match="no kind of classifier 'svm'; choose vgg16, compact, fft-ensemble"):
-        train("svm", IMAGES, tmp_path / "x.hrstem")
-
-
-@pytest.mark.parametrize("name", list(kinds.KINDS))
-def test_every_kind_has_its_functions(name):
-    kind = kinds.kind_of(name)
-    assert callable(kind.function("fit"))
-    assert callable(kind.function("predict"))
 
 
 def test_options_are_checked():
@@ -560,4 +531,3 @@ def test_workspaces_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match="cannot be written there"):
         train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)
-    assert training.WORKSPACE_SUFFIX == ".training"

@@ -174,7 +174,6 @@ def read_patches(
         classes,
         np.array([row["source"] if named else "" for row in rows]),
         corners,
-        tuple(row["file"] for row in rows),
     )
 
 

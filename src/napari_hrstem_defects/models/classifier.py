@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,7 @@ class TrainedClassifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.
-        return _again, (self.path, self.name, self.threshold)
-
-
-def _again(path: Path, name: str, threshold: float) -> TrainedClassifier:
-    return TrainedClassifier(path, name=name, threshold=threshold)
+        return partial(TrainedClassifier, name=self.name, threshold=self.threshold), (self.path,)
 
 
 def for_recipe(

@@ -105,8 +105,6 @@ class PatchSet:
         Image that each patch was cut from.
     corners : float64 array (n, 2) or None
         Top-left corner ``(y, x)`` in px of the source; None where unknown, or where patches were rotated.
-    names : tuple of str
-        What to call each patch in messages; empty: by number.
     shares : float array (n,) or None
         Share of the labelled area that is marked as defect, where known.
     """
@@ -116,7 +114,6 @@ class PatchSet:
     classes: tuple[str, ...]
     source: NDArray[np.str_]
     corners: NDArray[np.float64] | None = None
-    names: tuple[str, ...] = ()
     shares: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
@@ -149,16 +146,15 @@ class PatchSet:
     def take(self, chosen: Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]) -> PatchSet:
         """Only some patches."""
         index = np.asarray(chosen)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
-        return replace(
-            self,
-            pixels=self.pixels[index],
-            labels=self.labels[index],
-            source=self.source[index],
-            corners=None if self.corners is None else self.corners[index],
-            names=tuple(self.names[i] for i in index) if self.names else (),
-            shares=None if self.shares is None else self.shares[index],
-        )
+        index = index if index.dtype == bool else index.astype(np.intp)
+        taken: dict[str, Any] = {name: column[index] for name, column in self._columns.items()}
+        return replace(self, **taken)
+
+    @property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """What is known of each patch."""
+        names = ("pixels", "labels", "source", "corners", "shares")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @cached_property
     def sha256(self) -> str:
@@ -311,17 +307,9 @@ def join(sets: Sequence[PatchSet]) -> PatchSet:
     first = sets[0]
     if any(part.classes != first.classes or part.edge != first.edge for part in sets):
         raise ValueError("sets have different classes or edges")
-    corners = [part.corners for part in sets if part.corners is not None]
-    shares = [part.shares for part in sets if part.shares is not None]
-    return PatchSet(
-        np.concatenate([part.pixels for part in sets]),
-        np.concatenate([part.labels for part in sets]),
-        first.classes,
-        np.concatenate([part.source for part in sets]),
-        np.concatenate(corners) if len(corners) == len(sets) else None,
-        tuple(name for part in sets for name in part.names) if all(part.names for part in sets) else (),
-        np.concatenate(shares) if len(shares) == len(sets) else None,
-    )
+    known = set.intersection(*(set(part._columns) for part in sets))
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in sets]) for name in known}
+    return replace(first, **{"corners": None, "shares": None, **joined})
 
 
 def ordered_classes(names: Sequence[str], clean: str | None = None) -> tuple[str, ...]:

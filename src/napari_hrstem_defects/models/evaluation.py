@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,9 +51,6 @@ def verdicts(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) -
 def judge_images(
     model: Any,
     images: Sequence[LabelledImage],
-    *,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Score a classifier on all patches of labelled images.
 
@@ -63,9 +60,6 @@ def judge_images(
         With ``contract`` and ``networks``.
     images : sequence of LabelledImage
         Judged are patches of the model's size on the grid that an analysis uses, as they are.
-    threshold : float
-        Probability above which a patch is defective.
-    cancelled : callable, optional
 
     Returns
     -------
@@ -79,7 +73,7 @@ def judge_images(
         model.contract.patch_px,
         model.contract.preprocessing.get("filter", "none"),
     )
-    found = (_predicted(model, patches.pixels, cancelled)[:, 0] < 1 - threshold).astype(np.intp)
+    found = (_predicted(model, patches.pixels)[:, 0] < 1 - THRESHOLD).astype(np.intp)
     out = _scores(patches, found)
     out["images"] = {
         image.name: {
@@ -108,9 +102,7 @@ def judge_patches(
     model: Any,
     patches: PatchSet,
     *,
-    threshold: float = THRESHOLD,
     filtered: bool = False,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Score a classifier on patches.
 
@@ -121,16 +113,14 @@ def judge_patches(
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
         must tell clean from defective, and every class but the first counts as defective.
-    threshold : float
     filtered : bool
         The patches are filtered already.
-    cancelled : callable, optional
 
     Returns
     -------
     dict
         See :func:`napari_hrstem_defects.core.metrics.classification`. Of an ensemble also ``binary``: the confusion of
-        each network by itself, "this class" above `threshold` against the rest.
+        each network by itself, "this class" above `THRESHOLD` against the rest.
 
     Raises
     ------
@@ -142,11 +132,11 @@ def judge_patches(
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
     if not filtered:
         pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
-    probabilities = _predicted(model, pixels, cancelled)
-    out = classification(labels, verdicts(probabilities, threshold), classes=contract.classes)
+    probabilities = _predicted(model, pixels)
+    out = classification(labels, verdicts(probabilities), classes=contract.classes)
     if contract.kind == "fft-ensemble":
         out["binary"] = {
-            name: classification(labels == k, probabilities[:, k] > threshold, classes=("other", name))[
+            name: classification(labels == k, probabilities[:, k] > THRESHOLD, classes=("other", name))[
                 "confusion"
             ]
             for k, name in enumerate(contract.classes)
@@ -166,21 +156,14 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     )
 
 
-def _predicted(
-    model: Any, pixels: NDArray[np.float32], cancelled: Callable[[], bool] | None
-) -> NDArray[np.float32]:
-    predict = kind_of(model.contract.kind).function("predict")
-    out: NDArray[np.float32] = predict(model, pixels, cancelled=cancelled)
+def _predicted(model: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = kind_of(model.contract.kind).function("predict")(model, pixels)
     return out
 
 
 def evaluate_images(
     model: Any,
     images: Sequence[LabelledImage],
-    *,
-    seed: int = 0,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on labelled images.
 
@@ -197,14 +180,14 @@ def evaluate_images(
         images, as after a training on patches; ``images``: of each.
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
-    judged = judge_images(model, images, threshold=threshold, cancelled=cancelled)
+    judged = judge_images(model, images)
     each = judged["images"]
     seen = [image for image in images if image.sha256 in known]
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
     total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def drawn(scores: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Pooled scores of random draws where there are enough images, else those of each image."""
@@ -250,9 +233,6 @@ def evaluate_images(
 def evaluate_patches(
     model: Any,
     patches: PatchSet,
-    *,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on a table of patches.
 
@@ -275,11 +255,11 @@ def evaluate_patches(
         if patches.corners is not None:
             shared[fresh] = overlapping(patches.take(fresh), patches.take(seen))
         else:
-            shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen], cancelled)
+            shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen])
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
     out = {
-        **judge_patches(model, patches.take(chosen), threshold=threshold, cancelled=cancelled),
+        **judge_patches(model, patches.take(chosen)),
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
@@ -288,12 +268,11 @@ def evaluate_patches(
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
         scores = [
-            judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
-            for source in sources
+            judge_patches(model, patches.take(chosen & (patches.source == source))) for source in sources
         ]
         out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
-        out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
+        out["trained_on"] = judge_patches(model, patches.take(seen))
     return out
 
 

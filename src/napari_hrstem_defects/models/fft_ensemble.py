@@ -7,13 +7,14 @@ augmentation instead of many and lets all of them be stopped, or taken up again,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import expit
 
 from napari_hrstem_defects.core.errors import ModelError
@@ -21,8 +22,6 @@ from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet, join
 from napari_hrstem_defects.models.ensemble_networks import (
-    ARCHITECTURES,
-    BRANCHES,
     MOMENTUM,
     build_efficient,
     build_published,
@@ -40,7 +39,13 @@ from napari_hrstem_defects.models.fft_features import (
 )
 from napari_hrstem_defects.models.fitting import fit_network, predict_in_batches
 from napari_hrstem_defects.models.kinds import Fitted, kind_of
-from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions, refuse_unknown
+from napari_hrstem_defects.models.options import (
+    Cancelled,
+    Progress,
+    TrainingOptions,
+    first_problem,
+    refuse_unknown,
+)
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
@@ -55,15 +60,11 @@ STRIDE_PX = 8
 BATCH = 128
 #: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
 FEWEST = 5
-# What switches a setting on and off, as text.
-_SWITCHES = {
-    **dict.fromkeys(("true", "on", "yes", "1"), True),
-    **dict.fromkeys(("false", "off", "no", "0"), False),
-}
+
+_Length = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
-@dataclass(frozen=True)
-class EnsembleSettings:
+class EnsembleSettings(BaseModel):
     """What only the ensemble can be told, the ``extra`` of the training options.
 
     Attributes
@@ -89,52 +90,32 @@ class EnsembleSettings:
         Passes of the networks of single classes, instead of those of all; needs a training that does not stop early.
     """
 
-    architecture: str = "efficient"
-    branches: str = "raw+fft"
-    augmentation: str = "full"
+    model_config = ConfigDict(frozen=True)
+
+    architecture: Literal["efficient", "published"] = "efficient"
+    branches: Literal["raw+fft", "raw", "fft"] = "raw+fft"
+    augmentation: Literal["full", "turns"] = "full"
     balance: bool = True
     calibrate: bool = True
-    threshold: float = THRESHOLD
-    momentum: float = MOMENTUM
-    stride: int = STRIDE_PX
-    class_epochs: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("architecture", ARCHITECTURES),
-            ("branches", BRANCHES),
-            ("augmentation", ("full", "turns")),
-        ):
-            if getattr(self, name) not in known:
-                raise ModelError(f"{name} must be {' or '.join(known)}, not {getattr(self, name)!r}.")
-        for name in ("balance", "calibrate"):
-            # On the command line the words of the documentation arrive as texts, and every text is true.
-            value = _SWITCHES.get(str(getattr(self, name)).lower())
-            if value is None:
-                raise ModelError(f"{name} must be on or off, not {getattr(self, name)!r}.")
-            object.__setattr__(self, name, value)
-        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        if not number or not 0 <= self.threshold < np.inf:
-            raise ModelError(f"threshold must be a number, 0 or more, not {self.threshold!r}.")
-        if type(self.momentum) is not float or not 0 <= self.momentum < 1:
-            raise ModelError(f"momentum must be a number from 0 to below 1, not {self.momentum!r}.")
-        if type(self.stride) is not int or self.stride < 1:
-            raise ModelError(f"stride must be a whole number of px, not {self.stride!r}.")
-        passes = self.class_epochs
-        if not isinstance(passes, Mapping) or not all(type(n) is int and n > 0 for n in passes.values()):
-            raise ModelError(f'class_epochs must be like {{"Bulk": 3, "SF1": 9}}, not {passes!r}.')
+    threshold: _Length = THRESHOLD
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] = MOMENTUM
+    stride: Annotated[int, Field(ge=1, strict=True)] = STRIDE_PX
+    class_epochs: Mapping[str, Annotated[int, Field(ge=1, strict=True)]] = {}
 
     @classmethod
     def of(cls, extra: Mapping[str, Any]) -> EnsembleSettings:
-        """Settings from the ``extra`` of training options.
+        """Settings from the ``extra`` of training options; of those that are on or off also the word.
 
         Raises
         ------
         ModelError
             If a key is unknown or a value impossible.
         """
-        refuse_unknown(extra, tuple(cls.__dataclass_fields__), "fft-ensemble")
-        return cls(**extra)
+        refuse_unknown(extra, tuple(cls.model_fields), "fft-ensemble")
+        try:
+            return cls(**extra)
+        except ValidationError as error:
+            raise ModelError(f"{first_problem(error)}.") from None
 
     def preprocessing(self) -> dict[str, Any]:
         """What the contract must say to make patches ready again."""
@@ -169,18 +150,34 @@ def network_names(contract: Contract) -> tuple[str, ...]:
     ModelError
         If its preprocessing is not that of an ensemble. The message goes into a sentence.
     """
-    known = contract.preprocessing
-    numbers = [known.get(name) for name in ("threshold", "blur_px")]
-    if (
-        known.get("architecture") not in ARCHITECTURES
-        or known.get("branches") not in BRANCHES
-        or not isinstance(known.get("equalise"), bool)
-        or known.get("views") not in (1, 8)
-        or not all(isinstance(value, int | float) and 0 <= value < np.inf for value in numbers)
-        or not _is_calibration(known.get("calibration"), len(contract.classes))
-    ):
-        raise ModelError("its preprocessing is not that of an FFT ensemble")
+    wrong = ModelError("its preprocessing is not that of an FFT ensemble")
+    try:
+        known = _Preprocessing.model_validate(contract.preprocessing)
+    except ValidationError:
+        raise wrong from None
+    lines = (known.calibration or {}).values()
+    if any(len(column) != len(contract.classes) for line in lines for column in (line.slope, line.offset)):
+        raise wrong
     return _names(contract.classes)
+
+
+class _Line(BaseModel):
+    """Calibration of each class."""
+
+    slope: list[float]
+    offset: list[float]
+
+
+class _Preprocessing(BaseModel):
+    """What a contract must say; what else it says is not looked at."""
+
+    architecture: Literal["efficient", "published"]
+    branches: Literal["raw+fft", "raw", "fft"]
+    equalise: Annotated[bool, Field(strict=True)]
+    views: Literal[1, 8]
+    threshold: _Length
+    blur_px: _Length
+    calibration: dict[str, _Line] | None = None
 
 
 def build(contract: Contract) -> dict[str, Any]:
@@ -188,21 +185,6 @@ def build(contract: Contract) -> dict[str, Any]:
     known = contract.preprocessing
     settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
     return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
-
-
-def _is_calibration(found: Any, classes: int) -> bool:
-    """Whether it is a table of a slope and an offset of each class for each number of views, or nothing."""
-    if not found:
-        return True
-    if not isinstance(found, Mapping) or not all(isinstance(lines, Mapping) for lines in found.values()):
-        return False
-    columns = [lines.get(key) for lines in found.values() for key in ("slope", "offset")]
-    return all(
-        isinstance(column, list)
-        and len(column) == classes
-        and all(isinstance(v, int | float) for v in column)
-        for column in columns
-    )
 
 
 class Ensemble(Protocol):
@@ -260,15 +242,16 @@ def fit(
         )
     library = keras()
     library.utils.set_random_seed(options.seed)
-    kind = kind_of("fft-ensemble")
     if options.patience and settings.class_epochs:
         raise ModelError("class_epochs needs a training that does not stop early; set --patience 0.")
+    if settings.architecture == "published":
+        options = replace(options, learning_rate=options.learning_rate or PUBLISHED_RATE)
+    options = kind_of("fft-ensemble").completed(options)
+    each = [settings.class_epochs.get(name, options.epochs) for name in train.classes]
+    options = replace(options, epochs=max(each))
     networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
     preprocessing = settings.preprocessing()
     chosen = _shown(train, settings, options.seed)
-    batch, usual = options.batch or kind.batch, options.epochs or kind.epochs
-    each = [settings.class_epochs.get(name, usual) for name in train.classes]
-    epochs = max(each)
     whole = _side_by_side(tuple(networks.values()))
     # The networks share no weights: each is kept as it is after its own passes.
     owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
@@ -282,10 +265,10 @@ def fit(
     def augment(part: NDArray[np.float32], rng: np.random.Generator) -> Any:
         return _inputs(varied(part, rng) if full else part, preprocessing, equal=full)
 
-    published = settings.architecture == "published"
-    rate: Any = options.learning_rate or (PUBLISHED_RATE if published else kind.learning_rate)
-    if not published:
-        rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(pixels) // batch), alpha=0.02)
+    rate = None
+    if settings.architecture == "efficient":
+        steps = options.epochs * -(-len(pixels) // options.batch)
+        rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
     loss: Any = (
         _balanced_loss(len(train.classes))
         if settings.balance
@@ -295,13 +278,10 @@ def fit(
         whole,
         (pixels, targets),
         (_inputs(watched.pixels, preprocessing), _targets(watched)),
+        options,
         loss=loss,
         learning_rate=rate,
-        batch=batch,
-        epochs=epochs,
-        patience=options.patience,
         passes=passes,
-        seed=options.seed,
         workspace=workspace,
         tag="ensemble",
         augment=augment,
@@ -473,7 +453,7 @@ def _mean_logits(
         return _inputs(part, preprocessing)
 
     copies = [patches] if views == 1 else symmetries(patches)
-    found = [predict_in_batches(whole, copy, prepare, cancelled, BATCH) for copy in copies]
+    found = [predict_in_batches(whole, copy, prepare, cancelled, batch=BATCH) for copy in copies]
     mean: NDArray[np.float32] = np.mean(found, axis=0)
     return mean
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Comparison:
 
     def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
         self._images = images
-        self._spectra: dict[tuple[int, float, int, int], NDArray[np.complex64]] = {}
+        self._spectrum = lru_cache(_KEPT)(self._transformed)
 
     def peak(self, first: int, second: int, *, turned: bool = True) -> float:
         """Highest value of the phase correlation of two images over all shifts, 0...1, about their common area.
@@ -66,17 +67,8 @@ class Comparison:
             for turn in range(8 if turned else 1)
         )
 
-    def _spectrum(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
-        key = number, factor, side, turn
-        spectrum = self._spectra.pop(key, None)
-        if spectrum is None:
-            piece = turns(_periodic(_reduced(self._images[number], factor)))[turn]
-            spectrum = _phases(piece, side)
-            if len(self._spectra) >= _KEPT:
-                del self._spectra[next(iter(self._spectra))]
-        # Last in, so that what was not used for longest goes first.
-        self._spectra[key] = spectrum
-        return spectrum
+    def _transformed(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
+        return _phases(turns(_periodic(_reduced(self._images[number], factor)))[turn], side)
 
 
 def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

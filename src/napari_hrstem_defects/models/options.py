@@ -13,12 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_hrstem_defects.core.errors import ModelError
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 #: Edges of patches that make sense, in px.
 LEAST_PATCH_PX, MOST_PATCH_PX = 16, 512
+# Characters of a wrong value in a message.
+_MOST_SHOWN = 60
 
 
 def _setting(
@@ -90,8 +95,8 @@ class TrainingOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name.strip():
-            raise ModelError("A classifier needs a name; give it one.")
+        if not self.name.strip() or not self.name.isprintable():
+            raise ModelError("A classifier needs a name without control characters; give it one.")
         for item in fields(self):
             value = getattr(self, item.name)
             least, choices = item.metadata.get("least"), item.metadata.get("choices")
@@ -110,6 +115,22 @@ class TrainingOptions:
             raise ModelError(
                 "The shares for test and validation leave nothing to train on; make them smaller."
             )
+
+
+def first_problem(error: ValidationError) -> str:
+    """What a validation found first, for a sentence: ``"momentum must be less than 1, not 1.0"``."""
+    first = error.errors()[0]
+    parts = (f"item {part + 1}" if isinstance(part, int) else part for part in reversed(first["loc"]))
+    name = " of ".join(parts)
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{name} is unknown"
+    allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if first["type"].startswith("bool"):
+        allowed = "on or off"
+    came = repr(first["input"])
+    return f"{name} must be {allowed}, not {came if len(came) < _MOST_SHOWN else came[:_MOST_SHOWN] + '...'}"
 
 
 def refuse_unknown(extra: Mapping[str, Any], known: Sequence[str], kind: str) -> None:

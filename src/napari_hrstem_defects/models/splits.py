@@ -230,8 +230,8 @@ def _strips(
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Cut a strip out of each image that is large enough; what lies on either side of it is kept.
 
-    Of all ways the one with most classes in both, then in what is kept, then with most of the area. With `needed` each
-    image must be cut.
+    Of all ways the one with most classes in both, then in what is kept, then with most of the area. With `needed` some
+    image must be large enough.
     """
     kept: list[LabelledImage] = []
     strips: list[LabelledImage] = []
@@ -247,13 +247,13 @@ def _strips(
             _, sides, strip = max(ways, key=lambda way: way[0])
             kept += sides
             strips.append(strip)
-        elif needed:
-            raise ModelError(
-                f"{image.name}: it is the only image with defects, and too small to be cut into parts for training and "
-                f"test (each must be {patch_px} px wide); add images, or use smaller patches."
-            )
         else:
             kept.append(image)
+    if needed and not strips:
+        raise ModelError(
+            f"{images[0].group}: it is the only image with defects, and too small to be cut into parts for training "
+            f"and test (each must be {patch_px} px wide); add images, or use smaller patches."
+        )
     return kept, strips
 
 
@@ -396,13 +396,16 @@ def _group_fold(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """What is left and what is held out: of the folds the one that divides the classes best."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     labels = patches.labels[among]
-    folds = min(max(2, round(1 / share)), len(np.unique(group[among])), int(np.bincount(labels).max()))
+    groups = len(np.unique(group[among]))
+    folds = min(max(2, round(1 / share)), groups, int(np.bincount(labels).max()))
     if folds < 2:
         return among, among[:0]
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31)))
+    # Without groups it would do the same, but slowly.
+    kind = StratifiedGroupKFold if groups < len(among) else StratifiedKFold
+    splitter = kind(folds, shuffle=True, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer patches than there are folds
         ways = [(among[left], among[held]) for left, held in splitter.split(among, labels, group[among])]

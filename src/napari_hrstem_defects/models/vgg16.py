@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
@@ -270,30 +270,24 @@ def _features(
     """Output of the base for the training and the validation patches, from the cache where it is there."""
     library = keras()
     base = library.Model(network.input, network.get_layer("flatten_1").input, name="base")
-    done, out = 0, []
     count = sum(len(part) for part in sets)
+    out: list[NDArray[np.float32]] = []
     for name, part in zip(("train", "validation"), sets, strict=True):
-        cache = workspace / f"features_{name}.npy"
+        cache, before = workspace / f"features_{name}.npy", sum(map(len, out))
+
+        def report(done: int, before: int = before) -> None:
+            if progress is not None:
+                share = (before + done) / count
+                progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
+
         features = _cached(cache, len(part))
         if features is None:
-            # At most this many patches at once as three channels.
-            pieces = []
-            for start in range(0, len(part), 512):
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                pieces.append(
-                    predict_in_batches(base, part.pixels[start : start + 512], network_input, cancelled)
-                )
-                if progress is not None:
-                    share = (done + start + len(pieces[-1])) / count
-                    progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
-            features = np.concatenate(pieces)
+            features = predict_in_batches(base, part.pixels, network_input, cancelled, progress=report)
             workspace.mkdir(parents=True, exist_ok=True)
             aside = cache.with_suffix(".partial")
             with open(aside, "wb") as file:
                 np.save(file, features)
             os.replace(aside, cache)
-        done += len(part)
         out.append(features)
     return out[0], out[1]
 
