@@ -95,7 +95,3 @@ def test_bad_input(model: Path, image: Path, tmp_path: Path) -> None:
         assert str(wrong) in run("scan", image, "--model", wrong, *out, status=2)
     assert "missing.tif" in run("scan", tmp_path / "missing.tif", "--model", model, *out, status=2)
     assert not (tmp_path / "out" / "crystal").exists()
-
-
-def test_help() -> None:
-    assert "--stride" in run("scan", "--help")

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import shlex
 import sys
 import threading
 from collections import Counter
@@ -19,7 +20,7 @@ from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.models import backend, registry
-from napari_hrstem_defects.models.options import TrainingProgress
+from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
 EDGE = 32
@@ -102,7 +103,7 @@ def run(*arguments, status=0):
     return result
 
 
-def patch_table(folder, positions=True):
+def patch_table(folder):
     """Patches of two classes cut from one image, overlapping."""
     pixels, mask = micrograph(5, (220, 400))
     pixels = (pixels / 65535 * 255).astype(np.uint8)
@@ -117,9 +118,8 @@ def patch_table(folder, positions=True):
             rows.append(
                 {"file": name, "label": "Fault" if share else "Bulk", "source": "one", "y": y, "x": x}
             )
-    columns = ["file", "label", "source", "y", "x"] if positions else ["file", "label"]
     with (folder / "patches.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     return folder / "patches.csv"
@@ -129,100 +129,68 @@ def patch_table(folder, positions=True):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("command", "message"),
     [
+        ("--model compact", "by one of --images, --patches and --simulated, not none"),
+        ("--model svm --simulated 3", "no kind of classifier 'svm'"),
+        ("--model compact --out x.keras --simulated 3", "the name of a model file ends with .hrstem"),
+        ("--model compact --images none", "none: there is no such file"),
+        ("--model compact --patches none.csv", "none.csv: the table of patches"),
+        ("--model compact --simulated 3 --labels a", "--labels goes with"),
+        ("--model compact --simulated 3 --patch-size 8", "The patch size must be 16 to 512 px"),
+        ("--model compact --simulated 3 --set dense", "write it as key=value"),
         (
-            ("--model", "compact", "--out", "x.hrstem"),
-            "by one of --images, --patches and --simulated, not none",
-        ),
-        (("--model", "svm", "--out", "x.hrstem", "--simulated", 3), "no kind of classifier 'svm'"),
-        (
-            ("--model", "compact", "--out", "x.keras", "--simulated", 3),
-            "the name of a model file ends with .hrstem",
-        ),
-        (("--model", "compact", "--out", "x.hrstem", "--images", "none"), "none: there is no such file"),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--patches", "none.csv"),
-            "none.csv: the table of patches",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--labels", "a"),
-            "--labels goes with",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--patch-size", 8),
-            "The patch size must be 16 to 512 px",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--set", "dense"),
-            "write it as key=value",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--set", "branches=raw"),
+            "--model compact --simulated 3 --set branches=raw",
             "The kind compact has no setting 'branches'; it has none of its own",
         ),
         (
-            ("--model", "vgg16", "--out", "x.hrstem", "--simulated", 3, "--set", "dense=big"),
+            "--model vgg16 --simulated 3 --set dense=big",
             "dense must be a list of whole numbers from 1 to 4096",
         ),
         (
-            ("--model", "fft-ensemble", "--out", "x.hrstem", "--patches", "t.csv", "--set", "balance=maybe"),
+            "--model fft-ensemble --patches t.csv --set balance=maybe",
             "balance must be on or off, not 'maybe'",
         ),
+        ("--model compact --simulated 3 --only a=b", "--only goes with --patches; leave it out"),
+        ("--model compact --simulated 3 --clean Bulk", "--clean goes with --patches"),
+        ("--model compact --simulated 3 --split random", "--split goes with --patches"),
         (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--only", "a=b"),
-            "--only goes with --patches; leave it out",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--clean", "Bulk"),
-            "--clean goes with --patches",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--split", "random"),
-            "--split goes with --patches",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--patches", "t.csv", "--test-images", 2),
+            "--model compact --patches t.csv --test-images 2",
             "--test-images goes with --images or --simulated",
         ),
+        ("--model compact --simulated 3 --weights none", "--weights goes with --model vgg16"),
+        ("--model compact --simulated 3 --train-base", "--train-base goes with --model vgg16"),
+        ('--model compact --simulated 3 --name " "', "needs a name"),
         (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--weights", "none"),
-            "--weights goes with --model vgg16",
-        ),
-        (
-            ("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--train-base"),
-            "--train-base goes with --model vgg16",
-        ),
-        (("--model", "compact", "--out", "x.hrstem", "--simulated", 3, "--name", " "), "needs a name"),
-        (
-            ("--model", "compact", "--out", "a (2).hrstem", "--simulated", 3, "--install"),
+            '--model compact --out "a (2).hrstem" --simulated 3 --install',
             "A classifier cannot be called 'a (2)'",
         ),
     ],
 )
-def test_wrong_usage(tmp_path, monkeypatch, arguments, message):
+def test_wrong_usage(tmp_path, monkeypatch, command, message):
     monkeypatch.chdir(tmp_path)
-    error = run("train", *arguments, status=2).stderr
+    out = () if "--out" in command else ("--out", "x.hrstem")
+    error = run("train", *shlex.split(command), *out, status=2).stderr
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "x.hrstem").exists()
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "command",
     [
-        (),
-        ("--pred", "a"),
-        ("--truth", "a"),
-        ("--model", "a", "--pred", "b"),
-        ("--pred", "a", "--truth", "b", "--images", "c"),
-        ("--model", "a"),
-        ("--model", "a", "--images", "b", "--patches", "c"),
+        "",
+        "--pred a",
+        "--truth a",
+        "--model a --pred b",
+        "--pred a --truth b --images c",
+        "--model a",
+        "--model a --images b --patches c",
     ],
 )
-def test_evaluate_wants_one_of_two(arguments, tmp_path, monkeypatch):
+def test_evaluate_wants_one_of_two(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run("evaluate", *arguments, status=2)
+    run("evaluate", *command.split(), status=2)
 
 
 def test_a_list_of_classifiers_that_cannot_be_written(tmp_path, monkeypatch):
@@ -507,10 +475,7 @@ def test_what_is_told_while_it_trains(has_bar):
 @pytest.mark.keras
 def test_published_protocol_from_the_command_line(folder, tmp_path, monkeypatch):
     """Images with defects are divided 3 : 10, repeated six times, and table 1 comes out; with a small network here."""
-    from napari_hrstem_defects.models import recipes
-
-    small = replace(recipes.RECIPES["dennler2021"], kind="compact")
-    monkeypatch.setitem(recipes.RECIPES, "dennler2021", small)
+    monkeypatch.setitem(RECIPES, "dennler2021", replace(RECIPES["dennler2021"], kind="compact"))
     pixels, _ = micrograph(3)
     tifffile.imwrite(folder / "labels" / "i3.tif", np.zeros(pixels.shape, np.uint8))
     model, report = tmp_path / "m.hrstem", tmp_path / "report"

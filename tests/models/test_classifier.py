@@ -10,7 +10,7 @@ from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.models.classifier import TrainedClassifier, for_recipe
 from napari_hrstem_defects.models.compact import build_compact
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.preparing import cut_patches, filter_frame, resize
+from napari_hrstem_defects.models.preparing import cut_patches, filter_frame
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.store import save_model
 
@@ -65,16 +65,6 @@ def test_other_sizes_are_resampled(size):
     np.testing.assert_allclose(patches.mean(axis=(1, 2)), expected, atol=2 / 420)
     steps = np.diff(patches[len(patches) // 2], axis=1).mean()
     assert steps == pytest.approx(2 / 420 * size / EDGE, rel=0.05)
-
-
-def test_resizing_to_the_same_size_changes_nothing():
-    frame = pixels()
-    assert resize(frame, frame.shape) is frame
-
-
-def test_unknown_filters():
-    with pytest.raises(ValueError, match="expected 'none' or 'log'"):
-        filter_frame(pixels(), "median")
 
 
 # -- with Keras

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.models.labels import mask_of_labels, mask_of_polygons
+from napari_hrstem_defects.models.data import mask_of_labels, mask_of_polygons
 
 SHAPE = (40, 60)
 
@@ -32,7 +32,6 @@ def test_labels_of_napari():
         np.ones((1, *SHAPE), np.uint16),
         np.ones(SHAPE, np.float32),
         np.ones((*SHAPE, 3), np.uint8),
-        np.where(np.indices(SHAPE)[0] < 0, 0, 255).astype(np.uint8) * 0 + 1,
     ],
 )
 def test_all_sorts_of_label_images(labels):

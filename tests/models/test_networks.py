@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.models import compact, softmax, vgg16
+from napari_hrstem_defects.models import compact, fitting, vgg16
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.contract import LEAST_PATCH_PX
+from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
 
@@ -89,7 +90,6 @@ PUBLISHED_LAYERS = [
 
 def published_file(path, leave_out=""):
     """A file in the layout of vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5, its weights random."""
-    h5py = pytest.importorskip("h5py")
     rng = np.random.default_rng(0)
     sizes = iter(layer for layer in CONVOLUTIONS if layer is not None)
     weights = {}
@@ -139,6 +139,43 @@ def test_weights_of_fewer_layers(tmp_path):
         vgg16.build_vgg16(tmp_path / "short.h5", patch_px=32, dense=(4,))
 
 
+def linked(file, kernel):
+    del file[kernel]
+    file[kernel] = h5py.ExternalLink("other.h5", kernel)
+
+
+def soft_linked(file, kernel):
+    file["elsewhere"] = h5py.SoftLink("/" + kernel)
+
+
+def stored_outside(file, kernel):
+    shape = file[kernel].shape
+    del file[kernel]
+    file.create_dataset(kernel, shape, "f4", external=[("other.bin", 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file, kernel):
+    layout = h5py.VirtualLayout(file[kernel].shape, "f4")
+    layout[...] = h5py.VirtualSource("other.h5", kernel, file[kernel].shape)
+    del file[kernel]
+    file.create_virtual_dataset(kernel, layout)
+
+
+@pytest.mark.parametrize("change", [linked, soft_linked, stored_outside, virtual])
+def test_weights_that_lie_in_another_file_are_refused(tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    published_file("other.h5")
+    (tmp_path / "other.bin").write_bytes(bytes(4 * 3 * 3 * 3 * 64))
+    published_file("base.h5")
+    kernel = "block1_conv1/block1_conv1_W_1:0"
+    with h5py.File("base.h5", "r+") as file:
+        change(file, kernel)
+    with pytest.raises(
+        ModelError, match=r"base.h5: these are no weights .*\(its member \S+ lies in another place\)"
+    ):
+        vgg16.build_vgg16("base.h5", patch_px=32, dense=(4,))
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
@@ -151,18 +188,6 @@ def test_wrong_weights(tmp_path, monkeypatch, weights, message):
     (tmp_path / "wrong.h5").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=message):
         vgg16.build_vgg16(weights, patch_px=32)
-
-
-def test_no_network(monkeypatch):
-    def fails(*args, **kwargs):
-        if kwargs["weights"] == "imagenet":
-            raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
-
-    monkeypatch.setattr(keras().applications, "VGG16", fails)
-    with pytest.raises(
-        ModelError, match=r"cannot be downloaded; connect to the internet once, .* --weights FILE"
-    ):
-        vgg16.build_vgg16("imagenet")
 
 
 def test_small_patches_are_refused():
@@ -197,7 +222,7 @@ def test_compact_input_has_no_brightness_or_contrast():
 
 def test_turned_patches_are_turned_patches():
     patch = np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32)
-    kinds = {tuple(softmax.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
+    kinds = {tuple(fitting.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
     assert len(kinds) == 8
     assert all(sorted(kind) == sorted(patch.ravel()) for kind in kinds)
 

@@ -18,16 +18,12 @@ CONTRACT = Contract("fft-ensemble", "known", ("Bulk", "bright", "dark"), EDGE)
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
     """A model that finds a class wherever a pixel of a window is above 0.9, or below 0.1."""
 
-    class Known:
-        def __init__(self, model: object) -> None:
-            pass
+    def predict(model: object, windows: np.ndarray, views: int, cancelled: object = None) -> np.ndarray:
+        bright = (windows > 0.9).any(axis=(1, 2))
+        dark = (windows < 0.1).any(axis=(1, 2))
+        return np.stack([~bright & ~dark, bright, dark], axis=1).astype(np.float32)
 
-        def __call__(self, windows: np.ndarray, views: int, cancelled: object = None) -> np.ndarray:
-            bright = (windows > 0.9).any(axis=(1, 2))
-            dark = (windows < 0.1).any(axis=(1, 2))
-            return np.stack([~bright & ~dark, bright, dark], axis=1).astype(np.float32)
-
-    monkeypatch.setattr(scanning, "Predictor", Known)
+    monkeypatch.setattr(scanning, "predict", predict)
 
     def make(**changes: object) -> SimpleNamespace:
         contract = Contract("fft-ensemble", "known", CONTRACT.classes, EDGE, **changes)

@@ -96,25 +96,29 @@ def test_contract_round_trip():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("kind", "random forest", "the kind is 'random forest'"),
-        ("name", " ", "it has no name"),
-        ("classes", ["one"], "does not name two or more classes"),
-        ("classes", ["a", "a"], "does not name two or more classes"),
-        ("classes", "ab", "no texts"),
-        ("patch_px", 4, "the patch size is 4"),
-        ("patch_px", 64.0, "the patch size is 64.0"),
-        ("pixel_size_nm", [0.2, 0.1], "pixel_size_nm is"),
-        ("pixel_size_nm", [1, 10**400], "pixel_size_nm is no range of lengths"),
-        ("period_px", [float("inf")] * 2, "period_px is no range of lengths"),
-        ("name", "\x1b[2J", "its name holds control characters"),
-        ("classes", ["Bulk", "\x1b[31mVacancy"], "no texts"),
-        ("created", "\x1b[2J", "created is no text"),
-        ("training", {"images": [{"name": "a"}]}, "list of what it was trained on is damaged"),
-        ("training", {"patches": 3}, "list of what it was trained on is damaged"),
-        ("metrics", [], "metrics is no table"),
-        ("seed", "1", "the seed is '1'"),
+        (
+            "kind",
+            "random forest",
+            "its kind must be one of vgg16, compact, fft-ensemble, not 'random forest'",
+        ),
+        ("name", " ", "its name must be a name, not ' '"),
+        ("classes", ["one"], "its classes must be two or more different names"),
+        ("classes", ["a", "a"], "its classes must be two or more different names"),
+        ("classes", "ab", "its classes must be a valid array"),
+        ("patch_px", 4, "its patch_px must be greater than or equal to 16, not 4"),
+        ("patch_px", 64.0, "its patch_px must be a valid integer, not 64.0"),
+        ("pixel_size_nm", [0.2, 0.1], "its pixel_size_nm must be a smallest and a largest value"),
+        ("pixel_size_nm", [1, 10**400], "item 2 of pixel_size_nm must be less than 1000000"),
+        ("period_px", [float("inf")] * 2, "item 1 of period_px must be less than 1000000"),
+        ("name", "\x1b[2J", "its name must be text without control characters"),
+        ("classes", ["Bulk", "\x1b[31mVacancy"], "item 2 of classes must be text without control"),
+        ("created", "\x1b[2J", "its created must be text without control characters"),
+        ("training", {"images": [{"name": "a"}]}, "its training must be a table with proper lists"),
+        ("training", {"patches": 3}, "its training must be a table with proper lists"),
+        ("metrics", [], "its metrics must be an object"),
+        ("seed", "1", "its seed must be a valid integer"),
         ("format", 1, "it has format version 1, this program reads 2"),
-        ("surprise", 1, "holds the unknown surprise"),
+        ("surprise", 1, "its surprise is unknown"),
     ],
 )
 def test_contracts_that_are_refused(field, value, message):
@@ -140,7 +144,7 @@ def test_many_training_patches_fit_into_a_file(tmp_path):
 def test_a_contract_must_be_complete():
     values = json.loads(CONTRACT.to_json())
     del values["classes"]
-    with pytest.raises(ModelError, match="lacks classes"):
+    with pytest.raises(ModelError, match="its classes is missing"):
         Contract.from_json(json.dumps(values))
 
 

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.kinds import KINDS
-from napari_hrstem_defects.models.options import TrainingProgress
-from napari_hrstem_defects.models.recipes import RECIPES
+from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.simulation import simulate
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role

@@ -19,8 +19,13 @@ from napari_hrstem_defects.batch.inputs import find_inputs
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.reading import read
-from napari_hrstem_defects.models.data import LabelledImage, PatchSet, ordered_classes
-from napari_hrstem_defects.models.labels import mask_of_labels, mask_of_polygons
+from napari_hrstem_defects.models.data import (
+    LabelledImage,
+    PatchSet,
+    mask_of_labels,
+    mask_of_polygons,
+    ordered_classes,
+)
 from napari_hrstem_defects.simulation import sample_set
 
 #: Folders of the published data set, each with ``images`` and ``labels`` or ``json``; True: with defects.
@@ -169,7 +174,6 @@ def read_patches(
         classes,
         np.array([row["source"] if named else "" for row in rows]),
         corners,
-        tuple(row["file"] for row in rows),
     )
 
 

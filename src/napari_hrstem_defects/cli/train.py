@@ -21,8 +21,7 @@ from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
+from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256
 from napari_hrstem_defects.models.training import TrainingReport, train, unfinished
 
@@ -61,7 +60,6 @@ def run(**given: Any) -> None:
         chosen = {key: value for key, value in given.items() if key in _FIELDS}
         chosen |= {
             "name": arguments.name or arguments.out.stem,
-            "patch_px": arguments.patch_size,
             "extra": _extra(arguments.settings or ()),
         }
         options = with_recipe(recipe, chosen)

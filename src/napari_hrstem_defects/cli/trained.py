@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_hrstem_defects.cli.commands import Out, PixelSize, Quiet, Select, app
+from napari_hrstem_defects.models.options import TrainingOptions
 
 _Images = Annotated[
     Path | None,
@@ -40,7 +44,33 @@ _Only = Annotated[
 ]
 
 
+def _with_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of ``**options``, the settings of a training that have a metavar or an option."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = list(signature.parameters.values())[:-1]
+    for item in fields(TrainingOptions):
+        about, types = item.metadata, {"str": str, "int": int, "float": float, "bool": bool}
+        if about.get("metavar") or about.get("option"):
+            option = typer.Option(
+                *filter(None, [about["option"]]),
+                metavar=about["metavar"] or None,
+                min=about["least"],
+                help=about["about"],
+            )
+            parameters.append(
+                inspect.Parameter(
+                    item.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=item.default,
+                    annotation=Annotated[types[str(item.type)], option],
+                )
+            )
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
 @app.command()
+@_with_training_options
 def train(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
     model: Annotated[
@@ -62,47 +92,8 @@ def train(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the classifier; default: the file's.")
     ] = None,
-    weights: Annotated[
-        str, typer.Option(metavar="FILE", help="VGG16: weights of its base, imagenet, none or a file.")
-    ] = "imagenet",
-    train_base: Annotated[
-        bool, typer.Option("--train-base/--freeze", help="VGG16: train the convolutional base as well.")
-    ] = False,
-    secondary: Annotated[
-        str,
-        typer.Option(
-            metavar="CLASS",
-            help="A patch wholly inside another symmetry: defective, or clean as in the code of Dennler et al.",
-        ),
-    ] = "defective",
-    epochs: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Most passes over the patches; 0: as the kind needs.")
-    ] = 0,
-    patience: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Passes without progress after which it stops; 0: never.")
-    ] = 10,
-    batch: Annotated[int, typer.Option(metavar="N", min=0, help="Patches a step; 0: as the kind needs.")] = 0,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="RATE", min=0, help="Of Adam; 0: as the kind needs.")
-    ] = 0.0,
-    patch_size: Annotated[
-        int, typer.Option(metavar="PX", min=0, help="Edge of a patch; 0: as the kind needs.")
-    ] = 0,
-    per_class: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Patches of each class drawn from the images.")
-    ] = 2500,
-    repeats: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Trainings on different splits, for the scatter.")
-    ] = 1,
-    test_images: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Images with defects held out; 0: a quarter.")
-    ] = 0,
-    split: Annotated[
-        str, typer.Option(metavar="HOW", help="Patch tables: auto (nothing is shared) or random.")
-    ] = "auto",
     clean: _Clean = None,
     only: _Only = None,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same patches.")] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,12 +110,9 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
     ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Train even if test and training share pixels; the report says so."),
-    ] = False,
     report: _Report = None,
     quiet: Quiet = False,
+    **options: Any,
 ) -> None:
     """Train a patch classifier on labelled images, a table of patches, or simulated images.
 
@@ -134,7 +122,7 @@ def train(
     given = dict(locals())
     from napari_hrstem_defects.cli.train import run
 
-    run(**given)
+    run(**given.pop("options"), **given)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.ensemble_classifier import patch_scores
 from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.preparing import cut_patches
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
+from napari_hrstem_defects.models.scan import patch_scores
 from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
 
 #: Name of the training-free classifier, which needs no file.
@@ -117,11 +117,7 @@ class TrainedClassifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.
-        return _again, (self.path, self.name, self.threshold)
-
-
-def _again(path: Path, name: str, threshold: float) -> TrainedClassifier:
-    return TrainedClassifier(path, name=name, threshold=threshold)
+        return partial(TrainedClassifier, name=self.name, threshold=self.threshold), (self.path,)
 
 
 def for_recipe(

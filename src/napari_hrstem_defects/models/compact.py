@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.fitting import fit_softmax, predict_in_batches, turned
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions
-from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Channels of the blocks; each but the first halves the resolution once more.
 CHANNELS = (16, 32, 64, 96, 128)
@@ -121,4 +121,4 @@ def predict(
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return in_batches(model.networks[NETWORK], patches, network_input, cancelled)
+    return predict_in_batches(model.networks[NETWORK], patches, network_input, cancelled)

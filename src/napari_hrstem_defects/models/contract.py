@@ -5,22 +5,75 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX, first_problem
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
 FORMAT_VERSION = 2
 #: Kinds of classifiers.
 KINDS = ("vgg16", "compact", "fft-ensemble")
-#: Edges of patches that make sense, in px.
-LEAST_PATCH_PX, MOST_PATCH_PX = 16, 512
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("text without control characters")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name")
+    return text
+
+
+def _kind(name: str) -> str:
+    if name not in KINDS:
+        raise ValueError(f"one of {', '.join(KINDS)}")
+    return name
+
+
+def _classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not len(set(names)) == len(names) >= 2:
+        raise ValueError("two or more different names")
+    return names
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("a smallest and a largest value")
+    return ends
+
+
+def _with_listings(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The images and patches that a training names, if it does, must be what evaluations look for."""
+    images, patches = training.get("images", []), training.get("patches", [])
+    if not (
+        isinstance(images, list)
+        and all(
+            isinstance(item, Mapping) and all(isinstance(item.get(key), str) for key in ("sha256", "part"))
+            for item in images
+        )
+        and isinstance(patches, list)
+        and all(isinstance(mark, str) for mark in patches)
+    ):
+        raise ValueError("a table with proper lists of what it was trained on")
+    return training
+
+
+_Text = Annotated[str, AfterValidator(_printable)]
+_Name = Annotated[_Text, AfterValidator(_name)]
 # No pixel size in nm and no period in px is as large.
-_MOST_SCALE = 1e6
+_Length = Annotated[float, Field(gt=0, lt=1e6)]
+_Range = Annotated[tuple[_Length, _Length], AfterValidator(_ascending)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Contract:
     """Input contract and history of a trained classifier.
 
@@ -52,51 +105,24 @@ class Contract:
         ISO date and time, UTC.
     """
 
-    kind: str
-    name: str
-    classes: tuple[str, ...]
-    patch_px: int
+    kind: Annotated[str, AfterValidator(_kind)]
+    name: _Name
+    classes: Annotated[tuple[_Name, ...], AfterValidator(_classes)]
+    patch_px: Annotated[int, Field(ge=LEAST_PATCH_PX, le=MOST_PATCH_PX)]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    pixel_size_nm: tuple[float, float] | None = None
-    period_px: tuple[float, float] | None = None
-    data_sha256: str = ""
+    pixel_size_nm: _Range | None = None
+    period_px: _Range | None = None
+    data_sha256: _Text = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    training: Annotated[Mapping[str, Any], AfterValidator(_with_listings)] = field(default_factory=dict)
     seed: int = 0
     software: Mapping[str, str] = field(default_factory=dict)
-    created: str = ""
-
-    def __post_init__(self) -> None:
-        _need(isinstance(self.kind, str) and self.kind in KINDS, f"the kind is {self.kind!r}")
-        _need(isinstance(self.name, str) and self.name.strip() != "", "it has no name")
-        _need(self.name.isprintable(), "its name holds control characters")
-        object.__setattr__(self, "classes", _strings(self.classes))
-        _need(len(set(self.classes)) == len(self.classes) >= 2, "it does not name two or more classes")
-        _need(
-            type(self.patch_px) is int and LEAST_PATCH_PX <= self.patch_px <= MOST_PATCH_PX,
-            f"the patch size is {self.patch_px!r}",
-        )
-        for name in ("pixel_size_nm", "period_px"):
-            object.__setattr__(self, name, _range(getattr(self, name), name))
-        for name in ("preprocessing", "metrics", "training", "software"):
-            _need(isinstance(getattr(self, name), Mapping), f"{name} is no table")
-        for name in ("data_sha256", "created"):
-            text = getattr(self, name)
-            _need(isinstance(text, str) and text.isprintable(), f"{name} is no text")
-        _need(type(self.seed) is int, f"the seed is {self.seed!r}")
-        _need(_listings(self.training), "its list of what it was trained on is damaged")
+    created: _Text = ""
 
     def to_json(self) -> str:
         """Text for the model file."""
-        return (
-            json.dumps(
-                {"format": FORMAT_VERSION, **dataclasses.asdict(self)},
-                indent=2,
-                ensure_ascii=False,
-                allow_nan=False,
-            )
-            + "\n"
-        )
+        values = {"format": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Contract:
@@ -111,55 +137,12 @@ class Contract:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelError("its description is no JSON") from error
-        _need(isinstance(values, dict), "its description is no table")
+        if not isinstance(values, dict):
+            raise ModelError("its description is no table")
         version = values.pop("format", None)
-        _need(
-            version == FORMAT_VERSION,
-            f"it has format version {version!r}, this program reads {FORMAT_VERSION}",
-        )
-        known = {item.name for item in dataclasses.fields(cls)}
-        unknown, missing = sorted(values.keys() - known), sorted(known - values.keys())
-        _need(not unknown, f"its description holds the unknown {', '.join(unknown)}")
-        _need(not missing, f"its description lacks {', '.join(missing)}")
-        return cls(**values)
-
-
-def _need(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ModelError(problem)
-
-
-def _strings(values: Any) -> tuple[str, ...]:
-    _need(
-        isinstance(values, list | tuple)
-        and all(isinstance(v, str) and v and v.isprintable() for v in values),
-        "the names of its classes are no texts",
-    )
-    return tuple(values)
-
-
-def _listings(training: Mapping[str, Any]) -> bool:
-    """Whether the images and patches that a training names, if it does, are what evaluations look for."""
-    images, patches = training.get("images", []), training.get("patches", [])
-    return (
-        isinstance(images, list)
-        and all(
-            isinstance(item, Mapping) and all(isinstance(item.get(key), str) for key in ("sha256", "part"))
-            for item in images
-        )
-        and isinstance(patches, list)
-        and all(isinstance(mark, str) for mark in patches)
-    )
-
-
-def _range(values: Any, name: str) -> tuple[float, float] | None:
-    if values is None:
-        return None
-    _need(
-        isinstance(values, list | tuple)
-        and len(values) == 2
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        and 0 < values[0] <= values[1] < _MOST_SCALE,
-        f"{name} is no range of lengths",
-    )
-    return float(values[0]), float(values[1])
+        if version != FORMAT_VERSION:
+            raise ModelError(f"it has format version {version!r}, this program reads {FORMAT_VERSION}")
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(values))
+        except ValidationError as error:
+            raise ModelError(f"its {first_problem(error)}") from error

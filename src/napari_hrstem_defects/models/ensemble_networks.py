@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 
-#: Networks that can be chosen.
-ARCHITECTURES = ("efficient", "published")
-#: What a network may look at.
-BRANCHES = ("raw+fft", "raw", "fft")
 #: Edge of a patch in px that the published network is made for.
 PUBLISHED_PATCH_PX = 64
 
@@ -75,8 +70,6 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
     keras.Model
         Inputs ``(patch_px, patch_px, 1)``, the raw one first; one sigmoid.
     """
-    if branches not in BRANCHES:
-        raise ModelError(f"There are no branches {branches!r}; choose {', '.join(BRANCHES)}.")
     library = keras()
     layers = library.layers
     inputs, parts = [], []
@@ -117,22 +110,14 @@ def logits(network: Any) -> Any:
     Parameters
     ----------
     network : keras.Model
-        One of this module, perhaps from a file.
+        One of this module.
 
     Returns
     -------
     keras.Model
         With the same inputs.
-
-    Raises
-    ------
-    ModelError
-        If the network does not end with a sigmoid of its own.
     """
-    last = network.layers[-1]
-    if getattr(getattr(last, "activation", None), "__name__", "") != "sigmoid" or last.weights:
-        raise ModelError("A network of the ensemble does not end with a sigmoid; train the ensemble anew.")
-    return keras().Model(network.inputs, last.input)
+    return keras().Model(network.inputs, network.layers[-1].input)
 
 
 def _sigmoid(values: Any) -> Any:

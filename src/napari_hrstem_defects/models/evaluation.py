@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,9 @@ from napari_hrstem_defects.core.metrics import (
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.near_copies import copied
-from napari_hrstem_defects.models.patch_splits import overlapping
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.splits import overlapping
 
 #: The metrics of the published table, in its order.
 METRICS = ("accuracy", "precision", "specificity", "recall")
@@ -51,9 +51,6 @@ def verdicts(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) -
 def judge_images(
     model: Any,
     images: Sequence[LabelledImage],
-    *,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Score a classifier on all patches of labelled images.
 
@@ -63,9 +60,6 @@ def judge_images(
         With ``contract`` and ``networks``.
     images : sequence of LabelledImage
         Judged are patches of the model's size on the grid that an analysis uses, as they are.
-    threshold : float
-        Probability above which a patch is defective.
-    cancelled : callable, optional
 
     Returns
     -------
@@ -79,7 +73,7 @@ def judge_images(
         model.contract.patch_px,
         model.contract.preprocessing.get("filter", "none"),
     )
-    found = (_predicted(model, patches.pixels, cancelled)[:, 0] < 1 - threshold).astype(np.intp)
+    found = (_predicted(model, patches.pixels)[:, 0] < 1 - THRESHOLD).astype(np.intp)
     out = _scores(patches, found)
     out["images"] = {
         image.name: {
@@ -108,8 +102,7 @@ def judge_patches(
     model: Any,
     patches: PatchSet,
     *,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
+    filtered: bool = False,
 ) -> dict[str, Any]:
     """Score a classifier on patches.
 
@@ -120,14 +113,14 @@ def judge_patches(
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
         must tell clean from defective, and every class but the first counts as defective.
-    threshold : float
-    cancelled : callable, optional
+    filtered : bool
+        The patches are filtered already.
 
     Returns
     -------
     dict
         See :func:`napari_hrstem_defects.core.metrics.classification`. Of an ensemble also ``binary``: the confusion of
-        each network by itself, "this class" above `threshold` against the rest.
+        each network by itself, "this class" above `THRESHOLD` against the rest.
 
     Raises
     ------
@@ -137,12 +130,13 @@ def judge_patches(
     contract = model.contract
     labels = _labels_for(contract.classes, patches)
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
-    pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
-    probabilities = _predicted(model, pixels, cancelled)
-    out = classification(labels, verdicts(probabilities, threshold), classes=contract.classes)
+    if not filtered:
+        pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
+    probabilities = _predicted(model, pixels)
+    out = classification(labels, verdicts(probabilities), classes=contract.classes)
     if contract.kind == "fft-ensemble":
         out["binary"] = {
-            name: classification(labels == k, probabilities[:, k] > threshold, classes=("other", name))[
+            name: classification(labels == k, probabilities[:, k] > THRESHOLD, classes=("other", name))[
                 "confusion"
             ]
             for k, name in enumerate(contract.classes)
@@ -162,21 +156,14 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     )
 
 
-def _predicted(
-    model: Any, pixels: NDArray[np.float32], cancelled: Callable[[], bool] | None
-) -> NDArray[np.float32]:
-    predict = kind_of(model.contract.kind).function("predict")
-    out: NDArray[np.float32] = predict(model, pixels, cancelled=cancelled)
+def _predicted(model: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = kind_of(model.contract.kind).function("predict")(model, pixels)
     return out
 
 
 def evaluate_images(
     model: Any,
     images: Sequence[LabelledImage],
-    *,
-    seed: int = 0,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on labelled images.
 
@@ -193,21 +180,21 @@ def evaluate_images(
         images, as after a training on patches; ``images``: of each.
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
-    judged = judge_images(model, images, threshold=threshold, cancelled=cancelled)
+    judged = judge_images(model, images)
     each = judged["images"]
     seen = [image for image in images if image.sha256 in known]
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
     total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
-    def published(names: Sequence[str]) -> dict[str, Any]:
-        scores = [each[name]["with_ambivalent"] for name in names]
-        if len(scores) > DRAWN_IMAGES:
-            chosen = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
-            scores = [pooled([scores[k] for k in draw]) for draw in chosen]
-        return spread(scores)
+    def drawn(scores: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Pooled scores of random draws where there are enough images, else those of each image."""
+        if len(scores) <= DRAWN_IMAGES:
+            return scores
+        draws = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
+        return [pooled([scores[k] for k in draw]) for draw in draws]
 
     groups = {
         "train": [image.name for image in seen if image.has_defects],
@@ -216,23 +203,28 @@ def evaluate_images(
     }
     out = {
         **total,
-        "table_1": table_1({part: published(names) for part, names in groups.items() if names}),
+        "table_1": table_1(
+            {
+                part: spread(drawn([each[name]["with_ambivalent"] for name in names]))
+                for part, names in groups.items()
+                if names
+            }
+        ),
         "images": each,
         "seen": [image.name for image in seen],
         "unseen": len(fresh),
         "with_defects": len(defective),
         "recognisable": "images" in model.contract.training,
     }
-    if len(defective) > DRAWN_IMAGES:
-        drawn = [
-            pooled([each[name] for name in rng.choice(defective, DRAWN_IMAGES, replace=False)])
-            for _ in range(DRAWS)
-        ]
-        out["repeated"] = _repeated(drawn, DRAWN_IMAGES)
-    elif len(defective) > 1:
-        out["repeated"] = _repeated([each[name] for name in defective], of="image")
+    if len(defective) > 1:
+        scores = drawn([each[name] for name in defective])
+        images_each, of = (DRAWN_IMAGES, "images") if len(defective) > DRAWN_IMAGES else (1, "image")
+        out["repeated"] = {**spread(scores), "draws": len(scores), "images": images_each, "of": of}
     if clean:
-        out["defect_free"] = _clean_only(pooled([each[name] for name in clean]), len(clean))
+        # Without defects there is no precision and no recall.
+        specificity = pooled([each[name] for name in clean])
+        rates = {name: specificity[name] for name in ("accuracy", "specificity", "count")}
+        out["defect_free"] = {**rates, "images": len(clean)}
     if seen:
         out["trained_on"] = pooled([each[image.name] for image in seen])
     return out
@@ -241,9 +233,6 @@ def evaluate_images(
 def evaluate_patches(
     model: Any,
     patches: PatchSet,
-    *,
-    threshold: float = THRESHOLD,
-    cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on a table of patches.
 
@@ -266,11 +255,11 @@ def evaluate_patches(
         if patches.corners is not None:
             shared[fresh] = overlapping(patches.take(fresh), patches.take(seen))
         else:
-            shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen], cancelled)
+            shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen])
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
     out = {
-        **judge_patches(model, patches.take(chosen), threshold=threshold, cancelled=cancelled),
+        **judge_patches(model, patches.take(chosen)),
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
@@ -278,27 +267,13 @@ def evaluate_patches(
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        out["repeated"] = _repeated(
-            [
-                judge_patches(model, patches.take(chosen & (patches.source == source)), threshold=threshold)
-                for source in sources
-            ],
-            of="source",
-        )
+        scores = [
+            judge_patches(model, patches.take(chosen & (patches.source == source))) for source in sources
+        ]
+        out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
-        out["trained_on"] = judge_patches(model, patches.take(seen), threshold=threshold, cancelled=cancelled)
+        out["trained_on"] = judge_patches(model, patches.take(seen))
     return out
-
-
-def _repeated(scores: Sequence[Mapping[str, Any]], images: int = 1, of: str = "images") -> dict[str, Any]:
-    """Mean and scatter over draws of so many images each."""
-    return {**spread(scores), "draws": len(scores), "images": images, "of": of}
-
-
-def _clean_only(scores: Mapping[str, Any], images: int) -> dict[str, Any]:
-    # Without defects there is no precision and no recall.
-    known = {name: scores[name] for name in ("accuracy", "specificity", "count")}
-    return {**known, "images": images}
 
 
 def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -380,26 +355,23 @@ def class_report(confusion: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     .. [M] Marvin, Holt et al., github.com/NoHolt/ML-Hackathon-2025.
     """
-    from sklearn.metrics import precision_recall_fscore_support
+    from sklearn.metrics import classification_report
 
-    counts, names = np.asarray(confusion["counts"]), confusion["classes"]
+    counts = np.asarray(confusion["counts"])
     truth, found = (indices.ravel() for indices in np.indices(counts.shape))
+    report = classification_report(
+        truth, found, sample_weight=counts.ravel(), output_dict=True, zero_division=0
+    )
 
-    def rows(average: str | None) -> list[dict[str, float]]:
-        values = precision_recall_fscore_support(
-            truth, found, average=average, sample_weight=counts.ravel(), zero_division=0
-        )
-        support = counts.sum(axis=1) if average is None else [counts.sum()]
-        return [
-            {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-            for p, r, f, n in zip(*map(np.atleast_1d, values[:3]), support, strict=True)
-        ]
+    def row(name: str) -> dict[str, Any]:
+        *values, support = report[name].values()
+        return {**dict(zip(("precision", "recall", "f1"), values, strict=True)), "support": int(support)}
 
     return {
-        "classes": dict(zip(names, rows(None), strict=True)),
-        "macro": rows("macro")[0],
-        "weighted": rows("weighted")[0],
-        "accuracy": float(counts.trace() / max(counts.sum(), 1)),
+        "classes": {name: row(str(k)) for k, name in enumerate(confusion["classes"])},
+        "macro": row("macro avg"),
+        "weighted": row("weighted avg"),
+        "accuracy": report["accuracy"],
     }
 
 

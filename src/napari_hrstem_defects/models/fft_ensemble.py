@@ -6,27 +6,22 @@ augmentation instead of many and lets all of them be stopped, or taken up again,
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import expit
 
-from napari_hrstem_defects.core.errors import Cancelled as CancelledError
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet, join
-from napari_hrstem_defects.models.ensemble_augment import quarter_turns, symmetries, varied
-from napari_hrstem_defects.models.ensemble_calibration import calibrate, calibrated_logits
 from napari_hrstem_defects.models.ensemble_networks import (
-    ARCHITECTURES,
-    BRANCHES,
     MOMENTUM,
     build_efficient,
     build_published,
@@ -37,11 +32,20 @@ from napari_hrstem_defects.models.fft_features import (
     THRESHOLD,
     equalise,
     log_spectra,
+    quarter_turns,
     standardised,
+    symmetries,
+    varied,
 )
-from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.fitting import fit_network, predict_in_batches
 from napari_hrstem_defects.models.kinds import Fitted, kind_of
-from napari_hrstem_defects.models.options import Cancelled, Progress, TrainingOptions, refuse_unknown
+from napari_hrstem_defects.models.options import (
+    Cancelled,
+    Progress,
+    TrainingOptions,
+    first_problem,
+    refuse_unknown,
+)
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
@@ -54,15 +58,13 @@ PUBLISHED_RATE = 1e-4
 STRIDE_PX = 8
 #: Windows that go through the networks at once.
 BATCH = 128
-# What switches a setting on and off, as text.
-_SWITCHES = {
-    **dict.fromkeys(("true", "on", "yes", "1"), True),
-    **dict.fromkeys(("false", "off", "no", "0"), False),
-}
+#: Fewer held-out patches of a class, or of the rest, than this say nothing about its calibration.
+FEWEST = 5
+
+_Length = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
-@dataclass(frozen=True)
-class EnsembleSettings:
+class EnsembleSettings(BaseModel):
     """What only the ensemble can be told, the ``extra`` of the training options.
 
     Attributes
@@ -88,52 +90,32 @@ class EnsembleSettings:
         Passes of the networks of single classes, instead of those of all; needs a training that does not stop early.
     """
 
-    architecture: str = "efficient"
-    branches: str = "raw+fft"
-    augmentation: str = "full"
+    model_config = ConfigDict(frozen=True)
+
+    architecture: Literal["efficient", "published"] = "efficient"
+    branches: Literal["raw+fft", "raw", "fft"] = "raw+fft"
+    augmentation: Literal["full", "turns"] = "full"
     balance: bool = True
     calibrate: bool = True
-    threshold: float = THRESHOLD
-    momentum: float = MOMENTUM
-    stride: int = STRIDE_PX
-    class_epochs: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("architecture", ARCHITECTURES),
-            ("branches", BRANCHES),
-            ("augmentation", ("full", "turns")),
-        ):
-            if getattr(self, name) not in known:
-                raise ModelError(f"{name} must be {' or '.join(known)}, not {getattr(self, name)!r}.")
-        for name in ("balance", "calibrate"):
-            # On the command line the words of the documentation arrive as texts, and every text is true.
-            value = _SWITCHES.get(str(getattr(self, name)).lower())
-            if value is None:
-                raise ModelError(f"{name} must be on or off, not {getattr(self, name)!r}.")
-            object.__setattr__(self, name, value)
-        number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        if not number or not 0 <= self.threshold < np.inf:
-            raise ModelError(f"threshold must be a number, 0 or more, not {self.threshold!r}.")
-        if type(self.momentum) is not float or not 0 <= self.momentum < 1:
-            raise ModelError(f"momentum must be a number from 0 to below 1, not {self.momentum!r}.")
-        if type(self.stride) is not int or self.stride < 1:
-            raise ModelError(f"stride must be a whole number of px, not {self.stride!r}.")
-        passes = self.class_epochs
-        if not isinstance(passes, Mapping) or not all(type(n) is int and n > 0 for n in passes.values()):
-            raise ModelError(f'class_epochs must be like {{"Bulk": 3, "SF1": 9}}, not {passes!r}.')
+    threshold: _Length = THRESHOLD
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] = MOMENTUM
+    stride: Annotated[int, Field(ge=1, strict=True)] = STRIDE_PX
+    class_epochs: Mapping[str, Annotated[int, Field(ge=1, strict=True)]] = {}
 
     @classmethod
     def of(cls, extra: Mapping[str, Any]) -> EnsembleSettings:
-        """Settings from the ``extra`` of training options.
+        """Settings from the ``extra`` of training options; of those that are on or off also the word.
 
         Raises
         ------
         ModelError
             If a key is unknown or a value impossible.
         """
-        refuse_unknown(extra, tuple(cls.__dataclass_fields__), "fft-ensemble")
-        return cls(**extra)
+        refuse_unknown(extra, tuple(cls.model_fields), "fft-ensemble")
+        try:
+            return cls(**extra)
+        except ValidationError as error:
+            raise ModelError(f"{first_problem(error)}.") from None
 
     def preprocessing(self) -> dict[str, Any]:
         """What the contract must say to make patches ready again."""
@@ -168,18 +150,34 @@ def network_names(contract: Contract) -> tuple[str, ...]:
     ModelError
         If its preprocessing is not that of an ensemble. The message goes into a sentence.
     """
-    known = contract.preprocessing
-    numbers = [known.get(name) for name in ("threshold", "blur_px")]
-    if (
-        known.get("architecture") not in ARCHITECTURES
-        or known.get("branches") not in BRANCHES
-        or not isinstance(known.get("equalise"), bool)
-        or known.get("views") not in (1, 8)
-        or not all(isinstance(value, int | float) and 0 <= value < np.inf for value in numbers)
-        or not _is_calibration(known.get("calibration"), len(contract.classes))
-    ):
-        raise ModelError("its preprocessing is not that of an FFT ensemble")
+    wrong = ModelError("its preprocessing is not that of an FFT ensemble")
+    try:
+        known = _Preprocessing.model_validate(contract.preprocessing)
+    except ValidationError:
+        raise wrong from None
+    lines = (known.calibration or {}).values()
+    if any(len(column) != len(contract.classes) for line in lines for column in (line.slope, line.offset)):
+        raise wrong
     return _names(contract.classes)
+
+
+class _Line(BaseModel):
+    """Calibration of each class."""
+
+    slope: list[float]
+    offset: list[float]
+
+
+class _Preprocessing(BaseModel):
+    """What a contract must say; what else it says is not looked at."""
+
+    architecture: Literal["efficient", "published"]
+    branches: Literal["raw+fft", "raw", "fft"]
+    equalise: Annotated[bool, Field(strict=True)]
+    views: Literal[1, 8]
+    threshold: _Length
+    blur_px: _Length
+    calibration: dict[str, _Line] | None = None
 
 
 def build(contract: Contract) -> dict[str, Any]:
@@ -187,21 +185,6 @@ def build(contract: Contract) -> dict[str, Any]:
     known = contract.preprocessing
     settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
     return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
-
-
-def _is_calibration(found: Any, classes: int) -> bool:
-    """Whether it is a table of a slope and an offset of each class for each number of views, or nothing."""
-    if not found:
-        return True
-    if not isinstance(found, Mapping) or not all(isinstance(lines, Mapping) for lines in found.values()):
-        return False
-    columns = [lines.get(key) for lines in found.values() for key in ("slope", "offset")]
-    return all(
-        isinstance(column, list)
-        and len(column) == classes
-        and all(isinstance(v, int | float) for v in column)
-        for column in columns
-    )
 
 
 class Ensemble(Protocol):
@@ -259,16 +242,17 @@ def fit(
         )
     library = keras()
     library.utils.set_random_seed(options.seed)
-    kind = kind_of("fft-ensemble")
     if options.patience and settings.class_epochs:
         raise ModelError("class_epochs needs a training that does not stop early; set --patience 0.")
+    if settings.architecture == "published":
+        options = replace(options, learning_rate=options.learning_rate or PUBLISHED_RATE)
+    options = kind_of("fft-ensemble").completed(options)
+    each = [settings.class_epochs.get(name, options.epochs) for name in train.classes]
+    options = replace(options, epochs=max(each))
     networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
     preprocessing = settings.preprocessing()
     chosen = _shown(train, settings, options.seed)
-    batch, usual = options.batch or kind.batch, options.epochs or kind.epochs
-    each = [settings.class_epochs.get(name, usual) for name in train.classes]
-    epochs = max(each)
-    whole = _side_by_side(networks)
+    whole = _side_by_side(tuple(networks.values()))
     # The networks share no weights: each is kept as it is after its own passes.
     owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
     passes = [each[owner[id(v)]] for v in whole.weights]
@@ -281,38 +265,34 @@ def fit(
     def augment(part: NDArray[np.float32], rng: np.random.Generator) -> Any:
         return _inputs(varied(part, rng) if full else part, preprocessing, equal=full)
 
-    published = settings.architecture == "published"
-    rate: Any = options.learning_rate or (PUBLISHED_RATE if published else kind.learning_rate)
-    if not published:
-        rate = library.optimizers.schedules.CosineDecay(rate, epochs * -(-len(pixels) // batch), alpha=0.02)
+    rate = None
+    if settings.architecture == "efficient":
+        steps = options.epochs * -(-len(pixels) // options.batch)
+        rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
     loss: Any = (
         _balanced_loss(len(train.classes))
         if settings.balance
         else library.losses.BinaryCrossentropy(from_logits=True)
     )
-    with tempfile.TemporaryDirectory() as none:
-        history = fit_network(
-            whole,
-            (pixels, targets),
-            (_inputs(watched.pixels, preprocessing), _targets(watched)),
-            loss=loss,
-            learning_rate=rate,
-            batch=batch,
-            epochs=epochs,
-            patience=options.patience,
-            passes=passes,
-            seed=options.seed,
-            workspace=Path(none) if workspace is None else workspace,
-            tag="ensemble",
-            augment=augment,
-            progress=progress,
-            cancelled=cancelled,
-        )
+    history = fit_network(
+        whole,
+        (pixels, targets),
+        (_inputs(watched.pixels, preprocessing), _targets(watched)),
+        options,
+        loss=loss,
+        learning_rate=rate,
+        passes=passes,
+        workspace=workspace,
+        tag="ensemble",
+        augment=augment,
+        progress=progress,
+        cancelled=cancelled,
+    )
     calibration: dict[str, Any] = {}
     held_out = validation.take(validation.labels >= 0)
     if settings.calibrate and len(held_out):
         for views in sorted({1, preprocessing["views"]}):
-            said = _seen(whole, held_out.pixels, preprocessing, views)
+            said = _mean_logits(whole, held_out.pixels, preprocessing, views)
             calibration[str(views)] = calibrate(said, held_out.labels)
     return Fitted(
         networks,
@@ -347,61 +327,82 @@ def predict(
 
     Raises
     ------
+    ModelError
+        If the model is no FFT ensemble or lacks a network.
     Cancelled
         If the caller asked to stop.
     """
-    return Predictor(model)(patches, views=views, cancelled=cancelled)
+    return expit(predict_logits(model, patches, views=views, cancelled=cancelled)).astype(np.float32)
 
 
-class Predictor:
-    """An ensemble ready for many patches.
+def predict_logits(
+    model: Ensemble,
+    patches: NDArray[np.float32],
+    *,
+    views: int = 0,
+    cancelled: Cancelled | None = None,
+) -> NDArray[np.float64]:
+    """Logits of what :func:`predict` returns: they still differ where several probabilities are rounded to one."""
+    contract, settings = model.contract, model.contract.preprocessing
+    names, edge = _names(contract.classes), contract.patch_px
+    if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
+        raise ModelError(
+            f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
+        )
+    if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
+        raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
+    whole = _side_by_side(tuple(model.networks[name] for name in names))
+    number = views or int(settings["views"])
+    mean = _mean_logits(whole, patches, settings, number, cancelled)
+    return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
+
+
+def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
+    """Platt scaling of each class on held-out patches, positives and the rest with equal weight.
 
     Parameters
     ----------
-    model : Ensemble
+    logits : float array (n, classes)
+        What the networks say before their sigmoids.
+    labels : int array (n,)
+        Number of the class.
 
-    Raises
-    ------
-    ModelError
-        If the model is no FFT ensemble or lacks a network.
+    Returns
+    -------
+    dict
+        ``slope`` and ``offset`` of the line through the logits, for each class, and ``fitted``: whether there were
+        enough patches. A class without them gets the mean slope of the others and no offset.
+
+    References
+    ----------
+    .. Platt, Advances in Large Margin Classifiers (1999) 61; Guo et al., ICML 2017.
     """
+    from sklearn.linear_model import LogisticRegression
 
-    def __init__(self, model: Ensemble) -> None:
-        contract = model.contract
-        names = _names(contract.classes)
-        if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
-            raise ModelError(
-                f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
-            )
-        self.contract = contract
-        self._whole = _side_by_side({name: model.networks[name] for name in names})
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
+    count = values.shape[1]
+    slopes, offsets, fitted = np.ones(count), np.zeros(count), np.zeros(count, bool)
+    for k in range(count):
+        positive = labels == k
+        if min(np.count_nonzero(positive), np.count_nonzero(~positive)) >= FEWEST:
+            line = LogisticRegression(class_weight="balanced").fit(values[:, [k]], positive)
+            slopes[k], offsets[k] = line.coef_[0, 0], line.intercept_[0]
+            fitted[k] = True
+    if fitted.any():
+        slopes[~fitted] = slopes[fitted].mean()
+    return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
-    def __call__(
-        self,
-        patches: NDArray[np.float32],
-        *,
-        views: int = 0,
-        cancelled: Cancelled | None = None,
-    ) -> NDArray[np.float32]:
-        """See :func:`predict`."""
-        said = self.logits(patches, views=views, cancelled=cancelled)
-        return expit(said).astype(np.float32)
 
-    def logits(
-        self,
-        patches: NDArray[np.float32],
-        *,
-        views: int = 0,
-        cancelled: Cancelled | None = None,
-    ) -> NDArray[np.float64]:
-        """Logits of the probabilities: the classes still differ where several probabilities are rounded to one."""
-        edge = self.contract.patch_px
-        if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
-            raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
-        settings = self.contract.preprocessing
-        number = views or int(settings["views"])
-        mean = _seen(self._whole, patches, settings, number, cancelled)
-        return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
+def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float64]:
+    """Logits of the calibrated probabilities (n, classes); an empty calibration leaves those of the networks.
+
+    They still differ where the probabilities round to one.
+    """
+    values: NDArray[np.float64] = np.asarray(logits, np.float64)
+    if not calibration:
+        return values
+    slope, offset = (np.asarray(calibration[key], np.float64) for key in ("slope", "offset"))
+    return slope * values + offset
 
 
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -415,14 +416,10 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
     return build_efficient(edge, settings.branches)
 
 
-def _side_by_side(networks: Mapping[str, Any]) -> Any:
-    """One model with the inputs that all networks share and one column of logits for each."""
-    return _joined(tuple(networks.values()))
-
-
 # What runs was compiled when it first ran, which takes seconds: the frames of a series share it.
 @lru_cache(maxsize=2)
-def _joined(networks: tuple[Any, ...]) -> Any:
+def _side_by_side(networks: tuple[Any, ...]) -> Any:
+    """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
     outputs = [logits(network)(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
@@ -443,25 +440,7 @@ def _inputs(patches: NDArray[np.float32], preprocessing: Mapping[str, Any], *, e
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-def _run(
-    whole: Any,
-    patches: NDArray[np.float32],
-    preprocessing: Mapping[str, Any],
-    cancelled: Cancelled | None = None,
-) -> NDArray[np.float32]:
-    """Logits (n, classes)."""
-    out = np.empty((len(patches), whole.outputs[0].shape[-1]), np.float32)
-    for start in range(0, len(patches), BATCH):
-        if cancelled is not None and cancelled():
-            raise CancelledError
-        part = patches[start : start + BATCH]
-        # A last, shorter batch would be compiled anew: it is filled up and the surplus dropped.
-        full = part if len(part) == BATCH else np.resize(part, (BATCH, *part.shape[1:]))
-        out[start : start + len(part)] = whole.predict_on_batch(_inputs(full, preprocessing))[: len(part)]
-    return out
-
-
-def _seen(
+def _mean_logits(
     whole: Any,
     patches: NDArray[np.float32],
     preprocessing: Mapping[str, Any],
@@ -469,10 +448,13 @@ def _seen(
     cancelled: Cancelled | None = None,
 ) -> NDArray[np.float32]:
     """Logits (n, classes), for eight views their mean."""
-    if views == 1:
-        return _run(whole, patches, preprocessing, cancelled)
-    found = [_run(whole, copy, preprocessing, cancelled) for copy in symmetries(patches)]
-    mean: NDArray[np.float32] = np.stack(found).mean(axis=0)
+
+    def prepare(part: NDArray[np.float32]) -> Any:
+        return _inputs(part, preprocessing)
+
+    copies = [patches] if views == 1 else symmetries(patches)
+    found = [predict_in_batches(whole, copy, prepare, cancelled, batch=BATCH) for copy in copies]
+    mean: NDArray[np.float32] = np.mean(found, axis=0)
     return mean
 
 

@@ -1,4 +1,4 @@
-"""Fit one network: losses reported, early stopping, checkpoints to go on from, cancelling keeps the best so far."""
+"""Fit one network, with early stopping, checkpoints, progress and cancelling, and ask it for predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.options import Progress, TrainingProgress
+from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
 
 #: ``augment(inputs, rng) -> inputs``, applied to each batch.
 Augment = Callable[[Any, np.random.Generator], Any]
@@ -62,14 +64,11 @@ def fit_network(
     network: Any,
     train: tuple[Inputs, NDArray[Any]],
     validation: tuple[Inputs, NDArray[Any]],
+    options: TrainingOptions,
     *,
     loss: Any,
-    learning_rate: Any,
-    batch: int,
-    epochs: int,
-    patience: int,
+    learning_rate: Any = None,
     passes: Sequence[int] | None = None,
-    seed: int = 0,
     workspace: Path | None = None,
     tag: str = "network",
     augment: Augment | None = None,
@@ -90,18 +89,14 @@ def fit_network(
     train, validation : tuple
         Inputs and targets (one-hot for ``categorical_crossentropy``, 0 or 1 for ``binary_crossentropy``). The inputs
         are an array or a tuple of arrays.
+    options : TrainingOptions
+        ``epochs``, ``batch``, ``patience``, ``seed`` and ``learning_rate`` are used, of which only `patience` and
+        `seed` may be 0; with `patience` 0 it does not stop early, and the last weights are kept.
     loss : str, or a loss of Keras
-    learning_rate : float, or a schedule of Keras
-    batch : int
-        Patches a step.
-    epochs : int
-        Most passes.
-    patience : int
-        Passes without a lower validation loss after which it stops; 0: it never does, and the last weights are kept.
+    learning_rate : schedule of Keras, optional
+        Instead of that of the options.
     passes : sequence of int, optional
         With `patience` 0: of each array of weights the pass after which it is kept as it is then; default: the last.
-    seed : int
-        Order of the patches and augmentation.
     workspace : Path, optional
         Folder for checkpoints; None: none are written.
     tag : str
@@ -132,7 +127,7 @@ def fit_network(
     single = network.outputs[0].shape[-1] == 1
     accuracy = library.metrics.BinaryAccuracy if single else library.metrics.CategoricalAccuracy
     network.compile(
-        optimizer=library.optimizers.Adam(learning_rate),
+        optimizer=library.optimizers.Adam(learning_rate or options.learning_rate),
         loss=loss,
         # By its name it would be made inside the first step, which TensorFlow then traces a second time.
         metrics=[accuracy(name="accuracy")],
@@ -140,7 +135,7 @@ def fit_network(
     )
     network.optimizer.build(network.trainable_variables)
     inputs, targets = train
-    count = len(targets)
+    count, batch, epochs, patience = len(targets), options.batch, options.epochs, options.patience
     checkpoint = None if workspace is None else _Checkpoint(workspace, tag)
     history, best = History(), network.get_weights()
     if checkpoint is not None:
@@ -168,9 +163,9 @@ def fit_network(
     while history.epochs < epochs and (not patience or history.waited < patience) and not history.stopped:
         epoch = history.epochs
         # A stream of its own for each pass: where it goes on does not depend on where it was interrupted.
-        rng = np.random.default_rng([seed, epoch])
+        rng = np.random.default_rng([options.seed, epoch])
         order = rng.permutation(count)
-        mean = _Mean()
+        found: list[tuple[Any, int]] = []
         for step in range(steps):
             if cancelled is not None and cancelled():
                 history.stopped = True
@@ -181,15 +176,15 @@ def fit_network(
                 part = augment(part, rng)
             if prepare is not None:
                 part = prepare(part)
-            mean.add(
-                network.train_on_batch(part, targets[chosen], class_weight=class_weight, return_dict=True),
-                len(chosen),
+            values = network.train_on_batch(
+                part, targets[chosen], class_weight=class_weight, return_dict=True
             )
+            found.append((values, len(chosen)))
             if step % often == 0 and step + 1 < steps:
-                tell(epoch, step / steps, mean.values, False)
+                tell(epoch, step / steps, _mean(found), False)
         if history.stopped:
             break
-        values = mean.values
+        values = _mean(found)
         scores = _judge(network, *validation, max(batch, _JUDGED_AT_ONCE), prepare)
         if not np.isfinite(values["loss"]) or np.isnan(scores["loss"]):
             raise ModelError(
@@ -220,6 +215,104 @@ def fit_network(
     return history
 
 
+def fit_softmax(
+    name: str,
+    network: Any,
+    inputs: tuple[NDArray[np.float32], NDArray[np.float32]],
+    parts: tuple[PatchSet, PatchSet],
+    options: TrainingOptions,
+    *,
+    workspace: Path,
+    augment: Augment | None = None,
+    prepare: Callable[[Any], Any] | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> History:
+    """Fit a network whose outputs are the probabilities of the classes, all classes weighing the same.
+
+    Parameters
+    ----------
+    name : str
+        The kind of classifier, and the name of its network.
+    network : keras.Model
+    inputs : (float32 array, float32 array)
+        What the network is given of the training and the validation part.
+    parts : (PatchSet, PatchSet)
+        Those parts; only their labels are used.
+    options : TrainingOptions
+    workspace, augment, prepare, progress, cancelled
+        See :func:`fit_network`.
+    """
+    train, validation = parts
+    identity = np.eye(len(train.classes), dtype=np.float32)
+    return fit_network(
+        network,
+        (inputs[0], identity[train.labels]),
+        (inputs[1], identity[validation.labels]),
+        kind_of(name).completed(options),
+        loss="categorical_crossentropy",
+        workspace=workspace,
+        tag=name,
+        augment=augment,
+        prepare=prepare,
+        class_weight=_class_weights(train),
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def turned(inputs: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Each patch of a batch turned by a random right angle and mirrored with probability ½.
+
+    `inputs` has the shape ``(n, y, x)`` or ``(n, y, x, channels)``.
+    """
+    out = np.empty_like(inputs)
+    for index, (patch, quarter, mirrored) in enumerate(
+        zip(inputs, rng.integers(4, size=len(inputs)), rng.random(len(inputs)) < 0.5, strict=True)
+    ):
+        out[index] = np.rot90(patch[:, ::-1] if mirrored else patch, quarter)
+    return out
+
+
+def _class_weights(patches: PatchSet) -> dict[int, float]:
+    """Weights that make all classes that occur count alike."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    found = np.unique(patches.labels)
+    weights = compute_class_weight("balanced", classes=found, y=patches.labels)
+    return {
+        **dict.fromkeys(range(len(patches.classes)), 0.0),
+        **dict(zip(found.tolist(), weights, strict=True)),
+    }
+
+
+def predict_in_batches(
+    network: Any,
+    patches: NDArray[np.float32],
+    prepare: Callable[[NDArray[np.float32]], Any],
+    cancelled: Callable[[], bool] | None = None,
+    *,
+    batch: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Output of a network for many patches, at most `batch` at a time; `progress` is called with their number so far.
+
+    All batches have the same length (the last is filled up), so that Keras compiles one program.
+    """
+    # Powers of two: few different lengths, whatever the images.
+    size = min(batch, 1 << max(0, len(patches) - 1).bit_length())
+    out = np.empty((len(patches), *network.outputs[0].shape[1:]), np.float32)
+    for start in range(0, len(patches), size):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        part = patches[start : start + size]
+        filled = np.resize(part, (size, *part.shape[1:]))
+        out[start : start + len(part)] = network.predict_on_batch(prepare(filled))[: len(part)]
+        if progress is not None:
+            progress(start + len(part))
+    return out
+
+
 def _take(inputs: Inputs, chosen: NDArray[np.intp]) -> Any:
     return tuple(part[chosen] for part in inputs) if isinstance(inputs, tuple) else inputs[chosen]
 
@@ -231,30 +324,19 @@ def _judge(
     batch: int,
     prepare: Callable[[Any], Any] | None,
 ) -> dict[str, float]:
-    mean = _Mean()
+    found = []
     for start in range(0, len(targets), batch):
         chosen = np.arange(start, min(start + batch, len(targets)))
         part = _take(inputs, chosen)
         part = part if prepare is None else prepare(part)
-        mean.add(network.test_on_batch(part, targets[chosen], return_dict=True), len(chosen))
-    return mean.values
+        found.append((network.test_on_batch(part, targets[chosen], return_dict=True), len(chosen)))
+    return _mean(found)
 
 
-class _Mean:
-    """Mean over the patches of what Keras says about one batch after the other."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
-
-    def add(self, values: Any, count: int) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + count * float(value)
-        self._count += count
-
-    @property
-    def values(self) -> dict[str, float]:
-        return {name: value / self._count for name, value in self._sums.items()}
+def _mean(found: Sequence[tuple[Any, int]]) -> dict[str, float]:
+    """Means of the values of several batches, weighted by their numbers of patches."""
+    total = sum(count for _, count in found)
+    return {name: sum(count * float(values[name]) for values, count in found) / total for name in found[0][0]}
 
 
 class _Checkpoint:
@@ -264,7 +346,7 @@ class _Checkpoint:
         self._path = folder / f"{tag}.checkpoint.npz"
 
     def save(self, network: Any, best: list[NDArray[Any]], history: History) -> None:
-        arrays = {f"state{i:04d}": value for i, value in enumerate(_state(network))}
+        arrays = {f"state{i:04d}": np.asarray(value) for i, value in enumerate(_variables(network))}
         arrays.update({f"best{i:04d}": value for i, value in enumerate(best)})
         text = json.dumps(asdict(history))
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +378,3 @@ def _variables(network: Any) -> list[Any]:
     seen = {id(variable) for variable in network.metrics_variables}
     own = [variable for variable in network.variables if id(variable) not in seen]
     return [*own, *network.optimizer.variables]
-
-
-def _state(network: Any) -> list[NDArray[Any]]:
-    return [np.asarray(variable) for variable in _variables(network)]

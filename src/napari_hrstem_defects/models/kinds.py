@@ -18,7 +18,7 @@ of what `predict` returns are probabilities of the classes; they need not add up
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -59,6 +59,15 @@ class Kind:
     def function(self, name: str) -> Any:
         """Its function of a name."""
         return getattr(self._module, name)
+
+    def completed(self, options: TrainingOptions) -> TrainingOptions:
+        """Options in which no zero stands for what suits the kind."""
+        return replace(
+            options,
+            epochs=options.epochs or self.epochs,
+            batch=options.batch or self.batch,
+            learning_rate=options.learning_rate or self.learning_rate,
+        )
 
     def check_settings(self, extra: Mapping[str, Any]) -> None:
         """Refuse settings that this kind does not have, or values that they cannot have; needs no Keras.

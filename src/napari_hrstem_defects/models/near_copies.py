@@ -8,11 +8,13 @@ everywhere. The peak of the phase correlation is about the share of the area tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.sparse.csgraph import connected_components
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.models.preparing import resize
@@ -32,24 +34,6 @@ _BATCH = 256
 _KEPT = 1024
 
 
-def peak(a: NDArray[np.float32], b: NDArray[np.float32], *, turned: bool = True) -> float:
-    """Highest value of the phase correlation of two images, over all shifts.
-
-    Parameters
-    ----------
-    a, b : float array (y, x)
-        Of any sizes; the smaller is laid into the larger.
-    turned : bool
-        Also over the eight turns by right angles and reflections.
-
-    Returns
-    -------
-    float
-        0...1, about the common share of the area.
-    """
-    return Comparison([a, b]).peak(0, 1, turned=turned)
-
-
 class Comparison:
     """Compares images of a set with each other.
 
@@ -62,10 +46,18 @@ class Comparison:
 
     def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
         self._images = images
-        self._spectra: dict[tuple[int, float, int, int], NDArray[np.complex64]] = {}
+        self._spectrum = lru_cache(_KEPT)(self._transformed)
 
     def peak(self, first: int, second: int, *, turned: bool = True) -> float:
-        """As of the function, of two images by their numbers."""
+        """Highest value of the phase correlation of two images over all shifts, 0...1, about their common area.
+
+        Parameters
+        ----------
+        first, second : int
+            Numbers of the images, which may differ in size.
+        turned : bool
+            Also over the eight turns by right angles and reflections.
+        """
         sides = [*self._images[first].shape, *self._images[second].shape]
         factor = max(1.0, max(sides) / MOST_PX)
         side = fft.next_fast_len(max(round(n / factor) for n in sides), real=True)
@@ -75,64 +67,13 @@ class Comparison:
             for turn in range(8 if turned else 1)
         )
 
-    def _spectrum(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
-        key = number, factor, side, turn
-        spectrum = self._spectra.pop(key, None)
-        if spectrum is None:
-            piece = turns(_periodic(_reduced(self._images[number], factor)))[turn]
-            spectrum = _phases(piece, side)
-            if len(self._spectra) >= _KEPT:
-                del self._spectra[next(iter(self._spectra))]
-        # Last in, so that what was not used for longest goes first.
-        self._spectra[key] = spectrum
-        return spectrum
+    def _transformed(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
+        return _phases(turns(_periodic(_reduced(self._images[number], factor)))[turn], side)
 
 
 def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
     height, width = (max(8, round(n / factor)) for n in image.shape)
     return resize(image, (height, width))
-
-
-def copies_between(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    *,
-    turned: bool = True,
-    cancelled: Callable[[], bool] | None = None,
-) -> Iterator[tuple[int, int, float]]:
-    """Pairs of patches of two sets that share most of their pixels.
-
-    Parameters
-    ----------
-    first, second : float32 arrays (n, edge, edge), (m, edge, edge)
-    turned : bool
-        Also look for copies turned by right angles and mirrored; eight times the work.
-    cancelled : callable, optional
-
-    Yields
-    ------
-    (int, int, float)
-        Number in `first`, number in `second` (the one that resembles it most), peak; one at most for each of `first`.
-    """
-    edge = first.shape[1]
-    spectra = [
-        np.stack([_phases(_periodic(piece), edge) for piece in turn_set])
-        for turn_set in _turned_sets(second, turned)
-    ]
-    for i, piece in enumerate(first):
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        reference = _phases(_periodic(piece), edge)
-        best, which = 0.0, -1
-        for spectrum in spectra:
-            for start in range(0, len(spectrum), _BATCH):
-                part = spectrum[start : start + _BATCH]
-                found = fft.irfft2(reference * part.conj(), s=(edge, edge)).max(axis=(1, 2))
-                k = int(np.argmax(found))
-                if found[k] > best:
-                    best, which = float(found[k]), start + k
-        if best > COPY_PEAK:
-            yield i, which, best
 
 
 def copied(
@@ -150,12 +91,31 @@ def copied(
     Returns
     -------
     bool array (n,)
+
+    Raises
+    ------
+    Cancelled
     """
-    out = np.zeros(len(first), bool)
-    for i, _, _ in copies_between(first, second, turned=False, cancelled=cancelled):
-        out[i] = True
     known = {mark for mark in _turned_marks(second) if mark}
-    return out | np.array([mark in known for mark in _turned_marks(first)], bool)
+    out = np.array([mark in known for mark in _turned_marks(first)], bool)
+    spectra = _spectra(second)
+    for i, piece in enumerate(_spectra(first)):
+        out[i] |= bool(_matches(piece, spectra, first.shape[1], cancelled).any())
+    return out
+
+
+def clusters(patches: NDArray[np.float32], cancelled: Callable[[], bool] | None = None) -> NDArray[np.intp]:
+    """Number of the group of each patch: copies (see :func:`copied`), directly or through others, are one group."""
+    count = len(patches)
+    places: dict[str, int] = {}
+    pairs = np.zeros((count, count), bool)
+    for i, mark in enumerate(_turned_marks(patches)):
+        pairs[i, places.setdefault(mark or str(i), i)] = True
+    spectra = _spectra(patches)
+    for i in range(count):
+        pairs[i, i + 1 :] |= _matches(spectra[i], spectra[i + 1 :], patches.shape[1], cancelled)
+    groups: NDArray[np.intp] = connected_components(pairs, directed=False)[1].astype(np.intp)
+    return groups
 
 
 def _turned_marks(patches: NDArray[np.float32]) -> list[str]:
@@ -166,34 +126,31 @@ def _turned_marks(patches: NDArray[np.float32]) -> list[str]:
     ]
 
 
-def clusters(patches: NDArray[np.float32], cancelled: Callable[[], bool] | None = None) -> NDArray[np.intp]:
-    """Number of the group of each patch: copies (see :func:`copied`), directly or through others, are one group."""
-    count, edge = len(patches), patches.shape[1]
-    places: dict[str, int] = {}
-    group = np.array([places.setdefault(mark or str(i), i) for i, mark in enumerate(_turned_marks(patches))])
-    spectra = np.stack([_phases(_periodic(piece), edge) for piece in patches])
-    for i in range(count):
-        if cancelled is not None and cancelled():
-            raise Cancelled
-        for start in range(i + 1, count, _BATCH):
-            part = spectra[start : start + _BATCH]
-            found = fft.irfft2(spectra[i] * part.conj(), s=(edge, edge)).max(axis=(1, 2))
-            for j in np.flatnonzero(found > COPY_PEAK) + start:
-                if group[j] != group[i]:
-                    group[group == group[j]] = group[i]
-    numbers: NDArray[np.intp] = np.unique(group, return_inverse=True)[1].astype(np.intp)
-    return numbers
+def _spectra(patches: NDArray[np.float32]) -> NDArray[np.complex64]:
+    count, edge = patches.shape[:2]
+    out = np.empty((count, edge, edge // 2 + 1), np.complex64)
+    for i, piece in enumerate(patches):
+        out[i] = _phases(_periodic(piece), edge)
+    return out
+
+
+def _matches(
+    piece: NDArray[np.complex64],
+    spectra: NDArray[np.complex64],
+    edge: int,
+    cancelled: Callable[[], bool] | None,
+) -> NDArray[np.bool_]:
+    """Which of many patches share most of their pixels with one, all given by their phases."""
+    if cancelled is not None and cancelled():
+        raise Cancelled
+    parts = [spectra[start : start + _BATCH] for start in range(0, len(spectra), _BATCH)]
+    peaks = [fft.irfft2(piece * part.conj(), s=(edge, edge)).max(axis=(1, 2)) for part in parts]
+    return np.concatenate(peaks) > COPY_PEAK if peaks else np.zeros(0, bool)
 
 
 def turns(piece: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """The eight turns by right angles and reflections of a piece."""
     return [np.rot90(kind, k) for kind in (piece, piece[:, ::-1]) for k in range(4)]
-
-
-def _turned_sets(patches: NDArray[np.float32], turned: bool) -> Sequence[Sequence[NDArray[np.float32]]]:
-    if not turned:
-        return [list(patches)]
-    return [list(turn_set) for turn_set in zip(*(turns(patch) for patch in patches), strict=True)]
 
 
 def _periodic(piece: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -162,7 +162,7 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
         known = labelled >= LABELLED_ABOVE
         source = np.full(len(patches), image.name)
         corners = grid.corners.reshape(-1, 2).astype(np.float64)
-        part = PatchSet(patches, truth, PATCH_CLASSES, source, corners, (), shares)
+        part = PatchSet(patches, truth, PATCH_CLASSES, source, corners, shares)
         sets.append(part.take(known))
     return join(sets)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.lattice import Lattice, typical_lattice
+from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, Ensemble, Predictor
+from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, Ensemble, predict
 
 #: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
 #: than this number of them ([M]).
@@ -167,18 +168,44 @@ def usual_stride(contract: Contract) -> int:
     return known if type(known) is int and 1 <= known <= contract.patch_px else STRIDE_PX
 
 
-def window_means(
+def patch_scores(
     model: Ensemble,
     pixels: NDArray[np.float32],
-    stride_px: int,
+    grid: PatchGrid,
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
-    """Only the probability maps of :func:`scan`, float32 (classes, y, x)."""
+    """Largest probability inside each patch that the crystal is not clean there.
+
+    The windows keep the scale that the networks were trained at, whatever the size of the patches: a missing column
+    is seen in a large patch as well as in a small one.
+
+    Parameters
+    ----------
+    model : Ensemble
+    pixels : float32 array (y, x)
+        The frame, 0...1.
+    grid : PatchGrid
+    cancelled : callable, optional
+
+    Returns
+    -------
+    float32 array (n_y, n_x)
+
+    Raises
+    ------
+    ModelError
+        If the frame is smaller than a window.
+    Cancelled
+    """
     edge = model.contract.patch_px
+    # Windows overlap by half: every place but the rim is seen by four, and one that errs is outvoted.
+    stride_px = edge // 2
     _check(pixels, edge, stride_px, LEAST_PROBABILITY)
     found, rows, columns = _windows(model, pixels, stride_px, None, cancelled)
-    return _mean_over_windows(found, rows, columns, edge)
+    clean = _mean_over_windows(found[:1], rows, columns, edge)[0]
+    scores: NDArray[np.float32] = (1 - grid.extract(clean)).max(axis=(2, 3))
+    return scores
 
 
 def class_map(
@@ -253,21 +280,16 @@ def _windows(
     edge = model.contract.patch_px
     rows, columns = (_starts(side, edge, stride) for side in pixels.shape)
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (edge, edge))
-    predictor = Predictor(model)
     count = len(rows) * len(columns)
     out = np.empty((count, len(model.contract.classes)), np.float32)
     with own_threads():
-        for part in _batches(count):
-            y, x = np.divmod(np.arange(part.start, part.stop), len(columns))
-            out[part] = predictor(windows[rows[y], columns[x]], views=1, cancelled=cancelled)
+        for start in range(0, count, 2 * BATCH):
+            stop = min(start + 2 * BATCH, count)
+            y, x = np.divmod(np.arange(start, stop), len(columns))
+            out[start:stop] = predict(model, windows[rows[y], columns[x]], views=1, cancelled=cancelled)
             if progress is not None:
-                progress(part.stop / count, f"{part.stop} of {count} windows")
+                progress(stop / count, f"{stop} of {count} windows")
     return np.moveaxis(out, 1, 0).reshape(-1, len(rows), len(columns)), rows, columns
-
-
-def _batches(count: int) -> Iterator[slice]:
-    step = 2 * BATCH
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _covered(starts: NDArray[np.intp], edge: int) -> NDArray[np.float32]:

@@ -24,12 +24,11 @@ from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
-from napari_hrstem_defects.models.image_splits import ImageSplit, split_images
 from napari_hrstem_defects.models.kinds import Fitted, Kind, kind_of
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.patch_splits import PatchSplit, split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
+from napari_hrstem_defects.models.splits import Split, split_images, split_patches
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 
 #: Ending of the folder beside the model file in which an unfinished training lies.
@@ -64,15 +63,6 @@ class TrainingReport:
     def metrics(self) -> Mapping[str, Any]:
         """What it scored on held-out data."""
         return self.contract.metrics
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """Data of one repetition."""
-
-    train: PatchSet
-    validation: PatchSet
-    split: ImageSplit | PatchSplit
 
 
 def train(
@@ -134,79 +124,225 @@ def train(
     if not isinstance(data, PatchSet):
         data = [dataclasses.replace(image, secondary=options.secondary) for image in data]
     workspace = _workspace(path, kind, options, digest, resume, overwrite)
-    _tell(progress, 0.0, "splitting the data", options)
-    with _kept_if_begun(workspace), _in_words(workspace):
-        return _trained(kind, data, path, options, workspace, digest, progress, cancelled)
+    sort = _PatchTraining if isinstance(data, PatchSet) else _ImageTraining
+    training = sort(kind, data, options, workspace, digest, progress, cancelled)
+    with _explained(workspace):
+        return training.run(path)
 
 
 @contextlib.contextmanager
-def _kept_if_begun(workspace: Path) -> Iterator[None]:
-    """After data or options that cannot be used nothing is left in the way of better ones."""
+def _explained(workspace: Path) -> Iterator[None]:
+    """Leave nothing behind after data or options that cannot be used; say when disk or memory is too small."""
     try:
-        yield
+        try:
+            yield
+        except Exception as error:
+            # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
+            if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+                raise
+            raise ModelError(
+                "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
+            ) from error
     except ModelError:
         if not any(workspace.rglob("*.checkpoint.npz")) and not any(workspace.rglob(_RESULT)):
             shutil.rmtree(workspace, ignore_errors=True)
         raise
-
-
-@contextlib.contextmanager
-def _in_words(workspace: Path) -> Iterator[None]:
-    """Say what a machine that is too small for a training means for it."""
-    try:
-        yield
     except OSError as error:
         raise WriteError(
             f"{workspace}: the training cannot be written there ({error.strerror or error}); make room and go on with "
             "--resume."
         ) from error
-    except Exception as error:
-        # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-            raise
-        raise ModelError(
-            "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
-        ) from error
 
 
-def _trained(
-    kind: Kind,
-    data: Sequence[LabelledImage] | PatchSet,
-    path: Path,
-    options: TrainingOptions,
-    workspace: Path,
-    digest: str,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> TrainingReport:
-    splits = _splits(data, options, cancelled)
-    done: list[dict[str, Any]] = []
-    stopped = False
-    for number, split in enumerate(splits):
-        folder = workspace / f"{_SPLIT}{number + 1}"
-        if not _finished(folder):
-            try:
-                stopped = _one(kind, data, split, options, number, folder, digest, progress, cancelled)
-            except Cancelled:
-                if not done:
-                    raise
-                stopped = True
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """A training under way; what depends on the sort of the data is in the two classes below."""
+
+    kind: Kind
+    data: Any
+    options: TrainingOptions
+    workspace: Path
+    digest: str
+    progress: Progress | None
+    cancelled: Callable[[], bool] | None
+
+    def splits(self) -> list[Split]:
+        """As many as there are repetitions."""
+        raise NotImplementedError
+
+    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
+        """Patches to train on and to stop by, filtered."""
+        raise NotImplementedError
+
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        """Scores of each set of data that there is."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """Fields of the contract that describe the data."""
+        raise NotImplementedError
+
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
+        raise NotImplementedError
+
+    def run(self, path: Path) -> TrainingReport:
+        """Fit and judge on every split, and write the best model."""
+        self.tell(0.0, "splitting the data")
+        splits = self.splits()
+        done: list[dict[str, Any]] = []
+        stopped = False
+        for number, split in enumerate(splits):
+            folder = self.workspace / f"{_SPLIT}{number + 1}"
+            if not _finished(folder):
+                try:
+                    stopped = self.fit(split, number, folder)
+                except Cancelled:
+                    if not done:
+                        raise
+                    stopped = True
+                    break
+            done.append(json.loads((folder / _RESULT).read_text(encoding="utf-8")))
+            if stopped:
                 break
-        done.append(json.loads((folder / _RESULT).read_text(encoding="utf-8")))
-        if stopped:
-            break
-    best = max(range(len(done)), key=lambda k: _merit(done[k], options.protocol))
-    stored = load_model(workspace / f"{_SPLIT}{best + 1}" / _MODEL)
-    contract = dataclasses.replace(
-        stored.contract,
-        metrics=evaluation.plain(_summary(done, best, splits, stopped)),
-        seed=options.seed,
-    )
-    save_model(path, contract, stored.networks)
-    if not stopped:
-        shutil.rmtree(workspace, ignore_errors=True)
-    _tell(progress, 1.0, "stopped" if stopped else "done", options)
-    return TrainingReport(path, contract, stopped)
+        best = max(range(len(done)), key=lambda k: _merit(done[k], self.options.protocol))
+        stored = load_model(self.workspace / f"{_SPLIT}{best + 1}" / _MODEL)
+        metrics = evaluation.plain(_summary(done, best, splits, stopped))
+        contract = dataclasses.replace(stored.contract, metrics=metrics, seed=self.options.seed)
+        save_model(path, contract, stored.networks)
+        if not stopped:
+            shutil.rmtree(self.workspace, ignore_errors=True)
+        self.tell(self.options.repeats, "stopped" if stopped else "done")
+        return TrainingReport(path, contract, stopped)
+
+    def fit(self, split: Split, number: int, folder: Path) -> bool:
+        """Fit and judge on one split; True if the caller asked to stop."""
+        folder.mkdir(parents=True, exist_ok=True)
+        options = dataclasses.replace(self.options, seed=self.options.seed + number)
+
+        def sampled(share: float) -> None:
+            self.tell(number + _PREPARING * share, "cutting patches", number)
+
+        def fitting(report: TrainingProgress) -> None:
+            share = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
+            self.tell(number + share, report.text, number, report)
+
+        train, validation = self.parts(split, options.seed, sampled)
+        fitted: Fitted = self.kind.function("fit")(
+            train, validation, options, workspace=folder, progress=fitting, cancelled=self.cancelled
+        )
+        self.tell(number + 1 - _JUDGING, "testing", number)
+        contract = self.contract(options, fitted, split)
+        model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
+        # Asked to stop or not, what is kept is judged: nobody can use a classifier that nothing is known about.
+        result = {
+            **self.scores(model, split),
+            "validation": evaluation.judge_patches(model, validation, filtered=True),
+            "stopped": fitted.stopped,
+            "history": dict(fitted.history),
+            "counts": {"train": train.counts, "validation": validation.counts},
+        }
+        save_model(folder / _MODEL, contract, fitted.networks)
+        aside = folder / (_RESULT + ".partial")
+        aside.write_text(json.dumps(evaluation.plain(result)), encoding="utf-8")
+        os.replace(aside, folder / _RESULT)
+        return fitted.stopped
+
+    def contract(self, options: TrainingOptions, fitted: Fitted, split: Split) -> Contract:
+        """What the model file says, before the metrics are known."""
+        settings = {**vars(options), "extra": dict(options.extra)}
+        about = self.about()
+        preprocessing = {"filter": self.kind.filter, "scope": about.pop("scope"), **fitted.preprocessing}
+        return Contract(
+            kind=self.kind.name,
+            name=settings.pop("name"),
+            patch_px=options.patch_px,
+            preprocessing=preprocessing,
+            data_sha256=self.digest,
+            seed=settings.pop("seed"),
+            training={**settings, **self.provenance(split)},
+            software=software(),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **about,
+        )
+
+    def tell(self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None) -> None:
+        """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
+        if self.progress is not None:
+            repeats = self.options.repeats
+            report = TrainingProgress(0.0, text) if report is None else report
+            self.progress(
+                dataclasses.replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats)
+            )
+
+
+class _ImageTraining(_Training):
+    """On labelled images."""
+
+    def splits(self) -> list[Split]:
+        return split_images(self.data, self.options, self.cancelled)
+
+    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
+        options = self.options
+        common: dict[str, Any] = {"filter_kind": self.kind.filter, "cancelled": self.cancelled}
+        train = sample_patches(
+            split.train, options.patch_px, options.per_class, seed=seed, progress=progress, **common
+        )
+        wanted = max(_LEAST_VALIDATION, round(options.per_class * options.validation_share))
+        # By the published protocol patches are set aside from the training images.
+        images = split.validation or split.train
+        return train, sample_patches(images, options.patch_px, wanted, seed=seed + 1, **common)
+
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        sets = {
+            "train": [image for image in split.train if image.has_defects],
+            "test": [image for image in split.test if image.has_defects],
+            "defect_free": [image for image in split.test if not image.has_defects],
+        }
+        return {part: evaluation.judge_images(model, images) for part, images in sets.items() if images}
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "scope": "frame",
+            "classes": PATCH_CLASSES,
+            "pixel_size_nm": scale.pixel_sizes(self.data),
+            "period_px": scale.image_periods(self.data),
+        }
+
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        return {
+            "images": [
+                {"name": image.name, "sha256": image.sha256, "part": part}
+                for part in ("train", "validation", "test")
+                for image in getattr(split, part)
+            ]
+        }
+
+
+class _PatchTraining(_Training):
+    """On a table of patches."""
+
+    def splits(self) -> list[Split]:
+        return split_patches(self.data, self.options, self.cancelled)
+
+    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
+        edge = self.options.patch_px
+        pixels = filter_patches(resize(self.data.pixels, (len(self.data), edge, edge)), self.kind.filter)
+        data = dataclasses.replace(self.data, pixels=pixels)
+        return data.take(split.train), data.take(split.validation)
+
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        return {
+            part: evaluation.judge_patches(model, self.data.take(getattr(split, part)))
+            for part in ("train", "test")
+        }
+
+    def about(self) -> dict[str, Any]:
+        periods = scale.patch_periods(self.data, self.options.patch_px)
+        return {"scope": "patch", "classes": self.data.classes, "period_px": periods}
+
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        return {"patches": self.data.take(np.union1d(split.train, split.validation)).marks}
 
 
 def _merit(result: Mapping[str, Any], protocol: str) -> float:
@@ -272,152 +408,6 @@ def _workspace(
     return folder
 
 
-def _splits(
-    data: Sequence[LabelledImage] | PatchSet,
-    options: TrainingOptions,
-    cancelled: Callable[[], bool] | None,
-) -> Sequence[ImageSplit | PatchSplit]:
-    common: dict[str, Any] = {
-        "test_share": options.test_share,
-        "validation_share": options.validation_share,
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "force": options.force,
-        "cancelled": cancelled,
-    }
-    if isinstance(data, PatchSet):
-        return split_patches(data, at_random=options.split == "random", **common)
-    return split_images(
-        data, options.patch_px, test_images=options.test_images, protocol=options.protocol, **common
-    )
-
-
-def _one(
-    kind: Kind,
-    data: Sequence[LabelledImage] | PatchSet,
-    split: ImageSplit | PatchSplit,
-    options: TrainingOptions,
-    number: int,
-    folder: Path,
-    digest: str,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> bool:
-    """Fit and judge on one split; True if the caller asked to stop."""
-    folder.mkdir(parents=True, exist_ok=True)
-    own = dataclasses.replace(options, seed=options.seed + number)
-
-    def told(report: TrainingProgress) -> None:
-        if progress is not None:
-            inside = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
-            progress(
-                dataclasses.replace(
-                    report,
-                    fraction=(number + inside) / options.repeats,
-                    repeat=number + 1,
-                    repeats=options.repeats,
-                )
-            )
-
-    def sampled(share: float) -> None:
-        _tell(progress, (number + _PREPARING * share) / options.repeats, "cutting patches", options, number)
-
-    parts = _parts(data, split, own, kind, sampled, cancelled)
-    fit = kind.function("fit")
-    fitted: Fitted = fit(
-        parts.train, parts.validation, own, workspace=folder, progress=told, cancelled=cancelled
-    )
-    _tell(progress, (number + 1 - _JUDGING) / options.repeats, "testing", options, number)
-    contract = _contract(kind, data, parts, own, fitted, digest)
-    model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
-    # Asked to stop or not, what is kept is judged: nobody can use a classifier that nothing is known about.
-    result = {**_judged(model, data, parts), "stopped": fitted.stopped, "history": dict(fitted.history)}
-    result["counts"] = {"train": parts.train.counts, "validation": parts.validation.counts}
-    save_model(folder / _MODEL, contract, fitted.networks)
-    aside = folder / (_RESULT + ".partial")
-    aside.write_text(json.dumps(evaluation.plain(result)), encoding="utf-8")
-    os.replace(aside, folder / _RESULT)
-    return fitted.stopped
-
-
-def _parts(
-    data: Sequence[LabelledImage] | PatchSet,
-    split: ImageSplit | PatchSplit,
-    options: TrainingOptions,
-    kind: Kind,
-    progress: Callable[[float], None],
-    cancelled: Callable[[], bool] | None,
-) -> _Parts:
-    if isinstance(data, PatchSet):
-        assert isinstance(split, PatchSplit)
-        pixels = resize(data.pixels, (len(data), options.patch_px, options.patch_px))
-        data = dataclasses.replace(data, pixels=filter_patches(pixels, kind.filter))
-        return _Parts(data.take(split.train), data.take(split.validation), split)
-    assert isinstance(split, ImageSplit)
-    common: dict[str, Any] = {"filter_kind": kind.filter, "cancelled": cancelled}
-    wanted = max(_LEAST_VALIDATION, round(options.per_class * options.validation_share))
-    return _Parts(
-        sample_patches(
-            split.train, options.patch_px, options.per_class, seed=options.seed, progress=progress, **common
-        ),
-        # By the published protocol patches are set aside from the training images.
-        sample_patches(
-            split.validation or split.train, options.patch_px, wanted, seed=options.seed + 1, **common
-        ),
-        split,
-    )
-
-
-def _contract(
-    kind: Kind,
-    data: Sequence[LabelledImage] | PatchSet,
-    parts: _Parts,
-    options: TrainingOptions,
-    fitted: Fitted,
-    digest: str,
-) -> Contract:
-    settings = {
-        item.name: getattr(options, item.name)
-        for item in dataclasses.fields(options)
-        if item.name not in ("name", "extra", "seed")
-    }
-    scope = "patch" if isinstance(data, PatchSet) else "frame"
-    return Contract(
-        kind=kind.name,
-        name=options.name,
-        classes=data.classes if isinstance(data, PatchSet) else PATCH_CLASSES,
-        patch_px=options.patch_px,
-        preprocessing={"filter": kind.filter, "scope": scope, **fitted.preprocessing},
-        pixel_size_nm=None if isinstance(data, PatchSet) else scale.pixel_sizes(data),
-        period_px=(
-            scale.patch_periods(data, options.patch_px)
-            if isinstance(data, PatchSet)
-            else scale.image_periods(data)
-        ),
-        data_sha256=digest,
-        training={**settings, "extra": dict(options.extra), **_provenance(data, parts.split)},
-        seed=options.seed,
-        software=software(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _provenance(
-    data: Sequence[LabelledImage] | PatchSet, split: ImageSplit | PatchSplit
-) -> dict[str, list[Any]]:
-    """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
-    if isinstance(split, PatchSplit):
-        assert isinstance(data, PatchSet)
-        return {"patches": data.take(np.union1d(split.train, split.validation)).marks}
-    return {
-        "images": [
-            {"name": image.name, "sha256": image.sha256, "part": part}
-            for part in ("train", "validation", "test")
-            for image in getattr(split, part)
-        ]
-    }
-
-
 def software() -> dict[str, str]:
     """Versions of this package and of those that the training depends on."""
     versions = {
@@ -432,36 +422,10 @@ def software() -> dict[str, str]:
     return versions
 
 
-def _judged(model: StoredModel, data: Sequence[LabelledImage] | PatchSet, parts: _Parts) -> dict[str, Any]:
-    split = parts.split
-    out: dict[str, Any] = {"validation": _fitted_scores(model, parts.validation)}
-    if isinstance(split, PatchSplit):
-        assert isinstance(data, PatchSet)
-        out["train"] = evaluation.judge_patches(model, data.take(split.train))
-        out["test"] = evaluation.judge_patches(model, data.take(split.test))
-        return out
-    defective = [image for image in split.test if image.has_defects]
-    clean = [image for image in split.test if not image.has_defects]
-    out["train"] = evaluation.judge_images(model, [image for image in split.train if image.has_defects])
-    if defective:
-        out["test"] = evaluation.judge_images(model, defective)
-    if clean:
-        out["defect_free"] = evaluation.judge_images(model, clean)
-    return out
-
-
-def _fitted_scores(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
-    """Scores on patches that are filtered already."""
-    plain = dataclasses.replace(
-        model.contract, preprocessing={**model.contract.preprocessing, "filter": "none"}
-    )
-    return evaluation.judge_patches(dataclasses.replace(model, contract=plain), patches)
-
-
 def _summary(
     done: Sequence[Mapping[str, Any]],
     best: int,
-    splits: Sequence[ImageSplit | PatchSplit],
+    splits: Sequence[Split],
     stopped: bool,
 ) -> dict[str, Any]:
     """What the model file says about all repetitions."""
@@ -478,7 +442,7 @@ def _summary(
             out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
-    untested = {name for split in splits[: len(done)] for name in getattr(split, "untested", ())}
+    untested = {name for split in splits[: len(done)] for name in split.untested}
     if all("test" in item for item in done):
         pooled = evaluation.pooled([item["test"] for item in done])
         out |= {name: pooled[name] for name in ("confusion", "binary") if name in pooled}
@@ -490,18 +454,11 @@ def _summary(
         "stopped": stopped,
         "split": first.how,
         "shared": first.shared,
-        "dropped": getattr(first, "dropped", 0),
+        "dropped": first.dropped,
         "untested": sorted(untested),
         "counts": [item["counts"] for item in done],
         "history": done[best]["history"],
     }
-
-
-def _tell(
-    progress: Progress | None, fraction: float, text: str, options: TrainingOptions, number: int = 0
-) -> None:
-    if progress is not None:
-        progress(TrainingProgress(fraction, text, repeat=number + 1, repeats=options.repeats))
 
 
 def unfinished(path: str | os.PathLike[str]) -> bool:

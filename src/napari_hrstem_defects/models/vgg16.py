@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import PatchSet
+from napari_hrstem_defects.models.fitting import fit_softmax, predict_in_batches, turned
 from napari_hrstem_defects.models.kinds import Fitted
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress, refuse_unknown
-from napari_hrstem_defects.models.softmax import fit_softmax, in_batches, turned
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
 DENSE = (1024, 1024, 512)
@@ -116,6 +116,7 @@ def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
         raise ModelError(f"{path}: there is no such file of weights; name one, `imagenet` or `none`.")
     base = make(include_top=False, weights=None, input_tensor=inputs)
     try:
+        _check_members(path)
         base.load_weights(path)
     except Exception as error:  # Keras raises whatever its parts raise
         reason = " ".join(str(error).split())[:160].rstrip(".")
@@ -123,6 +124,21 @@ def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
             f"{path}: these are no weights of the convolutional base of VGG16 ({reason}); use {_WEIGHT_FILE}."
         ) from error
     return base
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an HDF5 file that would make the library read other files: by links, or as storage of its arrays."""
+    import h5py
+
+    def elsewhere(name: str, link: Any) -> str | None:
+        member = file[name] if isinstance(link, h5py.HardLink) else None
+        outside = isinstance(member, h5py.Dataset) and (member.external or member.is_virtual)
+        return name if member is None or outside else None
+
+    with h5py.File(path) as file:
+        found = file.visititems_links(elsewhere)
+    if found is not None:
+        raise ValueError(f"its member {found} lies in another place")
 
 
 def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -230,7 +246,7 @@ def predict(
     cancelled: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return in_batches(model.networks[NETWORK], patches, network_input, cancelled)
+    return predict_in_batches(model.networks[NETWORK], patches, network_input, cancelled)
 
 
 def _head(network: Any) -> Any:
@@ -254,28 +270,24 @@ def _features(
     """Output of the base for the training and the validation patches, from the cache where it is there."""
     library = keras()
     base = library.Model(network.input, network.get_layer("flatten_1").input, name="base")
-    done, out = 0, []
     count = sum(len(part) for part in sets)
+    out: list[NDArray[np.float32]] = []
     for name, part in zip(("train", "validation"), sets, strict=True):
-        cache = workspace / f"features_{name}.npy"
+        cache, before = workspace / f"features_{name}.npy", sum(map(len, out))
+
+        def report(done: int, before: int = before) -> None:
+            if progress is not None:
+                share = (before + done) / count
+                progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
+
         features = _cached(cache, len(part))
         if features is None:
-            # At most this many patches at once as three channels.
-            pieces = []
-            for start in range(0, len(part), 512):
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                pieces.append(in_batches(base, part.pixels[start : start + 512], network_input, cancelled))
-                if progress is not None:
-                    share = (done + start + len(pieces[-1])) / count
-                    progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
-            features = np.concatenate(pieces)
+            features = predict_in_batches(base, part.pixels, network_input, cancelled, progress=report)
             workspace.mkdir(parents=True, exist_ok=True)
             aside = cache.with_suffix(".partial")
             with open(aside, "wb") as file:
                 np.save(file, features)
             os.replace(aside, cache)
-        done += len(part)
         out.append(features)
     return out[0], out[1]
 

@@ -17,9 +17,8 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.classifier import SCREENING
-from napari_hrstem_defects.models.data import LabelledImage
+from napari_hrstem_defects.models.data import LabelledImage, mask_of_labels
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.labels import mask_of_labels
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.models.registry import Entry

@@ -29,8 +29,7 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.kinds import KINDS
-from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.recipes import RECIPES, with_recipe
+from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
