@@ -22,7 +22,7 @@ CRYSTAL_STRENGTH = 2 * NOISE_STRENGTH
 LEAST_AMPLITUDE = 0.5
 #: Steps of the direction are looked for across this many periods, in so many directions of the image; seeds of basins
 #: are as far apart.
-STEP_PERIODS, STEP_DIRECTIONS = 2.5, 8
+STEP_PERIODS, STEP_DIRECTIONS = 2.0, 8
 #: Two areas of one lattice are phases if their contrast, or how far they are from the best patch's model, differs by
 #: this (logarithm of a square) and by so many of its
 #: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
