@@ -188,6 +188,8 @@ class Labelled:
         What was painted.
     painted : frozenset of int
         Numbers of the regions in which a person painted.
+    measured : tuple of Region or None
+        Regions of `shown` without the classes of a scan; None: those found.
     """
 
     automatic: NDArray[np.uint8]
@@ -196,6 +198,7 @@ class Labelled:
     regions: tuple[Region, ...]
     correction: Correction | None = None
     painted: frozenset[int] = field(default=frozenset())
+    measured: tuple[Region, ...] | None = None
 
     def corrected(
         self, correction: Correction | None, measure: Measure, class_map: ClassMap | None
@@ -207,9 +210,13 @@ class Labelled:
             regions = measure(shown)
             inside = label_regions(shown).flat[correction.pixels]
             numbers = frozenset(np.unique(inside[inside > 0]).tolist())
-        if class_map is not None:
-            regions = class_map.types(regions, shown)
-        return replace(self, shown=shown, regions=regions, correction=correction, painted=numbers)
+        new = replace(self, shown=shown, measured=regions, correction=correction, painted=numbers)
+        return new.classified(class_map)
+
+    def classified(self, class_map: ClassMap | None) -> Labelled:
+        """The same regions with the classes of another scan, or of none."""
+        regions = self.found if self.measured is None else self.measured
+        return replace(self, regions=regions if class_map is None else class_map.types(regions, self.shown))
 
     @functools.cached_property
     def numbered(self) -> NDArray[np.int32]:
@@ -238,24 +245,17 @@ class Labelled:
         return analysis.with_labels(self.shown, self.regions, note)
 
 
-def measured_in(analysis: Analysis, severity: NDArray[np.float32] | None = None) -> Measure:
-    """Measures regions as the analysis did.
-
-    Parameters
-    ----------
-    analysis : Analysis
-    severity : float32 array (y, x), optional
-        Of another frame of the series; types need the pixels of the frame that was analysed, so there are none then.
-    """
+def measured_in(analysis: Analysis) -> Measure:
+    """Measures regions as the analysis did."""
 
     def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         known = analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains, analysis.field
         return find_regions(
             labels,
-            analysis.severity if severity is None else severity,
+            analysis.severity,
             pixel_size_nm=analysis.micrograph.pixel_size_nm,
             lattice=analysis.lattice,
-            judge=type_judge(labels, *known) if severity is None else None,
+            judge=type_judge(labels, *known),
             judged=analysis.judged | (labels > 0),
         )
 

@@ -32,6 +32,7 @@ from napari_hrstem_defects.widgets.outputs import (
     region_outputs,
 )
 from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, outputs_of, part_of, role_of, tag
+from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
@@ -404,23 +405,29 @@ class EditWatcher:
 
     def measure(self, document: Document, frame: int) -> None:
         """Measure the regions of the labels of a frame as they are shown now, so that the table follows."""
-        analysis, known = document.analysis, document.labelled.get(frame)
-        if analysis is None or known is None:
+        analysis, known, series = document.analysis, document.labelled.get(frame), document.series
+        if analysis is None or known is None or document.layer is None:
             return
-        severity = None
-        if frame != document.frame:
-            stack = None if document.series is None else document.series.severity
-            severity = np.zeros_like(analysis.severity) if stack is None else stack[frame]
         correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
+        source, process, other = (
+            Source.of(document.layer, frame),
+            self._session.keras,
+            frame != document.frame,
+        )
 
         def measure(monitor: Monitor) -> tuple[Labelled, Output]:
-            found = known.corrected(correction, measured_in(analysis, severity), class_map)
+            # Types need the pixels of the frame, as in an export.
+            own = series.analysis_of(monitor, source, process) if other and series is not None else analysis
+            found = known.corrected(correction, measured_in(own), class_map)
             return found, region_outputs(found.shown, found.regions)
 
         self._measure(document, frame, measure)
 
     def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
-        worker = self._measuring[document.source_id, frame] = TaskWorker(call)
+        key = document.source_id, frame
+        if key in self._measuring:
+            self._measuring[key].quit()
+        worker = self._measuring[key] = TaskWorker(call)
         before = document.labelled.get(frame), document.class_maps.get(frame)
         worker.returned.connect(functools.partial(self._measured, worker, document, frame, before))
         worker.start()

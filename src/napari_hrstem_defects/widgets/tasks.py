@@ -8,7 +8,7 @@ import importlib
 import io
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +78,29 @@ class SeriesResult(Result):
 
     Attributes
     ----------
-    severity : float32 array (t, y, x) or None
-        None where it would need too much memory.
     warnings : tuple of str
         Each with the number of frames it was raised for.
     inputs : Inputs
         What it was asked for; its best patch may be that of the frame shown.
+    again : dict
+        Frame that was analysed again last → its analysis.
     """
 
-    severity: NDArray[np.float32] | None
     warnings: tuple[str, ...]
     inputs: Inputs
+    again: dict[int, Analysis] = field(default_factory=dict)
+
+    def analysis_of(self, monitor: Monitor, source: Source, process: KerasProcess) -> Analysis:
+        """The analysis of a frame, made again: one at a time is kept, for they need much memory."""
+        frame = source.frame or 0
+        if (known := self.again.get(frame)) is None:
+            cancelled, recipe = monitor.cancelled, self.inputs.recipe
+            classifier = for_recipe(recipe, process=process, cancelled=cancelled)
+            options: dict[str, Any] = {"best_patch": self.inputs.point, "cancelled": cancelled}
+            known = pipeline.analyze(source.micrograph(), recipe, classifier=classifier, **options)
+            self.again.clear()
+            self.again[frame] = known
+        return known
 
 
 def run(
@@ -231,7 +243,7 @@ def run_series(
         and (data := whole_data.get(output.role, output.data)) is not None
     ]
     found = provenance_of(kept), kept, histogram(kept), known
-    return SeriesResult(outputs, *found, severity, warnings, inputs)
+    return SeriesResult(outputs, *found, warnings, inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +309,7 @@ def scan_image(
     class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
     outputs = scan_outputs(found, source.frame)
     if known is not None:
-        known = dataclasses.replace(known, regions=class_map.types(known.regions, known.shown))
+        known = known.classified(class_map)
         if numbered:
             outputs.append(region_outputs(known.shown, known.regions))
     return Scanned(outputs, provenance, found, class_map, known)
