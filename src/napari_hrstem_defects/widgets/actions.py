@@ -70,7 +70,7 @@ the next run finds; <i>Undo</i> and <i>Discard corrections</i> take it back.</p>
 <p><b>Ctrl+Return</b> run the next step that is not current &nbsp; <b>Ctrl+Shift+Return</b> run all &nbsp;
 <b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>Ctrl+Shift+E</b> accept: export where the last one went
 &nbsp; <b>N</b>, <b>Shift+N</b> next and previous defect &nbsp; <b>K</b>, <b>Shift+K</b> accept (keep) or reject it
-&nbsp; <b>F1</b> this page</p>
+&nbsp; <b>U</b> labels before your corrections, and back &nbsp; <b>F1</b> this page</p>
 <h3>Please cite</h3>
 <p><a href="{url}">{citation}</a></p>
 """

@@ -232,8 +232,12 @@ class Labelled:
     @functools.cached_property
     def areas(self) -> dict[str, float]:
         """Shares of the pixels."""
-        shares = {"symmetry_defect": self.shown == 1, "amorphous": self.shown == 2}
-        return {name: float(np.mean(marked)) for name, marked in shares.items()}
+        return _shares(self.shown)
+
+    @functools.cached_property
+    def areas_before(self) -> dict[str, float]:
+        """Shares of the pixels before corrections."""
+        return _shares(self.automatic)
 
     def in_analysis(self, analysis: Analysis, class_map: ClassMap | None) -> Analysis:
         """The analysis with these labels and regions, which says where they come from wherever it is written."""
@@ -243,6 +247,10 @@ class Labelled:
             return analysis
         note = f"Where the scan with “{class_map.classifier}” found a class, it is the type of the region."
         return analysis.with_labels(self.shown, self.regions, note)
+
+
+def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
+    return {name: float(np.mean(labels == k)) for k, name in enumerate(("symmetry_defect", "amorphous"), 1)}
 
 
 def measured_in(analysis: Analysis) -> Measure:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import NOT_JUDGED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.outputs import LATTICE_COLOURS, NOT_JUDGED_COLOUR, Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
     PAINTABLE,
@@ -43,6 +43,7 @@ _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
 }
+_BEFORE = "hrstem_defects_before"
 
 
 def write(
@@ -173,8 +174,10 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
     if output.features is not None:
         options["features"] = output.features
     layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **placed, **options)
-    if output.role is Role.LABELS:
+    if output.role in (Role.LABELS, Role.LABELS_BEFORE):
         layer.contour = outline_px(data.shape)
+    if output.role is Role.LABELS_BEFORE:
+        layer.editable = False
     if output.role is Role.SEVERITY:
         layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
@@ -261,7 +264,7 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
             layer.visible = True
 
 
-def legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
+def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
     """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
 
     Parameters
@@ -269,18 +272,24 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
     viewer : ViewerModel
     areas : mapping of str to float or None
         Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
+    before : bool
+        Say that these are the labels before corrections.
     """
     from napari.components.overlays import TextOverlay
 
     overlays = viewer.canvas.overlays
-    for key, (share, name, colour) in _LEGEND.items():
+    lines = {
+        key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
+        for key, (share, name, colour) in _LEGEND.items()
+    }
+    lines[_BEFORE] = ("labels before corrections" if before else "", LATTICE_COLOURS[0])
+    for key, (text, colour) in lines.items():
         known = overlays.get(key)
-        text = "" if areas is None else f"■ {name} {100 * areas[share]:.1f} %"
         if known is not None:
-            known.visible = areas is not None
-            if areas is not None and known.text != text:
+            known.visible = bool(text)
+            if text and known.text != text:
                 known.text = text
-        elif areas is not None:
+        elif text:
             # Whole from the start: each change of one that is shown draws it anew.
             place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
             overlays[key] = TextOverlay(text=text, color=colour, **place)

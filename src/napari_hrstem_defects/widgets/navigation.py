@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_hrstem_defects.widgets.layers import outline_px
-from napari_hrstem_defects.widgets.outputs import lattice_colour
+from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
+from napari_hrstem_defects.widgets.tasks import provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -88,7 +91,39 @@ class Navigator:
 
     def paint_labels(self) -> None:
         """Take the brush on the labels."""
+        self.show_before(False)
         self._take(Role.LABELS, "paint")
+
+    def show_before(self, before: bool) -> None:
+        """Show the labels before corrections in a layer of their own, or the corrected ones; no record is changed."""
+        viewer, session, document = self._viewer(), self._session, self._session.document
+        if viewer is None or document is None or document.analysis is None:
+            return
+        labels, layer = session.layer(Role.LABELS), session.layer(Role.LABELS_BEFORE)
+        known = document.known(session.document_frame())
+        if not before and layer is not None:
+            viewer.layers.remove(layer)
+        elif before and known is not None and not _shows(layer, known.automatic):
+            output = labels_output(Role.LABELS_BEFORE, known.automatic)
+            output = replace(output, frame=session.document_frame())
+            session.write(document, output, provenance_of(document.analysis))
+        if labels is not None and (layer is None) == before:
+            labels.visible, labels.mode = not before, "pan_zoom"
+
+    def follow_before(self) -> None:
+        """The labels before corrections are those of the latest run and the frame shown, as long as there are any."""
+        document = self._session.document
+        if document is not None and self._session.layer(Role.LABELS_BEFORE) is not None:
+            self.show_before(bool(document.by_hand.painted))
+
+    def toggle_before(self) -> None:
+        """Show the labels before corrections, or the corrected ones again."""
+        document = self._session.document
+        if document is None or not document.by_hand.painted:
+            self._session.noticed.emit("There are no corrections of labels to compare with.")
+        else:
+            self.show_before(self._session.layer(Role.LABELS_BEFORE) is None)
+            self._session.changed.emit()
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
@@ -150,6 +185,11 @@ class Navigator:
         # Never so near that the surroundings are lost, nor farther away than the whole image.
         wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
         viewer.scene.camera.zoom = min(viewer.canvas.size) / min(wanted, whole)
+
+
+def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:
+    """Whether a layer holds these very labels."""
+    return layer is not None and np.may_share_memory(layer.data, labels)
 
 
 class Fit:

@@ -322,9 +322,14 @@ def _variance(analysis: Analysis) -> list[Output]:
 
 
 def _labels(analysis: Analysis) -> list[Output]:
-    table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
-    labels = _labelled(Role.LABELS, analysis.labels.astype(np.uint8), LABEL_COLOURS, table, opacity=0.9)
+    labels = labels_output(Role.LABELS, analysis.labels.astype(np.uint8))
     return [region_outputs(analysis.labels, analysis.regions), labels]
+
+
+def labels_output(role: Role, labels: NDArray[np.uint8]) -> Output:
+    """Layer of labels ``(y, x)``, as they are shown or as they were before corrections."""
+    table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
+    return _labelled(role, labels, LABEL_COLOURS, table, opacity=0.9)
 
 
 def _image(role: Role, values: NDArray[Any], analysis: Analysis, **options: Any) -> Output:

@@ -310,7 +310,15 @@ class DefectsPanel(SessionWidget):
             "Forgets what was painted over the labels of this image; Undo brings it back.",
             session.edits.discard,
         )
-        self.groups["segment"].addWidget(row(self.region_count, self.discard, self.paint_labels))
+        self.before = button(
+            "",
+            "Shows the labels as they were before corrections, and back (U). Table and export stay the corrected ones.",
+            navigator.toggle_before,
+        )
+        self.before.setCheckable(True)
+        self.corrections = row(self.before, self.discard)
+        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
+        self.groups["segment"].addWidget(self.corrections)
         self.frames = row(
             *(
                 button(
@@ -397,6 +405,7 @@ class DefectsPanel(SessionWidget):
             ("Ctrl+Shift+L", navigator.toggle_results),
             ("Ctrl+Shift+E", self.footer.accept),
             ("F1", self.show_help),
+            ("U", navigator.toggle_before),
             ("N", functools.partial(self.results.step, 1)),
             ("Shift+N", functools.partial(self.results.step, -1)),
             ("K", functools.partial(self.results.review, True)),
@@ -412,6 +421,7 @@ class DefectsPanel(SessionWidget):
 
     def disconnect_all(self) -> None:
         """End all connections to the viewer and its session."""
+        self.navigator.show_before(False)
         super().disconnect_all()
         self.results.close_dock()
         if self._training is not None:
@@ -520,6 +530,7 @@ class DefectsPanel(SessionWidget):
 
     def _show(self) -> None:
         super()._show()
+        self.navigator.follow_before()
         session, frame = self.session, self.session.document_frame()
         document, states, running = session.document, session.states(), session.running
         seen = None if document is None else document.at(frame)
@@ -556,7 +567,10 @@ class DefectsPanel(SessionWidget):
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(session.layer(Role.PATCHES) is not None)
         self.paint_labels.setEnabled(session.layer(Role.LABELS) is not None)
-        self.discard.setVisible(document is not None and bool(document.by_hand.painted))
+        self.corrections.setVisible(document is not None and bool(document.by_hand.painted))
+        before = session.layer(Role.LABELS_BEFORE) is not None
+        self.before.setChecked(before)
+        self.before.setText("Back to corrected" if before else "Show before")
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)
         self.results.refresh()

@@ -428,11 +428,14 @@ class ResultsDock:
             self._navigator.outline(number)
 
     def _show_legend(self) -> None:
-        viewer, document, layer = self._viewer(), self._session.document, self._session.layer(Role.LABELS)
+        viewer, session, document = self._viewer(), self._session, self._session.document
+        before = session.layer(Role.LABELS_BEFORE) is not None
+        layer = session.layer(Role.LABELS_BEFORE if before else Role.LABELS)
         if viewer is not None:
             shown = document is not None and layer is not None and layer.visible
-            known = document.known(self._session.document_frame()) if document is not None and shown else None
-            legend(viewer, None if known is None else known.areas)
+            known = document.known(session.document_frame()) if document is not None and shown else None
+            areas = None if known is None else known.areas_before if before else known.areas
+            legend(viewer, areas, before=before and areas is not None)
 
     def _label_selected(self, event: Any) -> None:
         number = int(event.source.selected_label)
