@@ -9,25 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.core.metrics import IGNORE
-from napari_hrstem_defects.models import registry
-from napari_hrstem_defects.models.classifier import SCREENING
-from napari_hrstem_defects.models.data import LabelledImage
-from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.labels import mask_of_labels
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
-from napari_hrstem_defects.models.registry import Entry
-from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
-from napari_hrstem_defects.models.store import SUFFIX
-from napari_hrstem_defects.models.training import TrainingReport, train
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.models.data import LabelledImage
+    from napari_hrstem_defects.models.registry import Entry
+    from napari_hrstem_defects.models.training import TrainingReport
 
 #: How long (s) a training that was stopped may test and write what it has; where it has nothing it ends at once.
 _GRACE_S = 120.0
@@ -37,11 +32,16 @@ ENSEMBLE = "fft-ensemble"
 
 def names() -> list[str]:
     """What can be chosen: the screening, and the trained classifiers that can be used."""
+    from napari_hrstem_defects.models import registry
+    from napari_hrstem_defects.models.classifier import SCREENING
+
     return [SCREENING, *(entry.name for entry in registry.entries() if entry.contract is not None)]
 
 
 def ensembles() -> list[Entry]:
     """The trained classifiers that can scan an image."""
+    from napari_hrstem_defects.models import registry
+
     return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
 
 
@@ -82,6 +82,9 @@ class Example:
         return frames
 
     def _frame(self, index: int | None, labels: Any) -> LabelledImage:
+        from napari_hrstem_defects.models.data import LabelledImage
+        from napari_hrstem_defects.models.labels import mask_of_labels
+
         micrograph = self.source.micrograph(index)
         pixels = micrograph.frame().pixels
         height, width = pixels.shape
@@ -146,6 +149,10 @@ def count_patches(
         If its pixels cannot be used.
     Cancelled
     """
+    from napari_hrstem_defects.core.metrics import IGNORE
+    from napari_hrstem_defects.models.kinds import kind_of
+    from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
+
     patch_px = patch_px or kind_of(kind).patch_px
     images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
@@ -198,6 +205,10 @@ def train_and_add(
     Cancelled
         If there was nothing to keep yet.
     """
+    from napari_hrstem_defects.models import registry
+    from napari_hrstem_defects.models.store import SUFFIX
+    from napari_hrstem_defects.models.training import TrainingReport, train
+
     kept = False
 
     def told(report: TrainingProgress) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.analysis import Analysis
-from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
-from napari_hrstem_defects.models.scan import UNCERTAIN, ClassRegion, Scan, class_regions
 from napari_hrstem_defects.widgets.outputs import class_colour
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.core.regions import Region
+    from napari_hrstem_defects.models.scan import ClassRegion, Scan
 
 #: Warning in results whose labels are not the program's alone.
 PAINTED = "The labels were corrected by hand."
 #: Largest label that can be painted.
 LARGEST_LABEL = 2
 #: Measures the regions of labels ``(y, x)``.
-Measure = Callable[[NDArray[np.uint8]], tuple[Region, ...]]
+Measure = Callable[[NDArray[np.uint8]], "tuple[Region, ...]"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,15 @@ class Correction:
         corrected = automatic.copy()
         corrected.flat[self.pixels] = self.labels
         return corrected
+
+
+def place_of(numbered: NDArray[np.int32], number: int) -> tuple[int, int] | None:
+    """The pixel of a region nearest to its centre, which most likely stays in it when the threshold is moved."""
+    pixels = np.argwhere(numbered == number)
+    if not len(pixels):
+        return None
+    y, x = pixels[np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))].tolist()
+    return y, x
 
 
 def corrected(correction: Correction | None, automatic: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -126,6 +137,8 @@ class ClassMap:
 
     def measured(self) -> ClassMap:
         """With the regions of the labels as they are now: a person may have painted them."""
+        from napari_hrstem_defects.models.scan import UNCERTAIN, class_regions
+
         known = np.where(self.labels < len(self.classes), self.labels, UNCERTAIN).astype(np.uint8)
         found = class_regions(known, self.probabilities, self.classes, self.window_px, self.pixel_size_nm)
         return replace(self, regions=_regions(found))
@@ -146,6 +159,8 @@ class ClassMap:
         labels : uint8 array (y, x)
             The labels that the regions were measured in.
         """
+        from napari_hrstem_defects.core.regions import label_regions
+
         if labels.shape != self.labels.shape:
             return tuple(regions)
         numbered = label_regions(labels)
@@ -204,6 +219,8 @@ class Labelled:
         self, correction: Correction | None, measure: Measure, class_map: ClassMap | None
     ) -> Labelled:
         """The same automatic labels with other corrections and classes, measured anew; takes a while."""
+        from napari_hrstem_defects.core.regions import label_regions
+
         shown, regions, numbers = self.automatic, self.found, frozenset[int]()
         if correction is not None:
             shown = correction.apply(self.automatic)
@@ -221,6 +238,8 @@ class Labelled:
     @functools.cached_property
     def numbered(self) -> NDArray[np.int32]:
         """Number of the region at each pixel, 0 where there is none."""
+        from napari_hrstem_defects.core.regions import label_regions
+
         return label_regions(self.shown)
 
     def reviewed(self, frame: int, verdicts: Mapping[tuple[int, int, int], bool]) -> dict[int, str]:
@@ -255,6 +274,8 @@ def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
 
 def measured_in(analysis: Analysis) -> Measure:
     """Measures regions as the analysis did."""
+    from napari_hrstem_defects.core.defect_types import type_judge
+    from napari_hrstem_defects.core.regions import find_regions
 
     def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         known = analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains, analysis.field

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -341,10 +341,10 @@ class EditWatcher:
             document.ask(painted={})
             self._show_corrections(document, before)
 
-    def review(self, number: int, accepted: bool) -> None:
-        """Accept or reject a region of the frame shown; can be undone."""
+    def review(self, numbers: Collection[int], accepted: bool) -> None:
+        """Accept or reject regions of the frame shown; can be undone."""
         if (document := self._session.document) is not None:
-            document.review(self._session.shown_frame(document), number, accepted)
+            document.review(self._session.shown_frame(document), numbers, accepted)
             self._session.changed.emit()
 
     def restore(self, document: Document) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import LATTICE_COLOURS, NOT_JUDGED_COLOUR, Output, raster_place
@@ -318,6 +317,8 @@ def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]
 
 def new_marks(viewer: ViewerModel, image: Image) -> Labels:
     """Lay an empty layer for marks over an image; whatever label is painted with, it is seen."""
+    from napari_hrstem_defects.core.metrics import IGNORE
+
     shape = pixels_of(image).shape
     layer: Labels = viewer.add_labels(
         np.zeros(shape, np.uint8),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.widgets.layers import outline_px
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
+from napari_hrstem_defects.widgets.layers import label_colours, outline_px
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: The view is centred if it is off by no more than this share of the image.
 _CENTRED = 0.01
+#: Outline of several regions: that of one has its own colour.
+_CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
 
@@ -156,13 +159,22 @@ class Navigator:
         self._zoom_to(viewer, source, region)
         self.outline(region.id)
 
-    def outline(self, number: int) -> None:
-        """Outline a region; 0: none."""
-        layer = self._session.layer(Role.REGIONS)
-        if layer is not None:
-            layer.contour = outline_px(layer.data.shape)
-            layer.show_selected_label, layer.opacity = True, 1.0 if layer.contour else 0.6
-            layer.selected_label, layer.visible = number, number > 0
+    def outline(self, *numbers: int) -> None:
+        """Outline some regions; 0: none."""
+        from napari.utils.colormaps import label_colormap
+
+        layer, one = self._session.layer(Role.REGIONS), len(numbers) == 1
+        if layer is None:
+            return
+        layer.contour = outline_px(layer.data.shape)
+        # napari shows one label alone, or all.
+        if not one or not layer.show_selected_label:
+            with layer.events.selected_label.blocker():  # it is not another label
+                layer.colormap = label_colormap() if one else label_colours(dict.fromkeys(numbers, _CHOSEN))
+        layer.show_selected_label, layer.opacity = one, 1.0 if layer.contour else 0.6
+        if one:
+            layer.selected_label = numbers[0]
+        layer.visible = any(numbers)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""

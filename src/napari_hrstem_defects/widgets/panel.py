@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +60,7 @@ from napari_hrstem_defects.widgets.session import Session
 from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
 from napari_hrstem_defects.widgets.tasks import import_early
 from napari_hrstem_defects.widgets.theme import colours
+from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     import napari
@@ -229,7 +229,6 @@ class DefectsPanel(SessionWidget):
         self._lay_out()
         self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
         self._connect()
-        self._show_classifiers()
         self._begin()
         self._fit = Fit(self._viewer)
         self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
@@ -237,7 +236,9 @@ class DefectsPanel(SessionWidget):
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)
         # Now, while the person looks at the panel, rather than in the first run.
-        threading.Thread(target=import_early, daemon=True).start()
+        starting = TaskWorker(lambda monitor: (import_early(), classifiers.names())[1])
+        starting.returned.connect(self._offer_classifiers)
+        starting.start()
 
     # Parts ----------------------------------------------------------------------------------------------------
 
@@ -482,7 +483,7 @@ class DefectsPanel(SessionWidget):
         return self._training
 
     def _trained(self, name: str) -> None:
-        self._show_classifiers()
+        self._offer_classifiers(classifiers.names())
         self._edit("classify.classifier", name)
         self.session.judged_anew(name)
 
@@ -514,8 +515,9 @@ class DefectsPanel(SessionWidget):
         super()._show_images()
         self.info.setText(summary.about_image(self.session.document))
 
-    def _show_classifiers(self) -> None:
-        self.groups["classify"].method.editors["classify.classifier"].setChoices(classifiers.names())
+    def _offer_classifiers(self, names: Any) -> None:
+        if isinstance(names, list):
+            self.groups["classify"].method.editors["classify.classifier"].setChoices(names)
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
@@ -582,7 +584,7 @@ class DefectsPanel(SessionWidget):
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self._colour()
-        self.results.plot.setColours(self._colours)
+        self.results.setColours(self._colours)
         if self._training is not None:
             self._training.setColours(self._colours)
 

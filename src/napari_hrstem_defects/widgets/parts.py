@@ -32,7 +32,6 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.core.calibration import false_marks_of, severity_of
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 from napari_hrstem_defects.widgets.editors import (
     INDENT,
@@ -44,10 +43,9 @@ from napari_hrstem_defects.widgets.editors import (
     label_of,
     mark_changed,
 )
-from napari_hrstem_defects.widgets.model import SIGNS, State, Step
+from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.plots import HistogramView
-from napari_hrstem_defects.widgets.tasks import STAGES
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 #: The paper to cite.
@@ -582,12 +580,18 @@ class ThresholdEditor(QWidget):
         with signals_blocked(self.slider):
             share = math.log10(_MOST / self.value()) / math.log10(_MOST / _LEAST)
             self.slider.setValue(round(_STEPS * share))
-        threshold = severity_of(self.value(), self._area) if self._area else None
+        threshold = None
+        if self._area:
+            from napari_hrstem_defects.core.calibration import severity_of
+
+            threshold = severity_of(self.value(), self._area)
         low = None if threshold is None else self._extent * threshold
         self.histogram.setValue(self._histogram, threshold, low)
 
     def _pointed(self, severity: float) -> None:
         if self._area:
+            from napari_hrstem_defects.core.calibration import false_marks_of
+
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:

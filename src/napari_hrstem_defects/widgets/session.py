@@ -403,7 +403,8 @@ class Session:
                 document.outputs[role, ""] = layer.unique_id
                 self.edits.watch(layer)
         point = info["best_patch_by_hand"]
-        document.by_hand = ByHand(None if point is None else (point[0], point[1])).told_by(recipe)
+        placed = None if point is None else (point[0], point[1])
+        document.by_hand = ByHand(placed, reviewed=entry(labels)["reviewed"]).told_by(recipe)
         self.recipe = recipe
         frames = labels.data if document.is_stack else [labels.data]
         document.saved = {
