@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets.model import ByHand
+from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.roles import Role
 
 from .conftest import TIMEOUT, lattice_image

@@ -5,8 +5,10 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
 _GRACE_S = 120.0
 #: Kind of model that scans.
 ENSEMBLE = "fft-ensemble"
+#: Sets that metrics are given for, as the panel calls them.
+_SETS = {
+    "train": "trained on",
+    "test": "held out",
+    "test_with_ambivalent": "held out, with those in between",
+    "defect_free": "held out, without defects",
+}
+#: Name that is offered first.
+_NAME = "my classifier"
 
 
 def names() -> list[str]:
@@ -229,3 +240,48 @@ def train_and_add(
         )
         added = registry.add(report.path, options.name, overwrite=True)
     return TrainingReport(added.path, report.contract, report.stopped)
+
+
+def free_name() -> str:
+    """A name that no classifier has yet."""
+    from napari_hrstem_defects.models import registry
+
+    taken = {entry.name for entry in registry.entries()}
+    return next(
+        name
+        for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
+        if name not in taken
+    )
+
+
+def about_counts(counts: PatchCounts) -> str:
+    """How much there is to learn from, in words."""
+    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
+    said = (
+        f"Patches of {counts.patch_px} px side by side: {parts}, {counts.ambivalent} in between (not used)."
+    )
+    if counts.several:
+        said += " Marks of all numbers are one class, defective."
+    return f"{said} {counts.problem}".strip()
+
+
+def outcome(report: TrainingReport) -> str:
+    """The metrics, in the layout of the published table, and what must be known about them."""
+    from napari_hrstem_defects.models import evaluation
+
+    metrics: Mapping[str, Any] = report.metrics
+    rows = evaluation.table({title: metrics[key] for key, title in _SETS.items() if key in metrics})
+    cells = "".join(
+        "<tr>" + "".join(f"<td style='padding-right:10px'>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    lines = [
+        f"“{report.contract.name}” is in the list of classifiers. How it was tested: {metrics['split']}."
+    ]
+    if report.stopped:
+        lines.append("It was stopped early.")
+    if metrics.get("shared"):
+        lines.append(f"Not honest: {metrics['shared']}.")
+    if "test" not in metrics:
+        lines.append("Nothing was left to test on, so nobody knows how good it is.")
+    return f"<qt>{escape(' '.join(lines))}<table>{cells}</table>(in percent)</qt>"

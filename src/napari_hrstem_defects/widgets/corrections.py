@@ -1,21 +1,24 @@
-"""What a person painted and an ensemble classified, laid over whatever the automatic labels are now."""
+"""What a person asked for by hand and an ensemble classified, laid over whatever the automatic labels are now."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.widgets.outputs import class_colour
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.models.scan import ClassRegion, Scan
+
+Point = tuple[float, float]
 
 #: Warning in results whose labels are not the program's alone.
 PAINTED = "The labels were corrected by hand."
@@ -97,6 +100,54 @@ def after_stroke(
         kept &= ~painted
     pixels = np.flatnonzero((painted & ~changed) | kept)
     return Correction(pixels, after.flat[pixels]) if pixels.size else None
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What a person asked for about places of an image, ``(y, x)`` in pixels.
+
+    Attributes
+    ----------
+    point : tuple of float or None
+        Centre of the best patch; None: chosen automatically.
+    lattices : tuple of tuple of float
+        Centres of the model patches of further lattices.
+    intact, defective : tuple of tuple of float
+        Points in lattices that count as intact or as defects.
+    painted : mapping of int to Correction
+        Frame (0 for a single image) → what was painted over its labels.
+    reviewed : mapping of tuple to bool
+        Frame and pixel ``(frame, y, x)`` → whether the region there was accepted, else it was rejected.
+    """
+
+    point: Point | None = None
+    lattices: tuple[Point, ...] = ()
+    intact: tuple[Point, ...] = ()
+    defective: tuple[Point, ...] = ()
+    painted: Mapping[int, Correction] = field(default_factory=dict)
+    reviewed: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)
+
+    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
+        """With other corrections of a frame; None: without any."""
+        others = {known: kept for known, kept in self.painted.items() if known != frame}
+        return replace(self, painted=others if correction is None else {**others, frame: correction})
+
+    def in_recipe(self, recipe: Recipe) -> Recipe:
+        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
+        return recipe.replace(
+            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
+        )
+
+    def told_by(self, recipe: Recipe) -> ByHand:
+        """With what a recipe says about the lattices instead."""
+        points: dict[str, Any] = {
+            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
+        }
+        return replace(self, **points)
+
+
+#: Parameter of the step domains → what it is called here.
+_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
 
 
 @dataclass(frozen=True, eq=False)

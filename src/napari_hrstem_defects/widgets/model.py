@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
-from napari_hrstem_defects.widgets.corrections import ClassMap, Correction, Labelled, measured_in, place_of
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets.corrections import (
+    ByHand,
+    ClassMap,
+    Correction,
+    Labelled,
+    Point,
+    measured_in,
+    place_of,
+)
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
 from napari_hrstem_defects.widgets.roles import (
     PAINTABLE,
@@ -33,8 +41,6 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.domains import Domain
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.tasks import SeriesResult
-
-Point = tuple[float, float]
 
 #: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
 COMPARED = 2**25
@@ -187,54 +193,6 @@ def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
 def first_of(steps: Collection[str]) -> str:
     """The earliest of some steps; of none the first of all."""
     return next((name for name in STEP_NAMES if name in steps), STEP_NAMES[0])
-
-
-@dataclass(frozen=True)
-class ByHand:
-    """What a person asked for about places of an image, ``(y, x)`` in pixels.
-
-    Attributes
-    ----------
-    point : tuple of float or None
-        Centre of the best patch; None: chosen automatically.
-    lattices : tuple of tuple of float
-        Centres of the model patches of further lattices.
-    intact, defective : tuple of tuple of float
-        Points in lattices that count as intact or as defects.
-    painted : mapping of int to Correction
-        Frame (0 for a single image) → what was painted over its labels.
-    reviewed : mapping of tuple to bool
-        Frame and pixel ``(frame, y, x)`` → whether the region there was accepted, else it was rejected.
-    """
-
-    point: Point | None = None
-    lattices: tuple[Point, ...] = ()
-    intact: tuple[Point, ...] = ()
-    defective: tuple[Point, ...] = ()
-    painted: Mapping[int, Correction] = field(default_factory=dict)
-    reviewed: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)
-
-    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
-        """With other corrections of a frame; None: without any."""
-        others = {known: kept for known, kept in self.painted.items() if known != frame}
-        return replace(self, painted=others if correction is None else {**others, frame: correction})
-
-    def in_recipe(self, recipe: Recipe) -> Recipe:
-        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
-        return recipe.replace(
-            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
-        )
-
-    def told_by(self, recipe: Recipe) -> ByHand:
-        """With what a recipe says about the lattices instead."""
-        points: dict[str, Any] = {
-            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
-        }
-        return replace(self, **points)
-
-
-#: Parameter of the step domains → what it is called here.
-_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
 
 
 @dataclass(eq=False)

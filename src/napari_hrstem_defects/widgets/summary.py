@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.editors import changed_names, in_words
+from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.model import Document, State
 from napari_hrstem_defects.widgets.outputs import lattice_colour
-from napari_hrstem_defects.widgets.parts import LatticeRow
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 
 if TYPE_CHECKING:
