@@ -76,10 +76,6 @@ class LatticesView(QWidget):
 
     #: ``(number, intact)``: a box was ticked or unticked.
     verdictGiven = Signal(int, bool)
-    addRequested = Signal()
-    moveRequested = Signal()
-    #: ``(shown)``: show or hide the map of the lattices.
-    mapRequested = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,14 +84,10 @@ class LatticesView(QWidget):
         self.about.setAccessibleName("lattices")
         self.map = button("Map", "Shows which lattice each part of the image belongs to.")
         self.map.setCheckable(True)
-        self.map.clicked.connect(self.mapRequested)
-        self.move_button = button(
-            "Move…", "Selects the patches of the other lattices: drag them.", self.moveRequested.emit
-        )
+        self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
         self.add = button(
             "Add…",
             "Click into the image where another lattice lies that was not found.",
-            self.addRequested.emit,
         )
         self.table = _LatticeTable()
         self.table.itemChanged.connect(self._changed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import LATTICE_COLOURS, NOT_JUDGED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.outputs import NOT_JUDGED_COLOUR, Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
     PAINTABLE,
@@ -277,11 +277,12 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     from napari.components.overlays import TextOverlay
 
     overlays = viewer.canvas.overlays
-    lines = {
+    lines: dict[str, tuple[str, str | None]] = {
         key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
         for key, (share, name, colour) in _LEGEND.items()
     }
-    lines[_BEFORE] = ("labels before corrections" if before else "", LATTICE_COLOURS[0])
+    # In the colour of the theme.
+    lines[_BEFORE] = ("labels before corrections" if before else "", None)
     for key, (text, colour) in lines.items():
         known = overlays.get(key)
         if known is not None:

@@ -35,23 +35,20 @@ _REGION_SHARE = 0.35
 
 
 class Navigator:
-    """Moves around in a viewer.
+    """Moves around in the viewer of a session.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Only weakly referred to.
     session : Session
     """
 
-    def __init__(self, viewer: ViewerModel, session: Session) -> None:
-        self._viewer = weakref.ref(viewer)
+    def __init__(self, session: Session) -> None:
         self._session = session
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
     def _take(self, role: Role, mode: str) -> Any:
-        layer, viewer = self._session.layer(role), self._viewer()
+        layer, viewer = self._session.layer(role), self._session.viewer
         if layer is not None and viewer is not None:
             layer.visible = True
             viewer.layers.selection.active = layer
@@ -99,7 +96,7 @@ class Navigator:
 
     def show_before(self, before: bool) -> None:
         """Show the labels before corrections in a layer of their own, or the corrected ones; no record is changed."""
-        viewer, session, document = self._viewer(), self._session, self._session.document
+        viewer, session, document = self._session.viewer, self._session, self._session.document
         if viewer is None or document is None or document.analysis is None:
             return
         labels, layer = session.layer(Role.LABELS), session.layer(Role.LABELS_BEFORE)
@@ -130,7 +127,7 @@ class Navigator:
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
-        viewer, document = self._viewer(), self._session.document
+        viewer, document = self._session.viewer, self._session.document
         if viewer is None or document is None:
             return
         ours = outputs_of(viewer.layers, document.source_id)
@@ -146,7 +143,7 @@ class Navigator:
 
     def go_to(self, region: Region) -> None:
         """Outline a region, and bring it into the middle of the view."""
-        viewer, document = self._viewer(), self._session.document
+        viewer, document = self._session.viewer, self._session.document
         source = None if document is None else document.layer
         if viewer is None or source is None or document is None:
             return

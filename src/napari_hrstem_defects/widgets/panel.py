@@ -71,12 +71,12 @@ class DefectsPanel(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
-        self.navigator = Navigator(self._viewer, self.session)
+        self.navigator = Navigator(self.session)
         self._training: TrainDialog | None = None
         self._help: HelpDialog | None = None
         self._build()
         self._lay_out()
-        self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
+        self.results = ResultsDock(self.session, self.navigator, self._colours)
         self._connect()
         self._begin()
         self._fit = Fit(self._viewer)
@@ -238,8 +238,6 @@ class DefectsPanel(SessionWidget):
         session, navigator = self.session, self.navigator
         # Before the layers: both at once would hold up the window.
         self._links.connect(session.arriving, self.results.open_dock)
-        self.header.helpRequested.connect(self.show_help)
-        self.run_row.runRequested.connect(self._run_all)
         for group in self.groups.values():
             group.runRequested.connect(self._run_step)
         editors: Any
@@ -247,13 +245,18 @@ class DefectsPanel(SessionWidget):
             editors.valueChanged.connect(self._edit)
         self.threshold.valueChanged.connect(lambda value: self._edit(THRESHOLD, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
-        self.best_patch.moveRequested.connect(navigator.move_best_patch)
-        self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
-        self.best_patch.undoRequested.connect(session.edits.undo)
         self.lattices.verdictGiven.connect(session.edits.count_as)
-        self.lattices.addRequested.connect(navigator.add_lattice)
-        self.lattices.moveRequested.connect(navigator.move_lattices)
-        self.lattices.mapRequested.connect(navigator.show_lattices)
+        self.lattices.map.clicked.connect(navigator.show_lattices)
+        for pressed, slot in (
+            (self.header.help, self.show_help),
+            (self.run_row.run, self._run_all),
+            (self.best_patch.move_button, navigator.move_best_patch),
+            (self.best_patch.automatic, functools.partial(session.edits.place, None)),
+            (self.best_patch.undo, session.edits.undo),
+            (self.lattices.add, navigator.add_lattice),
+            (self.lattices.move_button, navigator.move_lattices),
+        ):
+            pressed.clicked.connect(lambda _=False, slot=slot: slot())
         for keys, slot in (
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),

@@ -65,8 +65,6 @@ def box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0,
 class Header(QWidget):
     """Citation and Help."""
 
-    helpRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.citation = QLabel()
@@ -75,7 +73,6 @@ class Header(QWidget):
         self.help = QToolButton()
         self.help.setText("Help")
         self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
-        self.help.clicked.connect(lambda: self.helpRequested.emit())
         box(QHBoxLayout(self), self.citation, self.help)
 
     def setColours(self, colours: Colours) -> None:
@@ -128,15 +125,11 @@ class ImageChooser(QWidget):
 class RunRow(QWidget):
     """Run all; while something runs its stage and a Cancel button beside it."""
 
-    runRequested = Signal()
-    cancelRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.run = button(
             "▶  Run all",
             "Run every step on the chosen image (Ctrl+Shift+Return)",
-            self.runRequested.emit,
             fixed=False,
         )
         self.run.setMinimumHeight(28)
@@ -144,9 +137,7 @@ class RunRow(QWidget):
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
         self.bar.setMinimumHeight(22)
-        self.cancel = button(
-            "✕ Cancel", "Stop the run; all layers stay as they are", self.cancelRequested.emit, fixed=False
-        )
+        self.cancel = button("✕ Cancel", "Stop the run; all layers stay as they are", fixed=False)
         layout = box(QHBoxLayout(self), self.run, self.bar, self.cancel)
         layout.setStretch(0, 2)
         layout.setStretch(1, 3)
@@ -328,10 +319,6 @@ class FilterStrip(QLabel):
 class BestPatchView(QWidget):
     """Place of the best patch, buttons to move it, its eigenfilters."""
 
-    moveRequested = Signal()
-    automaticRequested = Signal()
-    undoRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.place = QLabel("–")
@@ -339,15 +326,11 @@ class BestPatchView(QWidget):
         self.move_button = button(
             "Move…",
             "Selects the yellow square: drag it, or click elsewhere with the add tool.",
-            self.moveRequested.emit,
         )
-        self.automatic = button(
-            "Back to automatic", "Forgets where you placed the best patch.", self.automaticRequested.emit
-        )
+        self.automatic = button("Back to automatic", "Forgets where you placed the best patch.")
         self.undo = button(
             "Undo",
             "Takes back what was done last by hand: a patch moved, a lattice ticked, labels painted.",
-            self.undoRequested.emit,
         )
         self.filters = FilterStrip()
         buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo)

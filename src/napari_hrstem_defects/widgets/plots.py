@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.outputs import Histogram
@@ -29,6 +30,11 @@ _AREAS = {
     "symmetry_defect": ("symmetry", SYMMETRY_COLOUR, "-"),
     "amorphous": ("amorphous", AMORPHOUS_COLOUR, "--"),
 }
+#: Sizes of regions by their names, in px and where the pixel size is known in nm.
+_SIZES = (
+    {"Area (px²)": "area_px", "Length (px)": "length_px"},
+    {"Area (nm²)": "area_nm2", "Length (nm)": "length_nm"},
+)
 
 
 class Plot(QWidget):
@@ -41,6 +47,9 @@ class Plot(QWidget):
     empty : str
         Said as long as there is nothing to draw.
     """
+
+    #: Beside, above and below the axes (left, right, above, below), in px of the screen.
+    margins: ClassVar[tuple[int, int, int, int]] = (42, 10, 22, 30)
 
     def __init__(self, colours: Colours, name: str, tooltip: str, empty: str = "") -> None:
         super().__init__()
@@ -64,6 +73,19 @@ class Plot(QWidget):
         self._colours = colours
         self.redraw()
 
+    def resizeEvent(self, event: Any) -> None:
+        """Texts keep their size, so the axes do not."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Leave room for the texts around the axes."""
+        if self._canvas is not None:
+            left, right, above, below = self.margins
+            width, height = max(self.width(), left + right + 1), max(self.height(), above + below + 1)
+            size = (width - left - right) / width, (height - above - below) / height
+            self.axes.set_position((left / width, below / height, *size))
+
     def x_of(self, value: float) -> float:
         """Where a value lies from left to right, in pixels of the widget."""
         return float(self.axes.transData.transform((value, 1))[0] / self._canvas.device_pixel_ratio)
@@ -82,6 +104,7 @@ class Plot(QWidget):
             self.axes.clear()
             self.axes.set_facecolor(ground)
             self._draw_contents(self._colours.text.name())
+            self._arrange()
             self._canvas.draw_idle()
 
     def _make_canvas(self) -> None:
@@ -103,12 +126,11 @@ class Plot(QWidget):
     def _draw_contents(self, ink: str) -> None:
         raise NotImplementedError
 
-    def _draw_axes(self, place: tuple[float, float, float, float], ink: str, ticks: int = 4) -> None:
-        """Put the axes in their place (left, bottom, width, height), with few ticks."""
+    def _draw_axes(self, ink: str, ticks: int = 4) -> None:
+        """Axes with few ticks."""
         from matplotlib.ticker import MaxNLocator
 
         axes = self.axes
-        axes.set_position(place)
         axes.yaxis.set_major_locator(MaxNLocator(ticks, integer=ticks < 4))
         axes.tick_params(which="both", colors=ink, labelsize=_LETTERS)
         axes.spines[:].set_color(ink)
@@ -123,12 +145,12 @@ class Plot(QWidget):
         marker = "." if len(x) <= _MOST_POINTS else ""
         for line, (name, colour, style) in zip(np.transpose(values), curves, strict=True):
             axes.plot(x, line, style, color=colour, marker=marker, label=name, clip_on=False)
-        self._draw_axes((0.16, 0.24, 0.81, 0.58), ink)
+        self._draw_axes(ink)
         axes.set_xlabel(axis, color=ink, fontsize=_LETTERS, labelpad=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         place: dict[str, Any] = {
             "loc": "lower right",
-            "bbox_to_anchor": (1, 0.98),
+            "bbox_to_anchor": (1, 0.96),
             "ncols": 2,
             "frameon": False,
         }
@@ -155,6 +177,7 @@ class Plot(QWidget):
 class HistogramView(Plot):
     """Histogram of the severity (logarithmic) and the threshold, which follows the mouse in it."""
 
+    margins = (0, 0, 0, 0)
     #: ``(severity)``: a person pointed at a severity.
     pointed = Signal(float)
 
@@ -211,7 +234,7 @@ class AreaPlot(Plot):
         super().__init__(colours, "area of the defects against time", what)
         self._areas: list[dict[str, float]] = []
         self._frame = 0
-        self.setMinimumSize(250, 90)
+        self.setMinimumSize(250, 70)
 
     def value(self) -> list[dict[str, float]]:
         """The shares shown."""
@@ -249,52 +272,59 @@ class SizePlot(Plot):
     bars : int
     """
 
-    #: ``(list of int)``: numbers of the regions of a bar; none where the click was beside the bars.
+    margins = (22, 12, 6, 20)
+    #: ``(frozenset of int)``: numbers of the regions of a bar; none where the click was beside the bars.
     barChosen = Signal(object)
 
     def __init__(self, colours: Colours, bars: int = 10) -> None:
         what = "How many regions have which size, in bins of equal ratio; click a bar to select its regions"
         super().__init__(colours, "sizes of the regions", what, "no regions")
-        self._bars = bars
+        self._number = bars
         self._sizes: dict[int, float] = {}
+        self._bars: list[tuple[float, float, frozenset[int]]] = []
         self._selected: frozenset[int] = frozenset()
-        self.setMinimumSize(150, 60)
+        self.setMinimumSize(140, 60)
 
     def setValue(self, sizes: Mapping[int, float]) -> None:
         """Show the sizes of regions, by their numbers."""
         if sizes != self._sizes:
             self._sizes = dict(sizes)
+            self._bars = self._binned() if sizes else []
             self.redraw()
 
     def setSelected(self, numbers: Iterable[int]) -> None:
         """Mark the bars of some regions."""
         before, self._selected = self._selected, frozenset(numbers)
-        if self._is_filled() and self._marked(before) != self._marked(self._selected):
+        if self._marked(before) != self._marked(self._selected):
             self.redraw()
 
-    def bars(self) -> list[tuple[float, float, list[int]]]:
+    def bars(self) -> list[tuple[float, float, frozenset[int]]]:
         """Ends of each bar, and the numbers of its regions."""
+        return self._bars
+
+    def _binned(self) -> list[tuple[float, float, frozenset[int]]]:
         sizes = list(self._sizes.values())
         # A single size needs some width.
         low, high = min(sizes) / 1.01, max(sizes) * 1.01
-        edges = np.geomspace(low, high, self._bars + 1 if high > 1.1 * low else 2)
+        edges = np.geomspace(low, high, self._number + 1 if high > 1.1 * low else 2)
+        numbers = np.array(list(self._sizes))
         where = np.searchsorted(edges, sizes, side="right") - 1
         return [
-            (left, right, [number for number, bar in zip(self._sizes, where, strict=True) if bar == i])
+            (left, right, frozenset(numbers[where == i].tolist()))
             for i, (left, right) in enumerate(itertools.pairwise(edges.tolist()))
         ]
 
     def _marked(self, numbers: frozenset[int]) -> list[bool]:
-        return [not numbers.isdisjoint(inside) for _, _, inside in self.bars()]
+        return [not numbers.isdisjoint(inside) for _, _, inside in self._bars]
 
     def _is_filled(self) -> bool:
-        return bool(self._sizes)
+        return bool(self._bars)
 
     def _draw_contents(self, ink: str) -> None:
         from matplotlib.ticker import FixedLocator, NullLocator
 
-        axes, bars = self.axes, self.bars()
-        lefts, rights, inside = zip(*bars, strict=True)
+        axes = self.axes
+        lefts, rights, inside = zip(*self._bars, strict=True)
         counts, marked = [len(numbers) for numbers in inside], self._marked(self._selected)
         axes.set_xscale("log")
         axes.bar(
@@ -308,19 +338,19 @@ class SizePlot(Plot):
         )
         axes.set_xlim(lefts[0], rights[-1])
         axes.set_ylim(0, 1.05 * max(counts))
-        self._draw_axes((0.15, 0.24, 0.79, 0.68), ink, ticks=3)
+        self._draw_axes(ink, ticks=3)
         axes.xaxis.set_major_locator(FixedLocator(np.geomspace(lefts[0], rights[-1], 3).tolist()))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value < 100 else f"{value:.0f}")
 
     def _pointed(self, x: float, *, moved: bool) -> None:
         if not moved:
-            chosen = next((numbers for left, right, numbers in self.bars() if left <= x < right), [])
+            chosen = next((numbers for left, right, numbers in self._bars if left <= x < right), frozenset())
             self.barChosen.emit(chosen)
 
 
 class SizeView(QWidget):
-    """Histogram of the areas or of the lengths of the regions; which of them is chosen above it.
+    """Histogram of the areas or of the lengths of the regions, or areas against time; chosen above it.
 
     Parameters
     ----------
@@ -331,9 +361,9 @@ class SizeView(QWidget):
         super().__init__()
         self.choice = QComboBox()
         self.choice.setAccessibleName("size shown in the histogram")
-        self.choice.addItems(["Area", "Length"])
+        self.choice.addItems(list(_SIZES[False]))
         self.choice.currentIndexChanged.connect(lambda _: self._show())
-        self.plot = SizePlot(colours)
+        self.plot, self.series = SizePlot(colours), AreaPlot(colours)
         self.barChosen = self.plot.barChosen
         self.setSelected = self.plot.setSelected
         self._regions: tuple[Region, ...] = ()
@@ -342,6 +372,25 @@ class SizeView(QWidget):
         layout.setSpacing(1)
         layout.addWidget(self.choice)
         layout.addWidget(self.plot, 1)
+        layout.addWidget(self.series, 1)
+        self.series.hide()
+
+    def setSeries(self, areas: Sequence[dict[str, float]], frame: int) -> None:
+        """Offer, and show at first, the shares of the frames of a series; none: it is no series."""
+        if bool(areas) != (self.choice.count() > len(_SIZES[False])):
+            with signals_blocked(self.choice):
+                if areas:
+                    self.choice.addItem("Areas against time")
+                else:
+                    self.choice.removeItem(len(_SIZES[False]))
+                self.choice.setCurrentIndex(len(_SIZES[False]) if areas else 0)
+            self._show()
+        self.series.setValue(areas, frame)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self.plot.setColours(colours)
+        self.series.setColours(colours)
 
     def setValue(self, regions: Sequence[Region]) -> None:
         """Show the sizes of regions, in nm where the pixel size is known."""
@@ -350,11 +399,15 @@ class SizeView(QWidget):
             self._show()
 
     def _show(self) -> None:
-        unit = "nm" if self._regions and self._regions[0].area_nm2 is not None else "px"
-        for index, text in enumerate((f"Area ({unit}²)", f"Length ({unit})")):
+        known = bool(self._regions) and self._regions[0].area_nm2 is not None
+        sizes, chosen = _SIZES[known], self.choice.currentIndex()
+        for index, text in enumerate(sizes):
             self.choice.setItemText(index, text)
-        size = (f"area_{unit.replace('nm', 'nm2')}", f"length_{unit}")[self.choice.currentIndex()]
-        self.plot.setValue({region.id: getattr(region, size) for region in self._regions})
+        self.series.setVisible(chosen == len(sizes))
+        self.plot.setVisible(chosen < len(sizes))
+        if chosen < len(sizes):
+            size = list(sizes.values())[chosen]
+            self.plot.setValue({region.id: getattr(region, size) for region in self._regions})
 
 
 class LossPlot(Plot):

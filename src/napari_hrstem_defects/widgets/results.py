@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 from napari_hrstem_defects.widgets.editors import Links, button
 from napari_hrstem_defects.widgets.layers import legend
 from napari_hrstem_defects.widgets.navigation import Navigator
-from napari_hrstem_defects.widgets.plots import AreaPlot, SizeView
+from napari_hrstem_defects.widgets.plots import SizeView
 from napari_hrstem_defects.widgets.region_table import RegionTable
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.theme import Colours
@@ -36,29 +35,25 @@ class ResultsDock:
 
     Parameters
     ----------
-    viewer : napari.Viewer
-        Only weakly referred to.
     session : Session
     navigator : Navigator
     colours : Colours
     """
 
-    def __init__(self, viewer: Viewer, session: Session, navigator: Navigator, colours: Colours) -> None:
-        self._viewer = weakref.ref(viewer)
+    def __init__(self, session: Session, navigator: Navigator, colours: Colours) -> None:
         self._session = session
         self._links = Links()
         self._navigator = navigator
         self._dock: Any = None
         self._watched: Any = None
         self.table = RegionTable()
-        self.plot = AreaPlot(colours)
-        self.plot.hide()
         self.widget = QWidget()
         splitter = QSplitter(Qt.Orientation.Horizontal)
         self.sizes = SizeView(colours)
+        self.plot = self.sizes.series
+        self.setColours = self.sizes.setColours
         splitter.addWidget(self.table)
         splitter.addWidget(self.sizes)
-        splitter.addWidget(self.plot)
         layout = QHBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
         buttons = QVBoxLayout()
@@ -90,11 +85,6 @@ class ResultsDock:
         self.sizes.barChosen.connect(self._bar_chosen)
         self.plot.frameChosen.connect(self._go_to_frame)
 
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        for plot in (self.plot, self.sizes.plot):
-            plot.setColours(colours)
-
     def _chosen(self, region: Region) -> None:
         numbers = self.table.all_selected()
         if len(numbers) > 1:
@@ -102,7 +92,7 @@ class ResultsDock:
         else:
             self._navigator.go_to(region)
 
-    def _bar_chosen(self, numbers: list[int]) -> None:
+    def _bar_chosen(self, numbers: frozenset[int]) -> None:
         self.table.select(*numbers)
         self._navigator.outline(*numbers)
 
@@ -118,7 +108,7 @@ class ResultsDock:
 
     def open_dock(self) -> None:
         """Dock below the image, once."""
-        viewer = self._viewer()
+        viewer = self._session.viewer
         if viewer is None or self._dock is not None:
             return
         viewer.mouse_drag_callbacks.append(self._clicked)
@@ -141,7 +131,7 @@ class ResultsDock:
         """Take the dock away and end all connections."""
         self._links.clear()
         self._watched = None
-        viewer, dock, self._dock = self._viewer(), self._dock, None
+        viewer, dock, self._dock = self._session.viewer, self._dock, None
         if viewer is not None:
             legend(viewer, None)
             with contextlib.suppress(ValueError):
@@ -166,9 +156,8 @@ class ResultsDock:
         )
         self._show_legend()
         series = None if document is None else document.series
-        self.plot.setVisible(series is not None)
-        if document is not None and series is not None:
-            self.plot.setValue([known.areas for _, known in sorted(document.labelled.items())], frame or 0)
+        frames = [] if document is None or series is None else sorted(document.labelled.items())
+        self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
         layer = self._session.layer(Role.REGIONS)
         if layer is not self._watched:
             self._links.clear()
@@ -192,7 +181,7 @@ class ResultsDock:
             self._navigator.outline(number)
 
     def _show_legend(self) -> None:
-        viewer, session, document = self._viewer(), self._session, self._session.document
+        viewer, session, document = self._session.viewer, self._session, self._session.document
         before = session.layer(Role.LABELS_BEFORE) is not None
         layer = session.layer(Role.LABELS_BEFORE if before else Role.LABELS)
         if viewer is not None:
@@ -207,7 +196,7 @@ class ResultsDock:
             self.table.select(number)
 
     def _go_to_frame(self, frame: int) -> None:
-        viewer, document = self._viewer(), self._session.document
+        viewer, document = self._session.viewer, self._session.document
         if viewer is not None and document is not None and document.layer is not None:
             axis = viewer.dims.ndim - 3
             layer = document.layer

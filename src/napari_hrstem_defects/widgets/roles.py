@@ -28,9 +28,9 @@ class Role(StrEnum):
     CLASSES = "classes"
     PATCHES = "patches"
     LATTICES = "lattices"
-    REGIONS = "regions"
     LABELS_BEFORE = "labels_before"
     LABELS = "labels"
+    REGIONS = "regions"
     LATTICE_PATCHES = "lattice_patches"
     BEST_PATCH = "best_patch"
 

@@ -55,7 +55,7 @@ class SessionWidget(QWidget):
         link(session.noticed, self._noticed)
         link(self._viewer.events.theme, self._theme_changed)
         self.image.valueChanged.connect(self._choose)
-        self.run_row.cancelRequested.connect(session.runs.cancel)
+        self.run_row.cancel.clicked.connect(lambda: session.runs.cancel())
         refused = None
         if not session.ready:
             session.ready = True

@@ -163,6 +163,7 @@ def import_early() -> None:
         "pandas",
         "skimage.color.colorconv",
         "matplotlib.backends.backend_qtagg",
+        "matplotlib.figure",
         "napari_hrstem_defects.io.tables",
     ):
         with contextlib.suppress(ImportError):
