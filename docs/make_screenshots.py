@@ -222,7 +222,11 @@ def _before(viewer, panel) -> None:
 def _sizes(viewer, panel) -> None:
     """The bar of the smallest regions is chosen."""
     _painted(viewer, panel)
-    panel.session.layer(Role.LABELS).mode = "pan_zoom"
+    layer = panel.session.layer(Role.LABELS)
+    layer.brush_size = 12
+    for y in (300.0, 340.0, 380.0):
+        _stroke(viewer, layer, [(y, 120.0), (y, 126.0)])
+    layer.mode = "pan_zoom"
     panel.results.sizes.barChosen.emit(panel.results.sizes.plot.bars()[0][2])
 
 
