@@ -43,6 +43,8 @@ def main(names: list[str]) -> None:
     for theme, size in (("light", "small"), ("dark", "large")):
         _picture(names, f"panel-lattices-{theme}-{size}", theme, size, "gaas_twin", _lattices)
     _picture(names, "panel-corrected", "dark", "small", "si_fault_amorphous", _corrected)
+    _picture(names, "panel-before", "dark", "small", "si_fault_amorphous", _before)
+    _picture(names, "panel-sizes", "light", "small", "si_fault_amorphous", _sizes)
     _picture(names, "panel-stale", "light", "small", "gaas_twin", _stale)
     _picture(names, "panel-running", "dark", "small", "si_fault_amorphous", _running)
     _picture(names, "panel-parameters", "light", "large", "si_fault_amorphous", _parameters)
@@ -205,11 +207,31 @@ def _paint_tool(viewer, panel) -> None:
     panel.paint_labels.click()
 
 
-def _exported(viewer, panel) -> None:
+def _painted(viewer, panel) -> None:
     _paint_tool(viewer, panel)
     layer = panel.session.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 1, 40
     _stroke(viewer, layer, [(120.0, 130.0), (140.0, 180.0), (150.0, 230.0)])
+
+
+def _before(viewer, panel) -> None:
+    _painted(viewer, panel)
+    panel.before.click()
+
+
+def _sizes(viewer, panel) -> None:
+    """The bar of the smallest regions is chosen."""
+    _painted(viewer, panel)
+    layer = panel.session.layer(Role.LABELS)
+    layer.brush_size = 12
+    for y in (300.0, 340.0, 380.0):
+        _stroke(viewer, layer, [(y, 120.0), (y, 126.0)])
+    layer.mode = "pan_zoom"
+    panel.results.sizes.barChosen.emit(panel.results.sizes.plot.bars()[0][2])
+
+
+def _exported(viewer, panel) -> None:
+    _painted(viewer, panel)
     panel.actions_.export(Path(tempfile.mkdtemp()))
     _wait(panel)
     # Where it was written differs from machine to machine.

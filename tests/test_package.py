@@ -114,6 +114,28 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not heavy & set(loaded)
 
 
+def test_importing_the_panel_loads_nothing_heavy() -> None:
+    """Beside what napari itself brings: plots, runs and classifiers import the rest when they are needed."""
+    code = (
+        "import sys, napari.viewer\n"
+        "before = set(sys.modules)\n"
+        "import napari_hrstem_defects.widgets.panel\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    heavy = {
+        "dask",
+        "matplotlib",
+        "networkx",
+        "pandas",
+        "scipy",
+        "skimage",
+        "sklearn",
+        "tensorflow",
+        "tifffile",
+    }
+    assert not heavy & set(_in_new_process(code).split())
+
+
 def test_no_floor_below_the_widgets_loads_napari_or_tensorflow() -> None:
     """Imports inside functions are free to come later; none may run when the modules are imported."""
     floors = ("core", "io", "models", "simulation", "batch", "cli")

@@ -20,8 +20,9 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QMessageBox
 
 from napari_hrstem_defects.core.pipeline import _Run
 from napari_hrstem_defects.io import read
+from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
-from napari_hrstem_defects.widgets import classifiers, tasks
+from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets._readers import image_layer
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
@@ -291,8 +292,8 @@ def scan(monkeypatch: Any) -> Any:
 
     def press(made: Any, answer: Scan, name: str = "stripes") -> None:
         contract = SimpleNamespace(name=name, patch_px=64)
-        monkeypatch.setattr(tasks, "read_contract", lambda path: contract)
-        monkeypatch.setattr(tasks, "file_sha256", lambda path: "0" * 64)
+        monkeypatch.setattr(store, "read_contract", lambda path: contract)
+        monkeypatch.setattr(store, "file_sha256", lambda path: "0" * 64)
         known = [SimpleNamespace(name=name, path=Path("model.hrstem"))]
         monkeypatch.setattr(classifiers, "ensembles", lambda: known)
         monkeypatch.setattr(made.session.keras, "call", lambda *args, **options: answer)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QShortcut
 
 from napari_hrstem_defects.core import pipeline, steps
 from napari_hrstem_defects.core.recipe import Recipe
@@ -623,3 +624,54 @@ def test_numbers_that_mean_nothing_are_refused(bench: Any, role: Role) -> None:
         assert_array_equal(layer.data, before)
         assert "nothing else" in made.panel.messages.text()
         assert made.document.by_hand.painted == {}
+
+
+def test_labels_before_corrections_are_shown_and_nothing_is_changed(bench: Any, tmp_path: Path) -> None:
+    made = bench("si_fault_amorphous")
+    panel, viewer = made.panel, made.viewer
+    made.run_all()
+    made.show()
+    toggle = next(s for s in panel.findChildren(QShortcut) if s.key().toString() == "U").activated.emit
+    toggle()
+    assert "no corrections" in panel.messages.text()
+    assert made.layer(Role.LABELS_BEFORE) is None
+    spot = _stroke(made, _clean_centres(made)[0])
+    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions()), timeout=TIMEOUT)
+    layer, painted, rows = made.layer(Role.LABELS), made.document.by_hand, panel.results.table.value()
+    corrected_labels, found = layer.data.copy(), made.document.analysis.labels
+
+    made.click(panel.before)
+    before = made.layer(Role.LABELS_BEFORE)
+    assert (before.visible, layer.visible, panel.before.isChecked()) == (True, False, True)
+    assert panel.before.text() == "Back to corrected"
+    assert_array_equal(before.data, found)
+    assert not before.data[spot].any()
+    before.mode = "paint"
+    assert before.mode == "pan_zoom"  # a stroke would be in no record
+    overlays = viewer.canvas.overlays
+    assert overlays["hrstem_defects_before"].visible
+    assert "before corrections" in overlays["hrstem_defects_before"].text
+    assert f"{100 * np.mean(found == 1):.1f} %" in overlays["hrstem_defects_symmetry_defect"].text
+    assert (made.document.by_hand, panel.results.table.value()) == (painted, rows)
+    folder = panel.actions_.export(tmp_path)
+    made.wait()
+    assert_array_equal(load(folder).labels, corrected_labels)
+
+    # It follows a run, and the corrected labels come back with what was painted.
+    panel.threshold.slider.setValue(panel.threshold.slider.maximum())
+    made.wait()
+    assert not np.array_equal(made.document.analysis.labels, found)
+    assert_array_equal(before.data, made.document.analysis.labels)
+    toggle()
+    assert made.layer(Role.LABELS_BEFORE) is None
+    assert (layer.visible, panel.before.isChecked(), panel.before.text()) == (True, False, "Show before")
+    assert not overlays["hrstem_defects_before"].visible
+    assert (layer.data[spot] == 1).all()
+    assert made.document.by_hand.painted is painted.painted
+    # To paint, and when there is nothing to compare with, the corrected ones are shown.
+    for end in (panel.paint_labels, panel.discard):
+        toggle()
+        assert not layer.visible
+        made.click(end)
+        assert (made.layer(Role.LABELS_BEFORE), layer.visible) == (None, True)
+    assert not panel.before.isVisible()

@@ -117,6 +117,10 @@ def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -
     made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
     made.run_all()
     scan(made, made_up(made.document.frame_shape))
+    labels = made.layer(Role.LABELS)
+    labels.data[:9, :9] = 2  # neither crystal nor a twin
+    labels.events.paint(value=[])
+    made.click(made.panel.before)
     source = made.document.layer
     outputs = [layer for layer in made.viewer.layers if role_of(layer) is not None]
     assert {role_of(layer) for layer in outputs} == set(Role)

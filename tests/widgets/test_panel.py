@@ -22,8 +22,9 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets.actions import RATINGS, FolderDialog, FolderJob, HelpDialog
+from napari_hrstem_defects.widgets.actions import RATINGS, HelpDialog
 from napari_hrstem_defects.widgets.editors import Column
+from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role, role_of
 

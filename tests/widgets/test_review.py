@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets.model import ByHand
+from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.roles import Role
 
-from .conftest import lattice_image
+from .conftest import TIMEOUT, lattice_image
 
 
 def _press(made: Any, *keys: tuple[Any, Any]) -> None:
@@ -82,6 +82,54 @@ def test_buttons_beside_the_table_do_the_same(bench: Any) -> None:
     assert made.document.reviewed() == {1: "accepted"}
     made.document.layer.data = made.document.layer.data.copy()  # other pixels: nothing of it holds
     assert made.document.by_hand == ByHand()
+
+
+@pytest.mark.parametrize("size", ["Area", "Length"])
+def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
+    made = bench("si_fault_amorphous")
+    made.run_all()
+    results = made.panel.results
+    results.widget.resize(700, 150)
+    results.widget.show()
+    layer = made.layer(Role.LABELS)
+    for y, x in ((20, 20), (20, 80), (20, 140), (80, 20)):
+        layer.data[y : y + 10, x : x + 12] = 1
+    layer.events.paint(value=[])
+    made.qtbot.waitUntil(lambda: len(made.document.painted_regions()) == 4, timeout=TIMEOUT)
+    view, regions = results.sizes, results.table.value()
+    names = [view.choice.itemText(i) for i in range(2)]
+    assert names == ["Area (nm²)", "Length (nm)"]
+    view.choice.setCurrentIndex([name.split()[0] for name in names].index(size))
+    sizes = {r.id: r.area_nm2 if size == "Area" else r.length_nm for r in regions}
+    logs = np.log(list(sizes.values()))
+    counts, edges = np.histogram(logs, 10, (logs.min() - np.log(1.01), logs.max() + np.log(1.01)))
+    assert [bar.get_height() for bar in view.plot.axes.patches] == counts.tolist()
+    bar = int(counts.argmax())
+    assert counts[bar] >= 4
+    inside = {number for number, value in sizes.items() if edges[bar] <= np.log(value) < edges[bar + 1]}
+    x = round(view.plot.x_of(np.exp(edges[bar : bar + 2].mean())))
+    made.qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(x, 40))
+    assert set(results.table.all_selected()) == inside
+    numbered = made.layer(Role.REGIONS)
+    assert numbered.visible
+    assert {number for number in sizes if numbered.get_color(number)[3] > 0} == inside
+    assert [bool(patch.get_hatch()) for patch in view.plot.axes.patches] == [i == bar for i in range(10)]
+    # They are accepted together, and taken back together.
+    buttons = {b.text(): b for b in results.widget.findChildren(QPushButton)}
+    made.click(buttons["✓"])
+    assert made.document.reviewed() == dict.fromkeys(inside, "accepted")
+    made.click(made.panel.best_patch.undo)
+    assert made.document.reviewed() == {}
+    # A row marks its bar, and is outlined alone.
+    largest = max(sizes, key=lambda number: sizes[number])
+    results.table.select(largest)
+    made.panel.navigator.outline(largest)
+    assert [bool(patch.get_hatch()) for patch in view.plot.axes.patches] == [False] * 9 + [True]
+    assert (numbered.show_selected_label, numbered.selected_label) == (True, largest)
+    assert numbered.get_color(largest)[3] > 0
+    # Beside the bars nothing is chosen.
+    made.qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(1, 40))
+    assert (results.table.all_selected(), numbered.visible) == ([], False)
 
 
 def test_overview_figure_is_copied(bench: Any) -> None:

@@ -10,6 +10,7 @@ import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtWidgets import QInputDialog
 
+from napari_hrstem_defects.io import load
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.roles import Role
@@ -27,6 +28,11 @@ def _paint(made: Any, where: tuple[Any, ...], label: int) -> None:
     made.qtbot.waitUntil(lambda: made.document.labelled[frame].correction is painted, timeout=TIMEOUT)
 
 
+def _reviewed(folder: Path) -> dict[tuple[int, int], str | None]:
+    """Frame and number of each region of an export → its verdict."""
+    return {(row.get("frame", 0), row["id"]): row["reviewed"] for row in load(folder).regions}
+
+
 @pytest.mark.parametrize("sample", ["si_fault_amorphous", "si_series"])
 def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: str) -> None:
     image = Path(shutil.copy(sample_folder() / f"{sample}.tif", tmp_path))
@@ -42,6 +48,11 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
         made.session.edits.place((576.0, 70.0))
     made.wait()
     _paint(made, (*frame, slice(30, 60), slice(30, 60)), 1)
+    numbers = [region.id for region in made.panel.results.table.value()]
+    made.session.edits.review(numbers[:1], False)
+    made.session.edits.review(numbers[-1:], True)
+    verdicts = made.document.reviewed(*frame)
+    assert verdicts == {numbers[0]: "rejected", numbers[-1]: "accepted"}
     folder = made.panel.actions_.export(tmp_path / "out", all_frames=bool(frame))
     made.wait()
     labels, point = np.array(made.layer(Role.LABELS).data), made.document.point
@@ -61,6 +72,12 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
     assert correction.pixels.size == np.count_nonzero(
         labels[frame] != other.document.labelled[frame[0] if frame else 0].automatic
     )
+    # So are the verdicts, and they go on being exported.
+    assert other.document.reviewed(*frame) == verdicts
+    again = other.panel.actions_.export(tmp_path / "again", all_frames=bool(frame))
+    other.wait()
+    assert _reviewed(again) == _reviewed(folder)
+    assert sorted(filter(None, _reviewed(again).values())) == ["accepted", "rejected"]
     # Nothing lies there twice.
     assert len({(layer.name, type(layer)) for layer in other.viewer.layers}) == len(other.viewer.layers)
 

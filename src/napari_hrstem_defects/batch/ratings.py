@@ -1,14 +1,19 @@
-"""Tabulate the ratings of results that people gave in the panel (*Rate*)."""
+"""Ratings of results that people gave in the panel (*Rate*): written, and tabulated."""
 
 from __future__ import annotations
 
 import csv
+import datetime
+import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.core.errors import ReadError, WriteError
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.analysis import Analysis
 
 #: What a result can be, best first: the words of Dennler et al. (2021).
 RATINGS = ("Very helpful", "Potentially helpful", "Inadequate")
@@ -25,6 +30,43 @@ COLUMNS = (
     "version",
     "recipe",
 )
+
+
+def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
+    """Append a rating of an analysis to a CSV file, which is made if it is missing.
+
+    Raises
+    ------
+    WriteError
+        If the file cannot be written.
+    """
+    import napari_hrstem_defects
+
+    micrograph, best = analysis.micrograph, analysis.best_patch
+    row = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "rating": rating,
+        "image": micrograph.name,
+        "path": micrograph.metadata.get("path", ""),
+        "input_sha256": micrograph.sha256,
+        "pixel_size_nm": micrograph.pixel_size_nm,
+        "regions": len(analysis.regions),
+        "best_patch_placed": None if best is None else best.placed,
+        "version": napari_hrstem_defects.__version__,
+        "recipe": json.dumps(analysis.recipe.to_dict(), separators=(",", ":")),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists() or path.stat().st_size == 0
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+    except OSError as error:
+        raise WriteError(
+            f"{path}: the rating cannot be written ({error.strerror or error}); choose another file."
+        ) from error
 
 
 def tabulate_ratings(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.io.domains import domain_image
+if TYPE_CHECKING:
+    # Not at once: colours are asked for by what must start fast.
+    from matplotlib.axes import Axes
+
+    from napari_hrstem_defects.core.analysis import Analysis
 
 # Okabe & Ito's colour-blind-safe palette.
 SYMMETRY_COLOUR = "#D55E00"  # vermillion
@@ -24,7 +25,7 @@ DOMAIN_COLOURS = ("#009E73", "#CC79A7", "#0072B2", "#E69F00")
 _DOMAIN_OPACITY = 0.22
 
 #: Colours of the severity: perceptually uniform, readable in grey and over a grey image.
-COLOUR_MAP = colormaps["inferno"]
+COLOUR_MAP = "inferno"
 
 #: Longer sides are reduced for display: a panel of the figure has about this many dots.
 _MAX_SIDE_PX = 1000
@@ -60,6 +61,8 @@ class Display:
     @classmethod
     def of(cls, analysis: Analysis) -> Display:
         """Reduce an analysis for display."""
+        from napari_hrstem_defects.io.domains import domain_image
+
         height, width = analysis.labels.shape
         factor = -(-max(height, width) // _MAX_SIDE_PX)
         pixels = analysis.micrograph.frame().pixels
@@ -92,8 +95,10 @@ class Display:
 
     def severity_overlay(self, low: float, high: float) -> NDArray[np.floating]:
         """Colours over the dimmed image: nothing where the severity is `low`, full colour from half of the range."""
+        from matplotlib import colormaps
+
         scaled = np.clip((self.severity - low) / (high - low), 0, 1)
-        colours = COLOUR_MAP(scaled)[..., :3]
+        colours = colormaps[COLOUR_MAP](scaled)[..., :3]
         opacity = np.clip(0.25 + 1.2 * scaled, 0, 0.9)[..., None]
         picture = (1 - opacity) * 0.8 * self.grey[..., None] + opacity * colours
         # Not judged: washed out.
@@ -120,6 +125,8 @@ def _coloured(
     grey: NDArray[np.floating], values: NDArray[np.uint8], colours: Mapping[int, str], *, opacity: float
 ) -> NDArray[np.floating]:
     """A grey picture with areas in colour and their outlines in full colour."""
+    from matplotlib.colors import to_rgb
+
     picture = np.repeat(grey[..., None], 3, axis=2)
     for value, colour in colours.items():
         mask = values == value

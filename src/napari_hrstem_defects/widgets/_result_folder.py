@@ -95,14 +95,13 @@ def _layers(result: Result) -> list[LayerData]:
         found.append((Role.BEST_PATCH, np.array(points, dtype=float), options, "points"))
     placed = place(result.pixel_size_nm, result.labels.ndim)
     provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}
+    about = {"provenance": provenance, "folder": str(result.folder), "reviewed": _verdicts(result)}
     return [
         (
             data,
             {
                 "name": f"{name_of(role)} · {name}",
-                "metadata": {
-                    KEY: {"role": role.value, "provenance": provenance, "folder": str(result.folder)}
-                },
+                "metadata": {KEY: {"role": role.value, **about}},
                 **placed,
                 **options,
             },
@@ -110,3 +109,19 @@ def _layers(result: Result) -> list[LayerData]:
         )
         for role, data, options, kind in found
     ]
+
+
+def _verdicts(result: Result) -> dict[tuple[int, int, int], bool]:
+    """Frame and pixel → whether the region there was accepted, else it was rejected."""
+    from napari_hrstem_defects.core.regions import label_regions
+    from napari_hrstem_defects.widgets.corrections import place_of
+
+    found = {}
+    frames = result.labels if result.labels.ndim == 3 else result.labels[np.newaxis]
+    rows = [row for row in result.regions if row.get("reviewed") in ("accepted", "rejected")]
+    for frame in sorted({row.get("frame", 0) for row in rows} & set(range(len(frames)))):
+        numbered = label_regions(frames[frame])
+        for row in rows:
+            if row.get("frame", 0) == frame and (place := place_of(numbered, row["id"])) is not None:
+                found[frame, *place] = row["reviewed"] == "accepted"
+    return found

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import datetime
 import functools
-import json
-import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication, QImage
 from qtpy.QtWidgets import (
     QDialog,
@@ -29,16 +23,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-import napari_hrstem_defects
-from napari_hrstem_defects.batch.ratings import COLUMNS, RATINGS
-from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError, WriteError
+from napari_hrstem_defects.batch.ratings import RATINGS, append_rating
+from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
 from napari_hrstem_defects.widgets.editors import button
+from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about_folder, run_folder
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
 from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
 from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, size_in_file
-from napari_hrstem_defects.widgets.tasks import FolderJob
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.pipeline import Analysis
@@ -70,7 +63,7 @@ the next run finds; <i>Undo</i> and <i>Discard corrections</i> take it back.</p>
 <p><b>Ctrl+Return</b> run the next step that is not current &nbsp; <b>Ctrl+Shift+Return</b> run all &nbsp;
 <b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>Ctrl+Shift+E</b> accept: export where the last one went
 &nbsp; <b>N</b>, <b>Shift+N</b> next and previous defect &nbsp; <b>K</b>, <b>Shift+K</b> accept (keep) or reject it
-&nbsp; <b>F1</b> this page</p>
+&nbsp; <b>U</b> labels before your corrections, and back &nbsp; <b>F1</b> this page</p>
 <h3>Please cite</h3>
 <p><a href="{url}">{citation}</a></p>
 """
@@ -182,10 +175,10 @@ class Actions:
     def run_folder(self, job: FolderJob) -> None:
         """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""
         session = self.session
-        call = functools.partial(tasks.run_folder, job=job, recipe=session.recipe, process=session.keras)
+        call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
         session.runs.background(
             call,
-            lambda rows: session.noticed.emit(tasks.about_folder(rows, job.out)),
+            lambda rows: session.noticed.emit(about_folder(rows, job.out)),
             "folder",
             about_image=False,
         )
@@ -231,41 +224,6 @@ class Actions:
             except HrstemDefectsError as error:
                 said = str(error)
             self.session.noticed.emit(said)
-
-
-def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
-    """Append a rating of an analysis to a CSV file, which is made if it is missing.
-
-    Raises
-    ------
-    WriteError
-        If the file cannot be written.
-    """
-    micrograph, best = analysis.micrograph, analysis.best_patch
-    row = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "rating": rating,
-        "image": micrograph.name,
-        "path": micrograph.metadata.get("path", ""),
-        "input_sha256": micrograph.sha256,
-        "pixel_size_nm": micrograph.pixel_size_nm,
-        "regions": len(analysis.regions),
-        "best_patch_placed": None if best is None else best.placed,
-        "version": napari_hrstem_defects.__version__,
-        "recipe": json.dumps(analysis.recipe.to_dict(), separators=(",", ":")),
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists() or path.stat().st_size == 0
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-    except OSError as error:
-        raise WriteError(
-            f"{path}: the rating cannot be written ({error.strerror or error}); choose another file."
-        ) from error
 
 
 class Footer(QWidget):
@@ -378,76 +336,6 @@ class Footer(QWidget):
         if chosen:
             settings.remember("ratings", chosen)
         return chosen
-
-
-class FolderDialog(QDialog):
-    """Asks for the two folders; ``value()``, ``setValue()``.
-
-    Parameters
-    ----------
-    parent : QWidget or None
-    """
-
-    #: ``(FolderJob)``: a person pressed Start.
-    startRequested = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Analyse a folder")
-        self.images, self.out = (
-            FileEdit(label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
-            for label, tip in (
-                ("Images in", "Every micrograph and time series in it, not below it"),
-                ("Results in", "Each image gets a folder of its own, and all one table"),
-            )
-        )
-        most = max(os.cpu_count() or 1, 1)
-        self.jobs = SpinBox(label="At a time", min=1, max=most, value=1)
-        self.jobs.tooltip = "So many images at a time, in processes of their own; each needs memory"
-        self.jobs.native.setKeyboardTracking(False)
-        self.overwrite = CheckBox(text="Again what is there already")
-        self.overwrite.tooltip = "Otherwise only what is missing or was made otherwise"
-        said = Label(value="All images are analysed with the parameters of the panel.")
-        # Only what is added to a container that is there already gets labels of one width.
-        self.form: Container[Any] = Container()
-        self.form.extend([self.images, self.out, self.jobs, self.overwrite, said])
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
-        buttons.accepted.connect(self._start)
-        buttons.rejected.connect(self.reject)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.form.native)
-        layout.addWidget(buttons)
-        self.resize(460, self.sizeHint().height())
-        self.form.changed.connect(self._check)
-        known = settings.recall("folder.images")
-        if known:
-            out = settings.recall("folder.out") or str(Path(known) / "results")
-            self.setValue(FolderJob(Path(known), Path(out)))
-        self._check()
-
-    def value(self) -> FolderJob:
-        """What was chosen."""
-        folders = Path(str(self.images.value)), Path(str(self.out.value))
-        return FolderJob(*folders, int(self.jobs.value), bool(self.overwrite.value))
-
-    def setValue(self, job: FolderJob) -> None:
-        """Show a choice."""
-        self.images.value, self.out.value = job.images, job.out
-        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
-
-    def _check(self) -> None:
-        """Offer Start once both folders are named."""
-        chosen = self.value()
-        named = all(str(path) not in ("", ".") for path in (chosen.images, chosen.out))
-        self.start.setEnabled(named and chosen.images.is_dir())
-
-    def _start(self) -> None:
-        job = self.value()
-        settings.remember("folder.images", str(job.images))
-        settings.remember("folder.out", str(job.out))
-        self.accept()
-        self.startRequested.emit(job)
 
 
 class HelpDialog(QDialog):

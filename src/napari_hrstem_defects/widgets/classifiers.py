@@ -5,42 +5,54 @@ TensorFlow in the process of the viewer brings both down on many Linux desktops,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.core.metrics import IGNORE
-from napari_hrstem_defects.models import registry
-from napari_hrstem_defects.models.classifier import SCREENING
-from napari_hrstem_defects.models.data import LabelledImage, mask_of_labels
-from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
-from napari_hrstem_defects.models.registry import Entry
-from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
-from napari_hrstem_defects.models.store import SUFFIX
-from napari_hrstem_defects.models.training import TrainingReport, train
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.models.data import LabelledImage
+    from napari_hrstem_defects.models.registry import Entry
+    from napari_hrstem_defects.models.training import TrainingReport
 
 #: How long (s) a training that was stopped may test and write what it has; where it has nothing it ends at once.
 _GRACE_S = 120.0
 #: Kind of model that scans.
 ENSEMBLE = "fft-ensemble"
+#: Sets that metrics are given for, as the panel calls them.
+_SETS = {
+    "train": "trained on",
+    "test": "held out",
+    "test_with_ambivalent": "held out, with those in between",
+    "defect_free": "held out, without defects",
+}
+#: Name that is offered first.
+_NAME = "my classifier"
 
 
 def names() -> list[str]:
     """What can be chosen: the screening, and the trained classifiers that can be used."""
+    from napari_hrstem_defects.models import registry
+    from napari_hrstem_defects.models.classifier import SCREENING
+
     return [SCREENING, *(entry.name for entry in registry.entries() if entry.contract is not None)]
 
 
 def ensembles() -> list[Entry]:
     """The trained classifiers that can scan an image."""
+    from napari_hrstem_defects.models import registry
+
     return [entry for entry in registry.entries() if entry.contract and entry.contract.kind == ENSEMBLE]
 
 
@@ -81,6 +93,8 @@ class Example:
         return frames
 
     def _frame(self, index: int | None, labels: Any) -> LabelledImage:
+        from napari_hrstem_defects.models.data import LabelledImage, mask_of_labels
+
         micrograph = self.source.micrograph(index)
         pixels = micrograph.frame().pixels
         height, width = pixels.shape
@@ -145,6 +159,10 @@ def count_patches(
         If its pixels cannot be used.
     Cancelled
     """
+    from napari_hrstem_defects.core.metrics import IGNORE
+    from napari_hrstem_defects.models.kinds import kind_of
+    from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
+
     patch_px = patch_px or kind_of(kind).patch_px
     images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
@@ -197,6 +215,10 @@ def train_and_add(
     Cancelled
         If there was nothing to keep yet.
     """
+    from napari_hrstem_defects.models import registry
+    from napari_hrstem_defects.models.store import SUFFIX
+    from napari_hrstem_defects.models.training import TrainingReport, train
+
     kept = False
 
     def told(report: TrainingProgress) -> None:
@@ -217,3 +239,48 @@ def train_and_add(
         )
         added = registry.add(report.path, options.name, overwrite=True)
     return TrainingReport(added.path, report.contract, report.stopped)
+
+
+def free_name() -> str:
+    """A name that no classifier has yet."""
+    from napari_hrstem_defects.models import registry
+
+    taken = {entry.name for entry in registry.entries()}
+    return next(
+        name
+        for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
+        if name not in taken
+    )
+
+
+def about_counts(counts: PatchCounts) -> str:
+    """How much there is to learn from, in words."""
+    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
+    said = (
+        f"Patches of {counts.patch_px} px side by side: {parts}, {counts.ambivalent} in between (not used)."
+    )
+    if counts.several:
+        said += " Marks of all numbers are one class, defective."
+    return f"{said} {counts.problem}".strip()
+
+
+def outcome(report: TrainingReport) -> str:
+    """The metrics, in the layout of the published table, and what must be known about them."""
+    from napari_hrstem_defects.models import evaluation
+
+    metrics: Mapping[str, Any] = report.metrics
+    rows = evaluation.table({title: metrics[key] for key, title in _SETS.items() if key in metrics})
+    cells = "".join(
+        "<tr>" + "".join(f"<td style='padding-right:10px'>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    lines = [
+        f"“{report.contract.name}” is in the list of classifiers. How it was tested: {metrics['split']}."
+    ]
+    if report.stopped:
+        lines.append("It was stopped early.")
+    if metrics.get("shared"):
+        lines.append(f"Not honest: {metrics['shared']}.")
+    if "test" not in metrics:
+        lines.append("Nothing was left to test on, so nobody knows how good it is.")
+    return f"<qt>{escape(' '.join(lines))}<table>{cells}</table>(in percent)</qt>"

@@ -1,26 +1,31 @@
-"""What a person painted and an ensemble classified, laid over whatever the automatic labels are now."""
+"""What a person asked for by hand and an ensemble classified, laid over whatever the automatic labels are now."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.analysis import Analysis
-from napari_hrstem_defects.core.defect_types import type_judge
-from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
-from napari_hrstem_defects.models.scan import UNCERTAIN, ClassRegion, Scan, class_regions
+from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
 from napari_hrstem_defects.widgets.outputs import class_colour
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.core.regions import Region
+    from napari_hrstem_defects.models.scan import ClassRegion, Scan
+
+Point = tuple[float, float]
 
 #: Warning in results whose labels are not the program's alone.
 PAINTED = "The labels were corrected by hand."
 #: Largest label that can be painted.
 LARGEST_LABEL = 2
 #: Measures the regions of labels ``(y, x)``.
-Measure = Callable[[NDArray[np.uint8]], tuple[Region, ...]]
+Measure = Callable[[NDArray[np.uint8]], "tuple[Region, ...]"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,15 @@ class Correction:
         corrected = automatic.copy()
         corrected.flat[self.pixels] = self.labels
         return corrected
+
+
+def place_of(numbered: NDArray[np.int32], number: int) -> tuple[int, int] | None:
+    """The pixel of a region nearest to its centre, which most likely stays in it when the threshold is moved."""
+    pixels = np.argwhere(numbered == number)
+    if not len(pixels):
+        return None
+    y, x = pixels[np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))].tolist()
+    return y, x
 
 
 def corrected(correction: Correction | None, automatic: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -88,6 +102,54 @@ def after_stroke(
     return Correction(pixels, after.flat[pixels]) if pixels.size else None
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """What a person asked for about places of an image, ``(y, x)`` in pixels.
+
+    Attributes
+    ----------
+    point : tuple of float or None
+        Centre of the best patch; None: chosen automatically.
+    lattices : tuple of tuple of float
+        Centres of the model patches of further lattices.
+    intact, defective : tuple of tuple of float
+        Points in lattices that count as intact or as defects.
+    painted : mapping of int to Correction
+        Frame (0 for a single image) → what was painted over its labels.
+    reviewed : mapping of tuple to bool
+        Frame and pixel ``(frame, y, x)`` → whether the region there was accepted, else it was rejected.
+    """
+
+    point: Point | None = None
+    lattices: tuple[Point, ...] = ()
+    intact: tuple[Point, ...] = ()
+    defective: tuple[Point, ...] = ()
+    painted: Mapping[int, Correction] = field(default_factory=dict)
+    reviewed: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)
+
+    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
+        """With other corrections of a frame; None: without any."""
+        others = {known: kept for known, kept in self.painted.items() if known != frame}
+        return replace(self, painted=others if correction is None else {**others, frame: correction})
+
+    def in_recipe(self, recipe: Recipe) -> Recipe:
+        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
+        return recipe.replace(
+            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
+        )
+
+    def told_by(self, recipe: Recipe) -> ByHand:
+        """With what a recipe says about the lattices instead."""
+        points: dict[str, Any] = {
+            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
+        }
+        return replace(self, **points)
+
+
+#: Parameter of the step domains → what it is called here.
+_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
+
+
 @dataclass(frozen=True, eq=False)
 class ClassMap:
     """Class of each pixel of a frame, as an ensemble found it.
@@ -126,6 +188,8 @@ class ClassMap:
 
     def measured(self) -> ClassMap:
         """With the regions of the labels as they are now: a person may have painted them."""
+        from napari_hrstem_defects.models.scan import UNCERTAIN, class_regions
+
         known = np.where(self.labels < len(self.classes), self.labels, UNCERTAIN).astype(np.uint8)
         found = class_regions(known, self.probabilities, self.classes, self.window_px, self.pixel_size_nm)
         return replace(self, regions=_regions(found))
@@ -146,6 +210,8 @@ class ClassMap:
         labels : uint8 array (y, x)
             The labels that the regions were measured in.
         """
+        from napari_hrstem_defects.core.regions import label_regions
+
         if labels.shape != self.labels.shape:
             return tuple(regions)
         numbered = label_regions(labels)
@@ -188,6 +254,8 @@ class Labelled:
         What was painted.
     painted : frozenset of int
         Numbers of the regions in which a person painted.
+    measured : tuple of Region or None
+        Regions of `shown` without the classes of a scan; None: those found.
     """
 
     automatic: NDArray[np.uint8]
@@ -196,24 +264,33 @@ class Labelled:
     regions: tuple[Region, ...]
     correction: Correction | None = None
     painted: frozenset[int] = field(default=frozenset())
+    measured: tuple[Region, ...] | None = None
 
     def corrected(
         self, correction: Correction | None, measure: Measure, class_map: ClassMap | None
     ) -> Labelled:
         """The same automatic labels with other corrections and classes, measured anew; takes a while."""
+        from napari_hrstem_defects.core.regions import label_regions
+
         shown, regions, numbers = self.automatic, self.found, frozenset[int]()
         if correction is not None:
             shown = correction.apply(self.automatic)
             regions = measure(shown)
             inside = label_regions(shown).flat[correction.pixels]
             numbers = frozenset(np.unique(inside[inside > 0]).tolist())
-        if class_map is not None:
-            regions = class_map.types(regions, shown)
-        return replace(self, shown=shown, regions=regions, correction=correction, painted=numbers)
+        new = replace(self, shown=shown, measured=regions, correction=correction, painted=numbers)
+        return new.classified(class_map)
+
+    def classified(self, class_map: ClassMap | None) -> Labelled:
+        """The same regions with the classes of another scan, or of none."""
+        regions = self.found if self.measured is None else self.measured
+        return replace(self, regions=regions if class_map is None else class_map.types(regions, self.shown))
 
     @functools.cached_property
     def numbered(self) -> NDArray[np.int32]:
         """Number of the region at each pixel, 0 where there is none."""
+        from napari_hrstem_defects.core.regions import label_regions
+
         return label_regions(self.shown)
 
     def reviewed(self, frame: int, verdicts: Mapping[tuple[int, int, int], bool]) -> dict[int, str]:
@@ -225,8 +302,12 @@ class Labelled:
     @functools.cached_property
     def areas(self) -> dict[str, float]:
         """Shares of the pixels."""
-        shares = {"symmetry_defect": self.shown == 1, "amorphous": self.shown == 2}
-        return {name: float(np.mean(marked)) for name, marked in shares.items()}
+        return _shares(self.shown)
+
+    @functools.cached_property
+    def areas_before(self) -> dict[str, float]:
+        """Shares of the pixels before corrections."""
+        return _shares(self.automatic)
 
     def in_analysis(self, analysis: Analysis, class_map: ClassMap | None) -> Analysis:
         """The analysis with these labels and regions, which says where they come from wherever it is written."""
@@ -238,24 +319,23 @@ class Labelled:
         return analysis.with_labels(self.shown, self.regions, note)
 
 
-def measured_in(analysis: Analysis, severity: NDArray[np.float32] | None = None) -> Measure:
-    """Measures regions as the analysis did.
+def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
+    return {name: float(np.mean(labels == k)) for k, name in enumerate(("symmetry_defect", "amorphous"), 1)}
 
-    Parameters
-    ----------
-    analysis : Analysis
-    severity : float32 array (y, x), optional
-        Of another frame of the series; types need the pixels of the frame that was analysed, so there are none then.
-    """
+
+def measured_in(analysis: Analysis) -> Measure:
+    """Measures regions as the analysis did."""
+    from napari_hrstem_defects.core.defect_types import type_judge
+    from napari_hrstem_defects.core.regions import find_regions
 
     def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
         known = analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains, analysis.field
         return find_regions(
             labels,
-            analysis.severity if severity is None else severity,
+            analysis.severity,
             pixel_size_nm=analysis.micrograph.pixel_size_nm,
             lattice=analysis.lattice,
-            judge=type_judge(labels, *known) if severity is None else None,
+            judge=type_judge(labels, *known),
             judged=analysis.judged | (labels > 0),
         )
 

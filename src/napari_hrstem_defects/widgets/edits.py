@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,26 +14,22 @@ from qtpy.QtCore import QTimer
 
 from napari_hrstem_defects.widgets.corrections import (
     LARGEST_LABEL,
-    ClassMap,
-    Labelled,
+    ByHand,
+    Point,
     after_stroke,
     changed_frames,
     corrected,
-    measured_in,
 )
-from napari_hrstem_defects.widgets.model import COMPARED, ByHand, Document, Point
+from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import (
     PATCH_DEFECTIVE,
-    Output,
     best_patch_colours,
     best_patch_kinds,
     lattice_colour,
     lattice_patches,
-    region_outputs,
 )
 from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, outputs_of, part_of, role_of, tag
 from napari_hrstem_defects.widgets.tasks import provenance_of
-from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
@@ -66,8 +62,6 @@ class EditWatcher:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._ignoring = 0
-        # Image and frame → what measures its regions.
-        self._measuring: dict[tuple[str, int], TaskWorker] = {}
         # Layers that were redrawn, and what was in the others when they were last followed.
         self._to_look_at: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._held: weakref.WeakSet[Layer] = weakref.WeakSet()
@@ -291,7 +285,7 @@ class EditWatcher:
             if role is Role.PATCHES:
                 self._session.runs.update()
             elif role is Role.CLASSES:
-                self._judge_again(document)
+                self._session.measuring.classes_painted(document)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Take what was painted since the labels were last looked at into the record of corrections.
@@ -331,7 +325,7 @@ class EditWatcher:
             document.ask(by_hand)
             self._session.changed.emit()
             for frame in frames:
-                self.measure(document, frame)
+                self._session.measuring.start(document, frame)
 
     def discard(self) -> None:
         """Forget everything that was painted over the labels of the chosen image; can be undone."""
@@ -340,10 +334,10 @@ class EditWatcher:
             document.ask(painted={})
             self._show_corrections(document, before)
 
-    def review(self, number: int, accepted: bool) -> None:
-        """Accept or reject a region of the frame shown; can be undone."""
+    def review(self, numbers: Collection[int], accepted: bool) -> None:
+        """Accept or reject regions of the frame shown; can be undone."""
         if (document := self._session.document) is not None:
-            document.review(self._session.shown_frame(document), number, accepted)
+            document.review(self._session.shown_frame(document), numbers, accepted)
             self._session.changed.emit()
 
     def restore(self, document: Document) -> None:
@@ -368,7 +362,7 @@ class EditWatcher:
                     for data in self._frames(document, layer, frame).get(frame, ()):
                         data[...] = corrected(painted.get(frame), found.automatic)
                     layer.refresh()
-            self.measure(document, frame)
+            self._session.measuring.start(document, frame)
         self._session.changed.emit()
 
     def _frames(
@@ -390,62 +384,3 @@ class EditWatcher:
         elif data.size > COMPARED:
             wanted = {self._session.shown_frame(document) or 0}
         return {frame: (data[frame - first], known[frame - first]) for frame in wanted}
-
-    # Measuring ------------------------------------------------------------------------------------------------
-
-    def _judge_again(self, document: Document) -> None:
-        """Give the regions shown their classes anew: the map of the classes was painted."""
-        frame = self._session.shown_frame(document) or 0
-        known = document.class_maps.get(frame)
-        if document.analysis is not None:
-            self.measure(document, frame)
-        elif known is not None:  # the regions of a scan, as long as there are no others
-            self._measure(document, frame, lambda monitor: known.measured())
-
-    def measure(self, document: Document, frame: int) -> None:
-        """Measure the regions of the labels of a frame as they are shown now, so that the table follows."""
-        analysis, known = document.analysis, document.labelled.get(frame)
-        if analysis is None or known is None:
-            return
-        severity = None
-        if frame != document.frame:
-            stack = None if document.series is None else document.series.severity
-            severity = np.zeros_like(analysis.severity) if stack is None else stack[frame]
-        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
-
-        def measure(monitor: Monitor) -> tuple[Labelled, Output]:
-            found = known.corrected(correction, measured_in(analysis, severity), class_map)
-            return found, region_outputs(found.shown, found.regions)
-
-        self._measure(document, frame, measure)
-
-    def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
-        worker = self._measuring[document.source_id, frame] = TaskWorker(call)
-        before = document.labelled.get(frame), document.class_maps.get(frame)
-        worker.returned.connect(functools.partial(self._measured, worker, document, frame, before))
-        worker.start()
-
-    def _measured(
-        self, worker: TaskWorker, document: Document, frame: int, before: tuple[Any, Any], result: Any
-    ) -> None:
-        session, key = self._session, (document.source_id, frame)
-        if worker is not self._measuring.get(key) or session.viewer is None:
-            return
-        del self._measuring[key]
-        if document.layer is None or before != (
-            document.labelled.get(frame),
-            document.class_maps.get(frame),
-        ):
-            return  # a run has ended meanwhile
-        if isinstance(result, Failure):
-            session.failed.emit(result.message)
-            return
-        if isinstance(result, ClassMap):
-            document.class_maps[frame] = result
-        elif document.analysis is not None:
-            document.labelled[frame], output = result
-            if document.series is None:
-                painted = frame in document.by_hand.painted
-                provenance = {**provenance_of(document.analysis), "corrected_by_hand": painted}
-                session.write(document, output, provenance)
-        session.changed.emit()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import NOT_JUDGED_COLOUR, Output, raster_place
@@ -43,6 +42,7 @@ _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
 }
+_BEFORE = "hrstem_defects_before"
 
 
 def write(
@@ -173,8 +173,10 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
     if output.features is not None:
         options["features"] = output.features
     layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **placed, **options)
-    if output.role is Role.LABELS:
+    if output.role in (Role.LABELS, Role.LABELS_BEFORE):
         layer.contour = outline_px(data.shape)
+    if output.role is Role.LABELS_BEFORE:
+        layer.editable = False
     if output.role is Role.SEVERITY:
         layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
@@ -261,7 +263,7 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
             layer.visible = True
 
 
-def legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
+def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
     """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
 
     Parameters
@@ -269,18 +271,25 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None) -> None:
     viewer : ViewerModel
     areas : mapping of str to float or None
         Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
+    before : bool
+        Say that these are the labels before corrections.
     """
     from napari.components.overlays import TextOverlay
 
     overlays = viewer.canvas.overlays
-    for key, (share, name, colour) in _LEGEND.items():
+    lines: dict[str, tuple[str, str | None]] = {
+        key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
+        for key, (share, name, colour) in _LEGEND.items()
+    }
+    # In the colour of the theme.
+    lines[_BEFORE] = ("labels before corrections" if before else "", None)
+    for key, (text, colour) in lines.items():
         known = overlays.get(key)
-        text = "" if areas is None else f"■ {name} {100 * areas[share]:.1f} %"
         if known is not None:
-            known.visible = areas is not None
-            if areas is not None and known.text != text:
+            known.visible = bool(text)
+            if text and known.text != text:
                 known.text = text
-        elif areas is not None:
+        elif text:
             # Whole from the start: each change of one that is shown draws it anew.
             place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
             overlays[key] = TextOverlay(text=text, color=colour, **place)
@@ -309,6 +318,8 @@ def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]
 
 def new_marks(viewer: ViewerModel, image: Image) -> Labels:
     """Lay an empty layer for marks over an image; whatever label is painted with, it is seen."""
+    from napari_hrstem_defects.core.metrics import IGNORE
+
     shape = pixels_of(image).shape
     layer: Labels = viewer.add_labels(
         np.zeros(shape, np.uint8),

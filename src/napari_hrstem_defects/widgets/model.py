@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.domains import Domain, domain_at, point_in, with_verdicts
-from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.recipe import Recipe, points_of, points_text
-from napari_hrstem_defects.core.regions import Region
-from napari_hrstem_defects.widgets.corrections import ClassMap, Correction, Labelled, measured_in
+from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.widgets.corrections import (
+    ByHand,
+    ClassMap,
+    Correction,
+    Labelled,
+    Point,
+    measured_in,
+    place_of,
+)
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
 from napari_hrstem_defects.widgets.roles import (
     PAINTABLE,
@@ -32,9 +37,10 @@ from napari_hrstem_defects.widgets.source import is_stack, pixels_of
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
+    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.core.domains import Domain
+    from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.tasks import SeriesResult
-
-Point = tuple[float, float]
 
 #: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
 COMPARED = 2**25
@@ -116,6 +122,15 @@ STEPS = (
     ),
 )
 STEP_NAMES = tuple(step.name for step in STEPS)
+#: What is shown while a step of the pipeline runs.
+STAGES = {
+    "preprocess": "lattice and contrast",
+    "domains": "lattices",
+    "classify": "patches",
+    "best_patch": "best patch",
+    "symmetry": "severity",
+    "segment": "labels",
+}
 #: Step → steps of the pipeline that it stands for, and the other way round.
 PARTS = {step.name: step.parts or (step.name,) for step in STEPS}
 SHOWN_AS = {part: name for name, parts in PARTS.items() for part in parts}
@@ -178,54 +193,6 @@ def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
 def first_of(steps: Collection[str]) -> str:
     """The earliest of some steps; of none the first of all."""
     return next((name for name in STEP_NAMES if name in steps), STEP_NAMES[0])
-
-
-@dataclass(frozen=True)
-class ByHand:
-    """What a person asked for about places of an image, ``(y, x)`` in pixels.
-
-    Attributes
-    ----------
-    point : tuple of float or None
-        Centre of the best patch; None: chosen automatically.
-    lattices : tuple of tuple of float
-        Centres of the model patches of further lattices.
-    intact, defective : tuple of tuple of float
-        Points in lattices that count as intact or as defects.
-    painted : mapping of int to Correction
-        Frame (0 for a single image) → what was painted over its labels.
-    reviewed : mapping of tuple to bool
-        Frame and pixel ``(frame, y, x)`` → whether the region there was accepted, else it was rejected.
-    """
-
-    point: Point | None = None
-    lattices: tuple[Point, ...] = ()
-    intact: tuple[Point, ...] = ()
-    defective: tuple[Point, ...] = ()
-    painted: Mapping[int, Correction] = field(default_factory=dict)
-    reviewed: Mapping[tuple[int, int, int], bool] = field(default_factory=dict)
-
-    def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
-        """With other corrections of a frame; None: without any."""
-        others = {known: kept for known, kept in self.painted.items() if known != frame}
-        return replace(self, painted=others if correction is None else {**others, frame: correction})
-
-    def in_recipe(self, recipe: Recipe) -> Recipe:
-        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
-        return recipe.replace(
-            {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
-        )
-
-    def told_by(self, recipe: Recipe) -> ByHand:
-        """With what a recipe says about the lattices instead."""
-        points: dict[str, Any] = {
-            name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
-        }
-        return replace(self, **points)
-
-
-#: Parameter of the step domains → what it is called here.
-_IN_RECIPE = {"given": "lattices", "intact_at": "intact", "defective_at": "defective"}
 
 
 @dataclass(eq=False)
@@ -385,6 +352,8 @@ class Document:
 
     def count_as(self, number: int, intact: bool) -> None:
         """Ask for a lattice of the latest run to count as intact, or as a defect; can be undone."""
+        from napari_hrstem_defects.core.domains import domain_at, point_in
+
         analysis = self.analysis
         if analysis is None or analysis.domains is None or analysis.prepared is None:
             return
@@ -410,6 +379,8 @@ class Document:
 
     def verdicts(self) -> tuple[bool, ...]:
         """Which of the lattices count as intact, as asked for now."""
+        from napari_hrstem_defects.core.domains import with_verdicts
+
         analysis = self.analysis
         if analysis is None or analysis.domains is None or analysis.prepared is None:
             return ()
@@ -430,22 +401,18 @@ class Document:
         known = self.known(frame)
         return frozenset() if known is None else known.painted
 
-    def review(self, frame: int | None, number: int, accepted: bool) -> None:
-        """Accept or reject a region of a frame; can be undone."""
+    def review(self, frame: int | None, numbers: Collection[int], accepted: bool) -> None:
+        """Accept or reject regions of a frame; can be undone."""
         frame = self.frame if frame is None else frame
-        known = self.labelled.get(frame)
-        if known is None or not (known.numbered == number).any():
+        if (known := self.labelled.get(frame)) is None:
             return
-        centre = next(region.centroid for region in known.regions if region.id == number)
-        # Its pixel nearest to the centre: it most likely stays in the region when the threshold is moved.
-        pixels = np.argwhere(known.numbered == number)
-        y, x = pixels[np.argmin(((pixels - centre) ** 2).sum(axis=1))].tolist()
         others = {
             (t, *pixel): kept
             for (t, *pixel), kept in self.by_hand.reviewed.items()
-            if t != frame or known.numbered[tuple(pixel)] != number
+            if t != frame or known.numbered[tuple(pixel)] not in numbers
         }
-        self.ask(reviewed={**others, (frame, y, x): accepted})
+        places = (place_of(known.numbered, number) for number in numbers)
+        self.ask(reviewed=others | {(frame, *place): accepted for place in places if place is not None})
 
     def reviewed(self, frame: int | None = None) -> dict[int, str]:
         """Region of a frame → "accepted" or "rejected"."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_hrstem_defects.widgets.layers import outline_px
-from napari_hrstem_defects.widgets.outputs import lattice_colour
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
+from napari_hrstem_defects.widgets.layers import label_colours, outline_px
+from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
+from napari_hrstem_defects.widgets.tasks import provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -24,28 +28,27 @@ if TYPE_CHECKING:
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: The view is centred if it is off by no more than this share of the image.
 _CENTRED = 0.01
+#: Outline of several regions: that of one has its own colour.
+_CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
 
 
 class Navigator:
-    """Moves around in a viewer.
+    """Moves around in the viewer of a session.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Only weakly referred to.
     session : Session
     """
 
-    def __init__(self, viewer: ViewerModel, session: Session) -> None:
-        self._viewer = weakref.ref(viewer)
+    def __init__(self, session: Session) -> None:
         self._session = session
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
     def _take(self, role: Role, mode: str) -> Any:
-        layer, viewer = self._session.layer(role), self._viewer()
+        layer, viewer = self._session.layer(role), self._session.viewer
         if layer is not None and viewer is not None:
             layer.visible = True
             viewer.layers.selection.active = layer
@@ -88,11 +91,43 @@ class Navigator:
 
     def paint_labels(self) -> None:
         """Take the brush on the labels."""
+        self.show_before(False)
         self._take(Role.LABELS, "paint")
+
+    def show_before(self, before: bool) -> None:
+        """Show the labels before corrections in a layer of their own, or the corrected ones; no record is changed."""
+        viewer, session, document = self._session.viewer, self._session, self._session.document
+        if viewer is None or document is None or document.analysis is None:
+            return
+        labels, layer = session.layer(Role.LABELS), session.layer(Role.LABELS_BEFORE)
+        known = document.known(session.document_frame())
+        if not before and layer is not None:
+            viewer.layers.remove(layer)
+        elif before and known is not None and not _shows(layer, known.automatic):
+            output = labels_output(Role.LABELS_BEFORE, known.automatic)
+            output = replace(output, frame=session.document_frame())
+            session.write(document, output, provenance_of(document.analysis))
+        if labels is not None and (layer is None) == before:
+            labels.visible, labels.mode = not before, "pan_zoom"
+
+    def follow_before(self) -> None:
+        """The labels before corrections are those of the latest run and the frame shown, as long as there are any."""
+        document = self._session.document
+        if document is not None and self._session.layer(Role.LABELS_BEFORE) is not None:
+            self.show_before(bool(document.by_hand.painted))
+
+    def toggle_before(self) -> None:
+        """Show the labels before corrections, or the corrected ones again."""
+        document = self._session.document
+        if document is None or not document.by_hand.painted:
+            self._session.noticed.emit("There are no corrections of labels to compare with.")
+        else:
+            self.show_before(self._session.layer(Role.LABELS_BEFORE) is None)
+            self._session.changed.emit()
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
-        viewer, document = self._viewer(), self._session.document
+        viewer, document = self._session.viewer, self._session.document
         if viewer is None or document is None:
             return
         ours = outputs_of(viewer.layers, document.source_id)
@@ -108,7 +143,7 @@ class Navigator:
 
     def go_to(self, region: Region) -> None:
         """Outline a region, and bring it into the middle of the view."""
-        viewer, document = self._viewer(), self._session.document
+        viewer, document = self._session.viewer, self._session.document
         source = None if document is None else document.layer
         if viewer is None or source is None or document is None:
             return
@@ -121,13 +156,22 @@ class Navigator:
         self._zoom_to(viewer, source, region)
         self.outline(region.id)
 
-    def outline(self, number: int) -> None:
-        """Outline a region; 0: none."""
-        layer = self._session.layer(Role.REGIONS)
-        if layer is not None:
-            layer.contour = outline_px(layer.data.shape)
-            layer.show_selected_label, layer.opacity = True, 1.0 if layer.contour else 0.6
-            layer.selected_label, layer.visible = number, number > 0
+    def outline(self, *numbers: int) -> None:
+        """Outline some regions; 0: none."""
+        from napari.utils.colormaps import label_colormap
+
+        layer, one = self._session.layer(Role.REGIONS), len(numbers) == 1
+        if layer is None:
+            return
+        layer.contour = outline_px(layer.data.shape)
+        # napari shows one label alone, or all.
+        if not one or not layer.show_selected_label:
+            with layer.events.selected_label.blocker():  # it is not another label
+                layer.colormap = label_colormap() if one else label_colours(dict.fromkeys(numbers, _CHOSEN))
+        layer.show_selected_label, layer.opacity = one, 1.0 if layer.contour else 0.6
+        if one:
+            layer.selected_label = numbers[0]
+        layer.visible = any(numbers)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
@@ -150,6 +194,11 @@ class Navigator:
         # Never so near that the surroundings are lost, nor farther away than the whole image.
         wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
         viewer.scene.camera.zoom = min(viewer.canvas.size) / min(wanted, whole)
+
+
+def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:
+    """Whether a layer holds these very labels."""
+    return layer is not None and np.may_share_memory(layer.data, labels)
 
 
 class Fit:

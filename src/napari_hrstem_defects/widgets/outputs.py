@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.best_patch import BestPatch, weights
-from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.regions import Region, label_regions
 from napari_hrstem_defects.io.display import (
     AMORPHOUS_COLOUR,
     BEST_PATCH_COLOUR,
     SYMMETRY_COLOUR,
     severity_range,
 )
-from napari_hrstem_defects.io.domains import domain_image, domain_rows
-from napari_hrstem_defects.io.tables import region_rows
-from napari_hrstem_defects.models.scan import UNCERTAIN, Scan
 from napari_hrstem_defects.widgets.roles import Role
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.core.best_patch import BestPatch
+    from napari_hrstem_defects.core.regions import Region
+    from napari_hrstem_defects.models.scan import Scan
 
 #: Names of the classes of the label image, in the order of their values.
 LABEL_CLASSES = ("crystal", "symmetry defect", "amorphous or blurred")
@@ -144,6 +144,9 @@ def histogram(analysis: Analysis) -> Histogram | None:
 
 def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]) -> Output:
     """Layer of the numbered regions; its table is the table of regions."""
+    from napari_hrstem_defects.core.regions import label_regions
+    from napari_hrstem_defects.io.tables import region_rows
+
     rows = region_rows(regions)
     features: dict[str, Any] = {"index": [0, *(row["id"] for row in rows)]}
     if rows:
@@ -202,6 +205,8 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
 
     Only the map is shown at first. No pixels are copied.
     """
+    from napari_hrstem_defects.models.scan import UNCERTAIN
+
     shown = {"visible": False, "colormap": "inferno", "blending": "additive", "contrast_limits": (0.0, 1.0)}
     outputs = [
         Output(Role.CLASS_SCORES, "image", scan.probabilities[number], dict(shown), part=name)
@@ -268,6 +273,8 @@ def best_patch_kinds(number: int) -> dict[str, list[str]]:
 
 def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]]:
     """The next best patches by W that do not overlap the chosen one."""
+    from napari_hrstem_defects.core.best_patch import weights
+
     clean = ~analysis.patches.defective
     weight = weights(clean, depth=analysis.recipe.best_patch.depth) if clean.any() else np.zeros(clean.shape)
     found: list[tuple[float, float]] = []
@@ -304,6 +311,8 @@ def _boundaries(analysis: Analysis) -> list[Output]:
 
 def _lattices(analysis: Analysis) -> list[Output]:
     """Which lattice each pixel belongs to, and the model patches of all but the first."""
+    from napari_hrstem_defects.io.domains import domain_image, domain_rows
+
     others = () if analysis.domains is None else analysis.domains.domains[1:]
     rows = domain_rows(analysis)
     table: dict[str, Any] = {"index": [row["domain"] for row in rows]}
@@ -322,9 +331,14 @@ def _variance(analysis: Analysis) -> list[Output]:
 
 
 def _labels(analysis: Analysis) -> list[Output]:
-    table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
-    labels = _labelled(Role.LABELS, analysis.labels.astype(np.uint8), LABEL_COLOURS, table, opacity=0.9)
+    labels = labels_output(Role.LABELS, analysis.labels.astype(np.uint8))
     return [region_outputs(analysis.labels, analysis.regions), labels]
+
+
+def labels_output(role: Role, labels: NDArray[np.uint8]) -> Output:
+    """Layer of labels ``(y, x)``, as they are shown or as they were before corrections."""
+    table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
+    return _labelled(role, labels, LABEL_COLOURS, table, opacity=0.9)
 
 
 def _image(role: Role, values: NDArray[Any], analysis: Analysis, **options: Any) -> Output:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
-    QAbstractButton,
-    QApplication,
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QInputDialog,
     QLabel,
-    QLineEdit,
     QMenu,
     QSizePolicy,
     QToolButton,
@@ -26,13 +21,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets._readers import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.actions import Actions, Footer, HelpDialog
 from napari_hrstem_defects.widgets.editors import (
     Column,
-    Links,
     ParameterGrid,
     Wrapped,
     button,
@@ -41,26 +34,22 @@ from napari_hrstem_defects.widgets.editors import (
     row,
     step_parameters,
 )
+from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.model import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parts import (
     THRESHOLD,
     BestPatchView,
     Header,
-    ImageChooser,
-    LatticesView,
-    Messages,
-    RunRow,
     StepGroup,
     ThresholdEditor,
     accent,
 )
 from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.session import Session
-from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
+from napari_hrstem_defects.widgets.session_widget import SessionWidget
 from napari_hrstem_defects.widgets.tasks import import_early
-from napari_hrstem_defects.widgets.theme import colours
+from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:
     import napari
@@ -69,146 +58,6 @@ if TYPE_CHECKING:
 
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
-
-
-class SessionWidget(QWidget):
-    """Works on the session of a viewer, and lets go of it when its dock is closed.
-
-    Docks of one viewer share its session: what one of them ran, the others show.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-    """
-
-    def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.session = Session.of(self._viewer)
-        self._links = Links()
-        self._docked = False
-        self._notice: str | None = None
-        self._image_id = ""
-        self._colours = colours(self._viewer)
-        self.image = ImageChooser()
-        self.run_row = RunRow()
-        self.messages = Messages()
-
-    def _begin(self) -> None:
-        """Connect and show; called when the widget is built."""
-        session, link = self.session, self._links.connect
-        link(session.changed, self._show)
-        link(session.image_changed, self._show_images)
-        link(session.recipe_changed, self._keep_recipe)
-        link(session.recipe_changed, self._show_recipe)
-        link(session.progressed, self.run_row.setProgress)
-        link(session.finished, self._finished)
-        link(session.failed, self._failed)
-        link(session.noticed, self._noticed)
-        link(self._viewer.events.theme, self._theme_changed)
-        self.image.valueChanged.connect(self._choose)
-        self.run_row.cancelRequested.connect(session.runs.cancel)
-        refused = None
-        if not session.ready:
-            session.ready = True
-            try:
-                session.recipe = settings.recall_recipe()
-            except RecipeError as error:
-                refused = str(error)
-        # After a button or a list the keys 1...9 are the viewer's tools again, not digits for a number field.
-        for kind, signal in (
-            (QAbstractButton, "clicked"),
-            (QComboBox, "activated"),
-            (QLineEdit, "returnPressed"),
-        ):
-            for widget in self.findChildren(kind):
-                getattr(widget, signal).connect(self._let_go_of_keyboard)
-        self._show_recipe()
-        self._show_images()
-        self._show()
-        if refused is not None:
-            session.noticed.emit(f"The parameters of the last session were left out: {refused}")
-
-    def _let_go_of_keyboard(self) -> None:
-        focused = QApplication.focusWidget()
-        if focused is not None and self.isAncestorOf(focused):
-            focused.clearFocus()
-
-    def _keep_recipe(self) -> None:
-        settings.remember_recipe(self.session.recipe)
-
-    def event(self, event: Any) -> bool:
-        """Let go of everything when the dock is closed: napari then takes the widget out of it."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                self.disconnect_all()
-        return super().event(event)
-
-    def disconnect_all(self) -> None:
-        """End all connections to the viewer and its session."""
-        self._links.clear()
-
-    # What a person does ---------------------------------------------------------------------------------------
-
-    def _choose(self, unique_id: str) -> None:
-        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
-        self.session.choose(layer)
-
-    def _run_step(self, step: str) -> None:
-        self._notice = None
-        self.session.runs.step(step)
-
-    def _edit(self, name: str, value: Any) -> None:
-        """Give a parameter another value; one that fits to no other is refused with a sentence."""
-        try:
-            self.session.recipe = self.session.recipe.replace({name: value})
-        except RecipeError as error:
-            self._show_recipe()
-            self.session.noticed.emit(str(error))
-
-    # What is shown --------------------------------------------------------------------------------------------
-
-    def _show(self) -> None:
-        """Show the states of the steps and what came out."""
-        self.run_row.setRunning(self.session.running)
-        error, warnings = summary.messages(self.session.document)
-        self.messages.setMessages(error, warnings, self._colours, self._notice)
-
-    def _show_recipe(self) -> None:
-        """Show the parameters."""
-
-    def _show_images(self) -> None:
-        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
-        document = self.session.document
-        chosen = "" if document is None else document.source_id
-        self.image.setValue(chosen)
-        if self._notice == UNKNOWN_SIZE and document is not None and not summary.has_no_pixel_size(document):
-            self._notice = None
-        if chosen != self._image_id:
-            self._image_id = chosen
-            # What was said was about another image.
-            self._notice = summary.about_recipe(self.session.recipe) if chosen else None
-
-    def _finished(self) -> None:
-        # What was said was about the result before this one, or about the image as it was before.
-        self._notice = None
-        self._show()
-
-    def _failed(self, message: str) -> None:
-        document = self.session.document
-        if document is None or document.failed is None:
-            self._notice = message
-        self._show()
-
-    def _noticed(self, message: str) -> None:
-        self._notice = message
-        self._show()
-
-    def _theme_changed(self) -> None:
-        self._colours = colours(self._viewer)
-        self._show()
 
 
 class DefectsPanel(SessionWidget):
@@ -222,22 +71,28 @@ class DefectsPanel(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
-        self.navigator = Navigator(self._viewer, self.session)
+        self.navigator = Navigator(self.session)
         self._training: TrainDialog | None = None
         self._help: HelpDialog | None = None
         self._build()
         self._lay_out()
-        self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
+        self.results = ResultsDock(self.session, self.navigator, self._colours)
         self._connect()
-        self._show_classifiers()
         self._begin()
         self._fit = Fit(self._viewer)
         self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
         if self.session.document is not None and self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)
+
         # Now, while the person looks at the panel, rather than in the first run.
-        threading.Thread(target=import_early, daemon=True).start()
+        def start(monitor: Monitor) -> list[str]:
+            import_early()
+            return classifiers.names()
+
+        starting = TaskWorker(start)
+        starting.returned.connect(self._offer_classifiers)
+        starting.start()
 
     # Parts ----------------------------------------------------------------------------------------------------
 
@@ -310,7 +165,15 @@ class DefectsPanel(SessionWidget):
             "Forgets what was painted over the labels of this image; Undo brings it back.",
             session.edits.discard,
         )
-        self.groups["segment"].addWidget(row(self.region_count, self.discard, self.paint_labels))
+        self.before = button(
+            "",
+            "Shows the labels as they were before corrections, and back (U). Table and export stay the corrected ones.",
+            navigator.toggle_before,
+        )
+        self.before.setCheckable(True)
+        self.corrections = row(self.before, self.discard)
+        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
+        self.groups["segment"].addWidget(self.corrections)
         self.frames = row(
             *(
                 button(
@@ -375,8 +238,6 @@ class DefectsPanel(SessionWidget):
         session, navigator = self.session, self.navigator
         # Before the layers: both at once would hold up the window.
         self._links.connect(session.arriving, self.results.open_dock)
-        self.header.helpRequested.connect(self.show_help)
-        self.run_row.runRequested.connect(self._run_all)
         for group in self.groups.values():
             group.runRequested.connect(self._run_step)
         editors: Any
@@ -384,19 +245,25 @@ class DefectsPanel(SessionWidget):
             editors.valueChanged.connect(self._edit)
         self.threshold.valueChanged.connect(lambda value: self._edit(THRESHOLD, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
-        self.best_patch.moveRequested.connect(navigator.move_best_patch)
-        self.best_patch.automaticRequested.connect(lambda: session.edits.place(None))
-        self.best_patch.undoRequested.connect(session.edits.undo)
         self.lattices.verdictGiven.connect(session.edits.count_as)
-        self.lattices.addRequested.connect(navigator.add_lattice)
-        self.lattices.moveRequested.connect(navigator.move_lattices)
-        self.lattices.mapRequested.connect(navigator.show_lattices)
+        self.lattices.map.clicked.connect(navigator.show_lattices)
+        for pressed, slot in (
+            (self.header.help, self.show_help),
+            (self.run_row.run, self._run_all),
+            (self.best_patch.move_button, navigator.move_best_patch),
+            (self.best_patch.automatic, functools.partial(session.edits.place, None)),
+            (self.best_patch.undo, session.edits.undo),
+            (self.lattices.add, navigator.add_lattice),
+            (self.lattices.move_button, navigator.move_lattices),
+        ):
+            pressed.clicked.connect(lambda _=False, slot=slot: slot())
         for keys, slot in (
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),
             ("Ctrl+Shift+L", navigator.toggle_results),
             ("Ctrl+Shift+E", self.footer.accept),
             ("F1", self.show_help),
+            ("U", navigator.toggle_before),
             ("N", functools.partial(self.results.step, 1)),
             ("Shift+N", functools.partial(self.results.step, -1)),
             ("K", functools.partial(self.results.review, True)),
@@ -412,6 +279,7 @@ class DefectsPanel(SessionWidget):
 
     def disconnect_all(self) -> None:
         """End all connections to the viewer and its session."""
+        self.navigator.show_before(False)
         super().disconnect_all()
         self.results.close_dock()
         if self._training is not None:
@@ -472,7 +340,7 @@ class DefectsPanel(SessionWidget):
         return self._training
 
     def _trained(self, name: str) -> None:
-        self._show_classifiers()
+        self._offer_classifiers(classifiers.names())
         self._edit("classify.classifier", name)
         self.session.judged_anew(name)
 
@@ -504,8 +372,9 @@ class DefectsPanel(SessionWidget):
         super()._show_images()
         self.info.setText(summary.about_image(self.session.document))
 
-    def _show_classifiers(self) -> None:
-        self.groups["classify"].method.editors["classify.classifier"].setChoices(classifiers.names())
+    def _offer_classifiers(self, names: Any) -> None:
+        if isinstance(names, list):
+            self.groups["classify"].method.editors["classify.classifier"].setChoices(names)
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
@@ -520,6 +389,7 @@ class DefectsPanel(SessionWidget):
 
     def _show(self) -> None:
         super()._show()
+        self.navigator.follow_before()
         session, frame = self.session, self.session.document_frame()
         document, states, running = session.document, session.states(), session.running
         seen = None if document is None else document.at(frame)
@@ -556,7 +426,10 @@ class DefectsPanel(SessionWidget):
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(session.layer(Role.PATCHES) is not None)
         self.paint_labels.setEnabled(session.layer(Role.LABELS) is not None)
-        self.discard.setVisible(document is not None and bool(document.by_hand.painted))
+        self.corrections.setVisible(document is not None and bool(document.by_hand.painted))
+        before = session.layer(Role.LABELS_BEFORE) is not None
+        self.before.setChecked(before)
+        self.before.setText("Back to corrected" if before else "Show before")
         self.frames.setVisible(document is not None and document.is_stack)
         self.auto.setChecked(session.auto_update)
         self.results.refresh()
@@ -568,7 +441,7 @@ class DefectsPanel(SessionWidget):
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self._colour()
-        self.results.plot.setColours(self._colours)
+        self.results.setColours(self._colours)
         if self._training is not None:
             self._training.setColours(self._colours)
 

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtGui import QColor, QImage, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QAbstractScrollArea,
     QComboBox,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
     QSlider,
-    QTableWidget,
-    QTableWidgetItem,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.core.calibration import false_marks_of, severity_of
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 from napari_hrstem_defects.widgets.editors import (
     INDENT,
@@ -44,18 +37,16 @@ from napari_hrstem_defects.widgets.editors import (
     label_of,
     mark_changed,
 )
-from napari_hrstem_defects.widgets.model import SIGNS, State, Step
+from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.plots import HistogramView
-from napari_hrstem_defects.widgets.tasks import STAGES
-from napari_hrstem_defects.widgets.theme import Colours, boxes
+from napari_hrstem_defects.widgets.theme import Colours
 
 #: The paper to cite.
 CITATION, CITED = "Dennler et al., Micron 146 (2021) 103069", "Dennler 2021"
 CITATION_URL = "https://doi.org/10.1016/j.micron.2021.103069"
-#: Edge of the picture of an eigenfilter and the gap between two; height of a row and least width of the table of the
-#: lattices, for the panel shall not grow with the words in it; in px of the screen.
-_TILE, _GAP, _ROW, _WIDTH = 22, 2, 20, 240
+#: Edge of the picture of an eigenfilter and the gap between two, in px of the screen.
+_TILE, _GAP = 22, 2
 #: More eigenfilters than these are not drawn; they come in the order of the variance they hold.
 _MOST_FILTERS = 14
 #: The parameter of the threshold; steps of its slider, and its ends: the severity grows to the right.
@@ -63,7 +54,8 @@ THRESHOLD = "segment.false_marks"
 _STEPS, _MOST, _LEAST = 400, 1.0, 1e-4
 
 
-def _box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Any:
+def box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Any:
+    """A layout with widgets."""
     layout.setContentsMargins(*margins)
     for widget in widgets:
         layout.addWidget(widget)
@@ -73,8 +65,6 @@ def _box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0
 class Header(QWidget):
     """Citation and Help."""
 
-    helpRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.citation = QLabel()
@@ -83,8 +73,7 @@ class Header(QWidget):
         self.help = QToolButton()
         self.help.setText("Help")
         self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
-        self.help.clicked.connect(lambda: self.helpRequested.emit())
-        _box(QHBoxLayout(self), self.citation, self.help)
+        box(QHBoxLayout(self), self.citation, self.help)
 
     def setColours(self, colours: Colours) -> None:
         """Links are drawn in the colour of the text, underlined: the default blue cannot be read on a dark ground."""
@@ -107,7 +96,7 @@ class ImageChooser(QWidget):
         self._list.setEnabled(False)
         self._list.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
         Quiet(self._list)
-        _box(QHBoxLayout(self), QLabel("Image"), self._list).setStretch(1, 1)
+        box(QHBoxLayout(self), QLabel("Image"), self._list).setStretch(1, 1)
 
     def value(self) -> str:
         """Id of the image chosen, empty without any."""
@@ -136,15 +125,11 @@ class ImageChooser(QWidget):
 class RunRow(QWidget):
     """Run all; while something runs its stage and a Cancel button beside it."""
 
-    runRequested = Signal()
-    cancelRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.run = button(
             "▶  Run all",
             "Run every step on the chosen image (Ctrl+Shift+Return)",
-            self.runRequested.emit,
             fixed=False,
         )
         self.run.setMinimumHeight(28)
@@ -152,10 +137,8 @@ class RunRow(QWidget):
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
         self.bar.setMinimumHeight(22)
-        self.cancel = button(
-            "✕ Cancel", "Stop the run; all layers stay as they are", self.cancelRequested.emit, fixed=False
-        )
-        layout = _box(QHBoxLayout(self), self.run, self.bar, self.cancel)
+        self.cancel = button("✕ Cancel", "Stop the run; all layers stay as they are", fixed=False)
+        layout = box(QHBoxLayout(self), self.run, self.bar, self.cancel)
         layout.setStretch(0, 2)
         layout.setStretch(1, 3)
         self.setRunning(False)
@@ -213,6 +196,13 @@ def accent(button: QPushButton, colours: Colours | None) -> None:
         button.setStyleSheet(sheet)
 
 
+def swatch(colour: str) -> QPixmap:
+    """Small square of a colour."""
+    square = QPixmap(10, 10)
+    square.fill(QColor(colour))
+    return square
+
+
 class StepGroup(QWidget):
     """Heading, Run button and parameters of a step.
 
@@ -251,12 +241,12 @@ class StepGroup(QWidget):
             widget.setToolTip(f"<qt>{step.does}</qt>")
         self.method = ParameterGrid([] if beside is None else [beside], named=False)
         self.parameters = ParameterGrid([name for name in shown if name != beside])
-        head = _box(QHBoxLayout(), self.sign, title, self.method)
+        head = box(QHBoxLayout(), self.sign, title, self.method)
         head.setSpacing(4)
         head.addStretch(1)
         head.addWidget(self.word)
         head.addWidget(self.button)
-        self._layout = _box(QVBoxLayout(self))
+        self._layout = box(QVBoxLayout(self))
         self._layout.setSpacing(2)
         self._layout.addLayout(head)
         self._layout.addWidget(self.parameters)
@@ -329,10 +319,6 @@ class FilterStrip(QLabel):
 class BestPatchView(QWidget):
     """Place of the best patch, buttons to move it, its eigenfilters."""
 
-    moveRequested = Signal()
-    automaticRequested = Signal()
-    undoRequested = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.place = QLabel("–")
@@ -340,23 +326,19 @@ class BestPatchView(QWidget):
         self.move_button = button(
             "Move…",
             "Selects the yellow square: drag it, or click elsewhere with the add tool.",
-            self.moveRequested.emit,
         )
-        self.automatic = button(
-            "Back to automatic", "Forgets where you placed the best patch.", self.automaticRequested.emit
-        )
+        self.automatic = button("Back to automatic", "Forgets where you placed the best patch.")
         self.undo = button(
             "Undo",
             "Takes back what was done last by hand: a patch moved, a lattice ticked, labels painted.",
-            self.undoRequested.emit,
         )
         self.filters = FilterStrip()
-        buttons = _box(QHBoxLayout(), self.move_button, self.automatic, self.undo)
+        buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo)
         buttons.setSpacing(4)
         buttons.addStretch(1)
-        head = _box(QHBoxLayout(), self.place)
+        head = box(QHBoxLayout(), self.place)
         head.addWidget(self.filters, 1)
-        layout = _box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
+        layout = box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
         layout.setSpacing(2)
         layout.addLayout(head)
         layout.addLayout(buttons)
@@ -367,164 +349,6 @@ class BestPatchView(QWidget):
         self.automatic.setEnabled(by_hand)
         self.undo.setEnabled(undoable)
         self.move_button.setEnabled(movable)
-
-
-@dataclass(frozen=True)
-class LatticeRow:
-    """One lattice of the image.
-
-    Attributes
-    ----------
-    number : int
-        As in the layer of lattices; 0 is the best patch's.
-    relation : str
-        To the first.
-    turn_deg : float or None
-        Misorientation to the first.
-    share : float
-        Of the image, 0...1.
-    intact, by_hand : bool
-        It counts as intact; its patch was placed by hand.
-    colour : str
-    """
-
-    number: int
-    relation: str
-    turn_deg: float | None
-    share: float
-    intact: bool
-    by_hand: bool
-    colour: str
-
-    def items(self) -> list[QTableWidgetItem]:
-        """Cells of its row."""
-        box = QTableWidgetItem(f"{self.number}")
-        box.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
-        box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
-        name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
-        name.setIcon(QIcon(swatch(self.colour)))
-        turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
-        share = QTableWidgetItem(f"{100 * self.share:.1f} %")
-        for item in (turn, share):
-            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        return [box, name, turn, share]
-
-
-def swatch(colour: str) -> QPixmap:
-    """Small square of a colour."""
-    square = QPixmap(10, 10)
-    square.fill(QColor(colour))
-    return square
-
-
-class LatticesView(QWidget):
-    """Table of the lattices with a tick box each, and what can be done about them."""
-
-    #: ``(number, intact)``: a box was ticked or unticked.
-    verdictGiven = Signal(int, bool)
-    addRequested = Signal()
-    moveRequested = Signal()
-    #: ``(shown)``: show or hide the map of the lattices.
-    mapRequested = Signal(bool)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._rows: tuple[LatticeRow, ...] = ()
-        self.about = QLabel("–")
-        self.about.setAccessibleName("lattices")
-        self.map = button("Map", "Shows which lattice each part of the image belongs to.")
-        self.map.setCheckable(True)
-        self.map.clicked.connect(self.mapRequested)
-        self.move_button = button(
-            "Move…", "Selects the patches of the other lattices: drag them.", self.moveRequested.emit
-        )
-        self.add = button(
-            "Add…",
-            "Click into the image where another lattice lies that was not found.",
-            self.addRequested.emit,
-        )
-        self.table = _LatticeTable()
-        self.table.itemChanged.connect(self._changed)
-        head = _box(QHBoxLayout(), self.about)
-        head.setSpacing(4)
-        head.addStretch(1)
-        for part in (self.map, self.move_button, self.add):
-            head.addWidget(part)
-        layout = _box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
-        layout.setSpacing(2)
-        layout.addLayout(head)
-        layout.addWidget(self.table)
-        self.table.hide()
-        self.setState(count=0, mapped=False)
-
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        self.table.setStyleSheet(boxes(colours))
-
-    def value(self) -> tuple[LatticeRow, ...]:
-        """The lattices shown, but the first."""
-        return self._rows
-
-    def setValue(self, rows: Sequence[LatticeRow]) -> None:
-        """Show the lattices beside the best patch's; nothing is emitted."""
-        if tuple(rows) == self._rows:
-            return
-        self._rows = tuple(rows)
-        with signals_blocked(self.table):
-            self.table.setRowCount(len(self._rows))
-            for line, row in enumerate(self._rows):
-                for column, item in enumerate(row.items()):
-                    self.table.setItem(line, column, item)
-        self.table.setVisible(bool(self._rows))
-        self.table.updateGeometry()
-
-    def setState(self, *, count: int, mapped: bool) -> None:
-        """Say how many lattices were found (0: not known), and whether their map is shown."""
-        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
-        self.add.setEnabled(count > 0)
-        self.map.setVisible(bool(self._rows))
-        self.move_button.setVisible(bool(self._rows))
-        self.map.setChecked(mapped)
-
-    def _changed(self, item: QTableWidgetItem) -> None:
-        if item.column() == 0:
-            self.verdictGiven.emit(self._rows[item.row()].number, item.checkState() == Qt.CheckState.Checked)
-
-
-class _LatticeTable(QTableWidget):
-    """As high as its rows: it never scrolls inside the panel."""
-
-    def __init__(self) -> None:
-        super().__init__(0, 4)
-        self.setHorizontalHeaderLabels(["intact", "lattice", "turned", "share"])
-        rows: Any = self.verticalHeader()
-        rows.hide()
-        rows.setMinimumSectionSize(_ROW)
-        rows.setDefaultSectionSize(_ROW)
-        columns: Any = self.horizontalHeader()
-        columns.setFixedHeight(_ROW)
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setSizeAdjustPolicy(QAbstractScrollArea.SizeAdjustPolicy.AdjustToContents)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("which lattices count as intact")
-        self.setToolTip(
-            "<qt>Ticked: this lattice counts as intact crystal, and only what departs from it is a defect. Not ticked: "
-            "all of it is a defect. The best patch's own lattice is always intact.</qt>"
-        )
-
-    def sizeHint(self) -> Any:
-        """Heading and rows."""
-        hint = super().sizeHint()
-        hint.setWidth(_WIDTH)
-        hint.setHeight(_ROW * (self.rowCount() + 1) + 2 * self.frameWidth())
-        return hint
-
-    minimumSizeHint = sizeHint
 
 
 class ThresholdEditor(QWidget):
@@ -582,12 +406,18 @@ class ThresholdEditor(QWidget):
         with signals_blocked(self.slider):
             share = math.log10(_MOST / self.value()) / math.log10(_MOST / _LEAST)
             self.slider.setValue(round(_STEPS * share))
-        threshold = severity_of(self.value(), self._area) if self._area else None
+        threshold = None
+        if self._area:
+            from napari_hrstem_defects.core.calibration import severity_of
+
+            threshold = severity_of(self.value(), self._area)
         low = None if threshold is None else self._extent * threshold
         self.histogram.setValue(self._histogram, threshold, low)
 
     def _pointed(self, severity: float) -> None:
         if self._area:
+            from napari_hrstem_defects.core.calibration import false_marks_of
+
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.theme import Colours
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from napari_hrstem_defects.core.regions import Region
 
 #: Size of letters, in pt.
 _LETTERS = 8
@@ -25,87 +30,145 @@ _AREAS = {
     "symmetry_defect": ("symmetry", SYMMETRY_COLOUR, "-"),
     "amorphous": ("amorphous", AMORPHOUS_COLOUR, "--"),
 }
+#: Sizes of regions by their names, in px and where the pixel size is known in nm.
+_SIZES = (
+    {"Area (px²)": "area_px", "Length (px)": "length_px"},
+    {"Area (nm²)": "area_nm2", "Length (nm)": "length_nm"},
+)
 
 
-class Plot(FigureCanvasQTAgg):
-    """One pair of axes in the colours of the theme.
+class Plot(QWidget):
+    """One pair of axes in the colours of the theme; matplotlib is imported when there is something to draw.
 
     Parameters
     ----------
     colours : Colours
     name, tooltip : str
+    empty : str
+        Said as long as there is nothing to draw.
     """
 
-    def __init__(self, colours: Colours, name: str, tooltip: str) -> None:
-        super().__init__(Figure(layout=None))
-        self.axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    #: Beside, above and below the axes (left, right, above, below), in px of the screen.
+    margins: ClassVar[tuple[int, int, int, int]] = (42, 10, 22, 30)
+
+    def __init__(self, colours: Colours, name: str, tooltip: str, empty: str = "") -> None:
+        super().__init__()
+        self._canvas: Any = None
         self._colours = colours
+        self._empty = QLabel(empty)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._empty)
         self.setAccessibleName(name)
         self.setToolTip(f"<qt>{tooltip}</qt>")
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.mpl_connect("button_press_event", self._pressed)
-        self.mpl_connect("motion_notify_event", self._pressed)
+
+    @property
+    def axes(self) -> Axes:
+        """The axes, once there was something to draw."""
+        return self._canvas.figure.axes[0]
 
     def setColours(self, colours: Colours) -> None:
         """Follow the theme."""
         self._colours = colours
         self.redraw()
 
-    def wheelEvent(self, event: Any) -> None:
-        """Leave the wheel to the panel's scroll bar."""
-        event.ignore()
+    def resizeEvent(self, event: Any) -> None:
+        """Texts keep their size, so the axes do not."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Leave room for the texts around the axes."""
+        if self._canvas is not None:
+            left, right, above, below = self.margins
+            width, height = max(self.width(), left + right + 1), max(self.height(), above + below + 1)
+            size = (width - left - right) / width, (height - above - below) / height
+            self.axes.set_position((left / width, below / height, *size))
 
     def x_of(self, value: float) -> float:
         """Where a value lies from left to right, in pixels of the widget."""
-        return float(self.axes.transData.transform((value, 0))[0] / self.device_pixel_ratio)
+        return float(self.axes.transData.transform((value, 1))[0] / self._canvas.device_pixel_ratio)
 
     def redraw(self) -> None:
         """Draw all of it anew, as soon as the window has time for it."""
-        ink = self._colours
-        self.figure.set_facecolor(ink.background.name())
-        self.axes.clear()
-        self.axes.set_facecolor(ink.background.name())
-        self._draw_contents(ink.text.name())
-        self.draw_idle()
+        filled = self._is_filled()
+        if filled and self._canvas is None:
+            self._make_canvas()
+        self._empty.setVisible(not filled)
+        if self._canvas is not None:
+            self._canvas.setVisible(filled)
+        if filled:
+            ground = self._colours.background.name()
+            self._canvas.figure.set_facecolor(ground)
+            self.axes.clear()
+            self.axes.set_facecolor(ground)
+            self._draw_contents(self._colours.text.name())
+            self._arrange()
+            self._canvas.draw_idle()
+
+    def _make_canvas(self) -> None:
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+        from matplotlib.figure import Figure
+
+        canvas = self._canvas = FigureCanvasQTAgg(Figure(layout=None))
+        canvas.figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        # The wheel is the panel's, and the mouse ours.
+        canvas.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        layout: Any = self.layout()
+        layout.addWidget(canvas)
+
+    def _is_filled(self) -> bool:
+        """Whether there is something to draw."""
+        raise NotImplementedError
 
     def _draw_contents(self, ink: str) -> None:
         raise NotImplementedError
 
-    def _say(self, text: str, ink: str) -> None:
-        """A sentence in the place of what is not there yet."""
-        self.axes.set_axis_off()
-        middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": self.axes.transAxes}
-        self.axes.text(0.5, 0.5, text, color=ink, fontsize=_LETTERS, **middle)
+    def _draw_axes(self, ink: str, ticks: int = 4) -> None:
+        """Axes with few ticks."""
+        from matplotlib.ticker import MaxNLocator
+
+        axes = self.axes
+        axes.yaxis.set_major_locator(MaxNLocator(ticks, integer=ticks < 4))
+        axes.tick_params(which="both", colors=ink, labelsize=_LETTERS)
+        axes.spines[:].set_color(ink)
+        axes.spines[["top", "right"]].set_visible(False)
 
     def _draw_curves(
         self, x: Sequence[int], values: Sequence[Sequence[float]], curves: Any, axis: str, ink: str
     ) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = self.axes
         marker = "." if len(x) <= _MOST_POINTS else ""
         for line, (name, colour, style) in zip(np.transpose(values), curves, strict=True):
             axes.plot(x, line, style, color=colour, marker=marker, label=name, clip_on=False)
-        axes.set_position((0.16, 0.24, 0.81, 0.58))
+        self._draw_axes(ink)
         axes.set_xlabel(axis, color=ink, fontsize=_LETTERS, labelpad=0)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.tick_params(colors=ink, labelsize=_LETTERS)
-        axes.spines[:].set_color(ink)
-        axes.spines[["top", "right"]].set_visible(False)
         place: dict[str, Any] = {
             "loc": "lower right",
-            "bbox_to_anchor": (1, 0.98),
+            "bbox_to_anchor": (1, 0.96),
             "ncols": 2,
             "frameon": False,
         }
         axes.legend(labelcolor=ink, fontsize=_LETTERS, **place)
 
-    def _pressed(self, event: Any) -> None:
+    def mousePressEvent(self, event: Any) -> None:
         """The left button is down at a place of the plot, also beside the axes."""
-        # While the mouse moves only the buttons that are held say it.
-        held = event.button == 1 or any(button == 1 for button in event.buttons or ())
-        if held:
-            x, _ = self.axes.transData.inverted().transform((event.x, event.y))
-            self._pointed(float(x), moved=event.name != "button_press_event")
+        self._follow(event, event.button(), moved=False)
+
+    def mouseMoveEvent(self, event: Any) -> None:
+        """The mouse is dragged."""
+        self._follow(event, event.buttons(), moved=True)
+
+    def _follow(self, event: Any, held: Any, *, moved: bool) -> None:
+        if self._is_filled() and held & Qt.MouseButton.LeftButton:
+            place = event.position() * self._canvas.device_pixel_ratio
+            x, _ = self.axes.transData.inverted().transform((place.x(), place.y()))
+            self._pointed(float(x), moved=moved)
 
     def _pointed(self, x: float, *, moved: bool) -> None:
         """A person pointed at a value."""
@@ -114,6 +177,7 @@ class Plot(FigureCanvasQTAgg):
 class HistogramView(Plot):
     """Histogram of the severity (logarithmic) and the threshold, which follows the mouse in it."""
 
+    margins = (0, 0, 0, 0)
     #: ``(severity)``: a person pointed at a severity.
     pointed = Signal(float)
 
@@ -123,10 +187,10 @@ class HistogramView(Plot):
             "severity histogram",
             "How many pixels have which severity (logarithmic). Solid line: the threshold, which exceeds what chance "
             "gives but for so many false marks; dotted: how far a defect is grown.",
+            "severity histogram: after a run",
         )
         self.setFixedHeight(42)
         self._shown: tuple[Histogram | None, float | None, float | None] = (None, None, None)
-        self.redraw()
 
     def thresholds(self) -> tuple[float | None, float | None]:
         """The threshold and how far defects are grown, None where they are unknown."""
@@ -138,12 +202,13 @@ class HistogramView(Plot):
             self._shown = histogram, threshold, low
             self.redraw()
 
+    def _is_filled(self) -> bool:
+        return self._shown[0] is not None
+
     def _draw_contents(self, ink: str) -> None:
         histogram, threshold, low = self._shown
+        assert histogram is not None
         self.axes.set_axis_off()
-        if histogram is None:
-            self._say("severity histogram: after a run", ink)
-            return
         counts = np.log1p(histogram.counts)
         self.axes.stairs(counts, histogram.edges, fill=True, color=self._colours.accent.name())
         self.axes.set_xlim(*histogram.edges[[0, -1]])
@@ -153,8 +218,9 @@ class HistogramView(Plot):
                 self.axes.axvline(value, color=ink, linestyle=style, linewidth=1.2)
 
     def _pointed(self, x: float, *, moved: bool) -> None:
-        if self._shown[0] is not None:
-            self.pointed.emit(min(max(x, 0.0), float(self._shown[0].edges[-1])))
+        histogram = self._shown[0]
+        assert histogram is not None
+        self.pointed.emit(min(max(x, 0.0), float(histogram.edges[-1])))
 
 
 class AreaPlot(Plot):
@@ -168,7 +234,7 @@ class AreaPlot(Plot):
         super().__init__(colours, "area of the defects against time", what)
         self._areas: list[dict[str, float]] = []
         self._frame = 0
-        self.setMinimumSize(250, 90)
+        self.setMinimumSize(250, 70)
 
     def value(self) -> list[dict[str, float]]:
         """The shares shown."""
@@ -180,19 +246,168 @@ class AreaPlot(Plot):
             self._areas, self._frame = list(areas), frame
             self.redraw()
 
+    def _is_filled(self) -> bool:
+        return bool(self._areas)
+
     def _draw_contents(self, ink: str) -> None:
         values = [[100 * area[key] for key in _AREAS] for area in self._areas]
-        if values:
-            self._draw_curves(range(len(values)), values, _AREAS.values(), "frame", ink)
-            self.axes.set_xlim(0, max(len(values) - 1, 1))
-            # One percent at least: less is noise.
-            self.axes.set_ylim(0, max(1.0, 1.05 * np.max(values)))
-            self.axes.yaxis.set_major_formatter("{x:.3g} %")
-            self.axes.axvline(self._frame, color=ink, linestyle=":", linewidth=1)
+        self._draw_curves(range(len(values)), values, _AREAS.values(), "frame", ink)
+        self.axes.set_xlim(0, max(len(values) - 1, 1))
+        # One percent at least: less is noise.
+        self.axes.set_ylim(0, max(1.0, 1.05 * np.max(values)))
+        self.axes.yaxis.set_major_formatter("{x:.3g} %")
+        self.axes.axvline(self._frame, color=ink, linestyle=":", linewidth=1)
 
     def _pointed(self, x: float, *, moved: bool) -> None:
-        if self._areas and not moved:
+        if not moved:
             self.frameChosen.emit(min(max(round(x), 0), len(self._areas) - 1))
+
+
+class SizePlot(Plot):
+    """How many regions have which size, in bins of equal ratio; a click on a bar chooses its regions.
+
+    Parameters
+    ----------
+    colours : Colours
+    bars : int
+    """
+
+    margins = (22, 12, 6, 20)
+    #: ``(frozenset of int)``: numbers of the regions of a bar; none where the click was beside the bars.
+    barChosen = Signal(object)
+
+    def __init__(self, colours: Colours, bars: int = 10) -> None:
+        what = "How many regions have which size, in bins of equal ratio; click a bar to select its regions"
+        super().__init__(colours, "sizes of the regions", what, "no regions")
+        self._number = bars
+        self._sizes: dict[int, float] = {}
+        self._bars: list[tuple[float, float, frozenset[int]]] = []
+        self._selected: frozenset[int] = frozenset()
+        self.setMinimumSize(140, 60)
+
+    def setValue(self, sizes: Mapping[int, float]) -> None:
+        """Show the sizes of regions, by their numbers."""
+        if sizes != self._sizes:
+            self._sizes = dict(sizes)
+            self._bars = self._binned() if sizes else []
+            self.redraw()
+
+    def setSelected(self, numbers: Iterable[int]) -> None:
+        """Mark the bars of some regions."""
+        before, self._selected = self._selected, frozenset(numbers)
+        if self._marked(before) != self._marked(self._selected):
+            self.redraw()
+
+    def bars(self) -> list[tuple[float, float, frozenset[int]]]:
+        """Ends of each bar, and the numbers of its regions."""
+        return self._bars
+
+    def _binned(self) -> list[tuple[float, float, frozenset[int]]]:
+        sizes = list(self._sizes.values())
+        # A single size needs some width.
+        low, high = min(sizes) / 1.01, max(sizes) * 1.01
+        edges = np.geomspace(low, high, self._number + 1 if high > 1.1 * low else 2)
+        numbers = np.array(list(self._sizes))
+        where = np.searchsorted(edges, sizes, side="right") - 1
+        return [
+            (left, right, frozenset(numbers[where == i].tolist()))
+            for i, (left, right) in enumerate(itertools.pairwise(edges.tolist()))
+        ]
+
+    def _marked(self, numbers: frozenset[int]) -> list[bool]:
+        return [not numbers.isdisjoint(inside) for _, _, inside in self._bars]
+
+    def _is_filled(self) -> bool:
+        return bool(self._bars)
+
+    def _draw_contents(self, ink: str) -> None:
+        from matplotlib.ticker import FixedLocator, NullLocator
+
+        axes = self.axes
+        lefts, rights, inside = zip(*self._bars, strict=True)
+        counts, marked = [len(numbers) for numbers in inside], self._marked(self._selected)
+        axes.set_xscale("log")
+        axes.bar(
+            lefts,
+            counts,
+            np.subtract(rights, lefts),
+            align="edge",
+            color=[ink if mark else self._colours.accent.name() for mark in marked],
+            edgecolor=self._colours.background.name(),
+            hatch=["//" if mark else "" for mark in marked],
+        )
+        axes.set_xlim(lefts[0], rights[-1])
+        axes.set_ylim(0, 1.05 * max(counts))
+        self._draw_axes(ink, ticks=3)
+        axes.xaxis.set_major_locator(FixedLocator(np.geomspace(lefts[0], rights[-1], 3).tolist()))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value < 100 else f"{value:.0f}")
+
+    def _pointed(self, x: float, *, moved: bool) -> None:
+        if not moved:
+            chosen = next((numbers for left, right, numbers in self._bars if left <= x < right), frozenset())
+            self.barChosen.emit(chosen)
+
+
+class SizeView(QWidget):
+    """Histogram of the areas or of the lengths of the regions, or areas against time; chosen above it.
+
+    Parameters
+    ----------
+    colours : Colours
+    """
+
+    def __init__(self, colours: Colours) -> None:
+        super().__init__()
+        self.choice = QComboBox()
+        self.choice.setAccessibleName("size shown in the histogram")
+        self.choice.addItems(list(_SIZES[False]))
+        self.choice.currentIndexChanged.connect(lambda _: self._show())
+        self.plot, self.series = SizePlot(colours), AreaPlot(colours)
+        self.barChosen = self.plot.barChosen
+        self.setSelected = self.plot.setSelected
+        self._regions: tuple[Region, ...] = ()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        layout.addWidget(self.choice)
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self.series, 1)
+        self.series.hide()
+
+    def setSeries(self, areas: Sequence[dict[str, float]], frame: int) -> None:
+        """Offer, and show at first, the shares of the frames of a series; none: it is no series."""
+        if bool(areas) != (self.choice.count() > len(_SIZES[False])):
+            with signals_blocked(self.choice):
+                if areas:
+                    self.choice.addItem("Areas against time")
+                else:
+                    self.choice.removeItem(len(_SIZES[False]))
+                self.choice.setCurrentIndex(len(_SIZES[False]) if areas else 0)
+            self._show()
+        self.series.setValue(areas, frame)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self.plot.setColours(colours)
+        self.series.setColours(colours)
+
+    def setValue(self, regions: Sequence[Region]) -> None:
+        """Show the sizes of regions, in nm where the pixel size is known."""
+        if tuple(regions) != self._regions:
+            self._regions = tuple(regions)
+            self._show()
+
+    def _show(self) -> None:
+        known = bool(self._regions) and self._regions[0].area_nm2 is not None
+        sizes, chosen = _SIZES[known], self.choice.currentIndex()
+        for index, text in enumerate(sizes):
+            self.choice.setItemText(index, text)
+        self.series.setVisible(chosen == len(sizes))
+        self.plot.setVisible(chosen < len(sizes))
+        if chosen < len(sizes):
+            size = list(sizes.values())[chosen]
+            self.plot.setValue({region.id: getattr(region, size) for region in self._regions})
 
 
 class LossPlot(Plot):
@@ -200,10 +415,9 @@ class LossPlot(Plot):
 
     def __init__(self, colours: Colours) -> None:
         what = "Loss, epoch by epoch; training ends when that on the validation part falls no more"
-        super().__init__(colours, "loss of the training", what)
+        super().__init__(colours, "loss of the training", what, "loss: after the first epoch")
         self._losses: list[tuple[float, float]] = []
         self.setMinimumSize(260, 110)
-        self.redraw()
 
     def value(self) -> list[tuple[float, float]]:
         """Losses on the training and on the validation part, one pair an epoch."""
@@ -219,10 +433,10 @@ class LossPlot(Plot):
         self._losses.append((training, validation))
         self.redraw()
 
+    def _is_filled(self) -> bool:
+        return bool(self._losses)
+
     def _draw_contents(self, ink: str) -> None:
-        if not self._losses:
-            self._say("loss: after the first epoch", ink)
-            return
         numbers = range(1, len(self._losses) + 1)
         self._draw_curves(numbers, self._losses, _LOSSES, "epoch", ink)
         self.axes.set_xlim(0, len(self._losses) + 0.2)

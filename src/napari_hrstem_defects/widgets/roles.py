@@ -28,8 +28,9 @@ class Role(StrEnum):
     CLASSES = "classes"
     PATCHES = "patches"
     LATTICES = "lattices"
-    REGIONS = "regions"
+    LABELS_BEFORE = "labels_before"
     LABELS = "labels"
+    REGIONS = "regions"
     LATTICE_PATCHES = "lattice_patches"
     BEST_PATCH = "best_patch"
 
@@ -43,6 +44,7 @@ _NAMES = {
     Role.CLASS_SCORES: "{part}: probability",
     Role.CLASS_VOTES: "{part}: votes",
     Role.CLASSES: "Classes of the scan",
+    Role.LABELS_BEFORE: "Labels before corrections",
     Role.LATTICE_PATCHES: "Patches of other lattices",
 }
 #: Layers whose contents a person may paint.

@@ -283,7 +283,7 @@ class Runs:
             if document.saved and document.labelled:
                 session.edits.restore(document)
             for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
-                session.edits.measure(document, frame)
+                session.measuring.start(document, frame)
         self._ended()
 
     @staticmethod
@@ -362,7 +362,7 @@ class Runs:
             if document.labelled.get(frame) is known and scanned.known is not None:
                 document.labelled[frame] = scanned.known
             elif document.analysis is not None:  # painted meanwhile
-                session.edits.measure(document, frame)
+                session.measuring.start(document, frame)
             session.finished.emit()
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))

@@ -16,9 +16,10 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import layers
-from napari_hrstem_defects.widgets.corrections import PAINTED
+from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.model import STEP_NAMES, ByHand, Document, Inputs, State, outdated
+from napari_hrstem_defects.widgets.measuring import Measuring
+from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
 from napari_hrstem_defects.widgets.runs import Runs
@@ -93,6 +94,7 @@ class Session:
         self._hidden: layers.Hidden = {}
         self._auto: bool | None = None
         self.runs = Runs(self)
+        self.measuring = Measuring(self)
         self.edits = EditWatcher(self)
         #: Where trained classifiers run; it starts with the first one.
         self.keras = KerasProcess()
@@ -403,7 +405,8 @@ class Session:
                 document.outputs[role, ""] = layer.unique_id
                 self.edits.watch(layer)
         point = info["best_patch_by_hand"]
-        document.by_hand = ByHand(None if point is None else (point[0], point[1])).told_by(recipe)
+        placed = None if point is None else (point[0], point[1])
+        document.by_hand = ByHand(placed, reviewed=entry(labels)["reviewed"]).told_by(recipe)
         self.recipe = recipe
         frames = labels.data if document.is_stack else [labels.data]
         document.saved = {

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_hrstem_defects.widgets.actions import Actions, Footer
 from napari_hrstem_defects.widgets.editors import ParameterGrid, step_parameters
 from napari_hrstem_defects.widgets.model import STEPS
-from napari_hrstem_defects.widgets.panel import SessionWidget
 from napari_hrstem_defects.widgets.parts import StepGroup
+from napari_hrstem_defects.widgets.session_widget import SessionWidget
 
 if TYPE_CHECKING:
     import napari

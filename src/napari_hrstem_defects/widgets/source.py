@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError
-from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.widgets.roles import entry
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from napari_hrstem_defects.core.micrograph import Micrograph
 
 #: Pixels whose sides differ by more than this have no one edge length.
 SQUARE_TOLERANCE = 0.01
@@ -151,6 +152,8 @@ class Source:
         MicrographError
             If they cannot be analysed.
         """
+        from napari_hrstem_defects.core.micrograph import Micrograph
+
         whole = self.series()
         data, name = whole.data, whole.name
         if whole.is_stack:
@@ -166,6 +169,8 @@ class Source:
         MicrographError
             If it is no image or time series.
         """
+        from napari_hrstem_defects.core.micrograph import Micrograph
+
         metadata: dict[str, Any] = {}
         if self.path is not None:
             # As a reader says it: the command line writes the same.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import weakref
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_hrstem_defects.core.domains import Domain, DomainMap, coincidence
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.widgets.editors import changed_names, in_words
+from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.model import Document, State
 from napari_hrstem_defects.widgets.outputs import lattice_colour
-from napari_hrstem_defects.widgets.parts import LatticeRow
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.core.domains import Domain, DomainMap
 
 #: Counting pixels takes too long to do it whenever the panel is drawn anew.
 _counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
@@ -60,7 +62,11 @@ def about_pixel_size(document: Document) -> str | None:
     """What is wrong with the pixel size if it makes the lattice period one that no crystal has."""
     lattice = None if document.analysis is None else document.analysis.lattice
     size = None if document.layer is None else pixel_size_nm(document.layer)
-    said = None if lattice is None or size is None else implausible(lattice.period_px, size)
+    if lattice is None or size is None:
+        return None
+    from napari_hrstem_defects.io.calibration import implausible
+
+    said = implausible(lattice.period_px, size)
     return None if said is None else f"{said.partition(';')[0]}; correct it with Pixel size…"
 
 
@@ -151,6 +157,8 @@ def _about_lattices(found: DomainMap) -> tuple[list[float], list[str]]:
 
 def _relation(first: Domain, domain: Domain) -> str:
     """What a lattice is to the first; of a turned one the twin or coincidence relation where it is one."""
+    from napari_hrstem_defects.core.domains import coincidence
+
     special = coincidence(first.lattice, domain.lattice) if domain.relation == "rotated" else None
     return domain.relation if special is None else special.name
 

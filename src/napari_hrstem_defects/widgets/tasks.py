@@ -7,22 +7,16 @@ import dataclasses
 import importlib
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import Cancelled
-from napari_hrstem_defects.core.pipeline import Analysis
-from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.models.classifier import SCREENING, for_recipe
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.models.scan import Scan, scan_file
-from napari_hrstem_defects.models.store import file_sha256, read_contract
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
 from napari_hrstem_defects.widgets.outputs import (
@@ -38,21 +32,11 @@ from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.batch import Row
+    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.models.scan import Scan
 
-#: What is shown while a step of the pipeline runs.
-STAGES = {
-    "preprocess": "lattice and contrast",
-    "domains": "lattices",
-    "classify": "patches",
-    "best_patch": "best patch",
-    "symmetry": "severity",
-    "segment": "labels",
-}
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
-#: Failures of a folder that are told one by one; the table has them all.
-_TOLD = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +62,26 @@ class SeriesResult(Result):
 
     Attributes
     ----------
-    severity : float32 array (t, y, x) or None
-        None where it would need too much memory.
     warnings : tuple of str
         Each with the number of frames it was raised for.
     inputs : Inputs
         What it was asked for; its best patch may be that of the frame shown.
+    again : dict
+        Frame that was analysed again last → its analysis.
     """
 
-    severity: NDArray[np.float32] | None
     warnings: tuple[str, ...]
     inputs: Inputs
+    again: dict[int, Analysis] = field(default_factory=dict)
+
+    def analysis_of(self, monitor: Monitor, source: Source, process: KerasProcess) -> Analysis:
+        """The analysis of a frame, made again: one at a time is kept, for they need much memory."""
+        frame = source.frame or 0
+        if (known := self.again.get(frame)) is None:
+            ((_, known),) = _analyses(monitor, source, self.inputs, process, [frame])
+            self.again.clear()
+            self.again[frame] = known
+        return known
 
 
 def run(
@@ -120,6 +113,9 @@ def run(
     class_map : ClassMap, optional
         What an ensemble found in the frame.
     """
+    from napari_hrstem_defects.core import pipeline
+    from napari_hrstem_defects.models.classifier import for_recipe
+
     import_early()
     micrograph = source.micrograph() if previous is None else previous.micrograph
     if micrograph.pixel_size_nm != source.pixel_size:
@@ -161,9 +157,15 @@ def run(
 
 
 def import_early() -> None:
-    """Do here what napari would do in the GUI's thread at the first layers: it takes a second or so."""
-    # Tables of points, colours of labels.
-    for name in ("pandas", "skimage.color.colorconv"):
+    """Import here what napari and the panel import at the first result: it takes a second or so."""
+    # Tables of points, colours of labels; plots; types of painted regions.
+    for name in (
+        "pandas",
+        "skimage.color.colorconv",
+        "matplotlib.backends.backend_qtagg",
+        "matplotlib.figure",
+        "napari_hrstem_defects.io.tables",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -194,26 +196,12 @@ def run_series(
     """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
     whole = source.series()
     frames = len(whole)
-    classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
     known: dict[int, Labelled] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
     counts: Counter[str] = Counter()
     kept: Analysis | None = None
-    for index in range(frames):
-
-        def progress(step: str, fraction: float, index: int = index) -> None:
-            done = (pipeline.STEPS.index(step) + fraction) / len(pipeline.STEPS)
-            monitor.progress(f"frame {index + 1} of {frames}", (index + done) / frames)
-
-        analysis = pipeline.analyze(
-            source.micrograph(index),
-            inputs.recipe,
-            classifier=classifier,
-            best_patch=inputs.point,
-            progress=progress,
-            cancelled=monitor.cancelled,
-        )
+    for index, analysis in _analyses(monitor, source, inputs, process, range(frames)):
         known[index] = labelled(analysis, inputs.painted.get(index), class_maps.get(index))
         labels[index] = known[index].shown
         if severity is not None:
@@ -231,7 +219,40 @@ def run_series(
         and (data := whole_data.get(output.role, output.data)) is not None
     ]
     found = provenance_of(kept), kept, histogram(kept), known
-    return SeriesResult(outputs, *found, severity, warnings, inputs)
+    return SeriesResult(outputs, *found, warnings, inputs)
+
+
+def _analyses(
+    monitor: Monitor,
+    source: Source,
+    inputs: Inputs,
+    process: KerasProcess,
+    frames: Sequence[int],
+    doing: str = "frame",
+) -> Iterator[tuple[int, Analysis]]:
+    """Analyse frames of a series one after another, each with its number."""
+    from napari_hrstem_defects.core import pipeline
+    from napari_hrstem_defects.models.classifier import for_recipe
+
+    import_early()
+    classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
+    for number, index in enumerate(frames):
+
+        def progress(step: str, fraction: float, index: int = index, number: int = number) -> None:
+            done = (pipeline.STEPS.index(step) + fraction) / len(pipeline.STEPS)
+            monitor.progress(f"{doing} {index + 1} of {len(frames)}", (number + done) / len(frames))
+
+        yield (
+            index,
+            pipeline.analyze(
+                source.micrograph(index),
+                inputs.recipe,
+                classifier=classifier,
+                best_patch=inputs.point,
+                progress=progress,
+                cancelled=monitor.cancelled,
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,6 +299,9 @@ def scan_image(
         If the model is no ensemble, or the image is smaller than its window.
     Cancelled
     """
+    from napari_hrstem_defects.models.scan import scan_file
+    from napari_hrstem_defects.models.store import file_sha256, read_contract
+
     micrograph = source.micrograph()
     found: Scan = process.call(
         scan_file,
@@ -297,7 +321,7 @@ def scan_image(
     class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
     outputs = scan_outputs(found, source.frame)
     if known is not None:
-        known = dataclasses.replace(known, regions=class_map.types(known.regions, known.shown))
+        known = known.classified(class_map)
         if numbered:
             outputs.append(region_outputs(known.shown, known.regions))
     return Scanned(outputs, provenance, found, class_map, known)
@@ -361,15 +385,11 @@ def export_series(
     """
     from napari_hrstem_defects.io import ResultWriter
 
-    frames, cancelled = len(source.series()), monitor.cancelled
-    classifier = for_recipe(inputs.recipe, process=process, cancelled=cancelled)
-    options: dict[str, Any] = {"best_patch": inputs.point, "cancelled": cancelled}
+    frames = len(source.series())
+    options: dict[str, Any] = {"best_patch": inputs.point, "cancelled": monitor.cancelled}
     reviewed = {}
     with ResultWriter(folder, frames=frames, overwrite=overwrite, **options) as writer:
-        for index in range(frames):
-            monitor.progress(f"writing frame {index + 1} of {frames}", index / frames)
-            micrograph = source.micrograph(index)
-            analysis = pipeline.analyze(micrograph, inputs.recipe, classifier=classifier, **options)
+        for index, analysis in _analyses(monitor, source, inputs, process, range(frames), "writing frame"):
             class_map = class_maps.get(index)
             found = labelled(analysis, inputs.painted.get(index), class_map)
             writer.add(found.in_analysis(analysis, class_map))
@@ -394,60 +414,3 @@ def folder_name(name: str) -> str:
 
     stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
-
-
-@dataclass(frozen=True)
-class FolderJob:
-    """What to analyse and where to write.
-
-    Attributes
-    ----------
-    images, out : Path
-        Folder of the images, and folder of the results.
-    jobs : int
-        Local processes.
-    overwrite : bool
-        Also what was analysed already in the same way.
-    """
-
-    images: Path
-    out: Path
-    jobs: int = 1
-    overwrite: bool = False
-
-
-def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
-    """Analyse a folder.
-
-    Raises
-    ------
-    ReadError
-        If there are no images in it.
-    WriteError
-        If the results cannot be written.
-    """
-    from napari_hrstem_defects.batch import analyze_files
-
-    options: dict[str, Any] = {
-        "jobs": job.jobs,
-        "overwrite": job.overwrite,
-        "progress": lambda fraction, text: monitor.progress(text, fraction),
-        "cancelled": monitor.cancelled,
-    }
-    if recipe.classify.classifier == SCREENING:
-        return analyze_files([job.images], job.out, recipe, **options)
-    # Keras must not come into the viewer's process; that of its own may not start others.
-    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
-    return rows
-
-
-def about_folder(rows: Sequence[Row], out: Path) -> str:
-    """What came out of a folder, in a sentence or two."""
-    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
-
-    counts = Counter(row.status for row in rows)
-    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
-    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
-    failed = [row.message for row in rows if row.status == "failed"]
-    more = f" And {len(failed) - _TOLD} more." if len(failed) > _TOLD else ""
-    return " ".join([text, *failed[:_TOLD]]) + more

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import threading
-from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, LineEdit, SpinBox
@@ -27,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
-from napari_hrstem_defects.models import evaluation, registry
+from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
@@ -35,6 +32,7 @@ from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
 from napari_hrstem_defects.widgets.editors import Wrapped, button
 from napari_hrstem_defects.widgets.examples import ExamplesView
+from napari_hrstem_defects.widgets.parts import box
 from napari_hrstem_defects.widgets.plots import LossPlot
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
@@ -44,17 +42,8 @@ if TYPE_CHECKING:
 
     from napari_hrstem_defects.widgets.session import Session
 
-#: Sets that metrics are given for, as the panel calls them.
-_SETS = {
-    "train": "trained on",
-    "test": "held out",
-    "test_with_ambivalent": "held out, with those in between",
-    "defect_free": "held out, without defects",
-}
 #: How long (ms) painting must rest before the patches are counted anew.
 _REST_MS = 200
-#: Name that is offered first.
-_NAME = "my classifier"
 
 
 class _Bridge(QObject):
@@ -109,58 +98,49 @@ class TrainDialog(QDialog):
         )
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
         kinds += [(recipe.summary, name) for name, recipe in RECIPES.items()]
-        self.kind = ComboBox(
-            label="Kind",
+        self.kind = _field(
+            ComboBox,
+            "Kind",
+            "All learn to tell two classes apart, defective and non-defective. An ensemble of more classes is trained "
+            "on a table of patches, by <code>hrstem-defects train --patches</code>.",
             choices=kinds,
             value="compact",
-            tooltip=(
-                "<qt>All learn to tell two classes apart, defective and non-defective. An ensemble of more classes is "
-                "trained on a table of patches, by <code>hrstem-defects train --patches</code>.</qt>"
-            ),
         )
-        self.name = LineEdit(label="Name", value=_free_name(), tooltip="As it stands in the list")
-        self.patches = SpinBox(
-            label="Patches a class",
+        self.name = _field(LineEdit, "Name", "As it stands in the list", value=classifiers.free_name())
+        self.patches = _field(
+            SpinBox,
+            "Patches a class",
+            "So many patches of each class, drawn at random, turned and mirrored",
             min=8,
             max=100_000,
             value=1000,
-            tooltip="So many patches of each class, drawn at random, turned and mirrored",
         )
-        self.epochs = SpinBox(
-            label="Most epochs",
+        self.epochs = _field(
+            SpinBox,
+            "Most epochs",
+            "At most so many epochs, passes through all patches; it ends by itself before",
             min=1,
             max=1000,
-            tooltip="At most so many epochs, passes through all patches; it ends by itself before",
         )
-        self.patch = SpinBox(
-            label="Patch (px)",
-            min=MIN_SIDE_PX,
-            max=512,
-            tooltip="Edge of a patch, in pixels",
-        )
-        self.weights = LineEdit(
-            label="Weights",
+        self.patch = _field(SpinBox, "Patch (px)", "Edge of a patch, in pixels", min=MIN_SIDE_PX, max=512)
+        self.weights = _field(
+            LineEdit,
+            "Weights",
+            "VGG16 only: imagenet (fetched from the network once), none, or a file",
             value="imagenet",
-            tooltip="VGG16 only: imagenet (fetched from the network once), none, or a file",
         )
-        for field in (self.patches, self.epochs, self.patch):
-            # Else each digit is forced into the range before the next one is typed.
-            field.native.setKeyboardTracking(False)
-        self.secondary = ComboBox(
-            label="Wholly marked",
+        self.secondary = _field(
+            ComboBox,
+            "Wholly marked",
+            "What a patch wholly inside a domain of another symmetry (label 1) counts as: defective, as the text of "
+            "Dennler et al. says, or non-defective, as in their code.",
             choices=[("defective", "defective"), ("non-defective, if of another symmetry", "clean")],
             value="defective",
-            tooltip=(
-                "<qt>What a patch wholly inside a domain of another symmetry (label 1) counts as: defective, as the "
-                "text of Dennler et al. says, or non-defective, as in their code.</qt>"
-            ),
         )
         self.form = QFormLayout()
         fields = (self.kind, self.name, self.patches, self.patch, self.epochs, self.secondary, self.weights)
         for row in fields:
             self.form.addRow(row.label, row.native)
-        self._take_usual()
-        self._show_weights()
         self.kind.changed.connect(lambda _: self._kind_chosen())
         for counted in (self.patch, self.secondary):
             counted.changed.connect(lambda _: self._changed())
@@ -177,21 +157,14 @@ class TrainDialog(QDialog):
             fixed=False,
         )
         self.leave = button("Close", "Closes this dialog", self.close, fixed=False)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.bar, 1)
-        buttons.addWidget(self.start)
-        buttons.addWidget(self.stop)
-        buttons.addWidget(self.leave)
+        marked = box(QHBoxLayout(), self.counts, self.paint)
+        marked.setStretch(0, 1)
+        buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave)
+        buttons.setStretch(0, 1)
         layout = QVBoxLayout(self)
-        marked = QHBoxLayout()
-        marked.addWidget(self.counts, 1)
-        marked.addWidget(self.paint)
-        layout.addWidget(self.images)
-        layout.addLayout(marked)
-        layout.addLayout(self.form)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.said)
-        layout.addLayout(buttons)
+        for part in (self.images, marked, self.form, self.plot, self.said, buttons):
+            layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
+        layout.setStretchFactor(self.plot, 1)
         # No wider than the panel, which it may cover: the image beside it is to be painted.
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -241,14 +214,10 @@ class TrainDialog(QDialog):
             super().reject()
 
     def _may_stop(self) -> bool:
-        kept = (
-            "The best network so far will be tested and kept."
-            if self.plot.value()
-            else "There is nothing yet that could be kept."
-        )
-        yes = QMessageBox.StandardButton.Yes
-        answer = QMessageBox.question(self, "Stop the training?", f"Closing stops the training. {kept}")
-        return bool(answer == yes)
+        kept = "The best network so far will be tested and kept."
+        if not self.plot.value():
+            kept = "There is nothing yet that could be kept."
+        return self._is_meant("Stop the training?", f"Closing stops the training. {kept}")
 
     def done(self, result: int) -> None:
         """Stop, and show again what was hidden for painting."""
@@ -276,27 +245,19 @@ class TrainDialog(QDialog):
         """The images to learn from."""
         return self.images.value()
 
-    def _show_weights(self) -> None:
-        """Ask for weights where there are any to begin with."""
-        asked = self._kind_name() == "vgg16"
-        self.form.setRowVisible(self.weights.native, asked)
-
-    def _take_usual(self) -> None:
-        """Show what suits the kind."""
-        kind, recipe = KINDS[self._kind_name()], RECIPES.get(str(self.kind.value))
-        self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
-        if recipe is not None:
-            self.epochs.value = recipe.options["epochs"]
-            self.patches.value = TrainingOptions().per_class
-
     def _kind_name(self) -> str:
         """The kind of classifier, of a published way to train as well."""
         chosen = str(self.kind.value)
         return RECIPES[chosen].kind if chosen in RECIPES else chosen
 
     def _kind_chosen(self) -> None:
-        self._show_weights()
-        self._take_usual()
+        """Show what suits the kind; ask for weights where there are any to begin with."""
+        kind, recipe = KINDS[self._kind_name()], RECIPES.get(str(self.kind.value))
+        self.form.setRowVisible(self.weights.native, self._kind_name() == "vgg16")
+        self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
+        if recipe is not None:
+            self.epochs.value = recipe.options["epochs"]
+            self.patches.value = TrainingOptions().per_class
         self._changed()
 
     # How many patches -----------------------------------------------------------------------------------------
@@ -339,7 +300,7 @@ class TrainDialog(QDialog):
             self.counts.setText(result.message)
         elif result is not None:
             unsaid = [f"{name} is left out: choose where its defects are." for name in self.images.left_out()]
-            self.counts.setText(" ".join([_about(result), *unsaid]))
+            self.counts.setText(" ".join([classifiers.about_counts(result), *unsaid]))
 
     # Training -------------------------------------------------------------------------------------------------
 
@@ -393,7 +354,10 @@ class TrainDialog(QDialog):
 
     def _may_replace(self, name: str) -> bool:
         question = f"There is a classifier “{name}” already. Replace it by the one that is trained now?"
-        answer = QMessageBox.question(self, "Replace the classifier?", question)
+        return self._is_meant("Replace the classifier?", question)
+
+    def _is_meant(self, title: str, question: str) -> bool:
+        answer = QMessageBox.question(self, title, question)
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _halt(self) -> None:
@@ -418,11 +382,7 @@ class TrainDialog(QDialog):
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
-        if (
-            classifiers.ends_an_epoch(report)
-            and report.loss is not None
-            and report.validation_loss is not None
-        ):
+        if report.loss is not None and report.validation_loss is not None:
             self.plot.add(report.loss, report.validation_loss)
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
@@ -432,7 +392,7 @@ class TrainDialog(QDialog):
         if isinstance(result, Failure):
             said = result.message
         elif isinstance(result, TrainingReport):
-            said = _outcome(result)
+            said = classifiers.outcome(result)
         else:
             said = "Stopped before there was anything to keep."
         if worker is self._worker:
@@ -468,42 +428,10 @@ def _tell(bridge: _Bridge, training: threading.Event, report: TrainingProgress) 
         bridge.told.emit(training, report)
 
 
-def _free_name() -> str:
-    """A name that no classifier has yet."""
-    taken = {entry.name for entry in registry.entries()}
-    return next(
-        name
-        for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
-        if name not in taken
-    )
-
-
-def _about(counts: PatchCounts) -> str:
-    """How much there is to learn from, in words."""
-    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
-    said = (
-        f"Patches of {counts.patch_px} px side by side: {parts}, {counts.ambivalent} in between (not used)."
-    )
-    if counts.several:
-        said += " Marks of all numbers are one class, defective."
-    return f"{said} {counts.problem}".strip()
-
-
-def _outcome(report: TrainingReport) -> str:
-    """The metrics, in the layout of the published table, and what must be known about them."""
-    metrics: Mapping[str, Any] = report.metrics
-    rows = evaluation.table({title: metrics[key] for key, title in _SETS.items() if key in metrics})
-    cells = "".join(
-        "<tr>" + "".join(f"<td style='padding-right:10px'>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    lines = [
-        f"“{report.contract.name}” is in the list of classifiers. How it was tested: {metrics['split']}."
-    ]
-    if report.stopped:
-        lines.append("It was stopped early.")
-    if metrics.get("shared"):
-        lines.append(f"Not honest: {metrics['shared']}.")
-    if "test" not in metrics:
-        lines.append("Nothing was left to test on, so nobody knows how good it is.")
-    return f"<qt>{escape(' '.join(lines))}<table>{cells}</table>(in percent)</qt>"
+def _field(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
+    """A field of the form."""
+    made = kind(label=label, tooltip=f"<qt>{tooltip}</qt>", **options)
+    if kind is SpinBox:
+        # Else each digit is forced into the range before the next one is typed.
+        made.native.setKeyboardTracking(False)
+    return made

@@ -1,0 +1,159 @@
+"""A dock that works on the session of its viewer: image, messages, parameters kept; let go of when it is closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QWidget
+
+from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.widgets import settings, summary
+from napari_hrstem_defects.widgets.editors import Links
+from napari_hrstem_defects.widgets.parts import ImageChooser, Messages, RunRow
+from napari_hrstem_defects.widgets.session import Session
+from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
+from napari_hrstem_defects.widgets.theme import colours
+
+if TYPE_CHECKING:
+    import napari
+
+
+class SessionWidget(QWidget):
+    """Works on the session of a viewer, and lets go of it when its dock is closed.
+
+    Docks of one viewer share its session: what one of them ran, the others show.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = Session.of(self._viewer)
+        self._links = Links()
+        self._docked = False
+        self._notice: str | None = None
+        self._image_id = ""
+        self._colours = colours(self._viewer)
+        self.image = ImageChooser()
+        self.run_row = RunRow()
+        self.messages = Messages()
+
+    def _begin(self) -> None:
+        """Connect and show; called when the widget is built."""
+        session, link = self.session, self._links.connect
+        link(session.changed, self._show)
+        link(session.image_changed, self._show_images)
+        link(session.recipe_changed, self._keep_recipe)
+        link(session.recipe_changed, self._show_recipe)
+        link(session.progressed, self.run_row.setProgress)
+        link(session.finished, self._finished)
+        link(session.failed, self._failed)
+        link(session.noticed, self._noticed)
+        link(self._viewer.events.theme, self._theme_changed)
+        self.image.valueChanged.connect(self._choose)
+        self.run_row.cancel.clicked.connect(lambda: session.runs.cancel())
+        refused = None
+        if not session.ready:
+            session.ready = True
+            try:
+                session.recipe = settings.recall_recipe()
+            except RecipeError as error:
+                refused = str(error)
+        # After a button or a list the keys 1...9 are the viewer's tools again, not digits for a number field.
+        for kind, signal in (
+            (QAbstractButton, "clicked"),
+            (QComboBox, "activated"),
+            (QLineEdit, "returnPressed"),
+        ):
+            for widget in self.findChildren(kind):
+                getattr(widget, signal).connect(self._let_go_of_keyboard)
+        self._show_recipe()
+        self._show_images()
+        self._show()
+        if refused is not None:
+            session.noticed.emit(f"The parameters of the last session were left out: {refused}")
+
+    def _let_go_of_keyboard(self) -> None:
+        focused = QApplication.focusWidget()
+        if focused is not None and self.isAncestorOf(focused):
+            focused.clearFocus()
+
+    def _keep_recipe(self) -> None:
+        settings.remember_recipe(self.session.recipe)
+
+    def event(self, event: Any) -> bool:
+        """Let go of everything when the dock is closed: napari then takes the widget out of it."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.disconnect_all()
+        return super().event(event)
+
+    def disconnect_all(self) -> None:
+        """End all connections to the viewer and its session."""
+        self._links.clear()
+
+    # What a person does ---------------------------------------------------------------------------------------
+
+    def _choose(self, unique_id: str) -> None:
+        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
+        self.session.choose(layer)
+
+    def _run_step(self, step: str) -> None:
+        self._notice = None
+        self.session.runs.step(step)
+
+    def _edit(self, name: str, value: Any) -> None:
+        """Give a parameter another value; one that fits to no other is refused with a sentence."""
+        try:
+            self.session.recipe = self.session.recipe.replace({name: value})
+        except RecipeError as error:
+            self._show_recipe()
+            self.session.noticed.emit(str(error))
+
+    # What is shown --------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Show the states of the steps and what came out."""
+        self.run_row.setRunning(self.session.running)
+        error, warnings = summary.messages(self.session.document)
+        self.messages.setMessages(error, warnings, self._colours, self._notice)
+
+    def _show_recipe(self) -> None:
+        """Show the parameters."""
+
+    def _show_images(self) -> None:
+        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
+        document = self.session.document
+        chosen = "" if document is None else document.source_id
+        self.image.setValue(chosen)
+        if self._notice == UNKNOWN_SIZE and document is not None and not summary.has_no_pixel_size(document):
+            self._notice = None
+        if chosen != self._image_id:
+            self._image_id = chosen
+            # What was said was about another image.
+            self._notice = summary.about_recipe(self.session.recipe) if chosen else None
+
+    def _finished(self) -> None:
+        # What was said was about the result before this one, or about the image as it was before.
+        self._notice = None
+        self._show()
+
+    def _failed(self, message: str) -> None:
+        document = self.session.document
+        if document is None or document.failed is None:
+            self._notice = message
+        self._show()
+
+    def _noticed(self, message: str) -> None:
+        self._notice = message
+        self._show()
+
+    def _theme_changed(self) -> None:
+        self._colours = colours(self._viewer)
+        self._show()
