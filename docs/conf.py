@@ -84,7 +84,14 @@ def command_line_page() -> str:
     for name, command in program.commands.items():
         context = command.make_context(name, [], resilient_parsing=True)
         usage = " ".join(["hrstem-defects", name, *command.collect_usage_pieces(context)])
-        lines += [f"## {name}", "", (command.help or "").strip().replace("<", "\\<"), "", f"```\n{usage}\n```", ""]
+        lines += [
+            f"## {name}",
+            "",
+            (command.help or "").strip().replace("<", "\\<"),
+            "",
+            f"```\n{usage}\n```",
+            "",
+        ]
         lines += ["| option | meaning |", "|---|---|"]
         for parameter in command.params:
             if record := parameter.get_help_record(context):
