@@ -14,12 +14,12 @@ export PYTHON
 
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help run test lint style types layers manifest format pytest pytest-keras pytest-alone pytest-rest bench docs site constraints clean
+.PHONY: help run test lint style types layers manifest numbers format pytest pytest-keras pytest-alone pytest-rest bench docs site constraints clean
 
 help:
 	@echo "make run     show the analysis of a bundled micrograph (napari; without a display a figure)"
 	@echo "make test    every check and test"
-	@echo "make lint    the checks only: style, types, import layers, plugin manifest"
+	@echo "make lint    the checks only: style, types, import layers, plugin manifest, tunable numbers"
 	@echo "make pytest  the tests only; ARGS='-m \"not slow\" tests/core' to choose"
 	@echo "make format  put the code in its standard form"
 	@echo "make bench   measure speed and memory"
@@ -32,7 +32,7 @@ run: $(VENV)/.run-installed
 
 test: lint pytest
 
-lint: style types layers manifest
+lint: style types layers manifest numbers
 
 style: $(VENV)/.test-installed
 	$(BIN)/ruff check .
@@ -68,6 +68,10 @@ pytest-rest: $(VENV)/.test-installed
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m pytest benchmarks/speed $(ARGS)
+
+# The limit only ever goes down.
+numbers: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.accuracy.numbers --quiet --limit 137
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix .
