@@ -125,6 +125,15 @@ def test_perfect_crystal_is_clean(shape, sigma):
     assert analysis.lattice.period_px == pytest.approx(PERIOD, rel=0.03)
 
 
+@pytest.mark.parametrize("period", [12.3, 16.0])
+def test_crossed_waves_are_clean(period):
+    """With 16 px every cell is sampled in the same places: the model must hold them all."""
+    y, x = np.indices((256, 256)) * (2 * np.pi / period)
+    noise = np.random.default_rng(0).normal(0, 0.1, x.shape)
+    analysis = hd.analyze(hd.Micrograph((np.cos(x) + np.cos(y) + noise).astype(np.float32)))
+    assert (analysis.labels > 0).mean() < 0.005
+
+
 @pytest.mark.parametrize("sigma", [0.05, 0.15, 0.25])
 def test_fault_is_found_where_it_is(sigma):
     analysis = run(faulted((300, 360), sigma, 215))

@@ -102,7 +102,9 @@ def rim_px(kernel_px: int, period_px: float, shape: tuple[int, ...]) -> int:
     return min(kernel_px // 2 + round(BAND_REACH * period_px), min(shape) // 4)
 
 
-def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams) -> Bank:
+def fit_bank(
+    patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams, *, widest_px: int = 0
+) -> Bank:
     """Model of all ``k × k`` neighbourhoods of a patch.
 
     Parameters
@@ -113,6 +115,9 @@ def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams)
         Odd edge k.
     params : SymmetryParams
         ``variance_kept``, ``max_components`` and ``templates`` are used.
+    widest_px : int
+        Edge of the widest kernel of the same model: templates of all its kernels stand in the same places, as long as
+        there are enough.
 
     Returns
     -------
@@ -160,12 +165,15 @@ def fit_bank(patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams)
     # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
     # of the lattice are favoured, and the choice is the same every time. The outermost have no neighbours to take
     # differences with.
-    n_y, n_x = windows.shape[0] - 2, windows.shape[1] - 2
+    margin = 1 + max(widest_px - kernel_px, 0) // 2
+    if (windows.shape[0] - 2 * margin) * (windows.shape[1] - 2 * margin) < params.templates:
+        margin = 1
+    n_y, n_x = windows.shape[0] - 2 * margin, windows.shape[1] - 2 * margin
     if n_y < 1 or n_x < 1:
         raise ValueError(f"patch has shape {patch.shape}, expected at least {kernel_px + 2} px to a side")
     count = min(params.templates, n_y * n_x)
     index = np.sort((np.arange(count) * _coprime_step(n_y * n_x)) % (n_y * n_x))
-    y, x = index // n_x + 1, index % n_x + 1
+    y, x = index // n_x + margin, index % n_x + margin
     turn = components.T
 
     def project(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -85,7 +85,8 @@ def fit_model(
                 f"The best patch holds {edge / prepared.period_px:.1f} lattice periods, too few to learn the crystal "
                 "from; make it larger."
             )
-        banks.append(fit_bank(prepared.values[patch], kernel, params))
+        widest = banks[0].kernel_px if banks else 0
+        banks.append(fit_bank(prepared.values[patch], kernel, params, widest_px=widest))
         distances.append(log_distances(prepared, banks[-1], scale * params.smoothing, cancelled=cancelled))
     return Model(patch, tuple(banks), tuple(distances))
 
