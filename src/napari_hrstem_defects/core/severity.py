@@ -77,7 +77,8 @@ def fit_model(
         If `cancelled` returned True.
     """
     edge = patch[0].stop - patch[0].start
-    banks, distances = [], []
+    banks: list[Bank] = []
+    distances = []
     for scale in (1.0, POINT_SCALE):
         kernel = kernel_edge(prepared.period_px, scale * params.kernel_periods, edge // 2)
         if edge < kernel + 2:
