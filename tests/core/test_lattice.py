@@ -348,3 +348,14 @@ def test_agreement_of_a_lattice_with_its_multiple():
     assert agreement(fine, turned) == 1
     assert agreement(fine, other) is None
     assert agreement(fine, None) is None
+
+
+@pytest.mark.parametrize("edge", [20, 24, 32, 48])
+def test_small_patches_have_a_lattice_or_none_without_complaint(edge):
+    """Translations may lie at the border of the autocorrelation, where nothing is left to fit."""
+    y, x = np.indices((edge, edge))
+    for period in np.arange(4, 0.6 * edge, 0.7):
+        image = np.cos(2 * np.pi * x / period) + np.cos(2 * np.pi * (y + 0.3 * x) / period)
+        lattice = find_lattice(image.astype(np.float32))
+        if period < edge / 4:
+            assert lattice.period_px == pytest.approx(period, rel=0.03)

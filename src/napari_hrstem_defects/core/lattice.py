@@ -360,6 +360,8 @@ def _fitted(spline: Floats, basis: Doubles) -> Doubles:
     for reach in (1, 2, CELL_PERIODS // 2):
         numbers = _half_plane(reach)
         numbers = numbers[_inside(spline, numbers @ basis)]
+        if len(numbers) == 0 or np.linalg.matrix_rank(numbers) < 2:
+            break
         top = optimize.root(slopes, basis.ravel(), (numbers,), tol=1e-5, options={"factor": 0.1})
         basis = top.x.reshape(2, 2)
     return _shortest(basis)
