@@ -355,7 +355,7 @@ def test_every_output_lies_where_its_image_lies(bench: Any) -> None:
     outputs = [layer for layer in made.viewer.layers if role_of(layer) is not None]
     # What needs several lattices, a trained classifier or a wish of its own.
     others = {Role.LATTICES, Role.LATTICE_PATCHES, Role.BOUNDARIES}
-    others |= {Role.CLASSES, Role.CLASS_SCORES, Role.CLASS_VOTES}
+    others |= {Role.CLASSES, Role.CLASS_SCORES, Role.CLASS_VOTES, Role.LABELS_BEFORE}
     assert {role_of(layer) for layer in outputs} - others == set(Role) - others
     for layer in outputs:
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"], layer.name

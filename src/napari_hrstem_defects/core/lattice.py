@@ -349,7 +349,7 @@ def _half_plane(reach: int) -> NDArray[np.intp]:
 def _fitted(spline: Floats, basis: Doubles) -> Doubles:
     """Shortest basis with the highest mean autocorrelation at its points, out to one, two, three cells.
 
-    Points beyond the array do not count: they would stop the fit at its border.
+    Points beyond the array do not count: they would stop the fit at its border. A fit that leaves its peak is not one.
     """
 
     def slopes(x: Doubles, numbers: NDArray[np.intp]) -> Doubles:
@@ -363,6 +363,8 @@ def _fitted(spline: Floats, basis: Doubles) -> Doubles:
         if len(numbers) == 0 or np.linalg.matrix_rank(numbers) < 2:
             break
         top = optimize.root(slopes, basis.ravel(), (numbers,), tol=1e-5, options={"factor": 0.1})
+        if not np.abs(top.x - basis.ravel()).max() < MIN_PERIOD_PX / 2:
+            break
         basis = top.x.reshape(2, 2)
     return _shortest(basis)
 
