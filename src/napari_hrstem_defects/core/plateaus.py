@@ -173,7 +173,8 @@ def second_phase(
                 side = rest > threshold_otsu(rest)
             step = float(np.median(rest[side]) - np.median(rest[~side]))
             spread = max(
-                float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side)
+                1e-12,
+                *(float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side)),
             )
             if best is None or step / spread > best[0]:
                 best = step / spread, step, side
