@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import datetime
@@ -155,7 +156,7 @@ def _explained(workspace: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Training:
+class _Training(abc.ABC):
     """A training under way; what depends on the sort of the data is in the two classes below."""
 
     kind: Kind
@@ -166,25 +167,25 @@ class _Training:
     progress: Progress | None
     cancelled: Callable[[], bool] | None
 
+    @abc.abstractmethod
     def splits(self) -> list[Split]:
         """As many as there are repetitions."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
         """Patches to train on and to stop by, filtered."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         """Scores of each set of data that there is."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def about(self) -> dict[str, Any]:
         """Fields of the contract that describe the data."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def provenance(self, split: Split) -> dict[str, list[Any]]:
         """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
-        raise NotImplementedError
 
     def run(self, path: Path) -> TrainingReport:
         """Fit and judge on every split, and write the best model."""
