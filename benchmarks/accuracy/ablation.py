@@ -41,7 +41,7 @@ STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
     "loss of strength": {"LOSS_FACTOR": math.inf},
     "templates of point defects": {"POINT_FACTOR": math.inf},
     "templates between pixels": {"MAX_SHIFT_PX": 0.0},
-    "null by contrast": {"LEVEL_WIDTH": 1e6},
+    "null by contrast": {"NULL_WIDTH": 1e6},
     "null along interfaces": {"INTERFACE_REACH": -1.0},
     "floors of nulls": dict.fromkeys(("STRENGTH_FLOOR", "TEMPLATE_FLOOR"), 1e-3),
     "vacuum by contrast": {"VACUUM_CONTRAST": 0.0},

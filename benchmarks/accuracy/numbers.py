@@ -1,8 +1,8 @@
-"""Count the tunable numbers on the default path: ``python -m benchmarks.accuracy.numbers --limit 136``.
+"""Count the tunable numbers on the default path: ``python -m benchmarks.accuracy.numbers --limit 87``.
 
 Counted are numbers in module-level and class-level constants, numeric defaults of function arguments and of fields
 (dataclass or pydantic), and bare literals inside functions. Not counted are numbers that nobody tunes: those of
-`TRIVIAL` in functions and tables, guards against zero below `GUARD` in functions, arguments of
+`TRIVIAL` in functions and tables, guards against zero below `GUARD`, arguments of
 `STRUCTURAL_ARGUMENTS` and `STRUCTURAL_CALLS`, indices and slices, exponents and shifts, comparisons of lengths and
 numbers of axes, f-strings, exceptions, limits of parameters, and those of `FIXED`, each for the reason given there.
 """
@@ -29,7 +29,7 @@ LEFT_OUT = (
 )
 #: Parameters of the published mode.
 LEFT_OUT_CLASSES = ("PublishedParams",)
-#: Smaller literals inside functions keep a logarithm or a quotient finite.
+#: Smaller numbers keep a logarithm or a quotient finite.
 GUARD = 1e-3
 #: Literals inside functions that are arithmetic, and angles that only convert or wrap.
 TRIVIAL = (0, 1, 2, 0.5, 90, 180, 360)
@@ -53,6 +53,7 @@ FIXED: dict[tuple[str, str], str] = {
         (
             ("eigenfilters.py", "TILE_PX"),
             ("eigenfilters.py", "CHUNK_PX"),
+            ("eigenfilters.py", "_tile_edge"),
             ("preprocessing.py", "STRIP_ROWS"),
             ("variance.py", "_STRIP_ROWS"),
             ("regions.py", "geodesic_diameter(max_cells)"),
@@ -69,25 +70,57 @@ FIXED: dict[tuple[str, str], str] = {
         "the published W(node): 4 or 8 neighbours",
     ),
     **dict.fromkeys(
-        (("best_patch.py", f"{name}(depth)") for name in ("neighbour_counts", "weights", "choose")),
-        "default of a function; the recipe's best_patch.depth is counted",
+        (
+            ("patches.py", "PATCH_PX"),
+            ("recipe.py", "BestPatchParams.depth"),
+            ("recipe.py", "VarianceParams.window_px"),
+            *(("best_patch.py", f"{name}(depth)") for name in ("neighbour_counts", "weights", "choose")),
+        ),
+        "as published: edge of a patch, depth of W(node), window of the local variance",
     ),
     **dict.fromkeys(
         (
+            ("calibration.py", "(RATE, SLOPE)"),
+            ("severity.py", "(LOSS_FACTOR, POINT_FACTOR)"),
+        ),
+        "fitted to clean simulated micrographs by benchmarks/accuracy/calibration.py",
+    ),
+    **dict.fromkeys(
+        (
+            ("patches.py", "MADE_FOR_PERIODS"),
+            ("recipe.py", "ClassifyParams.probability"),
+        ),
+        "trained classifiers, which the default path has none of",
+    ),
+    **dict.fromkeys(
+        (
+            ("autocorrelation.py", "COMPONENTS"),
+            ("autocorrelation.py", "BASIS_TILES"),
+            ("lattice.py", "CELL_STEPS"),
+            ("plateaus.py", "STEP_DIRECTIONS"),
+            ("plateaus.py", "PHASE_ROUNDS"),
+        ),
+        "precision of a computation: doubled, no score of real, real2 and sim_b changes",
+    ),
+    **dict.fromkeys(
+        (
+            ("defect_types.py", "CONFIDENT"),
+            ("defect_types.py", "_HONEYCOMB"),
             ("domains.py", "SYMMETRY_DEG"),
             ("domains.py", "(MOST_COINCIDENCE, BRANDON_DEG)"),
             ("domains.py", "Coincidence.name"),
             ("displacement.py", "_THIRD"),
             ("lattice.py", "_COARSER"),
         ),
-        "crystallography",
+        "crystallography; definition: more probable than all others together",
     ),
     **dict.fromkeys(
         (
             ("calibration.py", "false_marks_of"),
             ("eigenfilters.py", "_decimate"),
+            ("eigenfilters.py", "kernel_edge"),
             ("lattice.py", "_fitted"),
-            ("plateaus.py", "second_phase"),
+            ("plateaus.py", "_step"),
             ("severity.py", "severity_grid"),
         ),
         "arithmetic: a power of ten, a mean of four, a solver's first step, a normal distribution's quantiles, 3 × 3",
@@ -161,7 +194,7 @@ def _in_body(body: Sequence[ast.stmt], owner: str) -> Iterator[_Found]:
             for line, value in _literals(content):
                 if kind == "field" and value in TRIVIAL_DEFAULTS:
                     continue
-                if single or value not in TRIVIAL:
+                if (single or value not in TRIVIAL) and not 0 < value < GUARD:
                     yield line, name, kind, value
         elif isinstance(statement, ast.If | ast.Try):
             yield from _in_body([*statement.body, *statement.orelse], owner)

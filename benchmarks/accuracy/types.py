@@ -27,7 +27,6 @@ from napari_hrstem_defects.core import defect_types
 from napari_hrstem_defects.core.defect_types import (
     CONFIDENT,
     FEATURES,
-    MOST_DEVIATION,
     TYPES,
     TypeClassifier,
     default_classifier,
@@ -61,6 +60,8 @@ PENALTIES = (2.0, 1.0, 0.5, 0.25, 0.125)
 FOLDS = 5
 #: Share of the within-class covariance that is replaced by its diagonal: some types have few regions.
 SHRINKAGE = 0.3
+#: Standardised features are limited to this.
+MOST_DEVIATION = 5.0
 #: Share of the training regions that are farther from the centre of their type than the limit.
 UNUSUAL = 0.005
 
@@ -192,7 +193,9 @@ def fit(rows: Sequence[Row]) -> tuple[TypeClassifier, dict[str, float]]:
     whitening = axes / np.sqrt(sizes)
     limit = float(np.quantile(np.linalg.norm(gaps @ whitening, axis=1), 1 - UNUSUAL))
     weights, bias = model.coef_.T, model.intercept_
-    return TypeClassifier(names, types, mean_, scale, weights, bias, centres, whitening, limit), losses
+    return TypeClassifier(
+        names, types, mean_, scale, weights, bias, centres, whitening, MOST_DEVIATION, limit
+    ), losses
 
 
 def _of_unknown_sense(rows: Sequence[Row]) -> list[Row]:

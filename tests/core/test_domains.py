@@ -284,12 +284,16 @@ def test_points_are_written_in_one_way():
     assert points_of(params.given) == ((5.0, 7.12), (-1.0, 2.5))
 
 
-@pytest.mark.parametrize(("name", "few", "many"), [("merge", 1.5, 0.12), ("area", 0.6, 0.015)])
-def test_limits_of_a_domain(name, few, many):
+def test_lattices_that_differ_by_less_are_one_domain():
     image = grains()
-    assert len(analyzed(image, **{name: few}).domains.domains) < len(
-        analyzed(image, **{name: many}).domains.domains
-    )
+    assert len(analyzed(image, merge=1.5).domains.domains) < len(analyzed(image).domains.domains)
+
+
+def test_band_thinner_than_a_domain_is_none():
+    image = grains()
+    image[:, WALL + round(8 * PERIOD) :] = grains(turn=0.0)[:, WALL + round(8 * PERIOD) :]
+    assert len(analyzed(image, thickness=4.4).domains.domains) == 2
+    assert len(analyzed(image, thickness=11.0).domains.domains) == 1
 
 
 # Small parts ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from scipy import ndimage
 from napari_hrstem_defects.core import eigenfilters as module
 from napari_hrstem_defects.core.eigenfilters import (
     MAX_SHIFT_PX,
-    MIN_KERNEL_PX,
     STRIDE,
     fit_bank,
     kernel_edge,
@@ -157,7 +156,7 @@ def test_noise_of_the_model_is_the_unit():
         (8.0, 1.5, 99, 13),
         (8.0, 0.75, 99, 7),
         (8.0, 1.5, 10, 9),
-        (4.0, 0.1, 99, MIN_KERNEL_PX),
+        (4.0, 0.1, 99, 3),
         (12.0, 1.5, 99, 19),
     ],
 )

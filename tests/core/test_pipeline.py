@@ -223,7 +223,6 @@ OTHER = {
     "domains.max_domains": 1,
     "domains.merge": 1.4,
     "domains.thickness": 15.0,
-    "domains.area": 0.5,
     "domains.given": "128,230",
     "domains.intact_at": "128,20; 128,270",
     "domains.defective_at": "128,20; 128,270",
@@ -417,7 +416,7 @@ def test_own_classifier(whole):
             scores = (grid.centres[..., 1] > 120).astype(np.float32)
             return PatchTable(grid, scores, 0.5, scores > 0.5, self.name)
 
-        def doubts(self, grid, pixel_size_nm, period_px):
+        def warnings(self, grid, pixel_size_nm, period_px):
             assert pixel_size_nm is None
             return (f"{period_px:.0f} px to a period.",)
 

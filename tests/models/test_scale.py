@@ -64,20 +64,20 @@ def test_periods_of_patches():
 def test_an_image_of_the_same_scale():
     known = contract(pixel_size_nm=(0.02, 0.03), period_px=(10, 14))
     for pixel_size, period in ((0.02, 10.0), (0.02 / 1.29, 14 * 1.29), (None, None), (0.02, None)):
-        assert scale.doubts(known, pixel_size, period) == ()
-    assert scale.doubts(contract(), 5.0, 100.0) == ()
+        assert scale.warnings(known, pixel_size, period) == ()
+    assert scale.warnings(contract(), 5.0, 100.0) == ()
     # Resampled to twice as many pixels it has the scale of the training images.
-    assert scale.doubts(known, 0.05, 6.0, 2.0) == ()
+    assert scale.warnings(known, 0.05, 6.0, 2.0) == ()
 
 
 def test_an_image_of_another_scale():
     known = contract(pixel_size_nm=(0.02, 0.02), period_px=(10, 14))
-    (sentence,) = scale.doubts(known, 0.1, 7.0)
+    (sentence,) = scale.warnings(known, 0.1, 7.0)
     assert sentence == (
         "The classifier mine was trained at another scale than this image has (0.1 nm a pixel instead of 0.02, 7.0 px "
         "a lattice period instead of 10.0 to 14.0); do not trust its verdicts, or resample the image."
     )
-    (sentence,) = scale.doubts(known, 0.02, 12.0, 2.0)
+    (sentence,) = scale.warnings(known, 0.02, 12.0, 2.0)
     assert "as its patches are resampled (0.01 nm a pixel instead of 0.02, 24.0 px" in sentence
 
 
@@ -93,7 +93,7 @@ class Known:
         nothing = np.zeros(grid.counts, bool)
         return PatchTable(grid, nothing.astype(np.float32), 0.5, nothing, self.name)
 
-    def doubts(self, grid, pixel_size_nm, period_px):
+    def warnings(self, grid, pixel_size_nm, period_px):
         self.asked.append((grid.size, pixel_size_nm, period_px))
         return ("Of another scale.",)
 
@@ -114,7 +114,7 @@ def test_what_a_trained_classifier_is_asked(monkeypatch):
     classifier = TrainedClassifier.__new__(TrainedClassifier)
     grid = PatchGrid((256, 256), 32)
     classifier.contract = contract(period_px=(10, 14))
-    assert classifier.doubts(grid, None, 6.0) == ()  # 12 px in patches of 64
-    assert len(classifier.doubts(grid, None, 12.0)) == 1
+    assert classifier.warnings(grid, None, 6.0) == ()  # 12 px in patches of 64
+    assert len(classifier.warnings(grid, None, 12.0)) == 1
     classifier.contract = Contract("fft-ensemble", "mine", CLASSES, 64, period_px=(10, 14))
-    assert classifier.doubts(grid, None, 12.0) == ()
+    assert classifier.warnings(grid, None, 12.0) == ()

@@ -88,7 +88,7 @@ class Divided:
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """The patches as the screening, a classifier or a hand judged them."""
+    """The patches as classified by the screening, a trained classifier or by hand."""
 
     screened: PatchTable
 

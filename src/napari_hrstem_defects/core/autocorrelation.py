@@ -30,25 +30,27 @@ Floats = NDArray[np.float32]
 WINDOW_PERIODS = 1.1
 #: How far a window sees what lies beside it, in periods: two standard deviations.
 REACH_PERIODS = 2 * WINDOW_PERIODS
-#: Shortest and longest shift, in periods: beyond the columns' own width, and two shells of neighbours.
-SHORTEST_PERIODS, LONGEST_PERIODS = 0.4, 2.2
+#: Shortest shift, in periods: beyond the columns' own width. The longest is `REACH_PERIODS`: two shells of neighbours.
+SHORTEST_PERIODS = 0.4
 #: Principal components of the direction that are kept: 99 % of its variance in images of several grains.
 COMPONENTS = 16
 #: Least share of the pairs of a full window that a value may rest on.
 LEAST_PAIRS = 0.02
-#: Edge of the tiles, in samples of the field; the basis of the components is taken from so many of them.
-TILE, BASIS_TILES = 128, 9
+#: Edge of the tiles, in samples of the field.
+TILE = 128
+#: Tiles that the basis of the components is taken from.
+BASIS_TILES = 9
 #: Gaussian windows are cut off at this many standard deviations.
 CUT = 3
 #: Standard deviations of the Gaussian for the background and contrast of a tile that make its edge.
 WINDOWS_PER_TILE = 5
 #: Width of a ring of spatial frequencies in cycles per tile; the innermost is background.
 RING = 8
-#: Standard errors of a significant difference, and of a peak among some 10⁴ shifts or pixels that are searched.
-SIGMA, MIN_SIGNIFICANCE = 4.0, 6.0
+#: Standard errors of a significant peak or difference: chance exceeds it in none of some 10⁴ shifts that are searched.
+SIGNIFICANT = 5.0
 #: Likeness of autocorrelations of the same lattice, and share of the autocorrelation that repeating the cell explains.
 ALIKE = 0.9
-#: Share of the tiles below which a lattice is one of a part of the image.
+#: Share of a whole (tiles of an image, pairs of pixels of a full window) that is enough to assess it.
 MIN_SHARE = 0.25
 #: Share of a whole below which it is nothing.
 TINY = 1e-6
@@ -103,9 +105,12 @@ class Field:
 
     def distance(self, direction: NDArray[np.floating]) -> Floats:
         """Cosine distance of every direction to one of unit length, given as ``(n,)``."""
-        coefficients = (self.basis @ direction).astype(np.float32)
-        similar = np.tensordot(coefficients, self.components, 1) + np.float32(self.mean @ direction)
-        return np.maximum(1 - similar, 0)
+        return np.maximum(1 - self.along(direction), 0)
+
+    def along(self, vector: NDArray[np.floating]) -> Floats:
+        """Component of every direction along a vector ``(n,)``."""
+        coefficients = (self.basis @ vector).astype(np.float32)
+        return np.tensordot(coefficients, self.components, 1) + np.float32(self.mean @ vector)
 
     def to_frame(self, values: NDArray[np.floating], prepared: Prepared) -> Floats:
         """Resample a map of the grid to the frame that the image was prepared from, linear between samples."""
@@ -123,10 +128,10 @@ class Field:
 
 def shifts_of(period_px: float) -> NDArray[np.intp]:
     """Even shifts ``(y, x)`` of a half disc, in pixels, for a period: both ends of a pair then lie on pixels."""
-    reach = int(LONGEST_PERIODS * period_px / 2)
+    reach = int(REACH_PERIODS * period_px / 2)
     y, x = 2 * np.mgrid[0 : reach + 1, -reach : reach + 1]
     length = np.hypot(y, x)
-    chosen = (length >= SHORTEST_PERIODS * period_px) & (length <= LONGEST_PERIODS * period_px)
+    chosen = (length >= SHORTEST_PERIODS * period_px) & (length <= REACH_PERIODS * period_px)
     chosen &= (y > 0) | (x > 0)
     return np.stack([y[chosen], x[chosen]], axis=1)
 
@@ -363,7 +368,7 @@ def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None 
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
     # A hot pixel would be all that counts.
-    image = (np.clip(image, -MIN_SIGNIFICANCE * most, MIN_SIGNIFICANCE * most) * of.window).astype(np.float32)
+    image = (np.clip(image, -SIGNIFICANT * most, SIGNIFICANT * most) * of.window).astype(np.float32)
     power = of.power(np.asarray(image / max(float(np.linalg.norm(image)), tiny), np.float32))
     rings = np.median(power[of.places], axis=1) / np.log(2)
     rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
@@ -380,7 +385,7 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
     values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
     middle = values.shape[0] // 2, values.shape[1] // 2
     centre = float(values[middle])
-    if centre <= SIGMA * noise[middle]:
+    if centre <= SIGNIFICANT * noise[middle]:
         return None
     ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
     return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))

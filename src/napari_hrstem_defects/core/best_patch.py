@@ -65,7 +65,7 @@ class PatchChoice:
     graph : networkx.Graph
         Neighbourhood graph that W was taken from; nodes are ``(row, column)``.
     warning : str or None
-        A doubt about the choice, in plain words.
+        A warning about the choice, one sentence.
     """
 
     index: tuple[int, int]
@@ -233,7 +233,7 @@ def _nodes(clean: ArrayLike) -> NDArray[np.bool_]:
 
 def patch_edge(prepared: Prepared, size: int) -> int:
     """Edge in pixels of the prepared image of a patch of `size` pixels of the frame."""
-    return max(4, min(round(size * float(prepared.scale.mean())), *prepared.values.shape))
+    return max(1, min(round(size * float(prepared.scale.mean())), *prepared.values.shape))
 
 
 def frame_slices(patch: BestPatch, shape: tuple[int, ...]) -> tuple[slice, slice]:

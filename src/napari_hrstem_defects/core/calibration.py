@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from napari_hrstem_defects.core.autocorrelation import TINY
+from napari_hrstem_defects.core.lattice import MIN_CELLS
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, even_sample, sample_linear
 
 #: Median window of the contrast level in periods: a point defect or a fault must not set its own level.
 LEVEL_WINDOW = 5.0
-#: Standard deviation of the kernel over levels, in logarithms of power.
-LEVEL_WIDTH = 0.2
+#: Standard deviation of the kernel over levels (logarithms of power) and over distances from an interface (periods).
+NULL_WIDTH = 0.2
 #: Share of the area whose lowest and highest levels share the null of those next to them.
 LEVEL_TAIL = 0.05
 #: Quantiles of the map that its null is extrapolated from: as long as less than half is disturbed they are not.
 QUANTILES = (0.2, 0.4)
-#: How far from an interface neighbourhoods hold both sides, in periods, and the kernel over distances from it.
-INTERFACE_REACH, INTERFACE_WIDTH = 6.0, 0.3
-#: Fewer squared periods than this tell no null.
-LEAST_AREA = 10.0
+#: How far from an interface windows hold both sides, in periods.
+INTERFACE_REACH = LEVEL_WINDOW
 #: Number of peaks above a severity z in a clean image: area (periods²) · 10^(RATE − SLOPE·z), fitted to clean
 #: simulated micrographs (benchmarks/accuracy/calibration.py).
 RATE, SLOPE = 1.3, 1.15
@@ -53,7 +53,7 @@ def local_median(values: NDArray[np.float32], period: float) -> NDArray[np.float
     """Median over `LEVEL_WINDOW` periods around every sample."""
     # One sample a period is enough for a median over several.
     thin = max(1, round(period))
-    size = max(3, round(LEVEL_WINDOW * period / thin) | 1)
+    size = round(LEVEL_WINDOW * period / thin) | 1
     coarse = ndimage.median_filter(values[thin // 2 :: thin, thin // 2 :: thin], size, mode="nearest")
     return sample_linear(coarse, *((np.arange(n) - thin // 2) / thin for n in values.shape))
 
@@ -109,15 +109,15 @@ def standardise(
     inside, band = clean, np.zeros(clean.shape, bool)
     if interface is not None:
         band = interface <= INTERFACE_REACH
-        least = LEAST_AREA * period**2
+        least = MIN_CELLS * period**2
         if min(np.count_nonzero(clean & band), np.count_nonzero(clean & ~band)) < least:
             band[:] = False
         inside = clean & ~band
-    middle, spread = _null(values[inside], level[inside], level, LEVEL_WIDTH)
+    middle, spread = _null(values[inside], level[inside], level, NULL_WIDTH)
     if band.any() and interface is not None:
         own = clean & band
-        middle[band], spread[band] = _null(values[own], interface[own], interface[band], INTERFACE_WIDTH)
-    variance = spread**2 if weight is None else spread**2 / np.maximum(weight, 0.1)
+        middle[band], spread[band] = _null(values[own], interface[own], interface[band], NULL_WIDTH)
+    variance = spread**2 if weight is None else spread**2 / np.maximum(weight, TINY)
     return ((values - middle) / np.sqrt(variance + floor**2)).astype(np.float32)
 
 

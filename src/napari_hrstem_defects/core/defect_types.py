@@ -23,6 +23,7 @@ from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_fi
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.displacement import (
     SEQUENCES,
+    TURN_DEG,
     LatticePhases,
     across,
     circuit,
@@ -30,7 +31,7 @@ from napari_hrstem_defects.core.displacement import (
     read_stacking,
 )
 from napari_hrstem_defects.core.domains import DomainMap
-from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.lattice import MIN_CELLS, SAME_SHAPE, Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 
@@ -47,10 +48,8 @@ TYPES = (
 UNKNOWN = ("unknown", 0.0)
 #: A type is given from this confidence on: it is then more probable than all others together.
 CONFIDENT = 0.5
-#: Standardised features beyond this are what a division by a small scale makes.
-MOST_DEVIATION = 5.0
-#: A turn is one for sure from here on; half of it still runs along the same direction.
-TURN_DEG = 10.0
+#: Skewness of three plane waves 60° apart with dark columns.
+_HONEYCOMB = -math.sqrt(2 / 3)
 _EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 _FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
 
@@ -66,7 +65,7 @@ FEATURES = {
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
-    "amplitude_around": "tenth percentile of that amplitude between 1 and 2 periods around it, at most 2",
+    "amplitude_around": "least value of that amplitude between 1 and 2 periods around it, at most 2",
     "contrast": "logarithm of the local contrast over that of the model patch, medians",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
     "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
@@ -210,9 +209,9 @@ class TypeJudge:
         noise = float(self._unlike_lattice(top, left, bottom, right)[0].std()) + _TINY
         a, b = self.phases.basis
         lengths = np.sort(np.hypot(*np.array((a, b, a + b, a - b)).T))
-        if skewness < 0 and lengths[2] < 1.05 * lengths[0]:
-            # Three plane waves 60° apart, of skewness −√(2/3), are dark columns or a blurred honeycomb of bright ones.
-            skewness = min(skewness + math.sqrt(2 / 3), 0.0)
+        if skewness < 0 and lengths[2] < (1 + SAME_SHAPE) * lengths[0]:
+            # Dark columns, or a blurred honeycomb of bright ones.
+            skewness = min(skewness - _HONEYCOMB, 0.0)
         # Skewness below 0.2 is what noise and a centred contrast make.
         return contrast, math.tanh(skewness / 0.2), noise
 
@@ -255,7 +254,7 @@ class TypeJudge:
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
             "beside_lost": float(np.mean(self._near_lost[inside])),
             "beside_larger": math.log(max(float(larger), 1.0)),
-            "amplitude_around": float(np.quantile(around, 0.1)),
+            "amplitude_around": float(around.min()),
             "contrast": float(
                 np.median(self._contrast[inside]) - np.median(self._contrast[self._patch_samples])
             ),
@@ -320,8 +319,8 @@ class TypeJudge:
         return {f"layers_{kind}": lead for kind, lead in found.items()}
 
     def _spot(self, region: Region) -> dict[str, float]:
-        # Of larger areas single columns say nothing.
-        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
+        # In larger areas single columns are not significant.
+        if self._periods(math.sqrt(region.area_px)) ** 2 > MIN_CELLS:
             return {}
         corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
         low = np.maximum(np.floor(corners[0]), 0).astype(int)
@@ -357,6 +356,8 @@ class TypeClassifier:
         Mean standardised features of each type.
     whitening : float array (d, d)
         Turns standardised features into uncorrelated ones of variance 1 within a type.
+    most : float
+        Standardised features beyond this are what a division by a small scale makes.
     limit : float
         Distance to the centre of their own type that one in two hundred regions exceeds.
     """
@@ -369,6 +370,7 @@ class TypeClassifier:
     bias: Floats
     centres: Floats
     whitening: Floats
+    most: float
     limit: float
 
     @classmethod
@@ -382,7 +384,7 @@ class TypeClassifier:
     def standardised(self, features: Mapping[str, float]) -> Floats:
         """Features in standard deviations from their mean."""
         values = np.array([features[name] for name in self.features])
-        return np.clip((values - self.mean) / self.scale, -MOST_DEVIATION, MOST_DEVIATION)
+        return np.clip((values - self.mean) / self.scale, -self.most, self.most)
 
     def probabilities(self, features: Mapping[str, float]) -> dict[str, float]:
         """Of each type, if the region is like those it was fitted to."""
@@ -405,7 +407,7 @@ class TypeClassifier:
         familiar = self.familiarity(features, best)
         confidence = found[best] * familiar
         if best in _FAULTS and confidence < CONFIDENT:
-            # A fault for sure, but of which layers is not.
+            # A fault, but not certain of which layers.
             best, confidence = "stacking fault", familiar * sum(found.get(name, 0.0) for name in _FAULTS)
         return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, float(confidence))
 

@@ -25,8 +25,10 @@ from scipy.optimize import least_squares
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 
-#: Stacking sequences that are told apart.
+#: Stacking sequences that are distinguished.
 SEQUENCES = ("perfect", "intrinsic", "extrinsic", "lamella", "several", "twin")
+#: Angle between two directions that are certainly different; half of it is within the error of one direction.
+TURN_DEG = 10.0
 #: Heights per layer at which the phase is taken.
 _SAMPLES = 8
 #: Displacement of one close-packed layer against the next, in periods within the layer.
@@ -356,9 +358,7 @@ def read_stacking(
         return None
     centre = points.mean(axis=0)
     vectors = np.linalg.eigh((points - centre).T @ (points - centre))[1]
-    extent = np.ptp((points - centre) @ vectors, axis=0)
-    # The ends of a broad band turn its principal axis.
-    layers = _layers_along(basis, vectors[:, 1], max(0.1, 0.25 * extent[0] / extent[1]))
+    layers = _layers_along(basis, vectors[:, 1])
     if layers is None:
         return None
     s, h = (points - centre) @ layers.along, (points - centre) @ layers.normal
@@ -376,14 +376,12 @@ def read_stacking(
     return _leads(phases, layers, width / layers.spacing, side_layers) if phases.any() else None
 
 
-def _layers_along(
-    basis: NDArray[np.floating], axis: NDArray[np.floating], tolerance: float, *, step_tolerance: float = 0.09
-) -> _Layers | None:
-    """Layers of a lattice that run along an axis; None if none do or their steps are not a third of the period."""
+def _layers_along(basis: NDArray[np.floating], axis: NDArray[np.floating]) -> _Layers | None:
+    """Layers of a lattice that run along an axis; None if none do or their step is nearer to 0 or 1/2 than to 1/3."""
     v1, v2 = basis
     vector = max((v1, v2, v1 + v2, v1 - v2), key=lambda v: abs(axis @ v) / np.hypot(*v))
     repeat = float(np.hypot(*vector))
-    if abs(axis @ vector) < repeat * np.cos(tolerance):
+    if abs(axis @ vector) < repeat * np.cos(np.radians(TURN_DEG)):
         return None
     along = vector / repeat * (1.0 if vector @ axis >= 0 else -1.0)
     normal = np.array([along[1], -along[0]])
@@ -391,7 +389,7 @@ def _layers_along(
     nodes = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ basis
     step = float(nodes[np.argmin(np.abs(nodes @ normal - spacing))] @ along)
     step -= repeat * round(step / repeat)
-    if abs(abs(step) / repeat - _THIRD) > step_tolerance:
+    if min((0, _THIRD, 1 / 2), key=lambda share: abs(abs(step) / repeat - share)) != _THIRD:
         return None
     return _Layers(along, normal, repeat, spacing, step)
 

@@ -182,9 +182,9 @@ def _relation(home: Lattice | None, other: Lattice | None) -> tuple[str, float |
 
 
 def with_verdicts(found: DomainMap, prepared: Prepared, params: DomainParams) -> DomainMap:
-    """The same domains with what the recipe says about which of them count as intact crystal.
+    """The same domains, intact crystal or defect as the recipe specifies.
 
-    A point in ``params.intact_at`` or ``params.defective_at`` speaks for the domain it lies in; the later point
+    A point in ``params.intact_at`` or ``params.defective_at`` classifies the domain it lies in; the later point
     wins, and the reference, with which all is compared, is always intact.
     """
     verdicts = [
@@ -260,7 +260,7 @@ def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
     first = np.array([a.v1, a.v2, np.add(a.v1, a.v2), np.subtract(a.v1, a.v2)])
     second = np.array([b.v1, b.v2, np.add(b.v1, b.v2), np.subtract(b.v1, b.v2)])
     lengths = np.hypot(*first.T)[:, None] / np.hypot(*second.T)[None]
-    alike = np.abs(np.log(lengths)) < np.log(1.1)
+    alike = np.abs(np.log(lengths)) < 2 * SAME_SHAPE
     if not alike.any():
         return None
     angles = np.degrees(
@@ -271,10 +271,10 @@ def misorientation(a: Lattice | None, b: Lattice | None) -> float | None:
 
 
 #: Zone axes of cubic crystals, and the turn after which the lattice seen along them repeats. That along [111] cannot be
-#: told from a hexagonal crystal or sheet.
+#: distinguished from a hexagonal crystal or sheet.
 SYMMETRY_DEG = {(0, 0, 1): 90, (1, 1, 0): 180, (1, 1, 1): 60, (1, 1, 2): 180}
-#: Largest Σ that is told; beyond, the windows of Brandon's criterion fill most angles. Brandon, Acta Metall. 14 (1966)
-#: 1479: a deviation of at most this angle over the root of Σ.
+#: Largest Σ that is assigned; beyond, the windows of Brandon's criterion fill most angles. Brandon, Acta Metall. 14
+#: (1966) 1479: a deviation of at most this angle over the root of Σ.
 MOST_COINCIDENCE, BRANDON_DEG = 29, 15.0
 #: Primitive vectors of primitive, face and body centred cubic crystals.
 _CUBIC = (

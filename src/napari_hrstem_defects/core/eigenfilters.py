@@ -27,8 +27,6 @@ CHUNK_PX = 4096
 MIN_NOISE_SHARE = 1e-3
 #: A template stands for shifts of up to this; beyond, another is nearer.
 MAX_SHIFT_PX = 0.75
-#: Shortest usable kernel edge in px.
-MIN_KERNEL_PX = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +86,10 @@ class Bank:
 
 
 def kernel_edge(period_px: float, periods: float, limit: int) -> int:
-    """Odd kernel edge in px nearest to so many `periods`, at most `limit`."""
+    """Odd kernel edge in px nearest to so many `periods`, at most `limit` and at least 3."""
     # 1.5 periods of 8 px are 12: rounded so that the usual case lies in the middle of its interval, not at its end.
     edge = 2 * int((periods * period_px + 1) // 2) + 1
-    return max(MIN_KERNEL_PX, min(edge, limit - 1 + limit % 2))
+    return max(3, min(edge, limit - 1 + limit % 2))
 
 
 def rim_px(kernel_px: int, period_px: float, shape: tuple[int, ...]) -> int:

@@ -31,11 +31,11 @@ def frame_drift(
     before, after : array (y, x)
         Of equal shape. NaN and infinite pixels count as the mean.
     window_px : int
-        Edge of the square in the middle that is looked at, under a Hann window.
+        Edge of the square in the middle that is correlated, under a Hann window.
     alike : float
         Share of the highest maximum from which others count.
     upsampling : int
-        Steps of a pixel that are told apart.
+        Resolution, in fractions of a pixel.
 
     Returns
     -------

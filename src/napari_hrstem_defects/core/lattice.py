@@ -21,8 +21,8 @@ from skimage.transform import downscale_local_mean
 from napari_hrstem_defects.core.autocorrelation import (
     ALIKE,
     MIN_SHARE,
-    MIN_SIGNIFICANCE,
-    SIGMA,
+    RING,
+    SIGNIFICANT,
     TILE,
     TINY,
     Autocorrelation,
@@ -36,11 +36,11 @@ from napari_hrstem_defects.core.threads import side_by_side
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: Most tiles of an image, and cells that an image must hold.
+#: Most tiles of an image, and cells that an image, or a part of it, must hold for statistics.
 MOST_TILES, MIN_CELLS = 24, 9.0
-#: Shortest side of a tile in px: its spectrum has rings enough to tell noise from reflections.
-LEAST_TILE = TILE // 8
-#: Shortest period that can be told from noise, in px.
+#: Shortest side of a tile in px: its spectrum has two rings, which distinguish noise from reflections.
+LEAST_TILE = 2 * RING
+#: Shortest period that is distinguished from noise, in px.
 MIN_PERIOD_PX = 3.0
 #: Height of the best peak below which there is no lattice: noise and glass averaged over tiles stay below 0.3.
 MIN_STRENGTH = 0.32
@@ -48,8 +48,10 @@ MIN_STRENGTH = 0.32
 PEAK_SHARE = 0.8
 #: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
 FALSE_DROP = 0.04
-#: Steps to the side of a cell, and periods from the centre, that are compared with other cells.
-CELL_STEPS, CELL_PERIODS = 12, 6
+#: Steps to the side of a cell that are compared with other cells.
+CELL_STEPS = 12
+#: How far from the centre that is done, in periods.
+CELL_PERIODS = 6
 #: Changes of basis to the lattices with 1/2 and 1/3 of the points (Hermite normal forms).
 _COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
 #: Half a pixel down, right, up, left of a point: differences across it are slopes.
@@ -128,7 +130,7 @@ class LatticeEstimate:
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions.
 
-    In a patch narrower than `LEAST_TILE` nothing can be told from noise.
+    In a patch narrower than `LEAST_TILE` a lattice cannot be distinguished from noise.
 
     Parameters
     ----------
@@ -284,8 +286,8 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] >= MIN_PERIOD_PX]
     heights, scatter = (each[tuple(peaks[order].T)] for each in (smooth, noise))
-    shifts, lengths, sure = shifts[order], lengths[order], heights - SIGMA * scatter
-    real = heights > MIN_SIGNIFICANCE * scatter
+    shifts, lengths, sure = shifts[order], lengths[order], heights - SIGNIFICANT * scatter
+    real = heights > SIGNIFICANT * scatter
     if not real.any():
         return None
     first = shifts[np.argmax(real & (heights >= PEAK_SHARE * sure[real].max()))]
@@ -299,7 +301,7 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     for v in (first, second):
         # Along a stripe there is no dip between the centre and a peak.
         profile = _sample(smooth, np.linspace(0, 1, TILE)[:, None] * v)
-        if profile.min() > profile[-1] - MIN_SIGNIFICANCE * _sample(noise, v[None])[0]:
+        if profile.min() > profile[-1] - SIGNIFICANT * _sample(noise, v[None])[0]:
             return None
     basis = _fitted(smooth, np.array([first, second]))
     while (coarser := _coarser(acf, spline, basis)) is not None:
@@ -330,7 +332,7 @@ def _coarser(acf: Autocorrelation, spline: Floats, basis: Doubles) -> Doubles | 
         drop = 1 - float(low.mean()) / level
         noise = np.hypot(*(_sample(acf.noise, each[off]) for each in (numbers @ basis, multiples)))
         error = np.sqrt(((noise**2).mean() + low.var()) / low.size + high.var() / high.size) / level
-        if drop > max(best, SIGMA * float(error)):
+        if drop > max(best, SIGNIFICANT * float(error)):
             best, found = drop, change @ basis
     return None if found is None else _shortest(found)
 

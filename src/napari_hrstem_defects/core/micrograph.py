@@ -203,15 +203,13 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
 def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     values: NDArray[np.floating] = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     valid = np.isfinite(values)
-    missing = values.size - int(np.count_nonzero(valid))
+    missing = int(np.count_nonzero(~valid))
     if missing == values.size:
-        raise MicrographError(
-            f"{name}: no pixel has a finite value (all NaN or infinite); check how it was exported."
-        )
+        raise MicrographError(f"{name}: no pixel has a finite value; check how it was exported.")
     if 2 * missing > values.size:
+        share = f"{100 * missing / values.size:.0f} %"
         raise MicrographError(
-            f"{name}: {100 * missing / values.size:.0f} % of the pixels are NaN or infinite, too many to judge the "
-            "lattice; crop the image to its valid part."
+            f"{name}: {share} of the pixels are NaN or infinite, too many; crop the image to its valid part."
         )
     finite = values[valid]
     if finite.min() == finite.max():
@@ -240,7 +238,7 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     span = high / scale - low / scale if scale else 0.0
     if not span > 0:
         raise MicrographError(
-            f"{name}: the grey values differ by less than they can be told apart; rescale the image."
+            f"{name}: the grey values differ by less than their numerical precision; rescale the image."
         )
     if not valid.all():
         values = _fill(values, valid)

@@ -12,14 +12,13 @@ from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 
-#: Usual edge of a patch in pixels ([D]); a patch must also hold this many periods, and an image two patches.
+#: Usual edge of a patch in pixels ([D]).
 PATCH_PX = 128
+#: Periods that a patch also holds.
 PATCH_PERIODS = 5.0
-#: Periods that the patches of a small image hold where half its side does not hold more.
-LEAST_PERIODS = 4.0
 #: Patches that a classifier was made for are taken from this many periods on: filters can still be learnt from one.
 MADE_FOR_PERIODS = 2.5
-#: Largest patch of a small image that would otherwise hold too few periods, as a share of its shorter side.
+#: Largest patch of an image whose halves hold fewer periods, as a share of its shorter side.
 MOST_OF_SIDE = 0.7
 
 
@@ -151,7 +150,7 @@ class PatchTable:
     defective : bool array (n_y, n_x)
         The verdict: usually ``scores > threshold``, revised by the severity map or by hand.
     classifier : str
-        Who judged.
+        Name of the classifier, ``"hand"`` for patches painted by hand.
     classifier_sha256 : str or None
         SHA-256 of the model file, of a trained one.
 
@@ -174,16 +173,16 @@ class PatchTable:
 
 
 class PatchClassifier(Protocol):
-    """Anything that can judge patches: a trained network or a user's own function.
+    """Anything that classifies patches: a trained network or a user's own function.
 
-    The classifier sees the frame itself, so that it can judge a patch relative to the image and do its own
+    The classifier sees the frame itself, so that it can compare a patch with the image and do its own
     preprocessing.
     """
 
     name: str
 
     def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
-        """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        """Classify every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
         ...
 
 
@@ -199,12 +198,12 @@ class KnowsSize(Protocol):
 
 @runtime_checkable
 class KnowsScale(Protocol):
-    """A classifier that can tell whether an image is of the scale that it was made for."""
+    """A classifier that knows the scale of image that it was made for."""
 
-    def doubts(
+    def warnings(
         self, grid: PatchGrid, pixel_size_nm: float | None, period_px: float | None
     ) -> tuple[str, ...]:
-        """Sentences about an image with this pixel size and lattice period, where known, cut by `grid`."""
+        """Warnings about an image with this pixel size and lattice period, where known, cut by `grid`."""
         ...
 
 
@@ -253,6 +252,6 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0,
     size = max(PATCH_PX, round(PATCH_PERIODS * lattice.period_px))
     if size <= shorter // 2:
         return size
-    most = max(shorter // 2, min(round(LEAST_PERIODS * lattice.period_px), round(MOST_OF_SIDE * shorter)))
+    most = max(shorter // 2, min(round(PATCH_PERIODS * lattice.period_px), round(MOST_OF_SIDE * shorter)))
     periods = int(most / lattice.period_px + 0.1)
     return min(most, round(periods * lattice.period_px)) if periods >= 2 else most

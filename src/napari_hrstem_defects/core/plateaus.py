@@ -12,23 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.autocorrelation import WINDOW_PERIODS, Field
-from napari_hrstem_defects.core.recipe import DomainParams
+from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, TINY, Field
+from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
+from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams
 
-#: Strength of the field of white noise, 8 px per period: below twice this no crystal is told from it.
+#: Strength of the field of white noise, 8 px per period: below twice this a crystal is not distinguished from it.
 NOISE_STRENGTH = 0.08
 CRYSTAL_STRENGTH = 2 * NOISE_STRENGTH
-#: Amplitude of the lattice, as a share of the main crystal's, from which another area is a crystal, too.
-LEAST_AMPLITUDE = 0.5
-#: Steps of the direction are looked for across this many periods, in so many directions of the image; seeds of basins
-#: are as far apart.
-STEP_PERIODS, STEP_DIRECTIONS = 2.0, 8
+#: Steps of the direction are looked for across this many periods; seeds of basins are as far apart.
+STEP_PERIODS = 2.0
+#: Directions in the image in which that is done.
+STEP_DIRECTIONS = 8
+#: Two areas differ if what distinguishes them is so many of its standard deviations apart. The halves of one normal
+#: distribution are 2.5 apart, those of a gradual change 2.9.
+APART = 4.5
 #: Two areas of one lattice are phases if their contrast, or how far they are from the best patch's model, differs by
-#: this (logarithm of a square) and by so many of its
-#: standard deviations, both are thicker than so many periods and no smaller than this share of the two.
-PHASE_STEP, PHASE_CONTRAST, PHASE_THICKNESS, PHASE_AREA = 0.3, 5.0, 6.0, 0.08
-#: Rounds of fitting, and the degrees of the polynomial in y and x that both sides of a step share.
-PHASE_ROUNDS, PHASE_DEGREES = 4, (1, 3)
+#: this (logarithm of a square).
+PHASE_STEP = 0.3
+#: Degrees of the polynomial in y and x that both sides of a step share.
+PHASE_DEGREES = (1, 3)
+#: Rounds of fitting.
+PHASE_ROUNDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,7 @@ class Plateaus:
     step : float32 array (y'', x'')
         Largest change of the direction across `STEP_PERIODS`: where lattices meet.
     given : tuple of int
-        Those that a hand pointed out, by the order of the points.
+        Those at the points given by hand, in their order.
     merged : float
         Largest distance of two basins that were taken for one lattice.
     """
@@ -95,9 +99,9 @@ def find_plateaus(
     level : float array (y'', x'')
         Logarithm of the local contrast, see :func:`~.calibration.contrast_level`.
     params : DomainParams
-        ``max_domains``, ``merge``, ``thickness`` and ``area`` are used.
+        ``max_domains``, ``merge`` and ``thickness`` are used.
     given : tuple of bool array (y'', x'')
-        Places that a hand says hold a lattice of their own.
+        Places that hold a lattice of their own, given by hand.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def find_plateaus(
     for place in given:
         direction = _unit(field.mean_direction(place))
         gaps = [1 - float(direction @ other) for other in found]
-        if min(gaps) < params.merge / 3:
+        if min(gaps) < params.merge / 2:
             numbers.append(int(np.argmin(gaps)))
         else:
             numbers.append(len(found))
@@ -140,7 +144,7 @@ def second_phase(
 ) -> NDArray[np.bool_] | None:
     """The smaller of two areas of one lattice that differ as film and substrate do; None if none do.
 
-    A step is told from a gradual change of thickness by a smooth surface that both sides share.
+    A step is distinguished from a gradual change of thickness by a smooth surface that both sides share.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def second_phase(
 
     if own.any():
         amplitude = lattice_amplitude(field.strength)
-        own = own & (amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE))
+        own = own & (amplitude > CRYSTAL_SHARE * crystal_amplitude(amplitude[own], CRYSTAL_SHARE))
     values = level[own].astype(np.float64)
     if not values.size or np.ptp(values) < PHASE_STEP:
         return None
@@ -171,24 +175,19 @@ def second_phase(
                 height = left @ values / max(left @ left, 1e-12)
                 rest = values - surface @ (surface.T @ (values - height * side))
                 side = rest > threshold_otsu(rest)
-            step = float(np.median(rest[side]) - np.median(rest[~side]))
-            spread = max(
-                1e-12,
-                *(float(np.subtract(*np.quantile(rest[part], (0.84, 0.16)))) / 2 for part in (side, ~side)),
-            )
-            if best is None or step / spread > best[0]:
-                best = step / spread, step, side
+            step, deviations = _step(rest[~side], rest[side])
+            if best is None or deviations > best[0]:
+                best = deviations, step, side
     assert best is not None
-    if best[0] < PHASE_CONTRAST or best[1] < PHASE_STEP:
+    if best[0] < APART or best[1] < PHASE_STEP:
         return None
     smaller = np.zeros(own.shape, bool)
     smaller[own] = best[2] if np.mean(best[2]) < 0.5 else ~best[2]
     parts, _ = ndimage.label(smaller)
     smaller = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    for area in (smaller, own & ~smaller):
-        depth = ndimage.distance_transform_edt(np.pad(area, 1)).max()
-        if area.sum() < PHASE_AREA * own.sum() or 2 * depth < PHASE_THICKNESS * field.period:
-            return None
+    # What is thinner than the window of the level may be a defect.
+    if min(_thickness(area, field) for area in (smaller, own & ~smaller)) <= LEVEL_WINDOW:
+        return None
     return smaller
 
 
@@ -206,12 +205,12 @@ def _merged(
     flat = np.stack([np.bincount(basins.ravel(), c.ravel(), count + 1)[1:] for c in field.components], axis=1)
     means = field.mean + (flat / areas[:, None]) @ field.basis
     # The direction has unit length, its mean over n independent windows is shorter by its variance over n.
-    window = 4 * np.pi * (WINDOW_PERIODS * field.period) ** 2
+    window = np.pi * (REACH_PERIODS * field.period) ** 2
 
     def length(mean: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:
         square = np.sum(mean**2, axis=-1)
         noise = (1 - square) / np.maximum(area / window, 1)
-        return np.asarray(np.sqrt(np.maximum(square - noise, 1e-3 * square)))
+        return np.asarray(np.sqrt(np.maximum(square - noise, TINY * square)))
 
     # Basins that are next to alike first: what is left to compare with each other are a few dozen.
     member = np.zeros(count, np.intp)
@@ -220,7 +219,7 @@ def _merged(
         norm = length(means[i], areas[i])
         gaps = 1 - (leaders @ means[i]) / (norms * norm)
         nearest = int(gaps.argmin()) if len(gaps) else -1
-        if nearest >= 0 and gaps[nearest] < params.merge / 3:
+        if nearest >= 0 and gaps[nearest] < params.merge / 2:
             total = sizes[nearest] + areas[i]
             leaders[nearest] = (sizes[nearest] * leaders[nearest] + areas[i] * means[i]) / total
             sizes[nearest], norms[nearest] = total, length(leaders[nearest], total)
@@ -250,24 +249,37 @@ def _merged(
         distances[i] = distances[:, i] = row
         distances[j] = distances[:, j] = np.inf
     owner = np.concatenate([[-1], member])[basins]
-    total = np.count_nonzero(valid)
     candidates = sorted(np.flatnonzero(alive).tolist(), key=lambda i: -areas[i])
     thick = min(params.thickness, min(field.shape) / field.period / 2)
     found: list[NDArray[np.float64]] = []
+    accepted: list[NDArray[np.bool_]] = []
     amplitude = 0.0
     for i in candidates:
-        if areas[i] < params.area * total or len(found) == params.max_domains:
+        # A circle of that thickness covers more than half of a square of it.
+        if len(found) == params.max_domains or 2 * areas[i] < (thick * field.period) ** 2:
             break
         inside = owner == i
         strength = float(np.median(field.strength[inside]))
         own = lattice_amplitude(np.float64(strength))
-        if strength < CRYSTAL_STRENGTH or own < LEAST_AMPLITUDE * amplitude:
+        if strength < CRYSTAL_STRENGTH or own < CRYSTAL_SHARE * amplitude:
             continue
-        depth = ndimage.distance_transform_edt(np.pad(inside, 1)).max()
-        if 2 * depth / field.period >= thick:
+        if _thickness(inside, field) < thick:
+            continue
+        direction = _unit(means[i])
+        along = (field.along(direction - other) for other in found)
+        # Where noise turns the direction of one crystal its ends are no two lattices.
+        if all(_step(t[whole], t[inside])[1] > APART for t, whole in zip(along, accepted, strict=True)):
             amplitude = amplitude or float(own)
-            found.append(_unit(means[i]))
+            found.append(direction)
+            accepted.append(inside)
     return found, merged
+
+
+def _step(low: NDArray[np.floating], high: NDArray[np.floating]) -> tuple[float, float]:
+    """Difference of the medians of two samples, and how many standard deviations of the wider one it is."""
+    step = float(np.median(high) - np.median(low))
+    spread = max(float(np.subtract(*np.quantile(part, (0.84, 0.16)))) / 2 for part in (low, high))
+    return step, step / max(spread, 1e-12)
 
 
 def lattice_amplitude(strength: NDArray[np.floating] | np.floating) -> NDArray[np.float64]:
@@ -285,6 +297,11 @@ def crystal_amplitude(amplitude: NDArray[np.floating], share: float) -> float:
         What is weaker than this share of the crystal is none.
     """
     return float(np.median(amplitude[amplitude >= share * np.quantile(amplitude, 0.9)]))
+
+
+def _thickness(area: NDArray[np.bool_], field: Field) -> float:
+    """Diameter of the largest circle in an area, in periods."""
+    return 2 * float(ndimage.distance_transform_edt(np.pad(area, 1)).max()) / field.period
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:

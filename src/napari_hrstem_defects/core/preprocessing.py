@@ -20,7 +20,7 @@ CLIP_SHARE = 0.97
 BAND_REACH = 0.6
 #: Holes narrower than this are filled without harm, in periods.
 HOLE_PERIODS = 0.5
-#: Pixels that are looked at. Neighbours in a smoothed map say the same; the standard error of a median of this many
+#: Size of a sample of pixels. Neighbours in a smoothed map are redundant; the standard error of a median of this many
 #: independent values is half a percent of their standard deviation.
 ENOUGH = 1 << 16
 #: Change of scale that is accepted for a size that transforms fast.
@@ -89,7 +89,7 @@ def prepare(
 ) -> Prepared:
     """Resample to a fixed number of pixels per lattice period, band-pass and normalise the contrast.
 
-    ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v + floor · median v)`` with ``v = G_window ∗ h²``,
+    ``h = (G_low − G_high) ∗ I`` and ``values = h / sqrt(v)`` with ``v = G_window ∗ h²``,
     where ``|h|`` is limited to its `CLIP_SHARE` quantile; the standard deviations of the Gaussians are multiples of the
     period. The image is mirrored at its rims.
 
@@ -100,7 +100,7 @@ def prepare(
     period_px : float
         Lattice period in pixels of the frame.
     params : PreprocessParams
-        ``px_per_period``, ``band_low``, ``band_high``, ``contrast_window`` and ``contrast_floor`` are used.
+        ``px_per_period``, ``band_low``, ``band_high`` and ``contrast_window`` are used.
     valid : bool array (y, x), optional
         Pixels that hold an image; the others are filled in `pixels`. All, if left out.
 
@@ -129,7 +129,7 @@ def prepare(
     level = float(np.median(even_sample(power)))
     if level <= 0:
         level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
-    power += np.float32(params.contrast_floor * level)
+    power += np.float32(1e-6 * level)
     values = (band / np.sqrt(power)).astype(np.float32, copy=False)
     seen = np.ones(shape, bool)
     if valid is not None and not valid.all():
@@ -161,7 +161,7 @@ def _valid_on(holes: NDArray[np.bool_], shape: tuple[int, int], reach_px: float)
 
 def _fast_size(length: float) -> int:
     """Whole number near `length` that transforms fast, where that changes the scale by next to nothing."""
-    size = max(8, round(length))
+    size = max(1, round(length))
     fast = int(fft.next_fast_len(size, real=True))
     return fast if fast <= (1 + MAX_STRETCH) * length else size
 
@@ -269,7 +269,7 @@ def _mixed(
 def even_sample(values: NDArray[Values]) -> NDArray[Values]:
     """About `ENOUGH` values spread evenly over an array, flat; all of them if there are not many more.
 
-    In maps whole rows and columns are left out, so that what is looked at lies on a grid.
+    In maps whole rows and columns are left out, so that the sample lies on a grid.
     """
     if values.size <= 2 * ENOUGH:
         return values.ravel()

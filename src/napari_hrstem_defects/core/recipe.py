@@ -30,6 +30,10 @@ RECIPE_VERSION = 2
 Eigenvectors = Literal["rows", "columns"]
 
 
+#: Share of the crystal's lattice amplitude below which there is no crystal.
+CRYSTAL_SHARE = 0.5
+
+
 def _param(default: Any, doc: str, unit: str = "", *limits: float, **flags: bool) -> Any:
     """Describe a parameter.
 
@@ -73,9 +77,6 @@ class PreprocessParams(_Params):
     contrast_window: float = _param(
         2.5, "standard deviation of the window in which the contrast is normalised", "periods", 0.5, 20
     )
-    contrast_floor: float = _param(
-        0.02, "share of the median local variance added before dividing by it", "", 0, 10, advanced=True
-    )
 
 
 class DomainParams(_Params):
@@ -97,8 +98,9 @@ class DomainParams(_Params):
         0,
         2,
     )
-    thickness: float = _param(5.0, "a domain is thicker than this somewhere", "periods", 0, 100)
-    area: float = _param(0.015, "smallest share of the image of a domain", "", 0, 1)
+    thickness: float = _param(
+        4.4, "a domain is thicker than this somewhere: twice as far as a window reaches", "periods", 0, 100
+    )
     boundary_map: bool = _param(False, "also write the map of boundaries, which needs no reference")
     given: str = _param(
         "",
@@ -165,7 +167,7 @@ class VarianceParams(_Params):
     window_px: int = _param(20, "edge of the window, at least", "px", 3, 512, shown=True)
     window_periods: float = _param(1.5, "edge of the window in periods, at least", "periods", 0, 20)
     fraction: float = _param(
-        0.5, "amorphous: lattice weaker than this share of the crystal's", "", 0, 1, shown=True
+        CRYSTAL_SHARE, "amorphous: lattice weaker than this share of the crystal's", "", 0, 1, shown=True
     )
 
 

@@ -44,7 +44,7 @@ class Region:
         Smallest angle between the long axis and a lattice vector (v1, v2, v1 ± v2).
     mean_severity, max_severity : float
     type : str
-        Probable type, see `defect_types.TYPES`; ``"unknown"`` where nobody judged or nothing fits.
+        Probable type, see `defect_types.TYPES`; ``"unknown"`` where it was not classified or nothing fits.
     confidence : float
         Of the type, 0...1.
     at_rim : bool

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.analysis import Preprocessed
-from napari_hrstem_defects.core.autocorrelation import Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, Field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.plateaus import (
-    LEAST_AMPLITUDE,
     Plateaus,
     crystal_amplitude,
     lattice_amplitude,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
-from napari_hrstem_defects.core.recipe import SymmetryParams
+from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 
 #: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
 POINT_SCALE = 0.5
@@ -37,8 +36,6 @@ STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.01, 0.16
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
-#: Share of the pairs of a full window from which a sample of the field is judged.
-JUDGED_PAIRS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ def fit_model(
 
 
 class Models:
-    """Models of the patches that one run looks at, by place: later steps need not fit them again."""
+    """Models of the patches of one run, by place: later steps need not fit them again."""
 
     def __init__(self, params: SymmetryParams, cancelled: Callable[[], bool] | None = None) -> None:
         self._params, self._cancelled = params, cancelled
@@ -174,7 +171,7 @@ def unlikeness(
     amplitude = lattice_amplitude(field.strength)
     if own.any():
         # Vacuum is usual at its own level of contrast.
-        own &= amplitude > LEAST_AMPLITUDE * crystal_amplitude(amplitude[own], LEAST_AMPLITUDE)
+        own &= amplitude > CRYSTAL_SHARE * crystal_amplitude(amplitude[own], CRYSTAL_SHARE)
     out[~own] = most
     return np.clip(out, 0, most)
 
@@ -199,7 +196,7 @@ def severity_grid(
     strength = sample_linear(field.strength, rows, columns)
     pairs = sample_linear(field.pairs, rows, columns)
     valid = prepared.valid[::STRIDE, ::STRIDE]
-    judged = valid & (pairs > JUDGED_PAIRS)
+    judged = valid & (pairs > MIN_SHARE)
     period = prepared.period_px / STRIDE
     index = found.index[::STRIDE, ::STRIDE]
     interface = None
@@ -326,8 +323,8 @@ def inverted_areas(
     )
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
     gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-4)
-    # As long as three quarters are not inverted this is the upright part.
-    usual = float(np.quantile(even_sample(gain[own]), 0.25))
+    # As long as a quarter is upright this is of it.
+    usual = float(np.quantile(even_sample(gain[own]), MIN_SHARE))
     if usual > -TEMPLATE_FLOOR:
         return nothing
     inverted = (gain > -usual / 2) & own

@@ -134,7 +134,7 @@ def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -
         table = inputs.classifier.classify(inputs.frame.pixels, grid)
         if isinstance(inputs.classifier, KnowsScale):
             period = None if typical is None else typical.period_px
-            for sentence in inputs.classifier.doubts(grid, inputs.micrograph.pixel_size_nm, period):
+            for sentence in inputs.classifier.warnings(grid, inputs.micrograph.pixel_size_nm, period):
                 warn(sentence)
         return Classified(table)
     if params.classifier != "screening":
@@ -243,7 +243,7 @@ def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMa
         variance = local_variance(inputs.frame.pixels, min(params.window_px, *inputs.shape))
         return Varied(variance, np.zeros(inputs.shape, bool))
     scale = float(prepared.scale.mean())
-    window = max(3, round(max(params.window_px * scale, params.window_periods * prepared.period_px)))
+    window = round(max(params.window_px * scale, params.window_periods * prepared.period_px))
     variance = np.maximum(prepared.to_frame(local_variance(prepared.band, window)), 0)
     power = gaussian(np.square(prepared.band), CONTRAST_PERIODS * prepared.period_px)
     contrast = np.sqrt(sample_linear(np.maximum(power, 0), *field.places))
@@ -386,7 +386,8 @@ def _with_phase(
     if len(found.domains) >= inputs.recipe.domains.max_domains:
         return None
     distance = local_median(model.distances[0], field.period * field.step_px / STRIDE)
-    second = second_phase(field, to_field(distance, field), to_field(own.astype(np.float32), field) > 0.5)
+    inside = to_field(own.astype(np.float32), field) > 0.5
+    second = second_phase(field, to_field(distance, field), inside)
     if second is None:
         return None
     index = plateaus.index.copy()

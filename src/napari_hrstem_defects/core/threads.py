@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 #: More threads than this gain nothing at the sizes of micrographs.
 MOST_THREADS = 8
-#: Operations on fewer pixels are not worth a thread.
+#: Operations on fewer pixels do not pay for a thread.
 WORTHWHILE_PX = 1 << 19
 
 Item = TypeVar("Item")

@@ -107,13 +107,13 @@ class TrainedClassifier:
             )
         return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
 
-    def doubts(
+    def warnings(
         self, grid: PatchGrid, pixel_size_nm: float | None, period_px: float | None
     ) -> tuple[str, ...]:
         """Sentence about an image of another scale than what the classifier was trained on; see :mod:`.scale`."""
         # The windows of an ensemble keep the image's pixels, other patches are resampled.
         factor = self.patch_px / grid.size if self.patch_px else 1.0
-        return scale.doubts(self.contract, pixel_size_nm, period_px, factor)
+        return scale.warnings(self.contract, pixel_size_nm, period_px, factor)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.

@@ -72,7 +72,7 @@ def patch_periods(patches: PatchSet, edge: int) -> tuple[float, float] | None:
     return _range(factor * np.array(medians))
 
 
-def doubts(
+def warnings(
     contract: Contract, pixel_size_nm: float | None, period_px: float | None, factor: float = 1.0
 ) -> tuple[str, ...]:
     """Whether an image has another scale than what a classifier was trained on.

@@ -128,7 +128,7 @@ def scan(
     edge = contract.patch_px
     stride_px = usual_stride(contract) if stride_px is None else stride_px
     _check(pixels, edge, stride_px, least_probability)
-    warnings = _doubts(contract, pixels, pixel_size_nm)
+    warnings = _scale_warnings(contract, pixels, pixel_size_nm)
     found, rows, columns = _windows(model, pixels, stride_px, progress, cancelled)
     probabilities = _mean_over_windows(found, rows, columns, edge)
     ballots = found > VOTE_ABOVE
@@ -253,7 +253,9 @@ def _check(pixels: NDArray[np.float32], edge: int, stride_px: int, least_probabi
         raise ModelError(f"The least probability must be 0 to 1, not {least_probability:g}.")
 
 
-def _doubts(contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: float | None) -> tuple[str, ...]:
+def _scale_warnings(
+    contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: float | None
+) -> tuple[str, ...]:
     """Whether the image is of the scale that the networks know."""
     period_px = None
     if contract.period_px is not None:
@@ -261,7 +263,7 @@ def _doubts(contract: Contract, pixels: NDArray[np.float32], pixel_size_nm: floa
         if lattice is None:
             return ("No lattice was found in the image; do not trust the classes.",)
         period_px = lattice.period_px
-    return scale.doubts(contract, pixel_size_nm, period_px)
+    return scale.warnings(contract, pixel_size_nm, period_px)
 
 
 def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:
