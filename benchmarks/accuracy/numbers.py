@@ -95,6 +95,7 @@ FIXED: dict[tuple[str, str], str] = {
     **dict.fromkeys(
         (
             ("autocorrelation.py", "COMPONENTS"),
+            ("autocorrelation.py", "CUT"),
             ("autocorrelation.py", "BASIS_TILES"),
             ("lattice.py", "CELL_STEPS"),
             ("plateaus.py", "STEP_DIRECTIONS"),

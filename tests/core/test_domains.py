@@ -289,6 +289,15 @@ def test_lattices_that_differ_by_less_are_one_domain():
     assert len(analyzed(image, merge=1.5).domains.domains) < len(analyzed(image).domains.domains)
 
 
+def test_noise_in_a_dim_part_makes_no_lattice():
+    image = crystal((512, 512), vectors("oblique", 8.5, 8.0))
+    image = (image - image.mean()) / image.std()
+    image[:, :180] *= np.clip(np.arange(180) / 255, 0.25, 1)
+    found = analyzed(noisy(image, 0.5, 1))
+    assert relations(found) == ["reference"]
+    assert not found.labels.any()
+
+
 def test_band_thinner_than_a_domain_is_none():
     image = grains()
     image[:, WALL + round(8 * PERIOD) :] = grains(turn=0.0)[:, WALL + round(8 * PERIOD) :]
