@@ -1,7 +1,6 @@
 """Metrics against numbers worked out by hand and against counting all pairs."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from napari_hrstem_defects.core.metrics import (
     auroc,
-    average_precision,
     classification,
     dice,
     image_level,
@@ -66,7 +64,6 @@ def test_undefined_is_nan():
     assert math.isnan(classification([], [])["accuracy"])
     assert math.isnan(dice(np.zeros(4), np.zeros(4), 1))
     assert math.isnan(auroc([1.0, 2.0], np.array([True, True])))
-    assert math.isnan(average_precision([1.0], np.array([False])))
     assert image_level([True], [True])["image_recall"] == 1
     assert math.isnan(image_level([True], [True])["image_specificity"])
 
@@ -102,43 +99,12 @@ def test_auroc_counts_pairs(items):
     assert auroc(-values, positive) == pytest.approx(1 - auroc(values, positive))
 
 
-@settings(max_examples=100, deadline=None)
-@given(scored)
-def test_average_precision_over_thresholds(items):
-    values = np.array([float(v) for v, _ in items])
-    positive = np.array([p for _, p in items])
-    if not positive.any():
-        return
-    expected, before = 0.0, 0.0
-    for threshold in sorted(set(values), reverse=True):
-        chosen = values >= threshold
-        recall = positive[chosen].sum() / positive.sum()
-        expected += (recall - before) * positive[chosen].mean()
-        before = recall
-    assert average_precision(values, positive) == pytest.approx(expected)
-
-
-def test_average_precision_by_hand():
-    # From above: hit, miss, hit.
-    assert average_precision([3.0, 2.0, 1.0], np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_score_types_and_ignored(dtype):
     values = np.array([1, 2, 3, 4], dtype)
     positive = np.array([False, True, True, False])
     assert auroc(values, positive) == 0.5
     assert auroc(values, positive, np.array([False, False, False, True])) == 1
-    assert average_precision(values, positive, np.array([False, False, False, True])) == 1
-
-
-def test_million_pixels_are_quick():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(1024, 1024)).astype(np.float32)
-    start = time.perf_counter()
-    auroc(values, values > 1)
-    average_precision(values, values > 1)
-    assert time.perf_counter() - start < 3
 
 
 def test_bad_arguments_are_named():

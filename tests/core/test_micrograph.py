@@ -58,7 +58,7 @@ def test_refused_at_once(data, said):
         (np.full((80, 90), 7, np.uint8), "same value (7)"),
         (np.full((80, 90), np.nan), "no pixel has a finite value"),
         (np.full((80, 90), np.inf), "no pixel has a finite value"),
-        (np.where(GREY > 98, np.nan, GREY), "% of the pixels are NaN"),
+        (np.where(GREY > 98, np.nan, GREY), "% of the pixels are not finite"),
         (np.where(GREY > 95, np.nan, 3.0), "% of the pixels"),
         (np.where(GREY > 112, np.nan, 3.0), "same value (3)"),
     ],

@@ -225,19 +225,6 @@ def auroc(scores: ArrayLike, positive: ArrayLike, ignore: ArrayLike | None = Non
     return float(roc_auc_score(true, values))
 
 
-def average_precision(scores: ArrayLike, positive: ArrayLike, ignore: ArrayLike | None = None) -> float:
-    """Mean precision over the recall, ``Σ (R_n − R_{n−1}) P_n`` over the distinct scores from above.
-
-    Parameters and errors as for :func:`auroc`; NaN without positives.
-    """
-    values, true = _ranked(scores, positive, ignore)
-    if not true.any():
-        return float("nan")
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(true, values))
-
-
 def _one_against_rest(counts: NDArray[np.intp], k: int) -> tuple[float, float, float]:
     """Precision, specificity and recall of one class."""
     hit = counts[k, k]

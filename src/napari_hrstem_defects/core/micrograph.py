@@ -207,9 +207,8 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
     if missing == values.size:
         raise MicrographError(f"{name}: no pixel has a finite value; check how it was exported.")
     if 2 * missing > values.size:
-        share = f"{100 * missing / values.size:.0f} %"
         raise MicrographError(
-            f"{name}: {share} of the pixels are NaN or infinite, too many; crop the image to its valid part."
+            f"{name}: {missing / values.size:.0%} of the pixels are not finite; crop the image to its valid part."
         )
     finite = values[valid]
     if finite.min() == finite.max():

@@ -49,15 +49,12 @@ class Plateaus:
         Largest change of the direction across `STEP_PERIODS`: where lattices meet.
     given : tuple of int
         Those at the points given by hand, in their order.
-    merged : float
-        Largest distance of two basins that were taken for one lattice.
     """
 
     index: NDArray[np.uint8]
     directions: NDArray[np.float64]
     step: NDArray[np.float32]
     given: tuple[int, ...] = ()
-    merged: float = 0.0
 
 
 def direction_step(field: Field) -> NDArray[np.float32]:
@@ -111,9 +108,9 @@ def find_plateaus(
     step = direction_step(field)
     whole = _unit(field.mean_direction(valid)) if valid.any() else _unit(field.mean.astype(np.float64))
     if params.max_domains == 1 or not valid.any():
-        found, merged = [whole], 0.0
+        found = [whole]
     else:
-        found, merged = _merged(field, step, valid, params)
+        found = _merged(field, step, valid, params)
         if not found:
             # Nothing stands out of the noise by itself: all of it is taken for one lattice.
             found = [whole]
@@ -136,7 +133,7 @@ def find_plateaus(
         if second is not None:
             index[second] = len(found)
             found.append(found[number])
-    return Plateaus(index, np.array(found), step, tuple(numbers), merged)
+    return Plateaus(index, np.array(found), step, tuple(numbers))
 
 
 def second_phase(
@@ -193,8 +190,8 @@ def second_phase(
 
 def _merged(
     field: Field, step: NDArray[np.float32], valid: NDArray[np.bool_], params: DomainParams
-) -> tuple[list[NDArray[np.float64]], float]:
-    """Mean directions of the domains by decreasing area, and the largest distance that was merged."""
+) -> list[NDArray[np.float64]]:
+    """Mean directions of the domains by decreasing area."""
     from skimage.segmentation import watershed
 
     size = round(STEP_PERIODS * field.period) | 1
@@ -232,12 +229,10 @@ def _merged(
     distances = 1 - (means @ means.T) / np.outer(lengths, lengths)
     np.fill_diagonal(distances, np.inf)
     alive = np.ones(count, bool)
-    merged = 0.0
     while alive.sum() > 1:
         i, j = divmod(int(distances.argmin()), count)
         if distances[i, j] > params.merge:
             break
-        merged = max(merged, float(distances[i, j]))
         means[i] = (areas[i] * means[i] + areas[j] * means[j]) / (areas[i] + areas[j])
         areas[i] += areas[j]
         lengths[i] = length(means[i], areas[i])
@@ -272,7 +267,7 @@ def _merged(
             amplitude = amplitude or float(own)
             found.append(direction)
             accepted.append(inside)
-    return found, merged
+    return found
 
 
 def _step(low: NDArray[np.floating], high: NDArray[np.floating]) -> tuple[float, float]:
