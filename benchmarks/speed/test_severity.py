@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.best_patch import prepared_slices
 from napari_hrstem_defects.core.lattice import typical_lattice
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
-from napari_hrstem_defects.core.severity import fit_model
+from napari_hrstem_defects.core.severity import Model
 
 Make = Callable[[float], tuple[hd.Analysis, Prepared]]
 #: Lattice period in px → most seconds.
@@ -25,7 +25,8 @@ def test_severity(benchmark: Any, about: Callable[..., None], prepared_image: Ma
     patch = prepared_slices(analysis.best_patch, prepared)
 
     def severity() -> Any:
-        return fit_model(prepared, patch, SymmetryParams()).distances
+        model = Model(prepared, patch, SymmetryParams())
+        return model.wide, model.narrow
 
     about(f"severity of 1024², period {period_px:g} px", MOST_SECONDS[period_px])
     benchmark(severity)
@@ -42,7 +43,8 @@ def test_severity_from_raw_pixels(
         lattice = typical_lattice(pixels).lattice
         prepared = prepare(pixels, lattice.period_px, PreprocessParams())
         patch = prepared_slices(analysis.best_patch, prepared)
-        return fit_model(prepared, patch, SymmetryParams()).distances
+        model = Model(prepared, patch, SymmetryParams())
+        return model.wide, model.narrow
 
     about(f"the same from raw pixels: period, preparation, severity, period {period_px:g} px")
     benchmark(severity)

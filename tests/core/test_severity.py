@@ -9,7 +9,7 @@ from napari_hrstem_defects.core.calibration import false_marks_of
 from napari_hrstem_defects.core.errors import Cancelled, RecipeError
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
-from napari_hrstem_defects.core.severity import fit_model, severity_grid
+from napari_hrstem_defects.core.severity import Model, severity_grid
 
 from .helpers import crystal, fault, glass, noisy, vectors
 
@@ -115,14 +115,15 @@ def test_domain_counts_for_itself():
 def test_model_needs_a_patch_of_some_periods():
     prepared = prepare(noisy(crystal(SHAPE, BASIS), 0.1), 12.0, PreprocessParams())
     with pytest.raises(RecipeError, match="too few to learn the crystal") as caught:
-        fit_model(prepared, (slice(0, 4), slice(0, 4)), SymmetryParams())
+        _ = Model(prepared, (slice(0, 4), slice(0, 4)), SymmetryParams()).wide
     assert str(caught.value).endswith(".")
-    model = fit_model(prepared, (slice(20, 90), slice(30, 100)), SymmetryParams())
+    model = Model(prepared, (slice(20, 90), slice(30, 100)), SymmetryParams())
+    banks, distances = zip(model.wide, model.narrow, strict=True)
     # 1.5 periods, and half of that for what sits in the cell.
-    assert [bank.kernel_px for bank in model.banks] == [13, 7]
-    assert {d.shape for d in model.distances} == {tuple(-(-n // 2) for n in prepared.values.shape)}
+    assert [bank.kernel_px for bank in banks] == [13, 7]
+    assert {d.shape for d in distances} == {tuple(-(-n // 2) for n in prepared.values.shape)}
     with pytest.raises(Cancelled):
-        fit_model(prepared, (slice(20, 90), slice(30, 100)), SymmetryParams(), cancelled=lambda: True)
+        _ = Model(prepared, (slice(20, 90), slice(30, 100)), SymmetryParams(), cancelled=lambda: True).wide
 
 
 def test_grid_knows_interfaces_of_intact_lattices_only():

@@ -212,8 +212,9 @@ def _merged(
     # Basins that are next to alike first: what is left to compare with each other are a few dozen.
     member = np.zeros(count, np.intp)
     leaders, sizes, norms = np.zeros((0, means.shape[1])), np.zeros(0), np.zeros(0)
+    lengths = length(means, areas)
     for i in np.argsort(-areas, kind="stable").tolist():
-        norm = length(means[i], areas[i])
+        norm = lengths[i]
         gaps = 1 - (leaders @ means[i]) / (norms * norm)
         nearest = int(gaps.argmin()) if len(gaps) else -1
         if nearest >= 0 and gaps[nearest] < params.merge / 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,49 +45,39 @@ class Model:
 
     Attributes
     ----------
+    prepared : Prepared
     patch : tuple of slice
         Rows and columns in the prepared image.
-    banks : tuple of Bank
-        Usual scale first.
-    distances : tuple of float32 array (y, x)
-        Log distances of every neighbourhood to them, on the grid of the severity.
+    params : SymmetryParams
+    cancelled : callable or None
     """
 
+    prepared: Prepared
     patch: tuple[slice, slice]
-    banks: tuple[Bank, ...]
-    distances: tuple[NDArray[np.float32], ...]
+    params: SymmetryParams
+    cancelled: Callable[[], bool] | None = None
 
+    @cached_property
+    def wide(self) -> tuple[Bank, NDArray[np.float32]]:
+        """Filters of the usual scale; log distances of every neighbourhood, ``(y, x)``, on the grid of the severity."""
+        return self._of(1.0, 0)
 
-def fit_model(
-    prepared: Prepared,
-    patch: tuple[slice, slice],
-    params: SymmetryParams,
-    *,
-    cancelled: Callable[[], bool] | None = None,
-) -> Model:
-    """Fit the eigenfilters of a patch and take the distances of the whole image.
+    @cached_property
+    def narrow(self) -> tuple[Bank, NDArray[np.float32]]:
+        """The same at the scale of point defects."""
+        return self._of(POINT_SCALE, self.wide[0].kernel_px)
 
-    Raises
-    ------
-    RecipeError
-        If the patch is too small to learn from.
-    Cancelled
-        If `cancelled` returned True.
-    """
-    edge = patch[0].stop - patch[0].start
-    banks: list[Bank] = []
-    distances = []
-    for scale in (1.0, POINT_SCALE):
-        kernel = kernel_edge(prepared.period_px, scale * params.kernel_periods, edge // 2)
+    def _of(self, scale: float, widest_px: int) -> tuple[Bank, NDArray[np.float32]]:
+        edge, period = self.patch[0].stop - self.patch[0].start, self.prepared.period_px
+        kernel = kernel_edge(period, scale * self.params.kernel_periods, edge // 2)
         if edge < kernel + 2:
             raise RecipeError(
-                f"The best patch holds {edge / prepared.period_px:.1f} lattice periods, too few to learn the crystal "
-                "from; make it larger."
+                f"The best patch holds {edge / period:.1f} lattice periods, too few to learn the crystal from; make it "
+                "larger."
             )
-        widest = banks[0].kernel_px if banks else 0
-        banks.append(fit_bank(prepared.values[patch], kernel, params, widest_px=widest))
-        distances.append(log_distances(prepared, banks[-1], scale * params.smoothing, cancelled=cancelled))
-    return Model(patch, tuple(banks), tuple(distances))
+        bank = fit_bank(self.prepared.values[self.patch], kernel, self.params, widest_px=widest_px)
+        smoothing = scale * self.params.smoothing
+        return bank, log_distances(self.prepared, bank, smoothing, cancelled=self.cancelled)
 
 
 class Models:
@@ -101,7 +92,7 @@ class Models:
         place = prepared_slices(patch, prepared)
         key = (place[0].start, place[1].start, place[0].stop - place[0].start)
         if key not in self._known:
-            self._known[key] = fit_model(prepared, place, self._params, cancelled=self._cancelled)
+            self._known[key] = Model(prepared, place, self._params, self._cancelled)
         return self._known[key]
 
 
@@ -260,14 +251,14 @@ def domain_severity(
             interface=grid.interface,
         )
 
-    wide, narrow = model.distances
+    wide, narrow = model.wide[1], model.narrow[1]
     out = standard(grid.loss, STRENGTH_FLOOR, field=True) / np.float32(LOSS_FACTOR)
     out[walls] = 0
     np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
     np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)
     # The wide templates say how far a line goes, the narrow ones where a column is.
     excess = np.zeros(out.shape, np.float32)
-    for distances in model.distances:
+    for distances in (wide, narrow):
         middle = np.median(even_sample(distances[where])) if where.any() else np.float32(0)
         excess += np.expm1(np.maximum(distances - middle, 0))
     return out, excess
@@ -311,16 +302,14 @@ def inverted_areas(
         valid=prepared.valid[rows, columns],
         shape=(rows.stop - rows.start, columns.stop - columns.start),
     )
+    inverse = model.wide[0].inverted
     turned, upright = (
-        float(np.median(log_distances(part, bank, params.smoothing)))
-        for bank in (model.banks[0].inverted, model.banks[0])
+        float(np.median(log_distances(part, bank, params.smoothing))) for bank in (inverse, model.wide[0])
     )
     if turned - upright < TEMPLATE_FLOOR or not own.any():
         return nothing
     period = prepared.period_px / STRIDE
-    gain = model.distances[0] - log_distances(
-        prepared, model.banks[0].inverted, params.smoothing, cancelled=cancelled
-    )
+    gain = model.wide[1] - log_distances(prepared, inverse, params.smoothing, cancelled=cancelled)
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
     gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-4)
     # As long as a quarter is upright this is of it.

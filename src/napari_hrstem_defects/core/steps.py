@@ -177,7 +177,7 @@ def choose_best_patch(
         choice = choose(~table.defective, depth=depth, severity=mean)
         chosen = _patch(table.grid, choice.index)
         if table.classifier != "hand":
-            distances = models(prepared, chosen).distances[0]
+            distances = models(prepared, chosen).wide[1]
             own = np.ones(distances.shape, bool)
             z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
             limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
@@ -274,7 +274,7 @@ def compare(
         warn(NO_OTHER_LATTICE)
     model = models(prepared, patch)
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
-    grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+    grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     edge = dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
     inverted = inverted_areas(
         prepared,
@@ -290,12 +290,12 @@ def compare(
         places = [np.arange(n) / STRIDE for n in prepared.values.shape]
         share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
-        grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+        grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     elif not inverted.any():
         phases = _with_phase(inputs, seen, plateaus, found, model, (grid.index == 0) & ~edge)
         if phases is not None:
             found = phases
-            grid = severity_grid(field, prepared, found, level, model.banks[0].kernel_px)
+            grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     severity, excess = np.zeros(grid.loss.shape, np.float32), np.zeros(grid.loss.shape, np.float32)
     banks: list[Bank] = []
     defective = np.array([d.defective and d.relation != "inverted" for d in found.domains])[grid.index]
@@ -306,7 +306,7 @@ def compare(
         inside = (grid.index == number) if number else ~_crystals(found, grid.index)
         own = (grid.index == number) & ~edge
         model = models(prepared, domain.patch)
-        banks.extend(model.banks)
+        banks += [model.wide[0], model.narrow[0]]
         maps_of_domain = domain_severity(grid, model, own, walls)
         severity[inside], excess[inside] = (values[inside] for values in maps_of_domain)
     for number, domain in enumerate(found.domains):
@@ -385,7 +385,7 @@ def _with_phase(
     assert field is not None
     if len(found.domains) >= inputs.recipe.domains.max_domains:
         return None
-    distance = local_median(model.distances[0], field.period * field.step_px / STRIDE)
+    distance = local_median(model.wide[1], field.period * field.step_px / STRIDE)
     inside = to_field(own.astype(np.float32), field) > 0.5
     second = second_phase(field, to_field(distance, field), inside)
     if second is None:
