@@ -1,4 +1,4 @@
-"""Editors of recipe parameters, made from what the recipe says about them, and ways to arrange widgets."""
+"""Editors of recipe parameters, generated from their descriptions in the recipe, and layout helpers."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ class ParameterGrid(QWidget):
         self._arrange("lattice")
 
     def _changed(self, name: str, value: Any) -> None:
-        # To two digits, as a hand that moves a slider means it.
+        # A slider sets two digits.
         self.valueChanged.emit(name, round(value, 2) if name in _SLID else value)
 
     def _arrange(self, mode: str) -> None:

@@ -150,13 +150,13 @@ class RunRow(QWidget):
         self.cancel.setVisible(running)
 
     def setProgress(self, stage: str, fraction: float) -> None:
-        """Say how far the run is."""
+        """Show the progress of the run."""
         self.bar.setValue(round(1000 * fraction))
         self.bar.setFormat(f"{STAGES.get(stage, stage)}  %p %")
 
 
 class Messages(Wrapped):
-    """What went wrong, and the warnings, in whole sentences."""
+    """Error and warnings, in whole sentences."""
 
     def __init__(self) -> None:
         super().__init__(name="messages")
@@ -171,7 +171,7 @@ class Messages(Wrapped):
     def setMessages(
         self, error: str | None, warnings: Sequence[str], colours: Colours, notice: str | None = None
     ) -> None:
-        """Show an error, warnings, and what is worth knowing; all empty: nothing."""
+        """Show an error, warnings and a notice; all empty: nothing."""
         lines = [] if not error else [("✕", error, colours.error)]
         lines += [("⚠", text, colours.warning) for text in warnings]
         if notice and notice not in (error, *warnings):
@@ -232,7 +232,7 @@ class StepGroup(QWidget):
         self.word.setMinimumWidth(max(metrics.horizontalAdvance(state.value) for state in State) + 2)
         self.button = button(
             "Run",
-            f"{step.does} Whatever it needs and is out of date is run first.",
+            f"{step.does} Earlier steps that are out of date are run first.",
             lambda: self.runRequested.emit(step.name),
         )
         self.button.setAccessibleName(f"Run {step.title}")
@@ -311,8 +311,8 @@ class FilterStrip(QLabel):
         smooth = Qt.TransformationMode.SmoothTransformation
         self.setPixmap(QPixmap.fromImage(image).scaledToHeight(_TILE, smooth))
         self.setToolTip(
-            f"<qt>The {len(filters)} eigenfilters of the best patch: the patterns that its surroundings are made of, "
-            "the most common first. A defect is what cannot be put together from them.</qt>"
+            f"<qt>The {len(filters)} eigenfilters (principal components) of the best patch, in the order of their "
+            "variance. A defect is what they do not reproduce.</qt>"
         )
 
 
@@ -327,10 +327,10 @@ class BestPatchView(QWidget):
             "Move…",
             "Selects the yellow square: drag it, or click elsewhere with the add tool.",
         )
-        self.automatic = button("Back to automatic", "Forgets where you placed the best patch.")
+        self.automatic = button("Back to automatic", "Restores the automatic best patch.")
         self.undo = button(
             "Undo",
-            "Takes back what was done last by hand: a patch moved, a lattice ticked, labels painted.",
+            "Reverts the last manual change: patch moved, lattice ticked, labels painted, region reviewed.",
         )
         self.filters = FilterStrip()
         buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo)
@@ -344,7 +344,7 @@ class BestPatchView(QWidget):
         layout.addLayout(buttons)
 
     def setPlace(self, text: str, *, by_hand: bool, undoable: bool, movable: bool) -> None:
-        """Say where it is, and what can be done about it."""
+        """Show its place, and enable the buttons."""
         self.place.setText(text)
         self.automatic.setEnabled(by_hand)
         self.undo.setEnabled(undoable)
@@ -421,7 +421,7 @@ class ThresholdEditor(QWidget):
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:
-        """To two digits, as a hand that moves a slider means it."""
+        """To two digits."""
         self.number.setValue(float(f"{value:.2g}"))
 
     def _typed(self, value: float) -> None:

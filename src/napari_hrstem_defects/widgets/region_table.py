@@ -152,7 +152,7 @@ def _text(value: Any) -> str:
 
 
 class _View(QTableView):
-    """Tells of the keys that mean something in the table."""
+    """Emits signals for the keys of the table."""
 
     copyRequested = Signal()
 

@@ -92,5 +92,4 @@ class ExportWidget(_Dock):
 
     def _show(self) -> None:
         super()._show()
-        document = self.session.document
-        self.footer.export.setEnabled(document is not None and document.analysis is not None)
+        self.footer.export.setEnabled(self.session.document.analysis is not None)
