@@ -127,6 +127,15 @@ class Desk:
             self.move(point)
         self.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[-1])
 
+    def click_at(self, point: Any) -> None:
+        """Click at a point of the image (y, x in px)."""
+        if not isinstance(self.viewer, Viewer):
+            self._drag_on_layers(point, point, 1)
+            return
+        native, position = self.viewer.window._qt_viewer.canvas.native, self.canvas_position(point)
+        self.qtbot.mouseMove(native, position)
+        self.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+
     def _drag_on_layers(self, start: tuple[float, float], end: tuple[float, float], steps: int) -> None:
         """What napari's canvas makes of a drag: the tools of the viewer and of the chosen layer are called."""
         receivers = [self.viewer, self.viewer.layers.selection.active]
@@ -145,7 +154,8 @@ class Desk:
         path = [start, *np.linspace(start, end, steps)[1:], end]
         for (event.type, call), point in zip(calls, path, strict=True):
             event.is_dragging = event.type == "mouse_move"
-            event.position = event.pos = self._world(point)
+            event.position = self._world(point)
+            event.pos = np.asarray(event.position)
             self.viewer.cursor.position = event.position
             for receiver in receivers:
                 call(receiver, event)

@@ -76,18 +76,15 @@ def test_undo_and_back_to_automatic(bench: Any) -> None:
     assert "y 100, x 80" in view.place.text()
 
 
-def test_add_tool_places_the_best_patch_and_deleting_it_goes_back(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
+def test_add_tool_places_the_best_patch_and_deleting_it_goes_back(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.show()
     automatic = made.document.analysis.best_patch
     layer = made.layer(Role.BEST_PATCH)
     made.viewer.layers.selection.active = layer
     layer.mode = "add"
-    native = made.viewer.window._qt_viewer.canvas.native
-    position = made.canvas_position((100, 100))
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at((100, 100))
     made.wait()
     assert_allclose(made.document.point, (100, 100), atol=3)
     assert len(set(map(tuple, np.round(layer.data)))) == len(layer.data)
@@ -329,8 +326,8 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     assert made.document.lattices[1].patch == patch
 
 
-def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
-    made = desk()
+def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
+    made = bench()
     made.panel.groups["domains"].parameters.editors["domains.max_domains"].setValue(1)
     made.run_all()
     made.show()
@@ -342,10 +339,7 @@ def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
     made.click(view.add)
     layer = made.layer(Role.LATTICE_PATCHES)
     assert (layer.mode, len(layer.data)) == ("add", 0)
-    native = made.viewer.window._qt_viewer.canvas.native
-    position = made.canvas_position((other.y, other.x))
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at((other.y, other.x))
     made.wait()
     assert [row.by_hand for row in view.value()] == [True]
     assert_allclose(layer.data[0], (other.y, other.x), atol=4)

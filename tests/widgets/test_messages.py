@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
 from napari_hrstem_defects.core.recipe import Recipe
@@ -18,8 +17,6 @@ from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.single_steps import PreprocessWidget, VarianceWidget
 
 from .conftest import TIMEOUT, Desk, lattice_image
-
-_CONTROL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
 
 
 @pytest.fixture
@@ -233,29 +230,3 @@ def test_file_without_a_pixel_size_leads_to_the_question(
     made.qtbot.waitUntil(lambda: asked == ["Pixel size"], timeout=TIMEOUT)
     assert "states no pixel size" in made.panel.messages.text()
     assert not made.session.running
-
-
-def _press(made: Any, key: Any, modifiers: Any = _CONTROL_SHIFT) -> None:
-    made.viewer.window._qt_window.activateWindow()
-    made.panel.run_row.run.setFocus()
-    made.qtbot.wait(50)
-    made.qtbot.keyClick(made.panel.run_row.run, key, modifiers)
-
-
-def test_keys_that_run_and_the_key_of_the_bare_image(desk: Any) -> None:
-    """Of the latter all that lies over it goes, and what was visible before comes back."""
-    made = desk("gaas_twin")
-    for number in range(1, 3):
-        _press(made, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-        made.wait()
-        assert list(made.states().values()).count("current") == number
-    _press(made, Qt.Key.Key_Return)
-    made.wait()
-    assert set(made.states().values()) == {"current"}
-    made.click(made.panel.lattices.map)
-    made.layer(Role.SEVERITY).visible = False
-    before = [layer.visible for layer in made.viewer.layers]
-    _press(made, Qt.Key.Key_L)
-    assert [layer for layer in made.viewer.layers if layer.visible] == [made.document.layer]
-    _press(made, Qt.Key.Key_L)
-    assert [layer.visible for layer in made.viewer.layers] == before

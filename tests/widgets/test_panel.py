@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QAbstractScrollArea,
     QApplication,
     QComboBox,
-    QDockWidget,
     QLabel,
     QPushButton,
     QWidget,
@@ -524,25 +523,29 @@ LONG = (
 )
 
 
-@pytest.mark.parametrize("sample", ["gaas_twin", "si_series"])
-def test_panel_fits_a_laptop_and_keeps_its_width(desk: Any, sample: str) -> None:
+def test_panel_fits_a_laptop_and_keeps_its_width(desk: Any) -> None:
     """Also with a message of two lines, corrections, and the table of a second lattice; the image does not move."""
-    made = desk(sample)
+    made = desk("gaas_twin")
     _assert_fits(made)
     width = made.panel.width()
-    made.run_all()
-    _assert_fits(made)
-    made.session.noticed.emit(LONG)
-    assert LONG in made.panel.messages.text()
-    _assert_fits(made)
-    layer = made.layer(Role.LABELS)
-    layer.data[..., 10:80, 10:80] = 1
-    layer.events.paint(value=[])
-    made.session.noticed.emit(LONG)
-    made.qtbot.wait(100)
-    assert made.panel.discard.isVisible()
-    assert made.panel.width() == width
-    _assert_fits(made)
+    frames = np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(2)])
+    for series in (False, True):
+        if series:
+            made.add(frames, scale=(1, 0.02, 0.02), units=("pixel", "nm", "nm"))
+            assert made.panel.frames.isVisible()
+        made.run_all()
+        _assert_fits(made)
+        made.session.noticed.emit(LONG)
+        assert LONG in made.panel.messages.text()
+        _assert_fits(made)
+        layer = made.layer(Role.LABELS)
+        layer.data[..., 10:80, 10:80] = 1
+        layer.events.paint(value=[])
+        made.session.noticed.emit(LONG)
+        made.qtbot.wait(100)
+        assert made.panel.discard.isVisible()
+        assert made.panel.width() == width
+        _assert_fits(made)
 
 
 def test_nothing_scrolls_inside_the_panel(bench: Any) -> None:
@@ -700,26 +703,6 @@ def test_boundary_map_on_demand(bench: Any) -> None:
     assert len(made.session.images()) == 1
 
 
-def test_table_is_docked_below_the_image_and_comes_back_with_a_run_asked_for(desk: Any) -> None:
-    made = desk(lattice_image((192, 192), period=11))
-    made.run_all()
-    main = made.viewer.window._qt_window
-    (dock,) = (d for d in main.findChildren(QDockWidget) if d.isAncestorOf(made.panel.results.table))
-    assert dock.isVisible()
-    assert main.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
-    canvas = made.viewer.window._qt_viewer.canvas.native
-    assert dock.mapTo(main, dock.rect().topLeft()).y() >= canvas.mapTo(main, canvas.rect().bottomLeft()).y()
-    docks = made.viewer.window.dock_widgets
-    made.viewer.window.remove_dock_widget(made.panel.results.widget)
-    made.panel.threshold.number.setValue(0.1)
-    made.wait()
-    assert "Defect regions" not in docks  # of itself it does not
-    made.run_all()
-    assert made.panel.results.table.isVisible()
-    assert "Defect regions" in made.viewer.window.dock_widgets
-    assert len(made.panel.results.table.value()) == len(made.document.regions()) > 0
-
-
 def _turn_wheel(editor: QWidget) -> None:
     middle = editor.rect().center()
     none, phase = Qt.MouseButton.NoButton, Qt.ScrollPhase.NoScrollPhase
@@ -736,11 +719,11 @@ def _turn_wheel(editor: QWidget) -> None:
     QApplication.sendEvent(editor, turned)
 
 
-def test_wheel_over_the_panel_changes_no_value(desk: Any) -> None:
+def test_wheel_over_the_panel_changes_no_value(bench: Any) -> None:
     """It scrolls, unless a person has clicked into an editor."""
-    made = desk(lattice_image((192, 192), period=11))
+    made = bench(lattice_image((192, 192), period=11))
     made.add(lattice_image((192, 192), period=11))
-    made.viewer.window._qt_window.activateWindow()
+    made.panel.activateWindow()
     image, recipe = made.document.layer, made.session.recipe
     made.panel.run_row.run.setFocus()
     made.qtbot.wait(50)
