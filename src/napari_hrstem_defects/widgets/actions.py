@@ -27,7 +27,7 @@ from napari_hrstem_defects.batch.ratings import RATINGS, append_rating
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
-from napari_hrstem_defects.widgets.editors import button
+from napari_hrstem_defects.widgets.editors import box, button
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about_folder, run_folder
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
 from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
@@ -266,11 +266,7 @@ class Footer(QWidget):
         ratings.addSeparator()
         ratings.addAction("Another file…", self._choose_ratings)
         self.rate.setMenu(ratings)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for part in (self.export, self.copy, self.recipe, self.folder, self.rate):
-            layout.addWidget(part)
+        box(QHBoxLayout(self), self.export, self.copy, self.recipe, self.folder, self.rate, spacing=4)
 
     def show_folder(self) -> FolderDialog:
         """Ask for a folder to analyse."""

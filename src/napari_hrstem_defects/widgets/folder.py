@@ -106,7 +106,7 @@ class FolderDialog(QDialog):
             )
         )
         most = max(os.cpu_count() or 1, 1)
-        self.jobs = SpinBox(label="Parallel", min=1, max=most, value=1)
+        self.jobs = SpinBox(label="Processes", min=1, max=most, value=1)
         self.jobs.tooltip = "Number of images analysed at the same time, one process each; each needs memory"
         self.jobs.native.setKeyboardTracking(False)
         self.overwrite = CheckBox(text="Recompute existing results")

@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.editors import INDENT, button
-from napari_hrstem_defects.widgets.parts import box, swatch
+from napari_hrstem_defects.widgets.editors import INDENT, box, button
+from napari_hrstem_defects.widgets.parts import swatch
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 #: Height of a row and least width, so that the panel keeps its width; in px of the screen.
@@ -91,15 +91,8 @@ class LatticesView(QWidget):
         )
         self.table = _LatticeTable()
         self.table.itemChanged.connect(self._changed)
-        head = box(QHBoxLayout(), self.about)
-        head.setSpacing(4)
-        head.addStretch(1)
-        for part in (self.map, self.move_button, self.add):
-            head.addWidget(part)
-        layout = box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
-        layout.setSpacing(2)
-        layout.addLayout(head)
-        layout.addWidget(self.table)
+        head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
+        box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
         self.table.hide()
         self.setState(count=0, mapped=False)
 

@@ -28,6 +28,7 @@ from napari_hrstem_defects.widgets.editors import (
     Column,
     ParameterGrid,
     Wrapped,
+    box,
     button,
     changed_names,
     is_read,
@@ -200,8 +201,7 @@ class DefectsPanel(SessionWidget):
         self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.more.toggled.connect(self._fold)
         self.folded = QWidget()
-        inner = QVBoxLayout(self.folded)
-        inner.setContentsMargins(0, 0, 0, 0)
+        inner = box(QVBoxLayout(self.folded))
         self.grids = {}
         for step in STEPS:
             names = step_parameters(step.name, shown=False)
@@ -214,23 +214,13 @@ class DefectsPanel(SessionWidget):
 
     def _lay_out(self) -> None:
         inside = QWidget()
-        body = QVBoxLayout(inside)
-        body.setContentsMargins(6, 2, 6, 2)
-        body.setSpacing(2)
-        for wide, beside in ((self.image, self.header), (self.info, self.calibrate)):
-            line = QHBoxLayout()
-            line.addWidget(wide, 1)
-            line.addWidget(beside)
-            body.addLayout(line)
-        below = (self.frames, row(self.more, self.auto), self.folded)
-        for part in (self.open, self.run_row, self.messages, *self.groups.values(), *below):
-            body.addWidget(part)
-        body.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 4)
-        layout.setSpacing(2)
-        layout.addWidget(Column(inside))
-        layout.addWidget(self.footer)
+        lines = [box(QHBoxLayout(), self.image, self.header), box(QHBoxLayout(), self.info, self.calibrate)]
+        for line in lines:
+            line.setStretch(0, 1)
+        above = (*lines, self.open, self.run_row, self.messages)
+        below = (self.frames, row(self.more, self.auto), self.folded, None)
+        box(QVBoxLayout(inside), *above, *self.groups.values(), *below, margins=(6, 2, 6, 2), spacing=2)
+        box(QVBoxLayout(self), Column(inside), self.footer, margins=(0, 0, 0, 4), spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._colour()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from napari_hrstem_defects.widgets.editors import (
     ParameterGrid,
     Quiet,
     Wrapped,
+    box,
     button,
     editor_of,
     label_of,
@@ -52,14 +52,6 @@ _MOST_FILTERS = 14
 #: The parameter of the threshold; steps of its slider, and its ends: the severity grows to the right.
 THRESHOLD = "segment.false_marks"
 _STEPS, _MOST, _LEAST = 400, 1.0, 1e-4
-
-
-def box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Any:
-    """A layout with widgets."""
-    layout.setContentsMargins(*margins)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return layout
 
 
 class Header(QWidget):
@@ -241,15 +233,8 @@ class StepGroup(QWidget):
             widget.setToolTip(f"<qt>{step.does}</qt>")
         self.method = ParameterGrid([] if beside is None else [beside], named=False)
         self.parameters = ParameterGrid([name for name in shown if name != beside])
-        head = box(QHBoxLayout(), self.sign, title, self.method)
-        head.setSpacing(4)
-        head.addStretch(1)
-        head.addWidget(self.word)
-        head.addWidget(self.button)
-        self._layout = box(QVBoxLayout(self))
-        self._layout.setSpacing(2)
-        self._layout.addLayout(head)
-        self._layout.addWidget(self.parameters)
+        head = box(QHBoxLayout(), self.sign, title, self.method, None, self.word, self.button, spacing=4)
+        self._layout = box(QVBoxLayout(self), head, self.parameters, spacing=2)
         for grid in (self.method, self.parameters):
             grid.valueChanged.connect(self.valueChanged)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -333,15 +318,10 @@ class BestPatchView(QWidget):
             "Reverts the last manual change: patch moved, lattice ticked, labels painted, region reviewed.",
         )
         self.filters = FilterStrip()
-        buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo)
-        buttons.setSpacing(4)
-        buttons.addStretch(1)
-        head = box(QHBoxLayout(), self.place)
-        head.addWidget(self.filters, 1)
-        layout = box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
-        layout.setSpacing(2)
-        layout.addLayout(head)
-        layout.addLayout(buttons)
+        buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo, None, spacing=4)
+        head = box(QHBoxLayout(), self.place, self.filters)
+        head.setStretch(1, 1)
+        box(QVBoxLayout(self), head, buttons, margins=(INDENT, 0, 0, 0), spacing=2)
 
     def setPlace(self, text: str, *, by_hand: bool, undoable: bool, movable: bool) -> None:
         """Show its place, and enable the buttons."""

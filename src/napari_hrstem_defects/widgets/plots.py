@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.widgets.editors import box
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -58,9 +59,7 @@ class Plot(QWidget):
         self._outdated = False
         self._empty = QLabel(empty)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._empty)
+        box(QVBoxLayout(self), self._empty)
         self.setAccessibleName(name)
         self.setToolTip(f"<qt>{tooltip}</qt>")
 
@@ -381,12 +380,9 @@ class SizeView(QWidget):
         self.barChosen = self.plot.barChosen
         self.setSelected = self.plot.setSelected
         self._regions: tuple[Region, ...] = ()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
-        layout.addWidget(self.choice)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.series, 1)
+        layout = box(QVBoxLayout(self), self.choice, self.plot, self.series, spacing=1)
+        for index in (1, 2):
+            layout.setStretch(index, 1)
         self.series.hide()
 
     def setSeries(self, areas: Sequence[dict[str, float]], frame: int) -> None:

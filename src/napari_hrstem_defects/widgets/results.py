@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from napari_hrstem_defects.widgets.editors import Links, button
+from napari_hrstem_defects.widgets.editors import Links, box, button
 from napari_hrstem_defects.widgets.layers import legend
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.plots import SizeView
@@ -56,10 +56,7 @@ class ResultsDock:
         self.setColours = self.sizes.setColours
         splitter.addWidget(self.table)
         splitter.addWidget(self.sizes)
-        layout = QHBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        buttons = QVBoxLayout()
-        buttons.setSpacing(1)
+        buttons = box(QVBoxLayout(), spacing=1)
         for sign, tip, pressed in (
             ("▲", "Previous defect (Shift+N)", functools.partial(self.step, -1)),
             ("▼", "Next defect (N)", functools.partial(self.step, 1)),
@@ -79,8 +76,7 @@ class ResultsDock:
             made.setFixedSize(26, 22)
             buttons.addWidget(made)
         buttons.addStretch(1)
-        layout.addLayout(buttons)
-        layout.addWidget(splitter)
+        box(QHBoxLayout(self.widget), buttons, splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
         self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.all_selected()))

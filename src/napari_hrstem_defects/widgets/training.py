@@ -30,9 +30,8 @@ from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, Train
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
-from napari_hrstem_defects.widgets.editors import Wrapped, button
+from napari_hrstem_defects.widgets.editors import Wrapped, box, button
 from napari_hrstem_defects.widgets.examples import ExamplesView
-from napari_hrstem_defects.widgets.parts import box
 from napari_hrstem_defects.widgets.plots import LossPlot
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
