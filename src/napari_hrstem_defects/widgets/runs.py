@@ -110,16 +110,15 @@ class Runs:
         measure : bool
             Whether wanted or not if nothing but the regions is out of date.
         """
-        document = self._session.document
-        if document.analysis is None or document.moving:
-            return
-        steps = self._session.outdated() & document.shown
-        if not (self._session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
+        session, document = self._session, self._session.document
+        if document.moving:
             return
         if self.running:
-            self._again = True
-        elif steps:
-            self._start(steps)
+            self._again = self._again or measure or session.auto_update
+        elif document.analysis is not None:
+            steps = session.outdated() & document.shown
+            if steps and (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
+                self._start(steps)
 
     def cancel(self) -> None:
         """Stop the run under way; the layers stay as they are."""
