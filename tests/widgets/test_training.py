@@ -57,10 +57,10 @@ def _fill(made: Any, kind: str, **settings: Any) -> Any:
 
 
 def _mark(made: Any, dialog: Any) -> None:
-    """Mark a square in the chosen image."""
+    """Mark a corner of the chosen image."""
     made.click(dialog.paint)
     layer = made.viewer.layers.selection.active
-    layer.data[100:250, 100:250] = 1
+    layer.data[:100, :100] = 1
     layer.events.paint(value=[])
     made.qtbot.waitUntil(dialog.start.isEnabled, timeout=TIMEOUT)
 
