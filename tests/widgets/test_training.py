@@ -19,7 +19,7 @@ from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.worker import Monitor
 
-from .conftest import PLUGIN, lattice_image
+from .conftest import lattice_image
 
 TIMEOUT = 300_000
 #: Tells nobody, and is not stopped.
@@ -288,32 +288,17 @@ def _begin(made: Any, asked: list[Any]) -> Any:
     return dialog
 
 
-def test_dialog_goes_with_the_panel_and_with_the_window(desk: Any, endless: Any) -> None:
-    """Else the program would go on training, without a window, until it is done."""
-    made = desk(lattice_image((256, 256)))
-    _begin(made, endless)
+def test_dialog_goes_with_the_panel(desk: Any, endless: Any) -> None:
+    """A brush that was taken from it goes on; a training it began ends."""
+    made, asked = desk(), endless
+    _begin(made, asked)
     (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects · ")]
     made.panel.parent().destroyOnClose()
     QApplication.processEvents()
-    assert endless[0]()
-    # A brush that was taken from it goes on.
+    assert asked[0]()
     layer.paint((100, 100), 1)
     layer.events.paint(value=[])
     made.qtbot.wait(300)  # an exception in a slot would fail the test
-    made.viewer.layers.remove(layer)
-
-    _, made.panel = made.viewer.window.add_plugin_dock_widget(PLUGIN, "HRSTEM defects")
-    made.panel.parent().setFloating(True)
-    dialog = _begin(made, endless)
-    made.panel.parent().setFloating(False)
-    made.panel.parent().hide()
-    made.panel.parent().show()
-    QApplication.processEvents()
-    assert not endless[1]()
-    assert dialog.isVisible()
-    made.viewer.window._qt_window.hide()  # what closing it comes to
-    assert endless[1]()
-    assert not dialog.isVisible()
 
 
 def test_kinds_of_classifiers(bench: Any) -> None:
@@ -389,6 +374,22 @@ def test_painting_what_to_learn(bench: Any) -> None:
     item.setCheckState(Qt.CheckState.Unchecked)
     assert dialog.value() == []
     assert not dialog.start.isEnabled()
+
+
+def test_dialog_goes_with_the_window(desk: Any, endless: Any) -> None:
+    """Else the program would go on training, without a window, until it is done."""
+    made = desk()
+    made.panel.parent().setFloating(True)
+    dialog = _begin(made, endless)
+    made.panel.parent().setFloating(False)
+    made.panel.parent().hide()
+    made.panel.parent().show()
+    QApplication.processEvents()
+    assert not endless[0]()
+    assert dialog.isVisible()
+    made.viewer.window._qt_window.hide()  # what closing it comes to
+    assert endless[0]()
+    assert not dialog.isVisible()
 
 
 def test_a_slip_does_not_stop_a_training(bench: Any, endless: Any, asks: Any) -> None:
