@@ -18,7 +18,10 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QMessageBox
 
+from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.analysis import Analysis
 from napari_hrstem_defects.core.pipeline import _Run
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
@@ -28,6 +31,8 @@ from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role
 
+#: Name of the plugin in napari.
+PLUGIN = "napari-hrstem-defects"
 #: Longest wait in ms for what takes seconds; on a busy machine it takes many more.
 TIMEOUT = 120_000
 
@@ -53,6 +58,13 @@ def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _unforeseen(name: str, *args: Any, **options: Any) -> None:
     pytest.fail(f"{name} was asked: {args[1:]}")
+
+
+def discover() -> None:
+    """Let napari know the plugin, as it does when it starts; looking through all packages takes a while."""
+    manager = PluginManager.instance()
+    if PLUGIN not in manager:
+        manager.discover()
 
 
 class Desk:
@@ -115,6 +127,15 @@ class Desk:
             self.move(point)
         self.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[-1])
 
+    def click_at(self, point: Any) -> None:
+        """Click at a point of the image (y, x in px)."""
+        if not isinstance(self.viewer, Viewer):
+            self._drag_on_layers(point, point, 1)
+            return
+        native, position = self.viewer.window._qt_viewer.canvas.native, self.canvas_position(point)
+        self.qtbot.mouseMove(native, position)
+        self.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+
     def _drag_on_layers(self, start: tuple[float, float], end: tuple[float, float], steps: int) -> None:
         """What napari's canvas makes of a drag: the tools of the viewer and of the chosen layer are called."""
         receivers = [self.viewer, self.viewer.layers.selection.active]
@@ -133,7 +154,8 @@ class Desk:
         path = [start, *np.linspace(start, end, steps)[1:], end]
         for (event.type, call), point in zip(calls, path, strict=True):
             event.is_dragging = event.type == "mouse_move"
-            event.position = event.pos = self._world(point)
+            event.position = self._world(point)
+            event.pos = np.asarray(event.position)
             self.viewer.cursor.position = event.position
             for receiver in receivers:
                 call(receiver, event)
@@ -172,14 +194,14 @@ class Desk:
 @pytest.fixture
 def desk(make_napari_viewer: Any, qtbot: Any) -> Iterator[Callable[..., Desk]]:
     """Make a viewer with an image and the docked panel."""
-    PluginManager.instance().discover()
+    discover()
     desks: list[Desk] = []
 
     def make(data: Any = "gaas_twin", size: tuple[int, int] = (1280, 800), **options: Any) -> Desk:
         viewer = make_napari_viewer(show=True)
         viewer.window.resize(*size)
         _add(viewer, data, options)
-        _, panel = viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+        _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "HRSTEM defects")
         desks.append(Desk(viewer, panel, qtbot))
         QApplication.processEvents()
         return desks[-1]
@@ -194,7 +216,7 @@ def bench(qtbot: Any) -> Iterator[Callable[..., Desk]]:
 
     Three times as fast, for what needs neither the canvas nor napari's own docks and controls.
     """
-    PluginManager.instance().discover()
+    discover()
     desks: list[Desk] = []
 
     def make(data: Any = "gaas_twin", size: tuple[int, int] = (380, 800), **options: Any) -> Desk:
@@ -235,6 +257,16 @@ def _leave(desks: list[Desk]) -> None:
     while WorkerBase._worker_set and time.monotonic() < deadline:
         QApplication.processEvents()
         time.sleep(0.005)
+
+
+@functools.cache
+def analysed(sample: str, **parameters: Any) -> Analysis:
+    """What the library finds in a bundled micrograph; once for all tests of a process, which only read it.
+
+    Parameters are given as ``segment__extent=0.8``.
+    """
+    changes = {name.replace("__", "."): value for name, value in parameters.items()}
+    return pipeline.analyze(read(sample_folder() / f"{sample}.tif"), Recipe().replace(changes))
 
 
 def lattice_image(shape: tuple[int, int], period: float = 14.0, fault: bool = True, seed: int = 0) -> Any:

@@ -18,7 +18,7 @@ from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 
-from .conftest import TIMEOUT, record_steps
+from .conftest import TIMEOUT, analysed, lattice_image, record_steps
 
 
 def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
@@ -53,43 +53,40 @@ def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
 
 
 def test_undo_and_back_to_automatic(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     automatic = made.document.analysis.best_patch
     severity = made.layer(Role.SEVERITY).data.copy()
     view = made.panel.best_patch
     assert not view.undo.isEnabled()
     assert not view.automatic.isEnabled()
-    for point in ((300.0, 400.0), (200.0, 420.0)):
+    for point in ((100.0, 80.0), (120.0, 70.0)):
         made.session.edits.place(point)
         made.wait()
-    assert "y 200, x 420" in view.place.text()
+    assert "y 120, x 70" in view.place.text()
     made.click(view.undo)
     made.wait()
-    assert "y 300, x 400" in view.place.text()
+    assert "y 100, x 80" in view.place.text()
     made.click(view.automatic)
     made.wait()
     assert made.document.analysis.best_patch == automatic
     assert_array_equal(made.layer(Role.SEVERITY).data, severity)
     made.click(view.undo)
     made.wait()
-    assert "y 300, x 400" in view.place.text()
+    assert "y 100, x 80" in view.place.text()
 
 
-def test_add_tool_places_the_best_patch_and_deleting_it_goes_back(desk: Any) -> None:
-    made = desk()
+def test_add_tool_places_the_best_patch_and_deleting_it_goes_back(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.show()
     automatic = made.document.analysis.best_patch
     layer = made.layer(Role.BEST_PATCH)
     made.viewer.layers.selection.active = layer
     layer.mode = "add"
-    native = made.viewer.window._qt_viewer.canvas.native
-    position = made.canvas_position((330, 330))
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at((100, 100))
     made.wait()
-    assert_allclose((made.document.point), (330, 330), atol=3)
+    assert_allclose(made.document.point, (100, 100), atol=3)
     assert len(set(map(tuple, np.round(layer.data)))) == len(layer.data)
     assert_allclose(layer.data[0], made.document.point, atol=1e-6)
     layer.selected_data = {0}
@@ -119,12 +116,12 @@ def test_candidates_are_dimmed_and_the_marker_has_the_size_of_a_patch(bench: Any
 
 
 def test_patch_dropped_outside_the_image_is_moved_onto_it(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.session.edits.place((-500.0, 9000.0))
     made.wait()
     best = made.document.analysis.best_patch
-    assert (best.y, best.x) == (best.size / 2 - 0.5, 512 - best.size / 2 - 0.5)
+    assert (best.y, best.x) == (best.size / 2 - 0.5, 256 - best.size / 2 - 0.5)
 
 
 def test_painting_a_patch_moves_the_best_patch(bench: Any) -> None:
@@ -191,7 +188,7 @@ def test_painted_labels_survive_and_the_table_follows(bench: Any) -> None:
 
 
 def test_renamed_reordered_hidden_and_deleted_layers_are_found(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     severity, labels = made.layer(Role.SEVERITY), made.layer(Role.LABELS)
     source = made.document.layer
@@ -212,7 +209,7 @@ def test_renamed_reordered_hidden_and_deleted_layers_are_found(bench: Any) -> No
 
 
 def test_buttons_of_deleted_layers_are_off(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     buttons = {
         Role.LABELS: made.panel.paint_labels,
         Role.PATCHES: made.panel.patches,
@@ -329,8 +326,8 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     assert made.document.lattices[1].patch == patch
 
 
-def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
-    made = desk()
+def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
+    made = bench()
     made.panel.groups["domains"].parameters.editors["domains.max_domains"].setValue(1)
     made.run_all()
     made.show()
@@ -338,14 +335,11 @@ def test_lattice_that_was_not_found_is_pointed_out(desk: Any) -> None:
     assert view.about.text() == "1 lattice"
     assert made.layer(Role.LATTICE_PATCHES) is None
     assert not view.table.isVisible()
-    other = pipeline.analyze(read(sample_folder() / "gaas_twin.tif")).domains.domains[1].patch
+    other = analysed("gaas_twin").domains.domains[1].patch
     made.click(view.add)
     layer = made.layer(Role.LATTICE_PATCHES)
     assert (layer.mode, len(layer.data)) == ("add", 0)
-    native = made.viewer.window._qt_viewer.canvas.native
-    position = made.canvas_position((other.y, other.x))
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at((other.y, other.x))
     made.wait()
     assert [row.by_hand for row in view.value()] == [True]
     assert_allclose(layer.data[0], (other.y, other.x), atol=4)
@@ -477,14 +471,14 @@ def _two_phases() -> Any:
 
 
 def test_result_that_is_out_of_date_says_so_when_it_is_exported(bench: Any, tmp_path: Path) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     made.panel.actions_.export(tmp_path)
     made.wait()
     assert "was written to" in made.panel.messages.text()
     assert "out of date" not in made.panel.messages.text()
     made.click(made.panel.auto)
-    made.session.edits.place((200.0, 400.0))
+    made.session.edits.place((100.0, 60.0))
     made.panel.actions_.export(tmp_path, overwrite=True)
     made.wait()
     assert "out of date" in made.panel.messages.text()
@@ -610,7 +604,7 @@ def test_stroke_painted_during_a_run_is_kept(bench: Any, monkeypatch: Any) -> No
 
 @pytest.mark.parametrize("role", [Role.LABELS, Role.PATCHES])
 def test_numbers_that_mean_nothing_are_refused(bench: Any, role: Role) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     layer = made.layer(role)
     before = layer.data.copy()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 
-from .conftest import TIMEOUT, lattice_image
+from .conftest import PLUGIN, TIMEOUT, lattice_image
 
 
 def _owner(layer: Any) -> str:
@@ -47,30 +47,52 @@ def test_results_lie_directly_above_their_own_image(bench: Any) -> None:
     assert {layer for layer in layers if layer.visible} == seen
 
 
-def test_keys_are_tools_of_the_viewer_after_a_button_was_pressed(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
-    window = made.viewer.window._qt_window
-    window.activateWindow()
-    made.qtbot.waitUntil(lambda: QApplication.focusWidget() is not None or window.isActiveWindow())
-    made.run_all()
-    recipe = made.session.recipe
+_CONTROL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+
+
+def _press(made: Any, key: Any, modifiers: Any = _CONTROL_SHIFT) -> None:
+    made.viewer.window._qt_window.activateWindow()
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    made.qtbot.keyClick(made.panel.run_row.run, key, modifiers)
+
+
+def test_keys_of_the_panel_and_of_the_viewer(desk: Any) -> None:
+    made = desk("gaas_twin")
+    for number in range(1, 3):
+        _press(made, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+        made.wait()
+        assert list(made.states().values()).count("current") == number
+    _press(made, Qt.Key.Key_Return)
+    made.wait()
+    assert set(made.states().values()) == {"current"}
+    # Bare image: all that lies over it goes, and what was visible before comes back.
+    made.click(made.panel.lattices.map)
+    made.layer(Role.SEVERITY).visible = False
+    before = [layer.visible for layer in made.viewer.layers]
+    _press(made, Qt.Key.Key_L)
+    assert [layer for layer in made.viewer.layers if layer.visible] == [made.document.layer]
+    _press(made, Qt.Key.Key_L)
+    assert [layer.visible for layer in made.viewer.layers] == before
+    # After a button was pressed they are tools of the viewer.
+    window, recipe = made.viewer.window._qt_window, made.session.recipe
     kernel = made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
-    for button in (made.panel.groups["symmetry"].button, made.panel.run_row.run):
-        kernel.setFocus()
-        button.setFocus()
-        made.click(button)
-        made.wait()
-        made.viewer.layers.selection.active = made.layer(Role.LABELS)
-        focused = QApplication.focusWidget()
-        assert focused is None or not made.panel.isAncestorOf(focused)
-        for key in (Qt.Key.Key_3, Qt.Key.Key_5):
-            made.qtbot.keyClick(focused or window, key)
-        made.wait()
-        assert made.session.recipe == recipe
+    button = made.panel.groups["segment"].button
+    kernel.setFocus()
+    button.setFocus()
+    made.click(button)
+    made.wait()
+    made.viewer.layers.selection.active = made.layer(Role.LABELS)
+    focused = QApplication.focusWidget()
+    assert focused is None or not made.panel.isAncestorOf(focused)
+    for key in (Qt.Key.Key_3, Qt.Key.Key_5):
+        made.qtbot.keyClick(focused or window, key)
+    made.wait()
+    assert made.session.recipe == recipe
 
 
-def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(desk: Any) -> None:
-    made = desk()
+def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench: Any) -> None:
+    made = bench(lattice_image((256, 256)))
     made.run_all()
     made.show()
     table = made.panel.results.table
@@ -79,17 +101,11 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(desk:
     inside = np.argwhere(layer.data == region.id)
     point = inside[np.argmin(np.hypot(*(inside - inside.mean(0)).T))]
     made.viewer.layers.selection.active = made.document.layer
-    native = made.viewer.window._qt_viewer.canvas.native
-    position = made.canvas_position(point)
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at(point)
     assert table.selected() == region.id
     assert layer.visible
     assert (layer.selected_label, layer.show_selected_label, layer.contour > 0) == (region.id, True, True)
-    corner = np.argwhere(made.layer(Role.LABELS).data == 0)[0]
-    position = made.canvas_position(corner)
-    made.qtbot.mouseMove(native, position)
-    made.qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=position)
+    made.click_at(np.argwhere(made.layer(Role.LABELS).data == 0)[0])
     assert table.selected() == 0
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
@@ -100,7 +116,7 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(desk:
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
-    made = bench("si_fault_amorphous")
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     table = made.panel.results.table
     table.view.setFocus()
@@ -118,32 +134,43 @@ def _whole_image_is_seen(made: Any) -> bool:
     return bool((extent * zoom <= np.array([height, width]) + 1).all())
 
 
-def test_view_is_fitted_again_when_docks_take_room(desk: Any) -> None:
+def test_table_and_view_when_docks_come_and_go(desk: Any) -> None:
     made = desk(None, size=(1280, 800))
+    window, main = made.viewer.window, made.viewer.window._qt_window
     made.panel.parent().destroyOnClose()
-    made.add(lattice_image((512, 512)))
+    made.add(lattice_image((192, 192), period=11))
     made.qtbot.wait(100)
     made.viewer.reset_view()
-    _, made.panel = made.viewer.window.add_plugin_dock_widget("napari-hrstem-defects", "HRSTEM defects")
+    _, made.panel = window.add_plugin_dock_widget(PLUGIN, "HRSTEM defects")
     made.qtbot.waitUntil(lambda: _whole_image_is_seen(made), timeout=5000)
     made.run_all()
-    assert made.panel.results.table.isVisible()
+    # The table is docked below the image, which is fitted again.
+    results = made.panel.results
+    (dock,) = (d for d in main.findChildren(QDockWidget) if d.isAncestorOf(results.table))
+    assert results.table.isVisible()
+    assert main.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
+    canvas = window._qt_viewer.canvas.native
+    assert dock.mapTo(main, dock.rect().topLeft()).y() >= canvas.mapTo(main, canvas.rect().bottomLeft()).y()
     made.qtbot.waitUntil(lambda: _whole_image_is_seen(made), timeout=5000)
-
-
-def test_view_that_a_person_has_chosen_stays(desk: Any) -> None:
-    made = desk(lattice_image((512, 512)))
-    made.show()
-    camera = made.viewer.scene.camera
+    # A view that a person has chosen stays.
+    camera, size = made.viewer.scene.camera, made.viewer.canvas.size
     camera.center, camera.zoom = (0.0, 100.0, 120.0), 6.0
-    made.run_all()
-    made.qtbot.wait(200)
+    window.remove_dock_widget(results.widget)
+    made.qtbot.waitUntil(lambda: made.viewer.canvas.size != size, timeout=TIMEOUT)
     assert_allclose(camera.center[-2:], (100, 120))
     assert camera.zoom == 6.0
+    # A table that was closed comes back with a run asked for, not of itself.
+    made.panel.threshold.number.setValue(0.1)
+    made.wait()
+    assert "Defect regions" not in window.dock_widgets
+    made.run_all()
+    assert results.table.isVisible()
+    assert "Defect regions" in window.dock_widgets
+    assert len(results.table.value()) == len(made.document.regions()) > 0
 
 
-def test_legend_scale_bar_and_colour_bar(desk: Any) -> None:
-    made = desk("si_fault_amorphous")
+def test_legend_scale_bar_and_colour_bar(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
     made.run_all()
     overlays = made.viewer.canvas.overlays
     made.qtbot.waitUntil(lambda: "hrstem_defects_amorphous" in overlays, timeout=TIMEOUT)
@@ -156,12 +183,12 @@ def test_legend_scale_bar_and_colour_bar(desk: Any) -> None:
         assert_allclose(line.color, labels.get_color(value), atol=0.01)
     assert labels.contour > 0
     assert made.layer(Role.SEVERITY).colorbar.visible
-    made.panel.parent().destroyOnClose()
+    made.panel.disconnect_all()
     assert not overlays["hrstem_defects_amorphous"].visible
 
 
 def test_a_frame_shows_its_own_numbers(bench: Any) -> None:
-    frames = np.stack([lattice_image((256, 256), seed=seed) for seed in range(3)])
+    frames = np.stack([lattice_image((192, 192), period=11, seed=seed) for seed in range(3)])
     made = bench(frames)
     made.viewer.dims.set_point(0, 1)
     made.run_all()
@@ -192,7 +219,7 @@ def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["lattice", "published"])
 def test_fields_that_the_method_does_not_use_are_not_there(bench: Any, mode: str) -> None:
-    made = bench(lattice_image((256, 256)))
+    made = bench(lattice_image((192, 192), period=11))
     made.session.recipe = made.session.recipe.replace({"mode": mode})
     for widget in (made.panel.threshold, made.panel.lattices):
         assert widget.isVisible() is (mode == "lattice")

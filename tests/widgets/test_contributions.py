@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
 from napari.components import ViewerModel
-from npe2 import PluginManager, PluginManifest
+from npe2 import PluginManifest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import RecipeError, WriteError
+from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
@@ -25,9 +27,8 @@ from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role, role_of
 
-from .conftest import TIMEOUT
+from .conftest import PLUGIN, TIMEOUT, analysed, discover, lattice_image
 
-PLUGIN = "napari-hrstem-defects"
 MANIFEST = PluginManifest.from_distribution(PLUGIN)
 
 
@@ -36,12 +37,14 @@ def test_manifest_is_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_single_steps_share_the_work_of_the_panel(desk: Any) -> None:
-    made = desk()
+def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any, tmp_path: Path) -> None:
+    made = desk(lattice_image((192, 192), period=11))
     docks = {}
-    for step in STEPS:
-        _, docks[step.name] = made.viewer.window.add_plugin_dock_widget(PLUGIN, step.title)
+    for name, title in [*((step.name, step.title) for step in STEPS), ("export", "Export")]:
+        _, docks[name] = made.viewer.window.add_plugin_dock_widget(PLUGIN, title)
+    export = docks["export"]
     assert {dock.session for dock in docks.values()} == {made.session}
+    assert not export.footer.export.isEnabled()
     made.click(docks["symmetry"].group.button)
     made.wait()
     assert docks["preprocess"].group.word.text() == "current"
@@ -52,23 +55,12 @@ def test_single_steps_share_the_work_of_the_panel(desk: Any) -> None:
     assert made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].value() == 2.0
     assert docks["symmetry"].group.word.text() == "running"  # at once, from whatever dock
     made.wait()
-
-
-def test_export_dock(desk: Any, tmp_path: Path) -> None:
-    made = desk()
-    _, dock = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
-    assert not dock.footer.export.isEnabled()
     made.run_all()
-    assert dock.footer.export.isEnabled()
-    folder = dock.export(tmp_path)
+    assert export.footer.export.isEnabled()
+    folder = export.export(tmp_path)
     made.wait()
     assert (folder / "labels.tif").is_file()
-
-
-def test_steps_are_in_the_layer_menus(desk: Any) -> None:
-    from napari._app_model import get_app_model
-
-    desk(None)
+    # The same commands are in the menus of the layers.
     menus = get_app_model().menus
     for menu, entries in MANIFEST.contributions.menus.items():
         offered = {item.command.id for item in menus.get_menu(menu) if hasattr(item, "command")}
@@ -85,7 +77,7 @@ def test_steps_are_in_the_layer_menus(desk: Any) -> None:
     ids=["image", "series", "labels"],
 )
 def test_saved_layer_keeps_its_pixel_size(data: Any, tmp_path: Path) -> None:
-    PluginManager.instance().discover()
+    discover()
     viewer = ViewerModel()
     add = viewer.add_labels if data.dtype.kind == "i" else viewer.add_image
     frames = (1,) * (data.ndim - 2)
@@ -114,10 +106,10 @@ def test_layer_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by", ["folder", "analysis.json"])
 def test_exported_folder_opens_as_layers(by: str, tmp_path: Path) -> None:
-    path = sample_folder() / "si_fault_amorphous.tif"
-    analysis = pipeline.analyze(read(path))
+    path = sample_folder() / "gaas_twin.tif"
+    analysis = analysed("gaas_twin")
     folder = save(analysis, tmp_path / "result")
-    PluginManager.instance().discover()
+    discover()
     viewer = ViewerModel()
     viewer.open(folder if by == "folder" else folder / by, plugin=PLUGIN)
     found = {role_of(layer): layer for layer in viewer.layers}
@@ -132,8 +124,8 @@ def test_exported_folder_opens_as_layers(by: str, tmp_path: Path) -> None:
 
 def test_folder_of_several_lattices_and_of_the_published_pipeline(tmp_path: Path) -> None:
     path = sample_folder() / "gaas_twin.tif"
-    PluginManager.instance().discover()
-    analysis = pipeline.analyze(read(path))
+    discover()
+    analysis = analysed("gaas_twin")
     viewer = ViewerModel()
     viewer.open(save(analysis, tmp_path / "twin"), plugin=PLUGIN)
     found = {role_of(layer): layer for layer in viewer.layers}
@@ -152,7 +144,7 @@ def test_folder_of_several_lattices_and_of_the_published_pipeline(tmp_path: Path
 
 
 def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
-    analysis = pipeline.analyze(read(sample_folder() / "si_fault_amorphous.tif"))
+    analysis = analysed("gaas_twin")
     folder = save(analysis, tmp_path / "result")
     info = json.loads((folder / "analysis.json").read_text("utf-8"))
     del info["threshold"]
@@ -160,7 +152,7 @@ def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
     (folder / "analysis.json").write_text(json.dumps(info), "utf-8")
     with pytest.raises(RecipeError):
         _ = load(folder).recipe
-    PluginManager.instance().discover()
+    discover()
     viewer = ViewerModel()
     viewer.open(folder, plugin=PLUGIN)
     found = {role_of(layer): layer for layer in viewer.layers}
@@ -177,14 +169,14 @@ def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:
 
 
 def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monkeypatch: Any) -> None:
-    PluginManager.instance().discover()
+    discover()
     made = make_napari_viewer(show=True)
     monkeypatch.setattr("napari.Viewer", lambda **options: made)
-    viewer = open_panel(read(sample_folder() / "gaas_twin.tif"))
+    viewer = open_panel(Micrograph(lattice_image((192, 192), period=11), 0.02, "made up"))
     (panel,) = (widget for name, widget in viewer.window.dock_widgets.items() if "HRSTEM" in name)
     session = panel.session
     qtbot.waitUntil(lambda: session.document.analysis is not None and not session.running, timeout=TIMEOUT)
-    assert viewer.layers[0].name == "gaas_twin.tif"
+    assert viewer.layers[0].name == "made up"
     assert {str(state) for state in session.states().values()} == {"current"}
 
 
@@ -192,7 +184,7 @@ def test_first_panel_and_first_sample_answer_at_once(make_napari_viewer: Any, mo
     """A busy cursor and a word before anything slow is imported or read."""
     from qtpy.QtWidgets import QApplication
 
-    PluginManager.instance().discover()
+    discover()
     viewer = make_napari_viewer(show=True)
     monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     seen: list[tuple[bool, str]] = []

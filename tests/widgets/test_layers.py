@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.outputs import CLEAN_COLOUR, PATCH_CLEAN, PATCH_DEFECTIVE
@@ -62,7 +60,7 @@ def test_severity_is_coloured_over_the_image(bench: Any) -> None:
     assert high >= 2 * made.document.analysis.threshold
     # What is drawn over what, and what is seen at first.
     shown = [role_of(layer) for layer in layers if layer.visible and role_of(layer) is not None]
-    assert shown == [Role.SEVERITY, Role.NOT_JUDGED, Role.LABELS, Role.BEST_PATCH]
+    assert shown == [Role.SEVERITY, Role.NOT_ASSESSED, Role.LABELS, Role.BEST_PATCH]
 
 
 def test_labels_are_named_and_coloured(bench: Any) -> None:
@@ -74,19 +72,11 @@ def test_labels_are_named_and_coloured(bench: Any) -> None:
     assert_allclose(labels.get_color(1)[:3], _rgb(SYMMETRY_COLOUR), atol=0.01)
     assert_allclose(labels.get_color(2)[:3], _rgb(AMORPHOUS_COLOUR), atol=0.01)
     assert labels.get_color(0) is None or labels.get_color(0)[3] == 0
-    assert list(patches.features["class"])[PATCH_CLEAN : PATCH_DEFECTIVE + 1] == ["clean", "defective"]
+    assert list(patches.features["class"])[PATCH_CLEAN : PATCH_DEFECTIVE + 1] == [
+        "non-defective",
+        "defective",
+    ]
     assert_allclose(patches.get_color(PATCH_CLEAN)[:3], _rgb(CLEAN_COLOUR), atol=0.01)
-
-
-def test_table_is_docked_below_the_image(desk: Any) -> None:
-    made = desk()
-    made.run_all()
-    main = made.viewer.window._qt_window
-    (dock,) = (d for d in main.findChildren(QDockWidget) if d.isAncestorOf(made.panel.results.table))
-    assert dock.isVisible()
-    assert main.dockWidgetArea(dock) == Qt.DockWidgetArea.BottomDockWidgetArea
-    canvas = made.viewer.window._qt_viewer.canvas.native
-    assert dock.mapTo(main, dock.rect().topLeft()).y() >= canvas.mapTo(main, canvas.rect().bottomLeft()).y()
 
 
 PLACE = {"translate": (3.0, -5.0), "rotate": 30.0, "axis_labels": ("row", "column")}
@@ -114,6 +104,7 @@ def _assert_lies_on(layer: Any, source: Any, pixels: tuple[int, int]) -> None:
 def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -> None:
     """Several lattices, a scan and the map of boundaries give all layers that there are."""
     made = bench("gaas_twin", **PLACE)
+    pixel_nm = made.document.layer.scale[-1]
     made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
     made.run_all()
     scan(made, made_up(made.document.frame_shape))
@@ -129,6 +120,9 @@ def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -
         assert_allclose(layer.rotate, source.rotate, err_msg=layer.name)
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"], layer.name
         assert layer.axis_labels == ("row", "column"), layer.name
+    region, table = made.document.regions()[0], made.panel.results.table
+    assert table.model.headings()[3] == "Area (nm²)"
+    assert region.area_nm2 == pytest.approx(region.area_px * pixel_nm**2)
     # The same after the image was moved.
     source.translate, source.scale = (-2.0, 7.0), (0.5, 0.5)
     for layer in outputs:

@@ -1,4 +1,4 @@
-"""What the panel says: states, stages, doubts, hints; and what every dock of ours says when something is wrong."""
+"""Messages of the panel: states, stages, warnings, hints; and those of the docks when something is wrong."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from napari.components import ViewerModel
 from qtpy.QtWidgets import QInputDialog
 
 from napari_hrstem_defects.core.recipe import Recipe
@@ -14,10 +14,9 @@ from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.actions import HelpDialog
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.single_steps import PreprocessWidget, VarianceWidget
 
-from .conftest import TIMEOUT, lattice_image
-
-PLUGIN = "napari-hrstem-defects"
+from .conftest import TIMEOUT, Desk, lattice_image
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def _said(made: Any, step: str) -> str:
 
 
 def test_states_are_told_by_sign_and_word(bench: Any) -> None:
-    made = bench(lattice_image((512, 512)))
+    made = bench(lattice_image((256, 256)))
     assert {_said(made, step.name) for step in STEPS} == {"○ not run"}
     seen: set[str] = set()
 
@@ -49,7 +48,7 @@ def test_states_are_told_by_sign_and_word(bench: Any) -> None:
     assert seen == {"◌ running"}
     assert {_said(made, step.name) for step in STEPS} == {"● current"}
     made.click(made.panel.auto)
-    made.session.edits.place((250.0, 150.0))
+    made.session.edits.place((120.0, 80.0))
     assert [_said(made, name) for name in ("classify", "best_patch", "symmetry", "segment")] == [
         "● current",
         "◐ stale",
@@ -65,7 +64,7 @@ def test_states_are_told_by_sign_and_word(bench: Any) -> None:
 
 
 def test_progress_is_told_by_stage(bench: Any) -> None:
-    made = bench(lattice_image((512, 512)))
+    made = bench(lattice_image((256, 256)))
     bar = made.panel.run_row.bar
     told: list[tuple[str, int]] = []
     made.session.progressed.connect(lambda *args: told.append((bar.text(), bar.value())))
@@ -102,12 +101,12 @@ def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[st
     assert made.panel.more.text() == "More parameters… (1 changed)"
     made.add(lattice_image((256, 256)))
     said = made.panel.messages.text()
-    assert "set earlier" in said
+    assert "differ from the defaults" in said
     assert "false marks 0.25 / image (default 0.05)" in said
     assert "smoothing 0.9 periods" in said
     assert not popups["info"]
     made.run_all()
-    assert "set earlier" not in made.panel.messages.text()
+    assert "differ from the defaults" not in made.panel.messages.text()
     # Another session.
     other = bench("gaas_twin")
     assert "false marks 0.25 / image" in other.panel.messages.text()
@@ -150,13 +149,14 @@ def test_notice_goes_with_the_next_result(bench: Any) -> None:
     assert "about this result" not in made.panel.messages.text()
 
 
-def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]]) -> None:
+def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]) -> None:
     """Alone, without the panel: in the dock, and once in the corner of napari."""
-    made = desk(None)
-    made.panel.parent().destroyOnClose()
-    _, dock = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Preprocess")
-    _, other = made.viewer.window.add_plugin_dock_widget(PLUGIN, "Variance filter")
-    made.panel = dock
+    viewer = ViewerModel()
+    dock, other = PreprocessWidget(viewer), VarianceWidget(viewer)
+    for each in (dock, other):
+        qtbot.addWidget(each)
+        each.show()
+    made: Any = Desk(viewer, dock, qtbot)  # type: ignore[arg-type]
     made.add(np.full((128, 128), 3.0, np.float32), name="flat")
     made.click(dock.group.button)
     made.wait()
@@ -165,13 +165,16 @@ def test_single_docks_say_what_is_wrong(desk: Any, popups: dict[str, list[str]])
     assert len(popups["error"]) == 1
     assert "same value" in popups["error"][0]
     # While something runs nothing else can be started; what is set is kept for the next session.
-    made.add(lattice_image((1024, 1024)))
+    made.add(lattice_image((192, 192), period=11))
     made.click(dock.group.button)
     assert not other.group.button.isEnabled()
     made.wait()
     assert other.group.button.isEnabled()
     other.others.editors["variance.window_periods"].setValue(2.0)
+    made.wait()
     assert settings.recall_recipe().variance.window_periods == 2.0
+    for each in (dock, other):
+        each.disconnect_all()
 
 
 def test_help_says_how_everything_is_done(bench: Any) -> None:
@@ -188,7 +191,7 @@ def test_help_says_how_everything_is_done(bench: Any) -> None:
 
 
 def test_failed_measuring_of_painted_labels_is_said(bench: Any, monkeypatch: Any) -> None:
-    made = bench("si_fault_amorphous")
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
 
     def broken(*args: Any, **options: Any) -> None:
@@ -225,33 +228,5 @@ def test_file_without_a_pixel_size_leads_to_the_question(
     made.viewer.open(tmp_path / "plain.tif", plugin="napari")
     made.click(made.panel.calibrate)
     made.qtbot.waitUntil(lambda: asked == ["Pixel size"], timeout=TIMEOUT)
-    assert "does not say how large a pixel is" in made.panel.messages.text()
+    assert "states no pixel size" in made.panel.messages.text()
     assert not made.session.running
-
-
-def _press(made: Any, key: Any) -> None:
-    made.viewer.window._qt_window.activateWindow()
-    made.panel.run_row.run.setFocus()
-    made.qtbot.wait(50)
-    modifiers = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
-    made.qtbot.keyClick(made.panel.run_row.run, key, modifiers)
-
-
-def test_key_that_runs_all(desk: Any) -> None:
-    made = desk(lattice_image((256, 256)))
-    _press(made, Qt.Key.Key_Return)
-    made.wait()
-    assert set(made.states().values()) == {"current"}
-
-
-def test_key_of_the_bare_image(desk: Any) -> None:
-    """All that lies over it goes, and what was visible before comes back."""
-    made = desk("gaas_twin")
-    made.run_all()
-    made.click(made.panel.lattices.map)
-    made.layer(Role.SEVERITY).visible = False
-    before = [layer.visible for layer in made.viewer.layers]
-    _press(made, Qt.Key.Key_L)
-    assert [layer for layer in made.viewer.layers if layer.visible] == [made.document.layer]
-    _press(made, Qt.Key.Key_L)
-    assert [layer.visible for layer in made.viewer.layers] == before

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from npe2 import PluginManager
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_hrstem_defects import Micrograph
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.widgets._readers import get_reader, image_layer
+
+from .conftest import discover
 
 
 def test_known_pixel_size_becomes_scale_in_nanometres() -> None:
@@ -58,7 +59,7 @@ def test_vendor_file_opened_in_napari_keeps_pixel_size_and_unit(tmp_path: Path) 
     signal = {"data": pixels, "axes": axes, "metadata": {"General": {"title": "twin"}}}
     hspy.file_writer(str(path), signal | {"attributes": {"_lazy": False}} | {name: {} for name in groups})
 
-    PluginManager.instance().discover()  # what napari does when it starts
+    discover()
     viewer = ViewerModel()
     (layer,) = viewer.open(path, plugin=None)
 
@@ -81,7 +82,7 @@ DM3 = Path(__file__).parents[3] / "shared/data/formats/cdte_twin_haadf26.dm3"
 @pytest.mark.skipif(not DM3.is_file(), reason="the micrograph is not at hand")
 def test_real_dm3_dropped_on_napari() -> None:
     pytest.importorskip("rsciio.digitalmicrograph")
-    PluginManager.instance().discover()
+    discover()
     viewer = ViewerModel()
     (layer,) = viewer.open(DM3, plugin=None)
     expected = read(DM3)
@@ -196,7 +197,7 @@ def test_files_of_other_microscopes_dropped_on_napari(write: Any, tmp_path: Path
     pixels = np.random.default_rng(2).random((40, 56), dtype=np.float32)
     path = tmp_path / f"image.{write.__name__}"
     write(path, pixels, 0.0125)
-    PluginManager.instance().discover()
+    discover()
     viewer = ViewerModel()
     (layer,) = viewer.open(path, plugin=None)
     assert layer.source.reader_plugin == "napari-hrstem-defects"

@@ -1,4 +1,4 @@
-"""Defects gone through one by one, what is not judged, pixel sizes that cannot be, and the panel without an image."""
+"""Defects reviewed one by one, pixels not assessed, pixel sizes that cannot be, and the panel without an image."""
 
 import csv
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_pa
 
 
 def test_buttons_beside_the_table_do_the_same(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     buttons = {b.text(): b for b in made.panel.results.widget.findChildren(QPushButton)}
     made.click(buttons["▼"])
@@ -133,7 +133,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
 
 
 def test_overview_figure_is_copied(bench: Any) -> None:
-    made = bench()
+    made = bench(lattice_image((192, 192), period=11))
     made.click(made.panel.footer.copy)
     assert "no complete result to copy" in made.panel.messages.text()
     made.run_all()
@@ -155,7 +155,7 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
         y0 < 220 and y1 > 140 and x0 < 240 and x1 > 150
         for y0, x0, y1, x1 in (region.bbox for region in made.document.regions())
     )
-    hatched = made.layer(Role.NOT_JUDGED)
+    hatched = made.layer(Role.NOT_ASSESSED)
     judged = made.document.analysis.judged
     assert not judged[140:220, 150:240].any()
     assert not hatched.data[judged].any()

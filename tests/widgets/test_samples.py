@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from npe2 import PluginManager, PluginManifest
+from npe2 import PluginManifest
 
 from napari_hrstem_defects.widgets._samples import sample_folder
+
+from .conftest import discover
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = PluginManifest.from_distribution("napari-hrstem-defects").contributions.sample_data
@@ -20,7 +22,7 @@ def test_every_bundled_micrograph_is_offered() -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.key)
 def test_sample_opens_with_its_scale(sample) -> None:
-    PluginManager.instance().discover()
+    discover()
     (data, options, kind), (truth, about, truth_kind) = sample.open()
     assert kind == "image"
     assert (truth_kind, about["visible"]) == ("labels", False)

@@ -1,6 +1,5 @@
 """A result that was exported is opened again and gone on with; files bring their pixel size along."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,9 @@ from qtpy.QtWidgets import QInputDialog
 
 from napari_hrstem_defects.io import load
 from napari_hrstem_defects.io.ome import OmeTiffWriter
-from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.roles import Role
 
-from .conftest import TIMEOUT, lattice_image
-
-PLUGIN = "napari-hrstem-defects"
+from .conftest import PLUGIN, TIMEOUT, lattice_image
 
 
 def _paint(made: Any, where: tuple[Any, ...], label: int) -> None:
@@ -33,10 +29,12 @@ def _reviewed(folder: Path) -> dict[tuple[int, int], str | None]:
     return {(row.get("frame", 0), row["id"]): row["reviewed"] for row in load(folder).regions}
 
 
-@pytest.mark.parametrize("sample", ["si_fault_amorphous", "si_series"])
-def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: str) -> None:
-    image = Path(shutil.copy(sample_folder() / f"{sample}.tif", tmp_path))
-    made = desk(None)
+@pytest.mark.parametrize("frames", [None, 3], ids=["image", "series"])
+def test_exported_result_is_taken_up_again(bench: Any, tmp_path: Path, frames: int | None) -> None:
+    image, shape = tmp_path / "image.tif", (288, 288)
+    pixels = lattice_image(shape) if frames is None else [lattice_image(shape, seed=t) for t in range(frames)]
+    _ours(image, np.asarray(pixels))
+    made = bench(None)
     made.viewer.open(image, plugin="napari")
     frame: tuple[Any, ...] = ()
     if made.document.is_stack:
@@ -45,7 +43,7 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
         made.viewer.dims.set_point(0, 1)
     else:
         made.run_all()
-        made.session.edits.place((576.0, 70.0))
+        made.session.edits.place((200.0, 70.0))
     made.wait()
     _paint(made, (*frame, slice(30, 60), slice(30, 60)), 1)
     numbers = [region.id for region in made.panel.results.table.value()]
@@ -58,7 +56,7 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
     labels, point = np.array(made.layer(Role.LABELS).data), made.document.point
     rows = made.panel.results.table.value()
 
-    other = desk(None)
+    other = bench(None)
     other.viewer.open(folder, plugin=PLUGIN)
     other.qtbot.waitUntil(lambda: other.session.running, timeout=TIMEOUT)
     other.wait()
@@ -83,7 +81,8 @@ def test_exported_result_is_taken_up_again(desk: Any, tmp_path: Path, sample: st
 
 
 def test_result_whose_image_is_gone_says_so(bench: Any, tmp_path: Path) -> None:
-    image = Path(shutil.copy(sample_folder() / "gaas_twin.tif", tmp_path))
+    image = tmp_path / "image.tif"
+    _ours(image, lattice_image((192, 192), period=11))
     made = bench(None)
     made.viewer.open(image, plugin="napari")
     made.run_all()
@@ -97,7 +96,8 @@ def test_result_whose_image_is_gone_says_so(bench: Any, tmp_path: Path) -> None:
 
 def _ours(path: Path, pixels: Any) -> None:
     with OmeTiffWriter(path, pixels.shape, pixels.dtype, 0.02, "test") as writer:
-        writer.write(pixels)
+        for frame in pixels.reshape(-1, *pixels.shape[-2:]):
+            writer.write(frame)
 
 
 def _imagej(path: Path, pixels: Any) -> None:
@@ -134,5 +134,5 @@ def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(bench: Any, monke
     assert_allclose([region.area_nm2 for region in table.value()], np.array(areas) * 0.025**2)
     assert_allclose(camera.center[-2:], (2.5, 3.0))
     assert_allclose(camera.zoom, 4.0 / 0.025)
-    assert "how large a pixel is" not in made.panel.messages.text()
+    assert "states no pixel size" not in made.panel.messages.text()
     assert set(made.states().values()) == {"current"}

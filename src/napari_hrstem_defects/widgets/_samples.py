@@ -21,7 +21,7 @@ def sample_folder() -> Path:
 def _layers(name: str) -> list[LayerData]:
     """The micrograph, and below its name what is known to be in it: a layer to compare with, hidden."""
     if "qtpy.QtWidgets" not in sys.modules:
-        # No window to say anything in; there may be no Qt at all.
+        # No window; there may be no Qt at all.
         return _read(name)
     from napari_hrstem_defects.widgets.opening import busy
 

@@ -27,7 +27,7 @@ from napari_hrstem_defects.batch.ratings import RATINGS, append_rating
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
-from napari_hrstem_defects.widgets.editors import button
+from napari_hrstem_defects.widgets.editors import box, button
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about_folder, run_folder
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
 from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
-_OUT_OF_DATE = " Some steps are out of date (◐): what they found before was written."
+_OUT_OF_DATE = " Some steps are out of date (◐); their previous results were written."
 _JSON = "Recipes (*.json)"
 _HELP = """
 <h3>From an image to a mask</h3>
@@ -45,10 +45,10 @@ _HELP = """
 <li><b>Open an image</b>: drop a file on the window, or take one of <i>File → Open Sample → HRSTEM defects</i>.</li>
 <li><b>Run all</b>. Defects are coloured over the image: orange breaks the symmetry of the lattice, blue is amorphous or
 blurred.</li>
-<li><b>Look at the yellow square</b>, the best patch: everything is compared with it. If it lies on a defect or on
-the wrong grain, press <i>Move…</i> and drag it. Grey squares are other good places.</li>
-<li><b>Move the threshold</b>, the false marks you accept in a clean image, until the labels show what you see.</li>
-<li><b>Paint</b> where the labels are still wrong: the table of regions follows.</li>
+<li><b>Check the yellow square</b>, the best patch: the reference of the filters. If it contains a defect or lies in
+the wrong grain, press <i>Move…</i> and drag it. Grey squares are alternatives.</li>
+<li><b>Set the threshold</b>: the number of false marks expected in a defect-free image.</li>
+<li><b>Paint</b> corrections over the labels: the table of regions is updated.</li>
 <li><b>Several lattices?</b> Tick in <i>Lattices</i> which of them count as intact; drag their squares, or point
 out another one with <i>Add…</i>.</li>
 <li><b>Export…</b> writes masks, tables and a figure, the same files as <code>hrstem-defects analyze</code>.</li>
@@ -56,9 +56,9 @@ out another one with <i>Add…</i>.</li>
 <h3>The steps</h3>
 {steps}
 <p>{states}</p>
-<h3>What you did by hand stays</h3>
-<p>Painted patches and a placed best patch are used by the next run. What is painted over labels is laid over whatever
-the next run finds; <i>Undo</i> and <i>Discard corrections</i> take it back.</p>
+<h3>Manual corrections are kept</h3>
+<p>Painted patches and a placed best patch are used by the next run. Corrections painted over labels are applied to the
+labels of every later run; <i>Undo</i> and <i>Discard corrections</i> remove them.</p>
 <h3>Keys</h3>
 <p><b>Ctrl+Return</b> run the next step that is not current &nbsp; <b>Ctrl+Shift+Return</b> run all &nbsp;
 <b>Ctrl+Shift+L</b> show or hide the results &nbsp; <b>Ctrl+Shift+E</b> accept: export where the last one went
@@ -89,7 +89,7 @@ class Actions:
             The folder; None if there is nothing to write.
         """
         session, document, analysis = self.session, self.session.document, self.result("export")
-        if document is None or document.layer is None or analysis is None:
+        if document.layer is None or analysis is None:
             return None
         source = Source.of(document.layer, document.frame)
         folder = parent / tasks.folder_name(source.name)
@@ -130,31 +130,29 @@ class Actions:
         self.session.runs.background(call, done, "drawing the figure")
 
     def result(self, purpose: str) -> Analysis | None:
-        """The result as it stands; where it is not complete a person is told so, and None is returned.
+        """The current result; where it is incomplete a message is shown and None is returned.
 
         Parameters
         ----------
         purpose : str
-            What it is wanted for: "export", "copy", "rate".
+            Verb of the message: "export", "copy", "rate".
         """
-        document = self.session.document
-        found = None if document is None else document.result()
+        found = self.session.document.result()
         if found is None or not found.is_complete:
             self.session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
             return None
         return found
 
     def take_pixel_size(self, unknown: Callable[[], None]) -> None:
-        """Give the chosen image the pixel size that its file tells; napari's own readers do not look at it.
+        """Set the pixel size of the chosen image from its file; napari's own readers ignore it.
 
         Parameters
         ----------
         unknown : callable
-            Called if no file tells it.
+            Called if the file does not state it.
         """
         session = self.session
-        layer = None if session.document is None else session.document.layer
-        if layer is None:
+        if (layer := session.document.layer) is None:
             return
         if layer.source.path is None:
             unknown()
@@ -173,7 +171,7 @@ class Actions:
         session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
     def run_folder(self, job: FolderJob) -> None:
-        """Analyse a folder with the parameters of the panel; what was said by hand is about one image only."""
+        """Analyse a folder with the parameters of the panel, without the manual changes, which belong to one image."""
         session = self.session
         call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
         session.runs.background(
@@ -184,9 +182,8 @@ class Actions:
         )
 
     def recipe(self) -> Recipe:
-        """Parameters, and what was said by hand about the lattices of the chosen image."""
-        document = self.session.document
-        return self.session.recipe if document is None else self.session.inputs(document).recipe
+        """Parameters, with the manual settings for the lattices of the chosen image."""
+        return self.session.inputs(self.session.document).recipe
 
     def save_recipe(self, path: Path) -> None:
         """Write the parameters as JSON."""
@@ -210,8 +207,7 @@ class Actions:
             session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
         else:
             session.recipe = recipe
-            if session.document is not None:
-                session.document.ask(session.document.by_hand.told_by(recipe))
+            session.document.ask(session.document.by_hand.from_recipe(recipe))
             session.changed.emit()
 
     def rate(self, rating: str, path: Path) -> None:
@@ -270,11 +266,7 @@ class Footer(QWidget):
         ratings.addSeparator()
         ratings.addAction("Another file…", self._choose_ratings)
         self.rate.setMenu(ratings)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for part in (self.export, self.copy, self.recipe, self.folder, self.rate):
-            layout.addWidget(part)
+        box(QHBoxLayout(self), self.export, self.copy, self.recipe, self.folder, self.rate, spacing=4)
 
     def show_folder(self) -> FolderDialog:
         """Ask for a folder to analyse."""
@@ -285,12 +277,12 @@ class Footer(QWidget):
         return dialog
 
     def accept(self) -> None:
-        """The result is right: write it where the last one was written; the first time a folder is asked for."""
+        """Accept the result: export it to the last folder; the first time a folder is asked for."""
         self._export(settings.recall("export"))
 
     def _export(self, chosen: str = "") -> None:
         document = self._actions.session.document
-        if self._actions.result("export") is None or document is None or document.layer is None:
+        if self._actions.result("export") is None or document.layer is None:
             return
         if not chosen or not Path(chosen).is_dir():
             chosen = QFileDialog.getExistingDirectory(

@@ -1,6 +1,6 @@
-"""Trained classifiers in napari: everything of Keras happens in a process of its own.
+"""Trained classifiers in napari; Keras runs in a process of its own.
 
-TensorFlow in the process of the viewer brings both down on many Linux desktops, and would hold up the window.
+TensorFlow in the process of the viewer crashes both on many Linux desktops, and would block the window.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.models.registry import Entry
     from napari_hrstem_defects.models.training import TrainingReport
 
-#: How long (s) a training that was stopped may test and write what it has; where it has nothing it ends at once.
+#: Time (s) for a stopped training to test and write its best network; without one it ends at once.
 _GRACE_S = 120.0
 #: Kind of model that scans.
 ENSEMBLE = "fft-ensemble"
@@ -34,7 +34,7 @@ ENSEMBLE = "fft-ensemble"
 _SETS = {
     "train": "trained on",
     "test": "held out",
-    "test_with_ambivalent": "held out, with those in between",
+    "test_with_ambivalent": "held out, with ambivalent patches",
     "defect_free": "held out, without defects",
 }
 #: Name that is offered first.
@@ -64,21 +64,21 @@ class Example:
     ----------
     source : Source
     labels : array (y, x) or (t, y, x)
-        0 crystal, 255 not judged, anything else a defect, as on the command line; not copied.
+        0 crystal, 255 not assessed, anything else a defect, as on the command line; not copied.
     """
 
     source: Source
     labels: Any
 
     def images(self) -> list[LabelledImage]:
-        """The frames in which there is anything to learn from.
+        """The frames used for training.
 
         Raises
         ------
         MicrographError
             If the pixels cannot be used.
         ModelError
-            If the labels cannot, or nothing is marked in a series.
+            If the labels cannot, or no defects are marked in a series.
         """
         whole = self.source.series()
         if not whole.is_stack:
@@ -87,8 +87,7 @@ class Example:
         frames = [self._frame(t, frame) for t, frame in enumerate(self.labels) if np.any(frame)]
         if not frames:
             raise ModelError(
-                f"{self.source.name}: nothing is marked in any frame; of a series only frames with marks are learned "
-                "from."
+                f"{self.source.name}: no defects are marked in any frame; only frames with marks are used for training."
             )
         return frames
 
@@ -123,7 +122,7 @@ def labelled_images(examples: Sequence[Example], monitor: Monitor) -> list[Label
 
 @dataclass(frozen=True)
 class PatchCounts:
-    """How much there is to learn from.
+    """Number of patches for training.
 
     Attributes
     ----------
@@ -132,11 +131,11 @@ class PatchCounts:
     classes : mapping of str to int
         Patches of each class on the grid of the images.
     ambivalent : int
-        Those that belong to none.
+        Patches of no class.
     several : bool
-        Whether marks have different numbers, which are one class all the same.
+        Whether marks have several labels, which count as one class.
     problem : str
-        Why nothing can be learned yet; empty if something can.
+        Why no training is possible yet; empty if it is.
     """
 
     patch_px: int
@@ -182,7 +181,7 @@ def count_patches(
 
 
 def ends_an_epoch(report: TrainingProgress) -> bool:
-    """Whether there is a network to keep from now on."""
+    """Whether an epoch is complete, so that there is a network to keep."""
     return report.loss is not None and report.validation_loss is not None
 
 
@@ -191,7 +190,7 @@ def train_and_add(
     kind: str,
     examples: Sequence[Example],
     options: TrainingOptions,
-    tell: Callable[[TrainingProgress], None],
+    report: Callable[[TrainingProgress], None],
     stopped: Callable[[], bool],
 ) -> TrainingReport:
     """Train in a process of its own, and add what came out to the list of classifiers.
@@ -203,15 +202,15 @@ def train_and_add(
         One of :data:`~napari_hrstem_defects.models.kinds.KINDS`.
     examples : sequence of Example
     options : TrainingOptions
-    tell : callable
+    report : callable
         Called with each report of the training.
     stopped : callable
-        Whether a person wants it to end; the best network so far is then tested and kept.
+        Whether to stop; the best network so far is then tested and kept.
 
     Raises
     ------
     ModelError
-        If the images hold too little to learn from, or the name is taken.
+        If there are too few patches, or the name is taken.
     Cancelled
         If there was nothing to keep yet.
     """
@@ -221,11 +220,11 @@ def train_and_add(
 
     kept = False
 
-    def told(report: TrainingProgress) -> None:
+    def progress(reported: TrainingProgress) -> None:
         nonlocal kept
-        kept = kept or ends_an_epoch(report)
-        monitor.progress(report.text, report.fraction)
-        tell(report)
+        kept = kept or ends_an_epoch(reported)
+        monitor.progress(reported.text, reported.fraction)
+        report(reported)
 
     def grace() -> float:
         return _GRACE_S if kept else GRACE_S
@@ -234,11 +233,11 @@ def train_and_add(
     images = labelled_images(examples, monitor)
     with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
         path = Path(folder) / f"model{SUFFIX}"
-        report: TrainingReport = process.call(
-            train, kind, images, path, options, progress=told, cancelled=stopped, grace_s=grace
+        trained: TrainingReport = process.call(
+            train, kind, images, path, options, progress=progress, cancelled=stopped, grace_s=grace
         )
-        added = registry.add(report.path, options.name, overwrite=True)
-    return TrainingReport(added.path, report.contract, report.stopped)
+        added = registry.add(trained.path, options.name, overwrite=True)
+    return TrainingReport(added.path, trained.contract, trained.stopped)
 
 
 def free_name() -> str:
@@ -254,18 +253,16 @@ def free_name() -> str:
 
 
 def about_counts(counts: PatchCounts) -> str:
-    """How much there is to learn from, in words."""
+    """Sentence on the number of patches."""
     parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
-    said = (
-        f"Patches of {counts.patch_px} px side by side: {parts}, {counts.ambivalent} in between (not used)."
-    )
+    text = f"Patches of {counts.patch_px} px: {parts}, {counts.ambivalent} ambivalent (not used)."
     if counts.several:
-        said += " Marks of all numbers are one class, defective."
-    return f"{said} {counts.problem}".strip()
+        text += " All labels but 0 count as one class, defective."
+    return f"{text} {counts.problem}".strip()
 
 
 def outcome(report: TrainingReport) -> str:
-    """The metrics, in the layout of the published table, and what must be known about them."""
+    """The metrics, in the layout of the published table, the split and warnings."""
     from napari_hrstem_defects.models import evaluation
 
     metrics: Mapping[str, Any] = report.metrics
@@ -274,13 +271,11 @@ def outcome(report: TrainingReport) -> str:
         "<tr>" + "".join(f"<td style='padding-right:10px'>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
-    lines = [
-        f"“{report.contract.name}” is in the list of classifiers. How it was tested: {metrics['split']}."
-    ]
+    lines = [f"“{report.contract.name}” is in the list of classifiers. Split: {metrics['split']}."]
     if report.stopped:
-        lines.append("It was stopped early.")
+        lines.append("Training was stopped early.")
     if metrics.get("shared"):
-        lines.append(f"Not honest: {metrics['shared']}.")
+        lines.append(f"Train/test overlap: {metrics['shared']}.")
     if "test" not in metrics:
-        lines.append("Nothing was left to test on, so nobody knows how good it is.")
+        lines.append("No patches were left for a test, so its accuracy is unknown.")
     return f"<qt>{escape(' '.join(lines))}<table>{cells}</table>(in percent)</qt>"

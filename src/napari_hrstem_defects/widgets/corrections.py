@@ -1,4 +1,4 @@
-"""What a person asked for by hand and an ensemble classified, laid over whatever the automatic labels are now."""
+"""Manual corrections and classes of a scan, applied to the current automatic labels."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def place_of(numbered: NDArray[np.int32], number: int) -> tuple[int, int] | None
 
 
 def corrected(correction: Correction | None, automatic: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels as they are shown: the automatic ones themselves where nothing was painted."""
+    """Labels shown: the automatic ones themselves where nothing was painted."""
     return automatic if correction is None else correction.apply(automatic)
 
 
@@ -88,8 +88,8 @@ def after_stroke(
     automatic : uint8 array (y, x)
         A pixel that is as found again counts as not painted.
     taken_back : bool
-        Painted pixels that changed count as not painted whatever they hold: a stroke was undone that is older than the
-        automatic labels, so what lay beneath it is out of date.
+        Painted pixels that changed count as not painted: the stroke that was undone is older than the automatic
+        labels, so the labels it restores are out of date.
     """
     painted = np.zeros(after.shape, bool)
     if correction is not None:
@@ -104,7 +104,7 @@ def after_stroke(
 
 @dataclass(frozen=True)
 class ByHand:
-    """What a person asked for about places of an image, ``(y, x)`` in pixels.
+    """Manual changes of one image; points ``(y, x)`` in pixels.
 
     Attributes
     ----------
@@ -133,13 +133,13 @@ class ByHand:
         return replace(self, painted=others if correction is None else {**others, frame: correction})
 
     def in_recipe(self, recipe: Recipe) -> Recipe:
-        """A recipe with what is said about the lattices; the best patch is no part of a recipe."""
+        """A recipe with the settings for the lattices; the best patch is no part of a recipe."""
         return recipe.replace(
             {f"domains.{key}": points_text(getattr(self, name)) for key, name in _IN_RECIPE.items()}
         )
 
-    def told_by(self, recipe: Recipe) -> ByHand:
-        """With what a recipe says about the lattices instead."""
+    def from_recipe(self, recipe: Recipe) -> ByHand:
+        """With the settings for the lattices of a recipe instead."""
         points: dict[str, Any] = {
             name: points_of(getattr(recipe.domains, key)) for key, name in _IN_RECIPE.items()
         }
@@ -157,7 +157,7 @@ class ClassMap:
     Attributes
     ----------
     labels : uint8 array (y, x)
-        Number of the class; others than those of `classes` say nothing.
+        Number of the class; numbers beyond `classes` are unclassified.
     classes : tuple of str
         The first is the clean one.
     classifier : str
@@ -167,7 +167,7 @@ class ClassMap:
         label, the class as type, and probabilities in the place of severities.
     probabilities : float32 array (classes, y, x)
     window_px : int
-        Edge of the windows that were looked at.
+        Edge of the sliding window.
     pixel_size_nm : float or None
     """
 
@@ -220,7 +220,7 @@ class ClassMap:
             y0, x0, y1, x1 = region.bbox
             inside = numbered[y0:y1, x0:x1] == region.id
             counts = np.bincount(self.labels[y0:y1, x0:x1][inside], minlength=256)
-            # Neither the clean class nor "uncertain" says what a defect is.
+            # Neither the clean class nor "uncertain" is a type of defect.
             known = counts[1 : len(self.classes)]
             if known.size and known.any():
                 best = int(known.argmax())
@@ -310,7 +310,7 @@ class Labelled:
         return _shares(self.automatic)
 
     def in_analysis(self, analysis: Analysis, class_map: ClassMap | None) -> Analysis:
-        """The analysis with these labels and regions, which says where they come from wherever it is written."""
+        """The analysis with these labels and regions, and warnings that name their origin."""
         note = None if self.correction is None else PAINTED
         analysis = analysis.with_labels(self.shown, self.regions, note)
         if class_map is None:

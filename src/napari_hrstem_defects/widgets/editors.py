@@ -1,4 +1,4 @@
-"""Editors of recipe parameters, made from what the recipe says about them, and ways to arrange widgets."""
+"""Editors of recipe parameters, generated from their descriptions in the recipe, and layout helpers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -265,7 +266,7 @@ class ParameterGrid(QWidget):
         self._arrange("lattice")
 
     def _changed(self, name: str, value: Any) -> None:
-        # To two digits, as a hand that moves a slider means it.
+        # A slider sets two digits.
         self.valueChanged.emit(name, round(value, 2) if name in _SLID else value)
 
     def _arrange(self, mode: str) -> None:
@@ -386,11 +387,30 @@ def button(
     return made
 
 
+def box(
+    layout: Any,
+    *parts: QWidget | QLayout | None,
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
+    spacing: int | None = None,
+) -> Any:
+    """A layout with widgets and layouts, None: a stretch; returns it."""
+    layout.setContentsMargins(*margins)
+    if spacing is not None:
+        layout.setSpacing(spacing)
+    for part in parts:
+        if part is None:
+            layout.addStretch(1)
+        elif isinstance(part, QWidget):
+            layout.addWidget(part)
+        else:
+            layout.addLayout(part)
+    return layout
+
+
 def row(*widgets: QWidget) -> QWidget:
     """Widgets side by side, spread out, unless a text among them takes what room is left."""
     whole = QWidget()
-    layout = QHBoxLayout(whole)
-    layout.setContentsMargins(INDENT, 0, 0, 0)
+    layout = box(QHBoxLayout(whole), margins=(INDENT, 0, 0, 0))
     spread = not any(isinstance(widget, Wrapped) for widget in widgets)
     for i, widget in enumerate(widgets):
         if i and spread:

@@ -1,4 +1,4 @@
-"""Turns what a person does to our layers into wishes of the session, and shows there what was asked for elsewhere."""
+"""Manual edits of our layers become inputs of the session; changes made in the panel are shown in the layers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from napari_hrstem_defects.widgets.session import Session
 
-#: A layer that was redrawn is looked at after this time, in ms: so while it is painted not more often.
-_LOOK_MS = 200
-#: Largest number that can be painted, and what is said of a larger one.
+#: A layer that was redrawn is compared after this time, in ms; while it is painted not more often.
+_COMPARE_MS = 200
+#: Largest label that can be painted, and the message for a larger one.
 REFUSED = {
     Role.LABELS: (
         LARGEST_LABEL,
@@ -46,7 +46,7 @@ REFUSED = {
     ),
     Role.PATCHES: (
         PATCH_DEFECTIVE,
-        "Patches can be 1 (clean), 2 (defective) or 0 (as judged automatically), nothing else.",
+        "Patches can be 1 (clean), 2 (defective) or 0 (automatic class), nothing else.",
     ),
 }
 
@@ -62,14 +62,14 @@ class EditWatcher:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._ignoring = 0
-        # Layers that were redrawn, and what was in the others when they were last followed.
-        self._to_look_at: weakref.WeakSet[Layer] = weakref.WeakSet()
+        # Layers that were redrawn; those with a stroke under way; contents when last compared.
+        self._to_compare: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._held: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._seen: weakref.WeakKeyDictionary[Layer, NDArray[Any]] = weakref.WeakKeyDictionary()
 
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
-        """What happens inside is our own doing: layers emit the same events for a program as for a hand."""
+        """Changes inside are the program's: layers emit the same events for them as for manual edits."""
         self._ignoring += 1
         try:
             yield
@@ -95,17 +95,15 @@ class EditWatcher:
             layer.events.selected_label.connect(self._label_chosen)
 
     def _severity_shown(self, event: Any) -> None:
-        """What is not judged is hatched where the severity is shown."""
+        """The hatching of pixels not assessed is shown with the severity."""
         for layer in outputs_of(self._session.layers, str(entry(event.source).get("source"))):
-            if role_of(layer) is Role.NOT_JUDGED:
+            if role_of(layer) is Role.NOT_ASSESSED:
                 layer.visible = event.source.visible
 
     def _concerned(self, layer: Layer) -> Document | None:
         """The image of a layer, if it is the one in use and the layer shows a result of it."""
         document, role = self._session.document, role_of(layer)
-        if document is None or role is None or self._ignoring:
-            return None
-        if entry(layer).get("source") != document.source_id:
+        if role is None or self._ignoring or entry(layer).get("source") != document.source_id:
             return None
         return document if document.outputs.get((role, part_of(layer))) == layer.unique_id else None
 
@@ -149,23 +147,23 @@ class EditWatcher:
 
     def place(self, point: Point | None) -> None:
         """Move the best patch from the panel: to a point, or back to automatic (None)."""
-        if (document := self._session.document) is not None:
-            document.place(point)
-            self._show_point(document)
-            self._moved()
+        document = self._session.document
+        document.place(point)
+        self._show_point(document)
+        self._moved()
 
     def undo(self) -> None:
         """Take back what was done last by hand: a patch moved, a lattice ticked, labels painted."""
-        if (document := self._session.document) is not None:
-            before = document.by_hand
-            document.undo()
-            self._show_point(document)
-            self.show_lattices(document)
-            self._show_corrections(document, before)
-            self._moved()
+        document = self._session.document
+        before = document.by_hand
+        document.undo()
+        self._show_point(document)
+        self.show_lattices(document)
+        self._show_corrections(document, before)
+        self._moved()
 
     def _show_point(self, document: Document) -> None:
-        """Put the square where the best patch was asked for from the panel; where it was chosen, a run will tell."""
+        """Move the square to the point that was placed; an automatic one is shown by the next run."""
         layer = self._layer(document, Role.BEST_PATCH)
         if layer is not None and document.point is not None and len(layer.data):
             points = np.array(layer.data)
@@ -192,7 +190,7 @@ class EditWatcher:
         before = document.by_hand
         document.ask(lattices=tuple(p for p, placed in zip(points, by_hand, strict=False) if placed))
         if document.by_hand == before:
-            # One that was found by itself was deleted; it would be found again.
+            # An automatic one was deleted; it would be found again.
             QTimer.singleShot(0, lambda: self.show_lattices(document))
             return
 
@@ -208,9 +206,8 @@ class EditWatcher:
 
     def count_as(self, number: int, intact: bool) -> None:
         """Let a lattice count as intact, or as a defect."""
-        if (document := self._session.document) is not None:
-            document.count_as(number, intact)
-            self._moved()
+        self._session.document.count_as(number, intact)
+        self._moved()
 
     def show_lattices(self, document: Document, *, make: bool = False) -> None:
         """Put the frames where the lattices of the latest run are; `make` the layer where there is none."""
@@ -232,14 +229,14 @@ class EditWatcher:
             self._follow(event.source, role, painted=True)
 
     def _label_chosen(self, event: Any) -> None:
-        """Refuse a number that says nothing, as soon as it is chosen."""
-        largest, said = REFUSED[role_of(event.source) or Role.LABELS]
+        """Refuse a label without a meaning as soon as it is chosen."""
+        largest, message = REFUSED[role_of(event.source) or Role.LABELS]
         if not 0 <= event.source.selected_label <= largest:
             event.source.selected_label = largest
-            self._session.noticed.emit(said)
+            self._session.noticed.emit(message)
 
     def _hold(self, layer: Layer, event: Any) -> Iterator[None]:
-        """While a stroke is being painted the layer is left alone; at its end it is told as one."""
+        """While a stroke is being painted the layer is not compared; at its end the stroke is one change."""
         self._held.add(layer)
         yield
         while event.type == "mouse_move":
@@ -247,18 +244,18 @@ class EditWatcher:
         self._held.discard(layer)
 
     def _redrawn(self, event: Any) -> None:
-        """Look soon whether the pixels are others: of a stroke that is taken back (Ctrl+Z) no other event tells."""
+        """Compare the pixels soon: an undone stroke (Ctrl+Z) emits no other event."""
         layer = event.source
-        if not self._ignoring and layer not in self._to_look_at:
-            self._to_look_at.add(layer)
+        if not self._ignoring and layer not in self._to_compare:
+            self._to_compare.add(layer)
             known = weakref.ref(layer)
-            QTimer.singleShot(_LOOK_MS, lambda: self._look(known()))
+            QTimer.singleShot(_COMPARE_MS, lambda: self._compare(known()))
 
-    def _look(self, layer: Layer | None) -> None:
+    def _compare(self, layer: Layer | None) -> None:
         role = None if layer is None else role_of(layer)
         if layer is None or role not in PAINTABLE:
             return
-        self._to_look_at.discard(layer)
+        self._to_compare.discard(layer)
         document = None if layer in self._held else self._concerned(layer)
         if document is None or (role is not Role.LABELS and layer.data.size > COMPARED):
             return
@@ -288,7 +285,7 @@ class EditWatcher:
                 self._session.measuring.classes_painted(document)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
-        """Take what was painted since the labels were last looked at into the record of corrections.
+        """Record as corrections what was painted since the labels were last compared.
 
         Parameters
         ----------
@@ -298,14 +295,14 @@ class EditWatcher:
             A stroke has just ended; else one may have been taken back, or may still be under way.
         """
         by_hand, frames = document.by_hand, []
-        largest, said = REFUSED[Role.LABELS]
+        largest, message = REFUSED[Role.LABELS]
         for frame, (now, before) in self._frames(document, layer).items():
             if np.array_equal(now, before):
                 continue
             if now.max() > largest:
                 now[now > largest] = before[now > largest]
                 layer.refresh()
-                self._session.noticed.emit(said)
+                self._session.noticed.emit(message)
             found = document.labelled.get(frame)
             correction = after_stroke(
                 by_hand.painted.get(frame),
@@ -328,17 +325,16 @@ class EditWatcher:
                 self._session.measuring.start(document, frame)
 
     def discard(self) -> None:
-        """Forget everything that was painted over the labels of the chosen image; can be undone."""
-        if (document := self._session.document) is not None:
-            before = document.by_hand
-            document.ask(painted={})
-            self._show_corrections(document, before)
+        """Remove all corrections of the labels of the chosen image; can be undone."""
+        document = self._session.document
+        before = document.by_hand
+        document.ask(painted={})
+        self._show_corrections(document, before)
 
     def review(self, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of the frame shown; can be undone."""
-        if (document := self._session.document) is not None:
-            document.review(self._session.shown_frame(document), numbers, accepted)
-            self._session.changed.emit()
+        self._session.document.review(self._session.shown_frame(), numbers, accepted)
+        self._session.changed.emit()
 
     def restore(self, document: Document) -> None:
         """Take what the labels of a result folder differ in from those found again for corrections by hand."""

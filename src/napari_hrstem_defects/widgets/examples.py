@@ -1,4 +1,4 @@
-"""Which of the open images a classifier is to learn from, and where their defects are marked."""
+"""Open images used for training, and the layers in which their defects are marked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from napari_hrstem_defects.widgets.editors import Links
 from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from napari_hrstem_defects.widgets.session import Session
 
-#: What can be said about an image instead of naming a layer, and what stands for it.
-_NOT_SAID, _CLEAN = ("– choose –", ""), ("no defects in it", "clean")
+#: Choices beside the layers, text and value.
+_NO_CHOICE, _CLEAN = ("– choose –", ""), ("no defects in it", "clean")
 
 
 class ExamplesView(QTableWidget):
-    """A row for each image: whether to learn from it, and from which layer its defects are known.
+    """A row for each image: whether it is used for training, and the layer in which its defects are marked.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ class ExamplesView(QTableWidget):
         # To the list of layers while it is shown, and to the brush on the layers that are offered.
         self._links, self._brushes = Links(), Links()
         self._spotlight = layers.Spotlight()
-        self.setHorizontalHeaderLabels(["learn from", "defects marked in"])
+        self.setHorizontalHeaderLabels(["train on", "defects marked in"])
         rows: Any = self.verticalHeader()
         columns: Any = self.horizontalHeader()
         rows.hide()
@@ -55,10 +54,9 @@ class ExamplesView(QTableWidget):
 
     def follow(self) -> None:
         """Follow the list of layers from now on."""
-        viewer = self._session.viewer
-        if viewer is None or len(self._links):
+        if len(self._links):
             return
-        events = viewer.layers.events
+        events = self._session.viewer.layers.events
         for emitter in (events.inserted, events.removed, events.renamed):
             self._links.connect(emitter, self._layers_changed)
         self.refresh()
@@ -70,14 +68,11 @@ class ExamplesView(QTableWidget):
         """End all connections, and show again what was hidden for painting."""
         self._links.clear()
         self._brushes.clear()
-        if self._session.viewer is not None:
+        if self._session.alive:
             self._spotlight.end(self._session.viewer)
 
     def refresh(self) -> None:
         """Offer the images that are open, each with the label layers that fit it."""
-        viewer = self._session.viewer
-        if viewer is None:
-            return
         rows = range(self.rowCount())
         known = {self._id(row): (self._chosen(row), self._is_ticked(row)) for row in rows}
         current = self._id(self.currentRow())
@@ -90,7 +85,7 @@ class ExamplesView(QTableWidget):
                 item = QTableWidgetItem(image.name)
                 item.setData(Qt.ItemDataRole.UserRole, str(image.unique_id))
                 item.setToolTip(image.name)
-                choice = self._choices(viewer, image)
+                choice = self._choices(image)
                 before, ticked = known.get(str(image.unique_id), ("", True))
                 choice.setCurrentIndex(max(choice.findData(before), 0))
                 _tick(item, ticked and choice.currentData() != "")
@@ -103,26 +98,26 @@ class ExamplesView(QTableWidget):
                 self.setCurrentCell(ids.index(current) if current in ids else 0, 0)
         self.changed.emit()
 
-    def _choices(self, viewer: ViewerModel, image: Image) -> QComboBox:
-        """What can be said about where the defects of an image are; layers of another shape cannot be chosen."""
+    def _choices(self, image: Image) -> QComboBox:
+        """Layers in which the defects of an image may be marked; those of another shape are disabled."""
         choice = QComboBox()
         # Long names do not make the dialog wider.
         choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        choice.addItem(*_NOT_SAID)
+        choice.addItem(*_NO_CHOICE)
         if not is_stack(image):
             choice.addItem(*_CLEAN)
         model: Any = choice.model()
-        for layer, fits in layers.offered_marks(viewer, image):
+        for layer, fits in layers.offered_marks(self._session.viewer, image):
             shape = "" if fits else f" ({' × '.join(str(n) for n in layer.data.shape)} px, does not fit)"
             choice.addItem(f"{layer.name}{shape}", str(layer.unique_id) if fits else None)
             model.item(choice.count() - 1).setEnabled(fits)
-            # The brush, and what is taken back or filled otherwise.
+            # The brush, and undo or fill.
             for emitter in (layer.events.paint, layer.events.set_data) if fits else ():
                 self._brushes.connect(emitter, self._painted)
         return choice
 
     def choose(self, image: Image, labels: Labels | None) -> None:
-        """Learn from an image with a layer of marked defects; None: not from this one."""
+        """Train on an image with a layer of marked defects; None: not on this one."""
         self.refresh()
         wanted = "" if labels is None else str(labels.unique_id)
         for row in range(self.rowCount()):
@@ -131,7 +126,7 @@ class ExamplesView(QTableWidget):
                 choice.setCurrentIndex(max(choice.findData(wanted), 0))
 
     def value(self) -> list[Example]:
-        """The images to learn from."""
+        """The images to train on."""
         known = {str(layer.unique_id): layer for layer in self._session.layers}
         found = []
         for row in range(self.rowCount()):
@@ -145,16 +140,16 @@ class ExamplesView(QTableWidget):
         return found
 
     def missing(self) -> str:
-        """What a person has to do first, if there is nothing to learn from."""
+        """What is missing for a training."""
         if not self._session.images():
             return "Open an image first."
         if not self.rowCount():
-            return "Colour images cannot be learned from; open an image in grey levels."
+            return "Colour images cannot be used for training; open a greyscale image."
         beside = "the ticked image" if self.left_out() else "an image"
         return f"Choose beside {beside} in which layer its defects are marked, or press Paint defects…"
 
     def left_out(self) -> list[str]:
-        """Names of images that are ticked without anything said about their defects."""
+        """Names of ticked images without a layer of defects."""
         rows = [row for row in range(self.rowCount()) if self._is_ticked(row) and not self._chosen(row)]
         return [item.text() for row in rows if (item := self.item(row, 0)) is not None]
 
@@ -181,10 +176,10 @@ class ExamplesView(QTableWidget):
         self.changed.emit()
 
     def paint_marks(self) -> None:
-        """Take the brush on the marks of the image of the chosen row; where there are none a layer is made for them."""
+        """Select the brush for the marks of the image of the chosen row; a missing layer is made."""
         viewer, row = self._session.viewer, max(self.currentRow(), 0)
         image = next((i for i in self._session.images() if str(i.unique_id) == self._id(row)), None)
-        if viewer is None or image is None:
+        if image is None:
             return
         chosen = self._chosen(row)
         marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)

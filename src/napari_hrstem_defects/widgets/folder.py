@@ -22,8 +22,8 @@ from napari_hrstem_defects.widgets.worker import Monitor
 if TYPE_CHECKING:
     from napari_hrstem_defects.batch import Row
 
-#: Failures that are told one by one; the table has them all.
-_TOLD = 3
+#: Failures listed in the message; the table has all.
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FolderJob:
     jobs : int
         Local processes.
     overwrite : bool
-        Also what was analysed already in the same way.
+        Recompute results with the same parameters.
     """
 
     images: Path
@@ -80,8 +80,8 @@ def about_folder(rows: Sequence[Row], out: Path) -> str:
     parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
     text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
     failed = [row.message for row in rows if row.status == "failed"]
-    more = f" And {len(failed) - _TOLD} more." if len(failed) > _TOLD else ""
-    return " ".join([text, *failed[:_TOLD]]) + more
+    more = f" And {len(failed) - _LISTED} more." if len(failed) > _LISTED else ""
+    return " ".join([text, *failed[:_LISTED]]) + more
 
 
 class FolderDialog(QDialog):
@@ -106,15 +106,15 @@ class FolderDialog(QDialog):
             )
         )
         most = max(os.cpu_count() or 1, 1)
-        self.jobs = SpinBox(label="At a time", min=1, max=most, value=1)
-        self.jobs.tooltip = "So many images at a time, in processes of their own; each needs memory"
+        self.jobs = SpinBox(label="Processes", min=1, max=most, value=1)
+        self.jobs.tooltip = "Number of images analysed at the same time, one process each; each needs memory"
         self.jobs.native.setKeyboardTracking(False)
-        self.overwrite = CheckBox(text="Again what is there already")
-        self.overwrite.tooltip = "Otherwise only what is missing or was made otherwise"
-        said = Label(value="All images are analysed with the parameters of the panel.")
+        self.overwrite = CheckBox(text="Recompute existing results")
+        self.overwrite.tooltip = "Otherwise only missing results and those of other parameters"
+        note = Label(value="All images are analysed with the parameters of the panel.")
         # Only what is added to a container that is there already gets labels of one width.
         self.form: Container[Any] = Container()
-        self.form.extend([self.images, self.out, self.jobs, self.overwrite, said])
+        self.form.extend([self.images, self.out, self.jobs, self.overwrite, note])
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.accepted.connect(self._start)

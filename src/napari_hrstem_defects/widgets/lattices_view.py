@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.editors import INDENT, button
-from napari_hrstem_defects.widgets.parts import box, swatch
+from napari_hrstem_defects.widgets.editors import INDENT, box, button
+from napari_hrstem_defects.widgets.parts import swatch
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
-#: Height of a row and least width, for the panel shall not grow with the words in it; in px of the screen.
+#: Height of a row and least width, so that the panel keeps its width; in px of the screen.
 _ROW, _WIDTH = 20, 240
 
 
@@ -87,19 +87,12 @@ class LatticesView(QWidget):
         self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
         self.add = button(
             "Add…",
-            "Click into the image where another lattice lies that was not found.",
+            "Click into a lattice in the image that was not found.",
         )
         self.table = _LatticeTable()
         self.table.itemChanged.connect(self._changed)
-        head = box(QHBoxLayout(), self.about)
-        head.setSpacing(4)
-        head.addStretch(1)
-        for part in (self.map, self.move_button, self.add):
-            head.addWidget(part)
-        layout = box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
-        layout.setSpacing(2)
-        layout.addLayout(head)
-        layout.addWidget(self.table)
+        head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
+        box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
         self.table.hide()
         self.setState(count=0, mapped=False)
 
@@ -125,7 +118,7 @@ class LatticesView(QWidget):
         self.table.updateGeometry()
 
     def setState(self, *, count: int, mapped: bool) -> None:
-        """Say how many lattices were found (0: not known), and whether their map is shown."""
+        """Show the number of lattices (0: unknown), and whether their map is visible."""
         self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
         self.add.setEnabled(count > 0)
         self.map.setVisible(bool(self._rows))
@@ -142,7 +135,7 @@ class _LatticeTable(QTableWidget):
 
     def __init__(self) -> None:
         super().__init__(0, 4)
-        self.setHorizontalHeaderLabels(["intact", "lattice", "turned", "share"])
+        self.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
         rows: Any = self.verticalHeader()
         rows.hide()
         rows.setMinimumSectionSize(_ROW)
@@ -159,8 +152,8 @@ class _LatticeTable(QTableWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("which lattices count as intact")
         self.setToolTip(
-            "<qt>Ticked: this lattice counts as intact crystal, and only what departs from it is a defect. Not ticked: "
-            "all of it is a defect. The best patch's own lattice is always intact.</qt>"
+            "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
+            "it is a defect. The lattice of the best patch is always intact.</qt>"
         )
 
     def sizeHint(self) -> Any:

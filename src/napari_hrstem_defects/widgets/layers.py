@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import NOT_JUDGED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.outputs import NOT_ASSESSED_COLOUR, Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
     PAINTABLE,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
-#: Outputs of ours that say where defects are.
+#: Our outputs that can be used as marks of defects.
 _LEARNABLE = (Role.LABELS, Role.AMORPHOUS, Role.CLASSES)
 #: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
 _LEGEND = {
@@ -166,7 +166,7 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
     from napari.layers import Image, Labels, Points
 
     options = {"name": f"{name_of(output.role, output.part)} · {Path(source.name).stem}", **output.options}
-    # From the beginning, so that nobody takes it for an image to analyse.
+    # From the beginning, so that it is never offered as an image to analyse.
     options["metadata"] = {KEY: _about(document, output)}
     if "colormap" in options and output.kind == "labels":
         options["colormap"] = label_colours(options["colormap"])
@@ -272,7 +272,7 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     areas : mapping of str to float or None
         Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
     before : bool
-        Say that these are the labels before corrections.
+        Note that these are the labels before corrections.
     """
     from napari.components.overlays import TextOverlay
 
@@ -296,11 +296,11 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
             overlays.scale_bar.visible = True
 
 
-# Marks to learn from ------------------------------------------------------------------------------------------
+# Marks for training ------------------------------------------------------------------------------------------
 
 
 def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]]:
-    """Label layers that may say where the defects of an image are, each with whether it has the image's shape.
+    """Label layers in which the defects of an image may be marked, each with whether it has the image's shape.
 
     What was found in the image comes first, then what a person made; what was found in other images is left out.
     """
@@ -317,14 +317,14 @@ def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]
 
 
 def new_marks(viewer: ViewerModel, image: Image) -> Labels:
-    """Lay an empty layer for marks over an image; whatever label is painted with, it is seen."""
+    """Add an empty layer for marks over an image; every label is visible."""
     from napari_hrstem_defects.core.metrics import IGNORE
 
     shape = pixels_of(image).shape
     layer: Labels = viewer.add_labels(
         np.zeros(shape, np.uint8),
         name=f"Defects · {Path(image.name).stem}",
-        colormap=label_colours({IGNORE: NOT_JUDGED_COLOUR}, SYMMETRY_COLOUR),
+        colormap=label_colours({IGNORE: NOT_ASSESSED_COLOUR}, SYMMETRY_COLOUR),
         opacity=0.6,
         **placed_like(image, len(shape)),
     )
@@ -340,7 +340,7 @@ class Spotlight:
         self._marks: set[object] = set()
 
     def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
-        """Hide all other layers, and take the brush."""
+        """Hide all other layers, and select the brush."""
         for layer in viewer.layers:
             if layer not in (image, marks) and layer.visible:
                 layer.visible = False

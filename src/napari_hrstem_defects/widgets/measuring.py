@@ -32,7 +32,7 @@ class Measuring:
 
     def classes_painted(self, document: Document) -> None:
         """Give the regions shown their classes anew: the map of the classes was painted."""
-        frame = self._session.shown_frame(document) or 0
+        frame = self._session.shown_frame() or 0
         known = document.class_maps.get(frame)
         if document.analysis is not None:
             self.start(document, frame)
@@ -72,7 +72,7 @@ class Measuring:
         self, worker: TaskWorker, document: Document, frame: int, before: tuple[Any, Any], result: Any
     ) -> None:
         session, key = self._session, (document.source_id, frame)
-        if worker is not self._workers.get(key) or session.viewer is None:
+        if worker is not self._workers.get(key) or not session.alive:
             return
         del self._workers[key]
         if document.layer is None or before != (

@@ -1,9 +1,9 @@
-"""State of one image under work, without Qt or a viewer: steps, what a person asked for, what was found."""
+"""State of one image, without Qt or a viewer: steps, manual changes, results."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.tasks import SeriesResult
 
-#: Larger layers (long series) are not compared pixel by pixel; the strokes of the brush tell.
+#: Larger layers (long series) are not compared pixel by pixel; only events of the brush count.
 COMPARED = 2**25
 
 
@@ -85,20 +85,20 @@ STEPS = (
     Step(
         "preprocess",
         "Preprocess",
-        "Finds the lattice period and evens out background and contrast.",
+        "Determines the lattice period, and normalizes background and contrast.",
         ("mode", "preprocess"),
     ),
     Step("domains", "Lattices", "Divides the image into areas of one lattice each.", ("domains",)),
     Step(
         "classify",
         "Classify patches",
-        "Cuts the image into patches and judges which of them contain a defect.",
+        "Divides the image into patches and classifies each as defective or non-defective.",
         ("classify",),
     ),
     Step(
         "best_patch",
         "Best patch",
-        "Chooses the clean patch that everything else is compared with.",
+        "Selects the defect-free patch that is the reference of the filters.",
         ("best_patch",),
     ),
     Step(
@@ -110,13 +110,13 @@ STEPS = (
     Step(
         "symmetry",
         "Symmetry filter",
-        "Measures at every pixel how far its surroundings differ from the best patch, and from other intact lattices.",
+        "Computes the severity: the deviation of the surroundings of each pixel from the intact lattices.",
         ("symmetry", "verdicts"),
     ),
     Step(
         "segment",
         "Labels and regions",
-        "Marks the defects and measures each connected one.",
+        "Segments the defects and measures each connected region.",
         ("segment",),
         ("segment", "regions"),
     ),
@@ -197,7 +197,7 @@ def first_of(steps: Collection[str]) -> str:
 
 @dataclass(eq=False)
 class Document:
-    """One image layer and its analysis.
+    """One image layer and its analysis; without a layer nothing is known and nothing can be asked for.
 
     Attributes
     ----------
@@ -231,7 +231,7 @@ class Document:
         Frame → labels of a result folder that the next run restores the corrections from.
     """
 
-    _layer: weakref.ref[Image]
+    _layer: Callable[[], Image | None]
     source_id: str
     analysis: Analysis | None = None
     done: Inputs | None = None
@@ -254,7 +254,7 @@ class Document:
 
     @classmethod
     def of(cls, layer: Image, layers: Iterable[Layer]) -> Document:
-        """Begin work on an image; layers of an earlier session are found by what their metadata say."""
+        """Begin work on an image; layers of an earlier session are found by their metadata."""
         made = cls(weakref.ref(layer), str(layer.unique_id))
         for output in outputs_of(layers, made.source_id):
             if not entry(output).get("kept"):
@@ -268,7 +268,7 @@ class Document:
 
     @property
     def frame_shape(self) -> tuple[int, int]:
-        """Shape ``(y, x)`` of the image, as far as its layer says."""
+        """Shape ``(y, x)`` of the image."""
         layer = self.layer
         shape = (0, 0) if layer is None else pixels_of(layer).shape[: -1 if layer.rgb else None]
         return int(shape[-2]), int(shape[-1])
@@ -279,7 +279,7 @@ class Document:
         return self.layer is not None and is_stack(self.layer)
 
     def forget(self) -> None:
-        """The pixels changed: nothing that was found still holds. Layers stay."""
+        """The pixels changed: no result holds any more. Layers stay."""
         self.analysis = self.done = self.histogram = self.failed = self.series = None
         for found in (self.written, self.class_maps, self.labelled, self.history):
             found.clear()
@@ -311,7 +311,7 @@ class Document:
         return changed
 
     def painted_patches(self, layers: Iterable[Layer]) -> NDArray[np.bool_] | None:
-        """Patches as a person painted them; where the eraser was used, as the classifier judged them."""
+        """Patches as painted, True: defective; erased ones have their automatic class."""
         layer = self.output(layers, Role.PATCHES)
         if layer is None or not self.is_edited(layer):
             return None
@@ -341,7 +341,7 @@ class Document:
     def ask(self, by_hand: ByHand | None = None, **changes: Any) -> None:
         """Ask for something else by hand; can be undone."""
         by_hand = replace(self.by_hand if by_hand is None else by_hand, **changes)
-        if by_hand != self.by_hand:
+        if by_hand != self.by_hand and self.layer is not None:
             self.history.append(self.by_hand)
             self.by_hand = by_hand
 
@@ -360,12 +360,12 @@ class Document:
         found, prepared = analysis.domains, analysis.prepared
         if (point := point_in(found, prepared, number)) is None:
             return
-        # What was said about this lattice earlier no longer holds.
+        # Earlier settings for this lattice no longer hold.
         kept: dict[str, Any] = {
             name: tuple(p for p in getattr(self.by_hand, name) if domain_at(found, prepared, p) != number)
             for name in ("intact", "defective")
         }
-        # To the hundredth of a pixel that a recipe keeps, so that both say the same.
+        # To the hundredth of a pixel, as in a recipe.
         kept["intact" if intact else "defective"] += ((round(point[0], 2), round(point[1], 2)),)
         self.ask(**kept)
 

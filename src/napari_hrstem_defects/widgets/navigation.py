@@ -1,4 +1,4 @@
-"""Takes the viewer where a button of the panel points: tools, layers, camera."""
+"""What buttons of the panel do in the viewer: tools, layers, camera."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ class Navigator:
 
     Parameters
     ----------
+    viewer : ViewerModel
     session : Session
+        The viewer's.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        self._viewer, self._session = viewer, session
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
     def _take(self, role: Role, mode: str) -> Any:
-        layer, viewer = self._session.layer(role), self._session.viewer
-        if layer is not None and viewer is not None:
+        layer = self._session.layer(role)
+        if layer is not None:
             layer.visible = True
-            viewer.layers.selection.active = layer
+            self._viewer.layers.selection.active = layer
             layer.mode = mode
         return layer
 
@@ -66,9 +68,8 @@ class Navigator:
         self._take(Role.LATTICE_PATCHES, "select")
 
     def add_lattice(self) -> None:
-        """Take the tool that points out another lattice."""
-        if self._session.document is not None:
-            self._session.edits.show_lattices(self._session.document, make=True)
+        """Select the tool that adds another lattice."""
+        self._session.edits.show_lattices(self._session.document, make=True)
         layer, best = self._take(Role.LATTICE_PATCHES, "add"), self._session.layer(Role.BEST_PATCH)
         if layer is not None and best is not None and len(best.size):
             layer.selected_data = set()
@@ -84,42 +85,40 @@ class Navigator:
             layer.visible = shown
 
     def paint_patches(self) -> None:
-        """Take the brush on the patches."""
+        """Select the brush for the patches."""
         layer = self._take(Role.PATCHES, "paint")
         if layer is not None:
             layer.brush_size = 1
 
     def paint_labels(self) -> None:
-        """Take the brush on the labels."""
+        """Select the brush for the labels."""
         self.show_before(False)
         self._take(Role.LABELS, "paint")
 
     def show_before(self, before: bool) -> None:
         """Show the labels before corrections in a layer of their own, or the corrected ones; no record is changed."""
-        viewer, session, document = self._session.viewer, self._session, self._session.document
-        if viewer is None or document is None or document.analysis is None:
+        session, document = self._session, self._session.document
+        if document.analysis is None:
             return
         labels, layer = session.layer(Role.LABELS), session.layer(Role.LABELS_BEFORE)
-        known = document.known(session.document_frame())
+        known = document.known(session.shown_frame())
         if not before and layer is not None:
-            viewer.layers.remove(layer)
+            self._viewer.layers.remove(layer)
         elif before and known is not None and not _shows(layer, known.automatic):
             output = labels_output(Role.LABELS_BEFORE, known.automatic)
-            output = replace(output, frame=session.document_frame())
+            output = replace(output, frame=session.shown_frame())
             session.write(document, output, provenance_of(document.analysis))
         if labels is not None and (layer is None) == before:
             labels.visible, labels.mode = not before, "pan_zoom"
 
     def follow_before(self) -> None:
         """The labels before corrections are those of the latest run and the frame shown, as long as there are any."""
-        document = self._session.document
-        if document is not None and self._session.layer(Role.LABELS_BEFORE) is not None:
-            self.show_before(bool(document.by_hand.painted))
+        if self._session.layer(Role.LABELS_BEFORE) is not None:
+            self.show_before(bool(self._session.document.by_hand.painted))
 
     def toggle_before(self) -> None:
         """Show the labels before corrections, or the corrected ones again."""
-        document = self._session.document
-        if document is None or not document.by_hand.painted:
+        if not self._session.document.by_hand.painted:
             self._session.noticed.emit("There are no corrections of labels to compare with.")
         else:
             self.show_before(self._session.layer(Role.LABELS_BEFORE) is None)
@@ -127,10 +126,7 @@ class Navigator:
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
-        viewer, document = self._session.viewer, self._session.document
-        if viewer is None or document is None:
-            return
-        ours = outputs_of(viewer.layers, document.source_id)
+        ours = outputs_of(self._viewer.layers, self._session.document.source_id)
         shown = [layer for layer in ours if layer.visible]
         hide = bool(shown)
         if hide:
@@ -143,17 +139,15 @@ class Navigator:
 
     def go_to(self, region: Region) -> None:
         """Outline a region, and bring it into the middle of the view."""
-        viewer, document = self._session.viewer, self._session.document
-        source = None if document is None else document.layer
-        if viewer is None or source is None or document is None:
+        document = self._session.document
+        if (source := document.layer) is None:
             return
         point = np.zeros(source.ndim)
         point[-2:] = region.centroid
         if document.is_stack:
-            point[-3] = self._session.document_frame() or 0
-        camera = viewer.scene.camera
-        camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
-        self._zoom_to(viewer, source, region)
+            point[-3] = self._session.shown_frame() or 0
+        self._viewer.scene.camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
+        self._zoom_to(source, region)
         self.outline(region.id)
 
     def outline(self, *numbers: int) -> None:
@@ -175,9 +169,8 @@ class Navigator:
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
-        document, frame = self._session.document, self._session.document_frame()
-        source = None if document is None else document.layer
-        if document is None or source is None:
+        document, frame = self._session.document, self._session.shown_frame()
+        if (source := document.layer) is None:
             return 0
         y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
         known = document.known(frame)
@@ -185,15 +178,14 @@ class Navigator:
             return 0
         return int(known.numbered[y, x])
 
-    @staticmethod
-    def _zoom_to(viewer: ViewerModel, source: Image, region: Region) -> None:
+    def _zoom_to(self, source: Image, region: Region) -> None:
         y0, x0, y1, x1 = region.bbox
         pixel = float(np.abs(source.scale[-1]))
         height, width = pixels_of(source).shape[-2:]
         whole = max(height, width) * pixel
         # Never so near that the surroundings are lost, nor farther away than the whole image.
         wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
-        viewer.scene.camera.zoom = min(viewer.canvas.size) / min(wanted, whole)
+        self._viewer.scene.camera.zoom = min(self._viewer.canvas.size) / min(wanted, whole)
 
 
 def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:

@@ -53,4 +53,4 @@ class Panel(QWidget):
             return DefectsPanel(napari_viewer)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        """Tell napari what it takes; never called."""
+        """Signature for napari; never called."""

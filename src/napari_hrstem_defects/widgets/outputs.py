@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 LABEL_CLASSES = ("crystal", "symmetry defect", "amorphous or blurred")
 #: Colours of the label image, but of crystal, which has none.
 LABEL_COLOURS = {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}
-#: Values of the patch layer; 0, what the eraser leaves, means "as judged automatically".
+#: Values of the patch layer; 0, erased, stands for the automatic class.
 PATCH_CLEAN, PATCH_DEFECTIVE = 1, 2
-#: Okabe & Ito's bluish green and vermillion: told apart in any colour vision.
+#: Okabe & Ito's bluish green and vermillion: distinct in any colour vision.
 CLEAN_COLOUR = "#009E73"
 #: Other good places for the best patch that are offered, and the grey of their frames.
 CANDIDATES, CANDIDATE_COLOUR = 4, "#BBBBBB80"
@@ -37,11 +37,11 @@ CANDIDATES, CANDIDATE_COLOUR = 4, "#BBBBBB80"
 LATTICE_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#009E73", "#BBBBBB")
 #: Colours of the classes of a scan: theirs and the rest of the palette, but for the clean class's green.
 CLASS_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#F0E442", "#BBBBBB")
-#: Grey of what is not judged.
-NOT_JUDGED_COLOUR = "#80808080"
+#: Grey of pixels not assessed.
+NOT_ASSESSED_COLOUR = "#80808080"
 #: Bins of the severity histogram; pixels that contrast limits are taken from.
 _BINS, _SAMPLED = 120, 200_000
-#: So many stripes, and gaps as wide, along the shorter side hatch what is not judged.
+#: Stripes, and gaps as wide, along the shorter side in the hatching of pixels not assessed.
 _STRIPES = 128
 #: How the severity is shown, and what is laid over it.
 SEVERITY_OPTIONS = {"colormap": "inferno", "blending": "additive", "opacity": 0.5}
@@ -94,14 +94,14 @@ class Layered:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Distribution of the severity of the judged pixels.
+    """Distribution of the severity of the assessed pixels.
 
     Attributes
     ----------
     counts : int array (n,)
     edges : float array (n + 1,)
     area_periods : float
-        Area judged, in squared lattice periods: tells the threshold from the expected false marks. 0: published mode.
+        Assessed area in squared lattice periods; relates the threshold to the expected false marks. 0: published mode.
     """
 
     counts: NDArray[np.int64]
@@ -132,7 +132,7 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
 
 
 def histogram(analysis: Analysis) -> Histogram | None:
-    """Histogram of the severity, None where nothing was judged."""
+    """Histogram of the severity, None where no pixel was assessed."""
     values = analysis.severity[analysis.judged]
     if values.size == 0:
         return None
@@ -218,7 +218,7 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
         made = _labelled(Role.CLASS_VOTES, votes, colours, table, opacity=0.5, visible=False)
         outputs.append(replace(made, part=name))
     known = [*range(len(scan.classes)), UNCERTAIN]
-    colours = {number: class_colour(number) for number in known[1:-1]} | {UNCERTAIN: NOT_JUDGED_COLOUR}
+    colours = {number: class_colour(number) for number in known[1:-1]} | {UNCERTAIN: NOT_ASSESSED_COLOUR}
     table = {"index": known, "class": [*scan.classes, "uncertain"]}
     outputs.append(_labelled(Role.CLASSES, scan.labels, colours, table, opacity=0.5))
     return [replace(output, frame=frame) for output in outputs]
@@ -240,7 +240,7 @@ def _patches(analysis: Analysis) -> list[Output]:
 def _verdicts(analysis: Analysis) -> Output:
     verdict = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
     colours = {PATCH_CLEAN: CLEAN_COLOUR, PATCH_DEFECTIVE: SYMMETRY_COLOUR}
-    table = {"index": [0, 1, 2], "class": ["as judged", "clean", "defective"]}
+    table = {"index": [0, 1, 2], "class": ["automatic", "non-defective", "defective"]}
     made = _labelled(Role.PATCHES, verdict, colours, table, opacity=0.3, visible=False)
     return replace(made, raster=analysis.micrograph.frame_shape)
 
@@ -297,8 +297,8 @@ def _severity(analysis: Analysis) -> list[Output]:
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
     hatched = (~analysis.judged & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-    table = {"index": [0, 1], "class": ["judged", "not judged"]}
-    rest = _labelled(Role.NOT_JUDGED, hatched, {1: NOT_JUDGED_COLOUR}, table, opacity=0.5)
+    table = {"index": [0, 1], "class": ["assessed", "not assessed"]}
+    rest = _labelled(Role.NOT_ASSESSED, hatched, {1: NOT_ASSESSED_COLOUR}, table, opacity=0.5)
     return [severity, replace(rest, if_there=bool(analysis.judged.all())), *_lattices(analysis)]
 
 

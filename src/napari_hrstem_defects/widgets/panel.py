@@ -28,6 +28,7 @@ from napari_hrstem_defects.widgets.editors import (
     Column,
     ParameterGrid,
     Wrapped,
+    box,
     button,
     changed_names,
     is_read,
@@ -71,21 +72,21 @@ class DefectsPanel(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.actions_ = Actions(self.session)
-        self.navigator = Navigator(self.session)
+        self.navigator = Navigator(self._viewer, self.session)
         self._training: TrainDialog | None = None
         self._help: HelpDialog | None = None
         self._build()
         self._lay_out()
-        self.results = ResultsDock(self.session, self.navigator, self._colours)
+        self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
         self._connect()
         self._begin()
         self._fit = Fit(self._viewer)
         self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
-        if self.session.document is not None and self.session.document.regions():
+        if self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
             QTimer.singleShot(0, self._reopen)
 
-        # Now, while the person looks at the panel, rather than in the first run.
+        # Now rather than in the first run.
         def start(monitor: Monitor) -> list[str]:
             import_early()
             return classifiers.names()
@@ -102,7 +103,7 @@ class DefectsPanel(SessionWidget):
         self.info = Wrapped(name="about the image")
         self.calibrate = button(
             "Pixel size…",
-            "Takes the pixel size from the file, or else asks for it: lengths are then given in nm.",
+            "Reads the pixel size from the file, or asks for it; lengths are then given in nm.",
             self._calibrate,
             fixed=False,
         )
@@ -130,20 +131,20 @@ class DefectsPanel(SessionWidget):
         }
         self.patches = button(
             "Paint…",
-            "Shows the patches and takes the brush: paint a patch defective (2) or clean (1). The eraser gives it back "
-            "to the classifier.",
+            "Shows the patches and selects the brush: paint a patch defective (2) or non-defective (1). The eraser "
+            "restores the automatic class.",
             navigator.paint_patches,
             fixed=False,
         )
         self.patch_count = Wrapped("–")
         self.scan = button(
             "Scan…",
-            "Slides an FFT ensemble over the image: its classes become layers, and types of the regions.",
+            "Classifies a sliding window with an FFT ensemble: layers of the classes, and types of the regions.",
             self._scan,
         )
         self.train = button(
             "Train…",
-            "Makes a classifier of your own from defects painted on open images.",
+            "Trains a classifier on defects painted in open images.",
             self.show_training,
         )
         self.groups["classify"].addWidget(row(self.patch_count, self.scan, self.train, self.patches))
@@ -156,18 +157,18 @@ class DefectsPanel(SessionWidget):
         self.region_count = Wrapped("–", "regions")
         self.paint_labels = button(
             "Paint…",
-            "Takes the brush on the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table follows.",
+            "Selects the brush for the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table is updated.",
             navigator.paint_labels,
             fixed=False,
         )
         self.discard = button(
             "Discard corrections",
-            "Forgets what was painted over the labels of this image; Undo brings it back.",
+            "Removes all corrections of the labels of this image; Undo restores them.",
             session.edits.discard,
         )
         self.before = button(
             "",
-            "Shows the labels as they were before corrections, and back (U). Table and export stay the corrected ones.",
+            "Shows the labels without corrections, and back (U). Table and export are not affected.",
             navigator.toggle_before,
         )
         self.before.setCheckable(True)
@@ -190,8 +191,8 @@ class DefectsPanel(SessionWidget):
         )
         self.auto = QCheckBox("Update at once")
         self.auto.setToolTip(
-            "<qt>Runs what is out of date as soon as a parameter, the best patch, a painted patch or the pixel size "
-            "changes. On by default up to 2048 × 2048 px.</qt>"
+            "<qt>Runs the steps that are out of date when a parameter, the best patch, a painted patch or the pixel "
+            "size changes. On by default up to 2048 × 2048 px.</qt>"
         )
         self.more = QToolButton()
         self.more.setText("More parameters…")
@@ -200,8 +201,7 @@ class DefectsPanel(SessionWidget):
         self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.more.toggled.connect(self._fold)
         self.folded = QWidget()
-        inner = QVBoxLayout(self.folded)
-        inner.setContentsMargins(0, 0, 0, 0)
+        inner = box(QVBoxLayout(self.folded))
         self.grids = {}
         for step in STEPS:
             names = step_parameters(step.name, shown=False)
@@ -214,23 +214,13 @@ class DefectsPanel(SessionWidget):
 
     def _lay_out(self) -> None:
         inside = QWidget()
-        body = QVBoxLayout(inside)
-        body.setContentsMargins(6, 2, 6, 2)
-        body.setSpacing(2)
-        for wide, beside in ((self.image, self.header), (self.info, self.calibrate)):
-            line = QHBoxLayout()
-            line.addWidget(wide, 1)
-            line.addWidget(beside)
-            body.addLayout(line)
-        below = (self.frames, row(self.more, self.auto), self.folded)
-        for part in (self.open, self.run_row, self.messages, *self.groups.values(), *below):
-            body.addWidget(part)
-        body.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 4)
-        layout.setSpacing(2)
-        layout.addWidget(Column(inside))
-        layout.addWidget(self.footer)
+        lines = [box(QHBoxLayout(), self.image, self.header), box(QHBoxLayout(), self.info, self.calibrate)]
+        for line in lines:
+            line.setStretch(0, 1)
+        above = (*lines, self.open, self.run_row, self.messages)
+        below = (self.frames, row(self.more, self.auto), self.folded, None)
+        box(QVBoxLayout(inside), *above, *self.groups.values(), *below, margins=(6, 2, 6, 2), spacing=2)
+        box(QVBoxLayout(self), Column(inside), self.footer, margins=(0, 0, 0, 4), spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._colour()
 
@@ -309,16 +299,15 @@ class DefectsPanel(SessionWidget):
             self._run_step(step)
 
     def _calibrate(self) -> None:
-        if self.session.document is not None and not summary.has_no_pixel_size(self.session.document):
+        document = self.session.document
+        if document.layer is not None and not summary.has_no_pixel_size(document):
             self._ask_pixel_size()  # the one it has is wrong
             return
         # Later: a dialog must not hold up the run that looked into the file.
         self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
 
     def _ask_pixel_size(self) -> None:
-        document = self.session.document
-        layer = None if document is None else document.layer
-        if layer is not None:
+        if (layer := self.session.document.layer) is not None:
             asked = "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6
             size, given = QInputDialog.getDouble(self, *asked)
             if given:
@@ -342,14 +331,13 @@ class DefectsPanel(SessionWidget):
     def _trained(self, name: str) -> None:
         self._offer_classifiers(classifiers.names())
         self._edit("classify.classifier", name)
-        self.session.judged_anew(name)
+        self.session.invalidate(name)
 
     def _scan(self) -> None:
         known = classifiers.ensembles()
         if not known:
             self.session.noticed.emit(
-                "Scanning takes an FFT ensemble; train one with Train…, or put one into the list with "
-                "hrstem-defects models --add FILE."
+                "A scan needs an FFT ensemble; train one with Train…, or add one with hrstem-defects models --add FILE."
             )
         elif len(known) == 1:
             self.session.runs.scan(known[0].path)
@@ -390,47 +378,46 @@ class DefectsPanel(SessionWidget):
     def _show(self) -> None:
         super()._show()
         self.navigator.follow_before()
-        session, frame = self.session, self.session.document_frame()
+        session, frame = self.session, self.session.shown_frame()
         document, states, running = session.document, session.states(), session.running
-        seen = None if document is None else document.at(frame)
+        seen, opened = document.at(frame), document.layer is not None
         following = None if running else session.next_step()
         nothing = all(state is State.EMPTY for state in states.values())
-        accent(self.run_row.run, self._colours if nothing and document is not None else None)
+        accent(self.run_row.run, self._colours if nothing and opened else None)
         for name, group in self.groups.items():
-            placed = name == "best_patch" and summary.by_hand(document, states[name])
+            placed = name == "best_patch" and document.point is not None and states[name] is State.CURRENT
             note = "placed by hand" if placed else None
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(seen))
         self.calibrate.setVisible(
-            document is not None
-            and (summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None)
+            summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None
         )
-        self.open.setVisible(document is None)
+        self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(seen))
         self.region_count.setText(summary.about_regions(document, frame))
         self.best_patch.setPlace(
             summary.about_best_patch(seen),
-            by_hand=document is not None and document.point is not None,
-            undoable=document is not None and bool(document.history),
+            by_hand=document.point is not None,
+            undoable=bool(document.history),
             movable=session.layer(Role.BEST_PATCH) is not None,
         )
-        banks = () if seen is None or seen.analysis is None else seen.analysis.banks
+        banks = () if seen.analysis is None else seen.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
         self.lattices.setValue(summary.lattices(seen))
         mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
             count=summary.lattice_count(seen), mapped=mapped is not None and mapped.visible
         )
-        self.threshold.setHistogram(None if seen is None else seen.histogram)
+        self.threshold.setHistogram(seen.histogram)
         # Without the layer there is nothing to paint: a run makes it again.
         self.patches.setEnabled(session.layer(Role.PATCHES) is not None)
         self.paint_labels.setEnabled(session.layer(Role.LABELS) is not None)
-        self.corrections.setVisible(document is not None and bool(document.by_hand.painted))
+        self.corrections.setVisible(bool(document.by_hand.painted))
         before = session.layer(Role.LABELS_BEFORE) is not None
         self.before.setChecked(before)
         self.before.setText("Back to corrected" if before else "Show before")
-        self.frames.setVisible(document is not None and document.is_stack)
+        self.frames.setVisible(document.is_stack)
         self.auto.setChecked(session.auto_update)
         self.results.refresh()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from napari_hrstem_defects.widgets.editors import (
     ParameterGrid,
     Quiet,
     Wrapped,
+    box,
     button,
     editor_of,
     label_of,
@@ -52,14 +52,6 @@ _MOST_FILTERS = 14
 #: The parameter of the threshold; steps of its slider, and its ends: the severity grows to the right.
 THRESHOLD = "segment.false_marks"
 _STEPS, _MOST, _LEAST = 400, 1.0, 1e-4
-
-
-def box(layout: Any, *widgets: QWidget, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> Any:
-    """A layout with widgets."""
-    layout.setContentsMargins(*margins)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return layout
 
 
 class Header(QWidget):
@@ -150,13 +142,13 @@ class RunRow(QWidget):
         self.cancel.setVisible(running)
 
     def setProgress(self, stage: str, fraction: float) -> None:
-        """Say how far the run is."""
+        """Show the progress of the run."""
         self.bar.setValue(round(1000 * fraction))
         self.bar.setFormat(f"{STAGES.get(stage, stage)}  %p %")
 
 
 class Messages(Wrapped):
-    """What went wrong, and the warnings, in whole sentences."""
+    """Error and warnings, in whole sentences."""
 
     def __init__(self) -> None:
         super().__init__(name="messages")
@@ -171,7 +163,7 @@ class Messages(Wrapped):
     def setMessages(
         self, error: str | None, warnings: Sequence[str], colours: Colours, notice: str | None = None
     ) -> None:
-        """Show an error, warnings, and what is worth knowing; all empty: nothing."""
+        """Show an error, warnings and a notice; all empty: nothing."""
         lines = [] if not error else [("✕", error, colours.error)]
         lines += [("⚠", text, colours.warning) for text in warnings]
         if notice and notice not in (error, *warnings):
@@ -232,7 +224,7 @@ class StepGroup(QWidget):
         self.word.setMinimumWidth(max(metrics.horizontalAdvance(state.value) for state in State) + 2)
         self.button = button(
             "Run",
-            f"{step.does} Whatever it needs and is out of date is run first.",
+            f"{step.does} Earlier steps that are out of date are run first.",
             lambda: self.runRequested.emit(step.name),
         )
         self.button.setAccessibleName(f"Run {step.title}")
@@ -241,15 +233,8 @@ class StepGroup(QWidget):
             widget.setToolTip(f"<qt>{step.does}</qt>")
         self.method = ParameterGrid([] if beside is None else [beside], named=False)
         self.parameters = ParameterGrid([name for name in shown if name != beside])
-        head = box(QHBoxLayout(), self.sign, title, self.method)
-        head.setSpacing(4)
-        head.addStretch(1)
-        head.addWidget(self.word)
-        head.addWidget(self.button)
-        self._layout = box(QVBoxLayout(self))
-        self._layout.setSpacing(2)
-        self._layout.addLayout(head)
-        self._layout.addWidget(self.parameters)
+        head = box(QHBoxLayout(), self.sign, title, self.method, None, self.word, self.button, spacing=4)
+        self._layout = box(QVBoxLayout(self), head, self.parameters, spacing=2)
         for grid in (self.method, self.parameters):
             grid.valueChanged.connect(self.valueChanged)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -311,8 +296,8 @@ class FilterStrip(QLabel):
         smooth = Qt.TransformationMode.SmoothTransformation
         self.setPixmap(QPixmap.fromImage(image).scaledToHeight(_TILE, smooth))
         self.setToolTip(
-            f"<qt>The {len(filters)} eigenfilters of the best patch: the patterns that its surroundings are made of, "
-            "the most common first. A defect is what cannot be put together from them.</qt>"
+            f"<qt>The {len(filters)} eigenfilters (principal components) of the best patch, in the order of their "
+            "variance. A defect is what they do not reproduce.</qt>"
         )
 
 
@@ -327,24 +312,19 @@ class BestPatchView(QWidget):
             "Move…",
             "Selects the yellow square: drag it, or click elsewhere with the add tool.",
         )
-        self.automatic = button("Back to automatic", "Forgets where you placed the best patch.")
+        self.automatic = button("Back to automatic", "Restores the automatic best patch.")
         self.undo = button(
             "Undo",
-            "Takes back what was done last by hand: a patch moved, a lattice ticked, labels painted.",
+            "Reverts the last manual change: patch moved, lattice ticked, labels painted, region reviewed.",
         )
         self.filters = FilterStrip()
-        buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo)
-        buttons.setSpacing(4)
-        buttons.addStretch(1)
-        head = box(QHBoxLayout(), self.place)
-        head.addWidget(self.filters, 1)
-        layout = box(QVBoxLayout(self), margins=(INDENT, 0, 0, 0))
-        layout.setSpacing(2)
-        layout.addLayout(head)
-        layout.addLayout(buttons)
+        buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo, None, spacing=4)
+        head = box(QHBoxLayout(), self.place, self.filters)
+        head.setStretch(1, 1)
+        box(QVBoxLayout(self), head, buttons, margins=(INDENT, 0, 0, 0), spacing=2)
 
     def setPlace(self, text: str, *, by_hand: bool, undoable: bool, movable: bool) -> None:
-        """Say where it is, and what can be done about it."""
+        """Show its place, and enable the buttons."""
         self.place.setText(text)
         self.automatic.setEnabled(by_hand)
         self.undo.setEnabled(undoable)
@@ -421,7 +401,7 @@ class ThresholdEditor(QWidget):
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:
-        """To two digits, as a hand that moves a slider means it."""
+        """To two digits."""
         self.number.setValue(float(f"{value:.2g}"))
 
     def _typed(self, value: float) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.widgets.editors import box
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _LETTERS = 8
 #: Points closer together than so many in a plot would hide the line.
 _MOST_POINTS = 60
-#: Curves, told apart by the dashes too: name, colour, style; those of the areas by their keys.
+#: Curves, which differ in their dashes as well: name, colour, style; those of the areas by their keys.
 _LOSSES = (("training loss", "#D55E00", "-"), ("validation loss", "#56B4E9", "--"))
 _AREAS = {
     "symmetry_defect": ("symmetry", SYMMETRY_COLOUR, "-"),
@@ -45,7 +46,7 @@ class Plot(QWidget):
     colours : Colours
     name, tooltip : str
     empty : str
-        Said as long as there is nothing to draw.
+        Shown as long as there is nothing to draw.
     """
 
     #: Beside, above and below the axes (left, right, above, below), in px of the screen.
@@ -55,11 +56,10 @@ class Plot(QWidget):
         super().__init__()
         self._canvas: Any = None
         self._colours = colours
+        self._outdated = False
         self._empty = QLabel(empty)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._empty)
+        box(QVBoxLayout(self), self._empty)
         self.setAccessibleName(name)
         self.setToolTip(f"<qt>{tooltip}</qt>")
 
@@ -90,8 +90,17 @@ class Plot(QWidget):
         """Where a value lies from left to right, in pixels of the widget."""
         return float(self.axes.transData.transform((value, 1))[0] / self._canvas.device_pixel_ratio)
 
+    def showEvent(self, event: Any) -> None:
+        """Draw what changed while it was hidden."""
+        super().showEvent(event)
+        if self._outdated:
+            self.redraw()
+
     def redraw(self) -> None:
-        """Draw all of it anew, as soon as the window has time for it."""
+        """Draw all of it anew, as soon as the window has time for it and it is visible."""
+        self._outdated = not self.isVisible()
+        if self._outdated:
+            return
         filled = self._is_filled()
         if filled and self._canvas is None:
             self._make_canvas()
@@ -101,8 +110,12 @@ class Plot(QWidget):
         if filled:
             ground = self._colours.background.name()
             self._canvas.figure.set_facecolor(ground)
-            self.axes.clear()
             self.axes.set_facecolor(ground)
+            # Clearing the axes would make all ticks anew, which takes longer than the rest.
+            for bars in list(self.axes.containers):
+                bars.remove()
+            for artist in (*self.axes.lines, *self.axes.patches):
+                artist.remove()
             self._draw_contents(self._colours.text.name())
             self._arrange()
             self._canvas.draw_idle()
@@ -185,8 +198,8 @@ class HistogramView(Plot):
         super().__init__(
             colours,
             "severity histogram",
-            "How many pixels have which severity (logarithmic). Solid line: the threshold, which exceeds what chance "
-            "gives but for so many false marks; dotted: how far a defect is grown.",
+            "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
+            "false marks; dotted: the lower threshold to which defects are grown.",
             "severity histogram: after a run",
         )
         self.setFixedHeight(42)
@@ -230,7 +243,7 @@ class AreaPlot(Plot):
     frameChosen = Signal(int)
 
     def __init__(self, colours: Colours) -> None:
-        what = "Share of the image that is marked, frame by frame; click to go to a frame"
+        what = "Area fraction of defects in each frame; click to go to a frame"
         super().__init__(colours, "area of the defects against time", what)
         self._areas: list[dict[str, float]] = []
         self._frame = 0
@@ -277,7 +290,7 @@ class SizePlot(Plot):
     barChosen = Signal(object)
 
     def __init__(self, colours: Colours, bars: int = 10) -> None:
-        what = "How many regions have which size, in bins of equal ratio; click a bar to select its regions"
+        what = "Histogram of the sizes of regions, in bins of equal ratio; click a bar to select its regions"
         super().__init__(colours, "sizes of the regions", what, "no regions")
         self._number = bars
         self._sizes: dict[int, float] = {}
@@ -367,12 +380,9 @@ class SizeView(QWidget):
         self.barChosen = self.plot.barChosen
         self.setSelected = self.plot.setSelected
         self._regions: tuple[Region, ...] = ()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
-        layout.addWidget(self.choice)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.series, 1)
+        layout = box(QVBoxLayout(self), self.choice, self.plot, self.series, spacing=1)
+        for index in (1, 2):
+            layout.setStretch(index, 1)
         self.series.hide()
 
     def setSeries(self, areas: Sequence[dict[str, float]], frame: int) -> None:
@@ -411,10 +421,10 @@ class SizeView(QWidget):
 
 
 class LossPlot(Plot):
-    """Loss on the patches trained on, and on others; the second one tells when it is enough."""
+    """Training and validation loss."""
 
     def __init__(self, colours: Colours) -> None:
-        what = "Loss, epoch by epoch; training ends when that on the validation part falls no more"
+        what = "Loss in each epoch; training ends when the validation loss no longer decreases"
         super().__init__(colours, "loss of the training", what, "loss: after the first epoch")
         self._losses: list[tuple[float, float]] = []
         self.setMinimumSize(260, 110)

@@ -17,6 +17,7 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QGuiApplication, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
+from napari_hrstem_defects.widgets.editors import box
 from napari_hrstem_defects.widgets.parts import swatch
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _text(value: Any) -> str:
 
 
 class _View(QTableView):
-    """Tells of the keys that mean something in the table."""
+    """Emits signals for the keys of the table."""
 
     copyRequested = Signal()
 
@@ -206,9 +207,7 @@ class RegionTable(QWidget):
         # A reset drops the selection without a word.
         self.model.modelReset.connect(self.selectionChanged)
         self.setMinimumHeight(90)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        box(QVBoxLayout(self), self.view)
 
     def value(self) -> tuple[Region, ...]:
         """The regions shown."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from napari_hrstem_defects.widgets.editors import Links, button
+from napari_hrstem_defects.widgets.editors import Links, box, button
 from napari_hrstem_defects.widgets.layers import legend
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.plots import SizeView
@@ -20,6 +20,7 @@ from napari_hrstem_defects.widgets.theme import Colours
 
 if TYPE_CHECKING:
     from napari import Viewer
+    from napari.components import ViewerModel
 
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.session import Session
@@ -35,15 +36,16 @@ class ResultsDock:
 
     Parameters
     ----------
+    viewer : ViewerModel
     session : Session
+        The viewer's.
     navigator : Navigator
     colours : Colours
     """
 
-    def __init__(self, session: Session, navigator: Navigator, colours: Colours) -> None:
-        self._session = session
+    def __init__(self, viewer: ViewerModel, session: Session, navigator: Navigator, colours: Colours) -> None:
+        self._viewer, self._session, self._navigator = viewer, session, navigator
         self._links = Links()
-        self._navigator = navigator
         self._dock: Any = None
         self._watched: Any = None
         self.table = RegionTable()
@@ -54,10 +56,7 @@ class ResultsDock:
         self.setColours = self.sizes.setColours
         splitter.addWidget(self.table)
         splitter.addWidget(self.sizes)
-        layout = QHBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        buttons = QVBoxLayout()
-        buttons.setSpacing(1)
+        buttons = box(QVBoxLayout(), spacing=1)
         for sign, tip, pressed in (
             ("▲", "Previous defect (Shift+N)", functools.partial(self.step, -1)),
             ("▼", "Next defect (N)", functools.partial(self.step, 1)),
@@ -77,8 +76,7 @@ class ResultsDock:
             made.setFixedSize(26, 22)
             buttons.addWidget(made)
         buttons.addStretch(1)
-        layout.addLayout(buttons)
-        layout.addWidget(splitter)
+        box(QHBoxLayout(self.widget), buttons, splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
         self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.all_selected()))
@@ -108,11 +106,10 @@ class ResultsDock:
 
     def open_dock(self) -> None:
         """Dock below the image, once."""
-        viewer = self._session.viewer
-        if viewer is None or self._dock is not None:
+        if self._dock is not None:
             return
-        viewer.mouse_drag_callbacks.append(self._clicked)
-        window = getattr(viewer, "window", None)
+        self._viewer.mouse_drag_callbacks.append(self._clicked)
+        window = getattr(self._viewer, "window", None)
         if window is not None:
             self._dock = window.add_dock_widget(self.widget, name=NAME, area="bottom")
             main = self.widget.window()
@@ -131,32 +128,24 @@ class ResultsDock:
         """Take the dock away and end all connections."""
         self._links.clear()
         self._watched = None
-        viewer, dock, self._dock = self._session.viewer, self._dock, None
-        if viewer is not None:
-            legend(viewer, None)
-            with contextlib.suppress(ValueError):
-                viewer.mouse_drag_callbacks.remove(self._clicked)
-        window = getattr(viewer, "window", None)
+        dock, self._dock = self._dock, None
+        legend(self._viewer, None)
+        with contextlib.suppress(ValueError):
+            self._viewer.mouse_drag_callbacks.remove(self._clicked)
+        window = getattr(self._viewer, "window", None)
         if dock is not None and window is not None:
             with contextlib.suppress(LookupError, RuntimeError, AttributeError):
                 window.remove_dock_widget(dock)
 
     def refresh(self) -> None:
         """Show the regions of the chosen image and frame."""
-        document = self._session.document
-        frame = self._session.document_frame()
-        scanned = None if document is None else document.class_maps.get(frame or 0)
-        regions = () if document is None else document.regions(frame)
+        document, frame = self._session.document, self._session.shown_frame()
+        scanned, regions = document.class_maps.get(frame or 0), document.regions(frame)
         self.sizes.setValue(regions)
-        self.table.setValue(
-            regions,
-            None if scanned is None else scanned.colours,
-            frozenset() if document is None else document.painted_regions(frame),
-            None if document is None else document.reviewed(frame),
-        )
+        colours = None if scanned is None else scanned.colours
+        self.table.setValue(regions, colours, document.painted_regions(frame), document.reviewed(frame))
         self._show_legend()
-        series = None if document is None else document.series
-        frames = [] if document is None or series is None else sorted(document.labelled.items())
+        frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
         layer = self._session.layer(Role.REGIONS)
         if layer is not self._watched:
@@ -166,7 +155,7 @@ class ResultsDock:
                 self._links.connect(layer.events.selected_label, self._label_selected)
 
     def _clicked(self, viewer: Viewer, event: Any) -> Iterator[None]:
-        """A click into the image selects the region there, unless a tool is in the hand."""
+        """A click into the image selects the region there, unless a tool is selected."""
         active = viewer.layers.selection.active
         if active is not None and str(active.mode) != "pan_zoom":
             return
@@ -181,14 +170,13 @@ class ResultsDock:
             self._navigator.outline(number)
 
     def _show_legend(self) -> None:
-        viewer, session, document = self._session.viewer, self._session, self._session.document
+        session = self._session
         before = session.layer(Role.LABELS_BEFORE) is not None
         layer = session.layer(Role.LABELS_BEFORE if before else Role.LABELS)
-        if viewer is not None:
-            shown = document is not None and layer is not None and layer.visible
-            known = document.known(session.document_frame()) if document is not None and shown else None
-            areas = None if known is None else known.areas_before if before else known.areas
-            legend(viewer, areas, before=before and areas is not None)
+        shown = layer is not None and layer.visible
+        known = session.document.known(session.shown_frame()) if shown else None
+        areas = None if known is None else known.areas_before if before else known.areas
+        legend(self._viewer, areas, before=before and areas is not None)
 
     def _label_selected(self, event: Any) -> None:
         number = int(event.source.selected_label)
@@ -196,8 +184,6 @@ class ResultsDock:
             self.table.select(number)
 
     def _go_to_frame(self, frame: int) -> None:
-        viewer, document = self._session.viewer, self._session.document
-        if viewer is not None and document is not None and document.layer is not None:
-            axis = viewer.dims.ndim - 3
-            layer = document.layer
-            viewer.dims.set_point(axis, float(layer.translate[0] + frame * layer.scale[0]))
+        if (layer := self._session.document.layer) is not None:
+            dims = self._viewer.dims
+            dims.set_point(dims.ndim - 3, float(layer.translate[0] + frame * layer.scale[0]))

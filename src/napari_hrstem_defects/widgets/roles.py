@@ -1,4 +1,4 @@
-"""What a layer is for: written into its metadata, so that it is found again whatever a person calls it."""
+"""Role of a layer: kept in its metadata, so that it is found whatever its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Role(StrEnum):
     VARIANCE = "variance"
     BOUNDARIES = "boundaries"
     SEVERITY = "severity"
-    NOT_JUDGED = "not_judged"
+    NOT_ASSESSED = "not_assessed"
     AMORPHOUS = "amorphous"
     CLASS_SCORES = "class_scores"
     CLASS_VOTES = "class_votes"

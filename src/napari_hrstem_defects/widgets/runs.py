@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.widgets import tasks
+from napari_hrstem_defects.widgets import layers, tasks
 from napari_hrstem_defects.widgets.corrections import changed_frames, corrected
 from napari_hrstem_defects.widgets.model import (
     PARTS,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Time for the window to draw itself and to answer between two layers.
 _PAUSE_MS = 20
-#: Said when there is nothing to run on.
+#: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
 
 
@@ -43,14 +43,14 @@ class _Job:
 
     Attributes
     ----------
-    document : Document or None
-        The image it is about; None if it is about none.
+    document : Document
+        The image it is about; the session's empty one if it is about none.
     worker : TaskWorker
     inputs : Inputs
     frame : int
     steps, kept : frozenset of str
         Whose layers it writes, and whose earlier results still hold beside them; both empty for other tasks (export,
-        series), whose result goes to `done`.
+        scan), whose result goes to `done`.
     done : callable or None
     result : Layered or None
         What has come back, as long as its layers are being written.
@@ -58,7 +58,7 @@ class _Job:
         Layers that are still to be written.
     """
 
-    document: Document | None
+    document: Document
     worker: TaskWorker
     inputs: Inputs
     frame: int
@@ -98,7 +98,7 @@ class Runs:
         self._start(STEP_NAMES)
 
     def step(self, step: str) -> None:
-        """Run one step, and before it whatever it needs that is not up to date."""
+        """Run one step, and before it those earlier ones that are out of date."""
         old, before = self._session.outdated(), STEP_NAMES[: STEP_NAMES.index(step)]
         self._start([*(name for name in before if name in old), step])
 
@@ -110,16 +110,15 @@ class Runs:
         measure : bool
             Whether wanted or not if nothing but the regions is out of date.
         """
-        document = self._session.document
-        if document is None or document.analysis is None or document.moving:
-            return
-        steps = self._session.outdated() & document.shown
-        if not (self._session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
+        session, document = self._session, self._session.document
+        if document.moving:
             return
         if self.running:
-            self._again = True
-        elif steps:
-            self._start(steps)
+            self._again = self._again or measure or session.auto_update
+        elif document.analysis is not None:
+            steps = session.outdated() & document.shown
+            if steps and (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
+                self._start(steps)
 
     def cancel(self) -> None:
         """Stop the run under way; the layers stay as they are."""
@@ -136,7 +135,7 @@ class Runs:
         self._session.changed.emit()
 
     def drop(self, document: Document) -> bool:
-        """Stop a run about an image that is gone or was replaced; tells whether there was one."""
+        """Stop a run about an image that is gone or was replaced; returns whether there was one."""
         job = self._job
         if job is None or job.document is not document:
             return False
@@ -171,15 +170,15 @@ class Runs:
             Whether it ends when the chosen image is replaced or removed.
         """
         session = self._session
-        document = session.document if about_image else None
+        document = session.document if about_image else session.no_image
         self.cancel()
-        inputs = Inputs(session.recipe) if document is None else session.inputs(document)
-        frame = 0 if document is None else document.frame
-        self._launch(_Job(document, TaskWorker(call), inputs, frame, done=done), stage)
+        self._launch(
+            _Job(document, TaskWorker(call), session.inputs(document), document.frame, done=done), stage
+        )
 
     def _start(self, steps: Collection[str]) -> None:
         session, document = self._session, self._session.document
-        if document is None or document.layer is None:
+        if document.layer is None:
             session.noticed.emit(NO_IMAGE)
             return
         self.cancel()
@@ -221,15 +220,15 @@ class Runs:
 
     def _returned(self, job: _Job, result: Any) -> None:
         session, document = self._session, job.document
-        if job is not self._job:
+        if job is not self._job or not session.alive:
             return  # cancelled, or about an image that is gone
         if isinstance(result, Failure):
-            if job.done is None and document is not None:
+            if job.done is None:
                 document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
             self._job = None
             session.failed.emit(result.message)
             self._ended()
-        elif isinstance(result, Layered) and document is not None:
+        elif isinstance(result, Layered):
             job.result, job.left = result, list(result.outputs)
             document.notes = ()
             if job.done is None:
@@ -242,9 +241,7 @@ class Runs:
     def _write(self, job: _Job) -> None:
         """Write the layers one by one: together they would hold up the window."""
         document, result = job.document, job.result
-        if job is not self._job or self._session.viewer is None or document is None or result is None:
-            return
-        if document.layer is None:
+        if job is not self._job or not self._session.alive or document.layer is None or result is None:
             return
         if job.left:
             output = self._latest(document, job, job.left.pop(0))
@@ -275,22 +272,23 @@ class Runs:
         self._job = None
         if job.done is not None:
             job.done(result)
-        elif document is not None and isinstance(result, tasks.Result):
+        elif isinstance(result, tasks.Result):
             self._take(document, job, result)
             session.finished.emit()
-        if document is not None:
-            # What was painted while the result was computed, or in a result folder.
-            if document.saved and document.labelled:
-                session.edits.restore(document)
-            for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
-                session.measuring.start(document, frame)
+        # What was painted while the result was computed, or in a result folder.
+        if document.saved and document.labelled:
+            session.edits.restore(document)
+        for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
+            session.measuring.start(document, frame)
         self._ended()
 
     @staticmethod
     def _take(document: Document, job: _Job, result: tasks.Result) -> None:
         before = document.done
         document.analysis, document.done = result.analysis, job.inputs
-        if before is not None and outdated(before, job.inputs):
+        if isinstance(result, tasks.SeriesResult):
+            document.series = result
+        elif before is not None and outdated(before, job.inputs):
             document.series = None  # the other frames were analysed otherwise
         document.written = set(job.kept | job.steps)
         document.shown |= job.steps
@@ -320,36 +318,28 @@ class Runs:
             placed by hand.
         """
         session, document = self._session, self._session.document
-        if document is None or document.layer is None or not document.is_stack:
+        if document.layer is None or not document.is_stack:
             return
-        inputs = dataclasses.replace(session.inputs(document), patches=None)
-        best = None if document.analysis is None else document.analysis.best_patch
-        if fixed and inputs.point is None and best is not None:
-            inputs = dataclasses.replace(inputs, point=(best.y, best.x))
-        shown = session.shown_frame(document) or 0
-
-        def done(result: tasks.SeriesResult) -> None:
-            document.analysis, document.frame = result.analysis, shown
-            document.done = dataclasses.replace(session.inputs(document), recipe=result.analysis.recipe)
-            document.series, document.labelled = result, dict(result.labelled)
-            document.histogram = result.histogram
-            document.written, document.shown = set(STEP_NAMES), set(STEP_NAMES)
-            session.finished.emit()
-
+        self.cancel()
+        shown, wanted = session.shown_frame() or 0, session.inputs(document)
+        point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
+        if fixed and point is None and best is not None:
+            point = best.y, best.x
         call = functools.partial(
             tasks.run_series,
             source=Source.of(document.layer, shown),
-            inputs=inputs,
+            inputs=dataclasses.replace(wanted, point=point, patches=None),
             shown=shown,
             process=session.keras,
             class_maps=dict(document.class_maps),
         )
-        self.background(call, done, "frame 1")
+        document.failed = None
+        self._launch(_Job(document, TaskWorker(call), wanted, shown, frozenset(STEP_NAMES)), "frame 1")
 
     def scan(self, model: Path) -> None:
-        """Slide an ensemble over the chosen image; its classes become layers and types of the regions."""
+        """Classify a sliding window over the chosen image; the classes become layers and types of the regions."""
         session, document = self._session, self._session.document
-        if document is None or document.layer is None:
+        if document.layer is None:
             session.noticed.emit(NO_IMAGE)
             return
         shown = session.shown_frame(document)
@@ -358,7 +348,7 @@ class Runs:
 
         def done(scanned: tasks.Scanned) -> None:
             document.class_maps[frame] = scanned.class_map
-            session.remove_parts(document, scanned.scan.classes)
+            layers.remove_parts(session.viewer, document, scanned.scan.classes)
             if document.labelled.get(frame) is known and scanned.known is not None:
                 document.labelled[frame] = scanned.known
             elif document.analysis is not None:  # painted meanwhile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 #: Images up to this many pixels are analysed anew as soon as something is moved or painted.
 AUTO_UPDATE_PX = 2048**2
-#: Said when a result came too late.
-REPLACED = "The image was replaced meanwhile, so the result was dropped."
+#: Message when a result came too late.
+REPLACED = "The image was replaced during the run; the result was discarded."
 
 
 class Session:
@@ -62,7 +62,7 @@ class Session:
     arriving, finished : Signal
         All is computed, and its layers are about to be written one after another; they are written.
     failed, noticed : Signal
-        ``(sentence)``: a run could not be done; something a person should know.
+        ``(sentence)``: a run failed; a notice.
     """
 
     changed = Signal()
@@ -90,6 +90,8 @@ class Session:
         self._viewer = weakref.ref(viewer)
         self._recipe = Recipe()
         self._documents: dict[str, Document] = {}
+        #: What a task is about that is about no image that is open.
+        self.no_image = Document(lambda: None, "")
         self._current: str | None = None
         self._hidden: layers.Hidden = {}
         self._auto: bool | None = None
@@ -119,14 +121,27 @@ class Session:
     # What it is about -----------------------------------------------------------------------------------------
 
     @property
-    def viewer(self) -> ViewerModel | None:
-        """The viewer; None when it is gone."""
-        return self._viewer()
+    def viewer(self) -> ViewerModel:
+        """The viewer.
+
+        Raises
+        ------
+        ReferenceError
+            If it is gone; see :attr:`alive`.
+        """
+        if (viewer := self._viewer()) is None:
+            raise ReferenceError("The viewer of this session was closed.")
+        return viewer
+
+    @property
+    def alive(self) -> bool:
+        """Whether the viewer is still there: what comes from a thread or a timer may be later."""
+        return self._viewer() is not None
 
     @property
     def layers(self) -> Any:
         """The viewer's layers; none when it is gone."""
-        return () if (viewer := self.viewer) is None else viewer.layers
+        return self.viewer.layers if self.alive else ()
 
     def images(self) -> list[Image]:
         """Image layers that can be analysed: all but our own outputs."""
@@ -135,17 +150,17 @@ class Session:
         return [layer for layer in self.layers if type(layer) is Image and role_of(layer) is None]
 
     @property
-    def document(self) -> Document | None:
-        """The chosen image and what is known about it."""
+    def document(self) -> Document:
+        """The chosen image and what is known about it; without an image an empty one, whose layer is None."""
         if self._current is not None and self._current not in self._documents:
             for image in self.images():
                 if str(image.unique_id) == self._current:
                     self._documents[self._current] = Document.of(image, self.layers)
-        return self._documents.get(self._current or "")
+        return self._documents.get(self._current or "", self.no_image)
 
     def layer(self, role: Role) -> Any:
         """Layer of a role of the chosen image; None without one."""
-        return None if self.document is None else self.document.output(self.layers, role)
+        return self.document.output(self.layers, role)
 
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
@@ -158,9 +173,7 @@ class Session:
 
     def show_chosen(self) -> None:
         """Show the chosen image and its results, and hide those of the others."""
-        viewer, document = self.viewer, self.document
-        if viewer is not None and document is not None:
-            layers.show_only(viewer, document, self.images(), self._hidden)
+        layers.show_only(self.viewer, self.document, self.images(), self._hidden)
 
     @property
     def recipe(self) -> Recipe:
@@ -169,7 +182,7 @@ class Session:
 
     @recipe.setter
     def recipe(self, recipe: Recipe) -> None:
-        # What is said about the places of one image is the document's.
+        # Settings for places of one image belong to its document.
         recipe = ByHand().in_recipe(recipe)
         if recipe != self._recipe:
             self._recipe = recipe
@@ -180,8 +193,8 @@ class Session:
     @property
     def auto_update(self) -> bool:
         """Whether a moved patch or slider starts a run at once; by default on images of moderate size."""
-        if self._auto is not None or self.document is None:
-            return self._auto is not False
+        if self._auto is not None:
+            return self._auto
         height, width = self.document.frame_shape
         return height * width <= AUTO_UPDATE_PX
 
@@ -190,8 +203,8 @@ class Session:
         self._auto = bool(value)
         self.changed.emit()
 
-    def judged_anew(self, classifier: str) -> None:
-        """A classifier was trained again under its old name: what it said before no longer holds."""
+    def invalidate(self, classifier: str) -> None:
+        """A classifier was trained again under its old name: earlier results of it are out of date."""
         for document in self._documents.values():
             if document.done is not None and document.done.recipe.classify.classifier == classifier:
                 document.written.clear()
@@ -201,7 +214,7 @@ class Session:
 
     def inputs(self, document: Document) -> Inputs:
         """What the next run is asked for."""
-        # Nowhere yet: different from whatever was asked for before.
+        # No place yet: different from any earlier one.
         point = (float("nan"), float("nan")) if document.moving is Role.BEST_PATCH else document.point
         size = None if document.layer is None else pixel_size_nm(document.layer)
         recipe = document.by_hand.in_recipe(self._recipe)
@@ -212,8 +225,6 @@ class Session:
         document, old = self.document, self.outdated()
 
         def state(step: str) -> State:
-            if document is None:
-                return State.EMPTY
             if self.runs.is_running(document, step):
                 return State.RUNNING
             if document.failed is not None and document.failed[0] == step:
@@ -227,9 +238,9 @@ class Session:
     def outdated(self) -> frozenset[str]:
         """Steps of the chosen image that would come out differently if run now."""
         document = self.document
-        if document is None or document.done is None:
+        if document.done is None:
             return frozenset(STEP_NAMES)
-        shown = self.shown_frame(document)
+        shown = self.shown_frame()
         if shown is not None and shown != document.frame and document.series is None:
             return frozenset(STEP_NAMES)
         return outdated(document.done, self.inputs(document)) | (frozenset(STEP_NAMES) - document.written)
@@ -243,14 +254,11 @@ class Session:
         """The step that a person would run next; None when all is current."""
         return next((step for step, state in self.states().items() if state is not State.CURRENT), None)
 
-    def document_frame(self) -> int | None:
-        """Frame of the chosen series that is shown; None for a single image."""
-        return None if self.document is None else self.shown_frame(self.document)
-
-    def shown_frame(self, document: Document) -> int | None:
-        """Frame of a series that the viewer shows; None for a single image."""
+    def shown_frame(self, document: Document | None = None) -> int | None:
+        """Frame of a series, by default the chosen one, that the viewer shows; None for a single image."""
+        document = document or self.document
         viewer, layer = self.viewer, document.layer
-        if viewer is None or not document.is_stack or layer is None:
+        if layer is None or not document.is_stack:
             return None
         step = (viewer.dims.point[viewer.dims.ndim - 3] - layer.translate[0]) / layer.scale[0]
         return min(max(round(float(step)), 0), len(pixels_of(layer)) - 1)
@@ -259,25 +267,17 @@ class Session:
 
     def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output, and watch what a person does to its layer."""
-        if (viewer := self.viewer) is None:
-            return
         with self.edits.ignored():
-            made, note = layers.write(viewer, document, output, provenance)
+            made, note = layers.write(self.viewer, document, output, provenance)
         if made is not None:
             self.edits.watch(made)
         if note is not None:
             document.notes = (*document.notes, note)
 
-    def remove_parts(self, document: Document, kept: Collection[str]) -> None:
-        """Remove layers of classes that the latest scan does not know."""
-        if (viewer := self.viewer) is not None:
-            layers.remove_parts(viewer, document, kept)
-
     def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
         """Calibrate an image; its view stays, and what was measured is measured anew."""
         tag(layer, calibrated_by_hand=by_hand)
-        if (viewer := self.viewer) is not None:
-            calibrate(viewer, layer, size_nm)
+        calibrate(self.viewer, layer, size_nm)
 
     def _watch(self, layer: Layer) -> None:
         from napari.layers import Image
@@ -297,7 +297,7 @@ class Session:
             return
         self._watch(layer)
         if layer in self.images():
-            # A new image is what a person wants to look at, unless a run is under way.
+            # A new image is chosen, unless a run is under way.
             if self._current is None or not self.running:
                 self._current = str(layer.unique_id)
                 self.show_chosen()
@@ -306,17 +306,15 @@ class Session:
             self._look_up_pixel_size(layer)
 
     def _look_up_pixel_size(self, layer: Image) -> None:
-        """Read the pixel size from the file that an image came from: napari's own readers do not look at it."""
+        """Read the pixel size from the file of an image: napari's own readers ignore it."""
         path, known = layer.source.path, weakref.ref(layer)
         if path is None or is_calibrated(layer):
             return
 
         def apply(size: Any) -> None:
-            image, viewer = known(), self.viewer
-            if image is None or viewer is None or is_calibrated(image):
-                return
-            if isinstance(size, float):
-                calibrate(viewer, image, size)
+            image = known()
+            if self.alive and image is not None and not is_calibrated(image) and isinstance(size, float):
+                calibrate(self.viewer, image, size)
 
         worker = TaskWorker(lambda monitor: size_in_file(path))
         worker.returned.connect(apply)
@@ -343,7 +341,7 @@ class Session:
         self.image_changed.emit()
 
     def _frame_changed(self) -> None:
-        if self.document is not None and self.document.is_stack:
+        if self.document.is_stack:
             self.changed.emit()
 
     def _pixels_replaced(self, event: Any) -> None:
@@ -355,11 +353,10 @@ class Session:
             self.changed.emit()
 
     def _image_moved(self, event: Any) -> None:
-        viewer, document = self.viewer, self._documents.get(str(event.source.unique_id))
-        if viewer is None or document is None:
+        if (document := self._documents.get(str(event.source.unique_id))) is None:
             return
         with self.edits.ignored():
-            layers.follow(viewer, document)
+            layers.follow(self.viewer, document)
         self.image_changed.emit()
         self.changed.emit()
         self.runs.update(measure=True)
@@ -372,9 +369,9 @@ class Session:
             QTimer.singleShot(0, functools.partial(self._take_up, weakref.ref(layer)))
 
     def _take_up(self, known: weakref.ref[Labels]) -> None:
-        """Analyse the image of a result folder as it was analysed, and find the corrections by hand again.
+        """Analyse the image of a result folder with its recipe, and restore the manual corrections.
 
-        What is found automatically is the same again; where the labels of the folder differ from it they were painted.
+        The automatic labels are reproduced; where those of the folder differ they were painted.
         """
         from napari_hrstem_defects.io.loading import load_info
         from napari_hrstem_defects.io.saving import INFO_FILE
@@ -387,8 +384,7 @@ class Session:
         try:
             if image is None:
                 raise HrstemDefectsError(
-                    f"{folder}: the image of this result is no longer where it was, so the result can only be looked "
-                    "at."
+                    f"{folder}: the image of this result is no longer where it was; the result can be viewed only."
                 )
             info = load_info(Path(folder) / INFO_FILE)
             recipe = Recipe.from_dict(info["recipe"])
@@ -397,7 +393,6 @@ class Session:
             return
         self.choose(image)
         document = self.document
-        assert document is not None
         for layer in self.layers:
             role = role_of(layer)
             if role is not None and entry(layer).get("folder") == folder:
@@ -406,7 +401,7 @@ class Session:
                 self.edits.watch(layer)
         point = info["best_patch_by_hand"]
         placed = None if point is None else (point[0], point[1])
-        document.by_hand = ByHand(placed, reviewed=entry(labels)["reviewed"]).told_by(recipe)
+        document.by_hand = ByHand(placed, reviewed=entry(labels)["reviewed"]).from_recipe(recipe)
         self.recipe = recipe
         frames = labels.data if document.is_stack else [labels.data]
         document.saved = {

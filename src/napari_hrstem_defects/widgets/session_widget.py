@@ -130,23 +130,22 @@ class SessionWidget(QWidget):
     def _show_images(self) -> None:
         self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
         document = self.session.document
-        chosen = "" if document is None else document.source_id
+        chosen = document.source_id
         self.image.setValue(chosen)
-        if self._notice == UNKNOWN_SIZE and document is not None and not summary.has_no_pixel_size(document):
+        if self._notice == UNKNOWN_SIZE and chosen and not summary.has_no_pixel_size(document):
             self._notice = None
         if chosen != self._image_id:
             self._image_id = chosen
-            # What was said was about another image.
+            # The notice was about another image.
             self._notice = summary.about_recipe(self.session.recipe) if chosen else None
 
     def _finished(self) -> None:
-        # What was said was about the result before this one, or about the image as it was before.
+        # The notice was about an earlier result.
         self._notice = None
         self._show()
 
     def _failed(self, message: str) -> None:
-        document = self.session.document
-        if document is None or document.failed is None:
+        if self.session.document.failed is None:
             self._notice = message
         self._show()
 

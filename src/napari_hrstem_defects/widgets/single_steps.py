@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_hrstem_defects.widgets.actions import Actions, Footer
-from napari_hrstem_defects.widgets.editors import ParameterGrid, step_parameters
+from napari_hrstem_defects.widgets.editors import ParameterGrid, box, step_parameters
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.parts import StepGroup
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
@@ -28,11 +28,8 @@ class _Dock(SessionWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self.run_row.run.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 2, 6, 4)
-        for part in (self.image, self._body(), self.run_row, self.messages):
-            layout.addWidget(part)
-        layout.addStretch(1)
+        parts = self.image, self._body(), self.run_row, self.messages, None
+        box(QVBoxLayout(self), *parts, margins=(6, 2, 6, 4))
         self._begin()
 
     def _body(self) -> QWidget:
@@ -92,5 +89,4 @@ class ExportWidget(_Dock):
 
     def _show(self) -> None:
         super()._show()
-        document = self.session.document
-        self.footer.export.setEnabled(document is not None and document.analysis is not None)
+        self.footer.export.setEnabled(self.session.document.analysis is not None)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 #: Pixels whose sides differ by more than this have no one edge length.
 SQUARE_TOLERANCE = 0.01
-#: Said when the file does not help.
-UNKNOWN_SIZE = "The file does not say how large a pixel is; type it in, or go on in px."
-#: Said where areas and lengths stay in pixels for that reason.
+#: Message for a file without a pixel size.
+UNKNOWN_SIZE = "The file states no pixel size; enter it, or continue in px."
+#: Message for areas and lengths in pixels.
 NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
 
 
@@ -42,7 +42,7 @@ def pixel_size_nm(layer: Layer) -> float | None:
 
 
 def set_pixel_size(layer: Layer, size_nm: float) -> None:
-    """Calibrate a layer; what else says where it lies is kept."""
+    """Calibrate a layer; the rest of its transform is kept."""
     scale = np.array(layer.scale, dtype=float)
     scale[-2:] = size_nm
     # In this order: in between it must not look calibrated otherwise.
@@ -62,12 +62,12 @@ def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
 
 
 def is_calibrated(layer: Layer) -> bool:
-    """Whether anybody said how large a pixel is, and be it in a unit that is no length."""
+    """Whether a pixel size is set, even in a unit that is no length."""
     return any(str(unit) != "pixel" for unit in layer.units[-2:]) or not np.allclose(layer.scale[-2:], 1)
 
 
 def size_in_file(path: str) -> float | None:
-    """Pixel size in nm that a file tells; None where it does not, or cannot be read any more."""
+    """Pixel size in nm that a file states; None where it does not, or cannot be read any more."""
     from napari_hrstem_defects.io import read
 
     try:
@@ -95,7 +95,7 @@ def is_stack(layer: Image) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a run needs of an image layer, taken in the GUI's thread without looking at the pixels.
+    """What a run needs of an image layer, taken in the GUI's thread without reading the pixels.
 
     Attributes
     ----------
@@ -104,12 +104,12 @@ class Source:
     frame : int or None
         Frame of a series that is to be analysed; None for a single image.
     name : str
-        File name where the layer came from a file, so that results say the same as the command line's.
+        File name where the layer came from a file, as in results of the command line.
     path : str or None
     pixel_size : float or None
         In nm.
     notices : tuple of str
-        What was changed on reading, and doubts about the scale.
+        What was changed on reading, and warnings about the scale.
     by_hand : bool
         Whether the pixel size was typed, not read.
     """
@@ -124,7 +124,7 @@ class Source:
 
     @classmethod
     def of(cls, layer: Image, frame: int | None = None) -> Source:
-        """Describe a layer; `frame` is looked at for time series only."""
+        """Describe a layer; `frame` is used for time series only."""
         path = layer.source.path
         notices = tuple(entry(layer).get("notices", ()))
         if not has_square_pixels(layer):
@@ -140,7 +140,7 @@ class Source:
         )
 
     def micrograph(self, frame: int | None = None) -> Micrograph:
-        """The pixels to analyse, loaded; looks at them, so not for the GUI's thread.
+        """The pixels to analyse, loaded and checked, so not for the GUI's thread.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class Source:
 
         metadata: dict[str, Any] = {}
         if self.path is not None:
-            # As a reader says it: the command line writes the same.
+            # As a reader states it: the command line writes the same.
             known = None if self.pixel_size is None else "hand" if self.by_hand else "file"
             metadata = {
                 "path": str(Path(self.path).absolute()),

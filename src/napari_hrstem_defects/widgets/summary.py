@@ -11,7 +11,7 @@ import numpy as np
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.editors import changed_names, in_words
 from napari_hrstem_defects.widgets.lattices_view import LatticeRow
-from napari_hrstem_defects.widgets.model import Document, State
+from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 #: Counting pixels takes too long to do it whenever the panel is drawn anew.
 _counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
-#: Parameters that are told one by one; the panel shows them all.
-_TOLD = 3
-_BACK = "Recipe → Reset to defaults goes back."
+#: Parameters listed in the message; the panel shows all.
+_LISTED = 3
+_BACK = "Recipe → Reset to defaults restores them."
 
 
-def about_image(document: Document | None) -> str:
+def about_image(document: Document) -> str:
     """Shape, pixel size and lattice period."""
-    if document is None or document.layer is None:
+    if document.layer is None:
         return "No image is open."
     height, width = document.frame_shape
     parts = [f"{height} × {width} px"]
@@ -42,15 +42,15 @@ def about_image(document: Document | None) -> str:
 
 
 def about_recipe(recipe: Recipe) -> str | None:
-    """Which parameters are not the default ones; kept from another image or session they would surprise."""
+    """Which parameters differ from the defaults: they may be kept from another image or session."""
     if recipe == Recipe.published():
-        return f"The pipeline of Dennler et al. is set. {_BACK}"
+        return f"The parameters are those of Dennler et al. {_BACK}"
     names = changed_names(recipe)
     if not names:
         return None
-    told = ", ".join(in_words(recipe, name) for name in names[:_TOLD])
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return f"Parameters that were set earlier are used: {told}{more}. {_BACK}"
+    listed = ", ".join(in_words(recipe, name) for name in names[:_LISTED])
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"Parameters differ from the defaults: {listed}{more}. {_BACK}"
 
 
 def has_no_pixel_size(document: Document) -> bool:
@@ -59,34 +59,29 @@ def has_no_pixel_size(document: Document) -> bool:
 
 
 def about_pixel_size(document: Document) -> str | None:
-    """What is wrong with the pixel size if it makes the lattice period one that no crystal has."""
+    """Warning if the pixel size makes the lattice period implausible for a crystal."""
     lattice = None if document.analysis is None else document.analysis.lattice
     size = None if document.layer is None else pixel_size_nm(document.layer)
     if lattice is None or size is None:
         return None
     from napari_hrstem_defects.io.calibration import implausible
 
-    said = implausible(lattice.period_px, size)
-    return None if said is None else f"{said.partition(';')[0]}; correct it with Pixel size…"
+    warning = implausible(lattice.period_px, size)
+    return None if warning is None else f"{warning.partition(';')[0]}; correct it with Pixel size…"
 
 
-def about_patches(document: Document | None) -> str:
+def about_patches(document: Document) -> str:
     """How many patches there are, and how many defective."""
-    if document is None or document.analysis is None or "classify" not in document.analysis.steps:
+    if document.analysis is None or "classify" not in document.analysis.steps:
         return "–"
     defective = document.analysis.patches.defective
     by_hand = ", painted" if document.done is not None and document.done.patches is not None else ""
     return f"{defective.size} patches · {np.count_nonzero(defective)} defective{by_hand}"
 
 
-def by_hand(document: Document | None, state: State) -> bool:
-    """Whether the best patch is current and was placed by hand."""
-    return document is not None and document.point is not None and state is State.CURRENT
-
-
-def about_best_patch(document: Document | None) -> str:
+def about_best_patch(document: Document) -> str:
     """Where the best patch is."""
-    if document is None or document.analysis is None or "best_patch" not in document.shown:
+    if document.analysis is None or "best_patch" not in document.shown:
         return "–"
     if document.done is not None and document.point not in (None, document.done.point):
         y, x = document.point
@@ -99,9 +94,9 @@ def about_best_patch(document: Document | None) -> str:
     return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
 
 
-def about_regions(document: Document | None, frame: int | None) -> str:
+def about_regions(document: Document, frame: int | None) -> str:
     """How many regions there are and how much of the image they cover."""
-    if document is None or document.analysis is None or "segment" not in document.shown:
+    if document.analysis is None or "segment" not in document.shown:
         return "–"
     frame = document.frame if frame is None else frame
     if frame not in document.labelled:
@@ -117,17 +112,17 @@ def about_regions(document: Document | None, frame: int | None) -> str:
     return f"{verdict}{count} · {share:.1f} % of the image"
 
 
-def lattice_count(document: Document | None) -> int:
+def lattice_count(document: Document) -> int:
     """How many lattices were found; 0 before they were looked for, and where there is none."""
-    if document is None or document.analysis is None or document.analysis.plateaus is None:
+    if document.analysis is None or document.analysis.plateaus is None:
         return 0
     return len(document.lattices) or len(document.analysis.plateaus.directions)
 
 
-def lattices(document: Document | None) -> list[LatticeRow]:
+def lattices(document: Document) -> list[LatticeRow]:
     """The lattices beside the best patch's."""
-    analysis = None if document is None else document.analysis
-    if document is None or analysis is None or analysis.domains is None or len(document.lattices) < 2:
+    analysis = document.analysis
+    if analysis is None or analysis.domains is None or len(document.lattices) < 2:
         return []
     shares, relations = _about_lattices(analysis.domains)
     asked = document.verdicts()
@@ -163,10 +158,8 @@ def _relation(first: Domain, domain: Domain) -> str:
     return domain.relation if special is None else special.name
 
 
-def messages(document: Document | None) -> tuple[str | None, list[str]]:
-    """What went wrong, and the warnings."""
-    if document is None:
-        return None, []
+def messages(document: Document) -> tuple[str | None, list[str]]:
+    """Error and warnings."""
     error = None if document.failed is None else document.failed[1]
     found = [] if document.analysis is None else list(document.analysis.warnings)
     if document.series is not None:

@@ -1,4 +1,4 @@
-"""*Train…*: a classifier of one's own, from defects painted on open images."""
+"""*Train…*: trains a classifier on defects painted in open images."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, Train
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
-from napari_hrstem_defects.widgets.editors import Wrapped, button
+from napari_hrstem_defects.widgets.editors import Wrapped, box, button
 from napari_hrstem_defects.widgets.examples import ExamplesView
-from napari_hrstem_defects.widgets.parts import box
 from napari_hrstem_defects.widgets.plots import LossPlot
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
@@ -42,18 +41,18 @@ if TYPE_CHECKING:
 
     from napari_hrstem_defects.widgets.session import Session
 
-#: How long (ms) painting must rest before the patches are counted anew.
+#: Time (ms) without painting before the patches are counted again.
 _REST_MS = 200
 
 
 class _Bridge(QObject):
-    """Carries reports of a training, told by its event, from its thread to the window's."""
+    """Carries reports of a training, identified by its event, from its thread to the window's."""
 
-    told = Signal(object, object)
+    reported = Signal(object, object)
 
 
 class TrainDialog(QDialog):
-    """Which images, which classifier; then how the training goes and what came out.
+    """Images and kind of classifier, then progress and outcome of the training.
 
     Parameters
     ----------
@@ -73,52 +72,52 @@ class TrainDialog(QDialog):
         self._testing: dict[TaskWorker, str] = {}
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
-        self._closed_down = self._placed = self._learnable = False
+        self._closed_down = self._placed = self._trainable = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._count)
         self._bridge = _Bridge()
-        self._bridge.told.connect(self._told)
+        self._bridge.reported.connect(self._reported)
         self.setWindowTitle("Train a classifier")
         self.images = ExamplesView(session)
         self.images.changed.connect(self._changed)
         self.images.painted.connect(lambda: self._rest.start(_REST_MS))
         self.paint = button(
             "Paint defects…",
-            "Shows the image of the chosen row alone and takes the brush: mark every defect in it, about as wide as it "
-            "disturbs the lattice. What is not marked counts as clean crystal, 255 as not judged. When the dialog is "
-            "closed the marks are hidden and the other layers shown again.",
+            "Shows only the image of the selected row and selects the brush: mark every defect over the width of the "
+            "disturbed lattice. Unmarked pixels count as crystal, 255 as not assessed. Closing the dialog hides the "
+            "marks and shows the other layers again.",
             self.images.paint_marks,
             fixed=False,
         )
         self.counts = Wrapped("–", "patches of each class")
         self.counts.setToolTip(
             "<qt>A patch with less than 1 % of its area marked is non-defective, one with more than 10 % defective; "
-            "those between are not learned from.</qt>"
+            "ambivalent ones between are not used.</qt>"
         )
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
         kinds += [(recipe.summary, name) for name, recipe in RECIPES.items()]
         self.kind = _field(
             ComboBox,
             "Kind",
-            "All learn to tell two classes apart, defective and non-defective. An ensemble of more classes is trained "
+            "Every kind distinguishes two classes, defective and non-defective. An ensemble of more classes is trained "
             "on a table of patches, by <code>hrstem-defects train --patches</code>.",
             choices=kinds,
             value="compact",
         )
-        self.name = _field(LineEdit, "Name", "As it stands in the list", value=classifiers.free_name())
+        self.name = _field(LineEdit, "Name", "Name in the list of classifiers", value=classifiers.free_name())
         self.patches = _field(
             SpinBox,
-            "Patches a class",
-            "So many patches of each class, drawn at random, turned and mirrored",
+            "Patches per class",
+            "Number of patches of each class, drawn at random, rotated and mirrored",
             min=8,
             max=100_000,
             value=1000,
         )
         self.epochs = _field(
             SpinBox,
-            "Most epochs",
-            "At most so many epochs, passes through all patches; it ends by itself before",
+            "Max. epochs",
+            "Training ends earlier when the validation loss no longer decreases",
             min=1,
             max=1000,
         )
@@ -132,8 +131,8 @@ class TrainDialog(QDialog):
         self.secondary = _field(
             ComboBox,
             "Wholly marked",
-            "What a patch wholly inside a domain of another symmetry (label 1) counts as: defective, as the text of "
-            "Dennler et al. says, or non-defective, as in their code.",
+            "Class of a patch wholly inside a domain of another symmetry (label 1): defective, as in the text of "
+            "Dennler et al., or non-defective, as in their code.",
             choices=[("defective", "defective"), ("non-defective, if of another symmetry", "clean")],
             value="defective",
         )
@@ -147,8 +146,10 @@ class TrainDialog(QDialog):
         self.plot = LossPlot(colours)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
-        self.said = Wrapped("Nothing that is trained here leaves this computer.", "outcome of the training")
-        self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = Wrapped(
+            "Training runs on this computer; no data are uploaded.", "outcome of the training"
+        )
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.start = button("Train", "Trains and tests a classifier", self._start, fixed=False)
         self.stop = button(
             "Cancel",
@@ -162,7 +163,7 @@ class TrainDialog(QDialog):
         buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave)
         buttons.setStretch(0, 1)
         layout = QVBoxLayout(self)
-        for part in (self.images, marked, self.form, self.plot, self.said, buttons):
+        for part in (self.images, marked, self.form, self.plot, self.status, buttons):
             layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
         layout.setStretchFactor(self.plot, 1)
         # No wider than the panel, which it may cover: the image beside it is to be painted.
@@ -202,21 +203,21 @@ class TrainDialog(QDialog):
         self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """The napari window is gone (not only minimised): nobody is there any more to close this one."""
+        """The napari window is gone (not only minimised), so this dialog is closed as well."""
         if event.type() == QEvent.Type.Hide and not event.spontaneous():
             self.disconnect_all()
             self.hide()
         return super().eventFilter(watched, event)
 
     def reject(self) -> None:
-        """However the dialog is closed: a training nobody sees the end of is stopped, but not by a slip."""
+        """Closing the dialog stops the training, after a question."""
         if self._worker is None or self._closed_down or self._may_stop():
             super().reject()
 
     def _may_stop(self) -> bool:
         kept = "The best network so far will be tested and kept."
         if not self.plot.value():
-            kept = "There is nothing yet that could be kept."
+            kept = "No epoch is complete yet, so nothing will be kept."
         return self._is_meant("Stop the training?", f"Closing stops the training. {kept}")
 
     def done(self, result: int) -> None:
@@ -235,14 +236,14 @@ class TrainDialog(QDialog):
         self._rest.stop()
         self.images.let_go()
 
-    # What to learn from ---------------------------------------------------------------------------------------
+    # Images and options -----------------------------------------------------------------------------------------
 
     def choose(self, image: Image, labels: Labels | None) -> None:
-        """Learn from an image with a layer of marked defects; None: not from this one."""
+        """Train on an image with a layer of marked defects; None: not on this one."""
         self.images.choose(image, labels)
 
     def value(self) -> list[Example]:
-        """The images to learn from."""
+        """The images to train on."""
         return self.images.value()
 
     def _kind_name(self) -> str:
@@ -251,7 +252,7 @@ class TrainDialog(QDialog):
         return RECIPES[chosen].kind if chosen in RECIPES else chosen
 
     def _kind_chosen(self) -> None:
-        """Show what suits the kind; ask for weights where there are any to begin with."""
+        """Show the defaults of the kind; initial weights only where there are any."""
         kind, recipe = KINDS[self._kind_name()], RECIPES.get(str(self.kind.value))
         self.form.setRowVisible(self.weights.native, self._kind_name() == "vgg16")
         self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
@@ -263,10 +264,10 @@ class TrainDialog(QDialog):
     # How many patches -----------------------------------------------------------------------------------------
 
     def _changed(self) -> None:
-        """Something else is to be learned from."""
+        """Images or marks changed."""
         examples = self.value()
         self.paint.setEnabled(self.images.rowCount() > 0)
-        self._learnable = False  # until the patches are counted
+        self._trainable = False  # until the patches are counted
         self._show_buttons()
         if examples:
             self._rest.start(0)
@@ -294,18 +295,20 @@ class TrainDialog(QDialog):
         if worker is not self._counting or self._closed_down:
             return
         self._counting = None
-        self._learnable = isinstance(result, PatchCounts) and not result.problem
+        self._trainable = isinstance(result, PatchCounts) and not result.problem
         self._show_buttons()
         if isinstance(result, Failure):
             self.counts.setText(result.message)
         elif result is not None:
-            unsaid = [f"{name} is left out: choose where its defects are." for name in self.images.left_out()]
-            self.counts.setText(" ".join([classifiers.about_counts(result), *unsaid]))
+            unused = [
+                f"{name} is not used: choose the layer of its defects." for name in self.images.left_out()
+            ]
+            self.counts.setText(" ".join([classifiers.about_counts(result), *unused]))
 
     # Training -------------------------------------------------------------------------------------------------
 
     def options(self) -> TrainingOptions:
-        """What was set.
+        """The options set.
 
         Raises
         ------
@@ -332,19 +335,19 @@ class TrainDialog(QDialog):
             options = self.options()
             taken = registry.check_free(options.name, overwrite=True).exists()
         except HrstemDefectsError as error:
-            self.said.setText(str(error))
+            self.status.setText(str(error))
             return
         if (taken or options.name in self._testing.values()) and not self._may_replace(options.name):
             return
         self._cancel = threading.Event()
         self.plot.clear()
-        self.said.setText("Training…")
+        self.status.setText("Training…")
         call = functools.partial(
             classifiers.train_and_add,
             kind=self._kind_name(),
             examples=self.value(),
             options=options,
-            tell=functools.partial(_tell, self._bridge, self._cancel),
+            report=functools.partial(_report, self._bridge, self._cancel),
             stopped=self._cancel.is_set,
         )
         worker = self._worker = TaskWorker(call)
@@ -366,18 +369,20 @@ class TrainDialog(QDialog):
             return
         self._cancel.set()
         if not self.plot.value():
-            self.said.setText("Stopping…")
+            self.status.setText("Stopping…")
             return
-        # It no longer learns; testing is of no hindrance to anything else, not even to another training.
+        # Testing goes on in the background; another training may be started.
         self._testing[self._worker] = str(self.name.value).strip()
-        self._end("Stopped. The best network so far is being tested, and then joins the list of classifiers.")
+        self._end(
+            "Stopped. The best network so far is being tested and then added to the list of classifiers."
+        )
 
     @property
     def training(self) -> bool:
         """Whether a training is under way."""
         return self._worker is not None
 
-    def _told(self, training: threading.Event, report: TrainingProgress) -> None:
+    def _reported(self, training: threading.Event, report: TrainingProgress) -> None:
         if training is not self._cancel or self._worker is None or self._closed_down:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
@@ -390,42 +395,42 @@ class TrainDialog(QDialog):
             self._worker = None
             return  # what there was to keep is in the list of classifiers
         if isinstance(result, Failure):
-            said = result.message
+            text = result.message
         elif isinstance(result, TrainingReport):
-            said = classifiers.outcome(result)
+            text = classifiers.outcome(result)
         else:
-            said = "Stopped before there was anything to keep."
+            text = "Stopped before the first epoch was complete; nothing was kept."
         if worker is self._worker:
-            self._end(said)
+            self._end(text)
         else:
             self._testing.pop(worker, None)
             if self._worker is None:
-                self.said.setText(said)
+                self.status.setText(text)
         if isinstance(result, TrainingReport):
             self.trained.emit(result.contract.name)
             if not self.isVisible():
                 self._session.noticed.emit(
-                    f"The classifier “{result.contract.name}” is in the list, and chosen."
+                    f"The classifier “{result.contract.name}” was added to the list and selected."
                 )
 
-    def _end(self, said: str) -> None:
-        """Nothing is learned any more."""
+    def _end(self, text: str) -> None:
+        """The training is over."""
         self._worker = None
         self.bar.reset()
         self.bar.setFormat("")
         self._show_buttons()
-        self.said.setText(said)
+        self.status.setText(text)
 
     def _show_buttons(self) -> None:
-        """Training can be started where there is something to learn from, and stopped while it is under way."""
-        self.start.setEnabled(self._worker is None and self._learnable)
+        """Training can be started where there are patches, and stopped while it is under way."""
+        self.start.setEnabled(self._worker is None and self._trainable)
         self.stop.setEnabled(self._worker is not None)
 
 
-def _tell(bridge: _Bridge, training: threading.Event, report: TrainingProgress) -> None:
+def _report(bridge: _Bridge, training: threading.Event, report: TrainingProgress) -> None:
     """Report from the thread of a training; the dialog may be gone already."""
     with contextlib.suppress(RuntimeError):
-        bridge.told.emit(training, report)
+        bridge.reported.emit(training, report)
 
 
 def _field(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:

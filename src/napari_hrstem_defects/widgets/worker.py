@@ -13,7 +13,7 @@ from qtpy.QtCore import Signal
 
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
 
-#: Progress is told this often at most, in seconds.
+#: Progress is reported at most this often, in seconds.
 _PROGRESS_INTERVAL = 0.1
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task could not be done, in words for the user.
+    """Why a task failed, in words for the user.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class _Signals(WorkerBaseSignals):
 
 @dataclass(eq=False)
 class Monitor:
-    """What a task tells and asks while it runs; handed to the pipeline."""
+    """Progress and cancellation of a task; handed to the pipeline."""
 
     progressed: Callable[[str, float], None]
     cancelled: Callable[[], bool]
@@ -48,7 +48,7 @@ class Monitor:
     _last: float = field(default=0.0, repr=False)
 
     def progress(self, text: str, fraction: float) -> None:
-        """Tell how far the task is."""
+        """Report progress."""
         now = time.monotonic()
         if text != self.during or now - self._last > _PROGRESS_INTERVAL:
             self.during, self._last = text, now
