@@ -27,9 +27,9 @@ Select = Annotated[
     ),
 ]
 PixelSize = Annotated[
-    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
+    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of that in the file.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -84,7 +84,7 @@ def analyze(
         typer.Option(
             metavar="PX",
             min=0,
-            help="Do larger images in tiles of this edge, 0: never; default: 4096 for sides of more than 8192.",
+            help="Do larger images in tiles of this edge, 0: never; default: 3072 for sides of more than 8192.",
         ),
     ] = None,
     select: Select = None,
