@@ -21,7 +21,7 @@ _Labels = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: beside them.",
+        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: same folder.",
     ),
 ]
 _Patches = Annotated[
@@ -30,7 +30,7 @@ _Patches = Annotated[
 ]
 _Clean = Annotated[
     str | None,
-    typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
+    typer.Option(metavar="CLASS", help="The clean class, where its name does not show it."),
 ]
 _Report = Annotated[
     Path | None,
@@ -150,7 +150,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
     report: _Report = None,
 ) -> None:
-    """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
+    """Compare label images with masks (--pred, --truth), or evaluate a trained classifier (--model) on labelled data.
 
     Give either --pred and --truth, or --model with --images or --patches, or --ratings.
     """

@@ -1,4 +1,4 @@
-"""What analysis.json says: how a result was made and from what."""
+"""Contents of analysis.json: how a result was made and from what."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 
 
 def find_pixel_size(tif: tifffile.TiffFile, index: int) -> PixelSize:
-    """Size of a pixel of the series `index`, from the first place that tells: its own tags, never those of another.
+    """Size of a pixel of the series `index`, from the first place that has one: its own tags, never those of another.
 
     The tags XResolution and ResolutionUnit come last and only count where they are no printing resolution.
     """
