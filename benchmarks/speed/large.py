@@ -17,7 +17,7 @@ from benchmarks.accuracy.run import record
 from benchmarks.accuracy.tables import write_csv
 from napari_hrstem_defects.simulation import simulate
 
-#: Period of the lattice, px, and edge of the simulated image that large ones are composed of.
+#: Period of the lattice, px, and largest edge of the simulated image that large ones are composed of.
 PERIOD_PX, UNIT_PX = 16.0, 2048
 
 # What is loaded on first use is paid for by a small image before. The peak is that of the process with its imports.
@@ -74,7 +74,8 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "uint16"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the table")
     options = parser.parse_args()
-    made = simulate("si_demo", seed=11, px_per_period=PERIOD_PX, shape=(UNIT_PX, UNIT_PX)).micrograph
+    edge = min(UNIT_PX, *options.sides)
+    made = simulate("si_demo", seed=11, px_per_period=PERIOD_PX, shape=(edge, edge)).micrograph
     pixels = np.asarray(made.data, np.float32)
     rows: list[dict[str, Any]] = []
     for dtype in options.dtypes:

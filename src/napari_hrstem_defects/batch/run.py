@@ -43,7 +43,7 @@ def analyze_files(
 
     A result that is there already and was made from the same pixels with the same recipe, best patch and program
     version is skipped; one that was made otherwise is replaced. A file that cannot be analysed becomes a row of
-    the table, and the others go on.
+    the table, and the others continue.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def analyze_files(
                 if progress is not None:
                     progress(len(rows) / len(tasks), f"{len(rows)} of {len(tasks)}")
     finally:
-        # Nothing is lost of the table, whatever ended the loop.
+        # The table is complete however the loop ended.
         for task in tasks:
             row = task.row("cancelled", "not analysed")
             rows.setdefault(row.path, row)

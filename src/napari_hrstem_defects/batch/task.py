@@ -146,7 +146,7 @@ def run_task(
             "failed",
             f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
         )
-    except Exception as error:  # a bug, or a file that breaks a library: the other files go on
+    except Exception as error:  # a bug, or a file that breaks a library: the other files continue
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc(file=sys.stderr)
         row = task.row("failed", internal_error(error, task.source.path))
@@ -325,7 +325,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
     same = (
         all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
-        # Last, for they read all pixels.
+        # Last, because they read all pixels.
         and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]
         and info["input"]["sha256"] == micrograph.sha256
     )

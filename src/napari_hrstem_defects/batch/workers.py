@@ -71,7 +71,7 @@ def run_in_processes(
             del unfinished[index]
             yield row
     except BrokenProcessPool:
-        # The system ended a process, mostly for want of memory, and which image was too large for it is unknown:
+        # The system ended a process, usually for lack of memory, and which image was too large for it is unknown:
         # what is left goes through a process of its own.
         for index, task in list(unfinished.items()):
             if cancelled is not None and cancelled():
@@ -81,7 +81,7 @@ def run_in_processes(
             except BrokenProcessPool:
                 yield task.row(
                     "failed",
-                    f"{task.source.path}: the process that analysed it was ended by the system, mostly for want of "
+                    f"{task.source.path}: the process that analysed it was ended by the system, usually for lack of "
                     "memory; crop or bin the image, or use fewer jobs.",
                 )
 
@@ -217,7 +217,7 @@ def run_on_cluster(
         nonlocal alone_since, warned
         if client.status != "running":
             raise HrstemDefectsError(
-                f"{address}: the dask scheduler is gone; the same command, run again, goes on from here."
+                f"{address}: the dask scheduler is gone; the same command, run again, continues from here."
             )
         workers = client.scheduler_info(n_workers=1)["workers"]
         alone_since = None if workers else alone_since or time.monotonic()

@@ -113,7 +113,7 @@ def analyze(
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
     A result made from the same image with the same recipe is not made again, so that an interrupted run can be
-    started once more; a series goes on at the frame where it stopped. Several runs may write into one folder, as a
+    started once more; a series continues at the frame where it stopped. Several runs may write into one folder, as a
     job array does. Exit status: 0 all done, 1 some image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C
     and SIGTERM.
     """
@@ -176,7 +176,7 @@ def analyze(
         parts = [f"{counts[status]} {status}" for status in order if counts[status]]
         typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
     if stop.is_set():
-        complain("Interrupted; the same command, run again, goes on from there.")
+        complain("Interrupted; the same command, run again, continues from there.")
         raise typer.Exit(stop.status)
     if any(not row.ok for row in rows):
         raise typer.Exit(FAILED)

@@ -74,7 +74,7 @@ def _of_folders(pred: Path, truth: Path, json_file: Path | None) -> None:
     with errors_as_lines(USAGE):
         write_json(scores, json_file)
     if scores["unpaired"]:
-        complain(f"Not compared, for they are in one folder only: {', '.join(scores['unpaired'])}.")
+        complain(f"Not compared, because they are in one folder only: {', '.join(scores['unpaired'])}.")
     for message in scores["failed"].values():
         complain(message)
     if scores["failed"]:

@@ -97,7 +97,7 @@ def run(**given: Any) -> None:
             goes_on = unfinished(arguments.out)
             complain(
                 "Interrupted before there was a model to keep"
-                + ("; the same command with --resume goes on from there." if goes_on else ".")
+                + ("; the same command with --resume continues from there." if goes_on else ".")
             )
             raise typer.Exit(FAILED) from None
     if arguments.report is not None:
@@ -110,7 +110,7 @@ def run(**given: Any) -> None:
             registry.add(report.path, options.name, overwrite=replace)
     if report.stopped:
         complain(
-            f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
+            f"Interrupted; the best network so far is in {report.path}, and the same command with --resume continues."
         )
         raise typer.Exit(FAILED)
 
@@ -301,10 +301,10 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
         )
     if metrics.get("untested"):
         names = ", ".join(map(str, metrics["untested"]))
-        lines.append(f"Not tested, for all patches of them overlap each other or the rest: {names}.")
+        lines.append(f"Not tested, because all their patches overlap each other or the rest: {names}.")
     if metrics.get("dropped"):
         lines.append(
-            f"{metrics['dropped']} patches were left out, for they overlap with others across the split."
+            f"{metrics['dropped']} patches were left out, because they overlap with others across the split."
         )
     if "test" not in metrics:
         lines.append("Nothing was left to test on.")

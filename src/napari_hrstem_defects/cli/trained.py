@@ -106,7 +106,7 @@ def train(
     install: Annotated[
         bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
     ] = False,
@@ -117,7 +117,7 @@ def train(
     """Train a patch classifier on labelled images, a table of patches, or simulated images.
 
     Parts of the data are held out, and what the classifier scores on them is written into the model file. Exit
-    status: 0 done, 1 interrupted (the best so far is kept, --resume goes on), 2 wrong usage or data.
+    status: 0 done, 1 interrupted (the best so far is kept, --resume continues), 2 wrong usage or data.
     """
     given = dict(locals())
     from napari_hrstem_defects.cli.train import run

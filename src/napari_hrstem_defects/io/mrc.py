@@ -39,7 +39,7 @@ def read(path: Path) -> list[DataSet]:
         extra = struct.unpack_from(f"{order}i", header, 92)[0]
         if min(nx, ny, nz) < 1 or extra < 0 or not 0 <= mode <= 0xFF:
             raise ReadError(
-                f"{path}: the file is damaged or not really an MRC file (its header makes no sense); "
+                f"{path}: the file is damaged or not really an MRC file (its header is invalid); "
                 "export or copy it again."
             )
         if mode not in _TYPES:

@@ -111,7 +111,7 @@ def _jeol(tif: tifffile.TiffFile, index: int) -> Sides | None:
 
 
 def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
-    """Text and XML in private tags and the description, of whatever program."""
+    """Text and XML in private tags and the description, of any program."""
     tags = [tag for tag in _tags(tif, index) if tag.dtype in _TEXTS and tag.valuebytecount in _TEXT_BYTES]
     codes = [
         tag.code for tag in tags if tag.code >= _PRIVATE or (tag.code == _DESCRIPTION and not tif.is_ome)
@@ -121,7 +121,7 @@ def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
 
 
 def _text(tif: tifffile.TiffFile, index: int, code: int) -> str:
-    """A tag as it stands in the file, whatever tifffile makes of it."""
+    """A tag as it stands in the file, not as tifffile parses it."""
     tag = _tags(tif, index).get(code)
     if tag is None:
         return ""
