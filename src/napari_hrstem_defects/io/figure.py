@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -19,7 +20,6 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
-from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.histories import History
@@ -39,6 +39,7 @@ from napari_hrstem_defects.io.provenance import fractions
 
 _DPI = 150
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same figure everywhere
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "family": _FONT}
 # Everything below in inches.
 _MARGIN = 0.35
 _GAP = 0.3
@@ -123,9 +124,9 @@ def overview_figure(
     figure = Figure(figsize=(layout.width, layout.height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _draw_header(figure, layout, header)
+    width, height = layout.panel
     draw = (_draw_image, _draw_severity, _draw_labels)
     for (left, bottom), panel in zip(layout.corners, draw, strict=True):
-        width, height = layout.panel
         axes = layout.axes(figure, left, bottom, width, height)
         axes.set_axis_off()
         # The strip below is as wide as the panel, but never too narrow for its text.
@@ -169,24 +170,16 @@ def _header(
     facts.append(f"{100 * marked:.1f} % of the image marked")
     name = micrograph.name
     if series is not None:
-        last = len(series) - 1
-        name = (
-            f"{name.removesuffix(f'[{frame}]')}, frame {frame} (of 0…{last}, the one with the most defects)"
-        )
-    lines = [(_shortened(name, 90), "name"), (" · ".join(facts), "facts")]
+        name = name.removesuffix(f"[{frame}]")
+        name += f", frame {frame} (of 0…{len(series) - 1}, the one with the most defects)"
+    if len(name) > 90:
+        name = f"{name[:44]}…{name[-44:]}"  # both ends of a file name distinguish files
+    lines = [(name, "name"), (" · ".join(facts), "facts")]
     if analysis.warnings:
         more = len(analysis.warnings) - 1
         text = analysis.warnings[0] + (f" (and {more} more in analysis.json)" if more else "")
         lines += [(line, "warning") for line in textwrap.wrap("⚠ " + text, 115)[:3]]
     return lines
-
-
-def _shortened(text: str, length: int) -> str:
-    """Text without its middle where it is too long: both ends of a file name distinguish files."""
-    if len(text) <= length:
-        return text
-    half = (length - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
 
 
 def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str]]) -> None:
@@ -199,17 +192,15 @@ def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str
     available = layout.width - 2 * _MARGIN
     for i, (text, style) in enumerate(lines):
         y = 1 - (_MARGIN / 2 + (i + 0.5) * _LINE + 0.05) / layout.height
-        options = dict(styles[style])
-        label = figure.text(
-            _MARGIN / layout.width, y, text, family=_FONT, va="center", parse_math=False, **options
-        )
+        options = {**styles[style], "family": _FONT, "va": "center"}
+        label = figure.text(_MARGIN / layout.width, y, text, parse_math=False, **options)
         length = label.get_window_extent().width / _DPI
         if length > available:
             label.set_fontsize(options["fontsize"] * available / length)
 
 
 def _note(strip: Axes, text: str, y: float = 0.72, size: float = 10) -> None:
-    strip.text(0.5, y, text, ha="center", va="center", fontsize=size, family=_FONT)
+    strip.text(0.5, y, text, fontsize=size, **_CENTRED)
 
 
 def _title(axes: Axes, text: str) -> None:
@@ -262,22 +253,20 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
         axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
     if analysis.best_patch is None or not analysis.judged.any():
         _note(strip, "not computed")
-    else:
-        bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
-        mappable = ScalarMappable(Normalize(low, high), COLOUR_MAP)
-        figure = axes.get_figure()
-        assert figure is not None
-        colour_bar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend="max")
-        colour_bar.outline.set_linewidth(0.6)
-        bar.tick_params(labelsize=9, length=2.5, pad=2)
-        published = analysis.recipe.mode == "published"
-        unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
-        if threshold is not None and low < threshold < high:
-            place = bar.get_xaxis_transform()
-            bar.plot(threshold, 1.35, "v", markersize=5, color="black", clip_on=False, transform=place)
-            marks = analysis.recipe.segment.false_marks
-            unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
-        _note(strip, unit, 0.1, 9)
+        return
+    bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
+    mappable = ScalarMappable(Normalize(low, high), COLOUR_MAP)
+    colour_bar = Colorbar(bar, mappable, orientation="horizontal", extend="max")
+    colour_bar.outline.set_linewidth(0.6)
+    bar.tick_params(labelsize=9, length=2.5, pad=2)
+    published = analysis.recipe.mode == "published"
+    unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
+    if threshold is not None and low < threshold < high:
+        place = bar.get_xaxis_transform()
+        bar.plot(threshold, 1.35, "v", markersize=5, color="black", clip_on=False, transform=place)
+        marks = analysis.recipe.segment.false_marks
+        unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
+    _note(strip, unit, 0.1, 9)
 
 
 def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
@@ -301,14 +290,9 @@ def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
     offset = (8 if x < shape[1] / 2 else -8, -8 if y < shape[0] / 2 else 8) if small else (0, 0)
     inset_y, inset_x = (min(0.02 * max(shape), 0.25 * n) for n in shape)
     place = min(max(x, inset_x), shape[1] - 1 - inset_x), min(max(y, inset_y), shape[0] - 1 - inset_y)
-    style: dict[str, Any] = {
-        "color": "white",
-        "fontsize": 8.5,
-        "ha": "center",
-        "va": "center",
-        "family": _FONT,
-    }
-    number = axes.annotate(str(region.id), place, offset, textcoords="offset points", **style)
+    number = axes.annotate(
+        str(region.id), place, offset, textcoords="offset points", color="white", fontsize=8.5, **_CENTRED
+    )
     number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
 
 
@@ -370,19 +354,20 @@ def round_length(length: float) -> float:
 def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, float]], frame: int) -> None:
     left = _MARGIN + 0.45
     axes = layout.axes(figure, left, 0.45, layout.width - left - _MARGIN, _CHART - 0.75)
-    for key, colour, name in (
-        ("symmetry_defect", SYMMETRY_COLOUR, "symmetry defect"),
-        ("amorphous", AMORPHOUS_COLOUR, "amorphous"),
-    ):
-        values: NDArray[np.float64] = 100 * np.array([entry[key] for entry in series])
-        axes.plot(values, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
+    for key, colour in (("symmetry_defect", SYMMETRY_COLOUR), ("amorphous", AMORPHOUS_COLOUR)):
+        values = [100 * entry[key] for entry in series]
+        axes.plot(values, color=colour, linewidth=1.6, marker="o", markersize=3)
     axes.axvline(frame, color="0.4", linewidth=1, linestyle=":")
     axes.set_xlim(-0.5, len(series) - 0.5)
     axes.set_ylim(0, max(1.1 * axes.dataLim.ymax, 1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("frame", fontsize=9, family=_FONT, labelpad=1)
-    axes.set_ylabel("area (%)", fontsize=9, family=_FONT)
     axes.tick_params(labelsize=8.5)
+    _name_axes(axes, "frame", "area (%)", 9)
+
+
+def _name_axes(axes: Axes, x: str, y: str, size: float) -> None:
+    axes.set_xlabel(x, fontsize=size, family=_FONT, labelpad=1)
+    axes.set_ylabel(y, fontsize=size, family=_FONT)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -425,9 +410,7 @@ def save_histories(
             axes.plot(times[rim], sizes[rim], "x", color=colour, markersize=4)
         axes.set_xlim(-0.5 * step, (frames - 0.5) * step)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("frame" if frame_time_s is None else "time (s)", family=_FONT)
-        axes.set_ylabel(f"{title} ({of})", family=_FONT)
-        axes.spines[["top", "right"]].set_visible(False)
+        _name_axes(axes, "frame" if frame_time_s is None else "time (s)", f"{title} ({of})", 10)
         if shown:
             axes.legend(frameon=False, prop={"family": _FONT, "size": 9}, loc="best")
     if not shown:
@@ -457,15 +440,10 @@ def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
-            style: dict[str, Any] = {
-                "color": "white" if share > 0.5 else "black",
-                "ha": "center",
-                "va": "center",
-            }
-            axes.text(column, row, f"{counts[row, column]:.0f}", family=_FONT, **style)
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:.0f}", color=colour, **_CENTRED)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", family=_FONT)
         axes.set_yticks(range(len(names)), names, family=_FONT)
-        axes.set_xlabel("found", family=_FONT)
-        axes.set_ylabel("truth", family=_FONT)
+        _name_axes(axes, "found", "truth", 10)
         axes.set_title(heading, fontsize=10, family=_FONT)
     figure.savefig(path, format="png")
