@@ -421,24 +421,34 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
-def test_signals(folder, out, tmp_path, jobs, number):
-    for index in range(12):
-        write(folder / f"{index:02}.tif", shape=(512, 512), seed=index)
+@pytest.fixture
+def start(tmp_path):
+    """``start(*arguments)``: the command analyze in a process of its own, which ends with the test."""
     driver = tmp_path / "driver.py"
     driver.write_text(_DRIVER)
-    process = subprocess.Popen(
-        [sys.executable, str(driver), str(folder), "--out", str(out), "--jobs", str(jobs)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (out / "summary.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    processes = []
+
+    def begin(*arguments):
+        command = [sys.executable, str(driver), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, start_new_session=True, **pipes))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 2)])
+def test_signals(folder, out, start, jobs, number):
+    for index in range(12):
+        write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
+    process = start(folder, "--out", out, "--jobs", jobs)
+    wait_for((out / "summary.csv").exists, 240)
     workers = children_of(process.pid) if sys.platform == "linux" else []
     begin = time.monotonic()
     os.killpg(process.pid, number)
@@ -653,27 +663,14 @@ def test_a_summary_that_is_none(folder, out, text):
 # -- several runs, lost parents and clusters ------------------------------------------------------------------
 
 
-def start(tmp_path, *arguments, **options):
-    driver = tmp_path / "driver.py"
-    driver.write_text(_DRIVER)
-    return subprocess.Popen(
-        [sys.executable, str(driver), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
 @pytest.mark.slow
-def test_two_runs_into_one_folder_share_it(folder, out, tmp_path):
+def test_two_runs_into_one_folder_share_it(folder, out, tmp_path, start):
     for index in range(4):
         write(folder / f"{index}.tif", seed=index)
     other = tmp_path / "other"
     write(other / "0.tif", seed=9)
     write(other / "x.tif", seed=10)
-    runs = [start(tmp_path, *named, "--out", out) for named in ([folder], [other, folder])]
+    runs = [start(*named, "--out", out) for named in ([folder], [other, folder])]
     for run in runs:
         _, errors = run.communicate(timeout=200)
         assert (run.returncode, errors) == (0, "")
@@ -725,11 +722,11 @@ def wait_for(condition, seconds=60):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_workers_end_with_their_parent_and_the_run_goes_on(folder, out, tmp_path):
+def test_workers_end_with_their_parent_and_the_run_goes_on(folder, out, start):
     for index in range(8):
-        write(folder / f"{index:02}.tif", shape=(512, 512), seed=index)
-    process = start(tmp_path, folder, "--out", out, "--jobs", 2)
-    wait_for((out / "summary.csv").exists)
+        write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
+    process = start(folder, "--out", out, "--jobs", 2)
+    wait_for((out / "summary.csv").exists, 240)
     workers = children_of(process.pid)
     assert len(workers) >= 2
     begin = time.monotonic()

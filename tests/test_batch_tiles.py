@@ -31,7 +31,7 @@ def test_which_images_are_done_in_tiles():
         image = Micrograph(np.broadcast_to(np.float32(0), (64, side)))
         return tile_edge(image, Recipe() if mode == "lattice" else Recipe.published(), asked)
 
-    assert [edge(8192), edge(8193), edge(8193, "published")] == [0, 4096, 0]
+    assert [edge(8192), edge(8193), edge(8193, "published")] == [0, 3072, 0]
     assert [edge(5000, asked=1000), edge(900, asked=1000), edge(9000, asked=0)] == [1000, 0, 0]
 
 
@@ -59,12 +59,22 @@ def test_a_fault_through_several_tiles_is_one_region(tmp_path):
     assert found.severity.shape == found.variance.shape == (900, 900)
     (row,) = analyze_files([image], out, pixel_size_nm=0.03, tile_px=760)
     assert row.status == "skipped"
-    assert replay(out / "image" / "analysis.json", tmp_path / "again").differing == ()
 
 
-@pytest.mark.slow
+def test_best_patch_by_hand_counts_in_its_tile_and_is_refused_outside(tmp_path):
+    image = save(tmp_path / "image.npy", simulate("si_perfect", seed=3, px_per_period=16.0, shape=(300, 640)))
+    (row,) = analyze_files([image], tmp_path / "out", tile_px=600, best_patch=(150.0, 400.0))
+    assert row.status == "done"
+    best = load(tmp_path / "out" / "image").best_patches[0]
+    assert (best.y, best.x, best.placed) == (150.0, 400.0, "hand")
+    assert replay(tmp_path / "out" / "image" / "analysis.json", tmp_path / "again").differing == ()
+    (row,) = analyze_files([image], tmp_path / "other", tile_px=600, best_patch=(150.0, 700.0))
+    assert row.status == "failed"
+    assert "outside the image" in row.message
+
+
 def test_a_pixel_size_that_no_crystal_has_is_left_out(tmp_path):
-    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(900, 900))
+    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(400, 640))
     path = tmp_path / "image.tif"
     tifffile.imwrite(
         path,
@@ -73,7 +83,7 @@ def test_a_pixel_size_that_no_crystal_has_is_left_out(tmp_path):
         resolution=(0.5, 0.5),  # pixels per nm: periods of 32 nm
         metadata={"unit": "nm"},
     )
-    (row,) = analyze_files([path], tmp_path / "out", tile_px=760)
+    (row,) = analyze_files([path], tmp_path / "out", tile_px=600)
     assert "which no crystal shows" in row.message
     found = load(tmp_path / "out" / "image")
     assert found.regions
@@ -81,9 +91,9 @@ def test_a_pixel_size_that_no_crystal_has_is_left_out(tmp_path):
 
 
 def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
-    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(2048, 2048))
+    made = simulate("si_demo", seed=11, px_per_period=16.0, shape=(700, 1400))
     whole = analyze(Micrograph(np.asarray(made.micrograph.data), 0.03))
-    analyze_files([save(tmp_path / "image.npy", made)], tmp_path / "out", pixel_size_nm=0.03, tile_px=1280)
+    analyze_files([save(tmp_path / "image.npy", made)], tmp_path / "out", pixel_size_nm=0.03, tile_px=760)
     found = load(tmp_path / "out" / "image")
     mine, theirs = found.labels > 0, whole.labels > 0
     both = np.count_nonzero(mine & theirs)

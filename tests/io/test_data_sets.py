@@ -652,7 +652,9 @@ def test_zspy(tmp_path):
 def test_emi_needs_its_ser(tmp_path):
     pytest.importorskip("rsciio")
     (tmp_path / "image.emi").write_bytes(b"JJ\0B" + bytes(100))
-    refused(tmp_path / "image.emi", "the pixels of an .emi file are in image_1.ser, which is not beside it")
+    refused(
+        tmp_path / "image.emi", "the pixels of an .emi file are in image_1.ser, which is not in its folder"
+    )
     ser(tmp_path / "image_1.ser", [IMAGE], 2e-11)
     ser(tmp_path / "image_2.ser", [RNG.integers(0, 255, (90, 90), dtype=np.uint8)], 1e8)
     xml = "<ObjectInfo><Uuid>1</Uuid><AcquireDate>Mon Jan 01 12:00:00 2024</AcquireDate></ObjectInfo>"

@@ -1,6 +1,7 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from napari_hrstem_defects import Recipe
@@ -15,6 +16,7 @@ def texts_of(figure):
             found += [*child.texts, child.title, child._left_title]
             legend = child.get_legend()
             found += legend.get_texts() if legend else []
+            found += [text for artist in child.artists for text in artist.findobj(Text)]
     return [text for text in found if text.get_text() and text.get_visible()]
 
 

@@ -20,6 +20,7 @@ from napari_hrstem_defects.core.regions import LABEL_NAMES
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.io.tables import read_table
+from napari_hrstem_defects.models.evaluation import plain
 
 #: Names of the labels 0, 1, 2.
 CLASSES = ("crystal", *(LABEL_NAMES[value] for value in (1, 2)))
@@ -31,7 +32,7 @@ _SCORES = ("accuracy", "precision", "specificity", "recall", "balanced_accuracy"
 
 @dataclass(frozen=True)
 class Labelled:
-    """A label image and what lies beside it.
+    """A label image and its companions.
 
     Attributes
     ----------
@@ -150,7 +151,7 @@ def evaluate_folders(predicted: str | os.PathLike[str], truth: str | os.PathLike
         out["patches"] = metrics.classification(
             *(np.concatenate(part) for part in zip(*patches, strict=True))
         )
-    return _without_nan(out)
+    return dict(plain(out))
 
 
 def _some(found: Mapping[str, Labelled]) -> str:
@@ -169,10 +170,7 @@ def _pair(found: Path, true: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
 
 
 def _read_labels(path: Path) -> NDArray[np.uint8]:
-    try:
-        data = read_integers(path)
-    except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
-        raise ReadError(f"{path}: the label image cannot be read ({error}); export it again.") from error
+    data = read_integers(path)
     if data.ndim == 3 and data.shape[-1] in (3, 4):  # masks saved as pictures
         data = data[..., 0]
     data = data.squeeze()
@@ -186,18 +184,27 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 def read_integers(path: Path) -> NDArray[Any]:
-    """Pixels of a label image as they are stored."""
+    """Pixels of a label image as they are stored.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    """
     suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
-    if suffix == ".png":
-        from PIL import Image
+    try:
+        if suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        if suffix == ".png":
+            from PIL import Image
 
-        with Image.open(path) as picture:  # of a palette the indices: they are the labels
-            return np.asarray(picture)
-    import tifffile
+            with Image.open(path) as picture:  # of a palette the indices: they are the labels
+                return np.asarray(picture)
+        import tifffile
 
-    return np.asarray(tifffile.imread(path))
+        return np.asarray(tifffile.imread(path))
+    except Exception as error:  # parsers raise any error at a damaged byte
+        raise ReadError(f"{path}: the label image cannot be read ({error}); export it again.") from error
 
 
 def _confusion(true: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -263,12 +270,3 @@ def _means(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **{key: mean([image[key] for image in images]) for key in (*_SCORES, "auroc")},
         "dice": {name: mean([image["dice"][name] for image in images]) for name in LABEL_NAMES.values()},
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: None instead."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value

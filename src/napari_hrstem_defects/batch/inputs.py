@@ -1,4 +1,4 @@
-"""From what a person names (files, folders, patterns) to files, and from files to names of results."""
+"""From files, folders and patterns to image files, and from these to the names of results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_hrstem_defects.io.reading import FOLDERS, SUFFIXES
 
-#: Endings of the names of masks: ``crystal_mask.png`` beside ``crystal.tif`` is not an image to analyse.
+#: Endings of the names of masks: ``crystal_mask.png`` with a ``crystal.tif`` is not an image to analyse.
 MASK_ENDINGS = ("_mask", "_labels", "_truth")
 
 # In bytes: file systems take 255, and temporary names are longer.
@@ -21,7 +21,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Input:
-    """A file to analyse, or something that was named and is none.
+    """A file to analyse, or a name that leads to none.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ def find_inputs(named: Iterable[str | os.PathLike[str]]) -> list[Input]:
     """Files behind files, folders and patterns, mixed.
 
     A folder stands for the images that lie directly in it (not in its subfolders), in natural order; a pattern
-    (``*``, ``?``, ``[...]``, ``**``) for the images that match it. Of both, masks beside their image and hidden
+    (``*``, ``?``, ``[...]``, ``**``) for the images that match it. Of both, masks of an image and hidden
     files are left out. A file is taken once, however often it is named.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Read what classifiers are trained on and judged by: images with labels, tables of patches, simulated images."""
+"""Data to train and evaluate classifiers on: images with labels, tables of patches, simulated images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_labelled(
         ``labels``, in each.
     labels : path-like, optional
         Folder with label images (see :func:`~.evaluation.find_labels`; result folders, as napari exports them, too)
-        or labelme polygons ``<stem>.json``. Default: beside the images.
+        or labelme polygons ``<stem>.json``. Default: in the folder of the images.
     progress : callable, optional
         Called as ``progress(fraction, text)``.
     cancelled : callable, optional
@@ -125,7 +125,7 @@ def read_patches(
         Columns ``file`` (relative to the table) and ``label``; where known ``source`` (the image a patch was cut
         from), ``y`` and ``x`` (its top-left corner there, in px).
     clean : str, optional
-        Name of the clean class, where it cannot be told.
+        Name of the clean class, where it does not follow from the names.
     only : (column, value), optional
         Take only rows with this value.
 
@@ -236,7 +236,7 @@ def _labels_in(folder: Path) -> dict[str, Path]:
 
 
 def _published_label(folder: Path, stem: str) -> Path | None:
-    # Polygons say what they are; label images are drawn from them.
+    # Polygons carry their class; label images are drawn from them.
     for kind in ("json", "labels"):
         if (folder / kind).is_dir():
             try:
@@ -269,10 +269,7 @@ def _labelled(path: Path, label: Path | None, name: str, meanings: Mapping[int, 
             )
         masks = [mask]
     else:
-        try:
-            array = read_integers(label)
-        except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
-            raise ReadError(f"{label}: the label image cannot be read ({error}); export it again.") from error
+        array = read_integers(label)
         if meanings and set(np.unique(array).tolist()) <= meanings.keys():
             array = np.array([meanings.get(value, 0) for value in range(256)], np.uint8)[array]
         frames = list(array) if micrograph.is_stack and array.shape[:1] == (count,) else [array]
@@ -310,7 +307,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
         ) from error
     if not rows or not {"file", "label"} <= rows[0].keys():
         raise ReadError(f"{table}: a table of patches needs rows with the columns file and label.")
-    # Blanks around the name of a class make no other class, and what stands beyond the last column is nobody's.
+    # Blanks around the name of a class make no other class; cells beyond the last column are ignored.
     rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
     for number, row in enumerate(rows, start=2):
         if not row["file"] or not row["label"]:
@@ -331,7 +328,7 @@ def _number(row: dict[str, str], name: str, table: Path) -> float:
 def _grey(data: NDArray[Any]) -> NDArray[np.float32]:
     """Grey values 0...1: of pictures of 8 and 16 bit by the range of their type, so that patches keep their brightness.
 
-    Of wider types nobody uses the range; such patches are scaled by their own.
+    Wider types hardly use their range; such patches are scaled by their own.
     """
     if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
         limits = np.iinfo(data.dtype)

@@ -17,7 +17,7 @@ _POLL_S = 0.1
 
 @contextlib.contextmanager
 def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
-    """Hold a lock for the length of the block, after waiting until nobody else does.
+    """Hold a lock for the length of the block, after waiting for those who hold it.
 
     The system frees the lock of a process that ends, however it ends. File systems without locks are used without.
 
@@ -41,7 +41,7 @@ def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[
         except OSError as error:
             raise unwritable(path.parent, error) from error
         if _take(handle):
-            # Whoever held it before has deleted it: then this is the lock of a file that is gone.
+            # The holder before may have deleted it: then this is the lock of a file that is gone.
             with contextlib.suppress(OSError):
                 if os.fstat(handle).st_ino == path.stat().st_ino:
                     break

@@ -18,7 +18,7 @@ TABLE_FILE, TEXT_FILE, JSON_FILE, FIGURE_FILE = "table_1.csv", "report.txt", "re
 
 @dataclass(frozen=True)
 class Reports:
-    """What a classifier scored.
+    """Scores of a classifier.
 
     Attributes
     ----------
@@ -87,12 +87,12 @@ class Reports:
 
 
 def of_training(metrics: Mapping[str, Any]) -> Reports:
-    """Of what a model file says about itself."""
+    """Of the metrics in a model file."""
     return _reports(evaluation.table_1(metrics), metrics)
 
 
 def of_evaluation(scores: Mapping[str, Any]) -> Reports:
-    """Of what `evaluate_images` or `evaluate_patches` found."""
+    """Of the scores of `evaluate_images` or `evaluate_patches`."""
     return _reports(scores.get("table_1", {}), scores)
 
 

@@ -43,7 +43,7 @@ def analyze_files(
 
     A result that is there already and was made from the same pixels with the same recipe, best patch and program
     version is skipped; one that was made otherwise is replaced. A file that cannot be analysed becomes a row of
-    the table, and the others go on.
+    the table, and the others continue.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def analyze_files(
     frame_time_s : float, optional
         Time from frame to frame of a series, for growth rates per second.
     tile_px : int, optional
-        Edge of the tiles that larger images are done in, 0 for none; default: 4096 for sides of more than 8192.
+        Edge of the tiles that larger images are done in, 0 for none; default: 3072 for sides of more than 8192.
     pixel_size_nm : float, optional
-        Instead of what the files say.
+        Instead of that in the files.
     select : str, optional
         Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
     memory_share : float
@@ -68,7 +68,7 @@ def analyze_files(
     jobs : int
         Local processes.
     scheduler : str, optional
-        Address of a running dask scheduler, whose workers see the same files; `jobs` is not looked at then.
+        Address of a running dask scheduler, whose workers see the same files; `jobs` is ignored then.
     timeout_s : float
         How long to wait, s, while the cluster has no worker.
     overwrite : bool
@@ -78,9 +78,9 @@ def analyze_files(
     finished : callable, optional
         Called with the row of each image as it is finished.
     notify : callable, optional
-        Called with a sentence about what the batch is waiting for.
+        Called with a sentence while the batch waits for workers.
     cancelled : callable, optional
-        Asked often; as soon as it returns True the batch stops.
+        Called often; as soon as it returns True the batch stops.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def analyze_files(
                 if progress is not None:
                     progress(len(rows) / len(tasks), f"{len(rows)} of {len(tasks)}")
     finally:
-        # Nothing is lost of the table, whatever ended the loop.
+        # The table is complete however the loop ended.
         for task in tasks:
             row = task.row("cancelled", "not analysed")
             rows.setdefault(row.path, row)

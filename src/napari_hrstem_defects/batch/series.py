@@ -27,7 +27,7 @@ from napari_hrstem_defects.io.provenance import write_record
 from napari_hrstem_defects.io.saving import ResultWriter
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
-#: A series is shared out in so many parts: they are done at about the same time, and a file is not opened often.
+#: Parts that a series is split into: they end at about the same time, and the file is opened few times.
 PARTS = 32
 
 #: ``progress(fraction, text)``, 0...1 of the file.
@@ -63,7 +63,7 @@ class Series:
     Parameters
     ----------
     folder : Path
-        Hidden beside the results; it goes when the result is complete, and when something else is asked for.
+        Hidden among the results; it is deleted when the result is complete, and when another recipe is asked for.
     micrograph : Micrograph
         The series.
     recipe : Recipe
@@ -88,7 +88,7 @@ class Series:
         self._last: tuple[int, Analysis] | None = None
 
     def begin(self, asked: Any) -> None:
-        """Go on with what is there if it was asked for by the same words, else begin anew.
+        """Continue if the same was asked for before, else begin anew.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class Series:
         self._follow(plan)
 
     def resume(self) -> bool:
-        """Go on with what another process has begun; False if that is gone."""
+        """Continue what another process has begun; False if that is gone."""
         plan = self._read()
         if plan is not None:
             self._follow(plan)
@@ -138,7 +138,7 @@ class Series:
         ]
 
     def _plan(self) -> dict[str, Any]:
-        """What all frames depend on: the best patch of each, and whether the pixel size makes sense."""
+        """What all frames depend on: the best patch of each, and whether the pixel size is plausible."""
         rule = self._placement
         first = rule.frame if isinstance(rule, FromFrame) else 0
         if first >= len(self._micrograph):
@@ -167,7 +167,7 @@ class Series:
         return {"patches": patches, "notice": self._notice}
 
     def frame(self, index: int) -> Micrograph:
-        """One frame, without a pixel size that makes no sense."""
+        """One frame, without an implausible pixel size."""
         micrograph = self._micrograph
         frame = Micrograph(
             np.asarray(micrograph.data[index]),
@@ -219,6 +219,13 @@ class Series:
             The frames that are done stay.
         """
         total = len(self._micrograph)
+
+        def report(index: int) -> Callable[[str, float], None] | None:
+            if progress is None:
+                return None
+            text = f"frame {index + 1} of {total}"
+            return lambda step, share: progress((index + share_of_all(step, share)) / total, text)
+
         for index in frames:
             if not self.folder.is_dir():  # another run has finished it
                 return
@@ -227,9 +234,7 @@ class Series:
             with locked(self.folder / f".{index:06d}.lock", self._cancelled):
                 if self._path(index).exists():
                     continue
-                analysis = self.analysis(
-                    index, None if progress is None else _in_file(progress, index, total)
-                )
+                analysis = self.analysis(index, report(index))
                 try:
                     FrameResult.of(analysis, self.drift(index)).save(self._path(index))
                 except OSError as error:
@@ -267,14 +272,14 @@ class Series:
 
 
 def placement_record(placement: Placement) -> dict[str, Any] | None:
-    """What analysis.json says about the frame that the best patch is from."""
+    """Entry in analysis.json about the frame that the best patch is from."""
     if not isinstance(placement, FromFrame):
         return None
     return {"frame": placement.frame, "tracked": placement.tracked}
 
 
 def implausible_size(analysis: Analysis) -> str | None:
-    """Why the pixel size that a file states is wrong, given the lattice; one given by hand is not questioned."""
+    """Why the pixel size of a file is implausible, given the lattice; one given by hand is not checked."""
     micrograph, lattice = analysis.micrograph, analysis.lattice or analysis.typical
     by_hand = micrograph.metadata.get("pixel_size_from") == "hand"
     if lattice is None or micrograph.pixel_size_nm is None or by_hand:
@@ -296,11 +301,6 @@ def plausible(analysis: Analysis) -> Analysis:
     return pipeline.analyze(sizeless, analysis.recipe, previous=analysis, start=pipeline.STEPS[-1])
 
 
-def _in_file(progress: Progress, index: int, frames: int) -> Callable[[str, float], None]:
-    steps = pipeline.STEPS
-
-    def report(step: str, fraction: float) -> None:
-        share = (steps.index(step) + fraction) / len(steps)
-        progress((index + share) / frames, f"frame {index + 1} of {frames}")
-
-    return report
+def share_of_all(step: str, share: float) -> float:
+    """How much of an analysis is done with a share of a step."""
+    return (pipeline.STEPS.index(step) + share) / len(pipeline.STEPS)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.io.folders import unwritable
+from napari_hrstem_defects.io.folders import unwritable, whole_file
 from napari_hrstem_defects.io.tables import read_table, write_table
 
 #: File of a batch that lists its images.
@@ -96,13 +95,15 @@ class Summary:
                     self._rows[row.name] = row
             self._own.update(row.name for row in rows)
             try:
-                self._write()
+                with whole_file(self._path) as aside:
+                    write_table(aside, COLUMNS, map(dataclasses.asdict, self._rows.values()))
+                self._seen = _signature(self._path)
             except OSError as error:
                 raise unwritable(self._path, error) from error
 
     def _read(self) -> None:
         """Take over what others wrote since."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none yet; somebody's own table
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # none yet; another table
             if _signature(self._path) == self._seen:
                 return
             folder = self._path.parent
@@ -113,22 +114,6 @@ class Summary:
                 if row.name not in self._own
                 and ((folder / row.name).is_dir() if row.ok else os.path.exists(row.path))
             }
-
-    def _write(self) -> None:
-        handle, aside = tempfile.mkstemp(prefix=".summary.", suffix=".partial", dir=self._path.parent)
-        os.close(handle)
-        try:
-            write_table(Path(aside), COLUMNS, map(dataclasses.asdict, self._rows.values()))
-            # mkstemp keeps others out.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(aside, 0o666 & ~umask)
-            os.replace(aside, self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-            raise
-        self._seen = _signature(self._path)
 
 
 def _signature(path: Path) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from napari_hrstem_defects.batch.series import (
     Series,
     placement_record,
     plausible,
+    share_of_all,
 )
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.batch.tiles import analyze_in_tiles, tile_edge
@@ -58,7 +59,7 @@ class Task:
     best_patch : tuple of float, FromFrame or None
         ``(y, x)`` in px, for all frames; or how it is found in a series.
     pixel_size_nm : float or None
-        Instead of what the file says.
+        Instead of that in the file.
     select : str or None
         Number or title of the data set, for files that hold several.
     memory_share : float
@@ -66,7 +67,7 @@ class Task:
     overwrite : bool
         Analyse again even if the result is there.
     classifier : TrainedClassifier or None
-        What judges the patches, if the recipe asks for a trained one. Only its file's name travels; a process reads
+        Classifier of the patches, if the recipe names a trained one. Only its file's name travels; a process reads
         the networks once.
     frame_time_s : float or None
         Time from frame to frame of a series.
@@ -124,7 +125,7 @@ class Parts:
 def run_task(
     task: Task, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
 ) -> Row | Parts | None:
-    """Analyse one file; whatever goes wrong with it becomes a row that says so.
+    """Analyse one file; any error becomes a row with its message.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def run_task(
             "failed",
             f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
         )
-    except Exception as error:  # a bug, or a file that breaks a library: the other files go on
+    except Exception as error:  # a bug, or a file that breaks a library: the other files continue
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc(file=sys.stderr)
         row = task.row("failed", internal_error(error, task.source.path))
@@ -153,7 +154,7 @@ def run_task(
 
 
 def internal_error(error: BaseException, path: Path | str) -> str:
-    """One line for an error that nobody foresaw."""
+    """One line for an unexpected error."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"{path}: internal error ({text}); please report it, {DEBUG_VARIABLE}=1 shows where it comes from."
 
@@ -225,6 +226,11 @@ def _write(
         series.work(missing, progress)
         series.finish(folder, task.frame_time_s)
     else:
+
+        def report(step: str, share: float) -> None:
+            if progress is not None:
+                progress(share_of_all(step, share), step.replace("_", " "))
+
         analyze_image(
             micrograph,
             task.recipe,
@@ -232,7 +238,7 @@ def _write(
             best_patch=_point(task.best_patch),
             classifier=task.classifier,
             tile_px=task.tile_px,
-            progress=None if progress is None else _by_step(progress),
+            progress=report,
             cancelled=cancelled,
         )
     return _finished(task, "done", load_info(folder / INFO_FILE))
@@ -281,7 +287,7 @@ def _point(placement: Placement) -> tuple[float, float] | None:
 
 
 def _asked(task: Task) -> dict[str, Any]:
-    """What is to be done with an image, as analysis.json says it."""
+    """What is to be done with an image, as in analysis.json."""
     point = _point(task.best_patch)
     return {
         "recipe": task.recipe.to_dict(),
@@ -293,7 +299,7 @@ def _asked(task: Task) -> dict[str, Any]:
 
 
 def _source(micrograph: Micrograph) -> dict[str, Any]:
-    """What besides its pixels decides what is made of an image."""
+    """What besides its pixels determines the result of an image."""
     return {key: micrograph.metadata[key] for key in ("pixel_size_stated_nm", "pixel_size_from", "select")}
 
 
@@ -319,7 +325,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
     same = (
         all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
-        # Last, for they read all pixels.
+        # Last, because they read all pixels.
         and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]
         and info["input"]["sha256"] == micrograph.sha256
     )
@@ -335,15 +341,6 @@ def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
         amorphous_fraction=info["fractions"]["amorphous"],
         regions=info["regions"],
     )
-
-
-def _by_step(progress: Progress) -> Callable[[str, float], None]:
-    steps = pipeline.STEPS
-
-    def report(step: str, fraction: float) -> None:
-        progress((steps.index(step) + fraction) / len(steps), step.replace("_", " "))
-
-    return report
 
 
 def _named(message: str, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import block_reduce
 
-from napari_hrstem_defects.batch.series import plausible, unsized
+from napari_hrstem_defects.batch.series import plausible, share_of_all, unsized
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.analysis import (
     Chosen,
@@ -28,6 +29,7 @@ from napari_hrstem_defects.core.analysis import (
     Varied,
 )
 from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
@@ -41,13 +43,16 @@ from napari_hrstem_defects.io.tables import Row, patch_rows
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Images with a longer side than this are done in tiles of this edge, px.
-LONGEST_PX, TILE_PX = 8192, 4096
+LONGEST_PX, TILE_PX = 8192, 3072
 #: How far a tile reaches beyond what is taken from it, px: more than filters and templates do at the usual sampling.
 MARGIN_PX = 192
 # Rows of a strip in the files, and reduction for the overview and for finding what touches a seam.
 _STRIP_ROWS, _COARSE = 64, 8
-# Added to the labels of regions that touch no seam.
-_KEPT = 128
+# Flags beside the labels in one image: regions that touch no seam, pixels that are judged.
+_KEPT, _JUDGED = np.uint8(128), np.uint8(64)
+# Label by value of that image: of all regions, and of those at seams.
+_LABELS = np.arange(256, dtype=np.uint8) & np.uint8(3)
+_AT_SEAMS = np.where(np.arange(256) < _KEPT, _LABELS, np.uint8(0))
 _MAPS = {"severity": np.float32, "variance": np.float32}
 
 
@@ -64,6 +69,15 @@ class Tile(NamedTuple):
             slice(i.start - o.start, i.stop - o.start) for i, o in zip(self.inner, self.outer, strict=True)
         )
         return y, x
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """First row and column that are analysed."""
+        return self.outer[0].start, self.outer[1].start
+
+    def holds(self, y: float, x: float) -> bool:
+        """Whether a point of the image is taken from this tile."""
+        return all(s.start <= v < s.stop for s, v in zip(self.inner, (y, x), strict=True))
 
 
 def tile_edge(micrograph: Micrograph, recipe: Recipe, tile_px: int | None) -> int:
@@ -135,110 +149,201 @@ def analyze_in_tiles(
     FrameResult
         With the whole image's labels and regions; ``domains`` are not numbered across tiles and left out. Its
         ``analysis`` is reduced `_COARSE` times, for the overview.
+
+    Raises
+    ------
+    RecipeError
+        If the best patch lies outside the image.
     """
-    shape, size = micrograph.frame_shape, micrograph.pixel_size_nm
-    labels, judged = np.zeros(shape, np.uint8), np.zeros(shape, bool)
-    files = {name: scratch / f"{name}.raw" for name in _MAPS}
-    coarse = {
-        name: np.zeros([-(-n // _COARSE) for n in shape], np.float32) for name in ("pixels", "severity")
-    }
-    kept: list[Region] = []
-    parts: list[Region] = []
-    patches: list[Row] = []
-    warnings: dict[str, None] = {}
-    timings = dict.fromkeys(pipeline.STEPS, 0.0)
-    area, reference = 0.0, None
+    shape = micrograph.frame_shape
+    if best_patch is not None and not all(
+        -0.5 <= v <= n - 0.5 for v, n in zip(best_patch, shape, strict=True)
+    ):
+        raise RecipeError(
+            "The best patch at y = {:g}, x = {:g} lies outside the image; place it on it.".format(*best_patch)
+        )
     todo = tiles_of(shape, edge_px)
-    for path in files.values():
-        path.unlink(missing_ok=True)
+    whole = _Mosaic(micrograph, recipe, scratch)
     for index, tile in enumerate(todo):
         crop = np.ascontiguousarray(np.asarray(micrograph.data[tile.outer]))
-        corner = np.array([s.start for s in tile.outer])
-        marks = recipe.segment.false_marks * crop.size / micrograph.data.size
-        here = None if best_patch is None else tuple(float(v) for v in np.array(best_patch) - corner)
-        ours = best_patch is not None and all(
-            s.start <= round(v) < s.stop for s, v in zip(tile.inner, best_patch, strict=True)
+        false_marks = recipe.segment.false_marks * crop.size / micrograph.data.size
+        place = None
+        if best_patch is not None and tile.holds(*np.clip(best_patch, 0, np.array(shape) - 1)):
+            place = best_patch[0] - tile.corner[0], best_patch[1] - tile.corner[1]
+        whole.add(
+            tile,
+            plausible(
+                pipeline.analyze(
+                    replace(whole.micrograph, data=crop),
+                    recipe.replace({"segment.false_marks": false_marks}),
+                    best_patch=place,
+                    classifier=classifier,
+                    progress=None if progress is None else _of_all(progress, index, len(todo)),
+                    cancelled=cancelled,
+                )
+            ),
+            preferred=place is not None,
         )
-        analysis = pipeline.analyze(
-            Micrograph(crop, size, micrograph.name, micrograph.metadata, micrograph.notices),
-            recipe.replace({"segment.false_marks": marks}),
-            best_patch=(here[0], here[1]) if here is not None and ours else None,
-            classifier=classifier,
-            progress=None if progress is None else _of_all(progress, index, len(todo)),
-            cancelled=cancelled,
-        )
-        analysis = plausible(analysis)
-        if size is not None and analysis.micrograph.pixel_size_nm is None:
-            micrograph, size = unsized(micrograph, analysis.micrograph.notices[-1]), None
-        labels[tile.inner] = analysis.labels[tile.within]
-        judged[tile.inner] = analysis.judged[tile.within]
-        for name, path in files.items():
-            _write_part(path, shape, tile.inner, getattr(analysis, name)[tile.within].astype(_MAPS[name]))
-        for name, values in (("pixels", crop), ("severity", analysis.severity)):
-            _reduce_into(coarse[name], tile.inner, values[tile.within])
-        numbers = label_regions(analysis.labels)
+    whole.warnings[f"The image was analysed in {len(todo)} tiles, each with a best patch of its own."] = None
+    return whole.result(edge_px)
+
+
+class _Mosaic:
+    """What the tiles of an image add up to.
+
+    Attributes
+    ----------
+    micrograph : Micrograph
+        The whole image, without an implausible pixel size.
+    warnings : dict
+        As keys, in the order of their first tile.
+    """
+
+    def __init__(self, micrograph: Micrograph, recipe: Recipe, scratch: Path) -> None:
+        self.micrograph, self._recipe = micrograph, recipe
+        self.warnings: dict[str, None] = {}
+        self._shape = micrograph.frame_shape
+        self._marks = np.zeros(self._shape, np.uint8)
+        self._files = {name: scratch / f"{name}.raw" for name in _MAPS}
+        for path in self._files.values():
+            path.unlink(missing_ok=True)
+        reduced = [-(-n // _COARSE) for n in self._shape]
+        self._coarse = {name: np.zeros(reduced, np.float32) for name in ("pixels", "severity")}
+        self._regions: list[Region] = []
+        self._at_seams: list[Region] = []
+        self._patches: list[Row] = []
+        self._timings: Counter[str] = Counter()
+        self._area_periods = 0.0
+        self._reference: _Reference | None = None
+
+    def add(self, tile: Tile, analysis: Analysis, *, preferred: bool) -> None:
+        """Take over a tile; a `preferred` one is the reference of the whole image."""
+        found = analysis.micrograph
+        if found.pixel_size_nm is None and self.micrograph.pixel_size_nm is not None:
+            self.micrograph = unsized(self.micrograph, found.notices[-1])
+        for name, path in self._files.items():
+            part = getattr(analysis, name)[tile.within].astype(_MAPS[name])
+            _write_part(path, self._shape, tile.inner, part)
+        for name, values in (("pixels", found.data), ("severity", analysis.severity)):
+            _reduce_into(self._coarse[name], tile.inner, values[tile.within])
+        flags = np.zeros(len(analysis.regions) + 1, np.uint8)
+        y, x = tile.corner
         for region in analysis.regions:
-            moved = _moved(region, corner)
-            if _inside(moved, tile.inner, shape):
-                labels[tile.outer][numbers == region.id] |= _KEPT
-                kept.append(moved)
+            moved = _moved(region, tile.corner)
+            if _inside(moved, tile.inner, self._shape):
+                flags[region.id] = _KEPT
+                self._regions.append(moved)
             else:
-                parts.append(moved)
-        patches += (
-            {**row, "y": row["y"] + corner[0], "x": row["x"] + corner[1]}
-            for row in patch_rows(analysis.patches)
-            if all(s.start <= row[k] + c < s.stop for s, k, c in zip(tile.inner, "yx", corner, strict=True))
+                self._at_seams.append(moved)
+        self._marks[tile.inner] = (
+            analysis.labels[tile.within]
+            | _JUDGED * analysis.judged[tile.within]
+            | flags[label_regions(analysis.labels)[tile.within]]
         )
-        warnings.update(dict.fromkeys(analysis.warnings))
-        timings = {step: seconds + analysis.timings[step] for step, seconds in timings.items()}
-        area += analysis.area_periods * _size(tile.inner) / crop.size
-        # The tile whose crystal speaks for the image: the first with one, or that with the patch placed by hand.
-        if reference is None or ours or (reference.best_patch is None and analysis.best_patch is not None):
-            reference = _Reference.of(analysis, corner)
-        del analysis, numbers  # before the next tile needs the memory
-    assert reference is not None
-    kept += _across_seams(labels, judged, files["severity"], size, reference.lattice, parts, edge_px)
-    labels &= _KEPT - 1
-    kept.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
-    regions = tuple(replace(region, id=number) for number, region in enumerate(kept, 1))
-    warnings[f"The image was analysed in {len(todo)} tiles, each with a best patch of its own."] = None
-    shown = _reduced(micrograph, recipe, reference, coarse, labels, judged, regions, area, tuple(warnings))
-    record = {
-        **reference.record,
-        "threshold": shown.threshold,
-        "defective_patches": sum(row["label"] == "defective" for row in patches),
-        "verdict": "defective" if regions else shown.verdict,
-        "regions": len(regions),
-        "fractions": {
-            "symmetry_defect": float(np.count_nonzero(labels == 1) / labels.size),
-            "amorphous": float(np.count_nonzero(labels == 2) / labels.size),
-            "not_judged": float(1 - np.count_nonzero(judged) / labels.size),
-        },
-        "warnings": list(warnings),
-        "timings": {step: round(seconds, 4) for step, seconds in timings.items()},
-        "labels_sha256": provenance.sha256_of(labels),
-    }
-    maps: dict[str, Any] = {"labels": labels}
-    maps |= {
-        name: Page(shape, np.dtype(_MAPS[name]), _STRIP_ROWS, _strips(path, shape, _MAPS[name]))
-        for name, path in files.items()
-    }
-    return FrameResult(
-        micrograph,
-        recipe,
-        maps,
-        labels,
-        patches,
-        regions,
-        (),
-        record,
-        reference.classifier,
-        analysis=shown,
-    )
+        rows = ({**row, "y": row["y"] + y, "x": row["x"] + x} for row in patch_rows(analysis.patches))
+        self._patches += (row for row in rows if tile.holds(row["y"], row["x"]))
+        self.warnings.update(dict.fromkeys(analysis.warnings))
+        self._timings.update(analysis.timings)
+        self._area_periods += analysis.area_periods * _size(tile.inner) / _size(tile.outer)
+        # The reference of the image: the first tile with a crystal, or the preferred one.
+        first = self._reference is None or (
+            self._reference.best_patch is None and analysis.best_patch is not None
+        )
+        if preferred or first:
+            self._reference = _Reference.of(analysis, tile.corner)
+
+    def result(self, edge_px: int) -> FrameResult:
+        """All tiles together."""
+        marks, reference, size = self._marks, self._reference, self.micrograph.pixel_size_nm
+        assert reference is not None
+        found = self._regions + _across_seams(
+            marks, self._files["severity"], size, reference.lattice, self._at_seams, edge_px
+        )
+        found.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
+        regions = tuple(replace(region, id=number) for number, region in enumerate(found, 1))
+        shown = self._reduced(reference, regions)
+        counts = np.zeros(256)
+        for strip in _in_strips(marks):
+            counts += np.bincount(strip.ravel(), minlength=256) / marks.size
+        labels = np.bitwise_and(marks, 3, out=marks)
+        record = {
+            **reference.record,
+            "threshold": shown.threshold,
+            "defective_patches": sum(row["label"] == "defective" for row in self._patches),
+            "verdict": "defective" if regions else shown.verdict,
+            "regions": len(regions),
+            "fractions": {
+                "symmetry_defect": float(counts[_LABELS == 1].sum()),
+                "amorphous": float(counts[_LABELS == 2].sum()),
+                "not_judged": float(counts[np.arange(256) & _JUDGED == 0].sum()),
+            },
+            "warnings": list(self.warnings),
+            "timings": {step: round(seconds, 4) for step, seconds in self._timings.items()},
+            "labels_sha256": provenance.sha256_of(labels),
+        }
+        maps: dict[str, Any] = {"labels": labels}
+        for name, path in self._files.items():
+            strips = _strips(path, self._shape, _MAPS[name])
+            maps[name] = Page(self._shape, np.dtype(_MAPS[name]), _STRIP_ROWS, strips)
+        return FrameResult(
+            self.micrograph,
+            self._recipe,
+            maps,
+            labels,
+            self._patches,
+            regions,
+            (),
+            record,
+            reference.classifier,
+            analysis=shown,
+        )
+
+    def _reduced(self, reference: _Reference, regions: tuple[Region, ...]) -> Analysis:
+        """The analysis as the overview shows it: every `_COARSE`-th pixel."""
+        size, factor = self.micrograph.pixel_size_nm, _COARSE
+        small = Micrograph(
+            self._coarse["pixels"],
+            None if size is None else size * factor,
+            f"{self.micrograph.name}, every {factor}th pixel",
+            self.micrograph.metadata,
+        )
+        best = reference.best_patch
+        if best is not None:
+            best = replace(best, y=best.y / factor, x=best.x / factor, size=max(best.size // factor, 1))
+        marked = _largest(self._marks, _LABELS)
+        judged = self._marks[::factor, ::factor] & _JUDGED > 0
+        table = PatchTable(
+            PatchGrid(small.frame_shape, min(small.frame_shape)),
+            np.zeros((1, 1), np.float32),
+            0.5,
+            np.zeros((1, 1), bool),
+            *reference.classifier,
+        )
+        scaled = tuple(
+            replace(
+                region,
+                centroid=(region.centroid[0] / factor, region.centroid[1] / factor),
+                bbox=tuple(v // factor for v in region.bbox),  # type: ignore[arg-type]
+            )
+            for region in regions
+        )
+        results: dict[str, Any] = {
+            "preprocess": Preprocessed(
+                None if reference.typical is None else reference.typical.scaled(1 / factor)
+            ),
+            "domains": Divided(),
+            "variance": Varied(np.zeros(marked.shape, np.float32), marked == 2),
+            "classify": Classified(table),
+            "best_patch": Chosen(best),
+            "symmetry": Compared(self._coarse["severity"], judged, area_periods=self._area_periods),
+            "segment": Segmented(marked, table),
+            "regions": Listed(scaled),
+        }
+        return Analysis(small, self._recipe, results, warnings_by_step={"regions": tuple(self.warnings)})
 
 
 class _Reference(NamedTuple):
-    """What one tile says about the whole image, in pixels of that; without its maps."""
+    """Best patch, lattice and record of one tile, in pixels of the whole image; without its maps."""
 
     record: dict[str, Any]
     best_patch: BestPatch | None
@@ -247,10 +352,10 @@ class _Reference(NamedTuple):
     classifier: tuple[str, str | None]
 
     @classmethod
-    def of(cls, analysis: Analysis, corner: NDArray[np.intp]) -> _Reference:
+    def of(cls, analysis: Analysis, corner: tuple[int, int]) -> _Reference:
         best, table = analysis.best_patch, analysis.patches
         if best is not None:
-            best = replace(best, y=best.y + float(corner[0]), x=best.x + float(corner[1]))
+            best = replace(best, y=best.y + corner[0], x=best.x + corner[1])
         record = provenance.frame_record(analysis)
         record["best_patch"] = None if best is None else asdict(best)
         names = table.classifier, table.classifier_sha256
@@ -265,7 +370,7 @@ def _of_all(progress: Callable[[str, float], None], index: int, count: int) -> C
     steps = pipeline.STEPS
 
     def report(step: str, fraction: float) -> None:
-        share = (index + (steps.index(step) + fraction) / len(steps)) / count * len(steps)
+        share = (index + share_of_all(step, fraction)) / count * len(steps)
         number = min(int(share), len(steps) - 1)
         progress(steps[number], share - number)
 
@@ -308,8 +413,19 @@ def _reduce_into(coarse: NDArray[np.float32], window: tuple[slice, slice], value
     coarse[low[0] : low[0] + part.shape[0], low[1] : low[1] + part.shape[1]] = part
 
 
-def _moved(region: Region, corner: NDArray[np.intp]) -> Region:
-    (y, x), (y0, x0, y1, x1), (dy, dx) = region.centroid, region.bbox, corner.tolist()
+def _in_strips(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Strips of rows: what is computed of a whole image would be as large as that."""
+    return (image[y : y + _STRIP_ROWS] for y in range(0, len(image), _STRIP_ROWS))
+
+
+def _largest(marks: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Largest of the `labels` of the values in each block of `_COARSE` pixels."""
+    strips = (block_reduce(labels[strip], _COARSE, np.max) for strip in _in_strips(marks))
+    return np.concatenate(list(strips))
+
+
+def _moved(region: Region, corner: tuple[int, int]) -> Region:
+    (y, x), (y0, x0, y1, x1), (dy, dx) = region.centroid, region.bbox, corner
     return replace(region, centroid=(y + dy, x + dx), bbox=(y0 + dy, x0 + dx, y1 + dy, x1 + dx))
 
 
@@ -326,8 +442,7 @@ def _inside(region: Region, inner: tuple[slice, slice], shape: tuple[int, int]) 
 
 
 def _across_seams(
-    labels: NDArray[np.uint8],
-    judged: NDArray[np.bool_],
+    marks: NDArray[np.uint8],
     severity: Path,
     size: float | None,
     lattice: Lattice | None,
@@ -335,24 +450,24 @@ def _across_seams(
     edge_px: int,
 ) -> list[Region]:
     """Regions that several tiles have parts of; of the largest part comes the type."""
-    seams = np.where(labels < _KEPT, labels, np.uint8(0))
-    coarse, _ = ndimage.label(block_reduce(seams, _COARSE, np.max) > 0, np.ones((3, 3)))
+    coarse, _ = ndimage.label(_largest(marks, _AT_SEAMS), np.ones((3, 3)))
     found = []
     for number, place in enumerate(ndimage.find_objects(coarse), 1):
         window = tuple(
             slice(max(s.start * _COARSE - 1, 0), min(s.stop * _COARSE + 1, n))
-            for s, n in zip(place, seams.shape, strict=True)
+            for s, n in zip(place, marks.shape, strict=True)
         )
         # What spans much more than a tile is measured on every second, third, ... pixel.
         step = math.ceil(math.sqrt(math.prod(s.stop - s.start for s in window) / edge_px**2))
         window = tuple(slice(s.start, s.stop, step) for s in window)
         rows, columns = (np.arange(s.start, s.stop, step) // _COARSE for s in window)
-        own = np.where(coarse[np.ix_(rows, columns)] == number, seams[window], 0)
-        values = _read_part(severity, seams.shape, (window[0], window[1]), np.float32)
-        known = judged[window] | (own > 0)
+        part = marks[window]
+        own = np.where(coarse[np.ix_(rows, columns)] == number, _AT_SEAMS[part], 0)
+        values = _read_part(severity, marks.shape, (window[0], window[1]), np.float32)
+        known = (part & _JUDGED > 0) | (own > 0)
         nm = None if size is None else size * step
         for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, judged=known):
-            moved = _moved(_enlarged(region, step), np.array([s.start for s in window]))
+            moved = _moved(_enlarged(region, step), (window[0].start, window[1].start))
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:
                 largest = max(like, key=lambda part: part.area_px)
@@ -376,57 +491,3 @@ def _enlarged(region: Region, step: int) -> Region:
 
 def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return all(one[k] <= other[k + 2] and other[k] <= one[k + 2] for k in (0, 1))
-
-
-def _reduced(
-    micrograph: Micrograph,
-    recipe: Recipe,
-    reference: _Reference,
-    coarse: dict[str, NDArray[np.float32]],
-    labels: NDArray[np.uint8],
-    judged: NDArray[np.bool_],
-    regions: tuple[Region, ...],
-    area: float,
-    warnings: tuple[str, ...],
-) -> Analysis:
-    """The analysis as the overview shows it: every `_COARSE`-th pixel."""
-    size, factor = micrograph.pixel_size_nm, _COARSE
-    small = Micrograph(
-        coarse["pixels"],
-        None if size is None else size * factor,
-        f"{micrograph.name}, every {factor}th pixel",
-        micrograph.metadata,
-    )
-    best = reference.best_patch
-    if best is not None:
-        best = replace(best, y=best.y / factor, x=best.x / factor, size=max(best.size // factor, 1))
-    marked = block_reduce(labels, factor, np.max)
-    table = PatchTable(
-        PatchGrid(small.frame_shape, min(small.frame_shape)),
-        np.zeros((1, 1), np.float32),
-        0.5,
-        np.zeros((1, 1), bool),
-        *reference.classifier,
-    )
-    scaled = tuple(
-        replace(
-            region,
-            centroid=(region.centroid[0] / factor, region.centroid[1] / factor),
-            bbox=tuple(v // factor for v in region.bbox),  # type: ignore[arg-type]
-        )
-        for region in regions
-    )
-    typical = reference.typical
-    if typical is not None:
-        typical = typical.scaled(1 / factor)
-    results: dict[str, Any] = {
-        "preprocess": Preprocessed(typical),
-        "domains": Divided(),
-        "variance": Varied(np.zeros(marked.shape, np.float32), marked == 2),
-        "classify": Classified(table),
-        "best_patch": Chosen(best),
-        "symmetry": Compared(coarse["severity"], judged[::factor, ::factor], area_periods=area),
-        "segment": Segmented(marked, table),
-        "regions": Listed(scaled),
-    }
-    return Analysis(small, recipe, results, warnings_by_step={"regions": warnings})

@@ -19,9 +19,9 @@ if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its 
     from napari_hrstem_defects.batch.summary import Row
     from napari_hrstem_defects.batch.task import Parts, Task
 
-#: How long (s) a worker may take to stop after it was told to, and a cluster to be without workers until that is said.
+#: How long (s) a worker may take to stop when asked, and a cluster be without workers before a warning.
 _GRACE_S, _ALONE_S = 2.5, 30
-#: How often (s) a caller who wants to stop is asked.
+#: How often (s) the caller is asked whether to stop.
 _POLL_S = 0.2
 #: How long (s) a scheduler may take to answer.
 _SCHEDULER_TIMEOUT_S = 10
@@ -48,8 +48,8 @@ def run_here(
     for index, task in enumerate(tasks):
         if cancelled is not None and cancelled():
             return
-        told = None if progress is None else _overall(progress, task, index, len(tasks))
-        row = run_task(task, told, cancelled)
+        report = None if progress is None else _overall(progress, task, index, len(tasks))
+        row = run_task(task, report, cancelled)
         assert isinstance(row, Row)  # nothing is shared out here
         yield row
 
@@ -71,7 +71,7 @@ def run_in_processes(
             del unfinished[index]
             yield row
     except BrokenProcessPool:
-        # The system ended a process, mostly for want of memory, and which image was too large for it is unknown:
+        # The system ended a process, usually for lack of memory, and which image was too large for it is unknown:
         # what is left goes through a process of its own.
         for index, task in list(unfinished.items()):
             if cancelled is not None and cancelled():
@@ -81,7 +81,7 @@ def run_in_processes(
             except BrokenProcessPool:
                 yield task.row(
                     "failed",
-                    f"{task.source.path}: the process that analysed it was ended by the system, mostly for want of "
+                    f"{task.source.path}: the process that analysed it was ended by the system, usually for lack of "
                     "memory; crop or bin the image, or use fewer jobs.",
                 )
 
@@ -164,7 +164,7 @@ def _prepare(stop: Any, threads: int) -> None:
     """Set up a worker process."""
     global _stop
     _stop = stop
-    # Signals reach all processes of a group; the parent tells the workers what to do.
+    # Signals reach all processes of a group; the parent stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
@@ -205,19 +205,19 @@ def run_on_cluster(
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection costs one line, ours
     try:
-        # Not the default: this is no business of other dask arrays in the process.
+        # Not the default: other dask arrays in the process do not use it.
         client = Client(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TypeError, ImportError) as error:
         raise HrstemDefectsError(
             f"{address}: no dask scheduler answers there; start one with `dask scheduler` or check the address."
         ) from error
-    alone_since, told = None, False
+    alone_since, warned = None, False
 
     def asked() -> bool:
-        nonlocal alone_since, told
+        nonlocal alone_since, warned
         if client.status != "running":
             raise HrstemDefectsError(
-                f"{address}: the dask scheduler is gone; the same command, run again, goes on from here."
+                f"{address}: the dask scheduler is gone; the same command, run again, continues from here."
             )
         workers = client.scheduler_info(n_workers=1)["workers"]
         alone_since = None if workers else alone_since or time.monotonic()
@@ -227,8 +227,8 @@ def run_on_cluster(
                 f"{address}: the dask cluster has had no worker for {timeout_s:g} s; start some and run the same "
                 "command again."
             )
-        if waited > _ALONE_S and notify is not None and not told:
-            told = True
+        if waited > _ALONE_S and notify is not None and not warned:
+            warned = True
             notify(f"{address}: the dask cluster has no worker; waiting for up to {timeout_s:g} s.")
         return cancelled is not None and cancelled()
 

@@ -29,7 +29,7 @@ def recipe_of(name: str, settings: list[str], classifier: str | None) -> Recipe:
     Raises
     ------
     RecipeError
-        If it cannot be read or a setting makes no sense.
+        If it cannot be read or a setting is invalid.
     """
     if name in _RECIPES:
         recipe = _RECIPES[name]()

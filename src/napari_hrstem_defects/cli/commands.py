@@ -27,9 +27,9 @@ Select = Annotated[
     ),
 ]
 PixelSize = Annotated[
-    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of what the file says.")
+    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of that in the file.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -84,7 +84,7 @@ def analyze(
         typer.Option(
             metavar="PX",
             min=0,
-            help="Do larger images in tiles of this edge, 0: never; default: 4096 for sides of more than 8192.",
+            help="Do larger images in tiles of this edge, 0: never; default: 3072 for sides of more than 8192.",
         ),
     ] = None,
     select: Select = None,
@@ -113,7 +113,7 @@ def analyze(
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
 
     A result made from the same image with the same recipe is not made again, so that an interrupted run can be
-    started once more; a series goes on at the frame where it stopped. Several runs may write into one folder, as a
+    started once more; a series continues at the frame where it stopped. Several runs may write into one folder, as a
     job array does. Exit status: 0 all done, 1 some image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C
     and SIGTERM.
     """
@@ -176,7 +176,7 @@ def analyze(
         parts = [f"{counts[status]} {status}" for status in order if counts[status]]
         typer.echo(f"{', '.join(parts)}; table in {out / SUMMARY_FILE}")
     if stop.is_set():
-        complain("Interrupted; the same command, run again, goes on from there.")
+        complain("Interrupted; the same command, run again, continues from there.")
         raise typer.Exit(stop.status)
     if any(not row.ok for row in rows):
         raise typer.Exit(FAILED)

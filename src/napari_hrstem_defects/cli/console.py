@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,8 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
 
 #: Exit statuses.
 FAILED, USAGE = 1, 2
+# Columns of a table in a pipe, where there is no width to keep to.
+_PIPE_WIDTH = 200
 
 
 def complain(message: str) -> None:
@@ -48,9 +50,29 @@ def write_json(values: Any, path: Path | None) -> None:
         ) from error
 
 
+def show_table(rows: Sequence[Sequence[str]], title: str = "", summary: int = 0) -> None:
+    """A table of text; the first row is the head, whose first cell is `title`, the last `summary` rows stand apart."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    # Names of files and classes may hold brackets, which mean colours to rich.
+    table = Table(escape(title) or " ", *map(escape, rows[0][1:]), box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    table.columns[0].overflow = "fold"
+    for number, row in enumerate(rows[1:], start=1):
+        if summary and number == len(rows) - summary:
+            table.add_section()
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
 @contextlib.contextmanager
 def errors_as_lines(status: int) -> Iterator[None]:
-    """End with `status` and one line if a user can mend what went wrong."""
+    """End with `status` and one line at an error of the input."""
     try:
         yield
     except HrstemDefectsError as error:

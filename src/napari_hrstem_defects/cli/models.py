@@ -56,11 +56,11 @@ def _lines(name: str, contract: Contract) -> list[str]:
     ]
     head, cells = evaluation.table({"": evaluation.stated(contract.metrics, "test")})
     metrics = ", ".join(f"{metric} {value}" for metric, value in zip(head[1:], cells[1:], strict=True))
-    forced = " (NOT HONEST, the split was forced)" if contract.metrics.get("shared") else ""
+    forced = " (train/test overlap: the split was forced)" if contract.metrics.get("shared") else ""
     return [
         name,
         f"  {contract.kind}, patches of {contract.patch_px} px: {', '.join(contract.classes)}",
-        f"  trained {contract.created[:10] or 'some day'} on {' and '.join(scale) or 'images of unknown scale'}",
+        f"  trained {contract.created[:10] or '(no date)'} on {' and '.join(scale) or 'images of unknown scale'}",
         f"  held out, %: {metrics}{forced}",
     ]
 

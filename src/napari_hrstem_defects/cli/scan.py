@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_hrstem_defects.cli.analyze import check_positive
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
 from napari_hrstem_defects.models.scan import LEAST_PROBABILITY, Scan, scan, usual_stride
-
-if TYPE_CHECKING:
-    from napari_hrstem_defects.core.micrograph import Micrograph
-    from napari_hrstem_defects.models.store import StoredModel
 
 
 def run(
@@ -47,8 +42,25 @@ def run(
             "stride_px": step,
             "least_probability": least,
         }
+
+        def scans() -> Iterator[Scan]:
+            for index in range(len(micrograph)):
+                found = scan(
+                    stored,
+                    micrograph.frame(index).pixels,
+                    stride_px=step,
+                    pixel_size_nm=micrograph.pixel_size_nm,
+                    least_probability=least,
+                    progress=lambda share, text, index=index: reporter.progress(  # type: ignore[misc]
+                        (index + share) / len(micrograph), text
+                    ),
+                )
+                counts.update(part.name for part in found.regions)
+                warnings.update(dict.fromkeys(found.warnings))
+                yield found
+
         folder = save_scan(
-            _scans(stored, micrograph, step, least, reporter, counts, warnings),
+            scans(),
             micrograph,
             out / image.stem,
             stored.contract.classes,
@@ -59,31 +71,3 @@ def run(
             reporter.complain(f"{image}: {warning}")
         kinds = ", ".join(f"{counts[name]} {name}" for name in stored.contract.classes if counts[name])
         reporter.say(f"{folder}: {kinds or 'no defect'}")
-
-
-def _scans(
-    stored: StoredModel,
-    micrograph: Micrograph,
-    stride_px: int,
-    least_probability: float,
-    reporter: Reporter,
-    counts: Counter[str],
-    warnings: dict[str, None],
-) -> Iterator[Scan]:
-    """Scan frame after frame, counting what is found."""
-    for index in range(len(micrograph)):
-
-        def progress(fraction: float, text: str, index: int = index) -> None:
-            reporter.progress((index + fraction) / len(micrograph), text)
-
-        found = scan(
-            stored,
-            micrograph.frame(index).pixels,
-            stride_px=stride_px,
-            pixel_size_nm=micrograph.pixel_size_nm,
-            least_probability=least_probability,
-            progress=progress,
-        )
-        counts.update(part.name for part in found.regions)
-        warnings.update(dict.fromkeys(found.warnings))
-        yield found

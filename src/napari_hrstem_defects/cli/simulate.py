@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_hrstem_defects.batch.run import make_folder
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
-from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.metrics import IGNORE
+from napari_hrstem_defects.io.folders import unwritable
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import write_table
 from napari_hrstem_defects.simulation import SimulatedMicrograph, sample_set, simulate
@@ -40,7 +40,7 @@ def run(out: Path, count: int, seed: int, preset: str | None, quiet: bool) -> No
                 text = json.dumps(descriptions, indent=2) + "\n"
                 (out / "simulation.json").write_text(text, encoding="utf-8")
             except OSError as error:
-                raise _unwritable(out, error) from error
+                raise unwritable(out, error) from error
             kinds = ", ".join(dict.fromkeys(defect.kind for defect in simulated.defects)) or "no defect"
             reporter.progress((index + 1) / count, name)
             reporter.say(f"{out / name}.tif: {kinds}")
@@ -77,16 +77,10 @@ def _write_classes(out: Path, count: int, seed: int, preset: str, reporter: Repo
         text = json.dumps({"classes": made.classes, "images": descriptions}, indent=2) + "\n"
         (out / "simulation.json").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     counts = np.bincount(made.labels).tolist()
     numbers = ", ".join(f"{name} {n}" for name, n in zip(made.classes, counts, strict=True))
     reporter.say(f"{out / 'patches.csv'}: {numbers}")
-
-
-def _unwritable(out: Path, error: OSError) -> WriteError:
-    return WriteError(
-        f"{out}: the images cannot be written ({error.strerror}); choose a folder with space and access."
-    )
 
 
 def _micrographs(count: int, seed: int, preset: str | None) -> Iterator[SimulatedMicrograph]:

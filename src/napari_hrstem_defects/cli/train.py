@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,15 @@ import typer
 
 from napari_hrstem_defects.batch import reports
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches, simulated
-from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, complain, errors_as_lines, stop_signals
+from napari_hrstem_defects.cli.console import (
+    FAILED,
+    USAGE,
+    Reporter,
+    complain,
+    errors_as_lines,
+    show_table,
+    stop_signals,
+)
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ModelError
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.backend import check_installed
@@ -37,7 +44,6 @@ ROWS = {
 PUBLISHED = ("dennler2021", "marvin2025")
 # Share of the bar that reading takes.
 _READING = 0.05
-_PIPE_WIDTH = 120
 
 
 # Options of the command that are fields of TrainingOptions of the same name; the protocol is that of a recipe.
@@ -56,7 +62,11 @@ def run(**given: Any) -> None:
     with errors_as_lines(USAGE):
         name, recipe = _kind(arguments)
         kind = kind_of(name)
-        _check(arguments, name)
+        check_data(given, ("images", "patches", "simulated"), "train on")
+        for option, default in (("weights", "imagenet"), ("train_base", False)):
+            refuse_unless(name == "vgg16", option, given[option], default, "--model vgg16")
+        if arguments.out.suffix != SUFFIX:
+            raise HrstemDefectsError(f"{arguments.out}: the name of a model file ends with {SUFFIX}.")
         chosen = {key: value for key, value in given.items() if key in _FIELDS}
         chosen |= {
             "name": arguments.name or arguments.out.stem,
@@ -67,7 +77,7 @@ def run(**given: Any) -> None:
         check_installed()
         replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
         if arguments.install:
-            # Hours later would be too late to hear of it.
+            # Not only after hours of training.
             registry.check_free(options.name, overwrite=replace)
     with errors_as_lines(USAGE), stop_signals() as stop, Reporter(arguments.quiet) as reporter:
         try:
@@ -87,7 +97,7 @@ def run(**given: Any) -> None:
             goes_on = unfinished(arguments.out)
             complain(
                 "Interrupted before there was a model to keep"
-                + ("; the same command with --resume goes on from there." if goes_on else ".")
+                + ("; the same command with --resume continues from there." if goes_on else ".")
             )
             raise typer.Exit(FAILED) from None
     if arguments.report is not None:
@@ -100,7 +110,7 @@ def run(**given: Any) -> None:
             registry.add(report.path, options.name, overwrite=replace)
     if report.stopped:
         complain(
-            f"Interrupted; the best network so far is in {report.path}, and the same command with --resume goes on."
+            f"Interrupted; the best network so far is in {report.path}, and the same command with --resume continues."
         )
         raise typer.Exit(FAILED)
 
@@ -125,41 +135,49 @@ def _installed_before(out: Path, name: str) -> bool:
         return False
 
 
-def _check(arguments: SimpleNamespace, kind: str) -> None:
-    given = [
-        name
-        for name, value in (
-            ("--images", arguments.images),
-            ("--patches", arguments.patches),
-            ("--simulated", arguments.simulated),
-        )
-        if value is not None
-    ]
+def check_data(arguments: Mapping[str, Any], sources: Sequence[str], purpose: str) -> None:
+    """Refuse none or several of the `sources` of labelled data, and options that do not belong to the one given.
+
+    Parameters
+    ----------
+    arguments : mapping
+        Options by their names, at least those of the sources.
+    sources : sequence of str
+        Names of options.
+    purpose : str
+        For the message.
+
+    Raises
+    ------
+    HrstemDefectsError
+    """
+    given = [f"--{name}" for name in sources if arguments[name] is not None]
     if len(given) != 1:
+        *others, last = (f"--{name}" for name in sources)
         raise HrstemDefectsError(
-            f"Name what to train on by one of --images, --patches and --simulated, not {' and '.join(given) or 'none'}."
+            f"Name the data to {purpose} by one of {', '.join(others)} and {last}, not {' and '.join(given) or 'none'}."
         )
-    for name, value, partner, there in _misplaced(arguments, kind):
-        if value and not there:
-            raise HrstemDefectsError(f"{name} goes with {partner}; leave it out.")
-    if arguments.out.suffix != SUFFIX:
-        raise HrstemDefectsError(f"{arguments.out}: the name of a model file ends with {SUFFIX}.")
+    images, table = arguments["images"] is not None, arguments["patches"] is not None
+    for name, default, partner, there in (
+        ("labels", None, "--images", images),
+        ("test_images", None, "--images or --simulated", not table),
+        ("secondary", "defective", "--images or --simulated", not table),
+        ("clean", None, "--patches", table),
+        ("only", None, "--patches", table),
+        ("split", "auto", "--patches", table),
+    ):
+        refuse_unless(there, name, arguments.get(name) or default, default, partner)
 
 
-def _misplaced(arguments: SimpleNamespace, kind: str) -> list[tuple[str, Any, str, bool]]:
-    """Options that mean something with another one only: name, whether it is set, the other one, whether that is."""
-    images, table = arguments.images is not None, arguments.patches is not None
-    vgg16 = kind == "vgg16"
-    return [
-        ("--labels", arguments.labels, "--images", images),
-        ("--test-images", arguments.test_images, "--images or --simulated", not table),
-        ("--secondary", arguments.secondary != "defective", "--images or --simulated", not table),
-        ("--clean", arguments.clean, "--patches", table),
-        ("--only", arguments.only, "--patches", table),
-        ("--split", arguments.split != "auto", "--patches", table),
-        ("--weights", arguments.weights != "imagenet", "--model vgg16", vgg16),
-        ("--train-base", arguments.train_base, "--model vgg16", vgg16),
-    ]
+def refuse_unless(there: bool, name: str, value: Any, default: Any, partner: str) -> None:
+    """Refuse an option that is set without the one that it belongs to.
+
+    Raises
+    ------
+    HrstemDefectsError
+    """
+    if value != default and not there:
+        raise HrstemDefectsError(f"--{name.replace('_', '-')} goes with {partner}; leave it out.")
 
 
 def _extra(settings: Sequence[str]) -> dict[str, Any]:
@@ -215,7 +233,7 @@ def _what(data: Sequence[LabelledImage] | PatchSet) -> str:
 
 
 class _Teller:
-    """Turns reports of the training into a bar, or into a line a pass where there is no bar."""
+    """Turns reports of the training into a bar, or into a line an epoch where there is no bar."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -243,13 +261,13 @@ class _Teller:
             fraction = _READING + (1 - _READING) * report.fraction
             self._reporter.progress(fraction, text + self._last)
         elif ended or (report.loss is None and text != self._line):
-            # What is said again and again while it goes on is said once.
+            # Repeated lines are printed once.
             self._line = text
             self._reporter.say(text + (self._last if ended else ""))
 
 
 def show(report: TrainingReport, installed: bool) -> None:
-    """The metrics on held-out data in the published layout, and what to know about them."""
+    """The metrics on held-out data in the published layout, and warnings about them."""
     metrics = report.metrics
     title = f"% (mean ± standard deviation of {metrics['repeats']})"
     found = reports.of_training(metrics)
@@ -275,36 +293,19 @@ def show(report: TrainingReport, installed: bool) -> None:
 
 
 def remarks(metrics: Mapping[str, Any]) -> list[str]:
-    """What must be known about the metrics of a training, in sentences."""
+    """Warnings about the metrics of a training, in sentences."""
     lines = []
     if metrics.get("shared"):
         lines.append(
-            f"NOT HONEST, the split was forced: {metrics['shared']}; the test measures memory in part."
+            f"Train/test overlap, the split was forced: {metrics['shared']}; the test scores are too high."
         )
     if metrics.get("untested"):
         names = ", ".join(map(str, metrics["untested"]))
-        lines.append(f"Not tested, for all patches of them overlap each other or the rest: {names}.")
+        lines.append(f"Not tested, because all their patches overlap each other or the rest: {names}.")
     if metrics.get("dropped"):
         lines.append(
-            f"{metrics['dropped']} patches were left out, for they overlap with others across the split."
+            f"{metrics['dropped']} patches were left out, because they overlap with others across the split."
         )
     if "test" not in metrics:
         lines.append("Nothing was left to test on.")
     return lines
-
-
-def show_table(rows: Sequence[Sequence[str]], title: str) -> None:
-    """A table of text; the first row is the head."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    # Names of classes may hold brackets, which mean colours to rich.
-    table = Table(escape(title) or " ", *map(escape, rows[0][1:]), box=box.SIMPLE_HEAD)
-    for column in table.columns[1:]:
-        column.justify = "right"
-        column.no_wrap = True
-    for row in rows[1:]:
-        table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

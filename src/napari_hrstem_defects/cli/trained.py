@@ -21,7 +21,7 @@ _Labels = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: beside them.",
+        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: same folder.",
     ),
 ]
 _Patches = Annotated[
@@ -30,7 +30,7 @@ _Patches = Annotated[
 ]
 _Clean = Annotated[
     str | None,
-    typer.Option(metavar="CLASS", help="Which class is the clean one, where its name does not tell."),
+    typer.Option(metavar="CLASS", help="The clean class, where its name does not show it."),
 ]
 _Report = Annotated[
     Path | None,
@@ -106,7 +106,7 @@ def train(
     install: Annotated[
         bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
     ] = False,
@@ -117,7 +117,7 @@ def train(
     """Train a patch classifier on labelled images, a table of patches, or simulated images.
 
     Parts of the data are held out, and what the classifier scores on them is written into the model file. Exit
-    status: 0 done, 1 interrupted (the best so far is kept, --resume goes on), 2 wrong usage or data.
+    status: 0 done, 1 interrupted (the best so far is kept, --resume continues), 2 wrong usage or data.
     """
     given = dict(locals())
     from napari_hrstem_defects.cli.train import run
@@ -150,7 +150,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
     report: _Report = None,
 ) -> None:
-    """Compare label images with masks (--pred, --truth), or judge a trained classifier (--model) on labelled data.
+    """Compare label images with masks (--pred, --truth), or evaluate a trained classifier (--model) on labelled data.
 
     Give either --pred and --truth, or --model with --images or --patches, or --ratings.
     """

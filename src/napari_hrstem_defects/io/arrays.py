@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
+from napari_hrstem_defects.io.calibration import size_of_axes
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
 # Keys of Swift's metadata, the newest first.
@@ -91,10 +91,10 @@ def read_ndata(path: Path) -> list[DataSet]:
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
         sides = next(_find(metadata), None) or []
-        units = [side.get("units", "") for side in sides if isinstance(side, dict)]
-        pixel = UNKNOWN
-        if len(units) == len(sides) >= 2:
-            pixel = pixel_size(sides[-2].get("scale"), sides[-1].get("scale"), units[-2], units[-1])
+        if not all(isinstance(side, dict) for side in sides):
+            sides = []
+        units = [side.get("units", "") for side in sides]
+        pixel = size_of_axes([side.get("scale") for side in sides], units)
         shown = next(_find(metadata, ("datum_dimension_count",)), 2)
         title = metadata.get("title") if isinstance(metadata, dict) else ""
         found = _member(path, archive, "data.npy", pixel=pixel, units=units, shown=shown)

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ MAX_PIXEL_NM = MAX_PERIOD_NM / 2
 MIN_PIXEL_NM = 1e-4
 #: A "length" of a pixel above (nm; 1 km) is a number of reciprocal metres whose unit got lost, as TIA writes it.
 _RECIPROCAL_NM = 1e12
-#: Sides of a pixel that differ by more than this are worth a word.
+#: Sides of a pixel that differ by more than this give a notice.
 _ANISOTROPY = 0.01
 
 #: Height, width and unit (or units, y and x) of a pixel.
@@ -41,14 +42,14 @@ Sides = tuple[Any, Any, Any] | tuple[Any, Any, Any, Any]
 
 
 class PixelSize(NamedTuple):
-    """What a file says about the size of its pixels.
+    """Pixel size as stated by a file.
 
     Attributes
     ----------
     nm : float or None
         Edge in nm; None if unknown or not plausible.
     notices : tuple of str
-        What the user should know about it, one sentence each.
+        Notices for the user, one sentence each.
     reciprocal : str
         Unit of the pixels of a diffraction pattern; empty for real space.
     """
@@ -58,7 +59,7 @@ class PixelSize(NamedTuple):
     reciprocal: str = ""
 
 
-#: What is said of a file that says nothing.
+#: Of a file without a pixel size.
 UNKNOWN = PixelSize()
 
 
@@ -147,6 +148,11 @@ def pixel_size(y: Any, x: Any, unit: Any, unit_x: Any = None) -> PixelSize:
     return PixelSize(size)
 
 
+def size_of_axes(steps: Sequence[Any], units: Sequence[Any]) -> PixelSize:
+    """Size of a pixel from the steps and units of the axes ``(..., y, x)`` of an array."""
+    return pixel_size(*steps[-2:], *units[-2:]) if len(steps) == len(units) >= 2 else UNKNOWN
+
+
 def implausible(period_px: float, pixel_size_nm: float) -> str | None:
     """Sentence about a pixel size that makes the period of a lattice one that no crystal has; None if it is plausible.
 
@@ -207,7 +213,7 @@ def _quantity(element: ElementTree.Element, unit: str) -> tuple[float, str] | No
 
 
 def from_text(text: str) -> Sides | None:
-    """Sides of a pixel in the text that Tescan, Hitachi and JEOL keep in a tag or in a file beside the image."""
+    """Sides of a pixel in the text that Tescan, Hitachi and JEOL keep in a tag or in a sidecar file."""
     values = {
         match[1].lower(): match[2].strip()
         for match in re.finditer(r"^[ \t\x00]*\$*([A-Za-z_]+)[ \t]*[=:\s][ \t]*(.+?)[\s\x00]*$", text, re.M)
@@ -237,7 +243,7 @@ def _split(text: str | None, unit: str) -> tuple[str, str] | None:
 
 
 def beside(path: Path, width_px: int) -> PixelSize:
-    """Pixel size from the text file that a microscope of Hitachi, JEOL or Tescan wrote beside an image.
+    """Pixel size from the text file that a microscope of Hitachi, JEOL or Tescan wrote next to an image.
 
     Parameters
     ----------

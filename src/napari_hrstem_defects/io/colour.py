@@ -23,7 +23,7 @@ _DEPENDENT = 0.99
 
 
 def to_grey(picture: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Grey values of a picture ``(..., channels)`` whose colours are none.
+    """Grey values of a picture ``(..., channels)`` without real colours.
 
     Parameters
     ----------

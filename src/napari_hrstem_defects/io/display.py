@@ -1,4 +1,4 @@
-"""Pixels for figures: contrast, size on the page, colours that everybody can tell apart."""
+"""Pixels for figures: contrast, size on the page, colour-blind-safe colours."""
 
 from __future__ import annotations
 

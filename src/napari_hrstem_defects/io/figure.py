@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.histories import History
@@ -38,6 +39,7 @@ from napari_hrstem_defects.io.provenance import fractions
 
 _DPI = 150
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same figure everywhere
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "family": _FONT}
 # Everything below in inches.
 _MARGIN = 0.35
 _GAP = 0.3
@@ -48,6 +50,7 @@ _CHART = 1.5  # defect area against time
 _ROW_WIDTH = 13.33  # of a widescreen slide
 _MAX_PANEL_HEIGHT = 5.6
 _MIN_PANEL_WIDTH = 3.4  # room for the legend
+_MIN_WIDTH = 9.0  # room for the header
 _WIDE = 1.9  # images wider than this times their height are put below each other
 _WIDE_PANEL_HEIGHT = 2.3
 _SCALE_BAR = 0.45  # the scale bar is about this long at least
@@ -56,14 +59,45 @@ _NUMBERED = 12  # the largest regions carry their number
 _HISTORY_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Size of the figure and of a panel, and the panels' lower left corners, from the top left of the figure."""
+class _Layout(NamedTuple):
+    """Size of the figure and of a panel, and the panels' lower left corners, from the lower left of the figure."""
 
     width: float
     height: float
     panel: tuple[float, float]
-    corners: tuple[tuple[float, float], ...]
+    corners: Sequence[tuple[float, float]]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], lines: int, series: bool) -> _Layout:
+        """For an image of some shape, a header of some lines and perhaps a chart."""
+        aspect = shape[1] / shape[0]
+        top = _MARGIN + lines * _LINE
+        bottom = _CHART if series else 0.1
+        if aspect > _WIDE:
+            width = min(_WIDE_PANEL_HEIGHT * aspect, _ROW_WIDTH - 2 * _MARGIN)
+            height = max(width / aspect, 0.3)
+            whole = max(width + 2 * _MARGIN, _MIN_WIDTH)
+            step = _TITLE + height + _STRIP
+            total = top + 3 * step + bottom
+            left = (whole - width) / 2
+            corners = [(left, bottom + _STRIP + i * step) for i in (2, 1, 0)]
+        else:
+            column = (_ROW_WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
+            height = min(column / aspect, _MAX_PANEL_HEIGHT)
+            width = max(height * aspect, 0.3)
+            column = max(width, _MIN_PANEL_WIDTH)
+            whole = max(3 * column + 2 * _GAP + 2 * _MARGIN, _MIN_WIDTH)
+            step = column + (whole - 2 * _MARGIN - 3 * column) / 2
+            total = top + _TITLE + height + _STRIP + bottom
+            left = _MARGIN + (column - width) / 2
+            corners = [(left + i * step, bottom + _STRIP) for i in range(3)]
+        return cls(whole, total, (width, height), corners)
+
+    def axes(self, figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Axes at a place in inches."""
+        return figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
 
 
 def overview_figure(
@@ -86,18 +120,18 @@ def overview_figure(
     """
     display = Display.of(analysis)
     header = _header(analysis, frame, series)
-    layout = _layout(analysis.labels.shape, len(header), series is not None)
+    layout = _Layout.of(analysis.labels.shape, len(header), series is not None)
     figure = Figure(figsize=(layout.width, layout.height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _draw_header(figure, layout, header)
+    width, height = layout.panel
     draw = (_draw_image, _draw_severity, _draw_labels)
     for (left, bottom), panel in zip(layout.corners, draw, strict=True):
-        width, height = layout.panel
-        axes = _axes(figure, layout, left, bottom, width, height)
+        axes = layout.axes(figure, left, bottom, width, height)
         axes.set_axis_off()
         # The strip below is as wide as the panel, but never too narrow for its text.
         strip_width = max(width, _MIN_PANEL_WIDTH)
-        strip = _axes(figure, layout, left + (width - strip_width) / 2, bottom - _STRIP, strip_width, _STRIP)
+        strip = layout.axes(figure, left + (width - strip_width) / 2, bottom - _STRIP, strip_width, _STRIP)
         strip.set_axis_off()
         panel(axes, strip, analysis, display)
     if series is not None:
@@ -111,41 +145,6 @@ def save_overview(
     """Write :func:`overview_figure` as PNG."""
     # Without "Software" the file would change with matplotlib's patch version for no reason.
     overview_figure(analysis, frame=frame, series=series).savefig(path, dpi=_DPI, metadata={"Software": None})
-
-
-def _layout(shape: tuple[int, ...], lines: int, series: bool) -> _Layout:
-    aspect = shape[1] / shape[0]
-    top = _MARGIN + lines * _LINE
-    bottom = _CHART if series else 0.1
-    if aspect > _WIDE:
-        width = min(_WIDE_PANEL_HEIGHT * aspect, _ROW_WIDTH - 2 * _MARGIN)
-        height = max(width / aspect, 0.3)
-        figure_width = max(width + 2 * _MARGIN, 9.0)
-        step = _TITLE + height + _STRIP
-        left = (figure_width - width) / 2
-        corners = tuple((left, top + i * step + _TITLE + height) for i in range(3))
-        total = top + 3 * step + bottom
-        return _Layout(figure_width, total, (width, height), _from_bottom(corners, total))
-    column = (_ROW_WIDTH - 2 * _MARGIN - 2 * _GAP) / 3
-    height = min(column / aspect, _MAX_PANEL_HEIGHT)
-    width = max(height * aspect, 0.3)
-    column = max(width, _MIN_PANEL_WIDTH)
-    figure_width = max(3 * column + 2 * _GAP + 2 * _MARGIN, 9.0)
-    spare = (figure_width - 2 * _MARGIN - 3 * column) / 2
-    corners = tuple(
-        (_MARGIN + i * (column + spare) + (column - width) / 2, top + _TITLE + height) for i in range(3)
-    )
-    total = top + _TITLE + height + _STRIP + bottom
-    return _Layout(figure_width, total, (width, height), _from_bottom(corners, total))
-
-
-def _from_bottom(corners: Sequence[tuple[float, float]], total: float) -> tuple[tuple[float, float], ...]:
-    return tuple((left, total - down) for left, down in corners)
-
-
-def _axes(figure: Figure, layout: _Layout, left: float, bottom: float, width: float, height: float) -> Axes:
-    w, h = layout.width, layout.height
-    return figure.add_axes((left / w, bottom / h, width / w, height / h))
 
 
 def _header(
@@ -171,24 +170,16 @@ def _header(
     facts.append(f"{100 * marked:.1f} % of the image marked")
     name = micrograph.name
     if series is not None:
-        last = len(series) - 1
-        name = (
-            f"{name.removesuffix(f'[{frame}]')}, frame {frame} (of 0…{last}, the one with the most defects)"
-        )
-    lines = [(_shortened(name, 90), "name"), (" · ".join(facts), "facts")]
+        name = name.removesuffix(f"[{frame}]")
+        name += f", frame {frame} (of 0…{len(series) - 1}, the one with the most defects)"
+    if len(name) > 90:
+        name = f"{name[:44]}…{name[-44:]}"  # both ends of a file name distinguish files
+    lines = [(name, "name"), (" · ".join(facts), "facts")]
     if analysis.warnings:
         more = len(analysis.warnings) - 1
         text = analysis.warnings[0] + (f" (and {more} more in analysis.json)" if more else "")
         lines += [(line, "warning") for line in textwrap.wrap("⚠ " + text, 115)[:3]]
     return lines
-
-
-def _shortened(text: str, length: int) -> str:
-    """Text without its middle where it is too long: both ends of a file name tell files apart."""
-    if len(text) <= length:
-        return text
-    half = (length - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
 
 
 def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str]]) -> None:
@@ -201,13 +192,15 @@ def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str
     available = layout.width - 2 * _MARGIN
     for i, (text, style) in enumerate(lines):
         y = 1 - (_MARGIN / 2 + (i + 0.5) * _LINE + 0.05) / layout.height
-        options = dict(styles[style])
-        label = figure.text(
-            _MARGIN / layout.width, y, text, family=_FONT, va="center", parse_math=False, **options
-        )
+        options = {**styles[style], "family": _FONT, "va": "center"}
+        label = figure.text(_MARGIN / layout.width, y, text, parse_math=False, **options)
         length = label.get_window_extent().width / _DPI
         if length > available:
             label.set_fontsize(options["fontsize"] * available / length)
+
+
+def _note(strip: Axes, text: str, y: float = 0.72, size: float = 10) -> None:
+    strip.text(0.5, y, text, fontsize=size, **_CENTRED)
 
 
 def _title(axes: Axes, text: str) -> None:
@@ -222,15 +215,7 @@ def _draw_image(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -
     _draw_scale_bar(axes, analysis)
     best = analysis.best_patch
     if best is None:
-        strip.text(
-            0.5,
-            0.72,
-            "no best patch: no lattice was found",
-            ha="center",
-            va="center",
-            fontsize=10,
-            family=_FONT,
-        )
+        _note(strip, "no best patch: no lattice was found")
         return
     axes.add_patch(_patch_square(best, BEST_PATCH_COLOUR))
     placed = "placed by hand" if best.placed == "hand" else "chosen automatically"
@@ -253,14 +238,8 @@ def _domain_text(row: Mapping[str, Any]) -> str:
 
 
 def _patch_square(patch: BestPatch, colour: str) -> Rectangle:
-    square = Rectangle(
-        (patch.x - patch.size / 2, patch.y - patch.size / 2),
-        patch.size,
-        patch.size,
-        fill=False,
-        edgecolor=colour,
-        linewidth=1.8,
-    )
+    edge, corner = patch.size, (patch.x - patch.size / 2, patch.y - patch.size / 2)
+    square = Rectangle(corner, edge, edge, fill=False, edgecolor=colour, linewidth=1.8)
     square.set_path_effects([withStroke(linewidth=3.2, foreground="black")])
     return square
 
@@ -273,30 +252,21 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
     if analysis.best_patch is None or not analysis.judged.any():
-        strip.text(0.5, 0.72, "not computed", ha="center", va="center", fontsize=10, family=_FONT)
-    else:
-        bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
-        mappable = ScalarMappable(Normalize(low, high), COLOUR_MAP)
-        figure = axes.get_figure()
-        assert figure is not None
-        colour_bar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend="max")
-        colour_bar.outline.set_linewidth(0.6)
-        bar.tick_params(labelsize=9, length=2.5, pad=2)
-        published = analysis.recipe.mode == "published"
-        unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
-        if threshold is not None and low < threshold < high:
-            bar.plot(
-                threshold,
-                1.35,
-                "v",
-                markersize=5,
-                color="black",
-                clip_on=False,
-                transform=bar.get_xaxis_transform(),
-            )
-            marks = analysis.recipe.segment.false_marks
-            unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
-        strip.text(0.5, 0.1, unit, ha="center", va="center", fontsize=9, family=_FONT)
+        _note(strip, "not computed")
+        return
+    bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
+    mappable = ScalarMappable(Normalize(low, high), COLOUR_MAP)
+    colour_bar = Colorbar(bar, mappable, orientation="horizontal", extend="max")
+    colour_bar.outline.set_linewidth(0.6)
+    bar.tick_params(labelsize=9, length=2.5, pad=2)
+    published = analysis.recipe.mode == "published"
+    unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
+    if threshold is not None and low < threshold < high:
+        place = bar.get_xaxis_transform()
+        bar.plot(threshold, 1.35, "v", markersize=5, color="black", clip_on=False, transform=place)
+        marks = analysis.recipe.segment.false_marks
+        unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
+    _note(strip, unit, 0.1, 9)
 
 
 def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
@@ -313,7 +283,7 @@ def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) 
 
 
 def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
-    """The region's number on it, or beside it where it would cover it."""
+    """The region's number on it, or next to it where it would cover it."""
     y, x = region.centroid
     small = min(region.bbox[2] - region.bbox[0], region.bbox[3] - region.bbox[1]) < 0.04 * max(shape)
     # Towards the middle of the image, so that it is not cut at the rim.
@@ -321,15 +291,7 @@ def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
     inset_y, inset_x = (min(0.02 * max(shape), 0.25 * n) for n in shape)
     place = min(max(x, inset_x), shape[1] - 1 - inset_x), min(max(y, inset_y), shape[0] - 1 - inset_y)
     number = axes.annotate(
-        str(region.id),
-        place,
-        offset,
-        textcoords="offset points",
-        color="white",
-        fontsize=8.5,
-        ha="center",
-        va="center",
-        family=_FONT,
+        str(region.id), place, offset, textcoords="offset points", color="white", fontsize=8.5, **_CENTRED
     )
     number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
 
@@ -354,32 +316,26 @@ def _legend(strip: Axes, entries: Sequence[tuple[Any, str]], columns: int = 2) -
 
 def _draw_scale_bar(axes: Axes, analysis: Analysis) -> None:
     """A bar of a round length, about a fifth of the width, in the lower left corner."""
-    height, width = analysis.labels.shape
-    size = analysis.micrograph.pixel_size_nm
+    width, size = analysis.labels.shape[1], analysis.micrograph.pixel_size_nm
     unit = 1.0 if size is None else size
-    # Drawn in inches on the page, so that it looks alike on every shape.
+    # Sized in inches on the page, so that it looks alike on every shape.
     px_per_inch = width / (axes.get_window_extent().width / _DPI)
-    target = min(max(0.22 * width, _SCALE_BAR * px_per_inch), 0.7 * width)
-    length = round_length(target * unit)
-    text = f"{length:g} px" if size is None else f"{length:g} nm"
-    label_width = 0.09 * len(text) * px_per_inch
-    margin, thickness = 0.1 * px_per_inch, 0.05 * px_per_inch
-    box_width = max(length / unit, label_width) + 1.6 * margin
-    box_height = min(0.34 * px_per_inch, height - margin)
-    left, bottom = 0.6 * margin, height - 0.5 - 0.6 * margin
-    axes.add_patch(
-        Rectangle(
-            (left, bottom - box_height), box_width, box_height, facecolor="black", alpha=0.6, linewidth=0
-        )
+    length = round_length(min(max(0.22 * width, _SCALE_BAR * px_per_inch), 0.7 * width) * unit)
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length / unit,
+        f"{length:g} {'px' if size is None else 'nm'}",
+        "lower left",
+        label_top=True,
+        size_vertical=0.05 * px_per_inch,
+        color="white",
+        pad=0.4,
+        borderpad=0.5,
+        sep=2,
+        fontproperties=FontProperties(family=_FONT, size=9.5),
     )
-    centre = left + box_width / 2
-    top = bottom - 0.7 * margin - thickness
-    axes.add_patch(
-        Rectangle((centre - length / unit / 2, top), length / unit, thickness, facecolor="white", linewidth=0)
-    )
-    axes.text(
-        centre, top - 0.15 * margin, text, color="white", fontsize=9.5, ha="center", va="bottom", family=_FONT
-    )
+    bar.patch.set(facecolor="black", alpha=0.6, linewidth=0)
+    axes.add_artist(bar)
 
 
 def round_length(length: float) -> float:
@@ -391,29 +347,27 @@ def round_length(length: float) -> float:
     (2.0, 0.05, 10.0)
     """
     exponent = math.floor(math.log10(length))
-    for digit in (5, 2, 1):
-        candidate = float(f"{digit}e{exponent}")
-        if candidate <= length:
-            return candidate
-    return float(f"1e{exponent}")
+    candidates = [float(f"{digit}e{exponent}") for digit in (1, 2, 5)]
+    return max((value for value in candidates if value <= length), default=candidates[0])
 
 
 def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, float]], frame: int) -> None:
     left = _MARGIN + 0.45
-    axes = _axes(figure, layout, left, 0.45, layout.width - left - _MARGIN, _CHART - 0.75)
-    for key, colour, name in (
-        ("symmetry_defect", SYMMETRY_COLOUR, "symmetry defect"),
-        ("amorphous", AMORPHOUS_COLOUR, "amorphous"),
-    ):
-        values: NDArray[np.float64] = 100 * np.array([entry[key] for entry in series])
-        axes.plot(values, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
+    axes = layout.axes(figure, left, 0.45, layout.width - left - _MARGIN, _CHART - 0.75)
+    for key, colour in (("symmetry_defect", SYMMETRY_COLOUR), ("amorphous", AMORPHOUS_COLOUR)):
+        values = [100 * entry[key] for entry in series]
+        axes.plot(values, color=colour, linewidth=1.6, marker="o", markersize=3)
     axes.axvline(frame, color="0.4", linewidth=1, linestyle=":")
     axes.set_xlim(-0.5, len(series) - 0.5)
     axes.set_ylim(0, max(1.1 * axes.dataLim.ymax, 1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("frame", fontsize=9, family=_FONT, labelpad=1)
-    axes.set_ylabel("area (%)", fontsize=9, family=_FONT)
     axes.tick_params(labelsize=8.5)
+    _name_axes(axes, "frame", "area (%)", 9)
+
+
+def _name_axes(axes: Axes, x: str, y: str, size: float) -> None:
+    axes.set_xlabel(x, fontsize=size, family=_FONT, labelpad=1)
+    axes.set_ylabel(y, fontsize=size, family=_FONT)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -456,9 +410,7 @@ def save_histories(
             axes.plot(times[rim], sizes[rim], "x", color=colour, markersize=4)
         axes.set_xlim(-0.5 * step, (frames - 0.5) * step)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("frame" if frame_time_s is None else "time (s)", family=_FONT)
-        axes.set_ylabel(f"{title} ({of})", family=_FONT)
-        axes.spines[["top", "right"]].set_visible(False)
+        _name_axes(axes, "frame" if frame_time_s is None else "time (s)", f"{title} ({of})", 10)
         if shown:
             axes.legend(frameon=False, prop={"family": _FONT, "size": 9}, loc="best")
     if not shown:
@@ -489,18 +441,9 @@ def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"
-            axes.text(
-                column,
-                row,
-                f"{counts[row, column]:.0f}",
-                ha="center",
-                va="center",
-                color=colour,
-                family=_FONT,
-            )
+            axes.text(column, row, f"{counts[row, column]:.0f}", color=colour, **_CENTRED)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", family=_FONT)
         axes.set_yticks(range(len(names)), names, family=_FONT)
-        axes.set_xlabel("found", family=_FONT)
-        axes.set_ylabel("truth", family=_FONT)
+        _name_axes(axes, "found", "truth", 10)
         axes.set_title(heading, fontsize=10, family=_FONT)
     figure.savefig(path, format="png")

@@ -1,4 +1,4 @@
-"""A folder that is complete or absent: written aside, moved into place when all of it is there."""
+"""Folders and files that are complete or absent: written aside, moved into place when all of it is there."""
 
 from __future__ import annotations
 
@@ -41,6 +41,26 @@ def whole_folder(target: Path, is_ours: Callable[[Path], bool], overwrite: bool)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise unwritable(target, error) from error
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """File to write into, which replaces `target` at the end of the block and vanishes if the block raises.
+
+    Raises
+    ------
+    OSError
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp keeps others out
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
 
 
 def check_target(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
@@ -92,7 +112,7 @@ def move_into_place(folder: Path, target: Path) -> None:
 
 
 def unwritable(target: Path, error: OSError) -> WriteError:
-    """What to tell a person when a result cannot be written."""
+    """Error for a result that cannot be written."""
     reason = error.strerror or str(error)
     return WriteError(
         f"{target}: the result cannot be written there ({reason}); choose a folder with space and write access."

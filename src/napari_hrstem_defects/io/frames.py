@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import domain_image, domain_rows, wall_image
+from napari_hrstem_defects.io.folders import whole_file
 from napari_hrstem_defects.io.ome import Page
 from napari_hrstem_defects.io.tables import Row, patch_rows
 
@@ -52,7 +50,7 @@ class FrameResult:
         Rows of the tables.
     regions : sequence of Region
     record : mapping
-        What analysis.json says about it.
+        Its entry in analysis.json.
     classifier : (str, str or None)
         Name and SHA-256.
     drift_px : (float, float)
@@ -122,7 +120,7 @@ class FrameResult:
             "classifier": self.classifier,
             "drift_px": self.drift_px,
         }
-        with _aside(path) as aside, tifffile.TiffWriter(aside) as writer:
+        with whole_file(path) as aside, tifffile.TiffWriter(aside) as writer:
             text: str | None = json.dumps(kept)
             for name, pixels in self.maps.items():
                 writer.write(
@@ -166,16 +164,3 @@ class FrameResult:
             )
         except provenance.DAMAGE:
             return None
-
-
-@contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

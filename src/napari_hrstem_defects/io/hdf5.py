@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import UNKNOWN, is_reciprocal, nm_per_unit, pixel_size
+from napari_hrstem_defects.io.calibration import is_reciprocal, nm_per_unit, pixel_size, size_of_axes
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
 
@@ -82,14 +82,14 @@ def _ncem(path: Path, file: Any) -> Iterator[DataSet]:
         names = [_text(dim.attrs.get("name", "")) if dim is not None else "" for dim in dims]
         order = _order(names, units)
         shape = tuple(pixels.shape[axis] for axis in order)
-        y, x = order[-2:] if len(order) > 1 else (0, 0)
+        units = [units[axis] for axis in order]
         yield DataSet(
             shape,
             pixels.dtype,
             functools.partial(_load, path, pixels.name, shape, pixels.dtype, order),
-            pixel_size(_step(dims[y]), _step(dims[x]), units[y], units[x]) if len(order) > 1 else UNKNOWN,
+            size_of_axes([_step(dims[axis]) for axis in order], units),
             title=group.name.rpartition("/")[2],
-            units=[units[axis] for axis in order],
+            units=units,
             shown=min(2, len(order)),
         )
 
@@ -122,13 +122,12 @@ def hyperspy(experiments: Any, load: Any) -> Iterator[DataSet]:
             name = next((name for name in (f"axis-{n}", f"_sig_axis-{n}") if name in group), None)
             axes.append({} if name is None else dict(group[name].attrs))
         units = [_text(axis.get("units") or "") for axis in axes]
-        steps = [axis.get("scale") for axis in axes]
         flags = [_text(axis.get("navigate", "")) in ("True", "1") for axis in axes]
         yield DataSet(
             pixels.shape,
             pixels.dtype,
             functools.partial(load, pixels.name, pixels.shape, pixels.dtype),
-            pixel_size(*steps[-2:], *units[-2:]) if len(axes) > 1 else UNKNOWN,
+            size_of_axes([axis.get("scale") for axis in axes], units),
             title=group.name.rpartition("/")[2].replace("__unnamed__", ""),
             units=units,
             shown=len(axes) - sum(flags) if any(flags) else min(2, len(axes)),

@@ -30,7 +30,7 @@ def read(path: Path) -> list[DataSet]:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES:
             raise ReadError(f"{path}: the file is cut off (truncated) in its header; copy it again.")
-        # The machine stamp tells the order of bytes; without one, the width is the smaller of two numbers.
+        # The machine stamp gives the byte order; without one, the width is the smaller of two numbers.
         little, big = (abs(struct.unpack_from(f"{order}i", header)[0]) for order in "<>")
         order: Literal["<", ">"] = (
             ">" if header[212] == 0x11 or (header[212] != 0x44 and big < little) else "<"
@@ -39,7 +39,7 @@ def read(path: Path) -> list[DataSet]:
         extra = struct.unpack_from(f"{order}i", header, 92)[0]
         if min(nx, ny, nz) < 1 or extra < 0 or not 0 <= mode <= 0xFF:
             raise ReadError(
-                f"{path}: the file is damaged or not really an MRC file (its header makes no sense); "
+                f"{path}: the file is damaged or not really an MRC file (its header is invalid); "
                 "export or copy it again."
             )
         if mode not in _TYPES:
@@ -47,7 +47,7 @@ def read(path: Path) -> list[DataSet]:
                 f"{path}: pixels of the MRC mode {mode} cannot be read; convert the image to TIFF."
             )
         fei = file.read(min(extra, 768)) if header[104:108] in _FEI_TYPES else b""
-    # IMOD wrote bytes without a sign unless a flag says otherwise.
+    # IMOD wrote unsigned bytes unless a flag is set.
     stamp, flags = struct.unpack_from(f"{order}2i", header, 152)
     unsigned = mode == 0 and stamp == _IMOD_STAMP and not flags & 1
     dtype = np.dtype("u1" if unsigned else _TYPES[mode]).newbyteorder(order)
@@ -75,7 +75,7 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
         axis if axis in (1, 2, 3) else i + 1
         for i, axis in enumerate(struct.unpack_from(f"{order}2i", header, 64))
     ]
-    # No number of samples or no cell, or one turned inside out: nobody calibrated it.
+    # No number of samples, no cell or a negative one: not calibrated.
     if any(samples[axis - 1] < 1 or not cell[axis - 1] > 0 for axis in axes):
         return UNKNOWN
     x, y = (cell[axis - 1] / samples[axis - 1] for axis in axes)

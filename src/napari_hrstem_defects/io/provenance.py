@@ -1,4 +1,4 @@
-"""What analysis.json says: how a result was made and from what."""
+"""Contents of analysis.json: how a result was made and from what."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> d
         "shape": list(shape),
         "dtype": str(np.dtype(micrograph.data.dtype)),
         "pixel_size_nm": micrograph.pixel_size_nm,
-        # "hand" or "file"; what was stated differs from what was used where it makes no sense for the lattice.
+        # "hand" or "file"; what was stated differs from what was used where it is implausible for the lattice.
         "pixel_size_from": micrograph.metadata.get("pixel_size_from"),
         "pixel_size_stated_nm": micrograph.metadata.get("pixel_size_stated_nm"),
         "select": micrograph.metadata.get("select"),

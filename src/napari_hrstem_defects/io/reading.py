@@ -25,7 +25,7 @@ from napari_hrstem_defects.io.source import IMAGE, DataSet
 class _Format(NamedTuple):
     """How files of some suffixes are read.
 
-    `begins` are the first bytes of such files, none where any will do; `by_text` says whether a text file beside one
+    `begins` are the first bytes of such files, none where any will do; `by_text`: whether a sidecar text file
     may hold its pixel size.
     """
 
@@ -58,7 +58,7 @@ _BY_SUFFIX = {suffix: form for form in _FORMATS for suffix in form.suffixes}
 SUFFIXES = tuple(_BY_SUFFIX)
 #: Suffixes of what may be a folder.
 FOLDERS = (".zarr", ".zspy")
-# Errors of parsers that run out of bytes or meet wrong ones; others, or what they say, mean an unknown variant.
+# Errors of parsers at the end of a file or at wrong bytes; others, or their messages, mean an unknown variant.
 _UNKNOWN = re.compile("requires|required|supported|registered|implemented|compression|plugin", re.I)
 _DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 
@@ -79,9 +79,9 @@ def read(
     Parameters
     ----------
     path : path-like
-        The suffix tells the format, upper or lower case.
+        The suffix gives the format, upper or lower case.
     pixel_size_nm : float, optional
-        Edge of a pixel in nm, instead of what the file says.
+        Edge of a pixel in nm, instead of that in the file.
     select : int or str, optional
         Another image of the file: its number (from 1) or title, see :func:`data_sets`.
     memory_share : float
@@ -92,7 +92,7 @@ def read(
     -------
     Micrograph
         ``metadata`` has the absolute ``path``, what `select` was, and ``pixel_size_from``: "hand", "file" or None;
-        ``notices`` says what was chosen or left out. Its pixel size is None where the file has none that is plausible.
+        ``notices`` lists what was chosen or left out. Its pixel size is None where the file has none that is plausible.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def data_sets(path: str | os.PathLike[str]) -> list[DataSet]:
 
 
 def _with_text(path: Path, found: DataSet) -> DataSet:
-    """A data set without a pixel size, with that of a text file beside its file if there is one."""
+    """A data set without a pixel size, with that of a sidecar text file if there is one."""
     if found.pixel.nm is not None or found.pixel.reciprocal or len(found.frame_shape) < 2:
         return found
     pixel = beside(path, found.frame_shape[-1])
@@ -242,7 +242,7 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
         raise ReadError(
             f"{path}: no permission to read the file; change its access rights or copy it."
         ) from error
-    except Exception as error:  # parsers raise whatever a damaged byte makes them stumble over
+    except Exception as error:  # parsers raise any error at a damaged byte
         suffix = path.suffix[1:].lower()
         begins = _BY_SUFFIX[path.suffix.lower()].begins
         if path.is_dir() or _begin(path).startswith(begins or b""):

@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.regions import Region
@@ -39,40 +38,6 @@ _LEFT_OUT = ("to_lattice_deg", "type", "confidence")
 REGION_HEAD = tuple(_RENAMED.get(name, name) for name in REGION_COLUMNS if name not in _LEFT_OUT)
 
 
-class ScanFound(Protocol):
-    """What is written of each frame; see ``models.scan.Scan``."""
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """Probability maps (classes, y, x)."""
-        ...
-
-    @property
-    def votes(self) -> NDArray[np.bool_]:
-        """Vote masks (classes, y, x)."""
-        ...
-
-    @property
-    def majority(self) -> NDArray[np.bool_]:
-        """Masks of the majority of all windows (classes, y, x)."""
-        ...
-
-    @property
-    def labels(self) -> NDArray[np.uint8]:
-        """Class map (y, x)."""
-        ...
-
-    @property
-    def regions(self) -> Sequence[Any]:
-        """Regions, each with ``name`` and ``region``."""
-        ...
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences."""
-        ...
-
-
 def class_files(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     """Class → names of the files of its probability map, its published votes and its majority; any name will do."""
     out = {}
@@ -91,7 +56,7 @@ def is_scan(folder: Path) -> bool:
 
 
 def save_scan(
-    frames: Iterable[ScanFound],
+    frames: Iterable[Any],
     micrograph: Micrograph,
     out_dir: str | os.PathLike[str],
     classes: Sequence[str],
@@ -107,14 +72,14 @@ def save_scan(
 
     Parameters
     ----------
-    frames : iterable of scans
+    frames : iterable of models.scan.Scan
         One for each frame of the micrograph; taken one at a time, so that a long series need not fit into memory. The
-        place is looked at before the first is asked for.
+        target folder is checked before the first is taken.
     micrograph : Micrograph
     out_dir : path-like
     classes : sequence of str
     record : mapping
-        What scan.json says about the model and the settings.
+        Model and settings, for scan.json.
     overwrite : bool
         Replace an earlier scan.
 

@@ -192,7 +192,7 @@ def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
     )
 
 
-#: What cells say that are neither numbers nor names.
+#: Cells that are neither numbers nor names.
 _WORDS = {"": None, "True": True, "False": False}
 
 

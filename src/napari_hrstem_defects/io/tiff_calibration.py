@@ -24,7 +24,7 @@ _RESOLUTION_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
 
 
 def find_pixel_size(tif: tifffile.TiffFile, index: int) -> PixelSize:
-    """Size of a pixel of the series `index`, from the first place that tells: its own tags, never those of another.
+    """Size of a pixel of the series `index`, from the first place that has one: its own tags, never those of another.
 
     The tags XResolution and ResolutionUnit come last and only count where they are no printing resolution.
     """
@@ -111,7 +111,7 @@ def _jeol(tif: tifffile.TiffFile, index: int) -> Sides | None:
 
 
 def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
-    """Text and XML in private tags and the description, of whatever program."""
+    """Text and XML in private tags and the description, of any program."""
     tags = [tag for tag in _tags(tif, index) if tag.dtype in _TEXTS and tag.valuebytecount in _TEXT_BYTES]
     codes = [
         tag.code for tag in tags if tag.code >= _PRIVATE or (tag.code == _DESCRIPTION and not tif.is_ome)
@@ -121,7 +121,7 @@ def _written(tif: tifffile.TiffFile, index: int) -> Sides | None:
 
 
 def _text(tif: tifffile.TiffFile, index: int, code: int) -> str:
-    """A tag as it stands in the file, whatever tifffile makes of it."""
+    """A tag as it stands in the file, not as tifffile parses it."""
     tag = _tags(tif, index).get(code)
     if tag is None:
         return ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
+from napari_hrstem_defects.io.calibration import size_of_axes
 from napari_hrstem_defects.io.source import DataSet
 
 # Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
@@ -43,12 +43,12 @@ def read(path: Path) -> list[DataSet]:
             'pip install "napari-hrstem-defects[formats]".'
         ) from error
     paths = [path]
-    if suffix == ".emi":  # it holds remarks on pixels that are elsewhere
+    if suffix == ".emi":  # its pixels are in other files
         beside = path.parent.glob("*.[sS][eE][rR]")
         paths = sorted(other for other in beside if other.name.startswith(f"{path.stem}_"))
         if not paths:
             raise ReadError(
-                f"{path}: the pixels of an .emi file are in {path.stem}_1.ser, which is not beside it; copy both."
+                f"{path}: the pixels of an .emi file are in {path.stem}_1.ser, which is not in its folder; copy both."
             )
     if suffix in (".dm3", ".dm4"):
         _check_tags(path)
@@ -58,7 +58,7 @@ def read(path: Path) -> list[DataSet]:
         if suffix in (".ser", ".emi"):
             _check_elements(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on metadata that nobody here reads
+            warnings.simplefilter("ignore")  # about metadata that is not used
             signals: Sequence[Mapping[str, Any]] = module.file_reader(str(file), lazy=True)
         sets = [_data_set(signal) for signal in signals]
         # These formats hold pixels as they are, and a reader that is lazy does not miss those that are not there.
@@ -154,16 +154,13 @@ def _size(info: Sequence[int]) -> int:
 def _data_set(signal: Mapping[str, Any]) -> DataSet:
     axes, data = signal["axes"], signal["data"]
     units = [axis.get("units") or "" for axis in axes]
-    pixel = UNKNOWN
-    if len(axes) > 1:
-        pixel = pixel_size(axes[-2].get("scale"), axes[-1].get("scale"), units[-2], units[-1])
     metadata = signal.get("metadata", {})
     title = str(metadata.get("General", {}).get("title") or "")
     return DataSet(
         tuple(int(n) for n in data.shape),
         np.dtype(data.dtype),
         functools.partial(np.asarray, data) if data.ndim == 2 else lambda: data,
-        pixel,
+        size_of_axes([axis.get("scale") for axis in axes], units),
         title=title,
         metadata={"title": title, "format": metadata},
         units=units,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
-from napari_hrstem_defects.io.calibration import UNKNOWN, pixel_size
+from napari_hrstem_defects.io.calibration import UNKNOWN, size_of_axes
 from napari_hrstem_defects.io.hdf5 import hyperspy
 from napari_hrstem_defects.io.source import DataSet, lazy_stack
 
@@ -183,9 +183,7 @@ def _data_set(
     array = node.array
     if array is None:
         raise ValueError(f"{node.name} is no array")
-    pixel, units = UNKNOWN, [unit for _, unit in axes]
-    if len(axes) == len(array.shape) >= 2:
-        pixel = pixel_size(axes[-2][0], axes[-1][0], units[-2], units[-1])
+    steps, units = ([axis[k] for axis in axes] for k in (0, 1))
     shape, lead = array.shape, 0
     while len(shape) > 2 and shape[0] == 1:
         shape, lead = shape[1:], lead + 1
@@ -193,7 +191,7 @@ def _data_set(
         shape,
         array.dtype,
         functools.partial(_load, path, node.name, shape, array.dtype),
-        pixel,
+        size_of_axes(steps, units) if len(axes) == len(array.shape) else UNKNOWN,
         title=str(title or node.name),
         units=units[lead:],
     )
