@@ -30,8 +30,10 @@ Floats = NDArray[np.float32]
 WINDOW_PERIODS = 1.1
 #: How far a window sees what lies beside it, in periods: two standard deviations.
 REACH_PERIODS = 2 * WINDOW_PERIODS
-#: Shortest shift, in periods: beyond the columns' own width. The longest is `REACH_PERIODS`: two shells of neighbours.
+#: Shortest shift, in periods: beyond the columns' own width.
 SHORTEST_PERIODS = 0.4
+#: Longest shift, in periods: two shells of neighbours.
+LONGEST_PERIODS = REACH_PERIODS
 #: Principal components of the direction that are kept: 99 % of its variance in images of several grains.
 COMPONENTS = 16
 #: Least share of the pairs of a full window that a value may rest on.
@@ -128,10 +130,10 @@ class Field:
 
 def shifts_of(period_px: float) -> NDArray[np.intp]:
     """Even shifts ``(y, x)`` of a half disc, in pixels, for a period: both ends of a pair then lie on pixels."""
-    reach = int(REACH_PERIODS * period_px / 2)
+    reach = int(LONGEST_PERIODS * period_px / 2)
     y, x = 2 * np.mgrid[0 : reach + 1, -reach : reach + 1]
     length = np.hypot(y, x)
-    chosen = (length >= SHORTEST_PERIODS * period_px) & (length <= REACH_PERIODS * period_px)
+    chosen = (length >= SHORTEST_PERIODS * period_px) & (length <= LONGEST_PERIODS * period_px)
     chosen &= (y > 0) | (x > 0)
     return np.stack([y[chosen], x[chosen]], axis=1)
 

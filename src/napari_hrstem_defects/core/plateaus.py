@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, TINY, Field
+from napari_hrstem_defects.core.autocorrelation import TINY, WINDOW_PERIODS, Field
 from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams
 
@@ -202,7 +202,7 @@ def _merged(
     flat = np.stack([np.bincount(basins.ravel(), c.ravel(), count + 1)[1:] for c in field.components], axis=1)
     means = field.mean + (flat / areas[:, None]) @ field.basis
     # The direction has unit length, its mean over n independent windows is shorter by its variance over n.
-    window = np.pi * (REACH_PERIODS * field.period) ** 2
+    window = np.pi * (2 * WINDOW_PERIODS * field.period) ** 2
 
     def length(mean: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:
         square = np.sum(mean**2, axis=-1)
