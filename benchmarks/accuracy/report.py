@@ -61,6 +61,7 @@ def page(folder: Path) -> str:
         "placements": ("best_patch", placements_table),
         "speed": ("speed", _quantities),
         "throughput": ("throughput", _throughput),
+        "large": ("large", _large),
         "interface": ("interface", _quantities),
         "types": ("types", _types),
         "peers": ("peers", _peers),
@@ -75,7 +76,7 @@ def page(folder: Path) -> str:
         **measured,
         **{
             f"{table}_measured": _measured(record, table)
-            for table in ("ablation", "robustness", "speed", "throughput", "types")
+            for table in ("ablation", "robustness", "speed", "throughput", "large", "types")
         },
         own_sets=", ".join(f"{part} seed {seed}" for part, (seed, _) in datasets.OWN_SETS.items()),
         border=datasets.BORDER_PERIODS,
@@ -135,6 +136,22 @@ def _throughput(rows: Sequence[Row]) -> str:
             f"{row['frames_per_s']:.2f}",
             f"{row['efficiency']:.0%}",
         ]
+        for row in rows
+    ]
+    return markdown(head, lines)
+
+
+def _large(rows: Sequence[Row]) -> str:
+    head = ("image", "processor time", "per pixel", "ratio to the smallest", "peak memory", "of it the image")
+    lines = [
+        (
+            f"{row['side_px']:.0f}² {row['dtype']}",
+            f"{row['cpu_s']:.0f} s",
+            f"{row['us_per_px']:.2f} µs",
+            f"{row['ratio']:.2f}",
+            f"{row['peak_gb']:.2f} GB",
+            f"{row['input_gb']:.2f} GB",
+        )
         for row in rows
     ]
     return markdown(head, lines)
