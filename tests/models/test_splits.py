@@ -227,7 +227,7 @@ def test_frames_of_a_series_stay_together():
 def test_copies_are_refused_unless_forced(copy, message):
     pixels = micrograph(0)
     images = [labelled("a", 0, pixels=pixels), labelled("b", 0, pixels=copy(pixels)), labelled("c", 1)]
-    with pytest.raises(ModelError, match=f"{message}; a test on copies .* measures memory"):
+    with pytest.raises(ModelError, match=f"{message}; scores on copies .* too high"):
         split_images(images, options())
     (split,) = split_images(images, options(force=True))
     assert split.shared == message
@@ -317,7 +317,7 @@ def test_classes_of_one_place_are_trained_on_and_not_tested():
 
 def test_random_splits_of_overlapping_patches_are_refused_unless_forced():
     patches = field()
-    with pytest.raises(ModelError, match="test patches share pixels with training patches; a test on what"):
+    with pytest.raises(ModelError, match="test patches share pixels with training patches; scores on training"):
         split_patches(patches, options(split="random"))
     (split,) = split_patches(patches, options(split="random", force=True))
     assert "test patches share pixels with training patches" in split.shared

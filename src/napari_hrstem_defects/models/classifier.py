@@ -39,7 +39,7 @@ class TrainedClassifier:
     name_or_file : str or path-like
         Of the registry, or a model file.
     name : str, optional
-        What results shall call it; default: as it was asked for.
+        Its name in results; default: as it was requested.
     threshold : float
         Probability above which a patch is defective.
     process : KerasProcess, optional

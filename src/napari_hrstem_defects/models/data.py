@@ -342,7 +342,7 @@ def ordered_classes(names: Sequence[str], clean: str | None = None) -> tuple[str
         likely = [name for name in found if name.lower() in CLEAN_NAMES]
         if len(likely) != 1:
             raise ModelError(
-                f"Which of the classes {', '.join(found)} is the clean one cannot be told from their names; name it "
+                f"Which of the classes {', '.join(found)} is the clean one does not follow from their names; name it "
                 "with --clean."
             )
         clean = likely[0]

@@ -65,13 +65,13 @@ _Length = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class EnsembleSettings(BaseModel):
-    """What only the ensemble can be told, the ``extra`` of the training options.
+    """Options of the ensemble only, the ``extra`` of the training options.
 
     Attributes
     ----------
     architecture : {"efficient", "published"}
     branches : {"raw+fft", "raw", "fft"}
-        What the efficient networks look at; the published one knows the spectrum only. With the spectrum beside the
+        Input of the efficient networks; the published one takes the spectrum only. With the spectrum beside the
         patch both materials that were tried came out better (docs/ensemble.md).
     augmentation : {"full", "turns"}
         Symmetry, zoom, grey scale, brightness, noise, drawn anew in each pass; or each patch in its four quarter turns
@@ -127,7 +127,7 @@ class EnsembleSettings(BaseModel):
             "threshold": float(self.threshold),
             "blur_px": BLUR_PX,
             "stride_px": self.stride,
-            # Patches judged by themselves are looked at from all sides; in a scan many windows see each place.
+            # Single patches are classified in all orientations; in a scan many windows cover each place.
             "views": 8 if self.augmentation == "full" else 1,
         }
 
@@ -169,7 +169,7 @@ class _Line(BaseModel):
 
 
 class _Preprocessing(BaseModel):
-    """What a contract must say; what else it says is not looked at."""
+    """Required entries of a contract; others are ignored."""
 
     architecture: Literal["efficient", "published"]
     branches: Literal["raw+fft", "raw", "fft"]

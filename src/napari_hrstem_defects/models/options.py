@@ -83,7 +83,7 @@ class TrainingOptions:
     protocol: str = _setting(
         "", "how images are split and which repetition is kept", choices=("", "dennler2021")
     )
-    clean: str | None = _setting(None, "name of the clean class where it cannot be told from the names")
+    clean: str | None = _setting(None, "name of the clean class where it does not follow from the names")
     split: str = _setting(
         "auto", "Patch tables: auto (nothing is shared) or random.", "HOW", choices=("auto", "random")
     )

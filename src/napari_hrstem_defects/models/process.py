@@ -175,7 +175,7 @@ def _without_script() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, stop: Any) -> None:
-    """What the child does: run what it is sent until nobody is there any more."""
+    """Main loop of the child process: run the tasks it receives until the pipe is closed."""
     # An interrupt from the keyboard reaches all processes; the parent decides what becomes of this one.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -192,7 +192,7 @@ def find_by_hash(sha256: str, name_or_file: str | os.PathLike[str] = "") -> Path
         except ModelError:
             pass
     for entry in entries():
-        with contextlib.suppress(ModelError):  # another one that cannot be read is nobody's concern here
+        with contextlib.suppress(ModelError):  # another one that cannot be read does not matter here
             if file_sha256(entry.path) == sha256:
                 return entry.path
     raise ModelError(

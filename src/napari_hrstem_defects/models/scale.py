@@ -11,12 +11,12 @@ from napari_hrstem_defects.core.lattice import find_lattice, typical_lattice
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 
-#: Factor by which an image may differ from the training data: the ensembles have seen zooms up to it, and what differs
-#: by less is not worth a word.
+#: Factor by which an image may differ from the training data: the ensembles are trained with zooms up to it; a smaller
+#: difference gives no warning.
 TOLERANCE = 1.3
 #: Clean patches of one source that are measured at most, and the share that must show a lattice.
 MOST_PATCHES, LEAST_SHARE = 64, 0.5
-#: Where nobody says which image a patch is from: quantiles of the periods, for single ones are measured wrongly.
+#: Where the image of a patch is not known: quantiles of the periods, for single ones are measured wrongly.
 QUANTILES = (0.1, 0.9)
 
 

@@ -97,7 +97,7 @@ def scan(
     pixels : float32 array (y, x)
         0...1; any shape from one window on.
     stride_px : int, optional
-        Step between windows; the last ones touch the rim, so that every pixel is seen. Default: what the model was
+        Step between windows; the last ones touch the rim, so that every pixel is covered. Default: what the model was
         made for.
     pixel_size_nm : float, optional
         For the sizes of the regions.
@@ -199,7 +199,7 @@ def patch_scores(
     Cancelled
     """
     edge = model.contract.patch_px
-    # Windows overlap by half: every place but the rim is seen by four, and one that errs is outvoted.
+    # Windows overlap by half: every place but the rim is covered by four, and one that errs is outvoted.
     stride_px = edge // 2
     _check(pixels, edge, stride_px, LEAST_PROBABILITY)
     found, rows, columns = _windows(model, pixels, stride_px, None, cancelled)
@@ -244,7 +244,7 @@ def _check(pixels: NDArray[np.float32], edge: int, stride_px: int, least_probabi
         raise ValueError(f"pixels has shape {pixels.shape}, expected (y, x)")
     if min(pixels.shape) < edge:
         raise ModelError(
-            f"The image has {pixels.shape[0]} × {pixels.shape[1]} px, the classifier looks at windows of {edge} px; "
+            f"The image has {pixels.shape[0]} × {pixels.shape[1]} px, the classifier needs windows of {edge} px; "
             "take a larger image."
         )
     if not 1 <= stride_px <= edge:

@@ -101,7 +101,7 @@ def split_images(
     shared = _copies_of_images(images, cancelled)
     if shared and not options.force:
         raise ModelError(
-            f"{shared}; a test on copies of what was trained on measures memory, so leave one of them out, or force "
+            f"{shared}; scores on copies of training data are too high, so leave one of them out, or force "
             "it (the report will then say so)."
         )
     # A vacancy in a large patch is too little to make it defective; such images have clean patches only.
@@ -327,7 +327,7 @@ def split_patches(
         shared = shared_between(patches.take(split.train), patches.take(split.test), cancelled)
         if shared and not options.force:
             raise ModelError(
-                f"{shared}; a test on what was trained on measures memory, so split by position or by image, or force "
+                f"{shared}; scores on training data are too high, so split by position or by image, or force "
                 "it (the report will then say so)."
             )
         tested = set(patches.labels[split.test].tolist())

@@ -77,7 +77,7 @@ def train(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> TrainingReport:
-    """Train a classifier and judge it on data it has not seen.
+    """Train a classifier and evaluate it on held-out data.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def train(
     Raises
     ------
     ModelError
-        If the data cannot be split honestly or hold too little, something to go on with does not fit, a model is
-        there already, or Keras is missing.
+        If the data hold too little or cannot be split without train/test overlap, a model to go on with does not fit, a
+        model is there already, or Keras is missing.
     Cancelled
         If the caller asked to stop before there was any network to keep.
     WriteError
@@ -185,7 +185,7 @@ class _Training(abc.ABC):
 
     @abc.abstractmethod
     def provenance(self, split: Split) -> dict[str, list[Any]]:
-        """Which image or patch went where, so that an evaluation recognises what the classifier has seen."""
+        """Which image or patch went where, so that an evaluation recognises the training data."""
 
     def run(self, path: Path) -> TrainingReport:
         """Fit and judge on every split, and write the best model."""
@@ -235,7 +235,7 @@ class _Training(abc.ABC):
         self.tell(number + 1 - _JUDGING, "testing", number)
         contract = self.contract(options, fitted, split)
         model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
-        # Asked to stop or not, what is kept is judged: nobody can use a classifier that nothing is known about.
+        # A stopped training is evaluated, too: a classifier without scores is of no use.
         result = {
             **self.scores(model, split),
             "validation": evaluation.judge_patches(model, validation, filtered=True),

@@ -162,7 +162,7 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
     return True
 
 
-#: A domain whose image differs less than this (see `visibility.domain_contrast`) cannot be told from its surroundings:
+#: A domain whose image differs less than this (see `visibility.domain_contrast`) is not seen in its surroundings:
 #: GaAs and CdTe have no visible polarity, SrTiO3 in bright field no visible antiphase domains.
 _LEAST_DOMAIN_CONTRAST = 0.3
 _LEAST_POLARITY = 0.03
