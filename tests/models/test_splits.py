@@ -317,7 +317,9 @@ def test_classes_of_one_place_are_trained_on_and_not_tested():
 
 def test_random_splits_of_overlapping_patches_are_refused_unless_forced():
     patches = field()
-    with pytest.raises(ModelError, match="test patches share pixels with training patches; scores on training"):
+    with pytest.raises(
+        ModelError, match="test patches share pixels with training patches; scores on training"
+    ):
         split_patches(patches, options(split="random"))
     (split,) = split_patches(patches, options(split="random", force=True))
     assert "test patches share pixels with training patches" in split.shared

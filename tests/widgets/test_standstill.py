@@ -121,10 +121,9 @@ def _skip_if_busy(made: Any) -> float:
 
 
 @pytest.mark.alone
-@pytest.mark.slow
-def test_window_never_stands_still(desk: Any, tmp_path: Path, record_property: Any) -> None:
-    """In the first run, when all layers are made, in corrections and in later runs."""
-    made = desk(_two_lattices())
+def test_window_never_stands_still(desk: Any, record_property: Any) -> None:
+    """In the first run all layers are made, and whatever napari does once for each kind of them."""
+    made = desk(lattice_image((SIDE, SIDE)))
     made.show()
     made.qtbot.wait(300)
     napari = napari_ms(made)
@@ -136,10 +135,34 @@ def test_window_never_stands_still(desk: Any, tmp_path: Path, record_property: A
     first.timer.stop()
     record_property("first_run_gap_ms", first.longest)
     record_property("first_run_work_ms", first.busiest)
+    record_property("idle_gap_ms", _skip_if_busy(made))
     # There is only one first run, so what other programs take from it is left out. The figures themselves are in
     # docs/results.md: how long napari takes for a layer is the machine's.
     assert first.busiest < max(FIRST_RUN_MS, 4 * napari)
+    gaps = []
+    for _ in range(5):
+        clock = Clock()
+        made.run_all()
+        made.qtbot.wait(300)
+        clock.timer.stop()
+        gaps.append(clock.longest)
+        if clock.longest < GAP_MS:
+            break
+    work = f"{first.busiest:.0f} ms of work, napari alone {napari:.0f} ms"
+    print(f"longest gap: first run {first.longest:.0f} ms ({work}), later runs {gaps} ms")
+    record_property("gap_ms", min(gaps))
+    if min(gaps) >= frozen:
+        _skip_if_busy(made)
+    assert min(gaps) < frozen
 
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_corrections_never_hold_up_the_window(desk: Any, tmp_path: Path, record_property: Any) -> None:
+    made = desk(_two_lattices())
+    made.run_all()
+    made.show()
+    frozen = max(FROZEN_MS, 2 * napari_ms(made))
     assert made.panel.lattices.value()
     assert made.panel.auto.isChecked()
     actions: tuple[Callable[[Any, Path], None], ...] = (_slide, _tick, _move, _export, _paint)
@@ -158,23 +181,6 @@ def test_window_never_stands_still(desk: Any, tmp_path: Path, record_property: A
     assert max(busy for _, busy in worst.values()) < frozen
     assert any(tmp_path.glob("*/labels.tif"))
     assert np.any(made.layer(Role.LABELS).data)
-
-    record_property("idle_gap_ms", _skip_if_busy(made))
-    gaps = []
-    for _ in range(5):
-        clock = Clock()
-        made.run_all()
-        made.qtbot.wait(300)
-        clock.timer.stop()
-        gaps.append(clock.longest)
-        if clock.longest < GAP_MS:
-            break
-    work = f"{first.busiest:.0f} ms of work, napari alone {napari:.0f} ms"
-    print(f"longest gap: first run {first.longest:.0f} ms ({work}), later runs {gaps} ms")
-    record_property("gap_ms", min(gaps))
-    if min(gaps) >= frozen:
-        _skip_if_busy(made)
-    assert min(gaps) < frozen
 
 
 @pytest.mark.alone
