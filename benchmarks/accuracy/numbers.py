@@ -1,4 +1,4 @@
-"""Count the tunable numbers on the default path: ``python -m benchmarks.accuracy.numbers --limit 86``.
+"""Count the tunable numbers on the default path: ``python -m benchmarks.accuracy.numbers --limit 88``.
 
 Counted are numbers in module-level and class-level constants, numeric defaults of function arguments and of fields
 (dataclass or pydantic), and bare literals inside functions. Not counted are numbers that nobody tunes: those of

@@ -31,7 +31,7 @@ from napari_hrstem_defects.core.displacement import (
     read_stacking,
 )
 from napari_hrstem_defects.core.domains import DomainMap
-from napari_hrstem_defects.core.lattice import MIN_CELLS, SAME_SHAPE, Lattice
+from napari_hrstem_defects.core.lattice import SAME_SHAPE, Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 
@@ -65,7 +65,7 @@ FEATURES = {
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
-    "amplitude_around": "least value of that amplitude between 1 and 2 periods around it, at most 2",
+    "amplitude_around": "tenth percentile of that amplitude between 1 and 2 periods around it, at most 2",
     "contrast": "logarithm of the local contrast over that of the model patch, medians",
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
     "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
@@ -254,7 +254,7 @@ class TypeJudge:
             "along_lattice": math.exp(-((2 * turn / TURN_DEG) ** 2)) * (1 - width / length),
             "beside_lost": float(np.mean(self._near_lost[inside])),
             "beside_larger": math.log(max(float(larger), 1.0)),
-            "amplitude_around": float(around.min()),
+            "amplitude_around": float(np.quantile(around, 0.1)),
             "contrast": float(
                 np.median(self._contrast[inside]) - np.median(self._contrast[self._patch_samples])
             ),
@@ -320,7 +320,7 @@ class TypeJudge:
 
     def _spot(self, region: Region) -> dict[str, float]:
         # In larger areas single columns are not significant.
-        if self._periods(math.sqrt(region.area_px)) ** 2 > MIN_CELLS:
+        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
             return {}
         corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
         low = np.maximum(np.floor(corners[0]), 0).astype(int)
