@@ -50,6 +50,13 @@ class Model:
         Rows and columns in the prepared image.
     params : SymmetryParams
     cancelled : callable or None
+
+    Raises
+    ------
+    RecipeError
+        When `wide` or `narrow` are first used, if the patch is too small to learn from.
+    Cancelled
+        Then, if `cancelled` returned True.
     """
 
     prepared: Prepared

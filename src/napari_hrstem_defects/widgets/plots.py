@@ -137,6 +137,7 @@ class Plot(QWidget):
         raise NotImplementedError
 
     def _draw_contents(self, ink: str) -> None:
+        """Draw everything but the axes in a colour; each plot has its own."""
         raise NotImplementedError
 
     def _draw_axes(self, ink: str, ticks: int = 4) -> None:
