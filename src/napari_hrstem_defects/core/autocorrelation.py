@@ -22,7 +22,7 @@ from scipy import fft
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, even_sample, sample_linear
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.core.threads import own_threads, side_by_side
 
 Floats = NDArray[np.float32]
 
@@ -195,15 +195,21 @@ def autocorrelation_field(
         values /= np.maximum(norm, np.float32(TINY))
         return values
 
+    pixels = (TILE * tiles.step) ** 2
     with own_threads():
         # An odd step through the tiles visits all parts of the image.
         first = np.linspace(0, len(whole) - 1, min(BASIS_TILES, len(whole))).astype(int).tolist()
-        kept = {i: directions(whole[i]) for i in first}
+        some = side_by_side(directions, [whole[i] for i in first], pixels=pixels)
+        kept = dict(zip(first, some, strict=True))
         mean, basis = _principal(list(kept.values()))
         components = np.empty((len(basis), *tiles.shape), np.float32)
-        for i, window in enumerate(whole):
-            values = kept.pop(i) if i in kept else directions(window)
-            components[:, *window] = _project(values, mean, basis)
+
+        def project(i: int) -> None:
+            values = kept.pop(i) if i in kept else directions(whole[i])
+            components[:, *whole[i]] = _project(values, mean, basis)
+
+        for _ in side_by_side(project, range(len(whole)), pixels=pixels):
+            pass
     period = prepared.period_px / tiles.step
     return Field(strength, power, components, basis, mean, pairs, tiles.shifts, tiles.step, period)
 

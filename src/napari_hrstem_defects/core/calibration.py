@@ -129,11 +129,13 @@ def _null(
     low, high = np.quantile(known, (LEVEL_TAIL, 1 - LEVEL_TAIL))
     nodes = np.linspace(low, high, 1 + math.ceil(float(high - low) / width))
     order = np.argsort(some)
-    some, known = some[order].astype(np.float64), known[order]
+    some, known = some[order].astype(np.float64), known[order].astype(np.float32)
     middles, spreads = np.empty(len(nodes)), np.empty(len(nodes))
     deviates = special.ndtri(QUANTILES)
     for i, node in enumerate(nodes):
-        total = np.cumsum(np.exp(-0.5 * ((known - node) / width) ** 2, dtype=np.float64))
+        total = np.cumsum(
+            np.exp(-0.5 * ((known - np.float32(node)) / np.float32(width)) ** 2), dtype=np.float64
+        )
         a, b = (some[min(int(np.searchsorted(total, q * total[-1])), len(some) - 1)] for q in QUANTILES)
         spreads[i] = (b - a) / (deviates[1] - deviates[0])
         middles[i] = b - deviates[1] * spreads[i]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import BAND_REACH, Prepared, gaussian
 from napari_hrstem_defects.core.recipe import SymmetryParams
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.core.threads import own_threads, side_by_side
 
-#: Edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough that
-#: a dozen filter responses stay in the cache and a large image does not fill the memory.
-TILE_PX = 256
+#: Least edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough
+#: that a dozen filter responses stay in the cache and a large image does not fill the memory.
+TILE_PX = 192
 #: Distances are taken at every second pixel of the prepared image, a quarter of a period apart where it has 8 px to
 #: a period: neighbouring neighbourhoods share most of their pixels.
 STRIDE = 2
@@ -246,26 +248,25 @@ def log_distances(
     """
     values = prepared.values
     kernel = bank.kernel_px
-    half = kernel // 2
-    padded = np.pad(values, half, mode="symmetric")
+    padded = np.pad(values, kernel // 2, mode="symmetric")
     coarse = (-(-values.shape[0] // STRIDE), -(-values.shape[1] // STRIDE))
     out = np.empty(coarse, dtype=np.float32)
-    edge = _tile_edge(kernel, max(padded.shape))
+    edge = _tile_edge(kernel, values.shape)
     # Both are even: tiles fit the stride, and so does the first place where a kernel lies inside one.
     step = (edge - kernel + 1) // STRIDE * STRIDE
     spectra, search = _kernel_spectra(bank, edge), _Nearest(bank)
+
+    def tile(corner: tuple[int, ...]) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        rows, columns = (slice(start, start + edge) for start in corner)
+        inside = tuple(slice(start // STRIDE, (start + step) // STRIDE) for start in corner)
+        out[inside] = _squared_distance(padded[rows, columns], out[inside].shape, spectra, bank, search)
+
     with own_threads():
-        for y in range(0, values.shape[0], step):
-            for x in range(0, values.shape[1], step):
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                tile = np.zeros((edge, edge), np.float32)
-                piece = padded[y : y + edge, x : x + edge]
-                tile[: piece.shape[0], : piece.shape[1]] = piece
-                inside = tuple(slice(start // STRIDE, (start + step) // STRIDE) for start in (y, x))
-                shape = out[inside].shape
-                squares = _box_sum(tile, kernel)[::STRIDE, ::STRIDE][: shape[0], : shape[1]]
-                out[inside] = _squared_distance(fft.rfft2(tile), squares, spectra, bank, search)
+        corners = product(*(range(0, n, step) for n in values.shape))
+        for _ in side_by_side(tile, corners, pixels=edge**2):
+            pass
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
     judged = out[rim : coarse[0] - rim, rim : coarse[1] - rim]
     sigma = smoothing * prepared.period_px / STRIDE
@@ -273,11 +274,16 @@ def log_distances(
     return np.pad(smooth, rim, mode="edge")
 
 
-def _tile_edge(kernel: int, longest: int) -> int:
-    """Edge of a tile in px: a fast size for the transform, a multiple of twice the stride."""
-    wanted = min(max(TILE_PX, 4 * kernel), longest)
+def _tile_edge(kernel: int, shape: tuple[int, ...]) -> int:
+    """Edge of square tiles in px that cover an image at the least cost: a fast size, a multiple of twice the stride."""
     unit = 2 * STRIDE
-    return unit * int(fft.next_fast_len(-(-wanted // unit), real=True))
+    least = max(TILE_PX, 4 * kernel) // unit
+    edges = sorted({unit * int(fft.next_fast_len(n, real=True)) for n in range(least, 3 * least // 2)})
+
+    def cost(edge: int) -> int:
+        return edge**2 * math.prod(-(-n // (edge - kernel + 1)) for n in shape)
+
+    return min(edges, key=cost)
 
 
 def _kernel_spectra(bank: Bank, edge: int) -> NDArray[np.complex64]:
@@ -300,23 +306,24 @@ def _decimate(spectrum: NDArray[np.complex64], edge: int) -> NDArray[np.float32]
 
 
 def _squared_distance(
-    spectrum: NDArray[np.complex64],
-    squares: NDArray[np.float32],
+    piece: NDArray[np.float32],
+    shape: tuple[int, ...],
     kernels: NDArray[np.complex64],
     bank: Bank,
     search: _Nearest,
 ) -> NDArray[np.float32]:
-    """Squared distance to the nearest template, residual included, over s² D, for one tile."""
+    """Squared distance to the nearest template, residual included, over s² D, for one tile of the padded image."""
     k = bank.kernel_px
     rank = len(bank.components)
-    first = (k - 1) // STRIDE
-    shape = squares.shape
+    edge, first = kernels.shape[1], (k - 1) // STRIDE
+    squares = _box_sum(piece, k)
+    spectrum = fft.rfft2(piece, s=(edge, edge))
     planes = np.empty((rank + 1, *shape), dtype=np.float32)
     for i, kernel in enumerate(kernels):
-        plane = _decimate(spectrum * kernel, spectrum.shape[0])
+        plane = _decimate(spectrum * kernel, edge)
         planes[i] = plane[first : first + shape[0], first : first + shape[1]]
     flat = planes.reshape(rank + 1, -1)
-    residual = squares.ravel() - 2 * flat[rank] + bank.mean @ bank.mean
+    residual = squares[: shape[0], : shape[1]].ravel() - 2 * flat[rank] + bank.mean @ bank.mean
     responses = flat[:rank] - (bank.components @ bank.mean)[:, None]
     # |y − y_t|² + Q = |x − μ|² − 2 y·y_t + |y_t|²: the squared responses cancel.
     distance = np.empty(flat.shape[1], dtype=np.float32)
@@ -340,13 +347,15 @@ class _Nearest:
         # |y_t|² − 2 y·y_t is one product with (y, 1).
         lengths = (bank.templates**2).sum(axis=1)
         self.search = np.ascontiguousarray(np.concatenate([-2 * bank.templates.T, lengths[None]]))
-        self.tangents = bank.tangents
-        self.offsets = np.einsum("nir,nr->ni", bank.tangents, bank.templates)
+        self.tangents = [np.ascontiguousarray(bank.tangents[:, axis]) for axis in (0, 1)]
+        self.offsets = np.einsum("nir,nr->in", bank.tangents, bank.templates)
         grams = np.einsum("nir,njr->nij", bank.tangents, bank.tangents).astype(np.float64)
         ridge = np.maximum(1e-6 * np.trace(grams, axis1=1, axis2=2), 1e-9)
         grams += ridge[:, None, None] * np.eye(2)
-        self.grams = grams.astype(np.float32)
-        self.inverses = np.linalg.inv(grams).astype(np.float32)
+        # Rows yy, yx, xy, xx.
+        self.grams, self.inverses = (
+            np.ascontiguousarray(each.reshape(-1, 4).T, np.float32) for each in (grams, np.linalg.inv(grams))
+        )
 
     def __call__(self, responses: NDArray[np.float32]) -> NDArray[np.float32]:
         """Distances less ``|y|²``, shape ``(n,)``, of components of shape ``(r, n)``."""
@@ -356,16 +365,21 @@ class _Nearest:
         product = y @ self.search
         index = product.argmin(axis=1)
         distance: NDArray[np.float32] = product[np.arange(count), index]
-        along = np.einsum("nir,nr->ni", self.tangents[index], y[:, :rank]) - self.offsets[index]
-        shift = np.einsum("nij,nj->ni", self.inverses[index], along)
-        np.clip(shift, -MAX_SHIFT_PX, MAX_SHIFT_PX, out=shift)
-        turned = np.einsum("nij,nj->ni", self.grams[index], shift)
-        distance += (shift * (turned - 2 * along)).sum(axis=1)
+        along = [np.einsum("nr,nr->n", each.take(index, 0), y[:, :rank]) for each in self.tangents]
+        along = [each - offsets.take(index) for each, offsets in zip(along, self.offsets, strict=True)]
+        # Products of matrices of 2 × 2 element by element: for einsum they are too small.
+        turns, grams = self.inverses.take(index, 1), self.grams.take(index, 1)
+        shifts = [
+            np.clip(turn[0] * along[0] + turn[1] * along[1], -MAX_SHIFT_PX, MAX_SHIFT_PX)
+            for turn in (turns[:2], turns[2:])
+        ]
+        for i, shift in enumerate(shifts):
+            distance += shift * (grams[2 * i] * shifts[0] + grams[2 * i + 1] * shifts[1] - 2 * along[i])
         return distance
 
 
 def _box_sum(tile: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """Sums of squares over all ``k × k`` windows that lie inside a tile."""
-    sums = np.zeros((tile.shape[0] + 1, tile.shape[1] + 1))
-    np.cumsum(np.cumsum(tile.astype(np.float64) ** 2, axis=0), axis=1, out=sums[1:, 1:])
-    return (sums[k:, k:] - sums[:-k, k:] - sums[k:, :-k] + sums[:-k, :-k]).astype(np.float32)
+    """Sums of squares over the ``k × k`` windows that lie inside a tile, at every `STRIDE`-th place."""
+    places = [slice(k // 2, n - k // 2, STRIDE) for n in tile.shape]
+    rows = ndimage.uniform_filter1d(np.square(tile), k, axis=1)[:, places[1]]
+    return np.asarray(ndimage.uniform_filter1d(rows, k, axis=0)[places[0]] * np.float32(k * k))

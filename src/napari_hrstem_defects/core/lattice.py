@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from skimage.feature import peak_local_max
-from skimage.transform import downscale_local_mean
 
 from napari_hrstem_defects.core.autocorrelation import (
     ALIKE,
@@ -208,9 +207,10 @@ def _seen(
     Beside a lattice of more than twice the period the finer one counts, since its period lets both be resolved.
     """
     if bin_px > 1:
-        inner = np.s_[: pixels.shape[0] // bin_px * bin_px, : pixels.shape[1] // bin_px * bin_px]
-        known = downscale_local_mean(valid[inner].astype(np.float32), (bin_px, bin_px))
-        pixels, valid = downscale_local_mean(pixels[inner].astype(np.float32), (bin_px, bin_px)), known == 1
+        rows, columns = (n // bin_px * bin_px for n in pixels.shape)
+        parts = [np.s_[i:rows:bin_px, j:columns:bin_px] for i, j in np.ndindex(bin_px, bin_px)]
+        pixels = np.add.reduce([pixels[part] for part in parts], dtype=np.float32) / np.float32(len(parts))
+        valid = np.logical_and.reduce([valid[part] for part in parts])
     edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
     found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
     if min(edges) < LEAST_TILE:

@@ -53,10 +53,18 @@ class PatchGrid:
         return _count(self.shape[0], self.size), _count(self.shape[1], self.size)
 
     @property
+    def starts(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """First rows ``(n_y,)`` and columns ``(n_x,)`` of the patches."""
+        rows, columns = (
+            np.rint(np.linspace(0, length - self.size, count)).astype(np.intp)
+            for length, count in zip(self.shape, self.counts, strict=True)
+        )
+        return rows, columns
+
+    @property
     def corners(self) -> NDArray[np.intp]:
         """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
-        ys, xs = (_starts(n, self.size) for n in self.shape)
-        return np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1)
+        return np.stack(np.meshgrid(*self.starts, indexing="ij"), axis=-1)
 
     @property
     def centres(self) -> NDArray[np.float64]:
@@ -69,8 +77,7 @@ class PatchGrid:
         if image.shape != self.shape:
             raise ValueError(f"image has shape {image.shape}, expected the grid's {self.shape}")
         windows = np.lib.stride_tricks.sliding_window_view(image, (self.size, self.size))
-        ys, xs = (_starts(n, self.size) for n in self.shape)
-        return np.ascontiguousarray(windows[np.ix_(ys, xs)])
+        return np.ascontiguousarray(windows[np.ix_(*self.starts)])
 
     def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Lay one value per patch, shape ``(n_y, n_x)``, over the image: each cell gets its patch's value."""
@@ -107,15 +114,10 @@ class TouchingGrid(PatchGrid):
         return self.shape[0] // self.size, self.shape[1] // self.size
 
     @property
-    def corners(self) -> NDArray[np.intp]:
-        """Top-left corners, shape ``(n_y, n_x, 2)``, ``(y, x)`` in pixels."""
-        return np.moveaxis(np.indices(self.counts), 0, -1) * self.size
-
-    def extract(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Copy of all patches, shape ``(n_y, n_x, size, size)``."""
-        rows, columns = self.counts
-        part = image[: rows * self.size, : columns * self.size]
-        return part.reshape(rows, self.size, columns, self.size).swapaxes(1, 2).copy()
+    def starts(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """First rows ``(n_y,)`` and columns ``(n_x,)`` of the patches."""
+        rows, columns = (np.arange(count) * self.size for count in self.counts)
+        return rows, columns
 
     def paint(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Lay one value per patch, shape ``(n_y, n_x)``, over the image; a remainder gets its neighbour's."""
@@ -130,10 +132,6 @@ def _count(length: int, size: int) -> int:
     if not 0 < size <= length:
         raise ValueError(f"size is {size}, expected 1...{length}, the image's side")
     return -(-length // size)
-
-
-def _starts(length: int, size: int) -> NDArray[np.intp]:
-    return np.rint(np.linspace(0, length - size, _count(length, size))).astype(np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,17 +207,18 @@ class KnowsScale(Protocol):
 
 def shares(mask: NDArray[np.bool_] | NDArray[np.floating], grid: PatchGrid) -> NDArray[np.float64]:
     """Mean of a map, of any resolution, over each patch of a grid, shape ``(n_y, n_x)``."""
-    # Sums over all rows and columns above and left of a corner: four of them tell a rectangle's.
-    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    np.cumsum(np.cumsum(mask, axis=0, dtype=np.float64), axis=1, out=total[1:, 1:])
-    scale = np.array(mask.shape) / np.array(grid.shape)
-    low = np.floor(grid.corners * scale + 0.5).astype(np.intp)
-    high = np.maximum(np.floor((grid.corners + grid.size) * scale + 0.5).astype(np.intp), low + 1)
-    high = np.minimum(high, mask.shape)
-    low = np.minimum(low, high - 1)
-    (y0, x0), (y1, x1) = np.moveaxis(low, -1, 0), np.moveaxis(high, -1, 0)
-    sums = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
-    return np.asarray(sums / ((y1 - y0) * (x1 - x0)))
+    sides = []
+    for length, whole, starts in zip(mask.shape, grid.shape, grid.starts, strict=True):
+        scale = length / whole
+        low = np.floor(starts * scale + 0.5).astype(np.intp)
+        high = np.minimum(
+            np.maximum(np.floor((starts + grid.size) * scale + 0.5).astype(np.intp), low + 1), length
+        )
+        low = np.minimum(low, high - 1)
+        places = np.arange(length)
+        inside = (places >= low[:, None]) & (places < high[:, None])
+        sides.append(inside / (high - low)[:, None])
+    return np.asarray(sides[0] @ mask @ sides[1].T)
 
 
 def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0, made_for: int = 0) -> int:

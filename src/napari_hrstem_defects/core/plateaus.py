@@ -156,25 +156,33 @@ def second_phase(
     if own.any():
         amplitude = lattice_amplitude(field.strength)
         own = own & (amplitude > CRYSTAL_SHARE * crystal_amplitude(amplitude[own], CRYSTAL_SHARE))
-    values = level[own].astype(np.float64)
-    if not values.size or np.ptp(values) < PHASE_STEP:
+    every = level[own].astype(np.float64)
+    # What is thinner than the window of the level may be a defect.
+    if not every.size or np.ptp(every) < PHASE_STEP or _thickness(own, field) <= LEVEL_WINDOW:
         return None
-    rows, columns = (2 * at / n - 1 for at, n in zip(np.nonzero(own), own.shape, strict=True))
+    places = np.nonzero(own)
+    # Neighbours are half a period apart, and the level is smooth over a few periods.
+    some = (places[0] % 2 == 0) & (places[1] % 2 == 0)
+    values = every[some]
+    rows, columns = (2 * at / n - 1 for at, n in zip(places, own.shape, strict=True))
     best: tuple[float, float, NDArray[np.bool_]] | None = None
     for degree in PHASE_DEGREES:
-        powers = [rows**i * columns**j for i in range(degree + 1) for j in range(degree + 1 - i)]
-        surface, _ = np.linalg.qr(np.stack(powers, axis=1))
+        exponents = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+        powers = np.stack([rows**i * columns**j for i, j in exponents], axis=1)
+        surface, triangle = np.linalg.qr(powers[some])
         for flat in (values, values - surface @ (surface.T @ values)):
             side = flat > threshold_otsu(flat)
             for _ in range(PHASE_ROUNDS):
                 # Least squares of surface and step together: the step is what the surface cannot follow.
                 left = side - surface @ (surface.T @ side)
                 height = left @ values / max(left @ left, 1e-12)
-                rest = values - surface @ (surface.T @ (values - height * side))
-                side = rest > threshold_otsu(rest)
+                shape = surface.T @ (values - height * side)
+                rest = values - surface @ shape
+                limit = threshold_otsu(rest)
+                side = rest > limit
             step, deviations = _step(rest[~side], rest[side])
             if best is None or deviations > best[0]:
-                best = deviations, step, side
+                best = deviations, step, every - powers @ np.linalg.solve(triangle, shape) > limit
     assert best is not None
     if best[0] < APART or best[1] < PHASE_STEP:
         return None
@@ -182,7 +190,6 @@ def second_phase(
     smaller[own] = best[2] if np.mean(best[2]) < 0.5 else ~best[2]
     parts, _ = ndimage.label(smaller)
     smaller = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    # What is thinner than the window of the level may be a defect.
     if min(_thickness(area, field) for area in (smaller, own & ~smaller)) <= LEVEL_WINDOW:
         return None
     return smaller

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull, KDTree, QhullError
-from skimage.measure import block_reduce, label, regionprops
+from skimage.measure import label, regionprops
 
 from napari_hrstem_defects.core.lattice import Lattice
 
@@ -144,8 +144,8 @@ def find_regions(
         raise ValueError(f"severity has shape {values.shape}, expected that of labels, {image.shape}")
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise ValueError(f"pixel_size_nm is {pixel_size_nm}, expected a positive length or None")
-    known = np.ones(image.shape, bool) if judged is None else judged
-    rim = ~ndimage.binary_erosion(known, np.ones((3, 3), bool))
+    # What has a neighbour outside the image or where nothing can be marked lies at the rim.
+    known = np.pad(np.ones(image.shape, bool) if judged is None else judged, 1)
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
     for part in regionprops(label_regions(image, min_area_px=min_area_px)):
@@ -171,7 +171,7 @@ def find_regions(
             to_lattice_deg=None if lattice is None else _to_lattice(orientation, lattice),
             mean_severity=float(inside.mean(dtype=np.float64)),
             max_severity=float(inside.max()),
-            at_rim=bool(rim[part.slice][mask].any()),
+            at_rim=not ndimage.minimum_filter(known[y0 : y1 + 2, x0 : x1 + 2], 3)[1:-1, 1:-1][mask].all(),
         )
         if judge is not None:
             kind, confidence = judge(region, mask)
@@ -230,7 +230,9 @@ def geodesic_diameter(mask: NDArray[np.bool_], *, max_cells: int = 2000) -> floa
     if len(points) >= 0.9 * hull.volume:
         return direct
     factor = math.ceil(math.sqrt(len(points) / max_cells))
-    cells = KDTree(np.argwhere(block_reduce(mask, factor, np.max)))
+    raster = np.zeros([-(-n // factor) for n in mask.shape], bool)
+    raster[tuple((points // factor).T)] = True
+    cells = KDTree(np.argwhere(raster))
     # Steps at distance 1, √2, 2 and √5.
     graph = cells.sparse_distance_matrix(cells, math.hypot(1, 2), output_type="coo_matrix").tocsr()
     end, reach = 0, 0.0

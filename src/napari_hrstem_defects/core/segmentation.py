@@ -109,8 +109,12 @@ def localise(
     """
     if share <= 0 or not mask.any():
         return mask
-    worst = ndimage.maximum_filter(excess, 2 * round(reach_px) + 1, mode="nearest")
-    return mask & (excess >= np.float32(share) * worst)
+    reach = round(reach_px)
+    box = around(mask, reach)
+    worst = ndimage.maximum_filter(excess[box], 2 * reach + 1, mode="nearest")
+    out = np.zeros(mask.shape, bool)
+    out[box] = mask[box] & (excess[box] >= np.float32(share) * worst)
+    return out
 
 
 def join(
@@ -130,10 +134,16 @@ def dilate(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
     """Grow a mask by `reach_px` in all directions."""
     if reach_px < 0.5 or not mask.any():
         return mask
+    box = around(mask, int(reach_px) + 1)
+    out = mask.copy()
+    out[box] = ndimage.distance_transform_edt(~mask[box]) <= reach_px
+    return out
+
+
+def around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle that holds all of a mask and a margin."""
     rows, columns = (
-        slice(max(int(found[0]) - int(reach_px) - 1, 0), int(found[-1]) + int(reach_px) + 2)
+        slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1)
         for found in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     )
-    out = mask.copy()
-    out[rows, columns] = ndimage.distance_transform_edt(~mask[rows, columns]) <= reach_px
-    return out
+    return rows, columns

@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 #: More threads than this gain nothing at the sizes of micrographs.
 MOST_THREADS = 8
 #: Operations on fewer pixels do not pay for a thread.
-WORTHWHILE_PX = 1 << 19
+WORTHWHILE_PX = 1 << 15
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
