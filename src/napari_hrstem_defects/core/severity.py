@@ -33,7 +33,7 @@ from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 POINT_SCALE = 0.5
 #: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength, and
 #: of a template distance.
-STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.01, 0.16
+STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.03, 0.16
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
@@ -319,11 +319,8 @@ def inverted_areas(
     gain = model.wide[1] - log_distances(prepared, inverse, params.smoothing, cancelled=cancelled)
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
     gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-4)
-    # As long as a quarter is upright this is of it.
-    usual = float(np.quantile(even_sample(gain[own]), MIN_SHARE))
-    if usual > -TEMPLATE_FLOOR:
-        return nothing
-    inverted = (gain > -usual / 2) & own
+    # Turned, it fits as much better as it fits the model patch worse.
+    inverted = (gain > (turned - upright) / 2) & own
     low = np.where(own, inverted, True)
     depth = ndimage.distance_transform_edt(np.pad(low, 1, mode="edge"))[1:-1, 1:-1]
     parts, _ = ndimage.label(inverted)
