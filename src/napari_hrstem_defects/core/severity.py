@@ -74,6 +74,27 @@ class Model:
         """The same at the scale of point defects."""
         return self._of(POINT_SCALE, self.wide[0].kernel_px)
 
+    @cached_property
+    def inverse(self) -> tuple[float, NDArray[np.float32]] | None:
+        """How much worse the model turned by 180° fits its own patch, and its log distances; None if no worse."""
+        rows, columns = self.patch
+        part = replace(
+            self.prepared,
+            values=self.prepared.values[rows, columns],
+            band=self.prepared.band[rows, columns],
+            valid=self.prepared.valid[rows, columns],
+            shape=(rows.stop - rows.start, columns.stop - columns.start),
+        )
+        turned = self.wide[0].inverted
+        there, here = (
+            float(np.median(log_distances(part, bank, self.params.smoothing)))
+            for bank in (turned, self.wide[0])
+        )
+        worse = there - here
+        if worse < TEMPLATE_FLOOR:
+            return None
+        return worse, log_distances(self.prepared, turned, self.params.smoothing, cancelled=self.cancelled)
+
     def _of(self, scale: float, widest_px: int) -> tuple[Bank, NDArray[np.float32]]:
         edge, period = self.patch[0].stop - self.patch[0].start, self.prepared.period_px
         kernel = kernel_edge(period, scale * self.params.kernel_periods, edge // 2)
@@ -271,27 +292,17 @@ def domain_severity(
     return out, excess
 
 
-def inverted_areas(
-    prepared: Prepared,
-    model: Model,
-    own: NDArray[np.bool_],
-    params: SymmetryParams,
-    thickness: float,
-    *,
-    cancelled: Callable[[], bool] | None = None,
-) -> NDArray[np.bool_]:
+def inverted_areas(model: Model, own: NDArray[np.bool_], thickness: float) -> NDArray[np.bool_]:
     """Areas of one lattice that the model turned by 180° fits better: the other polarity.
 
     The autocorrelation cannot see them, for a crystal and its copy turned by 180° have the same.
 
     Parameters
     ----------
-    prepared : Prepared
     model : Model
         Of the domain's best patch.
     own : bool array (y, x)
         Judged inside of the domain, on the grid of the severity.
-    params : SymmetryParams
     thickness : float
         Least thickness of such an area, in periods.
 
@@ -300,27 +311,16 @@ def inverted_areas(
     bool array (y, x)
         None of it where the crystal is centrosymmetric as far as the image shows.
     """
-    nothing = np.zeros(own.shape, bool)
-    rows, columns = model.patch
-    part = replace(
-        prepared,
-        values=prepared.values[rows, columns],
-        band=prepared.band[rows, columns],
-        valid=prepared.valid[rows, columns],
-        shape=(rows.stop - rows.start, columns.stop - columns.start),
-    )
-    inverse = model.wide[0].inverted
-    turned, upright = (
-        float(np.median(log_distances(part, bank, params.smoothing))) for bank in (inverse, model.wide[0])
-    )
-    if turned - upright < TEMPLATE_FLOOR or not own.any():
-        return nothing
-    period = prepared.period_px / STRIDE
-    gain = model.wide[1] - log_distances(prepared, inverse, params.smoothing, cancelled=cancelled)
+    if not own.any() or model.inverse is None:
+        return np.zeros(own.shape, bool)
+    worse, distances = model.inverse
+    period = model.prepared.period_px / STRIDE
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
-    gain = ndimage.gaussian_filter(np.where(own, gain, 0), period) / np.maximum(weight, 1e-4)
+    gain = ndimage.gaussian_filter(np.where(own, model.wide[1] - distances, 0), period) / np.maximum(
+        weight, 1e-4
+    )
     # Turned, it fits as much better as it fits the model patch worse.
-    inverted = (gain > (turned - upright) / 2) & own
+    inverted = (gain > worse / 2) & own
     low = np.where(own, inverted, True)
     depth = ndimage.distance_transform_edt(np.pad(low, 1, mode="edge"))[1:-1, 1:-1]
     parts, _ = ndimage.label(inverted)

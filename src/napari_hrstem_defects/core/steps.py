@@ -181,10 +181,18 @@ def choose_best_patch(
             own = np.ones(distances.shape, bool)
             z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
             limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
-            marked = shares(z > limit, table.grid) > inputs.recipe.classify.max_defect_area
-            if not (table.defective | marked).all():
-                choice = choose(~(table.defective | marked), depth=depth, severity=shares(z, table.grid))
+            severity, most = shares(z, table.grid), inputs.recipe.classify.max_defect_area
+            defective = table.defective | (shares(z > limit, table.grid) > most)
+            if not defective.all():
+                choice = choose(~defective, depth=depth, severity=severity)
                 chosen = _patch(table.grid, choice.index)
+                # Of two polarities the one that most of the lattice has is the reference.
+                own = _on_severity(_plateau_at(chosen, plateaus, field, prepared), field, prepared)
+                inverted = inverted_areas(models(prepared, chosen), own, inputs.recipe.domains.thickness)
+                defective |= shares(own & ~inverted, table.grid) > most
+                if 2 * np.count_nonzero(inverted) > np.count_nonzero(own) and not defective.all():
+                    choice = choose(~defective, depth=depth, severity=severity)
+                    chosen = _patch(table.grid, choice.index)
         if choice.warning:
             warn(choice.warning)
         result = Chosen(chosen, choice.graph)
@@ -202,6 +210,20 @@ def _on_field(field: Field, prepared: Prepared, patch: BestPatch) -> tuple[slice
         for s in prepared_slices(patch, prepared)
     )
     return rows, columns
+
+
+def _plateau_at(patch: BestPatch, plateaus: Plateaus, field: Field, prepared: Prepared) -> NDArray[np.bool_]:
+    """Samples of the field that belong to the plateau that most of a patch lies on."""
+    inside = plateaus.index[_on_field(field, prepared, patch)]
+    return np.asarray(plateaus.index == np.bincount(inside.ravel()).argmax())
+
+
+def _on_severity(mask: NDArray[np.bool_], field: Field, prepared: Prepared) -> NDArray[np.bool_]:
+    """A mask of the field's samples on the grid of the severity."""
+    rows, columns = (
+        (np.arange(-(-n // STRIDE)) * STRIDE + 0.5) / field.step_px - 0.5 for n in prepared.values.shape
+    )
+    return (sample_linear(mask.astype(np.float32), rows, columns) > 0.5) & prepared.valid[::STRIDE, ::STRIDE]
 
 
 def _patch(grid: PatchGrid, index: tuple[int, int]) -> BestPatch:
@@ -276,14 +298,7 @@ def compare(
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
     grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     edge = dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
-    inverted = inverted_areas(
-        prepared,
-        model,
-        (grid.index == 0) & grid.judged & ~edge,
-        inputs.recipe.symmetry,
-        inputs.recipe.domains.thickness,
-        cancelled=inputs.cancelled,
-    )
+    inverted = inverted_areas(model, (grid.index == 0) & grid.judged & ~edge, inputs.recipe.domains.thickness)
     if inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
         # Beyond what is judged it goes on as far as it came.
         nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
