@@ -1,4 +1,4 @@
-"""Command line: ``python -m benchmarks.accuracy score|ablation|robustness|report``."""
+"""Command line: ``python -m benchmarks.accuracy score|ablation|robustness|stability|report``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_hrstem_defects as hd
-from benchmarks.accuracy import ablation, report, robustness, run, sheets
+from benchmarks.accuracy import ablation, report, robustness, run, sheets, stability
 from benchmarks.accuracy.datasets import DEFAULT_DATA, GROUPS, PARTS, Image, images
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -63,6 +63,12 @@ def _robustness(options: argparse.Namespace) -> int:
     return int(any(row["error"] for row in rows))
 
 
+def _stability(options: argparse.Namespace) -> int:
+    rows = stability.run(_images(options), jobs=options.jobs, out=options.out)
+    print(stability.table(rows))
+    return int(any(row["error"] for row in rows))
+
+
 def _report(options: argparse.Namespace) -> int:
     if options.speed:
         report.write_speed(options.speed, options.out)
@@ -102,12 +108,13 @@ def _parser() -> argparse.ArgumentParser:
         if name != "report":
             added.add_argument("--jobs", type=int, default=1, help="processes")
             added.add_argument("--limit", type=int, help="most images of each group and part, to try things")
-        if name in ("score", "ablation"):
+        if name in ("score", "ablation", "stability"):
             added.add_argument("--group", nargs="+", choices=GROUPS, default=list(GROUPS))
             added.add_argument("--part", choices=(*PARTS, "all"), default="test")
             added.add_argument(
                 "--data", type=Path, default=DEFAULT_DATA, help="folder of sim_b, real and real2"
             )
+        if name in ("score", "ablation"):
             added.add_argument("--set", action="append", type=_setting, default=[], metavar="STEP.KEY=VALUE")
         if name in ("score", "robustness"):
             added.add_argument("--mode", nargs="+", choices=tuple(run.MODES), default=["default"])
@@ -122,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--parameter", nargs="+", default=[], metavar="PREFIX", help="only these, e.g. segment."
     )
     command("robustness", _robustness, "vary one property of simulated micrographs at a time")
+    command("stability", _stability, "score images after changes that change nothing that matters")
     page = command("report", _report, "write docs/results.md from the tables")
     page.add_argument("--page", type=Path, default=DOCS / "results.md")
     page.add_argument("--speed", type=Path, help="JSON of pytest-benchmark that becomes speed.csv")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import ablation, datasets, numbers, robustness, run, scoring, types
+from benchmarks.accuracy import ablation, datasets, numbers, robustness, run, scoring, stability, types
 from benchmarks.accuracy.tables import Row, column, markdown, mean, read_csv, write_csv
 
 TEMPLATE = Path(__file__).with_name("results_template.md")
@@ -58,6 +58,7 @@ def page(folder: Path) -> str:
     tables = {group: (f"score_{group}", _group) for group in datasets.GROUPS} | {
         "ablation": ("ablation", ablation.table),
         "curves": ("robustness", curves_table),
+        "stability": (stability.TABLE, stability.table),
         "placements": ("best_patch", placements_table),
         "speed": ("speed", _quantities),
         "throughput": ("throughput", _throughput),
@@ -76,7 +77,7 @@ def page(folder: Path) -> str:
         **measured,
         **{
             f"{table}_measured": _measured(record, table)
-            for table in ("ablation", "robustness", "speed", "throughput", "large", "types")
+            for table in ("ablation", "robustness", "stability", "speed", "throughput", "large", "types")
         },
         own_sets=", ".join(f"{part} seed {seed}" for part, (seed, _) in datasets.OWN_SETS.items()),
         border=datasets.BORDER_PERIODS,
