@@ -146,6 +146,7 @@ def find_regions(
         raise ValueError(f"pixel_size_nm is {pixel_size_nm}, expected a positive length or None")
     # What has a neighbour outside the image or where nothing can be marked lies at the rim.
     known = np.pad(np.ones(image.shape, bool) if judged is None else judged, 1)
+    around = np.ones((3, 3), bool)
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
     for part in regionprops(label_regions(image, min_area_px=min_area_px)):
@@ -171,7 +172,9 @@ def find_regions(
             to_lattice_deg=None if lattice is None else _to_lattice(orientation, lattice),
             mean_severity=float(inside.mean(dtype=np.float64)),
             max_severity=float(inside.max()),
-            at_rim=not ndimage.minimum_filter(known[y0 : y1 + 2, x0 : x1 + 2], 3)[1:-1, 1:-1][mask].all(),
+            at_rim=bool(
+                (ndimage.binary_dilation(np.pad(mask, 1), around) & ~known[y0 : y1 + 2, x0 : x1 + 2]).any()
+            ),
         )
         if judge is not None:
             kind, confidence = judge(region, mask)
