@@ -24,8 +24,8 @@ def analyzed(image, **params):
 
 
 @pytest.mark.slow
-def test_as_many_false_marks_as_expected():
-    """In clean crystals of several kinds and noises, peaks above a severity are as many as it says, within a factor."""
+def test_no_more_false_marks_than_expected():
+    """In clean crystals of several kinds and noises, peaks above a severity are at most as many as it says."""
     found, expected, z = 0, 0.0, 3.0
     for seed, (kind, sigma) in enumerate(
         [
@@ -40,8 +40,7 @@ def test_as_many_false_marks_as_expected():
         assert not analysis.labels.any()
         found += ndimage.label((analysis.severity > z) & analysis.judged, np.ones((3, 3)))[1]
         expected += false_marks_of(z, analysis.area_periods)
-    # The rate is fitted to less even crystals than these.
-    assert expected / 20 < found < 3 * expected
+    assert 0 < found < expected
 
 
 def test_clean_crystal_has_unit_severity():

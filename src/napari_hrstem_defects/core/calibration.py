@@ -27,8 +27,8 @@ LEVEL_TAIL = 0.05
 QUANTILES = (0.2, 0.4)
 #: How far from an interface windows hold both sides, in periods.
 INTERFACE_REACH = LEVEL_WINDOW
-#: Number of peaks above a severity z in a clean image: area (periods²) · 10^(RATE − SLOPE·z), fitted to clean
-#: simulated micrographs (benchmarks/accuracy/calibration.py).
+#: Most peaks above a severity z in a clean image: area (periods²) · 10^(RATE − SLOPE·z). Clean simulated micrographs
+#: have a third of them (benchmarks/accuracy/calibration.py); experimental ones are less even.
 RATE, SLOPE = 1.3, 1.15
 
 

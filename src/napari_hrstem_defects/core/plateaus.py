@@ -25,7 +25,7 @@ STEP_PERIODS = 2.0
 STEP_DIRECTIONS = 8
 #: Two areas differ if what distinguishes them is so many of its standard deviations apart. The halves of one normal
 #: distribution are 2.5 apart, those of a gradual change 2.9.
-APART = 4.2
+APART = 4.5
 #: Two areas of one lattice are phases if their contrast, or how far they are from the best patch's model, differs by
 #: this (logarithm of a square).
 PHASE_STEP = 0.3
