@@ -201,6 +201,19 @@ def test_inverted_domain(sigma, wall):
     assert (found.labels == 1)[~turned & far].mean() < 0.01
 
 
+def test_polarity_of_most_of_the_crystal_is_the_reference():
+    # The patch in the middle lies in the band; its walls alone make no patch defective.
+    shape, basis = (512, 512), vectors("oblique", 14.0, 8.0)
+    x = np.indices(shape)[1]
+    inside = np.abs(x - 256) < 100
+    one, other = (crystal(shape, basis, c, width=0.12) for c in (DUMBBELL, TURNED))
+    image = noisy(np.where(inside, one, other), 0.1)
+    found = hd.analyze(hd.Micrograph(image), hd.Recipe().replace({"classify.max_defect_area": 0.5}))
+    assert not inside[0, round(found.best_patch.x)]
+    assert (found.labels == 1)[found.judged & inside].mean() > 0.95
+    assert (found.labels > 0)[np.abs(x - 256) > 130].mean() < 0.01
+
+
 @pytest.mark.parametrize(
     "columns",
     [DUMBBELL, DUMBBELL[:1], (DUMBBELL[0], ((0.3, 0.25), 1.0))],
