@@ -37,7 +37,7 @@ STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
     "blank parts": {"find_blanks": _nothing_of(0)},
     "clipped contrast": {"CLIP_SHARE": 1.0},
     "phases": {"second_phase": lambda *_: None},
-    "inverted areas": {"inverted_areas": _nothing_of(2)},
+    "inverted areas": {"inverted_areas": _nothing_of(1)},
     "loss of strength": {"LOSS_FACTOR": math.inf},
     "templates of point defects": {"POINT_FACTOR": math.inf},
     "templates between pixels": {"MAX_SHIFT_PX": 0.0},
