@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.analysis import Preprocessed
-from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, TINY, Field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
@@ -172,7 +172,10 @@ def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
 def unlikeness(
     seen: Preprocessed, plateaus: Plateaus, number: int, most: float = 20.0
 ) -> NDArray[np.float32]:
-    """Loss of strength in standard deviations inside one plateau, `most` outside of it."""
+    """Loss of strength in standard deviations inside one plateau, `most` outside of it.
+
+    However small a loss, what has none is the better place for a best patch: there is no floor.
+    """
     field, prepared = seen.field, seen.prepared
     assert prepared is not None
     assert field is not None
@@ -183,7 +186,7 @@ def unlikeness(
         loss,
         to_field(seen.level, field),
         own,
-        STRENGTH_FLOOR,
+        TINY,
         field.period,
         weight=field.pairs,
     )
