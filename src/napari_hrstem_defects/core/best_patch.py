@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import factorial
 
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.preprocessing import Prepared
 
 #: Base b of the weights by connectivity: large enough that one patch more at distance i outweighs whatever lies
@@ -229,6 +230,27 @@ def _nodes(clean: ArrayLike) -> NDArray[np.bool_]:
     if nodes.ndim != 2 or nodes.size == 0 or nodes.dtype != np.bool_:
         raise ValueError(f"clean is a {nodes.dtype} array of shape {nodes.shape}, expected booleans (ny, nx)")
     return nodes
+
+
+def placed_by_hand(wanted: BestPatch | tuple[float, float], size: int, shape: tuple[int, int]) -> BestPatch:
+    """Patch of `size` px around a point, or a given one, moved so that all of it lies on a frame of `shape`.
+
+    Raises
+    ------
+    RecipeError
+        If it lies outside of the frame, or is larger.
+    """
+    if not isinstance(wanted, BestPatch):
+        wanted = BestPatch(float(wanted[0]), float(wanted[1]), size, "hand")
+    if wanted.size > min(shape):
+        raise RecipeError(f"The best patch is {wanted.size} px wide, more than the image; make it smaller.")
+    point, last = np.array([wanted.y, wanted.x]), np.array(shape) - 0.5
+    if not ((point >= -0.5) & (point <= last)).all():
+        raise RecipeError(
+            f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
+        )
+    y, x = np.clip(point, wanted.size / 2 - 0.5, last - wanted.size / 2)
+    return replace(wanted, y=float(y), x=float(x))
 
 
 def patch_edge(prepared: Prepared, size: int) -> int:

@@ -432,15 +432,13 @@ def _leads(phases: NDArray[np.complex128], layers: _Layers, width: float, side: 
 
     thick = int(width)
     starts = np.arange((side - 2) * _SAMPLES, min((side + thick + 1) * _SAMPLES, count))
-    every_second = np.cumsum([reverse(starts + 2 * i * _SAMPLES, 1) for i in range(thick // 2 + 2)], axis=0)[
-        1:
-    ]
+    every_second = [reverse(starts + 2 * i * _SAMPLES, 1) for i in range(thick // 2 + 2)]
     explained = {
         "perfect": 0.0,
         "intrinsic": reverse(starts, 1).max(),
         "extrinsic": reverse(starts, 2).max(),
         "lamella": max(reverse(starts, n).max() for n in range(3, thick + 4)),
-        "several": every_second.max(),
+        "several": np.cumsum(every_second, axis=0)[1:].max(),
         "twin": max((gain[count] - gain[starts]).max(), gain[starts].max()),
     }
     # What one reversed step explains.

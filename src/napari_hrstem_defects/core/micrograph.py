@@ -446,8 +446,6 @@ def _thin(mask: Mask, side: int) -> Mask:
 
 def _off_edge(mask: Mask) -> Mask:
     """Connected parts that do not touch the edge of the image."""
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    keep = np.arange(count + 1) > 0
-    for edge in (labels[[0, -1]], labels[:, [0, -1]]):
-        keep[edge] = False
-    return np.asarray(keep[labels])
+    from skimage.segmentation import clear_border
+
+    return np.asarray(clear_border(mask))

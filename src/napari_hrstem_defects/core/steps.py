@@ -21,7 +21,13 @@ from napari_hrstem_defects.core.analysis import (
     Varied,
 )
 from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field, autocorrelation_field
-from napari_hrstem_defects.core.best_patch import BestPatch, choose, frame_slices, prepared_slices
+from napari_hrstem_defects.core.best_patch import (
+    BestPatch,
+    choose,
+    frame_slices,
+    placed_by_hand,
+    prepared_slices,
+)
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import type_judge
 from napari_hrstem_defects.core.domains import (
@@ -161,7 +167,7 @@ def choose_best_patch(
     prepared, field, plateaus, level = seen.prepared, seen.field, divided.plateaus, seen.level
     chosen, result = None, Chosen()
     if inputs.wanted_patch is not None:
-        chosen = _placed(inputs, table.grid.size)
+        chosen = placed_by_hand(inputs.wanted_patch, table.grid.size, inputs.shape)
         result = Chosen(chosen)
     elif inputs.recipe.mode == "published":
         if seen.typical is None and table.classifier == "screening":
@@ -229,30 +235,6 @@ def _on_severity(mask: NDArray[np.bool_], field: Field, prepared: Prepared) -> N
 def _patch(grid: PatchGrid, index: tuple[int, int]) -> BestPatch:
     y, x = grid.centres[index]
     return BestPatch(float(y), float(x), grid.size)
-
-
-def _placed(inputs: Inputs, size: int) -> BestPatch:
-    """The best patch that the caller asked for, checked."""
-    wanted = inputs.wanted_patch
-    if not isinstance(wanted, BestPatch):
-        y, x = wanted  # type: ignore[misc]
-        wanted = BestPatch(float(y), float(x), size, "hand")
-    if wanted.size > min(inputs.shape):
-        raise RecipeError(f"The best patch is {wanted.size} px wide, more than the image; make it smaller.")
-    point = np.array([wanted.y, wanted.x])
-    if not (
-        np.isfinite(point).all() and (point >= -0.5).all() and (point <= np.array(inputs.shape) - 0.5).all()
-    ):
-        raise RecipeError(
-            f"The best patch at y = {wanted.y:g}, x = {wanted.x:g} lies outside the image; place it on it."
-        )
-    return _within(wanted, inputs.shape)
-
-
-def _within(patch: BestPatch, shape: tuple[int, int]) -> BestPatch:
-    """The patch moved so that all of it lies on the frame."""
-    y, x = np.clip((patch.y, patch.x), patch.size / 2 - 0.5, np.array(shape) - patch.size / 2 - 0.5)
-    return replace(patch, y=float(y), x=float(x))
 
 
 def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMaps | None) -> Varied:
@@ -375,7 +357,7 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
         if number == reference:
             place = patch
         elif number in given:
-            place = _within(BestPatch(*given[number], patch.size, "hand"), inputs.shape)
+            place = placed_by_hand(given[number], patch.size, inputs.shape)
         else:
             place = _model_patch(seen, plateaus, number, patch.size)
         patches.append(place)
