@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.models import compact, fitting, vgg16
+from napari_hrstem_defects.models import compact, vgg16
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
@@ -212,28 +213,21 @@ def test_compact():
 
 def test_compact_input_has_no_brightness_or_contrast():
     patches = np.random.default_rng(0).random((3, 16, 16)).astype(np.float32)
-    out = compact.network_input(patches)
+    out = kind_of("compact").network_input(patches)
     assert out.shape == (3, 16, 16, 1)
     np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-4)
-    np.testing.assert_allclose(compact.network_input(0.3 * patches + 0.2), out, atol=1e-3)
-    assert np.isfinite(compact.network_input(np.ones((1, 16, 16), np.float32))).all()
-
-
-def test_turned_patches_are_turned_patches():
-    patch = np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32)
-    kinds = {tuple(fitting.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
-    assert len(kinds) == 8
-    assert all(sorted(kind) == sorted(patch.ravel()) for kind in kinds)
+    np.testing.assert_allclose(kind_of("compact").network_input(0.3 * patches + 0.2), out, atol=1e-3)
+    assert np.isfinite(kind_of("compact").network_input(np.ones((1, 16, 16), np.float32))).all()
 
 
 def test_prediction_does_not_depend_on_company():
     model = SimpleNamespace(networks={"compact": compact.build_compact(32)})
     patches = np.random.default_rng(0).random((70, 32, 32)).astype(np.float32)
-    together = compact.predict(model, patches)
+    together = kind_of("compact").predict(model, patches)
     assert together.shape == (70, 2)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(compact.predict(model, patches[66:69]), together[66:69], atol=1e-5)
-    assert compact.predict(model, patches[:0]).shape == (0, 2)
+    np.testing.assert_allclose(kind_of("compact").predict(model, patches[66:69]), together[66:69], atol=1e-5)
+    assert kind_of("compact").predict(model, patches[:0]).shape == (0, 2)
     with pytest.raises(Cancelled):
-        compact.predict(model, patches, cancelled=lambda: True)
+        kind_of("compact").predict(model, patches, cancelled=lambda: True)

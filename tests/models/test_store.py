@@ -201,8 +201,11 @@ def test_dense_layers_come_back(tmp_path):
         ({"classes": ["a", "b", "c"]}, r"its member compact/\d\d\d-kernel.npy does not fit into the network"),
         ({"kind": "vgg16"}, "it does not hold the networks of the kind vgg16, and nothing else"),
         ({"kind": "fft-ensemble"}, "its preprocessing is not that of an FFT ensemble"),
-        ({"preprocessing": {"filter": 5}}, "the filter of its preprocessing is 5"),
-        ({"preprocessing": {"scope": "all"}}, "the scope of its preprocessing is 'all'"),
+        ({"preprocessing": {"filter": 5}}, "its preprocessing must be a table with a known filter and scope"),
+        (
+            {"preprocessing": {"scope": "all"}},
+            "its preprocessing must be a table with a known filter and scope",
+        ),
         ({"training": {"extra": {"dense": [3]}}}, "The kind compact has no setting 'dense'"),
         ({"training": {"extra": 3}}, "its settings are no table"),
         ({"kind": "vgg16", "training": {"extra": {"dense": [10**9]}}}, "numbers from 1 to 4096"),

@@ -157,8 +157,7 @@ def judge(
     if contract.kind == "fft-ensemble":
         return patch_scores(model, pixels, grid, cancelled=cancelled)
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
-    predict = kind_of(contract.kind).function("predict")
-    probabilities: NDArray[np.float32] = predict(model, patches, cancelled=cancelled)
+    probabilities = kind_of(contract.kind).predict(model, patches, cancelled=cancelled)
     return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
 
 

@@ -12,12 +12,12 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX, first_problem
+from napari_hrstem_defects.models.preparing import FILTERS
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
 FORMAT_VERSION = 2
-#: Kinds of classifiers.
-KINDS = ("vgg16", "compact", "fft-ensemble")
 
 
 def _printable(text: str) -> str:
@@ -48,6 +48,13 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
         raise ValueError("a smallest and a largest value")
     return ends
+
+
+def _known_filter(preprocessing: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is done to frames and patches before a network sees them must be something that this program does."""
+    if (preprocessing.get("filter", "none"), preprocessing.get("scope", "frame")) not in FILTERS:
+        raise ValueError("a table with a known filter and scope")
+    return preprocessing
 
 
 def _with_listings(training: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -109,7 +116,7 @@ class Contract:
     name: _Name
     classes: Annotated[tuple[_Name, ...], AfterValidator(_classes)]
     patch_px: Annotated[int, Field(ge=LEAST_PATCH_PX, le=MOST_PATCH_PX)]
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Annotated[Mapping[str, Any], AfterValidator(_known_filter)] = field(default_factory=dict)
     pixel_size_nm: _Range | None = None
     period_px: _Range | None = None
     data_sha256: _Text = ""

@@ -73,7 +73,9 @@ def judge_images(
         model.contract.patch_px,
         model.contract.preprocessing.get("filter", "none"),
     )
-    found = (_predicted(model, patches.pixels)[:, 0] < 1 - THRESHOLD).astype(np.intp)
+    found = (kind_of(model.contract.kind).predict(model, patches.pixels)[:, 0] < 1 - THRESHOLD).astype(
+        np.intp
+    )
     out = _scores(patches, found)
     out["images"] = {
         image.name: {
@@ -132,7 +134,7 @@ def judge_patches(
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
     if not filtered:
         pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
-    probabilities = _predicted(model, pixels)
+    probabilities = kind_of(contract.kind).predict(model, pixels)
     out = classification(labels, verdicts(probabilities), classes=contract.classes)
     if contract.kind == "fft-ensemble":
         out["binary"] = {
@@ -154,11 +156,6 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
         f"The patches have the classes {', '.join(patches.classes)}, the model tells {', '.join(classes)} apart; "
         "evaluate it on patches of its own classes."
     )
-
-
-def _predicted(model: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = kind_of(model.contract.kind).function("predict")(model, pixels)
-    return out
 
 
 def evaluate_images(

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter
 
+from napari_hrstem_defects.models.preparing import symmetric
+
 #: Blur before the transform, px ([M]).
 BLUR_PX = 1.0
 #: Spectra below it are set to zero ([M]; at most 1 in their training).
@@ -114,11 +116,6 @@ def standardised(equal: NDArray[np.float32]) -> NDArray[np.float32]:
     return (equal - np.float32(EQUAL_MEAN)) / np.float32(EQUAL_CONTRAST)
 
 
-def quarter_turns(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Patches ``(n, edge, edge)`` turned by 0, 90, 180 and 270°, ``(4 n, edge, edge)``, as Marvin, Holt et al. do."""
-    return np.concatenate([np.rot90(patches, k, (1, 2)) for k in range(4)])
-
-
 def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Random variants of patches, equalised.
 
@@ -136,7 +133,7 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
         In the range of :func:`equalise`, 0...1.
     """
     count, edge = len(patches), patches.shape[1]
-    values = standardised(equalise(_warped(_symmetric(patches, rng.integers(0, 8, count)), rng)))
+    values = standardised(equalise(_warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
     blurred = rng.random(count) < BLURRED_SHARE
     if blurred.any():
         values[blurred] = gaussian_filter(values[blurred], (0, BLURRED_PX, BLURRED_PX))
@@ -150,20 +147,6 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     values += each(MOST_SLOPE) * ramp[:, None] + each(MOST_SLOPE) * ramp
     values += each(MOST_NOISE, 0.0) * rng.standard_normal(values.shape, np.float32)
     return equalise(values)
-
-
-def symmetries(patches: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The eight turned and mirrored copies of all patches, the unchanged one first."""
-    return [_symmetric(patches, np.full(len(patches), k)) for k in range(8)]
-
-
-def _symmetric(patches: NDArray[np.float32], kinds: NDArray[np.integer]) -> NDArray[np.float32]:
-    out = np.empty_like(patches)
-    for kind in np.unique(kinds).tolist():
-        chosen = kinds == kind
-        turned = np.rot90(patches[chosen], kind % 4, (1, 2))
-        out[chosen] = turned[:, :, ::-1] if kind >= 4 else turned
-    return out
 
 
 def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -255,4 +255,16 @@ class TrainingProgress:
 
 
 Progress = Callable[[TrainingProgress], None]
-Cancelled = Callable[[], bool]
+#: Whether the caller asked to stop.
+CancelCheck = Callable[[], bool]
+
+
+def stop_if(cancelled: CancelCheck | None) -> None:
+    """Stop where the caller asked to.
+
+    Raises
+    ------
+    Cancelled
+    """
+    if cancelled is not None and cancelled():
+        raise Cancelled

@@ -15,8 +15,9 @@ from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.models import scale
+from napari_hrstem_defects.models.base import Model
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, Ensemble, predict
+from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, predict
 
 #: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
 #: than this number of them ([M]).
@@ -79,7 +80,7 @@ class Scan:
 
 
 def scan(
-    model: Ensemble,
+    model: Model,
     pixels: NDArray[np.float32],
     *,
     stride_px: int | None = None,
@@ -92,7 +93,7 @@ def scan(
 
     Parameters
     ----------
-    model : Ensemble
+    model : Model
         E.g. what :func:`~.store.load_model` gives.
     pixels : float32 array (y, x)
         0...1; any shape from one window on.
@@ -169,7 +170,7 @@ def usual_stride(contract: Contract) -> int:
 
 
 def patch_scores(
-    model: Ensemble,
+    model: Model,
     pixels: NDArray[np.float32],
     grid: PatchGrid,
     *,
@@ -182,7 +183,7 @@ def patch_scores(
 
     Parameters
     ----------
-    model : Ensemble
+    model : Model
     pixels : float32 array (y, x)
         The frame, 0...1.
     grid : PatchGrid
@@ -272,7 +273,7 @@ def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:
 
 
 def _windows(
-    model: Ensemble,
+    model: Model,
     pixels: NDArray[np.float32],
     stride: int,
     progress: Callable[[float, str], None] | None,

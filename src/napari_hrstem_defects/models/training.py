@@ -23,9 +23,11 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.base import Fitted, Kind
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
-from napari_hrstem_defects.models.kinds import Fitted, Kind, kind_of
+from napari_hrstem_defects.models.fitting import CHECKPOINT, Job
+from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
@@ -145,7 +147,7 @@ def _explained(workspace: Path) -> Iterator[None]:
                 "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
             ) from error
     except ModelError:
-        if not any(workspace.rglob("*.checkpoint.npz")) and not any(workspace.rglob(_RESULT)):
+        if not any(workspace.rglob(f"*{CHECKPOINT}")) and not any(workspace.rglob(_RESULT)):
             shutil.rmtree(workspace, ignore_errors=True)
         raise
     except OSError as error:
@@ -229,9 +231,7 @@ class _Training(abc.ABC):
             self.tell(number + share, report.text, number, report)
 
         train, validation = self.parts(split, options.seed, sampled)
-        fitted: Fitted = self.kind.function("fit")(
-            train, validation, options, workspace=folder, progress=fitting, cancelled=self.cancelled
-        )
+        fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
         self.tell(number + 1 - _JUDGING, "testing", number)
         contract = self.contract(options, fitted, split)
         model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
