@@ -17,6 +17,7 @@ from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.store import load_model
 from napari_hrstem_defects.models.training import train, unfinished
+from napari_hrstem_defects.models.workspace import WORKSPACE_SUFFIX
 
 pytestmark = pytest.mark.keras
 
@@ -483,7 +484,7 @@ def test_options_are_checked():
 
 def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
     """Killed while it cleared up: nothing says any more what the rest is of."""
-    rest = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}" / "split1"
+    rest = tmp_path / f"x.hrstem{WORKSPACE_SUFFIX}" / "split1"
     rest.mkdir(parents=True)
     options = replace(QUICK, epochs=1)
     (rest / "result.json").write_text('{"stopped": false, "validation": {"balanced_accuracy": 1.0}}')
@@ -524,7 +525,7 @@ def test_memories_that_are_too_small(tmp_path, monkeypatch, error):
 
 
 def test_plans_that_are_damaged(tmp_path):
-    folder = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}"
+    folder = tmp_path / f"x.hrstem{WORKSPACE_SUFFIX}"
     folder.mkdir()
     for text in ("{", "[1]", "3"):
         (folder / "plan.json").write_text(text)
