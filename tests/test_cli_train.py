@@ -50,9 +50,7 @@ def tiny_networks(monkeypatch):
     def tiny_spectrum(patch_px, branches):
         layers = keras().layers
         spectrum = keras().Input((patch_px, patch_px, 1))
-        return keras().Model(
-            spectrum, layers.Activation("sigmoid")(layers.Dense(1)(layers.Flatten()(spectrum)))
-        )
+        return keras().Model(spectrum, layers.Dense(1)(layers.Flatten()(spectrum)))
 
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_spectrum)
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 32)

@@ -101,16 +101,6 @@ def test_exact_turned_copies_among_patches():
     assert len(set(clusters(flat).tolist())) == 2
 
 
-def test_spectra_that_are_kept_no_longer_are_computed_again(monkeypatch):
-    monkeypatch.setattr(near_copies, "_KEPT", 12)
-    images = [micrograph(seed, (60 + 3 * seed, 64)) for seed in range(6)]
-    images.append(np.rot90(images[2][5:, 3:]).copy())
-    comparison = near_copies.Comparison(images)
-    found = {(i, j): comparison.peak(i, j) for i in range(len(images)) for j in range(i + 1, len(images))}
-    assert found == {pair: pytest.approx(peak(images[pair[0]], images[pair[1]])) for pair in found}
-    assert [pair for pair, value in found.items() if value > 0.5] == [(2, 6)]
-
-
 def test_groups_of_patches():
     image = micrograph(0, (64, 200))
     corners = [0, 8, 16, 100, 108, 160]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,7 @@ from napari_hrstem_defects.models.preparing import symmetric
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
-
-
-class Model(Protocol):
-    """A trained classifier, e.g. a :class:`~.store.StoredModel`."""
-
-    @property
-    def contract(self) -> Contract:
-        """Its contract."""
-        ...
-
-    @property
-    def networks(self) -> Mapping[str, Any]:
-        """Networks of Keras by name."""
-        ...
+    from napari_hrstem_defects.models.store import StoredModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +94,7 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def predict(
-        self, model: Model, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
+        self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
     ) -> NDArray[np.float32]:
         """Probabilities ``(n, classes)`` of patches ``(n, patch_px, patch_px)``, 0...1; they need not add up to one.
 
@@ -161,6 +148,9 @@ class Kind(abc.ABC):
 class SoftmaxKind(Kind):
     """A kind of one network, whose outputs are the probabilities of the classes."""
 
+    #: What the contract says about `network_input`.
+    preprocessing: ClassVar[Mapping[str, Any]]
+
     @abc.abstractmethod
     def network(self, patch_px: int, classes: int, settings: Mapping[str, Any]) -> Any:
         """The network; `settings` are fields of the training options."""
@@ -168,10 +158,6 @@ class SoftmaxKind(Kind):
     @abc.abstractmethod
     def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the network is given of patches ``(n, y, x)``."""
-
-    @abc.abstractmethod
-    def preprocessing(self) -> dict[str, Any]:
-        """What the contract says about `network_input`."""
 
     def build(self, contract: Contract) -> dict[str, Any]:
         """The network."""
@@ -197,7 +183,7 @@ class SoftmaxKind(Kind):
             prepare=self._prepared if fitted is network else None,
             tag=self.name,
         )
-        return Fitted({self.name: network}, self.preprocessing(), {self.name: vars(history)}, history.stopped)
+        return Fitted({self.name: network}, self.preprocessing, {self.name: vars(history)}, history.stopped)
 
     def trained_part(
         self,
@@ -216,7 +202,7 @@ class SoftmaxKind(Kind):
         return self.network_input(patches)
 
     def predict(
-        self, model: Model, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
+        self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
     ) -> NDArray[np.float32]:
         """Probabilities ``(n, classes)``, which add up to one."""
         return predict_in_batches(model.networks[self.name], patches, self.network_input, cancelled)

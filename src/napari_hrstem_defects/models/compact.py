@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ def build_compact(
 class Compact(SoftmaxKind):
     """The kind ``compact``."""
 
+    preprocessing: ClassVar = {"scaling": "standard"}
+
     def network(self, patch_px: int, classes: int, settings: Mapping[str, Any]) -> Any:
         """See :func:`build_compact`."""
         return build_compact(patch_px, classes)
@@ -83,7 +85,3 @@ class Compact(SoftmaxKind):
         contrast = np.maximum(patches.std(axis=(1, 2), keepdims=True), LEAST_CONTRAST)
         out: NDArray[np.float32] = ((patches - mean) / contrast)[..., None].astype(np.float32)
         return out
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Standard scaling of each patch."""
-        return {"scaling": "standard"}

@@ -18,13 +18,13 @@ from napari_hrstem_defects.core.metrics import (
     PATCH_CLASSES,
     classification,
 )
-from napari_hrstem_defects.models.base import Model
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.near_copies import copied
 from napari_hrstem_defects.models.patch_splits import overlapping
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.store import StoredModel
 
 #: The metrics of the published table, in its order.
 METRICS = ("accuracy", "precision", "specificity", "recall")
@@ -72,7 +72,7 @@ class _Judged:
         }
 
 
-def _judged(model: Model, images: Sequence[LabelledImage]) -> _Judged:
+def _judged(model: StoredModel, images: Sequence[LabelledImage]) -> _Judged:
     contract = model.contract
     secondary = contract.training.get("secondary", "defective")
     patches = grid_patches(
@@ -87,12 +87,12 @@ def _judged(model: Model, images: Sequence[LabelledImage]) -> _Judged:
     return _Judged(patches.source, patches.labels, nearer, (clean < 1 - THRESHOLD).astype(np.intp))
 
 
-def judge_images(model: Model, images: Sequence[LabelledImage]) -> dict[str, Any]:
+def judge_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict[str, Any]:
     """Score a classifier on all patches of labelled images.
 
     Parameters
     ----------
-    model : Model
+    model : StoredModel
     images : sequence of LabelledImage
         Judged are patches of the model's size on the grid that an analysis uses, as they are.
 
@@ -105,12 +105,12 @@ def judge_images(model: Model, images: Sequence[LabelledImage]) -> dict[str, Any
     return _judged(model, images).scores()
 
 
-def judge_patches(model: Model, patches: PatchSet, *, filtered: bool = False) -> dict[str, Any]:
+def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> dict[str, Any]:
     """Score a classifier on patches.
 
     Parameters
     ----------
-    model : Model
+    model : StoredModel
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
         must tell clean from defective, and every class but the first counts as defective.
@@ -157,7 +157,7 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     )
 
 
-def evaluate_images(model: Model, images: Sequence[LabelledImage]) -> dict[str, Any]:
+def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on labelled images.
 
     Images that it was trained on are recognised by their pixels and scored apart: what it says about them is memory.
@@ -229,7 +229,7 @@ def evaluate_images(model: Model, images: Sequence[LabelledImage]) -> dict[str, 
     return out
 
 
-def evaluate_patches(model: Model, patches: PatchSet) -> dict[str, Any]:
+def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on a table of patches.
 
     Patches that it was trained on are recognised by their pixels and scored apart; those that share pixels with them

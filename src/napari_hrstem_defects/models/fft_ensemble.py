@@ -18,9 +18,9 @@ from scipy.special import expit
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.base import Fitted, Kind, Model
+from napari_hrstem_defects.models.base import Fitted, Kind
 from napari_hrstem_defects.models.data import PatchSet, join
-from napari_hrstem_defects.models.ensemble_networks import MOMENTUM, build_efficient, build_published, logits
+from napari_hrstem_defects.models.ensemble_networks import MOMENTUM, build_efficient, build_published
 from napari_hrstem_defects.models.fft_features import (
     BLUR_PX,
     THRESHOLD,
@@ -40,6 +40,7 @@ from napari_hrstem_defects.models.preparing import symmetries
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
+    from napari_hrstem_defects.models.store import StoredModel
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
@@ -240,14 +241,14 @@ class FFTEnsemble(Kind):
         return Fitted(networks, preprocessing, {"ensemble": vars(history)}, history.stopped)
 
     def predict(
-        self, model: Model, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
+        self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
     ) -> NDArray[np.float32]:
         """See :func:`predict`."""
         return predict(model, patches, cancelled=cancelled)
 
 
 def predict(
-    model: Model,
+    model: StoredModel,
     patches: NDArray[np.float32],
     *,
     views: int = 0,
@@ -257,7 +258,7 @@ def predict(
 
     Parameters
     ----------
-    model : Model
+    model : StoredModel
         An ensemble, its networks ``class-0`` and so on in the order of the classes.
     patches : float32 array (n, patch_px, patch_px)
         0...1.
@@ -353,7 +354,7 @@ def _side_by_side(networks: tuple[Any, ...]) -> Any:
     """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
-    outputs = [logits(network)(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
+    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
     return library.Model(inputs, library.layers.Concatenate()(outputs))
 
 

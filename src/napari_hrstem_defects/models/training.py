@@ -21,7 +21,7 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.base import Kind, Model
+from napari_hrstem_defects.models.base import Kind
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
 from napari_hrstem_defects.models.fitting import Job
@@ -170,7 +170,7 @@ class _Images:
         images = split.validation or split.train
         return train, sample_patches(images, options.patch_px, wanted, seed=seed + 1, **common)
 
-    def scores(self, model: Model, split: Split) -> dict[str, Any]:
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         """Scores of each set of data that there is."""
         sets = {
             "train": [image for image in split.train if image.has_defects],
@@ -222,7 +222,7 @@ class _Patches:
         data = replace(self.data, pixels=pixels)
         return data.take(split.train), data.take(split.validation)
 
-    def scores(self, model: Model, split: Split) -> dict[str, Any]:
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         return {
             part: evaluation.judge_patches(model, self.data.take(getattr(split, part)))
             for part in ("train", "test")

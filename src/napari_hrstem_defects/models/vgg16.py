@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,8 @@ class VGG16(SoftmaxKind):
     layers are trained on them. Otherwise every patch passes the whole network, turned and mirrored at random.
     """
 
+    preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
+
     def check_settings(self, extra: Mapping[str, Any]) -> None:
         """The units must be numbers, and not too many."""
         refuse_unknown(extra, ("dense",), self.name)
@@ -194,10 +196,6 @@ class VGG16(SoftmaxKind):
     def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :func:`network_input`."""
         return network_input(patches)
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Scaling and means."""
-        return {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
 
     def trained_part(
         self,
