@@ -96,38 +96,20 @@ class Kind(abc.ABC):
     def predict(
         self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
     ) -> NDArray[np.float32]:
-        """Probabilities ``(n, classes)`` of patches ``(n, patch_px, patch_px)``, 0...1; they need not add up to one.
-
-        Raises
-        ------
-        Cancelled
-        """
+        """Probabilities ``(n, classes)`` of patches ``(n, patch_px, patch_px)``, 0...1; they need not add up to one."""
 
     def check_settings(self, extra: Mapping[str, Any]) -> None:
-        """Refuse settings that this kind does not have, or values that they cannot have; needs no Keras.
-
-        Raises
-        ------
-        ModelError
-        """
+        """Refuse settings that this kind does not have, and impossible values, by a ModelError; needs no Keras."""
         refuse_unknown(extra, (), self.name)
 
     def check(self, options: TrainingOptions) -> None:
-        """Refuse options that a training could not begin with, before anything costly is done.
-
-        Raises
-        ------
-        ModelError
-        """
+        """Refuse options that a training could not begin with, by a ModelError, before anything costly is done."""
         self.check_settings(options.extra)
 
     def network_names(self, contract: Contract) -> tuple[str, ...]:
         """Names of the networks in a model file; needs no Keras.
 
-        Raises
-        ------
-        ModelError
-            If the contract is none of this kind. The message goes into a sentence.
+        A ModelError, whose message goes into a sentence, if the contract is none of this kind.
         """
         extra = contract.training.get("extra", {})
         if not isinstance(extra, Mapping):

@@ -42,37 +42,65 @@ def defect_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float32
     return out
 
 
-def verdicts(probabilities: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Number of the class of each patch: of two by `THRESHOLD` on the second, of more the most probable."""
-    if probabilities.shape[1] == 2:
-        return (defect_probability(probabilities) > THRESHOLD).astype(np.intp)
-    return probabilities.argmax(axis=1)
-
-
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """Patches of labelled images: their image, their class and which one the classifier names.
+class Judged:
+    """Patches with their class and what a classifier says about them.
 
-    `nearer` holds the class to which patches with 1 to 10 % defect area are nearer.
+    Attributes
+    ----------
+    classes : tuple of str
+    source : array of str (n,)
+        Their images.
+    truth, found : int arrays (n,)
+        Numbers of classes.
+    nearer : int array (n,) or None
+        The same as `truth` with the class to which patches with 1 to 10 % defect area are nearer.
+    alone : bool array (n, classes) or None
+        What each network of an ensemble says by itself.
     """
 
+    classes: Sequence[str]
     source: NDArray[np.str_]
-    truth: NDArray[np.int64]
-    nearer: NDArray[np.int64]
-    found: NDArray[np.intp]
+    truth: NDArray[np.integer]
+    found: NDArray[np.integer]
+    nearer: NDArray[np.integer] | None = None
+    alone: NDArray[np.bool_] | None = None
 
-    def scores(self, images: Sequence[str] | None = None) -> dict[str, Any]:
-        """Scores over the patches of some images, by default of all."""
-        chosen = np.isin(self.source, images) if images is not None else np.ones(len(self.source), bool)
-        both = classification(self.nearer[chosen], self.found[chosen])
-        names = (*METRICS, "balanced_accuracy", "count", "ambivalent", "confusion")
-        return {
-            **classification(self.truth[chosen], self.found[chosen]),
-            "with_ambivalent": {name: both[name] for name in names},
-        }
+    def scores(self, chosen: Any = slice(None)) -> dict[str, Any]:
+        """Scores over some of the patches, by default over all.
+
+        Parameters
+        ----------
+        chosen
+            An index of the patches.
+
+        Returns
+        -------
+        dict
+            See :func:`napari_hrstem_defects.core.metrics.classification`. Where `nearer` is known also
+            ``with_ambivalent``, the metrics with all patches as in `nearer`; where `alone` is, ``binary``, the
+            confusion of each network by itself against the rest.
+        """
+        truth, found = self.truth[chosen], self.found[chosen]
+        out = classification(truth, found, classes=self.classes)
+        if self.nearer is not None:
+            both = classification(self.nearer[chosen], found)
+            names = (*METRICS, "balanced_accuracy", "count", "ambivalent", "confusion")
+            out["with_ambivalent"] = {name: both[name] for name in names}
+        if self.alone is not None:
+            out["binary"] = {
+                name: classification(truth == k, said, classes=("other", name))["confusion"]
+                for (k, name), said in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
+            }
+        return out
+
+    def of_images(self, names: Sequence[str]) -> dict[str, Any]:
+        """Scores over the patches of images."""
+        return self.scores(np.isin(self.source, names))
 
 
-def _judged(model: StoredModel, images: Sequence[LabelledImage]) -> _Judged:
+def judge_images(model: StoredModel, images: Sequence[LabelledImage]) -> Judged:
+    """Classify all patches of labelled images, those of the model's size on the grid that an analysis uses."""
     contract = model.contract
     secondary = contract.training.get("secondary", "defective")
     patches = grid_patches(
@@ -84,29 +112,12 @@ def _judged(model: StoredModel, images: Sequence[LabelledImage]) -> _Judged:
     assert patches.shares is not None
     middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
     nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
-    return _Judged(patches.source, patches.labels, nearer, (clean < 1 - THRESHOLD).astype(np.intp))
+    found = (clean < 1 - THRESHOLD).astype(np.intp)
+    return Judged(PATCH_CLASSES, patches.source, patches.labels, found, nearer)
 
 
-def judge_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict[str, Any]:
-    """Score a classifier on all patches of labelled images.
-
-    Parameters
-    ----------
-    model : StoredModel
-    images : sequence of LabelledImage
-        Judged are patches of the model's size on the grid that an analysis uses, as they are.
-
-    Returns
-    -------
-    dict
-        As of :func:`judge_patches`, and ``with_ambivalent``: the metrics when patches with 1 to 10 % defect area
-        count as what they are nearer to.
-    """
-    return _judged(model, images).scores()
-
-
-def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> dict[str, Any]:
-    """Score a classifier on patches.
+def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> Judged:
+    """Classify patches.
 
     Parameters
     ----------
@@ -117,32 +128,23 @@ def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = Fal
     filtered : bool
         The patches are filtered already.
 
-    Returns
-    -------
-    dict
-        See :func:`napari_hrstem_defects.core.metrics.classification`. Of an ensemble also ``binary``: the confusion of
-        each network by itself, "this class" above `THRESHOLD` against the rest.
-
     Raises
     ------
     ModelError
         If the classes do not fit.
     """
     contract = model.contract
-    labels = _labels_for(contract.classes, patches)
+    truth = _labels_for(contract.classes, patches)
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
     if not filtered:
         pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
     probabilities = kind_of(contract.kind).predict(model, pixels)
-    out = classification(labels, verdicts(probabilities), classes=contract.classes)
-    if contract.kind == "fft-ensemble":
-        out["binary"] = {
-            name: classification(labels == k, probabilities[:, k] > THRESHOLD, classes=("other", name))[
-                "confusion"
-            ]
-            for k, name in enumerate(contract.classes)
-        }
-    return out
+    # Of two classes by the threshold on the second, of more the most probable.
+    found = probabilities.argmax(axis=1)
+    if len(contract.classes) == 2:
+        found = (defect_probability(probabilities) > THRESHOLD).astype(np.intp)
+    alone = probabilities > THRESHOLD if contract.kind == "fft-ensemble" else None
+    return Judged(contract.classes, patches.source, truth, found, alone=alone)
 
 
 def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
@@ -173,7 +175,7 @@ def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict
         images, as after a training on patches; ``images``: of each.
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
-    judged = _judged(model, images)
+    judged = judge_images(model, images)
     seen = [image for image in images if image.sha256 in known]
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
@@ -185,7 +187,7 @@ def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict
         draws = [[name] for name in names]
         if len(names) > DRAWN_IMAGES:
             draws = [rng.choice(names, DRAWN_IMAGES, replace=False).tolist() for _ in range(DRAWS)]
-        return [judged.scores(draw) for draw in draws]
+        return [judged.of_images(draw) for draw in draws]
 
     groups = {
         "train": [image.name for image in seen if image.has_defects],
@@ -197,7 +199,7 @@ def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict
         for part, names in groups.items()
         if names
     }
-    out = judged.scores(defective or clean or None)
+    out = judged.of_images(defective or clean or [image.name for image in images])
     del out["with_ambivalent"]
     out |= {
         "table_1": table_1(rows),
@@ -205,7 +207,7 @@ def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict
             image.name: {
                 "sha256": image.sha256,
                 "defects": image.has_defects,
-                **judged.scores([image.name]),
+                **judged.of_images([image.name]),
             }
             for image in images
         },
@@ -220,11 +222,11 @@ def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict
         out["repeated"] = {**spread(scores), "draws": len(scores), "images": each, "of": of}
     if clean:
         # Without defects there is no precision and no recall.
-        specificity = judged.scores(clean)
+        specificity = judged.of_images(clean)
         rates = {name: specificity[name] for name in ("accuracy", "specificity", "count")}
         out["defect_free"] = {**rates, "images": len(clean)}
     if seen:
-        out["trained_on"] = judged.scores([image.name for image in seen])
+        out["trained_on"] = judged.of_images([image.name for image in seen])
         del out["trained_on"]["with_ambivalent"]
     return out
 
@@ -254,8 +256,9 @@ def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
             shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen])
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
+    judged = judge_patches(model, patches)
     out = {
-        **judge_patches(model, patches.take(chosen)),
+        **judged.scores(chosen),
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
@@ -263,12 +266,10 @@ def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        scores = [
-            judge_patches(model, patches.take(chosen & (patches.source == source))) for source in sources
-        ]
+        scores = [judged.scores(chosen & (patches.source == source)) for source in sources]
         out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
-        out["trained_on"] = judge_patches(model, patches.take(seen))
+        out["trained_on"] = judged.scores(seen)
     return out
 
 

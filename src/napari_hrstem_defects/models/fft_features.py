@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -66,28 +64,15 @@ def log_spectra(
     values = np.asarray(patches)
     if values.ndim != 3 or values.shape[1] != values.shape[2]:
         raise ValueError(f"patches has shape {values.shape}, expected (n, edge, edge)")
-    edge = values.shape[1]
     out = np.empty(values.shape, np.float32)
-    for part in _parts(len(values)):
+    for start in range(0, len(values), _BATCH):
+        part = slice(start, start + _BATCH)
         scaled = np.asarray(values[part], np.float32)
         brightest = np.maximum(scaled.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
         smooth = gaussian_filter(scaled / brightest, (0, blur_px, blur_px))
-        half = fft.rfft2(smooth)
-        amplitude = np.log1p(np.abs(half))
-        amplitude[amplitude <= threshold] = 0
-        _fill(out[part], amplitude, edge)
+        amplitude = np.log1p(np.abs(fft.fftshift(fft.fft2(smooth), axes=(1, 2))))
+        out[part] = np.where(amplitude > threshold, amplitude, 0)
     return out
-
-
-def _fill(out: NDArray[np.float32], half: NDArray[np.float32], edge: int) -> None:
-    """Write a half spectrum as a whole one, the zero frequency at ``edge // 2``; |F(−k)| = |F(k)| gives the rest."""
-    middle = edge // 2
-    rows = np.fft.fftshift(np.arange(edge))
-    right = edge - middle
-    out[:, :, middle:] = half[:, rows, :right]
-    # Column −c holds what column c has at the opposite row.
-    columns = np.arange(middle, 0, -1)
-    out[:, :, :middle] = half[:, (-rows) % edge][:, :, columns]
 
 
 def equalise(patches: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -174,7 +159,3 @@ def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     below = flat[corner + edge] * (1 - fx) + flat[corner + edge + 1] * fx
     out: NDArray[np.float32] = above * (1 - fy) + below * fy
     return out
-
-
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))

@@ -21,13 +21,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def kind_of(name: str) -> Kind:
-    """Kind of a name.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
+    """Kind of a name; a ModelError if there is none."""
     if name not in KINDS:
         raise ModelError(f"There is no kind of classifier {name!r}; choose {', '.join(KINDS)}.")
     return KINDS[name]

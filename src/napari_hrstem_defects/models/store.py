@@ -108,13 +108,7 @@ def _members(name: str, network: Any) -> dict[str, Any]:
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
-    """Contract of a model file, read without Keras.
-
-    Raises
-    ------
-    ModelError
-        If it is no model file or is damaged.
-    """
+    """Contract of a model file, read without Keras; a ModelError if it is none or damaged."""
     path = Path(path)
     with _open(path) as archive:
         return _contract(archive, path)
@@ -155,13 +149,7 @@ def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: 
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hexadecimal digits.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be read.
-    """
+    """SHA-256 of a file, hexadecimal digits; a ModelError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

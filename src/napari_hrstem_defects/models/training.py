@@ -177,7 +177,9 @@ class _Images:
             "test": [image for image in split.test if image.has_defects],
             "defect_free": [image for image in split.test if not image.has_defects],
         }
-        return {part: evaluation.judge_images(model, images) for part, images in sets.items() if images}
+        return {
+            part: evaluation.judge_images(model, images).scores() for part, images in sets.items() if images
+        }
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -224,7 +226,7 @@ class _Patches:
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         return {
-            part: evaluation.judge_patches(model, self.data.take(getattr(split, part)))
+            part: evaluation.judge_patches(model, self.data.take(getattr(split, part))).scores()
             for part in ("train", "test")
         }
 
@@ -313,7 +315,7 @@ class _Training:
         # A stopped training is evaluated, too: a classifier without scores is of no use.
         result = {
             **self.source.scores(model, split),
-            "validation": evaluation.judge_patches(model, validation, filtered=True),
+            "validation": evaluation.judge_patches(model, validation, filtered=True).scores(),
             "stopped": fitted.stopped,
             "history": dict(fitted.history),
             "counts": {"train": train.counts, "validation": validation.counts},
