@@ -153,13 +153,11 @@ def fit_network(
         If the loss is not a finite number any more.
     """
     library = keras()
-    single = network.outputs[0].shape[-1] == 1
-    accuracy = library.metrics.BinaryAccuracy if single else library.metrics.CategoricalAccuracy
     network.compile(
         optimizer=library.optimizers.Adam(learning_rate or options.learning_rate),
         loss=loss,
         # By its name it would be made inside the first step, which TensorFlow then traces a second time.
-        metrics=[accuracy(name="accuracy")],
+        metrics=[library.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
     network.optimizer.build(network.trainable_variables)
@@ -171,19 +169,16 @@ def fit_network(
         history, best = _load(checkpoint, network)
     history.stopped = False
 
-    def tell(epoch: int, done: float, text: str, logs: dict[str, float]) -> None:
+    def tell(number: int, done: float, logs: dict[str, float]) -> None:
+        """Report the losses of an epoch, and how many are done."""
         if job.progress is not None:
-            share, ends = (epoch + done) / options.epochs, (logs.get("val_loss"), logs.get("val_accuracy"))
-            job.progress(
-                TrainingProgress(
-                    share, text, tag, epoch, options.epochs, logs["loss"], logs["accuracy"], *ends
-                )
-            )
+            values = logs["loss"], logs["accuracy"], logs.get("val_loss"), logs.get("val_accuracy")
+            epochs, text = options.epochs, f"epoch {number} of {options.epochs}"
+            job.progress(TrainingProgress(done / epochs, text, tag, int(done), epochs, *values))
 
     def step_ended(step: int, logs: dict[str, float]) -> None:
         if step % often == 0 and step + 1 < steps:
-            epoch = history.epochs
-            tell(epoch, step / steps, f"epoch {epoch + 1} of {options.epochs}", logs)
+            tell(history.epochs + 1, history.epochs + step / steps, logs)
 
     def epoch_ended(epoch: int, logs: dict[str, float]) -> None:
         nonlocal best
@@ -205,7 +200,7 @@ def fit_network(
             history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
         if checkpoint is not None:
             _save(checkpoint, network, best, history)
-        tell(epoch + 1, 0.0, f"epoch {epoch + 1} of {options.epochs}", logs)
+        tell(epoch + 1, epoch + 1, logs)
         network.stop_training = history.ended(options)
 
     if not history.ended(options):

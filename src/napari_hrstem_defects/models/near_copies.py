@@ -62,18 +62,14 @@ class Comparison:
         factor = max(1.0, max(sides) / MOST_PX)
         side = fft.next_fast_len(max(round(n / factor) for n in sides), real=True)
         reference = self._spectrum(second, factor, side, 0).conj()
-        return max(
-            _highest(self._spectrum(first, factor, side, turn) * reference, side)
-            for turn in range(8 if turned else 1)
+        products = (
+            self._spectrum(first, factor, side, turn) * reference for turn in range(8 if turned else 1)
         )
+        return max(float(fft.irfft2(product, s=(side, side)).max()) for product in products)
 
     def _transformed(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
-        return _phases(symmetries(_periodic(_reduced(self._images[number], factor)))[turn], side)
-
-
-def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    height, width = (max(8, round(n / factor)) for n in image.shape)
-    return resize(image, (height, width))
+        height, width = (max(8, round(n / factor)) for n in self._images[number].shape)
+        return _phases(symmetries(_periodic(resize(self._images[number], (height, width))))[turn], side)
 
 
 def copied(
@@ -178,7 +174,3 @@ def _phases(piece: NDArray[np.float32], side: int) -> NDArray[np.complex64]:
     size = np.abs(spectrum)
     out: NDArray[np.complex64] = (spectrum / np.maximum(size, np.finfo(np.float32).tiny)).astype(np.complex64)
     return out
-
-
-def _highest(product: NDArray[np.complex64], side: int) -> float:
-    return float(fft.irfft2(product, s=(side, side)).max())

@@ -291,8 +291,8 @@ def _sums(
 def _mean_over_windows(
     values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
 ) -> NDArray[np.float32]:
-    windows = np.outer(_covered(rows, edge).sum(axis=1), _covered(columns, edge).sum(axis=1))
-    return (_sums(values, rows, columns, edge) / windows).astype(np.float32, copy=False)
+    windows = _sums(np.ones_like(values[:1]), rows, columns, edge)
+    return _sums(values, rows, columns, edge) / windows
 
 
 def published_votes(
