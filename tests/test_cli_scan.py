@@ -1,6 +1,5 @@
 """The command `scan`, with a tiny ensemble that was not trained."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from typer.testing import CliRunner
 
 from napari_hrstem_defects.cli import app
 
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow (extra: tensorflow)"
-)
 # TensorFlow and a window do not go together in one process.
 pytestmark = pytest.mark.keras
 CLASSES = ("Bulk", "SF1", "in between")
@@ -51,7 +47,6 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-@needs_tensorflow
 def test_scan(model: Path, image: Path, tmp_path: Path) -> None:
     said = run(
         "scan", image, "--model", model, "--out", tmp_path / "out", "--stride", 16, "--pixel-size", 0.02
@@ -67,24 +62,13 @@ def test_scan(model: Path, image: Path, tmp_path: Path) -> None:
     assert tifffile.imread(folder / "probability_2_in_between.tif").shape == (48, 70)
     again = run("scan", image, "--model", model, "--out", tmp_path / "out", status=2)
     assert "allow overwriting" in again
-    said = run(
-        "scan",
-        image,
-        "--model",
-        model,
-        "--out",
-        tmp_path / "out",
-        "--overwrite",
-        "--least-probability",
-        1,
-        "--quiet",
-    )
+    again = ("--overwrite", "--least-probability", 1, "--quiet")
+    said = run("scan", image, "--model", model, "--out", tmp_path / "out", *again)
     assert said == ""
     assert json.loads((folder / "scan.json").read_text("utf-8"))["uncertain"]["fraction"] == 1
     assert (folder / "regions.csv").read_text("utf-8").count("\n") == 1
 
 
-@needs_tensorflow
 def test_bad_input(model: Path, image: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
     small = tmp_path / "small.tif"

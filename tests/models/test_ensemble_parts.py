@@ -5,12 +5,9 @@ import pytest
 from scipy.special import expit
 
 from napari_hrstem_defects.models import fft_features
-from napari_hrstem_defects.models.fft_ensemble import calibrate, calibrated_logits
-from napari_hrstem_defects.models.fft_features import quarter_turns, symmetries, varied
-
-
-def apply_calibration(said: np.ndarray, found: dict) -> np.ndarray:
-    return expit(calibrated_logits(said, found))
+from napari_hrstem_defects.models.fft_ensemble import calibrate, calibrated
+from napari_hrstem_defects.models.fft_features import varied
+from napari_hrstem_defects.models.preparing import symmetric, symmetries
 
 
 @pytest.fixture
@@ -28,12 +25,11 @@ def test_symmetries_are_the_eight_of_a_square() -> None:
     assert {c[:, :, ::-1].tobytes() for c in symmetries(patch)} == copies
 
 
-def test_quarter_turns_are_all_four_of_each_patch(patches: np.ndarray) -> None:
-    turned = quarter_turns(patches)
-    assert turned.shape == (160, 32, 32)
-    for k, patch in enumerate(patches):
-        found = {copy.tobytes() for copy in turned[k :: len(patches)]}
-        assert found == {np.ascontiguousarray(np.rot90(patch, n)).tobytes() for n in range(4)}
+def test_each_patch_in_its_own_way(patches: np.ndarray) -> None:
+    kinds = np.arange(40) % 8
+    np.testing.assert_array_equal(
+        symmetric(patches, kinds), [symmetries(p)[k] for p, k in zip(patches, kinds, strict=True)]
+    )
 
 
 def test_varied_is_seeded_and_equalised(patches: np.ndarray) -> None:
@@ -75,8 +71,8 @@ def test_calibration_recovers_a_known_line() -> None:
     assert found["fitted"] == [True, True]
     assert found["slope"] == pytest.approx([1 / 3, 1 / 3], rel=0.05)
     assert found["offset"] == pytest.approx([-0.5, 0.5], abs=0.06)
-    calibrated = apply_calibration(np.stack([said, -said], axis=1), found)
-    np.testing.assert_allclose(calibrated[:, 0], expit(truth), atol=0.03)
+    probabilities = calibrated(np.stack([said, -said], axis=1), found)
+    np.testing.assert_allclose(probabilities[:, 0], expit(truth), atol=0.03)
 
 
 def test_calibration_of_a_class_that_was_not_held_out() -> None:
@@ -89,12 +85,12 @@ def test_calibration_of_a_class_that_was_not_held_out() -> None:
     assert found["offset"][2] == 0
     nothing = calibrate(said[:4], labels[:4])
     assert nothing["fitted"] == [False] * 3
-    np.testing.assert_allclose(apply_calibration(said, nothing), expit(said), atol=1e-6)
-    np.testing.assert_allclose(apply_calibration(said, {}), expit(said), atol=1e-6)
+    np.testing.assert_allclose(calibrated(said, nothing), expit(said), atol=1e-6)
+    np.testing.assert_allclose(calibrated(said, {}), expit(said), atol=1e-6)
 
 
 def test_few_patches_make_no_certainties() -> None:
     labels = np.array([0] * 5 + [1] * 5)
     said = np.where(labels[:, None] == np.arange(2), 1.4, -1.4)  # 0.8 and 0.2, perfectly separated
-    calibrated = apply_calibration(said, calibrate(said, labels))
-    assert 0.8 < calibrated[0, 0] < 0.999
+    probabilities = calibrated(said, calibrate(said, labels))
+    assert 0.8 < probabilities[0, 0] < 0.999

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
-from napari_hrstem_defects.models import compact, fitting, vgg16
+from napari_hrstem_defects.models import compact, vgg16
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
@@ -65,21 +66,6 @@ def test_base_frozen_or_trained(train_base):
     assert count == (14_714_688 if train_base else 0) + 512 * 4 + 4 + 4 * 2 + 2
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # Keras about its own arrays
-def test_weights_from_a_file(tmp_path):
-    first = vgg16.build_vgg16(None, patch_px=32, dense=(4,))
-    base = keras().Model(first.input, first.get_layer("block5_pool").output)
-    base.save_weights(tmp_path / "base.weights.h5")
-    second = vgg16.build_vgg16(tmp_path / "base.weights.h5", patch_px=64, dense=(4,))
-    for name in ("block1_conv1", "block5_conv3"):
-        for a, b in zip(
-            first.get_layer(name).get_weights(), second.get_layer(name).get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(a, b)
-
-
 #: Members of the file that Keras downloads; the convolutional layers of table B.3 by block.
 PUBLISHED_LAYERS = [
     f"block{block}_{part}"
@@ -131,14 +117,6 @@ def test_weights_as_they_are_published(tmp_path):
     assert np.asarray(first(given))[0, 10, 5, 5] == pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
-def test_weights_of_fewer_layers(tmp_path):
-    published_file(tmp_path / "short.h5", leave_out="block5_conv3")
-    with pytest.raises(
-        ModelError, match=r"short.h5: these are no weights of the convolutional base of VGG16"
-    ):
-        vgg16.build_vgg16(tmp_path / "short.h5", patch_px=32, dense=(4,))
-
-
 def linked(file, kernel):
     del file[kernel]
     file[kernel] = h5py.ExternalLink("other.h5", kernel)
@@ -180,12 +158,14 @@ def test_weights_that_lie_in_another_file_are_refused(tmp_path, monkeypatch, cha
     ("weights", "message"),
     [
         ("nowhere.h5", "nowhere.h5: there is no such file of weights"),
-        ("wrong.h5", "these are no weights of the convolutional base of VGG16"),
+        ("wrong.h5", "wrong.h5: these are no weights of the convolutional base of VGG16"),
+        ("short.h5", "short.h5: these are no weights of the convolutional base of VGG16"),
     ],
 )
 def test_wrong_weights(tmp_path, monkeypatch, weights, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wrong.h5").write_bytes(b"no weights")
+    published_file("short.h5", leave_out="block5_conv3")
     with pytest.raises(ModelError, match=message):
         vgg16.build_vgg16(weights, patch_px=32)
 
@@ -212,28 +192,21 @@ def test_compact():
 
 def test_compact_input_has_no_brightness_or_contrast():
     patches = np.random.default_rng(0).random((3, 16, 16)).astype(np.float32)
-    out = compact.network_input(patches)
+    out = kind_of("compact").network_input(patches)
     assert out.shape == (3, 16, 16, 1)
     np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(out.std(axis=(1, 2, 3)), 1, atol=1e-4)
-    np.testing.assert_allclose(compact.network_input(0.3 * patches + 0.2), out, atol=1e-3)
-    assert np.isfinite(compact.network_input(np.ones((1, 16, 16), np.float32))).all()
-
-
-def test_turned_patches_are_turned_patches():
-    patch = np.arange(16.0).reshape(1, 4, 4, 1).astype(np.float32)
-    kinds = {tuple(fitting.turned(patch, np.random.default_rng(k)).ravel()) for k in range(80)}
-    assert len(kinds) == 8
-    assert all(sorted(kind) == sorted(patch.ravel()) for kind in kinds)
+    np.testing.assert_allclose(kind_of("compact").network_input(0.3 * patches + 0.2), out, atol=1e-3)
+    assert np.isfinite(kind_of("compact").network_input(np.ones((1, 16, 16), np.float32))).all()
 
 
 def test_prediction_does_not_depend_on_company():
     model = SimpleNamespace(networks={"compact": compact.build_compact(32)})
     patches = np.random.default_rng(0).random((70, 32, 32)).astype(np.float32)
-    together = compact.predict(model, patches)
+    together = kind_of("compact").predict(model, patches)
     assert together.shape == (70, 2)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(compact.predict(model, patches[66:69]), together[66:69], atol=1e-5)
-    assert compact.predict(model, patches[:0]).shape == (0, 2)
+    np.testing.assert_allclose(kind_of("compact").predict(model, patches[66:69]), together[66:69], atol=1e-5)
+    assert kind_of("compact").predict(model, patches[:0]).shape == (0, 2)
     with pytest.raises(Cancelled):
-        compact.predict(model, patches, cancelled=lambda: True)
+        kind_of("compact").predict(model, patches, cancelled=lambda: True)

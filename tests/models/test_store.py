@@ -89,10 +89,6 @@ def with_contract(path, **values):
 # -- contract: without Keras
 
 
-def test_contract_round_trip():
-    assert Contract.from_json(CONTRACT.to_json()) == CONTRACT
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -127,9 +123,15 @@ def test_contracts_that_are_refused(field, value, message):
         Contract.from_json(json.dumps(values))
 
 
-def test_a_contract_nested_without_end():
-    with pytest.raises(ModelError, match="no JSON"):
-        Contract.from_json('{"metrics": ' + "[" * 100_000)
+def test_a_contract_must_be_complete_and_end():
+    values = json.loads(CONTRACT.to_json())
+    del values["classes"]
+    for text, message in (
+        (json.dumps(values), "its classes is missing"),
+        ('{"metrics": ' + "[" * 100_000, "no JSON"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            Contract.from_json(text)
 
 
 def test_many_training_patches_fit_into_a_file(tmp_path):
@@ -141,39 +143,23 @@ def test_many_training_patches_fit_into_a_file(tmp_path):
     assert read_contract(tmp_path / "x.hrstem").training["patches"] == marks
 
 
-def test_a_contract_must_be_complete():
-    values = json.loads(CONTRACT.to_json())
-    del values["classes"]
-    with pytest.raises(ModelError, match="its classes is missing"):
-        Contract.from_json(json.dumps(values))
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"II*\x00 a picture"])
-def test_foreign_files(tmp_path, content):
+def test_foreign_files(tmp_path):
     path = tmp_path / "x.hrstem"
-    path.write_bytes(content)
-    with pytest.raises(
-        ModelError, match=r"x\.hrstem: this is not a model file .*; name a file that `train` wrote\.$"
-    ):
-        load_model(path)
-
-
-def test_missing_file(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
-        read_contract(tmp_path / "none.hrstem")
-
-
-def test_an_archive_of_something_else(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.hrstem", "w") as archive:
+        read_contract(path)
+    for content in (b"", b"PK\x03\x04 broken", b"II*\x00 a picture"):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"x\.hrstem: this is not a model file .* that `train` wrote\.$"):
+            load_model(path)
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ModelError, match=r"it has no contract\.json"):
-        read_contract(tmp_path / "x.hrstem")
+        read_contract(path)
 
 
 # -- with networks
 
 
-@pytest.mark.keras
 def test_round_trip(path, network):
     network.compile("adam", "categorical_crossentropy")  # what training adds is left out
     model = load_model(path)
@@ -186,7 +172,6 @@ def test_round_trip(path, network):
     assert [item.name for item in path.parent.iterdir()] == [path.name]  # nothing is left beside it
 
 
-@pytest.mark.keras
 def test_dense_layers_come_back(tmp_path):
     contract = replace(CONTRACT, kind="vgg16", training={"extra": {"dense": [3, 5]}})
     stored = save_model(tmp_path / "v.hrstem", contract, kind_of("vgg16").build(contract))
@@ -194,15 +179,17 @@ def test_dense_layers_come_back(tmp_path):
     assert units == [3, 5, 2]
 
 
-@pytest.mark.keras
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"classes": ["a", "b", "c"]}, r"its member compact/\d\d\d-kernel.npy does not fit into the network"),
         ({"kind": "vgg16"}, "it does not hold the networks of the kind vgg16, and nothing else"),
         ({"kind": "fft-ensemble"}, "its preprocessing is not that of an FFT ensemble"),
-        ({"preprocessing": {"filter": 5}}, "the filter of its preprocessing is 5"),
-        ({"preprocessing": {"scope": "all"}}, "the scope of its preprocessing is 'all'"),
+        ({"preprocessing": {"filter": 5}}, "its preprocessing must be a table with a known filter and scope"),
+        (
+            {"preprocessing": {"scope": "all"}},
+            "its preprocessing must be a table with a known filter and scope",
+        ),
         ({"training": {"extra": {"dense": [3]}}}, "The kind compact has no setting 'dense'"),
         ({"training": {"extra": 3}}, "its settings are no table"),
         ({"kind": "vgg16", "training": {"extra": {"dense": [10**9]}}}, "numbers from 1 to 4096"),
@@ -214,7 +201,6 @@ def test_files_that_break_their_contract(path, changes, message):
     assert str(caught.value).count("\n") == 0
 
 
-@pytest.mark.keras
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -238,7 +224,6 @@ def test_ensembles_that_break_their_contract(ensemble, changes, message):
         load_model(with_contract(path, **changes))
 
 
-@pytest.mark.keras
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -251,7 +236,6 @@ def test_ensembles_that_break_their_contract(ensemble, changes, message):
         (KERNEL, array(np.zeros((5, 5, 1, 15), np.float32)), "does not fit into the network"),
         (KERNEL, array(np.zeros((5, 5, 1, 16), np.int32)), "does not fit into the network"),
         (KERNEL, array(np.array([print], object)), "is damaged"),
-        (KERNEL, array(np.zeros(1, np.float32)).replace(b"(1,)", b"(9**9,)"), "is damaged"),
         (
             KERNEL,
             array(np.zeros(1, np.float32)).replace(b"(1,), }        ", b"(99999999999,), }"),
@@ -265,14 +249,6 @@ def test_other_members_are_refused(path, name, content, message):
         load_model(rewritten(path, lambda members: members.update({name: content})))
 
 
-@pytest.mark.keras
-def test_a_file_that_is_cut_off(path):
-    path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(ModelError, match="not a model file"):
-        load_model(path)
-
-
-@pytest.mark.keras
 def test_what_cannot_be_written(tmp_path, network, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match="the model cannot be written there"):

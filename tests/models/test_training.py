@@ -2,20 +2,23 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.models import compact, evaluation, fitting, kinds, scale, training, vgg16
+from napari_hrstem_defects.models import base, compact, evaluation, fitting, scale, training, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.fitting import fit_network
+from napari_hrstem_defects.models.fitting import Job, Samples, fit_network
+from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.store import load_model
 from napari_hrstem_defects.models.training import train, unfinished
+from napari_hrstem_defects.models.workspace import WORKSPACE_SUFFIX
 
 pytestmark = pytest.mark.keras
 
@@ -104,7 +107,8 @@ def small_problem(count=120):
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(count, 8, 8, 1)).astype(np.float32)
     targets = (inputs.mean(axis=(1, 2, 3)) > 0).astype(np.float32)
-    return (inputs[: count // 2], targets[: count // 2]), (inputs[count // 2 :], targets[count // 2 :])
+    half = count // 2
+    return Samples(inputs[:half], targets[:half, None]), Samples(inputs[half:], targets[half:, None])
 
 
 def small_network(library):
@@ -121,8 +125,12 @@ def small_network(library):
     )
 
 
+def noisy(inputs, rng):
+    return inputs if rng is None else inputs + rng.normal(0, 0.01, inputs.shape).astype(np.float32)
+
+
 def run_small(
-    folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10, passes=None, data=None
+    folder=None, epochs=5, progress=None, cancelled=None, rate=0.01, patience=10, kept_after=None, data=None
 ):
     network = small_network(keras())
     data = small_problem() if data is None else data
@@ -130,12 +138,10 @@ def run_small(
         network,
         *data,
         TrainingOptions(learning_rate=rate, batch=8, epochs=epochs, patience=patience, seed=7),
+        Job(folder, progress, cancelled),
         loss="binary_crossentropy",
-        passes=passes,
-        workspace=folder,
-        augment=lambda inputs, rng: inputs + rng.normal(0, 0.01, inputs.shape).astype(np.float32),
-        progress=progress,
-        cancelled=cancelled,
+        prepare=noisy,
+        kept_after=kept_after,
     )
     return network, history, data
 
@@ -147,12 +153,12 @@ def learnt(tiny_networks):
 
 
 def test_it_learns_keeps_the_best_and_reports(learnt):
-    network, history, (_, (inputs, targets)), told = learnt
+    network, history, (_, (inputs, targets, _)), told = learnt
     assert type(network.optimizer).__name__ == "Adam"
     assert float(network.optimizer.learning_rate) == pytest.approx(0.01)
     assert history.loss[-1] < 0.7 * history.loss[0]
     assert history.best_epoch == int(np.argmin(history.validation_loss))
-    found = np.asarray(network.predict_on_batch(inputs)).ravel().clip(1e-7, 1 - 1e-7)
+    found = np.asarray(network.predict_on_batch(inputs)).clip(1e-7, 1 - 1e-7)
     cross_entropy = -np.mean(targets * np.log(found) + (1 - targets) * np.log(1 - found))
     assert cross_entropy == pytest.approx(min(history.validation_loss), rel=1e-3)
     ends = [report for report in told if report.validation_loss is not None]
@@ -177,11 +183,11 @@ def test_fixed_number_of_passes(tmp_path):
     """Without early stopping the last weights are kept, and each array of weights after its own passes."""
     two, history, _ = run_small(epochs=2, rate=0.1, patience=0)
     assert (history.epochs, history.best_epoch) == (2, 1)
-    passes = [1 + number % 2 for number in range(len(two.get_weights()))]
+    ends = [1 + number % 2 for number in range(len(two.get_weights()))]
     # What is there when it is stopped in its second pass.
-    one, first, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes, cancelled=After(12))
+    one, first, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, kept_after=ends, cancelled=After(12))
     assert first.epochs == 1
-    resumed, _, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, passes=passes)
+    resumed, _, _ = run_small(tmp_path, epochs=2, rate=0.1, patience=0, kept_after=ends)
     for number, weights in enumerate(resumed.get_weights()):
         expected = (one, two)[number % 2].get_weights()[number]
         np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
@@ -194,18 +200,13 @@ def test_stopping_early():
     assert history.epochs - 1 - history.best_epoch == 3
 
 
-def test_stopping_before_anything_was_learnt(tmp_path):
-    with pytest.raises(Cancelled):
-        run_small(tmp_path, cancelled=After(2))
-
-
 def test_a_loss_that_is_no_number():
     """Of the training or of the validation part, which else would look as if the caller had stopped it."""
     with pytest.raises(ModelError, match="use a smaller learning rate"):
         run_small(rate=1e30)
-    train, (inputs, targets) = small_problem()
+    train, validation = small_problem()
     with pytest.raises(ModelError, match="use a smaller learning rate"):
-        run_small(epochs=1, data=(train, (inputs * np.nan, targets)))
+        run_small(epochs=1, data=(train, validation._replace(inputs=validation.inputs * np.nan)))
 
 
 def test_damaged_checkpoints(tmp_path):
@@ -324,16 +325,16 @@ def test_unfinished_trainings(tmp_path, monkeypatch, straight):
     path = tmp_path / "x.hrstem"
     with pytest.raises(ModelError, match="no unfinished training"):
         train("compact", IMAGES, path, QUICK, resume=True)
-    fit = compact.fit
+    fit = base.SoftmaxKind.fit
 
-    def killed(*args, **kwargs):
-        fit(*args, **kwargs)
+    def killed(*args):
+        fit(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compact, "fit", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train("compact", IMAGES, path, QUICK)
-    monkeypatch.setattr(compact, "fit", fit)
+    with monkeypatch.context() as patch:
+        patch.setattr(base.SoftmaxKind, "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train("compact", IMAGES, path, QUICK)
     assert unfinished(path)
     assert not path.exists()
     with pytest.raises(ModelError, match="an unfinished training lies beside it; go on with --resume"):
@@ -409,28 +410,29 @@ def test_tables_of_patches(tmp_path):
 def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     monkeypatch.setattr(keras().applications, "VGG16", slim_vgg16)
     settings, before, calls = {}, [], []
-    build, fit_network, features = vgg16.build_vgg16, fitting.fit_network, fitting.predict_in_batches
+    build, features = vgg16.build_vgg16, fitting.predict_in_batches
 
     def built(*args, **kwargs):
         network = build(*args, **kwargs)
         before.append(network.get_layer("block1_conv1").get_weights()[0])
         return network
 
-    def fitted(network, train, validation, options, **given):
-        settings.update(vars(options), **given, targets=train[1])
-        return fit_network(network, train, validation, options, **given)
+    def fitted(network, train, validation, options, job, **given):
+        settings.update(vars(options), **given, targets=train.targets)
+        return fit_network(network, train, validation, options, job, **given)
 
     def featured(network, patches, *args, **settings):
         calls.append(len(patches))
         return features(network, patches, *args, **settings)
 
     monkeypatch.setattr(vgg16, "build_vgg16", built)
-    monkeypatch.setattr(fitting, "fit_network", fitted)
+    monkeypatch.setattr(base, "fit_network", fitted)
     monkeypatch.setattr(vgg16, "predict_in_batches", featured)
     patches = table(("a", "b"), 16)
     options = TrainingOptions(epochs=1, weights="none", train_base=train_base, extra={"dense": [4]})
     for _ in range(2):
-        network = vgg16.fit(patches, patches.take(range(8)), options, workspace=tmp_path).networks["vgg16"]
+        fitted_ = kind_of("vgg16").fit(patches, patches.take(range(8)), options, Job(tmp_path))
+        network = fitted_.networks["vgg16"]
     same = np.array_equal(network.get_layer("block1_conv1").get_weights()[0], before[0])
     assert same != train_base
     # Features of a frozen base are computed once.
@@ -438,27 +440,24 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     # As published.
     expected = {"loss": "categorical_crossentropy", "learning_rate": 1e-5, "batch": 8}
     assert {name: settings[name] for name in expected} == expected
-    assert kinds.kind_of("vgg16").epochs == 60
-    assert kinds.kind_of("vgg16").filter == "log"
+    assert kind_of("vgg16").epochs == 60
+    assert kind_of("vgg16").filter == "log"
     np.testing.assert_array_equal(settings["targets"], np.eye(2)[patches.labels])
 
 
-def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path):
-    with pytest.raises(ModelError, match="no such file of weights"):
-        train("vgg16", IMAGES, tmp_path / "x.hrstem", replace(QUICK, weights="nowhere.h5"))
-    with pytest.raises(ModelError, match="No defect is marked"):
-        train("compact", IMAGES[4:], tmp_path / "x.hrstem", QUICK)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_weights_that_cannot_be_had_are_missed_at_once(tmp_path, monkeypatch):
+def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
 
+    with pytest.raises(ModelError, match="No defect is marked"):
+        train("compact", IMAGES[4:], tmp_path / "x.hrstem", QUICK)
+    # Weights that cannot be had are missed at once.
     monkeypatch.setattr(keras().applications, "VGG16", offline)
     monkeypatch.setattr(training, "split_images", lambda *args, **kwargs: pytest.fail("too late"))
     with pytest.raises(ModelError, match=r"cannot be downloaded; connect to the internet once, .* --weights"):
         train("vgg16", IMAGES, tmp_path / "x.hrstem", QUICK)
+    with pytest.raises(ModelError, match="no such file of weights"):
+        train("vgg16", IMAGES, tmp_path / "x.hrstem", replace(QUICK, weights="nowhere.h5"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -478,27 +477,24 @@ def test_options_are_checked():
 
 def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
     """Killed while it cleared up: nothing says any more what the rest is of."""
-    rest = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}" / "split1"
+    rest = tmp_path / f"x.hrstem{WORKSPACE_SUFFIX}" / "split1"
     rest.mkdir(parents=True)
     options = replace(QUICK, epochs=1)
     (rest / "result.json").write_text('{"stopped": false, "validation": {"balanced_accuracy": 1.0}}')
     report = train("compact", IMAGES, tmp_path / "x.hrstem", options)
     assert len(report.metrics["history"]["compact"]["loss"]) == 1
-    (tmp_path / "other.hrstem").mkdir()
-    with pytest.raises(ModelError, match=r"other\.hrstem: this is a folder, not a model file"):
-        train("compact", IMAGES, tmp_path / "other.hrstem", QUICK, overwrite=True)
 
 
 def test_disks_that_are_too_small(tmp_path, monkeypatch):
-    save, saved = fitting._Checkpoint.save, []
+    replace_file, made = fitting.os.replace, []
 
-    def fails(self, *args):
-        save(self, *args)
-        saved.append(self)
-        if len(saved) == 2:
+    def fails(*paths):
+        replace_file(*paths)
+        made.append(paths)
+        if len(made) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fitting._Checkpoint, "save", fails)
+    monkeypatch.setattr(fitting.os, "replace", fails)
     with pytest.raises(WriteError, match=r"No space left on device.; make room and go on"):
         train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
     # Nothing is lost.
@@ -507,27 +503,24 @@ def test_disks_that_are_too_small(tmp_path, monkeypatch):
     assert len([report for report in told if report.validation_loss is not None]) == 1
 
 
-@pytest.mark.parametrize("error", [MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM")])
-def test_memories_that_are_too_small(tmp_path, monkeypatch, error):
-    def fails(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(compact, "fit", fails)
-    with pytest.raises(ModelError, match="does not fit into the memory"):
-        train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
-    assert list(tmp_path.iterdir()) == []
+def test_memories_that_are_too_small(tmp_path, monkeypatch):
+    for error in (MemoryError(), type("ResourceExhaustedError", (Exception,), {})("OOM")):
+        monkeypatch.setattr(base.SoftmaxKind, "fit", Mock(side_effect=error))
+        with pytest.raises(ModelError, match="does not fit into the memory"):
+            train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
+        assert list(tmp_path.iterdir()) == []
 
 
-def test_plans_that_are_damaged(tmp_path):
-    folder = tmp_path / f"x.hrstem{training.WORKSPACE_SUFFIX}"
+def test_places_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="cannot be written there"):
+        train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)
+    (tmp_path / "other.hrstem").mkdir()
+    with pytest.raises(ModelError, match=r"other\.hrstem: this is a folder, not a model file"):
+        train("compact", IMAGES, tmp_path / "other.hrstem", QUICK, overwrite=True)
+    folder = tmp_path / f"x.hrstem{WORKSPACE_SUFFIX}"
     folder.mkdir()
     for text in ("{", "[1]", "3"):
         (folder / "plan.json").write_text(text)
         with pytest.raises(ModelError, match="is damaged; start anew with --overwrite"):
             train("compact", IMAGES, tmp_path / "x.hrstem", QUICK, resume=True)
-
-
-def test_workspaces_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(WriteError, match="cannot be written there"):
-        train("compact", IMAGES, tmp_path / "file" / "x.hrstem", QUICK)

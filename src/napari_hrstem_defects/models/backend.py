@@ -29,17 +29,7 @@ _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "TF_FORC
 
 @lru_cache(maxsize=1)
 def keras() -> Any:
-    """Keras, ready to use with TensorFlow below it.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ModelError
-        If Keras or TensorFlow is missing or does not work.
-    """
+    """Keras, ready to use with TensorFlow below it; a ModelError if one of them is missing or does not work."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if "keras" not in sys.modules:
@@ -49,23 +39,14 @@ def keras() -> Any:
             # What the libraries say about each other while they are imported is no business of the user's.
             warnings.simplefilter("ignore")
             module = _import()
-    except ImportError as error:
-        if _missing(error):
-            raise ModelError(_NOT_INSTALLED) from error
-        raise _broken(error) from error
     except Exception as error:  # two libraries that do not fit together raise anything
-        raise _broken(error) from error
+        missing = isinstance(error, ImportError) and _missing(error)
+        raise (ModelError(_NOT_INSTALLED) if missing else _broken(error)) from error
     return module
 
 
 def check_installed() -> None:
-    """Look whether TensorFlow and Keras are there, without the seconds that importing them takes.
-
-    Raises
-    ------
-    ModelError
-        If one is missing.
-    """
+    """Raise a ModelError if TensorFlow or Keras is missing, without the seconds that importing them takes."""
     for name in ("tensorflow", "keras"):
         try:
             missing = name not in sys.modules and importlib.util.find_spec(name) is None
@@ -117,10 +98,8 @@ def _import() -> ModuleType:
 
 
 def _missing(error: ImportError) -> bool:
-    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in (
-        "keras",
-        "tensorflow",
-    )
+    package = (error.name or "").partition(".")[0]
+    return isinstance(error, ModuleNotFoundError) and package in ("keras", "tensorflow")
 
 
 def _broken(error: BaseException) -> ModelError:

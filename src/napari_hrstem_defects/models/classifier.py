@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
 from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import CancelCheck
 from napari_hrstem_defects.models.preparing import cut_patches
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
@@ -69,7 +69,7 @@ class TrainedClassifier:
         name: str | None = None,
         threshold: float = THRESHOLD,
         process: KerasProcess | None = None,
-        cancelled: Callable[[], bool] | None = None,
+        cancelled: CancelCheck | None = None,
     ) -> None:
         self.name = os.fspath(name_or_file) if name is None else name
         self.path: Path = find(name_or_file).absolute()
@@ -85,13 +85,7 @@ class TrainedClassifier:
         return 0 if self.contract.kind == "fft-ensemble" else self.contract.patch_px
 
     def load(self) -> None:
-        """Read the networks now, so that what is wrong with them is known before an analysis begins.
-
-        Raises
-        ------
-        ModelError
-            If they cannot be used, or Keras is missing.
-        """
+        """Read the networks now: a ModelError says what is wrong with them, or that Keras is missing."""
         if self._process is None:
             loaded(self.path, self.sha256)
         else:
@@ -124,14 +118,11 @@ def for_recipe(
     recipe: Recipe,
     *,
     process: KerasProcess | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> TrainedClassifier | None:
     """The trained classifier that a recipe asks for; None if it asks for the screening.
 
-    Raises
-    ------
-    ModelError
-        If there is none of the name, the file cannot be used, or Keras is not installed.
+    A ModelError if there is none of the name, the file cannot be used, or Keras is not installed.
     """
     params = recipe.classify
     if params.classifier == SCREENING:
@@ -149,7 +140,7 @@ def judge(
     pixels: NDArray[np.float32],
     grid: PatchGrid,
     *,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> NDArray[np.float32]:
     """Probability of each patch to be defective, shape ``(n_y, n_x)``; runs where Keras runs."""
     model = loaded(path, sha256)
@@ -157,8 +148,7 @@ def judge(
     if contract.kind == "fft-ensemble":
         return patch_scores(model, pixels, grid, cancelled=cancelled)
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
-    predict = kind_of(contract.kind).function("predict")
-    probabilities: NDArray[np.float32] = predict(model, patches, cancelled=cancelled)
+    probabilities = kind_of(contract.kind).predict(model, patches, cancelled=cancelled)
     return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
 
 
@@ -168,6 +158,6 @@ def loaded(path: Path, sha256: str) -> StoredModel:
     return load_model(path)
 
 
-def _check(path: Path, sha256: str, cancelled: Callable[[], bool] | None = None) -> None:
+def _check(path: Path, sha256: str, cancelled: CancelCheck | None = None) -> None:
     """Read a model in the process of Keras; networks do not travel."""
     loaded(path, sha256)

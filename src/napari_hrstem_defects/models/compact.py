@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import fit_softmax, predict_in_batches, turned
-from napari_hrstem_defects.models.kinds import Fitted
-from napari_hrstem_defects.models.options import Progress, TrainingOptions
+from napari_hrstem_defects.models.base import SoftmaxKind
 
 #: Channels of the blocks; each but the first halves the resolution once more.
 CHANNELS = (16, 32, 64, 96, 128)
@@ -22,7 +17,6 @@ CHANNELS = (16, 32, 64, 96, 128)
 NORM_MOMENTUM = 0.9
 #: Patches of less contrast than this, of a range of 0...1, are not stretched any further.
 LEAST_CONTRAST = 1e-4
-NETWORK = "compact"
 
 
 def build_compact(
@@ -71,54 +65,23 @@ def build_compact(
     x = layers.Dropout(dropout, name="dropout0")(x)
     x = layers.Dense(64, activation="relu", name="dense")(x)
     x = layers.Dropout(dropout, name="dropout1")(x)
-    return library.Model(inputs, layers.Dense(classes, activation="softmax", name="classes")(x), name=NETWORK)
-
-
-def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each patch with mean 0 and standard deviation 1, with a channel axis."""
-    mean = patches.mean(axis=(1, 2), keepdims=True)
-    contrast = np.maximum(patches.std(axis=(1, 2), keepdims=True), LEAST_CONTRAST)
-    out: NDArray[np.float32] = ((patches - mean) / contrast)[..., None].astype(np.float32)
-    return out
-
-
-def fit(
-    train: PatchSet,
-    validation: PatchSet,
-    options: TrainingOptions,
-    *,
-    workspace: Path,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Fitted:
-    """Train one, see :mod:`.kinds`."""
-    library = keras()
-    library.utils.set_random_seed(options.seed)
-    network = build_compact(train.edge, len(train.classes))
-    history = fit_softmax(
-        NETWORK,
-        network,
-        (network_input(train.pixels), network_input(validation.pixels)),
-        (train, validation),
-        options,
-        workspace=workspace,
-        augment=turned,
-        progress=progress,
-        cancelled=cancelled,
+    return library.Model(
+        inputs, layers.Dense(classes, activation="softmax", name="classes")(x), name="compact"
     )
-    return Fitted({NETWORK: network}, {"scaling": "standard"}, {NETWORK: vars(history)}, history.stopped)
 
 
-def build(contract: Contract) -> dict[str, Any]:
-    """Its network, see :mod:`.kinds`."""
-    return {NETWORK: build_compact(contract.patch_px, len(contract.classes))}
+class Compact(SoftmaxKind):
+    """The kind ``compact``."""
 
+    preprocessing: ClassVar = {"scaling": "standard"}
 
-def predict(
-    model: Any,
-    patches: NDArray[np.float32],
-    *,
-    cancelled: Callable[[], bool] | None = None,
-) -> NDArray[np.float32]:
-    """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return predict_in_batches(model.networks[NETWORK], patches, network_input, cancelled)
+    def network(self, patch_px: int, classes: int, settings: Mapping[str, Any]) -> Any:
+        """See :func:`build_compact`."""
+        return build_compact(patch_px, classes)
+
+    def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Each patch with mean 0 and standard deviation 1, with a channel axis."""
+        mean = patches.mean(axis=(1, 2), keepdims=True)
+        contrast = np.maximum(patches.std(axis=(1, 2), keepdims=True), LEAST_CONTRAST)
+        out: NDArray[np.float32] = ((patches - mean) / contrast)[..., None].astype(np.float32)
+        return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
@@ -12,48 +12,33 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX, first_problem
+from napari_hrstem_defects.models.preparing import FILTERS
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
 FORMAT_VERSION = 2
-#: Kinds of classifiers.
-KINDS = ("vgg16", "compact", "fft-ensemble")
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("text without control characters")
-    return text
+def _must_be(allowed: str, test: Callable[[Any], Any]) -> AfterValidator:
+    """Refuse values that fail a test."""
+
+    def check(value: Any) -> Any:
+        if not test(value):
+            raise ValueError(allowed)
+        return value
+
+    return AfterValidator(check)
 
 
-def _name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a name")
-    return text
+def _known_filter(preprocessing: Mapping[str, Any]) -> bool:
+    return (preprocessing.get("filter", "none"), preprocessing.get("scope", "frame")) in FILTERS
 
 
-def _kind(name: str) -> str:
-    if name not in KINDS:
-        raise ValueError(f"one of {', '.join(KINDS)}")
-    return name
-
-
-def _classes(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not len(set(names)) == len(names) >= 2:
-        raise ValueError("two or more different names")
-    return names
-
-
-def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError("a smallest and a largest value")
-    return ends
-
-
-def _with_listings(training: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_listings(training: Mapping[str, Any]) -> bool:
     """The images and patches that a training names, if it does, must be what evaluations look for."""
     images, patches = training.get("images", []), training.get("patches", [])
-    if not (
+    return (
         isinstance(images, list)
         and all(
             isinstance(item, Mapping) and all(isinstance(item.get(key), str) for key in ("sha256", "part"))
@@ -61,16 +46,27 @@ def _with_listings(training: Mapping[str, Any]) -> Mapping[str, Any]:
         )
         and isinstance(patches, list)
         and all(isinstance(mark, str) for mark in patches)
-    ):
-        raise ValueError("a table with proper lists of what it was trained on")
-    return training
+    )
 
 
-_Text = Annotated[str, AfterValidator(_printable)]
-_Name = Annotated[_Text, AfterValidator(_name)]
+_Text = Annotated[str, _must_be("text without control characters", str.isprintable)]
+_Name = Annotated[_Text, _must_be("a name", str.strip)]
 # No pixel size in nm and no period in px is as large.
 _Length = Annotated[float, Field(gt=0, lt=1e6)]
-_Range = Annotated[tuple[_Length, _Length], AfterValidator(_ascending)]
+_Range = Annotated[
+    tuple[_Length, _Length],
+    _must_be("a smallest and a largest value", lambda ends: ends[0] <= ends[1]),
+]
+_Classes = Annotated[
+    tuple[_Name, ...],
+    _must_be("two or more different names", lambda names: len(set(names)) == len(names) >= 2),
+]
+_Preprocessing = Annotated[
+    Mapping[str, Any], _must_be("a table with a known filter and scope", _known_filter)
+]
+_Training = Annotated[
+    Mapping[str, Any], _must_be("a table with proper lists of what it was trained on", _with_listings)
+]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -105,16 +101,16 @@ class Contract:
         ISO date and time, UTC.
     """
 
-    kind: Annotated[str, AfterValidator(_kind)]
+    kind: Annotated[str, _must_be(f"one of {', '.join(KINDS)}", KINDS.__contains__)]
     name: _Name
-    classes: Annotated[tuple[_Name, ...], AfterValidator(_classes)]
+    classes: _Classes
     patch_px: Annotated[int, Field(ge=LEAST_PATCH_PX, le=MOST_PATCH_PX)]
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: _Preprocessing = field(default_factory=dict)
     pixel_size_nm: _Range | None = None
     period_px: _Range | None = None
     data_sha256: _Text = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    training: Annotated[Mapping[str, Any], AfterValidator(_with_listings)] = field(default_factory=dict)
+    training: _Training = field(default_factory=dict)
     seed: int = 0
     software: Mapping[str, str] = field(default_factory=dict)
     created: _Text = ""

@@ -145,12 +145,10 @@ class PatchSet:
 
     def take(self, chosen: Sequence[int] | NDArray[np.intp] | NDArray[np.bool_]) -> PatchSet:
         """Only some patches."""
-        index = np.asarray(chosen)
-        index = index if index.dtype == bool else index.astype(np.intp)
-        taken: dict[str, Any] = {name: column[index] for name, column in self._columns.items()}
-        return replace(self, **taken)
+        index = np.asarray(chosen, None if len(chosen) else np.intp)
+        columns: dict[str, Any] = {name: column[index] for name, column in self._columns().items()}
+        return replace(self, **columns)
 
-    @property
     def _columns(self) -> dict[str, NDArray[Any]]:
         """What is known of each patch."""
         names = ("pixels", "labels", "source", "corners", "shares")
@@ -303,13 +301,12 @@ def images_sha256(images: Sequence[LabelledImage]) -> str:
 
 
 def join(sets: Sequence[PatchSet]) -> PatchSet:
-    """One after the other; they must have the same classes and edge."""
+    """One after the other; of all of them the same must be known, and they must have the same classes and edge."""
     first = sets[0]
     if any(part.classes != first.classes or part.edge != first.edge for part in sets):
         raise ValueError("sets have different classes or edges")
-    known = set.intersection(*(set(part._columns) for part in sets))
-    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in sets]) for name in known}
-    return replace(first, **{"corners": None, "shares": None, **joined})
+    columns: Any = {name: np.concatenate([getattr(part, name) for part in sets]) for name in first._columns()}
+    return replace(first, **columns)
 
 
 def ordered_classes(names: Sequence[str], clean: str | None = None) -> tuple[str, ...]:

@@ -1,4 +1,9 @@
-"""The binary networks of the FFT ensemble: the published one and a far cheaper one with a raw-image branch."""
+"""The binary networks of the FFT ensemble: the published one and a far cheaper one with a raw-image branch.
+
+They give logits, without a sigmoid: beyond 17 it is one in single precision, beyond 6 in bfloat16, where a
+loss of it has no slope any more and the answers of several networks are equal. The published network is there after its
+first step, as its last layer adds up 25 088 values.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,7 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX, momentum: float = MOMENT
     Returns
     -------
     keras.Model
-        One input ``(patch_px, patch_px, 1)``, one sigmoid.
+        One input ``(patch_px, patch_px, 1)``, one logit.
 
     References
     ----------
@@ -50,7 +55,7 @@ def build_published(patch_px: int = PUBLISHED_PATCH_PX, momentum: float = MOMENT
         values = layers.Activation("selu")(values)
     values = layers.MaxPooling2D(2)(values)
     values = layers.Dense(32, activation="selu")(values)
-    return library.Model(spectrum, _sigmoid(layers.Flatten()(values)))
+    return library.Model(spectrum, layers.Dense(1)(layers.Flatten()(values)))
 
 
 def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft") -> Any:
@@ -68,7 +73,7 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
     Returns
     -------
     keras.Model
-        Inputs ``(patch_px, patch_px, 1)``, the raw one first; one sigmoid.
+        Inputs ``(patch_px, patch_px, 1)``, the raw one first; one logit.
     """
     library = keras()
     layers = library.layers
@@ -97,32 +102,7 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
     values = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     values = layers.Dropout(_DROPOUT)(values)
     values = layers.Dense(_HIDDEN, activation="selu", kernel_initializer="he_normal")(values)
-    return library.Model(inputs, _sigmoid(values))
-
-
-def logits(network: Any) -> Any:
-    """The same network, sharing its weights, without the sigmoid at its end.
-
-    A sigmoid beyond 17 is one in single precision, beyond 6 in bfloat16: a loss of it has no slope any more, and the
-    answers of several networks are equal. The published network is there after its first step, as its last layer adds
-    up 25 088 values.
-
-    Parameters
-    ----------
-    network : keras.Model
-        One of this module.
-
-    Returns
-    -------
-    keras.Model
-        With the same inputs.
-    """
-    return keras().Model(network.inputs, network.layers[-1].input)
-
-
-def _sigmoid(values: Any) -> Any:
-    layers = keras().layers
-    return layers.Activation("sigmoid")(layers.Dense(1)(values))
+    return library.Model(inputs, layers.Dense(1)(values))
 
 
 def _convolution(values: Any, channels: int, edge: int = 3, stride: int = 1) -> Any:

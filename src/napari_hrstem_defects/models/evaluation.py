@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from napari_hrstem_defects.core.metrics import (
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.near_copies import copied
+from napari_hrstem_defects.models.patch_splits import overlapping
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
-from napari_hrstem_defects.models.splits import overlapping
+from napari_hrstem_defects.models.store import StoredModel
 
 #: The metrics of the published table, in its order.
 METRICS = ("accuracy", "precision", "specificity", "recall")
@@ -41,86 +42,91 @@ def defect_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float32
     return out
 
 
-def verdicts(probabilities: NDArray[np.float32], threshold: float = THRESHOLD) -> NDArray[np.intp]:
-    """Number of the class of each patch: of two by the threshold on the second, of more the most probable."""
-    if probabilities.shape[1] == 2:
-        return (defect_probability(probabilities) > threshold).astype(np.intp)
-    return probabilities.argmax(axis=1)
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Patches with their class and what a classifier says about them.
 
-
-def judge_images(
-    model: Any,
-    images: Sequence[LabelledImage],
-) -> dict[str, Any]:
-    """Score a classifier on all patches of labelled images.
-
-    Parameters
+    Attributes
     ----------
-    model
-        With ``contract`` and ``networks``.
-    images : sequence of LabelledImage
-        Judged are patches of the model's size on the grid that an analysis uses, as they are.
-
-    Returns
-    -------
-    dict
-        As of :func:`judge_patches`, and ``with_ambivalent``: the metrics when patches with 1 to 10 % defect area
-        count as what they are nearer to. ``images``: the same of each.
+    classes : tuple of str
+    source : array of str (n,)
+        Their images.
+    truth, found : int arrays (n,)
+        Numbers of classes.
+    nearer : int array (n,) or None
+        The same as `truth` with the class to which patches with 1 to 10 % defect area are nearer.
+    alone : bool array (n, classes) or None
+        What each network of an ensemble says by itself.
     """
-    secondary = model.contract.training.get("secondary", "defective")
+
+    classes: Sequence[str]
+    source: NDArray[np.str_]
+    truth: NDArray[np.integer]
+    found: NDArray[np.integer]
+    nearer: NDArray[np.integer] | None = None
+    alone: NDArray[np.bool_] | None = None
+
+    def scores(self, chosen: Any = slice(None)) -> dict[str, Any]:
+        """Scores over some of the patches, by default over all.
+
+        Parameters
+        ----------
+        chosen
+            An index of the patches.
+
+        Returns
+        -------
+        dict
+            See :func:`napari_hrstem_defects.core.metrics.classification`. Where `nearer` is known also
+            ``with_ambivalent``, the metrics with all patches as in `nearer`; where `alone` is, ``binary``, the
+            confusion of each network by itself against the rest.
+        """
+        truth, found = self.truth[chosen], self.found[chosen]
+        out = classification(truth, found, classes=self.classes)
+        if self.nearer is not None:
+            both = classification(self.nearer[chosen], found)
+            names = (*METRICS, "balanced_accuracy", "count", "ambivalent", "confusion")
+            out["with_ambivalent"] = {name: both[name] for name in names}
+        if self.alone is not None:
+            out["binary"] = {
+                name: classification(truth == k, said, classes=("other", name))["confusion"]
+                for (k, name), said in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
+            }
+        return out
+
+    def of_images(self, names: Sequence[str]) -> dict[str, Any]:
+        """Scores over the patches of images."""
+        return self.scores(np.isin(self.source, names))
+
+
+def judge_images(model: StoredModel, images: Sequence[LabelledImage]) -> Judged:
+    """Classify all patches of labelled images, those of the model's size on the grid that an analysis uses."""
+    contract = model.contract
+    secondary = contract.training.get("secondary", "defective")
     patches = grid_patches(
         [replace(image, secondary=secondary) for image in images],
-        model.contract.patch_px,
-        model.contract.preprocessing.get("filter", "none"),
+        contract.patch_px,
+        contract.preprocessing.get("filter", "none"),
     )
-    found = (_predicted(model, patches.pixels)[:, 0] < 1 - THRESHOLD).astype(np.intp)
-    out = _scores(patches, found)
-    out["images"] = {
-        image.name: {
-            "sha256": image.sha256,
-            "defects": image.has_defects,
-            **_scores(patches.take(patches.source == image.name), found[patches.source == image.name]),
-        }
-        for image in images
-    }
-    return out
+    clean = kind_of(contract.kind).predict(model, patches.pixels)[:, 0]
+    assert patches.shares is not None
+    middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
+    nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
+    found = (clean < 1 - THRESHOLD).astype(np.intp)
+    return Judged(PATCH_CLASSES, patches.source, patches.labels, found, nearer)
 
 
-def _scores(patches: PatchSet, found: NDArray[np.intp]) -> dict[str, Any]:
-    out = classification(patches.labels, found)
-    if patches.shares is not None:
-        middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
-        nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
-        both = classification(nearer, found)
-        out["with_ambivalent"] = {
-            name: both[name] for name in (*METRICS, "balanced_accuracy", "count", "ambivalent", "confusion")
-        }
-    return out
-
-
-def judge_patches(
-    model: Any,
-    patches: PatchSet,
-    *,
-    filtered: bool = False,
-) -> dict[str, Any]:
-    """Score a classifier on patches.
+def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> Judged:
+    """Classify patches.
 
     Parameters
     ----------
-    model
-        With ``contract`` and ``networks``.
+    model : StoredModel
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
         must tell clean from defective, and every class but the first counts as defective.
     filtered : bool
         The patches are filtered already.
-
-    Returns
-    -------
-    dict
-        See :func:`napari_hrstem_defects.core.metrics.classification`. Of an ensemble also ``binary``: the confusion of
-        each network by itself, "this class" above `THRESHOLD` against the rest.
 
     Raises
     ------
@@ -128,20 +134,17 @@ def judge_patches(
         If the classes do not fit.
     """
     contract = model.contract
-    labels = _labels_for(contract.classes, patches)
+    truth = _labels_for(contract.classes, patches)
     pixels = resize(patches.pixels, (len(patches), contract.patch_px, contract.patch_px))
     if not filtered:
         pixels = filter_patches(pixels, contract.preprocessing.get("filter", "none"))
-    probabilities = _predicted(model, pixels)
-    out = classification(labels, verdicts(probabilities), classes=contract.classes)
-    if contract.kind == "fft-ensemble":
-        out["binary"] = {
-            name: classification(labels == k, probabilities[:, k] > THRESHOLD, classes=("other", name))[
-                "confusion"
-            ]
-            for k, name in enumerate(contract.classes)
-        }
-    return out
+    probabilities = kind_of(contract.kind).predict(model, pixels)
+    # Of two classes by the threshold on the second, of more the most probable.
+    found = probabilities.argmax(axis=1)
+    if len(contract.classes) == 2:
+        found = (defect_probability(probabilities) > THRESHOLD).astype(np.intp)
+    alone = probabilities > THRESHOLD if contract.kind == "fft-ensemble" else None
+    return Judged(contract.classes, patches.source, truth, found, alone=alone)
 
 
 def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
@@ -156,15 +159,7 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     )
 
 
-def _predicted(model: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = kind_of(model.contract.kind).function("predict")(model, pixels)
-    return out
-
-
-def evaluate_images(
-    model: Any,
-    images: Sequence[LabelledImage],
-) -> dict[str, Any]:
+def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on labelled images.
 
     Images that it was trained on are recognised by their pixels and scored apart: what it says about them is memory.
@@ -181,59 +176,62 @@ def evaluate_images(
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
     judged = judge_images(model, images)
-    each = judged["images"]
     seen = [image for image in images if image.sha256 in known]
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
-    total = pooled([each[name] for name in defective or clean or [image.name for image in images]])
     rng = np.random.default_rng(0)
 
-    def drawn(scores: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Pooled scores of random draws where there are enough images, else those of each image."""
-        if len(scores) <= DRAWN_IMAGES:
-            return scores
-        draws = [rng.choice(len(scores), DRAWN_IMAGES, replace=False) for _ in range(DRAWS)]
-        return [pooled([scores[k] for k in draw]) for draw in draws]
+    def drawn(names: Sequence[str]) -> list[dict[str, Any]]:
+        """Scores of random draws where there are enough images, else those of each image."""
+        draws = [[name] for name in names]
+        if len(names) > DRAWN_IMAGES:
+            draws = [rng.choice(names, DRAWN_IMAGES, replace=False).tolist() for _ in range(DRAWS)]
+        return [judged.of_images(draw) for draw in draws]
 
     groups = {
         "train": [image.name for image in seen if image.has_defects],
         "test": defective,
         "defect_free": clean,
     }
-    out = {
-        **total,
-        "table_1": table_1(
-            {
-                part: spread(drawn([each[name]["with_ambivalent"] for name in names]))
-                for part, names in groups.items()
-                if names
+    rows = {
+        part: spread([scores["with_ambivalent"] for scores in drawn(names)])
+        for part, names in groups.items()
+        if names
+    }
+    out = judged.of_images(defective or clean or [image.name for image in images])
+    del out["with_ambivalent"]
+    out |= {
+        "table_1": table_1(rows),
+        "images": {
+            image.name: {
+                "sha256": image.sha256,
+                "defects": image.has_defects,
+                **judged.of_images([image.name]),
             }
-        ),
-        "images": each,
+            for image in images
+        },
         "seen": [image.name for image in seen],
         "unseen": len(fresh),
         "with_defects": len(defective),
         "recognisable": "images" in model.contract.training,
     }
     if len(defective) > 1:
-        scores = drawn([each[name] for name in defective])
-        images_each, of = (DRAWN_IMAGES, "images") if len(defective) > DRAWN_IMAGES else (1, "image")
-        out["repeated"] = {**spread(scores), "draws": len(scores), "images": images_each, "of": of}
+        scores = drawn(defective)
+        each, of = (DRAWN_IMAGES, "images") if len(defective) > DRAWN_IMAGES else (1, "image")
+        out["repeated"] = {**spread(scores), "draws": len(scores), "images": each, "of": of}
     if clean:
         # Without defects there is no precision and no recall.
-        specificity = pooled([each[name] for name in clean])
+        specificity = judged.of_images(clean)
         rates = {name: specificity[name] for name in ("accuracy", "specificity", "count")}
         out["defect_free"] = {**rates, "images": len(clean)}
     if seen:
-        out["trained_on"] = pooled([each[image.name] for image in seen])
+        out["trained_on"] = judged.of_images([image.name for image in seen])
+        del out["trained_on"]["with_ambivalent"]
     return out
 
 
-def evaluate_patches(
-    model: Any,
-    patches: PatchSet,
-) -> dict[str, Any]:
+def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
     """Everything `evaluate` says about a finished classifier on a table of patches.
 
     Patches that it was trained on are recognised by their pixels and scored apart; those that share pixels with them
@@ -258,8 +256,9 @@ def evaluate_patches(
             shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen])
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
+    judged = judge_patches(model, patches)
     out = {
-        **judge_patches(model, patches.take(chosen)),
+        **judged.scores(chosen),
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
@@ -267,35 +266,17 @@ def evaluate_patches(
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        scores = [
-            judge_patches(model, patches.take(chosen & (patches.source == source))) for source in sources
-        ]
+        scores = [judged.scores(chosen & (patches.source == source)) for source in sources]
         out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
-        out["trained_on"] = judge_patches(model, patches.take(seen))
+        out["trained_on"] = judged.scores(seen)
     return out
 
 
-def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Scores over the patches of several images or repetitions, from their confusion matrices."""
-    first = scores[0]["confusion"]["classes"]
-    counts = np.sum([item["confusion"]["counts"] for item in scores], axis=0)
-    truth, found = (
-        np.repeat(indices.ravel(), counts.ravel()) for indices in np.indices((len(first), len(first)))
-    )
-    out = {
-        **classification(truth, found, classes=first),
-        "ambivalent": int(sum(item["ambivalent"] for item in scores)),
-    }
-    if all("binary" in item for item in scores):
-        out["binary"] = {
-            name: {
-                **confusion,
-                "counts": np.sum([item["binary"][name]["counts"] for item in scores], axis=0).tolist(),
-            }
-            for name, confusion in scores[0]["binary"].items()
-        }
-    return out
+def added(confusions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Confusion of several repetitions together."""
+    counts = np.sum([confusion["counts"] for confusion in confusions], axis=0)
+    return {"classes": confusions[0]["classes"], "counts": counts.tolist()}
 
 
 def spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -404,16 +385,15 @@ def stated(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
         Of each metric that is there ``mean`` and ``std``.
     """
     scores = metrics.get(part)
-    out: dict[str, Any] = {}
     if not isinstance(scores, Mapping):
-        return out
-    for name in METRICS:
-        value = scores.get(name)
-        if isinstance(value, Mapping):
-            ends = {end: value.get(end) for end in ("mean", "std")}
-            if all(end is None or (isinstance(end, int | float) and abs(end) < 1e9) for end in ends.values()):
-                out[name] = ends
-    return out
+        return {}
+    tables = {name: scores[name] for name in METRICS if isinstance(scores.get(name), Mapping)}
+    ends = {name: {end: value.get(end) for end in ("mean", "std")} for name, value in tables.items()}
+    return {name: value for name, value in ends.items() if all(map(_can_be_shown, value.values()))}
+
+
+def _can_be_shown(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and abs(value) < 1e9)
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,33 +18,29 @@ from scipy.special import expit
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.base import Fitted, Kind
 from napari_hrstem_defects.models.data import PatchSet, join
-from napari_hrstem_defects.models.ensemble_networks import (
-    MOMENTUM,
-    build_efficient,
-    build_published,
-    logits,
-)
+from napari_hrstem_defects.models.ensemble_networks import MOMENTUM, build_efficient, build_published
 from napari_hrstem_defects.models.fft_features import (
     BLUR_PX,
     THRESHOLD,
     equalise,
     log_spectra,
-    quarter_turns,
     standardised,
-    symmetries,
     varied,
 )
-from napari_hrstem_defects.models.fitting import fit_network, predict_in_batches
-from napari_hrstem_defects.models.kinds import Fitted, kind_of
+from napari_hrstem_defects.models.fitting import Job, Samples, fit_network, predict_in_batches
 from napari_hrstem_defects.models.options import (
-    Cancelled,
-    Progress,
+    CancelCheck,
     TrainingOptions,
     first_problem,
     refuse_unknown,
 )
+from napari_hrstem_defects.models.preparing import symmetries
+
+if TYPE_CHECKING:
+    from napari_hrstem_defects.models.contract import Contract
+    from napari_hrstem_defects.models.store import StoredModel
 
 #: Patches of each class shown in one pass: as many as the largest class has, within these limits.
 LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
@@ -132,35 +127,6 @@ class EnsembleSettings(BaseModel):
         }
 
 
-def check_settings(extra: Mapping[str, Any]) -> None:
-    """See :class:`EnsembleSettings`.
-
-    Raises
-    ------
-    ModelError
-    """
-    EnsembleSettings.of(extra)
-
-
-def network_names(contract: Contract) -> tuple[str, ...]:
-    """Names of the networks of a model file, see :mod:`.kinds`.
-
-    Raises
-    ------
-    ModelError
-        If its preprocessing is not that of an ensemble. The message goes into a sentence.
-    """
-    wrong = ModelError("its preprocessing is not that of an FFT ensemble")
-    try:
-        known = _Preprocessing.model_validate(contract.preprocessing)
-    except ValidationError:
-        raise wrong from None
-    lines = (known.calibration or {}).values()
-    if any(len(column) != len(contract.classes) for line in lines for column in (line.slope, line.offset)):
-        raise wrong
-    return _names(contract.classes)
-
-
 class _Line(BaseModel):
     """Calibration of each class."""
 
@@ -180,140 +146,120 @@ class _Preprocessing(BaseModel):
     calibration: dict[str, _Line] | None = None
 
 
-def build(contract: Contract) -> dict[str, Any]:
-    """Its networks, see :mod:`.kinds`."""
-    known = contract.preprocessing
-    settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
-    return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
+class FFTEnsemble(Kind):
+    """The kind ``fft-ensemble``: its settings are :class:`EnsembleSettings`."""
 
+    def check_settings(self, extra: Mapping[str, Any]) -> None:
+        """See :class:`EnsembleSettings`."""
+        EnsembleSettings.of(extra)
 
-class Ensemble(Protocol):
-    """A trained ensemble, e.g. a stored model."""
+    def network_names(self, contract: Contract) -> tuple[str, ...]:
+        """One for each class."""
+        super().network_names(contract)
+        wrong = ModelError("its preprocessing is not that of an FFT ensemble")
+        try:
+            known = _Preprocessing.model_validate(contract.preprocessing)
+        except ValidationError:
+            raise wrong from None
+        lines = (known.calibration or {}).values()
+        if any(
+            len(column) != len(contract.classes) for line in lines for column in (line.slope, line.offset)
+        ):
+            raise wrong
+        return _names(contract.classes)
 
-    @property
-    def contract(self) -> Contract:
-        """Its contract."""
-        ...
+    def build(self, contract: Contract) -> dict[str, Any]:
+        """One network for each class."""
+        known = contract.preprocessing
+        settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
+        return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
 
-    @property
-    def networks(self) -> Mapping[str, Any]:
-        """Its networks, ``class-0`` and so on in the order of the classes."""
-        ...
+    def fit(self, train: PatchSet, validation: PatchSet, options: TrainingOptions, job: Job) -> Fitted:
+        """Train an ensemble, see :meth:`.Kind.fit`.
 
+        A class that the validation part lacks is watched on training patches instead, and its calibration is taken
+        from the others; an empty validation part leaves the probabilities as they are.
+        """
+        settings = EnsembleSettings.of(options.extra)
+        missing = [name for name, count in train.counts.items() if count == 0]
+        if missing:
+            raise ModelError(
+                f"There are no training patches of {', '.join(missing)}; label some or leave it out."
+            )
+        if options.patience and settings.class_epochs:
+            raise ModelError("class_epochs needs a training that does not stop early; set --patience 0.")
+        if settings.architecture == "published":
+            options = replace(options, learning_rate=options.learning_rate or PUBLISHED_RATE)
+        options = self.completed(options)
+        each = [settings.class_epochs.get(name, options.epochs) for name in train.classes]
+        options = replace(options, epochs=max(each))
+        library = keras()
+        library.utils.set_random_seed(options.seed)
+        networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
+        whole = _side_by_side(tuple(networks.values()))
+        # The networks share no weights: each is kept as it is after its own epochs.
+        epochs = {
+            id(v): n for network, n in zip(networks.values(), each, strict=True) for v in network.weights
+        }
+        preprocessing = settings.preprocessing()
+        shown, watched = _shown(train, settings, options.seed), _watched(train, validation, options.seed)
+        pixels, targets = train.pixels[shown], _targets(train)[shown]
+        full = settings.augmentation == "full"
+        if not full:
+            pixels, targets = np.concatenate(symmetries(pixels)[:4]), np.tile(targets, (4, 1))
 
-def fit(
-    train: PatchSet,
-    validation: PatchSet,
-    options: TrainingOptions,
-    *,
-    workspace: Path | None = None,
-    progress: Progress | None = None,
-    cancelled: Cancelled | None = None,
-) -> Fitted:
-    """Train an ensemble.
+        def prepare(patches: NDArray[np.float32], rng: np.random.Generator | None) -> Any:
+            if full and rng is not None:
+                return _inputs(varied(patches, rng), preprocessing, equal=True)
+            return _inputs(patches, preprocessing)
 
-    Parameters
-    ----------
-    train, validation : PatchSet
-        With the same classes. A class that the validation part lacks is watched on training patches instead, and its
-        calibration is taken from the others; an empty validation part leaves the probabilities as they are.
-    options : TrainingOptions
-        ``extra`` holds :class:`EnsembleSettings`.
-    workspace : Path or None
-        Folder for checkpoints.
-    progress, cancelled : callable, optional
-
-    Returns
-    -------
-    Fitted
-
-    Raises
-    ------
-    Cancelled
-        If the caller asked to stop before the first pass was finished.
-    ModelError
-        If a setting is impossible or a class has no patches.
-    """
-    settings = EnsembleSettings.of(options.extra)
-    missing = [name for name, count in train.counts.items() if count == 0]
-    if missing:
-        raise ModelError(
-            f"There are no training patches of {', '.join(missing)}; label some or leave it out."
+        rate = None
+        if settings.architecture == "efficient":
+            steps = options.epochs * -(-len(pixels) // options.batch)
+            rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
+        history = fit_network(
+            whole,
+            Samples(pixels, targets),
+            Samples(watched.pixels, _targets(watched)),
+            options,
+            job,
+            loss=_balanced_loss(len(train.classes))
+            if settings.balance
+            else library.losses.BinaryCrossentropy(from_logits=True),
+            prepare=prepare,
+            learning_rate=rate,
+            kept_after=[epochs[id(v)] for v in whole.weights],
+            tag="ensemble",
         )
-    library = keras()
-    library.utils.set_random_seed(options.seed)
-    if options.patience and settings.class_epochs:
-        raise ModelError("class_epochs needs a training that does not stop early; set --patience 0.")
-    if settings.architecture == "published":
-        options = replace(options, learning_rate=options.learning_rate or PUBLISHED_RATE)
-    options = kind_of("fft-ensemble").completed(options)
-    each = [settings.class_epochs.get(name, options.epochs) for name in train.classes]
-    options = replace(options, epochs=max(each))
-    networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
-    preprocessing = settings.preprocessing()
-    chosen = _shown(train, settings, options.seed)
-    whole = _side_by_side(tuple(networks.values()))
-    # The networks share no weights: each is kept as it is after its own passes.
-    owner = {id(v): k for k, network in enumerate(networks.values()) for v in network.weights}
-    passes = [each[owner[id(v)]] for v in whole.weights]
-    watched = _watched(train, validation, options.seed)
-    pixels, targets = train.pixels[chosen], _targets(train)[chosen]
-    full = settings.augmentation == "full"
-    if not full:
-        pixels, targets = quarter_turns(pixels), np.tile(targets, (4, 1))
+        calibration: dict[str, Any] = {}
+        held_out = validation.take(validation.labels >= 0)
+        if settings.calibrate and len(held_out):
+            for views in sorted({1, preprocessing["views"]}):
+                said = _mean_logits(whole, held_out.pixels, preprocessing, views)
+                calibration[str(views)] = calibrate(said, held_out.labels)
+        preprocessing["calibration"] = calibration
+        return Fitted(networks, preprocessing, {"ensemble": vars(history)}, history.stopped)
 
-    def augment(part: NDArray[np.float32], rng: np.random.Generator) -> Any:
-        return _inputs(varied(part, rng) if full else part, preprocessing, equal=full)
-
-    rate = None
-    if settings.architecture == "efficient":
-        steps = options.epochs * -(-len(pixels) // options.batch)
-        rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
-    loss: Any = (
-        _balanced_loss(len(train.classes))
-        if settings.balance
-        else library.losses.BinaryCrossentropy(from_logits=True)
-    )
-    history = fit_network(
-        whole,
-        (pixels, targets),
-        (_inputs(watched.pixels, preprocessing), _targets(watched)),
-        options,
-        loss=loss,
-        learning_rate=rate,
-        passes=passes,
-        workspace=workspace,
-        tag="ensemble",
-        augment=augment,
-        progress=progress,
-        cancelled=cancelled,
-    )
-    calibration: dict[str, Any] = {}
-    held_out = validation.take(validation.labels >= 0)
-    if settings.calibrate and len(held_out):
-        for views in sorted({1, preprocessing["views"]}):
-            said = _mean_logits(whole, held_out.pixels, preprocessing, views)
-            calibration[str(views)] = calibrate(said, held_out.labels)
-    return Fitted(
-        networks,
-        {**preprocessing, "calibration": calibration},
-        {"ensemble": vars(history)},
-        history.stopped,
-    )
+    def predict(
+        self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
+    ) -> NDArray[np.float32]:
+        """See :func:`predict`."""
+        return predict(model, patches, cancelled=cancelled)
 
 
 def predict(
-    model: Ensemble,
+    model: StoredModel,
     patches: NDArray[np.float32],
     *,
     views: int = 0,
-    cancelled: Cancelled | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> NDArray[np.float32]:
     """Calibrated probability of each class for each patch.
 
     Parameters
     ----------
-    model : Ensemble
+    model : StoredModel
+        An ensemble, its networks ``class-0`` and so on in the order of the classes.
     patches : float32 array (n, patch_px, patch_px)
         0...1.
     views : {0, 1, 8}
@@ -332,17 +278,6 @@ def predict(
     Cancelled
         If the caller asked to stop.
     """
-    return expit(predict_logits(model, patches, views=views, cancelled=cancelled)).astype(np.float32)
-
-
-def predict_logits(
-    model: Ensemble,
-    patches: NDArray[np.float32],
-    *,
-    views: int = 0,
-    cancelled: Cancelled | None = None,
-) -> NDArray[np.float64]:
-    """Logits of what :func:`predict` returns: they still differ where several probabilities are rounded to one."""
     contract, settings = model.contract, model.contract.preprocessing
     names, edge = _names(contract.classes), contract.patch_px
     if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
@@ -354,7 +289,7 @@ def predict_logits(
     whole = _side_by_side(tuple(model.networks[name] for name in names))
     number = views or int(settings["views"])
     mean = _mean_logits(whole, patches, settings, number, cancelled)
-    return calibrated_logits(mean, (settings.get("calibration") or {}).get(str(number)))
+    return calibrated(mean, (settings.get("calibration") or {}).get(str(number)))
 
 
 def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:
@@ -393,16 +328,13 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict
     return {"slope": slopes.tolist(), "offset": offsets.tolist(), "fitted": fitted.tolist()}
 
 
-def calibrated_logits(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float64]:
-    """Logits of the calibrated probabilities (n, classes); an empty calibration leaves those of the networks.
-
-    They still differ where the probabilities round to one.
-    """
+def calibrated(logits: NDArray[np.floating], calibration: Any) -> NDArray[np.float32]:
+    """Calibrated probabilities (n, classes); an empty calibration leaves those of the networks."""
     values: NDArray[np.float64] = np.asarray(logits, np.float64)
-    if not calibration:
-        return values
-    slope, offset = (np.asarray(calibration[key], np.float64) for key in ("slope", "offset"))
-    return slope * values + offset
+    if calibration:
+        values = np.asarray(calibration["slope"]) * values + np.asarray(calibration["offset"])
+    out: NDArray[np.float32] = expit(values).astype(np.float32)
+    return out
 
 
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -422,7 +354,7 @@ def _side_by_side(networks: tuple[Any, ...]) -> Any:
     """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
-    outputs = [logits(network)(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
+    outputs = [network(inputs if len(inputs) > 1 else inputs[0]) for network in networks]
     return library.Model(inputs, library.layers.Concatenate()(outputs))
 
 
@@ -445,7 +377,7 @@ def _mean_logits(
     patches: NDArray[np.float32],
     preprocessing: Mapping[str, Any],
     views: int,
-    cancelled: Cancelled | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> NDArray[np.float32]:
     """Logits (n, classes), for eight views their mean."""
 

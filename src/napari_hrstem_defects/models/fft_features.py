@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter
+
+from napari_hrstem_defects.models.preparing import symmetric
 
 #: Blur before the transform, px ([M]).
 BLUR_PX = 1.0
@@ -64,28 +64,15 @@ def log_spectra(
     values = np.asarray(patches)
     if values.ndim != 3 or values.shape[1] != values.shape[2]:
         raise ValueError(f"patches has shape {values.shape}, expected (n, edge, edge)")
-    edge = values.shape[1]
     out = np.empty(values.shape, np.float32)
-    for part in _parts(len(values)):
+    for start in range(0, len(values), _BATCH):
+        part = slice(start, start + _BATCH)
         scaled = np.asarray(values[part], np.float32)
         brightest = np.maximum(scaled.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
         smooth = gaussian_filter(scaled / brightest, (0, blur_px, blur_px))
-        half = fft.rfft2(smooth)
-        amplitude = np.log1p(np.abs(half))
-        amplitude[amplitude <= threshold] = 0
-        _fill(out[part], amplitude, edge)
+        amplitude = np.log1p(np.abs(fft.fftshift(fft.fft2(smooth), axes=(1, 2))))
+        out[part] = np.where(amplitude > threshold, amplitude, 0)
     return out
-
-
-def _fill(out: NDArray[np.float32], half: NDArray[np.float32], edge: int) -> None:
-    """Write a half spectrum as a whole one, the zero frequency at ``edge // 2``; |F(−k)| = |F(k)| gives the rest."""
-    middle = edge // 2
-    rows = np.fft.fftshift(np.arange(edge))
-    right = edge - middle
-    out[:, :, middle:] = half[:, rows, :right]
-    # Column −c holds what column c has at the opposite row.
-    columns = np.arange(middle, 0, -1)
-    out[:, :, :middle] = half[:, (-rows) % edge][:, :, columns]
 
 
 def equalise(patches: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -114,11 +101,6 @@ def standardised(equal: NDArray[np.float32]) -> NDArray[np.float32]:
     return (equal - np.float32(EQUAL_MEAN)) / np.float32(EQUAL_CONTRAST)
 
 
-def quarter_turns(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Patches ``(n, edge, edge)`` turned by 0, 90, 180 and 270°, ``(4 n, edge, edge)``, as Marvin, Holt et al. do."""
-    return np.concatenate([np.rot90(patches, k, (1, 2)) for k in range(4)])
-
-
 def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Random variants of patches, equalised.
 
@@ -136,7 +118,7 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
         In the range of :func:`equalise`, 0...1.
     """
     count, edge = len(patches), patches.shape[1]
-    values = standardised(equalise(_warped(_symmetric(patches, rng.integers(0, 8, count)), rng)))
+    values = standardised(equalise(_warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
     blurred = rng.random(count) < BLURRED_SHARE
     if blurred.any():
         values[blurred] = gaussian_filter(values[blurred], (0, BLURRED_PX, BLURRED_PX))
@@ -150,20 +132,6 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     values += each(MOST_SLOPE) * ramp[:, None] + each(MOST_SLOPE) * ramp
     values += each(MOST_NOISE, 0.0) * rng.standard_normal(values.shape, np.float32)
     return equalise(values)
-
-
-def symmetries(patches: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The eight turned and mirrored copies of all patches, the unchanged one first."""
-    return [_symmetric(patches, np.full(len(patches), k)) for k in range(8)]
-
-
-def _symmetric(patches: NDArray[np.float32], kinds: NDArray[np.integer]) -> NDArray[np.float32]:
-    out = np.empty_like(patches)
-    for kind in np.unique(kinds).tolist():
-        chosen = kinds == kind
-        turned = np.rot90(patches[chosen], kind % 4, (1, 2))
-        out[chosen] = turned[:, :, ::-1] if kind >= 4 else turned
-    return out
 
 
 def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -191,7 +159,3 @@ def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     below = flat[corner + edge] * (1 - fx) + flat[corner + edge + 1] * fx
     out: NDArray[np.float32] = above * (1 - fy) + below * fy
     return out
-
-
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))

@@ -8,7 +8,7 @@ everywhere. The peak of the phase correlation is about the share of the area tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.sparse.csgraph import connected_components
 
-from napari_hrstem_defects.core.errors import Cancelled
-from napari_hrstem_defects.models.preparing import resize
+from napari_hrstem_defects.models.options import CancelCheck, stop_if
+from napari_hrstem_defects.models.preparing import resize, symmetries
 
 #: Peak above which two pieces are copies. Measured on patches of 64 px of two experimental images: at most 0.10 for
 #: 8700 pairs without a common pixel (of simulated micrographs 0.16 for 90 000), at least 0.28 where half of the area is
@@ -62,22 +62,18 @@ class Comparison:
         factor = max(1.0, max(sides) / MOST_PX)
         side = fft.next_fast_len(max(round(n / factor) for n in sides), real=True)
         reference = self._spectrum(second, factor, side, 0).conj()
-        return max(
-            _highest(self._spectrum(first, factor, side, turn) * reference, side)
-            for turn in range(8 if turned else 1)
+        products = (
+            self._spectrum(first, factor, side, turn) * reference for turn in range(8 if turned else 1)
         )
+        return max(float(fft.irfft2(product, s=(side, side)).max()) for product in products)
 
     def _transformed(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
-        return _phases(turns(_periodic(_reduced(self._images[number], factor)))[turn], side)
-
-
-def _reduced(image: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    height, width = (max(8, round(n / factor)) for n in image.shape)
-    return resize(image, (height, width))
+        height, width = (max(8, round(n / factor)) for n in self._images[number].shape)
+        return _phases(symmetries(_periodic(resize(self._images[number], (height, width))))[turn], side)
 
 
 def copied(
-    first: NDArray[np.float32], second: NDArray[np.float32], cancelled: Callable[[], bool] | None = None
+    first: NDArray[np.float32], second: NDArray[np.float32], cancelled: CancelCheck | None = None
 ) -> NDArray[np.bool_]:
     """Which of the first patches share most of their pixels with one of the second, or are one of them turned.
 
@@ -104,7 +100,7 @@ def copied(
     return out
 
 
-def clusters(patches: NDArray[np.float32], cancelled: Callable[[], bool] | None = None) -> NDArray[np.intp]:
+def clusters(patches: NDArray[np.float32], cancelled: CancelCheck | None = None) -> NDArray[np.intp]:
     """Number of the group of each patch: copies (see :func:`copied`), directly or through others, are one group."""
     count = len(patches)
     places: dict[str, int] = {}
@@ -121,7 +117,7 @@ def clusters(patches: NDArray[np.float32], cancelled: Callable[[], bool] | None 
 def _turned_marks(patches: NDArray[np.float32]) -> list[str]:
     """For each patch a digest that its eight turns have in common; empty for a flat one, which is like any other."""
     return [
-        min(hashlib.sha256(turn.tobytes()).hexdigest() for turn in turns(patch)) if np.ptp(patch) else ""
+        min(hashlib.sha256(turn.tobytes()).hexdigest() for turn in symmetries(patch)) if np.ptp(patch) else ""
         for patch in patches
     ]
 
@@ -138,19 +134,13 @@ def _matches(
     piece: NDArray[np.complex64],
     spectra: NDArray[np.complex64],
     edge: int,
-    cancelled: Callable[[], bool] | None,
+    cancelled: CancelCheck | None,
 ) -> NDArray[np.bool_]:
     """Which of many patches share most of their pixels with one, all given by their phases."""
-    if cancelled is not None and cancelled():
-        raise Cancelled
+    stop_if(cancelled)
     parts = [spectra[start : start + _BATCH] for start in range(0, len(spectra), _BATCH)]
     peaks = [fft.irfft2(piece * part.conj(), s=(edge, edge)).max(axis=(1, 2)) for part in parts]
     return np.concatenate(peaks) > COPY_PEAK if peaks else np.zeros(0, bool)
-
-
-def turns(piece: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The eight turns by right angles and reflections of a piece."""
-    return [np.rot90(kind, k) for kind in (piece, piece[:, ::-1]) for k in range(4)]
 
 
 def _periodic(piece: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,7 +174,3 @@ def _phases(piece: NDArray[np.float32], side: int) -> NDArray[np.complex64]:
     size = np.abs(spectrum)
     out: NDArray[np.complex64] = (spectrum / np.maximum(size, np.finfo(np.float32).tiny)).astype(np.complex64)
     return out
-
-
-def _highest(product: NDArray[np.complex64], side: int) -> float:
-    return float(fft.irfft2(product, s=(side, side)).max())

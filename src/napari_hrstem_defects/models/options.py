@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -44,7 +44,48 @@ def _setting(
 class TrainingOptions:
     """Settings of a training, checked when constructed; a zero stands for what suits the kind of classifier.
 
-    What each means, its least value and its choices stand in the metadata of the fields, which the command line shows.
+    Least values and choices stand in the metadata of the fields, which the command line shows.
+
+    Attributes
+    ----------
+    name : str
+        Of the classifier.
+    weights : str
+        Of the base of VGG16: "imagenet", "none" or a file.
+    train_base : bool
+        Whether VGG16's convolutional base is trained as well.
+    secondary : {"defective", "clean"}
+        What a patch wholly inside another symmetry counts as; "clean" in the code of [D].
+    epochs : int
+        At most.
+    patience : int
+        Epochs without a lower validation loss after which it stops; 0: never, and the last weights are kept.
+    batch : int
+        Patches a step.
+    learning_rate : float
+        Of Adam.
+    patch_px : int
+        Edge of a patch in px.
+    per_class : int
+        Patches of each class drawn from the images.
+    repeats : int
+        Trainings on different splits.
+    test_share, validation_share : float
+        Shares of the images, or of the patches of a table, that test and that decide when to stop.
+    test_images : int
+        Images with defects held out, instead of the share.
+    protocol : {"", "dennler2021"}
+        How images are split and which repetition is kept.
+    clean : str or None
+        Name of the clean class of a table, where it does not follow from the names.
+    split : {"auto", "random"}
+        Whether patches of a table are split so that nothing is shared.
+    seed : int
+        The same seed gives the same patches.
+    force : bool
+        Train even if test and training share pixels; the report says so.
+    extra : mapping of str to object
+        Settings of one kind only, e.g. :class:`~.fft_ensemble.EnsembleSettings`.
 
     Raises
     ------
@@ -134,12 +175,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def refuse_unknown(extra: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
-    """Refuse settings that a kind of classifier does not have.
-
-    Raises
-    ------
-    ModelError
-    """
+    """Refuse settings that a kind of classifier does not have, by a ModelError."""
     unknown = [name for name in extra if name not in known]
     if unknown:
         raise ModelError(
@@ -255,4 +291,11 @@ class TrainingProgress:
 
 
 Progress = Callable[[TrainingProgress], None]
-Cancelled = Callable[[], bool]
+#: Whether the caller asked to stop.
+CancelCheck = Callable[[], bool]
+
+
+def stop_if(cancelled: CancelCheck | None) -> None:
+    """Raise Cancelled if the caller asked to stop."""
+    if cancelled is not None and cancelled():
+        raise Cancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core import published
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.patches import PatchGrid
 
+#: Filters, and what they are applied to.
+FILTERS = tuple(itertools.product(("none", "log"), ("frame", "patch")))
 #: Grey value of white after the published filter.
 _WHITE = 254.0
 
@@ -41,21 +43,6 @@ def filter_frame(pixels: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
         out: NDArray[np.float32] = published.log_gaussian(pixels) / np.float32(_WHITE)
         return out
     raise ValueError(f"kind is {kind!r}, expected 'none' or 'log'")
-
-
-def check_filter(preprocessing: Mapping[str, Any]) -> None:
-    """Refuse what :func:`cut_patches` cannot do.
-
-    Raises
-    ------
-    ModelError
-        The message goes into a sentence.
-    """
-    known = (("filter", ("none", "log")), ("scope", ("frame", "patch")))
-    for name, values in known:
-        value = preprocessing.get(name, values[0])
-        if value not in values:
-            raise ModelError(f"the {name} of its preprocessing is {value!r}")
 
 
 def filter_patches(patches: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
@@ -108,3 +95,16 @@ def cut_patches(
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (patch_px, patch_px))
     patches = np.ascontiguousarray(windows[corners[:, 0], corners[:, 1]])
     return patches if whole else filter_patches(patches, kind)
+
+
+def symmetries(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Views of images ``(..., y, x)`` in the eight ways of a square: four quarter turns, then mirrored and turned."""
+    return [np.rot90(side, k, (-2, -1)) for side in (pixels, pixels[..., ::-1]) for k in range(4)]
+
+
+def symmetric(patches: NDArray[np.float32], kinds: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Each of the patches ``(n, edge, edge)`` in one way, the number of it in :func:`symmetries`."""
+    out = np.empty_like(patches)
+    for kind in np.unique(kinds).tolist():
+        out[kinds == kind] = symmetries(patches[kinds == kind])[kind]
+    return out

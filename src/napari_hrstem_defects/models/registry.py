@@ -65,21 +65,10 @@ def entries() -> list[Entry]:
 def check_free(name: str, *, overwrite: bool = False) -> Path:
     """Where a classifier of this name would go; what stands in the way of it is said before it is made.
 
-    Parameters
-    ----------
-    name : str
-    overwrite : bool
-        One of the same name may be replaced.
-
-    Returns
-    -------
-    Path
-        It need not exist.
-
     Raises
     ------
     ModelError
-        If the name is taken or cannot be that of a file.
+        If the name cannot be that of a file, or is taken and not to be replaced.
     WriteError
         If the registry cannot be written.
     """
@@ -126,18 +115,7 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
 
 
 def remove(name: str) -> Path:
-    """Delete a classifier from the registry.
-
-    Returns
-    -------
-    Path
-        The file that was deleted.
-
-    Raises
-    ------
-    ModelError
-        If there is none of this name, or it cannot be deleted.
-    """
+    """Delete a classifier from the registry and return its file; a ModelError if that is impossible."""
     if name.strip().lower() in RESERVED:
         raise ModelError(
             f"{name.strip()} is no file but part of the program; only trained classifiers can be removed."
@@ -155,13 +133,7 @@ def remove(name: str) -> Path:
 
 
 def find(name_or_file: str | os.PathLike[str]) -> Path:
-    """Model file of a name in the registry, or a file itself.
-
-    Raises
-    ------
-    ModelError
-        If there is neither.
-    """
+    """Model file of a name in the registry, or a file itself; a ModelError if there is neither."""
     text = os.fspath(name_or_file)
     path = Path(text)
     if path.is_file():
@@ -177,24 +149,12 @@ def find(name_or_file: str | os.PathLike[str]) -> Path:
 
 
 def find_by_hash(sha256: str, name_or_file: str | os.PathLike[str] = "") -> Path:
-    """Model file of a hash: the named one if it is the same still, else one in the registry.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    if name_or_file:
-        try:
-            path = find(name_or_file)
+    """Model file of a hash: the named one if it is the same still, else one in the registry; or a ModelError."""
+    for candidate in (name_or_file, *(entry.path for entry in entries())):
+        with contextlib.suppress(ModelError):  # another one that cannot be read does not matter here
+            path = find(candidate)
             if file_sha256(path) == sha256:
                 return path
-        except ModelError:
-            pass
-    for entry in entries():
-        with contextlib.suppress(ModelError):  # another one that cannot be read does not matter here
-            if file_sha256(entry.path) == sha256:
-                return entry.path
     raise ModelError(
         f"The classifier {os.fspath(name_or_file) or '(no name)'} that was used (SHA-256 {sha256[:12]}...) is neither "
         "where it was nor in the list of classifiers; put the same file back."

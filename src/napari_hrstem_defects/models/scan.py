@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.core.lattice import Lattice, typical_lattice
+from napari_hrstem_defects.core.lattice import typical_lattice
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, Ensemble, predict
+from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, predict
+from napari_hrstem_defects.models.options import CancelCheck
+from napari_hrstem_defects.models.store import StoredModel, load_model
 
 #: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
 #: than this number of them ([M]).
@@ -79,20 +82,20 @@ class Scan:
 
 
 def scan(
-    model: Ensemble,
+    model: StoredModel,
     pixels: NDArray[np.float32],
     *,
     stride_px: int | None = None,
     pixel_size_nm: float | None = None,
     least_probability: float = LEAST_PROBABILITY,
     progress: Callable[[float, str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> Scan:
     """Slide an ensemble over a frame.
 
     Parameters
     ----------
-    model : Ensemble
+    model : StoredModel
         E.g. what :func:`~.store.load_model` gives.
     pixels : float32 array (y, x)
         0...1; any shape from one window on.
@@ -140,26 +143,9 @@ def scan(
     return Scan(contract.classes, stride_px, probabilities, votes, majority, labels, regions, warnings)
 
 
-def scan_file(
-    path: str | os.PathLike[str],
-    pixels: NDArray[np.float32],
-    *,
-    stride_px: int | None = None,
-    pixel_size_nm: float | None = None,
-    progress: Callable[[float, str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Scan:
+def scan_file(path: str | os.PathLike[str], pixels: NDArray[np.float32], **settings: Any) -> Scan:
     """:func:`scan` with the model of a file; all that goes in and comes out travels between processes."""
-    from napari_hrstem_defects.models.store import load_model
-
-    return scan(
-        load_model(path),
-        pixels,
-        stride_px=stride_px,
-        pixel_size_nm=pixel_size_nm,
-        progress=progress,
-        cancelled=cancelled,
-    )
+    return scan(load_model(path), pixels, **settings)
 
 
 def usual_stride(contract: Contract) -> int:
@@ -169,11 +155,11 @@ def usual_stride(contract: Contract) -> int:
 
 
 def patch_scores(
-    model: Ensemble,
+    model: StoredModel,
     pixels: NDArray[np.float32],
     grid: PatchGrid,
     *,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> NDArray[np.float32]:
     """Largest probability inside each patch that the crystal is not clean there.
 
@@ -182,7 +168,7 @@ def patch_scores(
 
     Parameters
     ----------
-    model : Ensemble
+    model : StoredModel
     pixels : float32 array (y, x)
         The frame, 0...1.
     grid : PatchGrid
@@ -223,19 +209,12 @@ def class_regions(
     classes: tuple[str, ...],
     window_px: int,
     pixel_size_nm: float | None = None,
-    lattice: Lattice | None = None,
 ) -> tuple[ClassRegion, ...]:
     """Connected areas of all classes but the clean one, by decreasing area."""
     known = np.where(labels == UNCERTAIN, 0, labels)
     # Of each pixel the probability of its own class.
     own = np.take_along_axis(probabilities, known[None].astype(np.intp), axis=0)[0]
-    found = find_regions(
-        known,
-        own,
-        pixel_size_nm=pixel_size_nm,
-        lattice=lattice,
-        min_area_px=LEAST_REGION * window_px**2,
-    )
+    found = find_regions(known, own, pixel_size_nm=pixel_size_nm, min_area_px=LEAST_REGION * window_px**2)
     return tuple(ClassRegion(classes[region.label], region) for region in found)
 
 
@@ -272,11 +251,11 @@ def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:
 
 
 def _windows(
-    model: Ensemble,
+    model: StoredModel,
     pixels: NDArray[np.float32],
     stride: int,
     progress: Callable[[float, str], None] | None,
-    cancelled: Callable[[], bool] | None,
+    cancelled: CancelCheck | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]:
     """Probabilities (classes, n_y, n_x) of all windows, and the rows and columns where they start."""
     edge = model.contract.patch_px
@@ -312,8 +291,8 @@ def _sums(
 def _mean_over_windows(
     values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
 ) -> NDArray[np.float32]:
-    windows = np.outer(_covered(rows, edge).sum(axis=1), _covered(columns, edge).sum(axis=1))
-    return (_sums(values, rows, columns, edge) / windows).astype(np.float32, copy=False)
+    windows = _sums(np.ones_like(values[:1]), rows, columns, edge)
+    return _sums(values, rows, columns, edge) / windows
 
 
 def published_votes(

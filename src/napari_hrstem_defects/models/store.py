@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.preparing import check_filter
 
 #: Ending of model files.
 SUFFIX = ".hrstem"
@@ -79,7 +78,7 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
         If the networks are not those of the kind.
     """
     path = Path(path)
-    names = kind_of(contract.kind).networks(contract)
+    names = kind_of(contract.kind).network_names(contract)
     if set(networks) != set(names):
         raise ValueError(f"networks holds {', '.join(networks) or 'none'}, expected {', '.join(names)}")
     try:
@@ -109,13 +108,7 @@ def _members(name: str, network: Any) -> dict[str, Any]:
 
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
-    """Contract of a model file, read without Keras.
-
-    Raises
-    ------
-    ModelError
-        If it is no model file or is damaged.
-    """
+    """Contract of a model file, read without Keras; a ModelError if it is none or damaged."""
     path = Path(path)
     with _open(path) as archive:
         return _contract(archive, path)
@@ -156,13 +149,7 @@ def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: 
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, hexadecimal digits.
-
-    Raises
-    ------
-    ModelError
-        If it cannot be read.
-    """
+    """SHA-256 of a file, hexadecimal digits; a ModelError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -198,8 +185,7 @@ def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
         raise _refused(path, "it holds a member twice")
     kind = kind_of(contract.kind)
     try:
-        wanted = kind.networks(contract)
-        check_filter(contract.preprocessing)
+        wanted = kind.network_names(contract)
     except ModelError as error:
         raise _refused(path, str(error).rstrip(".")) from error
     found = {(match := _WEIGHTS.fullmatch(name)) and match[1] for name in names if name != _CONTRACT}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import abc
 import contextlib
-import dataclasses
 import datetime
-import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,34 @@ from typing import Any
 import numpy as np
 
 import napari_hrstem_defects
-from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.base import Kind
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sha256
-from napari_hrstem_defects.models.kinds import Fitted, Kind, kind_of
-from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.fitting import Job
+from napari_hrstem_defects.models.kinds import kind_of
+from napari_hrstem_defects.models.options import CancelCheck, Progress, TrainingOptions, TrainingProgress
+from napari_hrstem_defects.models.patch_splits import split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
-from napari_hrstem_defects.models.splits import Split, split_images, split_patches
+from napari_hrstem_defects.models.splits import Split, split_images
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
+from napari_hrstem_defects.models.workspace import (
+    explained,
+    finished,
+    open_workspace,
+    read_result,
+    split_folder,
+    unfinished,
+    write_result,
+)
 
-#: Ending of the folder beside the model file in which an unfinished training lies.
-WORKSPACE_SUFFIX = ".training"
 #: Fewest patches of the validation part for each class.
 _LEAST_VALIDATION = 20
-_PLAN, _RESULT, _MODEL = "plan.json", "result.json", "model.hrstem"
-_SPLIT = "split"
+_MODEL = "model.hrstem"
 # What each split costs of the bar besides fitting.
 _PREPARING, _JUDGING = 0.05, 0.05
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "scikit-image")
@@ -75,7 +82,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> TrainingReport:
     """Train a classifier and evaluate it on held-out data.
 
@@ -85,7 +92,7 @@ def train(
         One of :data:`~.kinds.KINDS`.
     data : sequence of LabelledImage, or PatchSet
     out : path-like
-        The model file. An unfinished training lies in a folder of the same name with `WORKSPACE_SUFFIX`.
+        The model file. An unfinished training lies in a folder beside it, see :mod:`.workspace`.
     options : TrainingOptions, optional
     resume : bool
         Go on with an unfinished training.
@@ -120,170 +127,39 @@ def train(
         )
     patch_px = options.patch_px or (data.edge if isinstance(data, PatchSet) else kind.patch_px)
     # No ambiguity from here on: the network sees what the contract says.
-    options = dataclasses.replace(options, patch_px=patch_px)
-    digest = data.sha256 if isinstance(data, PatchSet) else images_sha256(data)
-    if not isinstance(data, PatchSet):
-        data = [dataclasses.replace(image, secondary=options.secondary) for image in data]
-    workspace = _workspace(path, kind, options, digest, resume, overwrite)
-    sort = _PatchTraining if isinstance(data, PatchSet) else _ImageTraining
-    training = sort(kind, data, options, workspace, digest, progress, cancelled)
-    with _explained(workspace):
-        return training.run(path)
-
-
-@contextlib.contextmanager
-def _explained(workspace: Path) -> Iterator[None]:
-    """Leave nothing behind after data or options that cannot be used; say when disk or memory is too small."""
-    try:
-        try:
-            yield
-        except Exception as error:
-            # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
-            if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-                raise
-            raise ModelError(
-                "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
-            ) from error
-    except ModelError:
-        if not any(workspace.rglob("*.checkpoint.npz")) and not any(workspace.rglob(_RESULT)):
-            shutil.rmtree(workspace, ignore_errors=True)
-        raise
-    except OSError as error:
-        raise WriteError(
-            f"{workspace}: the training cannot be written there ({error.strerror or error}); make room and go on with "
-            "--resume."
-        ) from error
+    options = replace(options, patch_px=patch_px)
+    source: _Images | _Patches
+    if isinstance(data, PatchSet):
+        source = _Patches(kind, options, cancelled, data)
+    else:
+        data = [replace(image, secondary=options.secondary) for image in data]
+        source = _Images(kind, options, cancelled, data)
+    plan = {"kind": kind.name, "options": asdict(options), "data_sha256": source.sha256}
+    workspace = open_workspace(path, plan, resume=resume, overwrite=overwrite)
+    with explained(workspace):
+        return _Training(kind, source, options, workspace, progress, cancelled).run(path)
 
 
 @dataclass(frozen=True, eq=False)
-class _Training(abc.ABC):
-    """A training under way; what depends on the sort of the data is in the two classes below."""
+class _Images:
+    """Labelled images as a training uses them; :class:`_Patches` has the same members."""
 
     kind: Kind
-    data: Any
     options: TrainingOptions
-    workspace: Path
-    digest: str
-    progress: Progress | None
-    cancelled: Callable[[], bool] | None
+    cancelled: CancelCheck | None
+    data: Sequence[LabelledImage]
+    scope: str = "frame"
 
-    @abc.abstractmethod
+    @cached_property
+    def sha256(self) -> str:
+        return images_sha256(self.data)
+
     def splits(self) -> list[Split]:
         """As many as there are repetitions."""
-
-    @abc.abstractmethod
-    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
-        """Patches to train on and to stop by, filtered."""
-
-    @abc.abstractmethod
-    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
-        """Scores of each set of data that there is."""
-
-    @abc.abstractmethod
-    def about(self) -> dict[str, Any]:
-        """Fields of the contract that describe the data."""
-
-    @abc.abstractmethod
-    def provenance(self, split: Split) -> dict[str, list[Any]]:
-        """Which image or patch went where, so that an evaluation recognises the training data."""
-
-    def run(self, path: Path) -> TrainingReport:
-        """Fit and judge on every split, and write the best model."""
-        self.tell(0.0, "splitting the data")
-        splits = self.splits()
-        done: list[dict[str, Any]] = []
-        stopped = False
-        for number, split in enumerate(splits):
-            folder = self.workspace / f"{_SPLIT}{number + 1}"
-            if not _finished(folder):
-                try:
-                    stopped = self.fit(split, number, folder)
-                except Cancelled:
-                    if not done:
-                        raise
-                    stopped = True
-                    break
-            done.append(json.loads((folder / _RESULT).read_text(encoding="utf-8")))
-            if stopped:
-                break
-        best = max(range(len(done)), key=lambda k: _merit(done[k], self.options.protocol))
-        stored = load_model(self.workspace / f"{_SPLIT}{best + 1}" / _MODEL)
-        metrics = evaluation.plain(_summary(done, best, splits, stopped))
-        contract = dataclasses.replace(stored.contract, metrics=metrics, seed=self.options.seed)
-        save_model(path, contract, stored.networks)
-        if not stopped:
-            shutil.rmtree(self.workspace, ignore_errors=True)
-        self.tell(self.options.repeats, "stopped" if stopped else "done")
-        return TrainingReport(path, contract, stopped)
-
-    def fit(self, split: Split, number: int, folder: Path) -> bool:
-        """Fit and judge on one split; True if the caller asked to stop."""
-        folder.mkdir(parents=True, exist_ok=True)
-        options = dataclasses.replace(self.options, seed=self.options.seed + number)
-
-        def sampled(share: float) -> None:
-            self.tell(number + _PREPARING * share, "cutting patches", number)
-
-        def fitting(report: TrainingProgress) -> None:
-            share = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
-            self.tell(number + share, report.text, number, report)
-
-        train, validation = self.parts(split, options.seed, sampled)
-        fitted: Fitted = self.kind.function("fit")(
-            train, validation, options, workspace=folder, progress=fitting, cancelled=self.cancelled
-        )
-        self.tell(number + 1 - _JUDGING, "testing", number)
-        contract = self.contract(options, fitted, split)
-        model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
-        # A stopped training is evaluated, too: a classifier without scores is of no use.
-        result = {
-            **self.scores(model, split),
-            "validation": evaluation.judge_patches(model, validation, filtered=True),
-            "stopped": fitted.stopped,
-            "history": dict(fitted.history),
-            "counts": {"train": train.counts, "validation": validation.counts},
-        }
-        save_model(folder / _MODEL, contract, fitted.networks)
-        aside = folder / (_RESULT + ".partial")
-        aside.write_text(json.dumps(evaluation.plain(result)), encoding="utf-8")
-        os.replace(aside, folder / _RESULT)
-        return fitted.stopped
-
-    def contract(self, options: TrainingOptions, fitted: Fitted, split: Split) -> Contract:
-        """What the model file says, before the metrics are known."""
-        settings = {**vars(options), "extra": dict(options.extra)}
-        about = self.about()
-        preprocessing = {"filter": self.kind.filter, "scope": about.pop("scope"), **fitted.preprocessing}
-        return Contract(
-            kind=self.kind.name,
-            name=settings.pop("name"),
-            patch_px=options.patch_px,
-            preprocessing=preprocessing,
-            data_sha256=self.digest,
-            seed=settings.pop("seed"),
-            training={**settings, **self.provenance(split)},
-            software=software(),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **about,
-        )
-
-    def tell(self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None) -> None:
-        """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
-        if self.progress is not None:
-            repeats = self.options.repeats
-            report = TrainingProgress(0.0, text) if report is None else report
-            self.progress(
-                dataclasses.replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats)
-            )
-
-
-class _ImageTraining(_Training):
-    """On labelled images."""
-
-    def splits(self) -> list[Split]:
         return split_images(self.data, self.options, self.cancelled)
 
     def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
+        """Patches to train on and to stop by, filtered."""
         options = self.options
         common: dict[str, Any] = {"filter_kind": self.kind.filter, "cancelled": self.cancelled}
         train = sample_patches(
@@ -295,22 +171,27 @@ class _ImageTraining(_Training):
         return train, sample_patches(images, options.patch_px, wanted, seed=seed + 1, **common)
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        """Scores of each set of data that there is."""
         sets = {
             "train": [image for image in split.train if image.has_defects],
             "test": [image for image in split.test if image.has_defects],
             "defect_free": [image for image in split.test if not image.has_defects],
         }
-        return {part: evaluation.judge_images(model, images) for part, images in sets.items() if images}
-
-    def about(self) -> dict[str, Any]:
         return {
-            "scope": "frame",
+            part: evaluation.judge_images(model, images).scores() for part, images in sets.items() if images
+        }
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Fields of the contract that describe the data."""
+        return {
             "classes": PATCH_CLASSES,
             "pixel_size_nm": scale.pixel_sizes(self.data),
             "period_px": scale.image_periods(self.data),
         }
 
     def provenance(self, split: Split) -> dict[str, list[Any]]:
+        """Which image or patch went where, so that an evaluation recognises the training data."""
         return {
             "images": [
                 {"name": image.name, "sha256": image.sha256, "part": part}
@@ -320,8 +201,19 @@ class _ImageTraining(_Training):
         }
 
 
-class _PatchTraining(_Training):
-    """On a table of patches."""
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """A table of patches as a training uses it, see :class:`_Images`."""
+
+    kind: Kind
+    options: TrainingOptions
+    cancelled: CancelCheck | None
+    data: PatchSet
+    scope: str = "patch"
+
+    @property
+    def sha256(self) -> str:
+        return self.data.sha256
 
     def splits(self) -> list[Split]:
         return split_patches(self.data, self.options, self.cancelled)
@@ -329,21 +221,115 @@ class _PatchTraining(_Training):
     def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
         edge = self.options.patch_px
         pixels = filter_patches(resize(self.data.pixels, (len(self.data), edge, edge)), self.kind.filter)
-        data = dataclasses.replace(self.data, pixels=pixels)
+        data = replace(self.data, pixels=pixels)
         return data.take(split.train), data.take(split.validation)
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         return {
-            part: evaluation.judge_patches(model, self.data.take(getattr(split, part)))
+            part: evaluation.judge_patches(model, self.data.take(getattr(split, part))).scores()
             for part in ("train", "test")
         }
 
+    @cached_property
     def about(self) -> dict[str, Any]:
         periods = scale.patch_periods(self.data, self.options.patch_px)
-        return {"scope": "patch", "classes": self.data.classes, "period_px": periods}
+        return {"classes": self.data.classes, "period_px": periods}
 
     def provenance(self, split: Split) -> dict[str, list[Any]]:
         return {"patches": self.data.take(np.union1d(split.train, split.validation)).marks}
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """A training under way."""
+
+    kind: Kind
+    source: _Images | _Patches
+    options: TrainingOptions
+    workspace: Path
+    progress: Progress | None
+    cancelled: CancelCheck | None
+
+    def run(self, path: Path) -> TrainingReport:
+        """Fit and judge on every split, and write the best model."""
+        self.tell(0.0, "splitting the data")
+        splits = self.source.splits()
+        done: list[dict[str, Any]] = []
+        stopped = False
+        for number, split in enumerate(splits):
+            folder = split_folder(self.workspace, number)
+            if not finished(folder):
+                try:
+                    stopped = self.fit(split, number, folder)
+                except Cancelled:
+                    if not done:
+                        raise
+                    stopped = True
+                    break
+            done.append(read_result(folder))
+            if stopped:
+                break
+        best = max(range(len(done)), key=lambda k: _merit(done[k], self.options.protocol))
+        stored = load_model(split_folder(self.workspace, best) / _MODEL)
+        metrics = evaluation.plain(_summary(done, best, splits, stopped))
+        contract = replace(stored.contract, metrics=metrics, seed=self.options.seed)
+        save_model(path, contract, stored.networks)
+        if not stopped:
+            shutil.rmtree(self.workspace, ignore_errors=True)
+        self.tell(self.options.repeats, "stopped" if stopped else "done")
+        return TrainingReport(path, contract, stopped)
+
+    def fit(self, split: Split, number: int, folder: Path) -> bool:
+        """Fit and judge on one split; True if the caller asked to stop."""
+        folder.mkdir(parents=True, exist_ok=True)
+        options = replace(self.options, seed=self.options.seed + number)
+
+        def sampled(share: float) -> None:
+            self.tell(number + _PREPARING * share, "cutting patches", number)
+
+        def fitting(report: TrainingProgress) -> None:
+            share = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
+            self.tell(number + share, report.text, number, report)
+
+        train, validation = self.source.parts(split, options.seed, sampled)
+        fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
+        self.tell(number + 1 - _JUDGING, "testing", number)
+        settings = {**vars(options), "extra": dict(options.extra)}
+        contract = Contract(
+            kind=self.kind.name,
+            name=settings.pop("name"),
+            patch_px=options.patch_px,
+            preprocessing={
+                "filter": self.kind.filter,
+                "scope": self.source.scope,
+                **fitted.preprocessing,
+            },
+            data_sha256=self.source.sha256,
+            seed=settings.pop("seed"),
+            training={**settings, **self.source.provenance(split)},
+            software=software(),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **self.source.about,
+        )
+        model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
+        # A stopped training is evaluated, too: a classifier without scores is of no use.
+        result = {
+            **self.source.scores(model, split),
+            "validation": evaluation.judge_patches(model, validation, filtered=True).scores(),
+            "stopped": fitted.stopped,
+            "history": dict(fitted.history),
+            "counts": {"train": train.counts, "validation": validation.counts},
+        }
+        save_model(folder / _MODEL, contract, fitted.networks)
+        write_result(folder, evaluation.plain(result))
+        return fitted.stopped
+
+    def tell(self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None) -> None:
+        """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
+        if self.progress is not None:
+            repeats = self.options.repeats
+            report = TrainingProgress(0.0, text) if report is None else report
+            self.progress(replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats))
 
 
 def _merit(result: Mapping[str, Any], protocol: str) -> float:
@@ -353,62 +339,6 @@ def _merit(result: Mapping[str, Any], protocol: str) -> float:
     return result["validation"]["balanced_accuracy"] or 0.0
 
 
-def _finished(folder: Path) -> bool:
-    """Whether a repetition came to its end; one that was stopped goes on."""
-    result = folder / _RESULT
-    return result.exists() and not json.loads(result.read_text(encoding="utf-8"))["stopped"]
-
-
-def _workspace(
-    path: Path, kind: Kind, options: TrainingOptions, digest: str, resume: bool, overwrite: bool
-) -> Path:
-    """Folder of the unfinished training, new or found."""
-    if path.is_dir():
-        raise ModelError(f"{path}: this is a folder, not a model file; choose another name.")
-    folder = path.with_name(path.name + WORKSPACE_SUFFIX)
-    plan = {
-        "kind": kind.name,
-        "options": json.loads(json.dumps(dataclasses.asdict(options))),
-        "data_sha256": digest,
-        "version": napari_hrstem_defects.__version__,
-    }
-    begun = folder / _PLAN
-    if resume:
-        if not begun.exists():
-            raise ModelError(f"{path}: there is no unfinished training to go on with; leave out --resume.")
-        try:
-            was = dict(json.loads(begun.read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{folder}: the unfinished training is damaged; start anew with --overwrite."
-            ) from error
-        if was != plan:
-            changed = [key for key in plan if was.get(key) != plan[key]]
-            raise ModelError(
-                f"{path}: the unfinished training has other {' and '.join(changed).replace('_sha256', '')}; repeat the "
-                "command as it was, or start anew with --overwrite."
-            )
-        return folder
-    if not overwrite:
-        if begun.exists():
-            raise ModelError(
-                f"{path}: an unfinished training lies beside it; go on with --resume or start anew with --overwrite."
-            )
-        if path.exists():
-            raise ModelError(f"{path}: there is a model already; choose another name or allow --overwrite.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # What an earlier training left, also if it was killed while it cleared up and nothing says what it was.
-        for left in folder.glob(f"{_SPLIT}*"):
-            shutil.rmtree(left)
-        begun.write_text(json.dumps(plan), encoding="utf-8")
-    except OSError as error:
-        raise WriteError(
-            f"{folder}: it cannot be written there ({error.strerror}); choose a folder with space and write access."
-        ) from error
-    return folder
-
-
 def software() -> dict[str, str]:
     """Versions of this package and of those that the training depends on."""
     versions = {
@@ -416,10 +346,8 @@ def software() -> dict[str, str]:
         "python": platform.python_version(),
     }
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -445,8 +373,13 @@ def _summary(
     # A class counts as tested if every repetition had some of it.
     untested = {name for split in splits[: len(done)] for name in split.untested}
     if all("test" in item for item in done):
-        pooled = evaluation.pooled([item["test"] for item in done])
-        out |= {name: pooled[name] for name in ("confusion", "binary") if name in pooled}
+        tests = [item["test"] for item in done]
+        out["confusion"] = evaluation.added([test["confusion"] for test in tests])
+        if all("binary" in test for test in tests):
+            out["binary"] = {
+                name: evaluation.added([test["binary"][name] for test in tests])
+                for name in tests[0]["binary"]
+            }
         out["test_patches"] = [item["test"]["count"] for item in done]
     return {
         **out,
@@ -462,10 +395,4 @@ def _summary(
     }
 
 
-def unfinished(path: str | os.PathLike[str]) -> bool:
-    """Whether an unfinished training lies beside a model file."""
-    path = Path(path)
-    return (path.with_name(path.name + WORKSPACE_SUFFIX) / _PLAN).is_file()
-
-
-__all__ = ["WORKSPACE_SUFFIX", "TrainingReport", "software", "train", "unfinished"]
+__all__ = ["TrainingReport", "software", "train", "unfinished"]

@@ -12,20 +12,18 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import fit_softmax, predict_in_batches, turned
-from napari_hrstem_defects.models.kinds import Fitted
-from napari_hrstem_defects.models.options import Progress, TrainingOptions, TrainingProgress, refuse_unknown
+from napari_hrstem_defects.models.base import SoftmaxKind
+from napari_hrstem_defects.models.fitting import Job, predict_in_batches
+from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
 DENSE = (1024, 1024, 512)
@@ -36,7 +34,6 @@ IMAGENET_MEANS = (103.939, 116.779, 123.68)
 WHITE = 254.0
 #: Smallest patch that is left with anything after five halvings.
 LEAST_PX = 32
-NETWORK = "vgg16"
 #: Units of the largest dense layers of VGG16 itself.
 MOST_UNITS = 4096
 # Name of the weight file that Keras downloads.
@@ -91,7 +88,7 @@ def build_vgg16(
         x = layers.Dense(units, activation="relu", name=f"dense_{number}")(x)
         x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
     outputs = layers.Dense(classes, activation="softmax", name=f"dense_{len(dense) + 1}")(x)
-    return library.Model(base.inputs[0], outputs, name=NETWORK)
+    return library.Model(base.inputs[0], outputs, name="vgg16")
 
 
 def _base(weights: str | os.PathLike[str] | None, patch_px: int) -> Any:
@@ -158,145 +155,86 @@ def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def check_settings(extra: Mapping[str, Any]) -> None:
-    """The only setting is ``dense``, the units of the dense layers.
-
-    Raises
-    ------
-    ModelError
-        If there is another, or those are no numbers.
-    """
-    refuse_unknown(extra, ("dense",), NETWORK)
-    dense = extra.get("dense", DENSE)
-    numbers = isinstance(dense, list | tuple) and all(type(n) is int and 0 < n <= MOST_UNITS for n in dense)
-    if not numbers or not dense:
-        raise ModelError(
-            f"dense must be a list of whole numbers from 1 to {MOST_UNITS} such as [1024, 512], not {dense!r}."
-        )
-
-
-def check(options: TrainingOptions) -> None:
-    """Fetch or read the weights of the base: what is missing is said before patches are cut.
-
-    Raises
-    ------
-    ModelError
-        If there are none.
-    """
-    if options.weights != "none":
-        _base(options.weights, LEAST_PX)
-
-
-def fit(
-    train: PatchSet,
-    validation: PatchSet,
-    options: TrainingOptions,
-    *,
-    workspace: Path,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Fitted:
-    """Train one, see :mod:`.kinds`.
+class VGG16(SoftmaxKind):
+    """The kind ``vgg16``. Its only setting is ``dense``, the units of the dense layers.
 
     With a frozen base its features of all patches are computed once and kept in the workspace, and only the dense
     layers are trained on them. Otherwise every patch passes the whole network, turned and mirrored at random.
     """
-    library = keras()
-    library.utils.set_random_seed(options.seed)
-    network = build_vgg16(
-        None if options.weights == "none" else options.weights,
-        patch_px=train.edge,
-        classes=len(train.classes),
-        train_base=options.train_base,
-        dense=tuple(options.extra.get("dense", DENSE)),
-    )
-    if options.train_base:
-        inputs = train.pixels, validation.pixels
-    else:
-        inputs = _features(network, (train, validation), workspace, progress, cancelled)
-    history = fit_softmax(
-        NETWORK,
-        network if options.train_base else _head(network),
-        inputs,
-        (train, validation),
-        options,
-        workspace=workspace,
-        # Channels are made batch by batch: three of them for all patches would fill the memory.
-        augment=turned if options.train_base else None,
-        prepare=network_input if options.train_base else None,
-        progress=progress,
-        cancelled=cancelled,
-    )
-    preprocessing = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
-    return Fitted({NETWORK: network}, preprocessing, {NETWORK: vars(history)}, history.stopped)
 
+    preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
 
-def build(contract: Contract) -> dict[str, Any]:
-    """Its network, see :mod:`.kinds`."""
-    dense = tuple(contract.training.get("extra", {}).get("dense", DENSE))
-    return {
-        NETWORK: build_vgg16(None, patch_px=contract.patch_px, classes=len(contract.classes), dense=dense)
-    }
+    def check_settings(self, extra: Mapping[str, Any]) -> None:
+        """The units must be numbers, and not too many."""
+        refuse_unknown(extra, ("dense",), self.name)
+        dense = extra.get("dense", DENSE)
+        numbers = isinstance(dense, list | tuple) and all(
+            type(n) is int and 0 < n <= MOST_UNITS for n in dense
+        )
+        if not numbers or not dense:
+            raise ModelError(
+                f"dense must be a list of whole numbers from 1 to {MOST_UNITS} such as [1024, 512], not {dense!r}."
+            )
 
+    def check(self, options: TrainingOptions) -> None:
+        """Also fetch or read the weights of the base: what is missing is said before patches are cut."""
+        super().check(options)
+        if options.weights != "none":
+            _base(options.weights, LEAST_PX)
 
-def predict(
-    model: Any,
-    patches: NDArray[np.float32],
-    *,
-    cancelled: Callable[[], bool] | None = None,
-) -> NDArray[np.float32]:
-    """Probabilities ``(n, classes)`` of patches, see :mod:`.kinds`."""
-    return predict_in_batches(model.networks[NETWORK], patches, network_input, cancelled)
+    def network(self, patch_px: int, classes: int, settings: Mapping[str, Any]) -> Any:
+        """See :func:`build_vgg16`."""
+        weights = settings["weights"]
+        return build_vgg16(
+            None if weights == "none" else weights,
+            patch_px=patch_px,
+            classes=classes,
+            train_base=settings.get("train_base", False),
+            dense=tuple(settings.get("extra", {}).get("dense", DENSE)),
+        )
 
+    def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :func:`network_input`."""
+        return network_input(patches)
 
-def _head(network: Any) -> Any:
-    """The layers after the base as a network of their own, which shares their weights."""
-    library = keras()
-    start = network.get_layer("flatten_1")
-    inputs = library.Input(start.input.shape[1:], name="features")
-    x = inputs
-    for layer in network.layers[network.layers.index(start) :]:
-        x = layer(x)
-    return library.Model(inputs, x, name="head")
+    def trained_part(
+        self,
+        network: Any,
+        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
+        options: TrainingOptions,
+        job: Job,
+    ) -> tuple[Any, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The whole network, or with a frozen base the layers after it, on the features of the base."""
+        if options.train_base:
+            return network, pixels
+        library = keras()
+        start = network.get_layer("flatten_1")
+        base = library.Model(network.input, start.input, name="base")
+        # The layers after the base as a network of their own, which shares their weights.
+        inputs = library.Input(start.input.shape[1:], name="features")
+        x = inputs
+        for layer in network.layers[network.layers.index(start) :]:
+            x = layer(x)
+        head = library.Model(inputs, x, name="head")
+        count = sum(map(len, pixels))
 
+        def features(name: str, patches: NDArray[np.float32], before: int) -> NDArray[np.float32]:
+            def report(done: int) -> None:
+                if job.progress is not None:
+                    share = (before + done) / count
+                    job.progress(
+                        TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", self.name)
+                    )
 
-def _features(
-    network: Any,
-    sets: tuple[PatchSet, PatchSet],
-    workspace: Path,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Output of the base for the training and the validation patches, from the cache where it is there."""
-    library = keras()
-    base = library.Model(network.input, network.get_layer("flatten_1").input, name="base")
-    count = sum(len(part) for part in sets)
-    out: list[NDArray[np.float32]] = []
-    for name, part in zip(("train", "validation"), sets, strict=True):
-        cache, before = workspace / f"features_{name}.npy", sum(map(len, out))
-
-        def report(done: int, before: int = before) -> None:
-            if progress is not None:
-                share = (before + done) / count
-                progress(TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", NETWORK))
-
-        features = _cached(cache, len(part))
-        if features is None:
-            features = predict_in_batches(base, part.pixels, network_input, cancelled, progress=report)
-            workspace.mkdir(parents=True, exist_ok=True)
+            cache = (job.workspace or Path()) / f"features_{name}.npy"
+            if cache.exists():
+                found: NDArray[np.float32] = np.load(cache, allow_pickle=False)
+                return found
+            found = predict_in_batches(base, patches, network_input, job.cancelled, progress=report)
             aside = cache.with_suffix(".partial")
             with open(aside, "wb") as file:
-                np.save(file, features)
+                np.save(file, found)
             os.replace(aside, cache)
-        out.append(features)
-    return out[0], out[1]
+            return found
 
-
-def _cached(path: Path, count: int) -> NDArray[np.float32] | None:
-    if not path.exists():
-        return None
-    try:
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    return features if len(features) == count else None
+        return head, (features("train", pixels[0], 0), features("validation", pixels[1], len(pixels[0])))
