@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.analysis import Preprocessed
-from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, TINY, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, Field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
@@ -33,7 +33,7 @@ from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 POINT_SCALE = 0.5
 #: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength, and
 #: of a template distance.
-STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.03, 0.16
+STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.02, 0.16
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
@@ -172,10 +172,7 @@ def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
 def unlikeness(
     seen: Preprocessed, plateaus: Plateaus, number: int, most: float = 20.0
 ) -> NDArray[np.float32]:
-    """Loss of strength in standard deviations inside one plateau, `most` outside of it.
-
-    However small a loss, what has none is the better place for a best patch: there is no floor.
-    """
+    """Loss of strength in standard deviations inside one plateau, `most` outside of it."""
     field, prepared = seen.field, seen.prepared
     assert prepared is not None
     assert field is not None
@@ -186,7 +183,7 @@ def unlikeness(
         loss,
         to_field(seen.level, field),
         own,
-        TINY,
+        STRENGTH_FLOOR,
         field.period,
         weight=field.pairs,
     )
