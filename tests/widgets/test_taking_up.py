@@ -113,6 +113,10 @@ def test_pixel_size_of_a_tiff_is_known(bench: Any, tmp_path: Path, write: Any) -
     made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
     assert_allclose(made.document.layer.scale, 0.02)
     assert not made.panel.calibrate.isVisible()
+    # The headings say so before there is a region.
+    results = made.panel.results
+    assert (results.table.value(), results.table.model.headings()[3]) == ((), "Area (nm²)")
+    assert results.sizes.choice.itemText(1) == "Length (nm)"
     # The image is still in the middle of the view, and fills it.
     camera, height = made.viewer.scene.camera, made.viewer.canvas.size[0]
     assert_allclose(camera.center[-2:], np.full(2, 255 / 2 * 0.02))

@@ -32,7 +32,7 @@ from napari_hrstem_defects.widgets.roles import (
     role_of,
     tag,
 )
-from napari_hrstem_defects.widgets.source import is_stack, pixels_of
+from napari_hrstem_defects.widgets.source import is_stack, pixel_size_nm, pixels_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -395,6 +395,12 @@ class Document:
         """Regions to show of a frame: with what was painted, or those of a scan as long as there are no others."""
         known: Any = self.class_maps.get(frame or 0) if self.analysis is None else self.known(frame)
         return () if known is None else known.regions
+
+    def in_nm(self, frame: int | None = None) -> bool:
+        """Whether lengths in a frame are known in nm; without regions: whether they would be."""
+        if regions := self.regions(frame):
+            return regions[0].area_nm2 is not None
+        return self.layer is not None and pixel_size_nm(self.layer) is not None
 
     def painted_regions(self, frame: int | None = None) -> frozenset[int]:
         """Numbers of the regions of a frame in which a person painted."""

@@ -381,6 +381,7 @@ class SizeView(QWidget):
         self.barChosen = self.plot.barChosen
         self.setSelected = self.plot.setSelected
         self._regions: tuple[Region, ...] = ()
+        self._in_nm = False
         layout = box(QVBoxLayout(self), self.choice, self.plot, self.series, spacing=1)
         for index in (1, 2):
             layout.setStretch(index, 1)
@@ -403,15 +404,14 @@ class SizeView(QWidget):
         self.plot.setColours(colours)
         self.series.setColours(colours)
 
-    def setValue(self, regions: Sequence[Region]) -> None:
-        """Show the sizes of regions, in nm where the pixel size is known."""
-        if tuple(regions) != self._regions:
-            self._regions = tuple(regions)
+    def setValue(self, regions: Sequence[Region], *, in_nm: bool) -> None:
+        """Show the sizes of regions."""
+        if (tuple(regions), in_nm) != (self._regions, self._in_nm):
+            self._regions, self._in_nm = tuple(regions), in_nm
             self._show()
 
     def _show(self) -> None:
-        known = bool(self._regions) and self._regions[0].area_nm2 is not None
-        sizes, chosen = _SIZES[known], self.choice.currentIndex()
+        sizes, chosen = _SIZES[self._in_nm], self.choice.currentIndex()
         for index, text in enumerate(sizes):
             self.choice.setItemText(index, text)
         self.series.setVisible(chosen == len(sizes))

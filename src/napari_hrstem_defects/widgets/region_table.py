@@ -46,6 +46,7 @@ class RegionModel(QAbstractTableModel):
         self._colours: dict[str, str] = {}
         self._painted: frozenset[int] = frozenset()
         self._reviewed: dict[int, str] = {}
+        self._in_nm = False
 
     def setValue(
         self,
@@ -53,24 +54,21 @@ class RegionModel(QAbstractTableModel):
         colours: Mapping[str, str],
         painted: frozenset[int],
         reviewed: Mapping[int, str],
+        in_nm: bool,
     ) -> None:
         """Show other regions, which colour their types have in the image, which were painted, accepted or rejected."""
-        if (tuple(regions), dict(colours), painted) != (self.regions, self._colours, self._painted):
+        shown = tuple(regions), dict(colours), painted, in_nm
+        if shown != (self.regions, self._colours, self._painted, self._in_nm):
             self.beginResetModel()
-            self.regions, self._colours, self._painted = tuple(regions), dict(colours), painted
+            self.regions, self._colours, self._painted, self._in_nm = shown
             self.endResetModel()
         if reviewed != self._reviewed:
             self._reviewed = dict(reviewed)
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
 
-    @property
-    def in_nm(self) -> bool:
-        """Whether lengths are known in nm."""
-        return bool(self.regions) and self.regions[0].area_nm2 is not None
-
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
-        length = "nm" if self.in_nm else "px"
+        length = "nm" if self._in_nm else "px"
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
         return (
@@ -91,7 +89,7 @@ class RegionModel(QAbstractTableModel):
     def row(self, region: Region) -> tuple[Any, ...]:
         """Values of a row, unrounded."""
         sizes = (region.area_px, region.length_px, region.width_px)
-        if self.in_nm:
+        if self._in_nm:
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
@@ -219,9 +217,11 @@ class RegionTable(QWidget):
         colours: Mapping[str, str] | None = None,
         painted: frozenset[int] = frozenset(),
         reviewed: Mapping[int, str] | None = None,
+        *,
+        in_nm: bool = False,
     ) -> None:
         """Show other regions, the colours of their types in the image, which are painted, accepted or rejected."""
-        self.model.setValue(regions, colours or {}, painted, reviewed or {})
+        self.model.setValue(regions, colours or {}, painted, reviewed or {}, in_nm)
 
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""

@@ -141,9 +141,11 @@ class ResultsDock:
         """Show the regions of the chosen image and frame."""
         document, frame = self._session.document, self._session.shown_frame()
         scanned, regions = document.class_maps.get(frame or 0), document.regions(frame)
-        self.sizes.setValue(regions)
+        in_nm = document.in_nm(frame)
+        self.sizes.setValue(regions, in_nm=in_nm)
         colours = None if scanned is None else scanned.colours
-        self.table.setValue(regions, colours, document.painted_regions(frame), document.reviewed(frame))
+        painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
+        self.table.setValue(regions, colours, painted, reviewed, in_nm=in_nm)
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
