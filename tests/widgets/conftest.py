@@ -26,8 +26,7 @@ from napari_hrstem_defects.io import read
 from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
 from napari_hrstem_defects.widgets import classifiers
-from napari_hrstem_defects.widgets._readers import image_layer
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import image_layer, sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role
 

@@ -14,7 +14,7 @@ from napari_hrstem_defects.core import pipeline, steps
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.domains import domain_image
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 

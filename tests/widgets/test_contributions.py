@@ -19,11 +19,9 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
-from napari_hrstem_defects.widgets._readers import read_layers
-from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets._view import open_panel
-from napari_hrstem_defects.widgets._writers import write_layer
+from napari_hrstem_defects.widgets.contributions import read_layers, sample_folder, write_layer
 from napari_hrstem_defects.widgets.model import STEPS
+from napari_hrstem_defects.widgets.opening import open_panel
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role, role_of
 
@@ -161,7 +159,7 @@ def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
 
 
 def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:
-    from napari_hrstem_defects.widgets._result_folder import get_reader
+    from napari_hrstem_defects.widgets.contributions import get_reader
 
     (tmp_path / "analysis.json").write_text("{}", "utf-8")
     assert get_reader(str(tmp_path)) is None
@@ -194,7 +192,7 @@ def test_first_panel_and_first_sample_answer_at_once(make_napari_viewer: Any, mo
         seen.append((QApplication.overrideCursor() is not None, str(viewer.help)))
 
     monkeypatch.setattr(
-        "napari_hrstem_defects.widgets._samples.read_layers", lambda *a: (note(), read_layers(*a))[1]
+        "napari_hrstem_defects.widgets.contributions.read_layers", lambda *a: (note(), read_layers(*a))[1]
     )
     viewer.open_sample(PLUGIN, "gaas_twin")
     monkeypatch.setattr(DefectsPanel, "_build", lambda self: (note(), build(self))[1])

@@ -27,8 +27,8 @@ from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
-from napari_hrstem_defects.widgets._samples import sample_folder
 from napari_hrstem_defects.widgets.actions import HelpDialog
+from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.editors import Column
 from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob
 from napari_hrstem_defects.widgets.model import STEPS

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from napari_hrstem_defects import Micrograph
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io import read
-from napari_hrstem_defects.widgets._readers import get_reader, image_layer
+from napari_hrstem_defects.widgets.contributions import get_reader, image_layer
 
 from .conftest import discover
 

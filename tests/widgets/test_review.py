@@ -11,7 +11,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
 from napari_hrstem_defects.io.figure import overview_figure
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.roles import Role
 

@@ -165,14 +165,13 @@ def _about(document: Document, output: Output) -> dict[str, str]:
 def _make(document: Document, source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
     from napari.layers import Image, Labels, Points
 
-    options = {"name": f"{name_of(output.role, output.part)} · {Path(source.name).stem}", **output.options}
-    # From the beginning, so that it is never offered as an image to analyse.
-    options["metadata"] = {KEY: _about(document, output)}
-    if "colormap" in options and output.kind == "labels":
-        options["colormap"] = label_colours(options["colormap"])
-    if output.features is not None:
-        options["features"] = output.features
-    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **placed, **options)
+    # With its role from the beginning, so that it is never offered as an image to analyse.
+    options = {
+        **placed,
+        **options_of(output, Path(source.name).stem),
+        "metadata": {KEY: _about(document, output)},
+    }
+    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
     if output.role in (Role.LABELS, Role.LABELS_BEFORE):
         layer.contour = outline_px(data.shape)
     if output.role is Role.LABELS_BEFORE:
@@ -184,6 +183,16 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         layer.brush_size = 1 if output.role is Role.PATCHES else brush_px(data.shape)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1
     return layer
+
+
+def options_of(output: Output, image: str = "") -> dict[str, Any]:
+    """Options that napari makes the layer of an output with, but for its place; `image` is named beside the role."""
+    options = {"name": f"{name_of(output.role, output.part)} · {image}", **output.options}
+    if "colormap" in options and output.kind == "labels":
+        options["colormap"] = label_colours(options["colormap"])
+    if output.features is not None:
+        options["features"] = output.features
+    return options
 
 
 def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:

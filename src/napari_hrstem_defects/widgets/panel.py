@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.widgets import classifiers, settings, summary
-from napari_hrstem_defects.widgets._readers import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.actions import Actions, Footer, HelpDialog
+from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.editors import (
     Column,
     ParameterGrid,
