@@ -227,7 +227,7 @@ def _sizes(viewer, panel) -> None:
     for y in (300.0, 340.0, 380.0):
         _stroke(viewer, layer, [(y, 120.0), (y, 126.0)])
     layer.mode = "pan_zoom"
-    panel.results.sizes.barChosen.emit(panel.results.sizes.plot.bars()[0][2])
+    panel.results.sizes.barChosen.emit(panel.results.sizes.plot.value()[0].numbers)
 
 
 def _exported(viewer, panel) -> None:

@@ -292,6 +292,11 @@ def record_steps(monkeypatch: Any) -> list[str]:
     return ran
 
 
+def x_of(plot: Any, value: float) -> int:
+    """Where a value lies from left to right in a plot, in px of the screen."""
+    return round(plot.axes.transData.transform((value, 1))[0] / plot.devicePixelRatioF())
+
+
 #: Classes of a made-up ensemble.
 CLASSES = ("bulk", "SF 1", "twin")
 

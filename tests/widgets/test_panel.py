@@ -270,7 +270,7 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
     judged = made.document.analysis.severity[made.document.analysis.judged]
     low, high = histogram.edges[[0, -1]]
     assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))
-    assert view.thresholds()[0] == pytest.approx(made.document.analysis.threshold)
+    assert view.value()[1] == pytest.approx(made.document.analysis.threshold)
     low, high = view.axes.get_xlim()
     pointed = made.document.analysis.threshold + 1
     x = round((pointed - low) / (high - low) * (view.width() - 1))
@@ -278,7 +278,7 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
     assert made.session.recipe.segment.false_marks < 0.05
     made.wait()
     assert made.document.analysis.threshold == pytest.approx(pointed, abs=(high - low) / 50)
-    assert view.thresholds()[0] == pytest.approx(made.document.analysis.threshold)
+    assert view.value()[1] == pytest.approx(made.document.analysis.threshold)
 
 
 def test_every_parameter_has_a_tooltip_with_its_unit(bench: Any) -> None:

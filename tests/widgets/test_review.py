@@ -15,7 +15,7 @@ from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.roles import Role
 
-from .conftest import TIMEOUT, lattice_image
+from .conftest import TIMEOUT, lattice_image, x_of
 
 
 def _press(made: Any, *keys: tuple[Any, Any]) -> None:
@@ -107,7 +107,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
     bar = int(counts.argmax())
     assert counts[bar] >= 4
     inside = {number for number, value in sizes.items() if edges[bar] <= np.log(value) < edges[bar + 1]}
-    x = round(view.plot.x_of(np.exp(edges[bar : bar + 2].mean())))
+    x = x_of(view.plot, np.exp(edges[bar : bar + 2].mean()))
     made.qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(x, 40))
     assert set(results.table.all_selected()) == inside
     numbered = made.layer(Role.REGIONS)

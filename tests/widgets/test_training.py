@@ -449,7 +449,7 @@ def test_names_are_looked_at_before_anything_is_learned(
     assert dialog.training
     made.qtbot.waitUntil(lambda: bool(endless), timeout=TIMEOUT)
     # So is that of a network which is still being tested.
-    dialog.plot.add(0.5, 0.5)
+    dialog.plot.setValue([(0.5, 0.5)])
     made.click(dialog.stop)
     (tmp_path / "models" / "mine.hrstem").unlink()
     asks(QMessageBox.StandardButton.No)
@@ -566,7 +566,7 @@ def test_layers_may_go_while_it_learns(bench: Any, endless: Any) -> None:
     assert dialog.training
     assert dialog.images.rowCount() == 0
     assert "Open an image first" in dialog.counts.text()
-    dialog.plot.add(0.5, 0.5)
+    dialog.plot.setValue([(0.5, 0.5)])
     made.click(dialog.stop)
     assert not dialog.training
     assert not dialog.start.isEnabled()

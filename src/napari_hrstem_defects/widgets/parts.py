@@ -39,7 +39,7 @@ from napari_hrstem_defects.widgets.editors import (
 )
 from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
-from napari_hrstem_defects.widgets.plots import HistogramView
+from napari_hrstem_defects.widgets.plots import Plot, draw_histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
 #: The paper to cite.
@@ -338,7 +338,16 @@ class ThresholdEditor(QWidget):
 
     def __init__(self, colours: Colours) -> None:
         super().__init__()
-        self.histogram = HistogramView(colours)
+        self.histogram = Plot(
+            colours,
+            draw_histogram,
+            "severity histogram",
+            "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
+            "false marks; dotted: the lower threshold to which defects are grown.",
+            "severity histogram: after a run",
+            (0, 0, 0, 0),
+        )
+        self.histogram.setFixedHeight(42)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setAccessibleName("threshold")
@@ -358,7 +367,8 @@ class ThresholdEditor(QWidget):
         self._extent = 0.0
         self.slider.valueChanged.connect(lambda i: self._set(_MOST * (_LEAST / _MOST) ** (i / _STEPS)))
         self.number.valueChanged.connect(self._typed)
-        self.histogram.pointed.connect(self._pointed)
+        for signal in (self.histogram.pressed, self.histogram.dragged):
+            signal.connect(self._pointed)
 
     def value(self) -> float:
         """Expected false marks."""
@@ -392,12 +402,13 @@ class ThresholdEditor(QWidget):
 
             threshold = severity_of(self.value(), self._area)
         low = None if threshold is None else self._extent * threshold
-        self.histogram.setValue(self._histogram, threshold, low)
+        self.histogram.setValue((self._histogram, threshold, low) if self._histogram is not None else ())
 
     def _pointed(self, severity: float) -> None:
-        if self._area:
+        if self._histogram is not None and self._area:
             from napari_hrstem_defects.core.calibration import false_marks_of
 
+            severity = min(max(severity, 0.0), float(self._histogram.edges[-1]))
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:

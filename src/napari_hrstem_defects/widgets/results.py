@@ -81,7 +81,7 @@ class ResultsDock:
         self.table.regionChosen.connect(self._chosen)
         self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.all_selected()))
         self.sizes.barChosen.connect(self._bar_chosen)
-        self.plot.frameChosen.connect(self._go_to_frame)
+        self.sizes.frameChosen.connect(self._go_to_frame)
 
     def _chosen(self, region: Region) -> None:
         numbers = self.table.all_selected()

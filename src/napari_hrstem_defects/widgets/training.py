@@ -32,7 +32,7 @@ from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
 from napari_hrstem_defects.widgets.editors import Wrapped, box, button
 from napari_hrstem_defects.widgets.examples import ExamplesView
-from napari_hrstem_defects.widgets.plots import LossPlot
+from napari_hrstem_defects.widgets.plots import Plot, draw_losses
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
@@ -143,7 +143,14 @@ class TrainDialog(QDialog):
         self.kind.changed.connect(lambda _: self._kind_chosen())
         for counted in (self.patch, self.secondary):
             counted.changed.connect(lambda _: self._changed())
-        self.plot = LossPlot(colours)
+        self.plot = Plot(
+            colours,
+            draw_losses,
+            "loss of the training",
+            "Loss in each epoch; training ends when the validation loss no longer decreases",
+            "loss: after the first epoch",
+        )
+        self.plot.setMinimumSize(260, 110)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.status = Wrapped(
@@ -340,7 +347,7 @@ class TrainDialog(QDialog):
         if (taken or options.name in self._testing.values()) and not self._may_replace(options.name):
             return
         self._cancel = threading.Event()
-        self.plot.clear()
+        self.plot.setValue([])
         self.status.setText("Training…")
         call = functools.partial(
             classifiers.train_and_add,
@@ -388,7 +395,7 @@ class TrainDialog(QDialog):
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
         if report.loss is not None and report.validation_loss is not None:
-            self.plot.add(report.loss, report.validation_loss)
+            self.plot.setValue([*self.plot.value(), (report.loss, report.validation_loss)])
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
         if self._closed_down:
