@@ -315,7 +315,9 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     assert moved.placed == "hand"
     assert_allclose((moved.y, moved.x), made.document.by_hand.lattices[0], atol=2)
     assert "by hand" in made.panel.lattices.table.item(0, 1).text()
-    expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"), made.panel.actions_.recipe())
+    expected = pipeline.analyze(
+        read(sample_folder() / "gaas_twin.tif"), made.session.inputs(made.document).recipe
+    )
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
     # The best patch is none of its business.
     assert made.document.point is None
@@ -453,7 +455,7 @@ def test_patches_follow_the_verdict_on_their_lattice(bench: Any, tmp_path: Path)
     made.wait()
     assert set(made.states().values()) == {"current"}
     assert (patches.data[there] == PATCH_DEFECTIVE).all()
-    expected = pipeline.analyze(made.document.analysis.micrograph, made.panel.actions_.recipe())
+    expected = pipeline.analyze(made.document.analysis.micrograph, made.session.inputs(made.document).recipe)
     assert_array_equal(made.document.analysis.patches.defective, expected.patches.defective)
     assert_array_equal(patches.data == PATCH_DEFECTIVE, expected.patches.defective)
     made.click(made.panel.best_patch.undo)

@@ -210,7 +210,7 @@ def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
     assert made.session.running
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 40
-    made.panel.footer.reset.trigger()
+    made.panel.actions_.reset.trigger()
     assert made.session.running
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 0

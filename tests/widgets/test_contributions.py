@@ -42,7 +42,7 @@ def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any,
         _, docks[name] = made.viewer.window.add_plugin_dock_widget(PLUGIN, title)
     export = docks["export"]
     assert {dock.session for dock in docks.values()} == {made.session}
-    assert not export.footer.export.isEnabled()
+    assert not export.actions_.buttons["Export…"].isEnabled()
     made.click(docks["symmetry"].group.button)
     made.wait()
     assert docks["preprocess"].group.word.text() == "current"
@@ -54,8 +54,8 @@ def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any,
     assert docks["symmetry"].group.word.text() == "running"  # at once, from whatever dock
     made.wait()
     made.run_all()
-    assert export.footer.export.isEnabled()
-    folder = export.export(tmp_path)
+    assert export.actions_.buttons["Export…"].isEnabled()
+    folder = export.actions_.export(tmp_path)
     made.wait()
     assert (folder / "labels.tif").is_file()
     # The same commands are in the menus of the layers.

@@ -110,7 +110,7 @@ def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[st
     # Another session.
     other = bench("gaas_twin")
     assert "false marks 0.25 / image" in other.panel.messages.text()
-    other.panel.footer.reset.trigger()
+    other.panel.actions_.reset.trigger()
     assert not other.panel.threshold.label.font().bold()
     assert other.panel.more.text() == "More parameters…"
     other.add(lattice_image((256, 256)))

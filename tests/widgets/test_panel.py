@@ -27,12 +27,12 @@ from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
-from napari_hrstem_defects.widgets.actions import HelpDialog
+from napari_hrstem_defects.widgets.actions import FolderDialog, HelpDialog
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.editors import Column
-from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role, role_of
+from napari_hrstem_defects.widgets.tasks import FolderJob
 
 from .conftest import TIMEOUT, analysed, lattice_image, record_steps
 
@@ -147,7 +147,7 @@ def test_slider_of_the_variance_changes_the_mask_live(bench: Any) -> None:
     assert_array_equal(mask, expected.amorphous)
     assert np.count_nonzero(mask) < before
     assert set(made.states().values()) == {"current"}
-    made.panel.footer.reset.trigger()
+    made.panel.actions_.reset.trigger()
     assert editor.value() == 0.5
 
 
@@ -342,7 +342,7 @@ def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
     assert second.session is not first.session
     editor = second.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
     assert editor.value() == 2.5
-    second.panel.footer.reset.trigger()
+    second.panel.actions_.reset.trigger()
     assert editor.value() == 1.5
     assert second.session.recipe == Recipe()
     assert bench(None).session.recipe == Recipe()
@@ -358,7 +358,7 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(bench: Any, t
     assert loaded.symmetry.kernel_periods == 1.8
     expected = pipeline.analyze(made.document.analysis.micrograph, loaded)
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
-    made.panel.footer.reset.trigger()
+    made.panel.actions_.reset.trigger()
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
     made.wait()
     assert made.session.recipe == loaded
@@ -414,7 +414,7 @@ def test_ratings_given_in_the_menu_are_tabulated_by_evaluate(
 
     monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", ask)
     made = bench(lattice_image((192, 192), period=11))
-    entries = {action.text(): action for action in made.panel.footer.rate.menu().actions()}
+    entries = {action.text(): action for action in made.panel.actions_.buttons["Rate"].menu().actions()}
     entries["Inadequate"].trigger()
     assert "no complete result to rate" in made.panel.messages.text()
     assert not asked
@@ -590,8 +590,8 @@ def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) 
     (images / "broken.tif").write_bytes(b"no TIFF")
     made = bench(None)
     made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(2)
-    made.click(made.panel.footer.folder)
-    (dialog,) = made.panel.footer.findChildren(FolderDialog)
+    made.click(made.panel.actions_.buttons["Folder…"])
+    (dialog,) = made.panel.actions_.findChildren(FolderDialog)
     assert not dialog.start.isEnabled()
     dialog.setValue(FolderJob(images, tmp_path / "out"))
     assert dialog.start.isEnabled()
@@ -605,8 +605,8 @@ def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) 
     analyze_files([images / "one.tif"], tmp_path / "library", recipe)
     assert_array_equal(load(tmp_path / "out" / "one").labels, load(tmp_path / "library" / "one").labels)
     # Again: nothing is left to do; the folders are remembered.
-    made.click(made.panel.footer.folder)
-    again = made.panel.footer.findChildren(FolderDialog)[-1]
+    made.click(made.panel.actions_.buttons["Folder…"])
+    again = made.panel.actions_.findChildren(FolderDialog)[-1]
     assert again.value() == FolderJob(images, tmp_path / "out")
     made.click(again.start)
     made.click(made.panel.run_row.cancel)
@@ -680,7 +680,7 @@ def test_from_a_sample_to_a_corrected_mask_in_under_ten_clicks(
     made.drag((120.0, 600.0), (150.0, 650.0))
     clicks += 1
     made.qtbot.waitUntil(lambda: bool(made.document.labelled[0].painted), timeout=TIMEOUT)
-    made.click(made.panel.footer.export)
+    made.click(made.panel.actions_.buttons["Export…"])
     clicks += 2
     made.wait()
     written = load(tmp_path / "si_fault_amorphous").labels

@@ -134,10 +134,10 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
 
 def test_overview_figure_is_copied(bench: Any) -> None:
     made = bench(lattice_image((192, 192), period=11))
-    made.click(made.panel.footer.copy)
+    made.click(made.panel.actions_.buttons["Copy"])
     assert "no complete result to copy" in made.panel.messages.text()
     made.run_all()
-    made.click(made.panel.footer.copy)
+    made.click(made.panel.actions_.buttons["Copy"])
     made.wait()
     assert "on the clipboard" in made.panel.messages.text()
     image = QGuiApplication.clipboard().image()

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.widgets import classifiers, settings, summary
-from napari_hrstem_defects.widgets.actions import Actions, Footer, HelpDialog
+from napari_hrstem_defects.widgets.actions import Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.editors import (
     Column,
@@ -210,7 +210,6 @@ class DefectsPanel(SessionWidget):
                 inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
                 inner.addWidget(self.grids[step.name])
         self.folded.hide()
-        self.footer = Footer(self.actions_)
 
     def _lay_out(self) -> None:
         inside = QWidget()
@@ -220,7 +219,7 @@ class DefectsPanel(SessionWidget):
         above = (*lines, self.open, self.run_row, self.messages)
         below = (self.frames, row(self.more, self.auto), self.folded, None)
         box(QVBoxLayout(inside), *above, *self.groups.values(), *below, margins=(6, 2, 6, 2), spacing=2)
-        box(QVBoxLayout(self), Column(inside), self.footer, margins=(0, 0, 0, 4), spacing=2)
+        box(QVBoxLayout(self), Column(inside), self.actions_, margins=(0, 0, 0, 4), spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._colour()
 
@@ -251,7 +250,7 @@ class DefectsPanel(SessionWidget):
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),
             ("Ctrl+Shift+L", navigator.toggle_results),
-            ("Ctrl+Shift+E", self.footer.accept),
+            ("Ctrl+Shift+E", self.actions_.accept),
             ("F1", self.show_help),
             ("U", navigator.toggle_before),
             ("N", functools.partial(self.results.step, 1)),
@@ -304,7 +303,7 @@ class DefectsPanel(SessionWidget):
             self._ask_pixel_size()  # the one it has is wrong
             return
         # Later: a dialog must not hold up the run that looked into the file.
-        self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
+        self.session.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
 
     def _ask_pixel_size(self) -> None:
         if (layer := self.session.document.layer) is not None:

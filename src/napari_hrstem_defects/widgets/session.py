@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,7 @@ from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
 from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
+    UNKNOWN_SIZE,
     calibrate,
     is_calibrated,
     pixel_size_nm,
@@ -319,6 +320,23 @@ class Session:
         worker = TaskWorker(lambda monitor: size_in_file(path))
         worker.returned.connect(apply)
         worker.start()
+
+    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
+        """Set the pixel size of the chosen image from its file; call `unknown` where that does not state it."""
+        layer = self.document.layer
+        if layer is None or layer.source.path is None:
+            unknown()
+            return
+        path = layer.source.path
+
+        def apply(size: float | None) -> None:
+            if size is None:
+                self.noticed.emit(UNKNOWN_SIZE)
+                unknown()
+            elif layer in self.layers:
+                self.set_pixel_size(layer, size, by_hand=False)
+
+        self.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_hrstem_defects.widgets.actions import Actions, Footer
+from napari_hrstem_defects.widgets.actions import Actions
 from napari_hrstem_defects.widgets.editors import ParameterGrid, box, step_parameters
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.parts import StepGroup
@@ -80,13 +79,8 @@ class ExportWidget(_Dock):
 
     def _body(self) -> QWidget:
         self.actions_ = Actions(self.session)
-        self.footer = Footer(self.actions_)
-        return self.footer
-
-    def export(self, parent: Path) -> Path | None:
-        """Write the result below a folder."""
-        return self.actions_.export(parent)
+        return self.actions_
 
     def _show(self) -> None:
         super()._show()
-        self.footer.export.setEnabled(self.session.document.analysis is not None)
+        self.actions_.buttons["Export…"].setEnabled(self.session.document.analysis is not None)

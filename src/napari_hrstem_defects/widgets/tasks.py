@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
@@ -32,9 +33,12 @@ from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
+    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
+#: Failures of a folder listed in the message; the table has all.
+_LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
 
@@ -414,3 +418,61 @@ def folder_name(name: str) -> str:
 
     stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """What to analyse and where to write.
+
+    Attributes
+    ----------
+    images, out : Path
+        Folder of the images, and folder of the results.
+    jobs : int
+        Local processes.
+    overwrite : bool
+        Recompute results with the same parameters.
+    """
+
+    images: Path
+    out: Path
+    jobs: int = 1
+    overwrite: bool = False
+
+
+def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
+    """Analyse a folder.
+
+    Raises
+    ------
+    ReadError
+        If there are no images in it.
+    WriteError
+        If the results cannot be written.
+    """
+    from napari_hrstem_defects.batch import analyze_files
+    from napari_hrstem_defects.models.classifier import SCREENING
+
+    options: dict[str, Any] = {
+        "jobs": job.jobs,
+        "overwrite": job.overwrite,
+        "progress": lambda fraction, text: monitor.progress(text, fraction),
+        "cancelled": monitor.cancelled,
+    }
+    if recipe.classify.classifier == SCREENING:
+        return analyze_files([job.images], job.out, recipe, **options)
+    # Keras must not come into the viewer's process; that of its own may not start others.
+    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
+    return rows
+
+
+def about_folder(rows: Sequence[Row], out: Path) -> str:
+    """What came out of a folder, in a sentence or two."""
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
+
+    counts = Counter(row.status for row in rows)
+    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
+    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
+    failed = [row.message for row in rows if row.status == "failed"]
+    more = f" And {len(failed) - _LISTED} more." if len(failed) > _LISTED else ""
+    return " ".join([text, *failed[:_LISTED]]) + more
