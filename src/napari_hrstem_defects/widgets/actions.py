@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,21 +140,14 @@ class Actions(QWidget):
         session, document, analysis = self._session, self._session.document, self.result("export")
         if document.layer is None or analysis is None:
             return None
-        source = Source.of(document.layer, document.frame)
-        folder = parent / tasks.folder_name(source.name)
+        folder = parent / tasks.folder_name(Source.of(document.layer).name)
         call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
         if all_frames and document.is_stack:
-            inputs = session.inputs(document)
+            request = session.request(document.layer, document.frame)
             if document.series is not None:
-                inputs = dataclasses.replace(document.series.inputs, painted=inputs.painted)
-            call = functools.partial(
-                tasks.export_series,
-                source=source,
-                inputs=inputs,
-                class_maps=dict(document.class_maps),
-                verdicts=document.by_hand.reviewed,
-                process=session.keras,
-            )
+                inputs = replace(document.series.request.inputs, painted=request.inputs.painted)
+                request = replace(request, inputs=inputs)
+            call = functools.partial(tasks.export_series, request=request, verdicts=document.by_hand.reviewed)
         said = _OUT_OF_DATE if session.outdated() else ""
         session.runs.background(
             functools.partial(call, folder=folder, overwrite=overwrite),

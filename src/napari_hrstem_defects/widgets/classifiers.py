@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.worker import Monitor
+from napari_hrstem_defects.widgets.tasks import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.data import LabelledImage
@@ -180,17 +180,11 @@ def count_patches(
     )
 
 
-def ends_an_epoch(report: TrainingProgress) -> bool:
-    """Whether an epoch is complete, so that there is a network to keep."""
-    return report.loss is not None and report.validation_loss is not None
-
-
 def train_and_add(
     monitor: Monitor,
     kind: str,
     examples: Sequence[Example],
     options: TrainingOptions,
-    report: Callable[[TrainingProgress], None],
     stopped: Callable[[], bool],
 ) -> TrainingReport:
     """Train in a process of its own, and add what came out to the list of classifiers.
@@ -198,12 +192,11 @@ def train_and_add(
     Parameters
     ----------
     monitor : Monitor
+        Also takes each report of the training.
     kind : str
         One of :data:`~napari_hrstem_defects.models.kinds.KINDS`.
     examples : sequence of Example
     options : TrainingOptions
-    report : callable
-        Called with each report of the training.
     stopped : callable
         Whether to stop; the best network so far is then tested and kept.
 
@@ -222,19 +215,23 @@ def train_and_add(
 
     def progress(reported: TrainingProgress) -> None:
         nonlocal kept
-        kept = kept or ends_an_epoch(reported)
+        kept = kept or (reported.loss is not None and reported.validation_loss is not None)
         monitor.progress(reported.text, reported.fraction)
-        report(reported)
-
-    def grace() -> float:
-        return _GRACE_S if kept else GRACE_S
+        monitor.report(reported)
 
     monitor.progress("reading the images", 0.0)
     images = labelled_images(examples, monitor)
     with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
         path = Path(folder) / f"model{SUFFIX}"
         trained: TrainingReport = process.call(
-            train, kind, images, path, options, progress=progress, cancelled=stopped, grace_s=grace
+            train,
+            kind,
+            images,
+            path,
+            options,
+            progress=progress,
+            cancelled=stopped,
+            grace_s=lambda: _GRACE_S if kept else GRACE_S,
         )
         added = registry.add(trained.path, options.name, overwrite=True)
     return TrainingReport(added.path, trained.contract, trained.stopped)

@@ -390,11 +390,12 @@ def button(
 def box(
     layout: Any,
     *parts: QWidget | QLayout | None,
-    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
+    margins: tuple[int, int, int, int] | None = (0, 0, 0, 0),
     spacing: int | None = None,
 ) -> Any:
-    """A layout with widgets and layouts, None: a stretch; returns it."""
-    layout.setContentsMargins(*margins)
+    """A layout with widgets and layouts, None: a stretch; returns it. Margins None: those of the style."""
+    if margins is not None:
+        layout.setContentsMargins(*margins)
     if spacing is not None:
         layout.setSpacing(spacing)
     for part in parts:

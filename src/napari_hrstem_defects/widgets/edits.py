@@ -282,7 +282,7 @@ class EditWatcher:
             if role is Role.PATCHES:
                 self._session.runs.update()
             elif role is Role.CLASSES:
-                self._session.measuring.classes_painted(document)
+                self._session.runs.measure_classes(document)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.
@@ -322,7 +322,7 @@ class EditWatcher:
             document.ask(by_hand)
             self._session.changed.emit()
             for frame in frames:
-                self._session.measuring.start(document, frame)
+                self._session.runs.measure(document, frame)
 
     def discard(self) -> None:
         """Remove all corrections of the labels of the chosen image; can be undone."""
@@ -358,7 +358,7 @@ class EditWatcher:
                     for data in self._frames(document, layer, frame).get(frame, ()):
                         data[...] = corrected(painted.get(frame), found.automatic)
                     layer.refresh()
-            self._session.measuring.start(document, frame)
+            self._session.runs.measure(document, frame)
         self._session.changed.emit()
 
     def _frames(

@@ -48,9 +48,9 @@ from napari_hrstem_defects.widgets.parts import (
 )
 from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.runs import TaskWorker
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.tasks import import_early
-from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
+from napari_hrstem_defects.widgets.tasks import Monitor, import_early
 
 if TYPE_CHECKING:
     import napari
@@ -91,9 +91,7 @@ class DefectsPanel(SessionWidget):
             import_early()
             return classifiers.names()
 
-        starting = TaskWorker(start)
-        starting.returned.connect(self._offer_classifiers)
-        starting.start()
+        TaskWorker(start, self._offer_classifiers)
 
     # Parts ----------------------------------------------------------------------------------------------------
 
