@@ -146,7 +146,9 @@ def _dialog(names: list[str]) -> None:
     dialog = panel.show_training()
     for image in panel.session.images()[:2]:
         stem = Path(image.name).stem
-        dialog.images.choose(image, next(layer for layer in viewer.layers if layer.name == f"True defects · {stem}"))
+        dialog.images.choose(
+            image, next(layer for layer in viewer.layers if layer.name == f"True defects · {stem}")
+        )
     _pump(2.0)
     dialog.grab().save(str(IMAGES / f"{name}.png"))
     print(name, dialog.size(), flush=True)

@@ -102,11 +102,11 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     point = inside[np.argmin(np.hypot(*(inside - inside.mean(0)).T))]
     made.viewer.layers.selection.active = made.document.layer
     made.click_at(point)
-    assert table.selected() == region.id
+    assert table.selected() == [region.id]
     assert layer.visible
     assert (layer.selected_label, layer.show_selected_label, layer.contour > 0) == (region.id, True, True)
     made.click_at(np.argwhere(made.layer(Role.LABELS).data == 0)[0])
-    assert table.selected() == 0
+    assert table.selected() == []
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
     table.regionChosen.emit(region)

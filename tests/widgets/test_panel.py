@@ -579,7 +579,7 @@ def test_clicking_a_row_brings_the_view_there(bench: Any) -> None:
     assert layer.selected_label == region.id
     assert list(layer.features["area_px"])[1:] == [r.area_px for r in table.value()]
     layer.selected_label = table.value()[0].id
-    assert table.selected() == table.value()[0].id
+    assert table.selected() == [table.value()[0].id]
 
 
 def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) -> None:

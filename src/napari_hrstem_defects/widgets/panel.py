@@ -35,7 +35,6 @@ from napari_hrstem_defects.widgets.editors import (
     row,
     step_parameters,
 )
-from napari_hrstem_defects.widgets.lattices_view import LatticesView
 from napari_hrstem_defects.widgets.model import STEPS, TITLES, State
 from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parts import (
@@ -50,6 +49,7 @@ from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.runs import TaskWorker
 from napari_hrstem_defects.widgets.session_widget import SessionWidget
+from napari_hrstem_defects.widgets.tables import LatticesView
 from napari_hrstem_defects.widgets.tasks import Monitor, import_early
 
 if TYPE_CHECKING:

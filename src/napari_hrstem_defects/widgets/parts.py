@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -186,13 +186,6 @@ def accent(button: QPushButton, colours: Colours | None) -> None:
         sheet = f"QPushButton:enabled {{ background-color: {colours.accent.name()}; color: {ink}; font-weight: bold; }}"
     if button.styleSheet() != sheet:
         button.setStyleSheet(sheet)
-
-
-def swatch(colour: str) -> QPixmap:
-    """Small square of a colour."""
-    square = QPixmap(10, 10)
-    square.fill(QColor(colour))
-    return square
 
 
 class StepGroup(QWidget):

@@ -14,8 +14,8 @@ from napari_hrstem_defects.widgets.editors import Links, box, button
 from napari_hrstem_defects.widgets.layers import legend
 from napari_hrstem_defects.widgets.navigation import Navigator
 from napari_hrstem_defects.widgets.plots import SizeView
-from napari_hrstem_defects.widgets.region_table import RegionTable
 from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.tables import RegionTable
 from napari_hrstem_defects.widgets.theme import Colours
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ class ResultsDock:
         box(QHBoxLayout(self.widget), buttons, splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
-        self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.all_selected()))
+        self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.selected()))
         self.sizes.barChosen.connect(self._bar_chosen)
         self.sizes.frameChosen.connect(self._go_to_frame)
 
     def _chosen(self, region: Region) -> None:
-        numbers = self.table.all_selected()
+        numbers = self.table.selected()
         if len(numbers) > 1:
             self._navigator.outline(*numbers)
         else:
@@ -100,7 +100,7 @@ class ResultsDock:
 
     def review(self, accepted: bool) -> None:
         """Accept or reject the chosen defects, and go to the next; without one, choose the first."""
-        if numbers := self.table.all_selected():
+        if numbers := self.table.selected():
             self._session.edits.review(numbers, accepted)
         self.table.step(1)
 
@@ -143,7 +143,7 @@ class ResultsDock:
         scanned, regions = document.class_maps.get(frame or 0), document.regions(frame)
         in_nm = document.in_nm(frame)
         self.sizes.setValue(regions, in_nm=in_nm)
-        colours = None if scanned is None else scanned.colours
+        colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
         self.table.setValue(regions, colours, painted, reviewed, in_nm=in_nm)
         self._show_legend()
@@ -182,7 +182,7 @@ class ResultsDock:
 
     def _label_selected(self, event: Any) -> None:
         number = int(event.source.selected_label)
-        if number not in self.table.all_selected():
+        if number not in self.table.selected():
             self.table.select(number)
 
     def _go_to_frame(self, frame: int) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.editors import changed_names, in_words
-from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.tables import LatticeRow
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.domains import Domain, DomainMap
