@@ -193,7 +193,7 @@ def test_renamed_reordered_hidden_and_deleted_layers_are_found(bench: Any) -> No
     severity, labels = made.layer(Role.SEVERITY), made.layer(Role.LABELS)
     source = made.document.layer
     severity.name, labels.name, source.name = "a", "a", "b"
-    assert made.panel.image._list.currentText() == "b"
+    assert made.panel.image.currentText() == "b"
     made.viewer.layers.reverse()
     severity.visible = False
     made.viewer.layers.remove(made.layer(Role.VARIANCE))
@@ -330,7 +330,7 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
 
 def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
     made = bench()
-    made.panel.groups["domains"].parameters.editors["domains.max_domains"].setValue(1)
+    made.panel.groups["domains"].editors["domains.max_domains"].setValue(1)
     made.run_all()
     made.show()
     view = made.panel.lattices

@@ -76,7 +76,7 @@ def test_keys_of_the_panel_and_of_the_viewer(desk: Any) -> None:
     assert [layer.visible for layer in made.viewer.layers] == before
     # After a button was pressed they are tools of the viewer.
     window, recipe = made.viewer.window._qt_window, made.session.recipe
-    kernel = made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
+    kernel = made.panel.groups["symmetry"].editors["symmetry.kernel_periods"]
     button = made.panel.groups["segment"].button
     kernel.setFocus()
     button.setFocus()
@@ -206,7 +206,7 @@ def test_a_frame_shows_its_own_numbers(bench: Any) -> None:
 def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
-    made.panel.groups["classify"].parameters.editors["classify.patch_size"].setValue(40)
+    made.panel.groups["classify"].editors["classify.patch_size"].setValue(40)
     assert made.session.running
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 40

@@ -49,8 +49,8 @@ def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any,
     assert docks["segment"].group.word.text() == "not run"
     assert made.states()["symmetry"] == "current"
     assert made.layer(Role.SEVERITY) is not None
-    docks["symmetry"].group.parameters.editors["symmetry.kernel_periods"].setValue(2.0)
-    assert made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].value() == 2.0
+    docks["symmetry"].group.editors["symmetry.kernel_periods"].setValue(2.0)
+    assert made.panel.groups["symmetry"].editors["symmetry.kernel_periods"].value() == 2.0
     assert docks["symmetry"].group.word.text() == "running"  # at once, from whatever dock
     made.wait()
     made.run_all()

@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QInputDialog
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.actions import HelpDialog
+from napari_hrstem_defects.widgets.docks import PreprocessWidget, VarianceWidget
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.single_steps import PreprocessWidget, VarianceWidget
 
 from .conftest import TIMEOUT, Desk, lattice_image
 
@@ -92,12 +92,12 @@ def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[st
     made = bench("gaas_twin")
     assert made.panel.messages.text() == ""
     made.panel.threshold.number.setValue(0.25)
-    made.panel.grids["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
+    made.panel.groups["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
     assert made.panel.messages.text() == ""  # the person has just done that
     assert made.panel.threshold.label.font().bold()
-    labels = made.panel.groups["segment"].parameters.labels
+    labels = made.panel.groups["segment"].labels
     assert not labels["segment.min_area_periods"].font().bold()
-    assert made.panel.grids["symmetry"].labels["symmetry.smoothing"].font().bold()
+    assert made.panel.groups["symmetry"].labels["symmetry.smoothing"].font().bold()
     assert made.panel.more.text() == "More parameters… (1 changed)"
     made.add(lattice_image((256, 256)))
     said = made.panel.messages.text()
@@ -170,7 +170,7 @@ def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]
     assert not other.group.button.isEnabled()
     made.wait()
     assert other.group.button.isEnabled()
-    other.others.editors["variance.window_periods"].setValue(2.0)
+    other.group.editors["variance.window_periods"].setValue(2.0)
     made.wait()
     assert settings.recall_recipe().variance.window_periods == 2.0
     for each in (dock, other):
@@ -180,7 +180,7 @@ def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]
 def test_help_says_how_everything_is_done(bench: Any) -> None:
     made = bench(None)
     for _ in range(2):
-        made.panel.header.help.click()
+        made.panel.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
     words = dialog.page.toPlainText()
     for part in ("Open Sample", "yellow square", "Export", "Dennler", *(step.title for step in STEPS)):

@@ -17,7 +17,6 @@ from qtpy.QtGui import QShortcut, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractScrollArea,
     QApplication,
-    QComboBox,
     QLabel,
     QPushButton,
     QWidget,
@@ -91,14 +90,14 @@ def test_the_next_thing_to_press_is_accented(bench: Any) -> None:
     assert accented() == ["▶  Run all"]
     made.run_all()
     assert accented() == []
-    made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.0)
+    made.panel.groups["symmetry"].editors["symmetry.kernel_periods"].setValue(2.0)
     made.wait()
     made.panel.auto.click()
-    made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(3)
+    made.panel.groups["segment"].editors["segment.min_area_periods"].setValue(3)
     assert made.states() == {**dict.fromkeys(made.states(), "current"), "segment": "stale"}
     (button,) = (b for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet())
     assert button is made.panel.groups["segment"].button
-    made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
+    made.panel.groups["classify"].editors["classify.max_defect_area"].setValue(0.04)
     current = dict.fromkeys(("preprocess", "domains"), "current")
     assert made.states() == {**dict.fromkeys(made.states(), "stale"), **current}
 
@@ -137,7 +136,7 @@ def test_slider_of_the_variance_changes_the_mask_live(bench: Any) -> None:
     made = bench("srtio3_amorphous")
     made.run_all()
     before = np.count_nonzero(made.layer(Role.AMORPHOUS).data)
-    editor = made.panel.groups["variance"].parameters.editors["variance.fraction"]
+    editor = made.panel.groups["variance"].editors["variance.fraction"]
     assert editor.value() == 0.5
     editor.setValue(0.0512)
     assert made.session.recipe.variance.fraction == 0.05  # to two digits, as a hand means it
@@ -175,25 +174,22 @@ def test_every_warning_is_a_sentence_in_the_panel(bench: Any) -> None:
 
 def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: Any) -> None:
     made = bench(None)
-    editor = made.panel.grids["preprocess"].editors["preprocess.band_high"]
-    made.panel.grids["preprocess"].editors["preprocess.band_low"].setValue(0.9)
+    editor = made.panel.groups["preprocess"].editors["preprocess.band_high"]
+    made.panel.groups["preprocess"].editors["preprocess.band_low"].setValue(0.9)
     assert "band_low must be smaller than preprocess.band_high" in made.panel.messages.text()
     assert made.session.recipe == Recipe()
-    assert made.panel.grids["preprocess"].editors["preprocess.band_low"].value() == 0.12
+    assert made.panel.groups["preprocess"].editors["preprocess.band_low"].value() == 0.12
     assert editor.value() == 0.8
 
 
 def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     made = bench("si_perfect")
-    grids = [
-        *(group.parameters for group in made.panel.groups.values()),
-        *made.panel.grids.values(),
-    ]
+    editors = {n: editor for group in made.panel.groups.values() for n, editor in group.editors.items()}
 
     def seen() -> set[str]:
-        return {name for grid in grids for name, editor in grid.editors.items() if not editor.isHidden()}
+        return {name for name, editor in editors.items() if not editor.isHidden()}
 
-    mode = made.panel.groups["preprocess"].method.editors["mode"]
+    mode = made.panel.groups["preprocess"].editors["mode"]
     lattice = seen()
     assert not any(name.startswith("as_published.") for name in lattice)
     assert {"symmetry.kernel_periods", "segment.extent", "variance.fraction"} <= lattice
@@ -211,10 +207,10 @@ def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     assert "no defective patch: the image is non-defective" in made.document.analysis.warnings
     assert made.panel.region_count.text().startswith("non-defective · no regions")
     assert not made.layer(Role.SEVERITY).data.any()
-    made.panel.groups["variance"].parameters.editors["as_published.always_filter"].click()
+    made.panel.groups["variance"].editors["as_published.always_filter"].click()
     made.run_all()
     assert made.layer(Role.SEVERITY).data.any()
-    made.panel.groups["variance"].parameters.editors["as_published.always_filter"].click()
+    made.panel.groups["variance"].editors["as_published.always_filter"].click()
     mode.setValue("lattice")
     assert seen() == lattice
     assert not made.panel.threshold.isHidden()
@@ -246,7 +242,7 @@ def test_run_of_one_step_computes_no_more(bench: Any, monkeypatch: Any) -> None:
     assert made.document.analysis.is_complete
     # A stale step stays stale, with its layer and table, until it is run.
     made.panel.auto.click()
-    made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
+    made.panel.groups["classify"].editors["classify.max_defect_area"].setValue(0.04)
     ran.clear()
     made.click(made.panel.groups["classify"].button)
     made.wait()
@@ -284,10 +280,8 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
 def test_every_parameter_has_a_tooltip_with_its_unit(bench: Any) -> None:
     made = bench(None)
     editors = {}
-    for part in (*made.panel.groups.values(),):
-        editors |= part.parameters.editors | part.method.editors
-    for grid in made.panel.grids.values():
-        editors |= grid.editors
+    for group in made.panel.groups.values():
+        editors |= group.editors
     editors["segment.false_marks"] = made.panel.threshold.number
     recipe = Recipe()
     parameters = {name: about for name, _, about in recipe.parameters() if not about["one_image"]}
@@ -296,7 +290,7 @@ def test_every_parameter_has_a_tooltip_with_its_unit(bench: Any) -> None:
         tip = editors[name].toolTip()
         assert about["doc"][1:30] in tip
         assert f"Unit: {about['unit'] or 'none'}" in tip
-    folded = {name for grid in made.panel.grids.values() for name in grid.editors}
+    folded = {name for group in made.panel.groups.values() for name in group.folded.editors}
     assert folded == {name for name, about in parameters.items() if not about["shown"]}
 
 
@@ -311,8 +305,8 @@ def test_empty_panel_says_what_to_do(bench: Any, tmp_path: Any) -> None:
     assert made.session.recipe == Recipe()
     assert made.panel.actions_.export(tmp_path) is None
     assert "no complete result to export" in made.panel.messages.text()
-    assert "10.1016/j.micron.2021.103069" in made.panel.header.citation.text()
-    made.panel.header.help.click()
+    assert "10.1016/j.micron.2021.103069" in made.panel.citation.text()
+    made.panel.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
     assert dialog.isVisible()
     dialog.close()
@@ -337,10 +331,10 @@ def test_pixel_size_is_taken_from_the_file(bench: Any) -> None:
 
 def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
     first = bench(None)
-    first.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.5)
+    first.panel.groups["symmetry"].editors["symmetry.kernel_periods"].setValue(2.5)
     second = bench(None)
     assert second.session is not first.session
-    editor = second.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
+    editor = second.panel.groups["symmetry"].editors["symmetry.kernel_periods"]
     assert editor.value() == 2.5
     second.panel.actions_.reset.trigger()
     assert editor.value() == 1.5
@@ -350,8 +344,8 @@ def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
 
 def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(bench: Any, tmp_path: Any) -> None:
     made = bench(lattice_image((256, 256)))
-    made.panel.groups["segment"].parameters.editors["segment.extent"].setValue(0.8)
-    made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(1.8)
+    made.panel.groups["segment"].editors["segment.extent"].setValue(0.8)
+    made.panel.groups["symmetry"].editors["symmetry.kernel_periods"].setValue(1.8)
     made.run_all()
     made.panel.actions_.save_recipe(tmp_path / "recipe.json")
     loaded = Recipe.from_json((tmp_path / "recipe.json").read_text("utf-8"))
@@ -362,7 +356,7 @@ def test_recipe_saved_in_the_panel_gives_the_same_labels_elsewhere(bench: Any, t
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
     made.wait()
     assert made.session.recipe == loaded
-    assert made.panel.groups["segment"].parameters.editors["segment.extent"].value() == 0.8
+    assert made.panel.groups["segment"].editors["segment.extent"].value() == 0.8
     assert_array_equal(expected.labels, made.layer(Role.LABELS).data)
 
 
@@ -589,7 +583,7 @@ def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) 
         tifffile.imwrite(images / f"{name}.tif", lattice_image((192, 192), period=11, seed=number))
     (images / "broken.tif").write_bytes(b"no TIFF")
     made = bench(None)
-    made.panel.groups["segment"].parameters.editors["segment.min_area_periods"].setValue(2)
+    made.panel.groups["segment"].editors["segment.min_area_periods"].setValue(2)
     made.click(made.panel.actions_.buttons["Folder…"])
     (dialog,) = made.panel.actions_.findChildren(FolderDialog)
     assert not dialog.start.isEnabled()
@@ -693,7 +687,7 @@ def test_boundary_map_on_demand(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
     assert made.layer(Role.BOUNDARIES) is None
-    made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
+    made.panel.groups["domains"].editors["domains.boundary_map"].setChecked(True)
     made.wait()
     layer = made.layer(Role.BOUNDARIES)
     assert not layer.visible
@@ -726,9 +720,9 @@ def test_wheel_over_the_panel_changes_no_value(bench: Any) -> None:
     made.panel.run_row.run.setFocus()
     made.qtbot.wait(50)
     slider = made.panel.threshold.slider
-    editors = [slider, made.panel.threshold.number, made.panel.image.findChild(QComboBox)]
-    editors += made.panel.groups["classify"].method.editors.values()
-    fraction = made.panel.groups["variance"].parameters.editors["variance.fraction"]
+    editors = [slider, made.panel.threshold.number, made.panel.image]
+    editors += made.panel.groups["classify"].editors.values()
+    fraction = made.panel.groups["variance"].editors["variance.fraction"]
     editors += fraction.findChildren(QWidget)
     for editor in editors:
         _turn_wheel(editor)

@@ -120,7 +120,7 @@ def test_paint_three_images_train_and_see_the_labels_of_a_fourth(bench: Any) -> 
     (entry,) = registry.entries()
     assert entry.contract.name == "faults"
     assert made.session.recipe.classify.classifier == "faults"
-    editor = made.panel.groups["classify"].method.editors["classify.classifier"]
+    editor = made.panel.groups["classify"].editors["classify.classifier"]
     assert [editor.itemText(i) for i in range(editor.count())] == ["screening", "faults"]
     made.click(dialog.leave)
     assert not dialog.isVisible()

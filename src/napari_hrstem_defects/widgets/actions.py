@@ -30,7 +30,6 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
 from napari_hrstem_defects.widgets.editors import box, button
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
-from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
 from napari_hrstem_defects.widgets.source import Source
 from napari_hrstem_defects.widgets.tasks import FolderJob
 
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
+#: The paper to cite.
+CITATION = "Dennler et al., Micron 146 (2021) 103069"
+CITATION_URL = "https://doi.org/10.1016/j.micron.2021.103069"
 _OUT_OF_DATE = " Some steps are out of date (◐); their previous results were written."
 _JSON = "Recipes (*.json)"
 _TOOLTIPS = {
