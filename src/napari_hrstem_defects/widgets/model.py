@@ -440,4 +440,4 @@ class Document:
         painted, scanned = self.by_hand.painted.get(self.frame), self.class_maps.get(self.frame)
         if known.correction is not painted:  # its regions are still being measured
             known = known.corrected(painted, measured_in(analysis), scanned)
-        return known.in_analysis(analysis, scanned)
+        return known.in_analysis(analysis)

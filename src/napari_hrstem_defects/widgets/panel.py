@@ -27,9 +27,8 @@ from napari_hrstem_defects.widgets.contributions import PLUGIN, available_sample
 from napari_hrstem_defects.widgets.docks import SessionWidget
 from napari_hrstem_defects.widgets.editors import Column, Wrapped, box, button, changed_names, is_read, row
 from napari_hrstem_defects.widgets.model import STEPS, State
-from napari_hrstem_defects.widgets.navigation import Fit, Navigator
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
-from napari_hrstem_defects.widgets.results import ResultsDock
+from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.runs import TaskWorker
 from napari_hrstem_defects.widgets.tables import LatticesView
@@ -194,8 +193,8 @@ class DefectsPanel(SessionWidget):
             ("Ctrl+Shift+E", self.actions_.accept),
             ("F1", self.show_help),
             ("U", navigator.toggle_before),
-            ("N", functools.partial(self.results.step, 1)),
-            ("Shift+N", functools.partial(self.results.step, -1)),
+            ("N", functools.partial(self.results.table.step, 1)),
+            ("Shift+N", functools.partial(self.results.table.step, -1)),
             ("K", functools.partial(self.results.review, True)),
             ("Shift+K", functools.partial(self.results.review, False)),
         ):

@@ -411,7 +411,7 @@ def export_series(
     with ResultWriter(folder, frames=frames, overwrite=overwrite, **options) as writer:
         for index, analysis in _analyses(monitor, request, range(frames), "writing frame"):
             found = request.labelled(index, analysis)
-            writer.add(found.in_analysis(analysis, request.class_maps.get(index)))
+            writer.add(found.in_analysis(analysis))
             reviewed[index] = found.reviewed(index, verdicts)
     _add_reviews(folder, reviewed)
     return folder
