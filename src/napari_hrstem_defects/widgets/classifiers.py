@@ -121,33 +121,16 @@ def labelled_images(examples: Sequence[Example], monitor: Monitor) -> list[Label
 
 
 @dataclass(frozen=True)
-class PatchCounts:
-    """Number of patches for training.
+class Counted:
+    """A sentence on the number of patches for training, and whether there are enough."""
 
-    Attributes
-    ----------
-    patch_px : int
-        Edge of a patch.
-    classes : mapping of str to int
-        Patches of each class on the grid of the images.
-    ambivalent : int
-        Patches of no class.
-    several : bool
-        Whether marks have several labels, which count as one class.
-    problem : str
-        Why no training is possible yet; empty if it is.
-    """
-
-    patch_px: int
-    classes: Mapping[str, int]
-    ambivalent: int
-    several: bool
-    problem: str
+    text: str
+    trainable: bool
 
 
 def count_patches(
     monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int, secondary: str = "defective"
-) -> PatchCounts:
+) -> Counted:
     """Count the patches of each class on the grid of the images; `secondary` as in the training options.
 
     Raises
@@ -165,19 +148,20 @@ def count_patches(
     patch_px = patch_px or kind_of(kind).patch_px
     images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
+    counts = ", ".join(f"{count} {name}" for name, count in patches.counts.items())
+    ambivalent = np.count_nonzero(patches.labels < 0)
+    parts = [f"Patches of {patch_px} px: {counts}, {ambivalent} ambivalent (not used)."]
+    if any(len({*np.unique(np.asarray(e.labels)).tolist()} - {0, IGNORE}) > 1 for e in examples):
+        parts.append("All labels but 0 count as one class, defective.")
     # A patch that is drawn lies anywhere, not on the grid only.
     missing = [
         name
         for k, name in enumerate(patches.classes)
         if not (patches.labels == k).any() and not any(room(image, patch_px)[k] for image in images)
     ]
-    return PatchCounts(
-        patch_px,
-        patches.counts,
-        int(np.count_nonzero(patches.labels < 0)),
-        any(len({*np.unique(np.asarray(example.labels)).tolist()} - {0, IGNORE}) > 1 for example in examples),
-        str(nothing_to_draw(missing[-1], patch_px)) if missing else "",
-    )
+    if missing:
+        parts.append(str(nothing_to_draw(missing[-1], patch_px)))
+    return Counted(" ".join(parts), not missing)
 
 
 def train_and_add(
@@ -247,15 +231,6 @@ def free_name() -> str:
         for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
         if name not in taken
     )
-
-
-def about_counts(counts: PatchCounts) -> str:
-    """Sentence on the number of patches."""
-    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
-    text = f"Patches of {counts.patch_px} px: {parts}, {counts.ambivalent} ambivalent (not used)."
-    if counts.several:
-        text += " All labels but 0 count as one class, defective."
-    return f"{text} {counts.problem}".strip()
 
 
 def outcome(report: TrainingReport) -> str:

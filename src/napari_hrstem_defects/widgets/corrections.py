@@ -265,13 +265,13 @@ class Labelled:
     ) -> Labelled:
         """The same automatic labels with other corrections and classes, measured anew; takes a while."""
         measured = None if correction is None else measure(correction.apply(self.automatic))
-        made = replace(self, correction=correction, class_map=class_map, measured=measured)
-        _ = made.regions, made.painted  # computed here, and not when the GUI asks for them
-        return made
+        return replace(self, correction=correction, measured=measured).classified(class_map)
 
     def classified(self, class_map: ClassMap | None) -> Labelled:
         """The same regions with the classes of another scan, or of none."""
-        return replace(self, class_map=class_map)
+        made = replace(self, class_map=class_map)
+        _ = made.regions, made.painted  # computed here, and not when the GUI asks for them
+        return made
 
     @functools.cached_property
     def shown(self) -> NDArray[np.uint8]:

@@ -16,10 +16,11 @@ from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import LatticeRow
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.core.domains import Domain, DomainMap
+    from napari_hrstem_defects.core.domains import DomainMap
+    from napari_hrstem_defects.io.tables import Row
 
 #: Counting pixels takes too long to do it whenever the panel is drawn anew.
-_counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
+_rows: weakref.WeakKeyDictionary[DomainMap, list[Row]] = weakref.WeakKeyDictionary()
 #: Parameters listed in the message; the panel shows all.
 _LISTED = 3
 _BACK = "Recipe → Reset to defaults restores them."
@@ -121,41 +122,28 @@ def lattice_count(document: Document) -> int:
 
 def lattices(document: Document) -> list[LatticeRow]:
     """The lattices beside the best patch's."""
+    from napari_hrstem_defects.io.domains import domain_rows
+
     analysis = document.analysis
     if analysis is None or analysis.domains is None or len(document.lattices) < 2:
         return []
-    shares, relations = _about_lattices(analysis.domains)
+    if (rows := _rows.get(analysis.domains)) is None:
+        rows = _rows[analysis.domains] = domain_rows(analysis)
     asked = document.verdicts()
     return [
         LatticeRow(
             number,
-            relations[number],
-            domain.misorientation_deg,
-            shares[number],
+            # Of a turned one the twin or coincidence relation where it is one.
+            (row["relation"] == "rotated" and row["coincidence"]) or row["relation"],
+            row["misorientation_deg"],
+            row["fraction"],
             asked[number],
-            domain.patch.placed == "hand",
+            document.lattices[number].patch.placed == "hand",
             lattice_colour(number),
         )
-        for number, domain in enumerate(document.lattices)
+        for number, row in enumerate(rows)
         if number
     ]
-
-
-def _about_lattices(found: DomainMap) -> tuple[list[float], list[str]]:
-    """Share of the image and relation to the first of each lattice."""
-    if found not in _counted:
-        shares = np.bincount(found.index.ravel(), minlength=len(found.domains)) / found.index.size
-        relations = [_relation(found.domains[0], domain) for domain in found.domains]
-        _counted[found] = shares.tolist(), relations
-    return _counted[found]
-
-
-def _relation(first: Domain, domain: Domain) -> str:
-    """What a lattice is to the first; of a turned one the twin or coincidence relation where it is one."""
-    from napari_hrstem_defects.core.domains import coincidence
-
-    special = coincidence(first.lattice, domain.lattice) if domain.relation == "rotated" else None
-    return domain.relation if special is None else special.name
 
 
 def messages(document: Document) -> tuple[str | None, list[str]]:

@@ -33,7 +33,7 @@ from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers, layers
-from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
+from napari_hrstem_defects.widgets.classifiers import Counted, Example
 from napari_hrstem_defects.widgets.editors import Links, Wrapped, box, button
 from napari_hrstem_defects.widgets.plots import Plot, draw_losses
 from napari_hrstem_defects.widgets.runs import Failure, TaskWorker
@@ -448,15 +448,15 @@ class TrainDialog(QDialog):
         if worker is not self._counting or self._closed_down:
             return
         self._counting = None
-        self._trainable = isinstance(result, PatchCounts) and not result.problem
+        self._trainable = isinstance(result, Counted) and result.trainable
         self._show_buttons()
         if isinstance(result, Failure):
             self.counts.setText(result.message)
-        elif result is not None:
+        elif isinstance(result, Counted):
             unused = [
                 f"{name} is not used: choose the layer of its defects." for name in self.images.left_out()
             ]
-            self.counts.setText(" ".join([classifiers.about_counts(result), *unused]))
+            self.counts.setText(" ".join([result.text, *unused]))
 
     # Training -------------------------------------------------------------------------------------------------
 
