@@ -101,6 +101,15 @@ class Desk:
     def layer(self, role: Role) -> Any:
         return self.document.output(self.viewer.layers, role)
 
+    def parts(self, role: Role) -> dict[str, Any]:
+        """All layers of a role by their part."""
+        found = {
+            part: self.document.output(self.viewer.layers, role, part)
+            for known, part in self.document.outputs
+            if known is role
+        }
+        return {part: layer for part, layer in found.items() if layer is not None}
+
     def add(self, data: Any, **options: Any) -> Image:
         return self.viewer.add_image(data, **options)
 

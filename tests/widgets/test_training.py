@@ -204,7 +204,7 @@ def test_scan_with_an_ensemble(open_images: Any) -> None:
     assert classes is not None, made.panel.messages.text()
     assert classes.data.shape == (256, 256)
     assert list(classes.features["class"]) == ["non-defective", "defective", "uncertain"]
-    scores = made.document.parts(made.viewer.layers, Role.CLASS_SCORES)
+    scores = made.parts(Role.CLASS_SCORES)
     assert list(scores) == ["non-defective", "defective"]
     most = np.argmax([layer.data for layer in scores.values()], axis=0)
     assert_array_equal(most[classes.data != 255], classes.data[classes.data != 255])

@@ -292,11 +292,6 @@ class Document:
         known = self.outputs.get((role, part))
         return None if known is None else by_id(layers, known)
 
-    def parts(self, layers: Iterable[Layer], role: Role) -> dict[str, Any]:
-        """All layers of a role by their part."""
-        found = {part: self.output(layers, role, part) for known, part in self.outputs if known is role}
-        return {part: layer for part, layer in found.items() if layer is not None}
-
     def is_edited(self, layer: Layer) -> bool:
         """Whether a person changed what was written to a layer; what is painted over labels is kept apart from them."""
         role = role_of(layer)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.editors import Links, box, button
-from napari_hrstem_defects.widgets.layers import label_colours, legend, outline_px
+from napari_hrstem_defects.widgets.layers import hide, label_colours, legend, outline_px, show_again
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.plots import SizeView
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
@@ -138,15 +138,12 @@ class Navigator:
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
         ours = outputs_of(self._viewer.layers, self._session.document.source_id)
-        shown = [layer for layer in ours if layer.visible]
-        hide = bool(shown)
-        if hide:
-            self._hidden = {layer.unique_id for layer in shown}
+        if hidden := hide(ours):
+            self._hidden = hidden
         else:
-            shown = [layer for layer in ours if layer.unique_id in self._hidden]
-            shown = shown or [layer for layer in ours if role_of(layer) in _RESULTS]
-        for layer in shown:
-            layer.visible = not hide
+            there = self._hidden.intersection(layer.unique_id for layer in ours)
+            results = {layer.unique_id for layer in ours if role_of(layer) in _RESULTS}
+            show_again(ours, there or results)
 
     def go_to(self, region: Region) -> None:
         """Outline a region, and bring it into the middle of the view."""

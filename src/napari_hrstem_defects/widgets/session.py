@@ -273,11 +273,9 @@ class Session:
     def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output, and watch what a person does to its layer."""
         with self.edits.ignored():
-            made, note = layers.write(self.viewer, document, output, provenance)
+            made = layers.write(self.viewer, document, output, provenance)
         if made is not None:
             self.edits.watch(made)
-        if note is not None:
-            document.notes = (*document.notes, note)
 
     def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
         """Calibrate an image; its view stays, and what was measured is measured anew."""

@@ -79,6 +79,8 @@ class ExamplesView(QTableWidget):
     def __init__(self, session: Session) -> None:
         super().__init__(0, 2)
         self._session = session
+        # Id of an image → whether it is used, and where its defects are marked.
+        self._rows: dict[str, tuple[QTableWidgetItem, QComboBox]] = {}
         # To the list of layers while it is shown, and to the brush on the layers that are offered.
         self._links, self._brushes = Links(), Links()
         self._spotlight = layers.Spotlight()
@@ -109,30 +111,33 @@ class ExamplesView(QTableWidget):
 
     def refresh(self, event: Any = None) -> None:
         """Offer the images that are open, each with the label layers that fit it."""
-        rows = range(self.rowCount())
-        known = {self._id(row): (self._chosen(row), self._is_ticked(row)) for row in rows}
-        current = self._id(self.currentRow())
+        known = {key: (choice.currentData(), _is_ticked(item)) for key, (item, choice) in self._rows.items()}
+        current = self._chosen_image()
         self._brushes.clear()
-        images = [image for image in self._session.images() if not image.rgb]
+        images = {str(image.unique_id): image for image in self._session.images() if not image.rgb}
+        self._rows = {}
         with signals_blocked(self):
             self.setRowCount(0)
             self.setRowCount(len(images))
-            for row, image in enumerate(images):
-                item = QTableWidgetItem(image.name)
-                item.setData(Qt.ItemDataRole.UserRole, str(image.unique_id))
+            for row, (key, image) in enumerate(images.items()):
+                item, choice = QTableWidgetItem(image.name), self._choices(image)
                 item.setToolTip(image.name)
-                choice = self._choices(image)
-                before, ticked = known.get(str(image.unique_id), ("", True))
+                before, ticked = known.get(key, ("", True))
                 choice.setCurrentIndex(max(choice.findData(before), 0))
                 _tick(item, ticked and choice.currentData() != "")
-                choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, item))
+                choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, key))
                 choice.setToolTip(choice.currentText())
                 self.setItem(row, 0, item)
                 self.setCellWidget(row, 1, choice)
+                self._rows[key] = item, choice
             if images:
-                ids = [str(image.unique_id) for image in images]
-                self.setCurrentCell(ids.index(current) if current in ids else 0, 0)
+                self.setCurrentCell(list(images).index(current) if current in images else 0, 0)
         self.changed.emit()
+
+    def _chosen_image(self) -> str:
+        """Id of the image of the chosen row, the first without one; empty where there is none."""
+        keys = list(self._rows)
+        return keys[max(self.currentRow(), 0)] if keys else ""
 
     def _choices(self, image: Image) -> QComboBox:
         """Layers in which the defects of an image may be marked; those of another shape are disabled."""
@@ -155,19 +160,16 @@ class ExamplesView(QTableWidget):
     def choose(self, image: Image, labels: Labels | None) -> None:
         """Train on an image with a layer of marked defects; None: not on this one."""
         self.refresh()
-        wanted = "" if labels is None else str(labels.unique_id)
-        for row in range(self.rowCount()):
-            if self._id(row) == str(image.unique_id):
-                choice: Any = self.cellWidget(row, 1)
-                choice.setCurrentIndex(max(choice.findData(wanted), 0))
+        _, choice = self._rows[str(image.unique_id)]
+        choice.setCurrentIndex(max(choice.findData("" if labels is None else str(labels.unique_id)), 0))
 
     def value(self) -> list[Example]:
         """The images to train on."""
         known = {str(layer.unique_id): layer for layer in self._session.layers}
         found = []
-        for row in range(self.rowCount()):
-            image, chosen = known.get(self._id(row)), self._chosen(row)
-            if not self._is_ticked(row) or image is None:
+        for key, (item, choice) in self._rows.items():
+            image, chosen = known.get(key), choice.currentData()
+            if not _is_ticked(item) or image is None:
                 continue
             if chosen == _CLEAN[1]:
                 found.append(Example(Source.of(image), np.zeros(pixels_of(image).shape, np.uint8)))
@@ -186,38 +188,26 @@ class ExamplesView(QTableWidget):
 
     def left_out(self) -> list[str]:
         """Names of ticked images without a layer of defects."""
-        rows = [row for row in range(self.rowCount()) if self._is_ticked(row) and not self._chosen(row)]
-        return [item.text() for row in rows if (item := self.item(row, 0)) is not None]
-
-    def _id(self, row: int) -> str:
-        item = self.item(row, 0)
-        return "" if item is None else str(item.data(Qt.ItemDataRole.UserRole))
-
-    def _chosen(self, row: int) -> str:
-        choice: Any = self.cellWidget(row, 1)
-        return str(choice.currentData() or "")
-
-    def _is_ticked(self, row: int) -> bool:
-        item = self.item(row, 0)
-        return item is not None and item.checkState() == Qt.CheckState.Checked
+        rows = self._rows.values()
+        return [item.text() for item, choice in rows if _is_ticked(item) and not choice.currentData()]
 
     def _painted(self, event: Any) -> None:
         self.painted.emit()
 
-    def _labels_chosen(self, item: QTableWidgetItem, index: int) -> None:
+    def _labels_chosen(self, key: str, index: int) -> None:
+        item, choice = self._rows[key]
         _tick(item, index > 0)
-        choice: Any = self.cellWidget(item.row(), 1)
         choice.setToolTip(choice.currentText())
         self.setCurrentCell(item.row(), 0)
         self.changed.emit()
 
     def paint_marks(self) -> None:
         """Select the brush for the marks of the image of the chosen row; a missing layer is made."""
-        viewer, row = self._session.viewer, max(self.currentRow(), 0)
-        image = next((i for i in self._session.images() if str(i.unique_id) == self._id(row)), None)
+        viewer, key = self._session.viewer, self._chosen_image()
+        image = next((i for i in self._session.images() if str(i.unique_id) == key), None)
         if image is None:
             return
-        chosen = self._chosen(row)
+        chosen = self._rows[key][1].currentData()
         marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
         if marks is None:
             marks = layers.new_marks(viewer, image)
@@ -227,6 +217,10 @@ class ExamplesView(QTableWidget):
 
 def _tick(item: QTableWidgetItem, ticked: bool) -> None:
     item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+
+
+def _is_ticked(item: QTableWidgetItem) -> bool:
+    return item.checkState() == Qt.CheckState.Checked
 
 
 class TrainDialog(QDialog):
