@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDockWidget
@@ -109,10 +108,19 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     assert table.selected() == []
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
-    table.regionChosen.emit(region)
-    assert layer.visible
+    rows = table.view.model()
+    row = next(row for row in range(rows.rowCount()) if rows.index(row, 0).data() == str(region.id))
+    made.panel.results.widget.show()
+    place = table.view.visualRect(rows.index(row, 1)).center()
+    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert (layer.selected_label, layer.visible) == (region.id, True)
+    assert_allclose(made.viewer.scene.camera.center[-2:], region.centroid, rtol=1e-6)
+    assert list(layer.features["area_px"])[1:] == [region.area_px for region in table.value()]
     world = np.array(made.document.layer.data.shape) * made.document.layer.scale
     assert made.viewer.scene.camera.zoom >= 0.99 * min(made.viewer.canvas.size) / world.max()
+    # The label chosen in the layer is the row that is marked.
+    layer.selected_label = table.value()[-1].id
+    assert table.selected() == [table.value()[-1].id]
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
@@ -215,11 +223,3 @@ def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 0
     assert set(made.states().values()) == {"current"}
-
-
-@pytest.mark.parametrize("mode", ["lattice", "published"])
-def test_fields_that_the_method_does_not_use_are_not_there(bench: Any, mode: str) -> None:
-    made = bench(lattice_image((192, 192), period=11))
-    made.session.recipe = made.session.recipe.replace({"mode": mode})
-    for widget in (made.panel.threshold, made.panel.lattices):
-        assert widget.isVisible() is (mode == "lattice")

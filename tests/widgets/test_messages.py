@@ -182,6 +182,7 @@ def test_help_says_how_everything_is_done(bench: Any) -> None:
     for _ in range(2):
         made.panel.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
+    assert dialog.isVisible()
     words = dialog.page.toPlainText()
     for part in ("Open Sample", "yellow square", "Export", "Dennler", *(step.title for step in STEPS)):
         assert part in words, part
@@ -202,16 +203,6 @@ def test_failed_measuring_of_painted_labels_is_said(bench: Any, monkeypatch: Any
     layer.data[10:30, 10:30] = 1
     layer.events.paint(value=[])
     made.qtbot.waitUntil(lambda: "not enough memory" in made.panel.messages.text(), timeout=TIMEOUT)
-
-
-def test_pixel_size_that_no_file_tells_is_asked_for(bench: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
-    made = bench(lattice_image((256, 256)))
-    assert "no pixel size" in made.panel.info.text()
-    made.click(made.panel.calibrate)
-    made.qtbot.waitUntil(lambda: "0.025 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
-    assert [str(unit) for unit in made.document.layer.units] == ["nanometer", "nanometer"]
-    assert not made.panel.calibrate.isVisible()
 
 
 def test_file_without_a_pixel_size_leads_to_the_question(

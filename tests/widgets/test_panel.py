@@ -26,7 +26,7 @@ from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
-from napari_hrstem_defects.widgets.actions import FolderDialog, HelpDialog
+from napari_hrstem_defects.widgets.actions import FolderDialog
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.editors import Column
 from napari_hrstem_defects.widgets.model import STEPS
@@ -199,7 +199,8 @@ def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     assert {"as_published.filter", "as_published.ratio", "as_published.always_filter"} <= published
     assert not any(name.startswith(("symmetry.", "variance.", "segment.")) for name in published)
     assert "classify.patch_size" not in published
-    assert made.panel.threshold.isHidden()
+    for part in (made.panel.threshold, made.panel.lattices):
+        assert part.isHidden()
     made.run_all()
     expected = pipeline.analyze(read(sample_folder() / "si_perfect.tif"), Recipe.published())
     assert_array_equal(made.layer(Role.PREPROCESSED).data, expected.filtered)
@@ -213,7 +214,8 @@ def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     made.panel.groups["variance"].editors["as_published.always_filter"].click()
     mode.setValue("lattice")
     assert seen() == lattice
-    assert not made.panel.threshold.isHidden()
+    for part in (made.panel.threshold, made.panel.lattices):
+        assert not part.isHidden()
 
 
 def test_run_of_one_step_computes_no_more(bench: Any, monkeypatch: Any) -> None:
@@ -306,10 +308,6 @@ def test_empty_panel_says_what_to_do(bench: Any, tmp_path: Any) -> None:
     assert made.panel.actions_.export(tmp_path) is None
     assert "no complete result to export" in made.panel.messages.text()
     assert "10.1016/j.micron.2021.103069" in made.panel.citation.text()
-    made.panel.help.click()
-    (dialog,) = made.panel.findChildren(HelpDialog)
-    assert dialog.isVisible()
-    dialog.close()
 
 
 def test_pixel_size_is_taken_from_the_file(bench: Any) -> None:
@@ -553,27 +551,6 @@ def test_nothing_scrolls_inside_the_panel(bench: Any) -> None:
         for bar in (area.verticalScrollBar(), area.horizontalScrollBar()):
             assert not (bar.isVisible() and bar.maximum() > bar.minimum()), area
     assert column.widget().width() <= column.viewport().width()
-
-
-def test_clicking_a_row_brings_the_view_there(bench: Any) -> None:
-    made = bench("si_fault_amorphous")
-    made.run_all()
-    table = made.panel.results.table
-    region = table.value()[-1]
-    row = next(
-        r
-        for r in range(table.view.model().rowCount())
-        if table.view.model().index(r, 0).data() == str(region.id)
-    )
-    rect = table.view.visualRect(table.view.model().index(row, 1))
-    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
-    expected = np.array(region.centroid) * made.document.layer.scale
-    np.testing.assert_allclose(made.viewer.scene.camera.center[-2:], expected, rtol=1e-6)
-    layer = made.layer(Role.REGIONS)
-    assert layer.selected_label == region.id
-    assert list(layer.features["area_px"])[1:] == [r.area_px for r in table.value()]
-    layer.selected_label = table.value()[0].id
-    assert table.selected() == [table.value()[0].id]
 
 
 def test_folder_is_analysed_like_on_the_command_line(bench: Any, tmp_path: Any) -> None:
