@@ -18,11 +18,9 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QGuiApplication, QIcon, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QAbstractScrollArea,
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QSizePolicy,
     QTableView,
     QTableWidget,
     QTableWidgetItem,
@@ -360,11 +358,29 @@ class LatticesView(QWidget):
         self.map = button("Map", "Shows which lattice each part of the image belongs to.")
         self.map.setCheckable(True)
         self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
-        self.add = button(
-            "Add…",
-            "Click into a lattice in the image that was not found.",
+        self.add = button("Add…", "Click into a lattice in the image that was not found.")
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
+        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert rows is not None
+        assert columns is not None
+        rows.hide()
+        rows.setMinimumSectionSize(_ROW)
+        rows.setDefaultSectionSize(_ROW)
+        columns.setFixedHeight(_ROW)
+        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        # As high as its rows: it never scrolls inside the panel.
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setMinimumWidth(_WIDTH)
+        self.table.setAccessibleName("which lattices count as intact")
+        self.table.setToolTip(
+            "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
+            "it is a defect. The lattice of the best patch is always intact.</qt>"
         )
-        self.table = _LatticeTable()
         self.table.itemChanged.connect(self._changed)
         head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
         box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
@@ -389,8 +405,8 @@ class LatticesView(QWidget):
             for line, row in enumerate(self._rows):
                 for column, item in enumerate(row.items()):
                     self.table.setItem(line, column, item)
+        self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
         self.table.setVisible(bool(self._rows))
-        self.table.updateGeometry()
 
     def setState(self, *, count: int, mapped: bool) -> None:
         """Show the number of lattices (0: unknown), and whether their map is visible."""
@@ -403,39 +419,3 @@ class LatticesView(QWidget):
     def _changed(self, item: QTableWidgetItem) -> None:
         if item.column() == 0:
             self.verdictGiven.emit(self._rows[item.row()].number, item.checkState() == Qt.CheckState.Checked)
-
-
-class _LatticeTable(QTableWidget):
-    """As high as its rows: it never scrolls inside the panel."""
-
-    def __init__(self) -> None:
-        super().__init__(0, 4)
-        self.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
-        rows: Any = self.verticalHeader()
-        rows.hide()
-        rows.setMinimumSectionSize(_ROW)
-        rows.setDefaultSectionSize(_ROW)
-        columns: Any = self.horizontalHeader()
-        columns.setFixedHeight(_ROW)
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setSizeAdjustPolicy(QAbstractScrollArea.SizeAdjustPolicy.AdjustToContents)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName("which lattices count as intact")
-        self.setToolTip(
-            "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
-            "it is a defect. The lattice of the best patch is always intact.</qt>"
-        )
-
-    def sizeHint(self) -> Any:
-        """Heading and rows."""
-        hint = super().sizeHint()
-        hint.setWidth(_WIDTH)
-        hint.setHeight(_ROW * (self.rowCount() + 1) + 2 * self.frameWidth())
-        return hint
-
-    minimumSizeHint = sizeHint
