@@ -19,7 +19,12 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
-from napari_hrstem_defects.widgets.contributions import read_layers, sample_folder, write_layer
+from napari_hrstem_defects.widgets.contributions import (
+    get_result_reader,
+    read_layers,
+    sample_folder,
+    write_layer,
+)
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.opening import open_panel
 from napari_hrstem_defects.widgets.panel import DefectsPanel
@@ -159,11 +164,9 @@ def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
 
 
 def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:
-    from napari_hrstem_defects.widgets.contributions import get_reader
-
     (tmp_path / "analysis.json").write_text("{}", "utf-8")
-    assert get_reader(str(tmp_path)) is None
-    assert get_reader([str(tmp_path), str(tmp_path)]) is None
+    assert get_result_reader(str(tmp_path)) is None
+    assert get_result_reader([str(tmp_path), str(tmp_path)]) is None
 
 
 def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monkeypatch: Any) -> None:
