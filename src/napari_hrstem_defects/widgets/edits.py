@@ -114,9 +114,6 @@ class EditWatcher:
             return None
         return document if document.outputs.get((role, part_of(layer))) == layer.unique_id else None
 
-    def _layer(self, document: Document, role: Role) -> Any:
-        return document.output(self._session.layers, role)
-
     # Points ---------------------------------------------------------------------------------------------------
 
     def _points_changed(self, event: Any) -> None:
@@ -175,7 +172,7 @@ class EditWatcher:
 
     def _show_point(self, document: Document) -> None:
         """Move the square to the point that was placed; an automatic one is shown by the next run."""
-        layer = self._layer(document, Role.BEST_PATCH)
+        layer = document.output(self._session.layers, Role.BEST_PATCH)
         if layer is not None and document.point is not None and len(layer.data):
             points = np.array(layer.data)
             points[0, -2:] = document.point
@@ -216,7 +213,7 @@ class EditWatcher:
         analysis = document.analysis
         if analysis is None or document.layer is None:
             return
-        if not (make and self._layer(document, Role.LATTICE_PATCHES) is not None):
+        if not (make and document.output(self._session.layers, Role.LATTICE_PATCHES) is not None):
             found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
             output = lattice_patches(analysis, found, make=make)
             self._session.write(document, output, provenance_of(analysis))
@@ -349,7 +346,7 @@ class EditWatcher:
 
     def _show_corrections(self, document: Document, before: ByHand) -> None:
         """Show the labels of frames whose corrections are others than before."""
-        painted, layer = document.by_hand.painted, self._layer(document, Role.LABELS)
+        painted, layer = document.by_hand.painted, document.output(self._session.layers, Role.LABELS)
         for frame in changed_frames(painted, before.painted):
             found = document.labelled.get(frame)
             if found is None:

@@ -48,22 +48,15 @@ def size_in_nm(scale: Sequence[float], units: Sequence[Any]) -> float | None:
     return sides[1]
 
 
-def set_pixel_size(layer: Layer, size_nm: float) -> None:
-    """Calibrate a layer; the rest of its transform is kept."""
-    scale = np.array(layer.scale, dtype=float)
-    scale[-2:] = size_nm
-    # In this order: in between it must not look calibrated otherwise.
-    layer.scale = scale
-    layer.units = (*layer.units[:-2], "nm", "nm")
-
-
 def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
     """Give a layer its pixel size; what was in the middle of the view stays there, as large as it was."""
     camera, before = viewer.scene.camera, float(layer.scale[-1])
     middle = np.zeros(layer.ndim)
     middle[-2:] = camera.center[-2:]
     point = layer.world_to_data(middle)
-    set_pixel_size(layer, size_nm)
+    # In this order: in between it must not look calibrated otherwise.
+    layer.scale = (*layer.scale[:-2], size_nm, size_nm)
+    layer.units = (*layer.units[:-2], "nm", "nm")
     camera.center = (0.0, *np.asarray(layer.data_to_world(point))[-2:])
     camera.zoom *= abs(before) / size_nm
 
