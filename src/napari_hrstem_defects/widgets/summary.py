@@ -129,21 +129,14 @@ def lattices(document: Document) -> list[LatticeRow]:
         return []
     if (rows := _rows.get(analysis.domains)) is None:
         rows = _rows[analysis.domains] = domain_rows(analysis)
-    asked = document.verdicts()
-    return [
-        LatticeRow(
-            number,
-            # Of a turned one the twin or coincidence relation where it is one.
-            (row["relation"] == "rotated" and row["coincidence"]) or row["relation"],
-            row["misorientation_deg"],
-            row["fraction"],
-            asked[number],
-            document.lattices[number].patch.placed == "hand",
-            lattice_colour(number),
-        )
-        for number, row in enumerate(rows)
-        if number
-    ]
+    asked, found = document.verdicts(), []
+    for number, row in enumerate(rows):
+        # Of a turned lattice the twin or coincidence relation, where it is one.
+        special = row["coincidence"] if row["relation"] == "rotated" else None
+        by_hand = document.lattices[number].patch.placed == "hand"
+        about = special or row["relation"], row["misorientation_deg"], row["fraction"]
+        found.append(LatticeRow(number, *about, asked[number], by_hand, lattice_colour(number)))
+    return found[1:]
 
 
 def messages(document: Document) -> tuple[str | None, list[str]]:
