@@ -276,21 +276,14 @@ class TrainDialog(QDialog):
         self.secondary = ComboBox(label="Wholly marked", choices=secondary, value="defective")
         self.weights = LineEdit(label="Weights", value="imagenet")
         self.form = QFormLayout()
-        fields: tuple[Any, ...] = (
-            self.kind,
-            self.name,
-            self.patches,
-            self.patch,
-            self.epochs,
-            self.secondary,
-            self.weights,
-        )
+        sizes, rest = (self.patches, self.patch, self.epochs), (self.secondary, self.weights)
+        fields: tuple[Any, ...] = (self.kind, self.name, *sizes, *rest)
         for field in fields:
             field.tooltip = f"<qt>{_TOOLTIPS[field.label]}</qt>"
             self.form.addRow(field.label, field.native)
-            if isinstance(field, SpinBox):
-                # Else each digit is forced into the range before the next one is typed.
-                field.native.setKeyboardTracking(False)
+        for size in sizes:
+            # Else each digit is forced into the range before the next one is typed.
+            size.native.setKeyboardTracking(False)
         self.kind.changed.connect(lambda _: self._kind_chosen())
         for counted in (self.patch, self.secondary):
             counted.changed.connect(lambda _: self._changed())
@@ -316,13 +309,10 @@ class TrainDialog(QDialog):
             fixed=False,
         )
         self.leave = button("Close", "Closes this dialog", self.close, fixed=False)
-        marked = box(QHBoxLayout(), self.counts, self.paint)
-        marked.setStretch(0, 1)
-        buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave)
-        buttons.setStretch(0, 1)
-        layout = QVBoxLayout(self)
-        box(layout, self.images, marked, self.form, self.plot, self.status, buttons, margins=None)
-        layout.setStretchFactor(self.plot, 1)
+        marked = box(QHBoxLayout(), self.counts, self.paint, stretch=0)
+        buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave, stretch=0)
+        parts = self.images, marked, self.form, self.plot, self.status, buttons
+        box(QVBoxLayout(self), *parts, margins=None, stretch=parts.index(self.plot))
         # No wider than the panel, which it may cover: the image beside it is to be painted.
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
