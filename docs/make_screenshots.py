@@ -146,7 +146,9 @@ def _dialog(names: list[str]) -> None:
     dialog = panel.show_training()
     for image in panel.session.images()[:2]:
         stem = Path(image.name).stem
-        dialog.choose(image, next(layer for layer in viewer.layers if layer.name == f"True defects · {stem}"))
+        dialog.images.choose(
+            image, next(layer for layer in viewer.layers if layer.name == f"True defects · {stem}")
+        )
     _pump(2.0)
     dialog.grab().save(str(IMAGES / f"{name}.png"))
     print(name, dialog.size(), flush=True)
@@ -227,7 +229,7 @@ def _sizes(viewer, panel) -> None:
     for y in (300.0, 340.0, 380.0):
         _stroke(viewer, layer, [(y, 120.0), (y, 126.0)])
     layer.mode = "pan_zoom"
-    panel.results.sizes.barChosen.emit(panel.results.sizes.plot.bars()[0][2])
+    panel.results.sizes.barChosen.emit(panel.results.sizes.plot.value()[0].numbers)
 
 
 def _exported(viewer, panel) -> None:

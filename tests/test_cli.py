@@ -633,7 +633,7 @@ def test_evaluate_wrong_folders(tmp_path):
 
 def test_view_without_napari(image, monkeypatch):
     monkeypatch.setitem(sys.modules, "napari", None)
-    monkeypatch.delitem(sys.modules, "napari_hrstem_defects.widgets._view", raising=False)
+    monkeypatch.delitem(sys.modules, "napari_hrstem_defects.widgets.opening", raising=False)
     result = run("view", image, status=1)
     assert 'pip install "napari-hrstem-defects[qt]"' in one_line(result.stderr)
 

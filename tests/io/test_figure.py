@@ -13,7 +13,7 @@ def texts_of(figure):
     found = list(figure.texts)
     for axes in figure.axes:
         for child in [axes, *axes.child_axes]:
-            found += [*child.texts, child.title, child._left_title]
+            found += [*child.texts, child.title, child._left_title, child._right_title]
             legend = child.get_legend()
             found += legend.get_texts() if legend else []
             found += [text for artist in child.artists for text in artist.findobj(Text)]
@@ -68,6 +68,7 @@ def test_text_of_the_header(make_analysis):
         "amorphous 6.2 %",
         "best patch, 32 px, chosen automatically",
         "0.5 nm",
+        "pale: not assessed",
         f"▼ threshold {analysis.threshold:.1f}: 0.05 false marks per image",
     ):
         assert part in words

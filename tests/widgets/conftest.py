@@ -26,8 +26,7 @@ from napari_hrstem_defects.io import read
 from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.scan import Scan, class_map, class_regions
 from napari_hrstem_defects.widgets import classifiers
-from napari_hrstem_defects.widgets._readers import image_layer
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import image_layer, sample_folder
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role
 
@@ -101,6 +100,15 @@ class Desk:
 
     def layer(self, role: Role) -> Any:
         return self.document.output(self.viewer.layers, role)
+
+    def parts(self, role: Role) -> dict[str, Any]:
+        """All layers of a role by their part."""
+        found = {
+            part: self.document.output(self.viewer.layers, role, part)
+            for known, part in self.document.outputs
+            if known is role
+        }
+        return {part: layer for part, layer in found.items() if layer is not None}
 
     def add(self, data: Any, **options: Any) -> Image:
         return self.viewer.add_image(data, **options)
@@ -291,6 +299,11 @@ def record_steps(monkeypatch: Any) -> list[str]:
 
     monkeypatch.setattr(_Run, "step", step)
     return ran
+
+
+def x_of(plot: Any, value: float) -> int:
+    """Where a value lies from left to right in a plot, in px of the screen."""
+    return round(plot.axes.transData.transform((value, 1))[0] / plot.devicePixelRatioF())
 
 
 #: Classes of a made-up ensemble.

@@ -14,7 +14,7 @@ from napari_hrstem_defects.core import pipeline, steps
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.domains import domain_image
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.outputs import PATCH_CLEAN, PATCH_DEFECTIVE
 from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 
@@ -193,7 +193,7 @@ def test_renamed_reordered_hidden_and_deleted_layers_are_found(bench: Any) -> No
     severity, labels = made.layer(Role.SEVERITY), made.layer(Role.LABELS)
     source = made.document.layer
     severity.name, labels.name, source.name = "a", "a", "b"
-    assert made.panel.image._list.currentText() == "b"
+    assert made.panel.image.currentText() == "b"
     made.viewer.layers.reverse()
     severity.visible = False
     made.viewer.layers.remove(made.layer(Role.VARIANCE))
@@ -315,7 +315,9 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     assert moved.placed == "hand"
     assert_allclose((moved.y, moved.x), made.document.by_hand.lattices[0], atol=2)
     assert "by hand" in made.panel.lattices.table.item(0, 1).text()
-    expected = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"), made.panel.actions_.recipe())
+    expected = pipeline.analyze(
+        read(sample_folder() / "gaas_twin.tif"), made.session.inputs(made.document).recipe
+    )
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
     # The best patch is none of its business.
     assert made.document.point is None
@@ -328,7 +330,7 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
 
 def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
     made = bench()
-    made.panel.groups["domains"].parameters.editors["domains.max_domains"].setValue(1)
+    made.panel.groups["domains"].editors["domains.max_domains"].setValue(1)
     made.run_all()
     made.show()
     view = made.panel.lattices
@@ -453,7 +455,7 @@ def test_patches_follow_the_verdict_on_their_lattice(bench: Any, tmp_path: Path)
     made.wait()
     assert set(made.states().values()) == {"current"}
     assert (patches.data[there] == PATCH_DEFECTIVE).all()
-    expected = pipeline.analyze(made.document.analysis.micrograph, made.panel.actions_.recipe())
+    expected = pipeline.analyze(made.document.analysis.micrograph, made.session.inputs(made.document).recipe)
     assert_array_equal(made.document.analysis.patches.defective, expected.patches.defective)
     assert_array_equal(patches.data == PATCH_DEFECTIVE, expected.patches.defective)
     made.click(made.panel.best_patch.undo)

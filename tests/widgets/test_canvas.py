@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDockWidget
@@ -76,7 +75,7 @@ def test_keys_of_the_panel_and_of_the_viewer(desk: Any) -> None:
     assert [layer.visible for layer in made.viewer.layers] == before
     # After a button was pressed they are tools of the viewer.
     window, recipe = made.viewer.window._qt_window, made.session.recipe
-    kernel = made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"]
+    kernel = made.panel.groups["symmetry"].editors["symmetry.kernel_periods"]
     button = made.panel.groups["segment"].button
     kernel.setFocus()
     button.setFocus()
@@ -102,17 +101,26 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     point = inside[np.argmin(np.hypot(*(inside - inside.mean(0)).T))]
     made.viewer.layers.selection.active = made.document.layer
     made.click_at(point)
-    assert table.selected() == region.id
+    assert table.selected() == [region.id]
     assert layer.visible
     assert (layer.selected_label, layer.show_selected_label, layer.contour > 0) == (region.id, True, True)
     made.click_at(np.argwhere(made.layer(Role.LABELS).data == 0)[0])
-    assert table.selected() == 0
+    assert table.selected() == []
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
-    table.regionChosen.emit(region)
-    assert layer.visible
+    rows = table.view.model()
+    row = next(row for row in range(rows.rowCount()) if rows.index(row, 0).data() == str(region.id))
+    made.panel.results.widget.show()
+    place = table.view.visualRect(rows.index(row, 1)).center()
+    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert (layer.selected_label, layer.visible) == (region.id, True)
+    assert_allclose(made.viewer.scene.camera.center[-2:], region.centroid, rtol=1e-6)
+    assert list(layer.features["area_px"])[1:] == [region.area_px for region in table.value()]
     world = np.array(made.document.layer.data.shape) * made.document.layer.scale
     assert made.viewer.scene.camera.zoom >= 0.99 * min(made.viewer.canvas.size) / world.max()
+    # The label chosen in the layer is the row that is marked.
+    layer.selected_label = table.value()[-1].id
+    assert table.selected() == [table.value()[-1].id]
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
@@ -206,20 +214,12 @@ def test_a_frame_shows_its_own_numbers(bench: Any) -> None:
 def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
-    made.panel.groups["classify"].parameters.editors["classify.patch_size"].setValue(40)
+    made.panel.groups["classify"].editors["classify.patch_size"].setValue(40)
     assert made.session.running
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 40
-    made.panel.footer.reset.trigger()
+    made.panel.actions_.reset.trigger()
     assert made.session.running
     made.wait()
     assert made.document.analysis.recipe.classify.patch_size == 0
     assert set(made.states().values()) == {"current"}
-
-
-@pytest.mark.parametrize("mode", ["lattice", "published"])
-def test_fields_that_the_method_does_not_use_are_not_there(bench: Any, mode: str) -> None:
-    made = bench(lattice_image((192, 192), period=11))
-    made.session.recipe = made.session.recipe.replace({"mode": mode})
-    for widget in (made.panel.threshold, made.panel.lattices):
-        assert widget.isVisible() is (mode == "lattice")

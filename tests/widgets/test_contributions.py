@@ -19,11 +19,14 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.domains import domain_image
-from napari_hrstem_defects.widgets._readers import read_layers
-from napari_hrstem_defects.widgets._samples import sample_folder
-from napari_hrstem_defects.widgets._view import open_panel
-from napari_hrstem_defects.widgets._writers import write_layer
+from napari_hrstem_defects.widgets.contributions import (
+    get_result_reader,
+    read_layers,
+    sample_folder,
+    write_layer,
+)
 from napari_hrstem_defects.widgets.model import STEPS
+from napari_hrstem_defects.widgets.opening import open_panel
 from napari_hrstem_defects.widgets.panel import DefectsPanel
 from napari_hrstem_defects.widgets.roles import Role, role_of
 
@@ -44,20 +47,20 @@ def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any,
         _, docks[name] = made.viewer.window.add_plugin_dock_widget(PLUGIN, title)
     export = docks["export"]
     assert {dock.session for dock in docks.values()} == {made.session}
-    assert not export.footer.export.isEnabled()
+    assert not export.actions_.buttons["Export…"].isEnabled()
     made.click(docks["symmetry"].group.button)
     made.wait()
     assert docks["preprocess"].group.word.text() == "current"
     assert docks["segment"].group.word.text() == "not run"
     assert made.states()["symmetry"] == "current"
     assert made.layer(Role.SEVERITY) is not None
-    docks["symmetry"].group.parameters.editors["symmetry.kernel_periods"].setValue(2.0)
-    assert made.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].value() == 2.0
+    docks["symmetry"].group.editors["symmetry.kernel_periods"].setValue(2.0)
+    assert made.panel.groups["symmetry"].editors["symmetry.kernel_periods"].value() == 2.0
     assert docks["symmetry"].group.word.text() == "running"  # at once, from whatever dock
     made.wait()
     made.run_all()
-    assert export.footer.export.isEnabled()
-    folder = export.export(tmp_path)
+    assert export.actions_.buttons["Export…"].isEnabled()
+    folder = export.actions_.export(tmp_path)
     made.wait()
     assert (folder / "labels.tif").is_file()
     # The same commands are in the menus of the layers.
@@ -161,11 +164,9 @@ def test_folder_of_an_older_recipe_still_opens(tmp_path: Path) -> None:
 
 
 def test_other_folders_are_left_to_other_readers(tmp_path: Path) -> None:
-    from napari_hrstem_defects.widgets._result_folder import get_reader
-
     (tmp_path / "analysis.json").write_text("{}", "utf-8")
-    assert get_reader(str(tmp_path)) is None
-    assert get_reader([str(tmp_path), str(tmp_path)]) is None
+    assert get_result_reader(str(tmp_path)) is None
+    assert get_result_reader([str(tmp_path), str(tmp_path)]) is None
 
 
 def test_view_opens_the_panel_and_runs(make_napari_viewer: Any, qtbot: Any, monkeypatch: Any) -> None:
@@ -194,7 +195,7 @@ def test_first_panel_and_first_sample_answer_at_once(make_napari_viewer: Any, mo
         seen.append((QApplication.overrideCursor() is not None, str(viewer.help)))
 
     monkeypatch.setattr(
-        "napari_hrstem_defects.widgets._samples.read_layers", lambda *a: (note(), read_layers(*a))[1]
+        "napari_hrstem_defects.widgets.contributions.read_layers", lambda *a: (note(), read_layers(*a))[1]
     )
     viewer.open_sample(PLUGIN, "gaas_twin")
     monkeypatch.setattr(DefectsPanel, "_build", lambda self: (note(), build(self))[1])

@@ -105,7 +105,7 @@ def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -
     """Several lattices, a scan and the map of boundaries give all layers that there are."""
     made = bench("gaas_twin", **PLACE)
     pixel_nm = made.document.layer.scale[-1]
-    made.panel.grids["domains"].editors["domains.boundary_map"].setChecked(True)
+    made.panel.groups["domains"].editors["domains.boundary_map"].setChecked(True)
     made.run_all()
     scan(made, made_up(made.document.frame_shape))
     labels = made.layer(Role.LABELS)

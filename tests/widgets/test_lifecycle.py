@@ -43,7 +43,7 @@ def test_cancel_stops_within_a_second_and_leaves_the_layers(bench: Any) -> None:
     made.run_all()
     before = _snapshot(made)
     made.click(made.panel.auto)
-    made.panel.grids["classify"].editors["classify.max_defect_area"].setValue(0.04)
+    made.panel.groups["classify"].editors["classify.max_defect_area"].setValue(0.04)
     _begin(made)
     assert made.panel.run_row.bar.isVisible()
     assert made.panel.run_row.cancel.isVisible()
@@ -120,7 +120,7 @@ def test_two_viewers_do_not_meet(bench: Any) -> None:
     two.wait()
     assert one.document.analysis.lattice.period_px == pytest.approx(11, abs=0.1)
     assert two.document.analysis.lattice.period_px == pytest.approx(15, abs=0.1)
-    one.panel.groups["symmetry"].parameters.editors["symmetry.kernel_periods"].setValue(2.0)
+    one.panel.groups["symmetry"].editors["symmetry.kernel_periods"].setValue(2.0)
     one.wait()
     assert two.session.recipe.symmetry.kernel_periods == 1.5
     assert set(two.states().values()) == {"current"}

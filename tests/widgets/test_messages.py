@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QInputDialog
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.actions import HelpDialog
+from napari_hrstem_defects.widgets.docks import PreprocessWidget, VarianceWidget
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.single_steps import PreprocessWidget, VarianceWidget
 
 from .conftest import TIMEOUT, Desk, lattice_image
 
@@ -92,12 +92,12 @@ def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[st
     made = bench("gaas_twin")
     assert made.panel.messages.text() == ""
     made.panel.threshold.number.setValue(0.25)
-    made.panel.grids["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
+    made.panel.groups["symmetry"].editors["symmetry.smoothing"].setValue(0.9)
     assert made.panel.messages.text() == ""  # the person has just done that
     assert made.panel.threshold.label.font().bold()
-    labels = made.panel.groups["segment"].parameters.labels
+    labels = made.panel.groups["segment"].labels
     assert not labels["segment.min_area_periods"].font().bold()
-    assert made.panel.grids["symmetry"].labels["symmetry.smoothing"].font().bold()
+    assert made.panel.groups["symmetry"].labels["symmetry.smoothing"].font().bold()
     assert made.panel.more.text() == "More parameters… (1 changed)"
     made.add(lattice_image((256, 256)))
     said = made.panel.messages.text()
@@ -110,7 +110,7 @@ def test_parameters_of_another_image_are_pointed_out(bench: Any, popups: dict[st
     # Another session.
     other = bench("gaas_twin")
     assert "false marks 0.25 / image" in other.panel.messages.text()
-    other.panel.footer.reset.trigger()
+    other.panel.actions_.reset.trigger()
     assert not other.panel.threshold.label.font().bold()
     assert other.panel.more.text() == "More parameters…"
     other.add(lattice_image((256, 256)))
@@ -170,7 +170,7 @@ def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]
     assert not other.group.button.isEnabled()
     made.wait()
     assert other.group.button.isEnabled()
-    other.others.editors["variance.window_periods"].setValue(2.0)
+    other.group.editors["variance.window_periods"].setValue(2.0)
     made.wait()
     assert settings.recall_recipe().variance.window_periods == 2.0
     for each in (dock, other):
@@ -180,8 +180,9 @@ def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]
 def test_help_says_how_everything_is_done(bench: Any) -> None:
     made = bench(None)
     for _ in range(2):
-        made.panel.header.help.click()
+        made.panel.help.click()
     (dialog,) = made.panel.findChildren(HelpDialog)
+    assert dialog.isVisible()
     words = dialog.page.toPlainText()
     for part in ("Open Sample", "yellow square", "Export", "Dennler", *(step.title for step in STEPS)):
         assert part in words, part
@@ -202,16 +203,6 @@ def test_failed_measuring_of_painted_labels_is_said(bench: Any, monkeypatch: Any
     layer.data[10:30, 10:30] = 1
     layer.events.paint(value=[])
     made.qtbot.waitUntil(lambda: "not enough memory" in made.panel.messages.text(), timeout=TIMEOUT)
-
-
-def test_pixel_size_that_no_file_tells_is_asked_for(bench: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
-    made = bench(lattice_image((256, 256)))
-    assert "no pixel size" in made.panel.info.text()
-    made.click(made.panel.calibrate)
-    made.qtbot.waitUntil(lambda: "0.025 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
-    assert [str(unit) for unit in made.document.layer.units] == ["nanometer", "nanometer"]
-    assert not made.panel.calibrate.isVisible()
 
 
 def test_file_without_a_pixel_size_leads_to_the_question(

@@ -35,7 +35,7 @@ def _measure(labels: Any) -> tuple[Region, ...]:
 
 def _labelled(labels: Any) -> Labelled:
     found = _measure(labels)
-    return Labelled(labels, found, labels, found)
+    return Labelled(labels, found)
 
 
 @pytest.fixture

@@ -11,33 +11,28 @@ from numpy.testing import assert_allclose, assert_array_equal
 from napari_hrstem_defects import Micrograph
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io import read
-from napari_hrstem_defects.widgets._readers import get_reader, image_layer
+from napari_hrstem_defects.widgets.contributions import get_reader, image_layer
 
 from .conftest import discover
 
 
-def test_known_pixel_size_becomes_scale_in_nanometres() -> None:
-    pixels = np.arange(64 * 96.0).reshape(64, 96)
-    data, options, kind = image_layer(Micrograph(pixels, pixel_size_nm=0.0125, name="twin"))
-    assert kind == "image"
+@pytest.mark.parametrize(
+    ("shape", "size_nm", "scale", "units", "axes"),
+    [
+        ((64, 96), 0.0125, (0.0125, 0.0125), ("nm", "nm"), ("y", "x")),
+        ((64, 96), None, (1.0, 1.0), ("pixel", "pixel"), ("y", "x")),
+        ((5, 64, 96), 0.02, (1.0, 0.02, 0.02), ("pixel", "nm", "nm"), ("t", "y", "x")),
+    ],
+    ids=["known", "unknown", "series"],
+)
+def test_pixel_size_becomes_scale_in_nanometres(
+    shape: Any, size_nm: float | None, scale: Any, units: Any, axes: Any
+) -> None:
+    pixels = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    data, options, kind = image_layer(Micrograph(pixels, pixel_size_nm=size_nm, name="twin"))
+    assert (kind, options["name"]) == ("image", "twin")
     assert_array_equal(data, pixels)
-    assert options["name"] == "twin"
-    assert options["scale"] == (0.0125, 0.0125)
-    assert options["units"] == ("nm", "nm")
-    assert options["axis_labels"] == ("y", "x")
-
-
-def test_unknown_pixel_size_stays_in_pixels() -> None:
-    _, options, _ = image_layer(Micrograph(np.eye(64)))
-    assert options["scale"] == (1.0, 1.0)
-    assert options["units"] == ("pixel", "pixel")
-
-
-def test_time_axis_of_a_stack_is_not_scaled() -> None:
-    _, options, _ = image_layer(Micrograph(np.random.default_rng(0).random((5, 64, 64)), pixel_size_nm=0.02))
-    assert options["scale"] == (1.0, 0.02, 0.02)
-    assert options["units"] == ("pixel", "nm", "nm")
-    assert options["axis_labels"] == ("t", "y", "x")
+    assert (options["scale"], options["units"], options["axis_labels"]) == (scale, units, axes)
 
 
 def test_notices_travel_with_the_layer() -> None:

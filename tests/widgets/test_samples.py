@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from npe2 import PluginManifest
 
-from napari_hrstem_defects.widgets._samples import sample_folder
+from napari_hrstem_defects.widgets.contributions import sample_folder
 
 from .conftest import discover
 

@@ -28,9 +28,8 @@ def test_a_layer_for_each_class_and_one_for_all(bench: Any, scan: Any) -> None:
     made = bench()
     found = made_up((512, 512))
     scan(made, found)
-    layers = made.viewer.layers
     for role, data in ((Role.CLASS_SCORES, found.probabilities), (Role.CLASS_VOTES, found.votes)):
-        parts = made.document.parts(layers, role)
+        parts = made.parts(role)
         assert tuple(parts) == CLASSES
         for number, layer in enumerate(parts.values()):
             assert_array_equal(layer.data, data[number])
@@ -151,8 +150,8 @@ def test_scan_with_another_ensemble_replaces_the_layers(bench: Any, scan: Any) -
     made = bench()
     shape = made.document.frame_shape
     scan(made, made_up(shape))
-    kept = made.document.parts(made.viewer.layers, Role.CLASS_SCORES)["twin"]
-    painted = made.document.parts(made.viewer.layers, Role.CLASS_VOTES)["SF 1"]
+    kept = made.parts(Role.CLASS_SCORES)["twin"]
+    painted = made.parts(Role.CLASS_VOTES)["SF 1"]
     painted.events.paint(value=[])
     count = len(made.viewer.layers)
     again = made_up(shape, seed=1)
@@ -160,12 +159,12 @@ def test_scan_with_another_ensemble_replaces_the_layers(bench: Any, scan: Any) -
     # The layer that was painted is kept, and there is a new one for it.
     assert len(made.viewer.layers) == count + 1
     assert painted in made.viewer.layers
-    assert made.document.parts(made.viewer.layers, Role.CLASS_VOTES)["SF 1"] is not painted
+    assert made.parts(Role.CLASS_VOTES)["SF 1"] is not painted
     assert_array_equal(kept.data, again.probabilities[2])
     other = ("bulk", "twin")
     scan(made, made_up(shape, other), "two")
     for role in (Role.CLASS_SCORES, Role.CLASS_VOTES):
-        assert tuple(made.document.parts(made.viewer.layers, role)) == other
+        assert tuple(made.parts(role)) == other
     roles = [role_of(layer) for layer in made.viewer.layers]
     assert roles.count(Role.CLASS_SCORES) == 2
     assert roles.count(Role.CLASS_VOTES) == 3

@@ -113,6 +113,10 @@ def test_pixel_size_of_a_tiff_is_known(bench: Any, tmp_path: Path, write: Any) -
     made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
     assert_allclose(made.document.layer.scale, 0.02)
     assert not made.panel.calibrate.isVisible()
+    # The headings say so before there is a region.
+    results = made.panel.results
+    assert (results.table.value(), results.table.model.headings()[3]) == ((), "Area (nm²)")
+    assert results.sizes.choice.itemText(1) == "Length (nm)"
     # The image is still in the middle of the view, and fills it.
     camera, height = made.viewer.scene.camera, made.viewer.canvas.size[0]
     assert_allclose(camera.center[-2:], np.full(2, 255 / 2 * 0.02))
@@ -123,6 +127,7 @@ def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(bench: Any, monke
     monkeypatch.setattr(QInputDialog, "getDouble", lambda *args: (0.025, True))
     made = bench(lattice_image((256, 256)))
     made.run_all()
+    assert "no pixel size" in made.panel.info.text()
     made.click(made.panel.auto)  # even where nothing is updated by itself
     table = made.panel.results.table
     assert table.model.headings()[3] == "Area (px²)"
@@ -132,6 +137,9 @@ def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(bench: Any, monke
     made.click(made.panel.calibrate)
     made.qtbot.waitUntil(lambda: table.model.headings()[3] == "Area (nm²)", timeout=TIMEOUT)
     assert_allclose([region.area_nm2 for region in table.value()], np.array(areas) * 0.025**2)
+    assert "0.025 nm/px" in made.panel.info.text()
+    assert [str(unit) for unit in made.document.layer.units] == ["nanometer", "nanometer"]
+    assert not made.panel.calibrate.isVisible()
     assert_allclose(camera.center[-2:], (2.5, 3.0))
     assert_allclose(camera.zoom, 4.0 / 0.025)
     assert "states no pixel size" not in made.panel.messages.text()

@@ -16,15 +16,14 @@ _NEEDED = (
 
 def run(image: Path | None, select: str | None) -> None:
     """Open napari with a micrograph and the panel, and analyse what is shown."""
-    from napari_hrstem_defects.widgets import _view
-
-    if not _view.available():
+    try:
+        from napari_hrstem_defects.widgets.opening import view
+    except (ImportError, RuntimeError) as error:  # without napari, without a Qt binding
         complain(_NEEDED)
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILED) from error
     from napari_hrstem_defects.io import read
-    from napari_hrstem_defects.widgets._samples import sample_folder
+    from napari_hrstem_defects.widgets.contributions import sample_folder
 
     with errors_as_lines(FAILED):
         micrograph = read(sample_folder() / _SAMPLE) if image is None else read(image, select=select)
-        _view.open_panel(micrograph)
-        _view.wait()
+        view(micrograph)

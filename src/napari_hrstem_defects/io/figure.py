@@ -250,7 +250,7 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     display.show(axes, display.severity_overlay(low, high))
     _title(axes, "Symmetry breaking")
     if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
-        axes.set_title("pale: not judged", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
+        axes.set_title("pale: not assessed", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
     if analysis.best_patch is None or not analysis.judged.any():
         _note(strip, "not computed")
         return

@@ -1,15 +1,16 @@
-"""Export, recipes, rating, folders, help: what the buttons at the bottom of the panel do, and their dialogs."""
+"""The buttons at the bottom of the panel and what they do: export, recipes, folders, rating; the page of help."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import weakref
-from collections.abc import Callable
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QGuiApplication, QImage
 from qtpy.QtWidgets import (
     QDialog,
@@ -28,17 +29,27 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
 from napari_hrstem_defects.widgets.editors import box, button
-from napari_hrstem_defects.widgets.folder import FolderDialog, FolderJob, about_folder, run_folder
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
-from napari_hrstem_defects.widgets.parts import CITATION, CITATION_URL
-from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE, Source, size_in_file
+from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.tasks import FolderJob
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.pipeline import Analysis
     from napari_hrstem_defects.widgets.session import Session
 
+#: The paper to cite.
+CITATION = "Dennler et al., Micron 146 (2021) 103069"
+CITATION_URL = "https://doi.org/10.1016/j.micron.2021.103069"
 _OUT_OF_DATE = " Some steps are out of date (◐); their previous results were written."
 _JSON = "Recipes (*.json)"
+_TOOLTIPS = {
+    "Export…": "Write masks, severity, tables and a figure into a folder: the same files as "
+    "<code>hrstem-defects analyze</code> (Ctrl+Shift+E: into the folder of the last export)",
+    "Copy": "Put the overview figure of the result on the clipboard",
+    "Recipe": "Save, load or reset all parameters",
+    "Folder…": "Analyse all images of a folder with these parameters, and write the results",
+    "Rate": "Note in a CSV file how helpful this result is",
+}
 _HELP = """
 <h3>From an image to a mask</h3>
 <ol>
@@ -69,8 +80,8 @@ labels of every later run; <i>Undo</i> and <i>Discard corrections</i> remove the
 """
 
 
-class Actions:
-    """What can be done with a result, without any dialog.
+class Actions(QWidget):
+    """What can be done with a result and with the parameters: a row of buttons.
 
     Parameters
     ----------
@@ -78,56 +89,31 @@ class Actions:
     """
 
     def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def export(self, parent: Path, *, overwrite: bool = False, all_frames: bool = False) -> Path | None:
-        """Write the result into a new folder below `parent`, in the background.
-
-        Returns
-        -------
-        Path or None
-            The folder; None if there is nothing to write.
-        """
-        session, document, analysis = self.session, self.session.document, self.result("export")
-        if document.layer is None or analysis is None:
-            return None
-        source = Source.of(document.layer, document.frame)
-        folder = parent / tasks.folder_name(source.name)
-        call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
-        if all_frames and document.is_stack:
-            inputs = session.inputs(document)
-            if document.series is not None:
-                inputs = dataclasses.replace(document.series.inputs, painted=inputs.painted)
-            call = functools.partial(
-                tasks.export_series,
-                source=source,
-                inputs=inputs,
-                class_maps=dict(document.class_maps),
-                verdicts=document.by_hand.reviewed,
-                process=session.keras,
-            )
-        said = _OUT_OF_DATE if session.outdated() else ""
-        session.runs.background(
-            functools.partial(call, folder=folder, overwrite=overwrite),
-            lambda path: session.noticed.emit(f"The result was written to {path}.{said}"),
-            "writing",
+        super().__init__()
+        self._session = session
+        self.buttons = {text: button(text, tip, fixed=False) for text, tip in _TOOLTIPS.items()}
+        for text, pressed in (
+            ("Export…", self._export),
+            ("Copy", self.copy_figure),
+            ("Folder…", self._ask_folder),
+        ):
+            self.buttons[text].clicked.connect(lambda _=False, pressed=pressed: pressed())
+        menu = QMenu(self)
+        menu.addAction("Save recipe…", self._save_recipe)
+        menu.addAction("Load recipe…", self._load_recipe)
+        menu.addSeparator()
+        self.reset = menu.addAction("Reset to defaults", lambda: setattr(session, "recipe", Recipe()))
+        menu.addAction(
+            "As published (Dennler et al.)", lambda: setattr(session, "recipe", Recipe.published())
         )
-        return folder
-
-    def copy_figure(self) -> None:
-        """Put the overview figure on the clipboard, drawn in the background."""
-        analysis = self.result("copy")
-        if analysis is None:
-            return
-
-        def done(png: bytes) -> None:
-            board = QGuiApplication.clipboard()
-            assert board is not None
-            board.setImage(QImage.fromData(png))
-            self.session.noticed.emit("The overview figure is on the clipboard.")
-
-        call = functools.partial(tasks.overview_png, analysis=analysis)
-        self.session.runs.background(call, done, "drawing the figure")
+        self.buttons["Recipe"].setMenu(menu)
+        ratings = QMenu(self)
+        for rating in RATINGS:
+            ratings.addAction(rating, functools.partial(self._rate, rating))
+        ratings.addSeparator()
+        ratings.addAction("Another file…", self._choose_ratings)
+        self.buttons["Rate"].setMenu(ratings)
+        box(QHBoxLayout(self), *self.buttons.values(), spacing=4)
 
     def result(self, purpose: str) -> Analysis | None:
         """The current result; where it is incomplete a message is shown and None is returned.
@@ -137,152 +123,48 @@ class Actions:
         purpose : str
             Verb of the message: "export", "copy", "rate".
         """
-        found = self.session.document.result()
+        found = self._session.document.result()
         if found is None or not found.is_complete:
-            self.session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
+            self._session.noticed.emit(f"There is no complete result to {purpose} yet; press Run all first.")
             return None
         return found
 
-    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
-        """Set the pixel size of the chosen image from its file; napari's own readers ignore it.
+    # Export ---------------------------------------------------------------------------------------------------
 
-        Parameters
-        ----------
-        unknown : callable
-            Called if the file does not state it.
+    def export(self, parent: Path, *, overwrite: bool = False, all_frames: bool = False) -> Path | None:
+        """Write the result into a new folder below `parent`, in the background.
+
+        Returns
+        -------
+        Path or None
+            The folder; None if there is nothing to write.
         """
-        session = self.session
-        if (layer := session.document.layer) is None:
-            return
-        if layer.source.path is None:
-            unknown()
-            return
-        path, known = layer.source.path, weakref.ref(layer)
-
-        def apply(size: float | None) -> None:
-            if (image := known()) is None:
-                return
-            if size is None:
-                session.noticed.emit(UNKNOWN_SIZE)
-                unknown()
-            else:
-                session.set_pixel_size(image, size, by_hand=False)
-
-        session.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
-
-    def run_folder(self, job: FolderJob) -> None:
-        """Analyse a folder with the parameters of the panel, without the manual changes, which belong to one image."""
-        session = self.session
-        call = functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras)
+        session, document, analysis = self._session, self._session.document, self.result("export")
+        if document.layer is None or analysis is None:
+            return None
+        folder = parent / tasks.folder_name(Source.of(document.layer).name)
+        call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
+        if all_frames and document.is_stack:
+            request = session.request(document.layer, document.frame)
+            if document.series is not None:
+                inputs = replace(document.series.request.inputs, painted=request.inputs.painted)
+                request = replace(request, inputs=inputs)
+            call = functools.partial(tasks.export_series, request=request, verdicts=document.by_hand.reviewed)
+        said = _OUT_OF_DATE if session.outdated() else ""
         session.runs.background(
-            call,
-            lambda rows: session.noticed.emit(about_folder(rows, job.out)),
-            "folder",
-            about_image=False,
+            functools.partial(call, folder=folder, overwrite=overwrite),
+            lambda path: session.noticed.emit(f"The result was written to {path}.{said}"),
+            "writing",
         )
-
-    def recipe(self) -> Recipe:
-        """Parameters, with the manual settings for the lattices of the chosen image."""
-        return self.session.inputs(self.session.document).recipe
-
-    def save_recipe(self, path: Path) -> None:
-        """Write the parameters as JSON."""
-        said = f"The parameters were written to {path}."
-        try:
-            path.write_text(self.recipe().to_json(), encoding="utf-8")
-        except OSError as error:
-            said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
-        self.session.noticed.emit(said)
-
-    def load_recipe(self, path: Path) -> None:
-        """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
-        session = self.session
-        try:
-            recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
-        except RecipeError as error:
-            session.noticed.emit(f"{path.name}: {error}")
-        except UnicodeDecodeError:
-            session.noticed.emit(f"{path}: this is no recipe; choose a JSON file that the panel wrote.")
-        except OSError as error:
-            session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
-        else:
-            session.recipe = recipe
-            session.document.ask(session.document.by_hand.from_recipe(recipe))
-            session.changed.emit()
-
-    def rate(self, rating: str, path: Path) -> None:
-        """Append a rating of the result to a CSV file."""
-        result = self.result("rate")
-        if result is not None:
-            said = f"Rated “{rating}” in {path}."
-            try:
-                append_rating(path, rating, result)
-            except HrstemDefectsError as error:
-                said = str(error)
-            self.session.noticed.emit(said)
-
-
-class Footer(QWidget):
-    """The buttons at the bottom of the panel, with their dialogs.
-
-    Parameters
-    ----------
-    actions : Actions
-    """
-
-    def __init__(self, actions: Actions) -> None:
-        super().__init__()
-        self._actions, session = actions, actions.session
-        self.export = button(
-            "Export…",
-            "Write masks, severity, tables and a figure into a folder: the same files as "
-            "<code>hrstem-defects analyze</code> (Ctrl+Shift+E: into the folder of the last export)",
-            self._export,
-            fixed=False,
-        )
-        self.copy = button(
-            "Copy", "Put the overview figure of the result on the clipboard", actions.copy_figure, fixed=False
-        )
-        self.recipe = button("Recipe", "Save, load or reset all parameters", fixed=False)
-        menu = QMenu(self.recipe)
-        menu.addAction("Save recipe…", self._save_recipe)
-        menu.addAction("Load recipe…", self._load_recipe)
-        menu.addSeparator()
-        self.reset = menu.addAction("Reset to defaults", lambda: setattr(session, "recipe", Recipe()))
-        menu.addAction(
-            "As published (Dennler et al.)", lambda: setattr(session, "recipe", Recipe.published())
-        )
-        self.recipe.setMenu(menu)
-        self.folder = button(
-            "Folder…",
-            "Analyse all images of a folder with these parameters, and write the results",
-            self.show_folder,
-            fixed=False,
-        )
-        self.rate = button("Rate", "Note in a CSV file how helpful this result is", fixed=False)
-        ratings = QMenu(self.rate)
-        for rating in RATINGS:
-            ratings.addAction(rating, functools.partial(self._rate, rating))
-        ratings.addSeparator()
-        ratings.addAction("Another file…", self._choose_ratings)
-        self.rate.setMenu(ratings)
-        box(QHBoxLayout(self), self.export, self.copy, self.recipe, self.folder, self.rate, spacing=4)
-
-    def show_folder(self) -> FolderDialog:
-        """Ask for a folder to analyse."""
-        dialog = FolderDialog(self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.startRequested.connect(self._actions.run_folder)
-        dialog.open()
-        return dialog
+        return folder
 
     def accept(self) -> None:
         """Accept the result: export it to the last folder; the first time a folder is asked for."""
         self._export(settings.recall("export"))
 
     def _export(self, chosen: str = "") -> None:
-        document = self._actions.session.document
-        if self._actions.result("export") is None or document.layer is None:
+        document = self._session.document
+        if self.result("export") is None or document.layer is None:
             return
         if not chosen or not Path(chosen).is_dir():
             chosen = QFileDialog.getExistingDirectory(
@@ -298,24 +180,93 @@ class Footer(QWidget):
             answer = QMessageBox.question(self, "Replace the result?", question)
             if answer != QMessageBox.StandardButton.Yes:
                 return
-        self._actions.export(Path(chosen), overwrite=overwrite, all_frames=document.series is not None)
+        self.export(Path(chosen), overwrite=overwrite, all_frames=document.series is not None)
+
+    def copy_figure(self) -> None:
+        """Put the overview figure on the clipboard, drawn in the background."""
+        analysis = self.result("copy")
+        if analysis is None:
+            return
+
+        def done(png: bytes) -> None:
+            board = QGuiApplication.clipboard()
+            assert board is not None
+            board.setImage(QImage.fromData(png))
+            self._session.noticed.emit("The overview figure is on the clipboard.")
+
+        call = functools.partial(tasks.overview_png, analysis=analysis)
+        self._session.runs.background(call, done, "drawing the figure")
+
+    # Folders --------------------------------------------------------------------------------------------------
+
+    def run_folder(self, job: FolderJob) -> None:
+        """Analyse a folder with the parameters of the panel, without the manual changes, which belong to one image."""
+        session = self._session
+        session.runs.background(
+            functools.partial(tasks.run_folder, job=job, recipe=session.recipe, process=session.keras),
+            lambda rows: session.noticed.emit(tasks.about_folder(rows, job.out)),
+            "folder",
+            about_image=False,
+        )
+
+    def _ask_folder(self) -> None:
+        dialog = FolderDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.startRequested.connect(self.run_folder)
+        dialog.open()
+
+    # Recipes --------------------------------------------------------------------------------------------------
+
+    def save_recipe(self, path: Path) -> None:
+        """Write the parameters, with the manual settings for the lattices of the chosen image, as JSON."""
+        said = f"The parameters were written to {path}."
+        recipe = self._session.inputs(self._session.document).recipe
+        try:
+            path.write_text(recipe.to_json(), encoding="utf-8")
+        except OSError as error:
+            said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
+        self._session.noticed.emit(said)
+
+    def load_recipe(self, path: Path) -> None:
+        """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
+        session = self._session
+        try:
+            recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
+        except RecipeError as error:
+            session.noticed.emit(f"{path.name}: {error}")
+        except UnicodeDecodeError:
+            session.noticed.emit(f"{path}: this is no recipe; choose a JSON file that the panel wrote.")
+        except OSError as error:
+            session.noticed.emit(f"{path}: the recipe cannot be read ({error.strerror or error}).")
+        else:
+            session.recipe = recipe
+            session.document.ask(session.document.by_hand.from_recipe(recipe))
+            session.changed.emit()
 
     def _save_recipe(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", _JSON)
         if chosen:
-            self._actions.save_recipe(Path(chosen))
+            self.save_recipe(Path(chosen))
 
     def _load_recipe(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", _JSON)
         if chosen:
-            self._actions.load_recipe(Path(chosen))
+            self.load_recipe(Path(chosen))
+
+    # Ratings --------------------------------------------------------------------------------------------------
 
     def _rate(self, rating: str) -> None:
-        if self._actions.result("rate") is None:
+        """Append a rating of the result to a CSV file."""
+        result = self.result("rate")
+        path = None if result is None else settings.recall("ratings") or self._choose_ratings()
+        if result is None or not path:
             return
-        known = settings.recall("ratings") or self._choose_ratings()
-        if known:
-            self._actions.rate(rating, Path(known))
+        said = f"Rated “{rating}” in {path}."
+        try:
+            append_rating(Path(path), rating, result)
+        except HrstemDefectsError as error:
+            said = str(error)
+        self._session.noticed.emit(said)
 
     def _choose_ratings(self) -> str:
         """Ask which file the ratings are appended to; it is remembered."""
@@ -328,6 +279,74 @@ class Footer(QWidget):
         if chosen:
             settings.remember("ratings", chosen)
         return chosen
+
+
+class FolderDialog(QDialog):
+    """Asks for the two folders; ``value()``, ``setValue()``.
+
+    Parameters
+    ----------
+    parent : QWidget or None
+    """
+
+    #: ``(FolderJob)``: a person pressed Start.
+    startRequested = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Analyse a folder")
+        self.images, self.out = (
+            FileEdit(label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
+            for label, tip in (
+                ("Images in", "Every micrograph and time series in it, not below it"),
+                ("Results in", "Each image gets a folder of its own, and all one table"),
+            )
+        )
+        most = max(os.cpu_count() or 1, 1)
+        self.jobs = SpinBox(label="Processes", min=1, max=most, value=1)
+        self.jobs.tooltip = "Number of images analysed at the same time, one process each; each needs memory"
+        self.jobs.native.setKeyboardTracking(False)
+        self.overwrite = CheckBox(text="Recompute existing results")
+        self.overwrite.tooltip = "Otherwise only missing results and those of other parameters"
+        note = Label(value="All images are analysed with the parameters of the panel.")
+        # Only what is added to a container that is there already gets labels of one width.
+        self.form: Container[Any] = Container()
+        self.form.extend([self.images, self.out, self.jobs, self.overwrite, note])
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.accepted.connect(self._start)
+        buttons.rejected.connect(self.reject)
+        box(QVBoxLayout(self), self.form.native, buttons, margins=None)
+        self.resize(460, self.sizeHint().height())
+        self.form.changed.connect(self._check)
+        known = settings.recall("folder.images")
+        if known:
+            out = settings.recall("folder.out") or str(Path(known) / "results")
+            self.setValue(FolderJob(Path(known), Path(out)))
+        self._check()
+
+    def value(self) -> FolderJob:
+        """What was chosen."""
+        folders = Path(str(self.images.value)), Path(str(self.out.value))
+        return FolderJob(*folders, int(self.jobs.value), bool(self.overwrite.value))
+
+    def setValue(self, job: FolderJob) -> None:
+        """Show a choice."""
+        self.images.value, self.out.value = job.images, job.out
+        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
+
+    def _check(self) -> None:
+        """Offer Start once both folders are named."""
+        chosen = self.value()
+        named = all(str(path) not in ("", ".") for path in (chosen.images, chosen.out))
+        self.start.setEnabled(named and chosen.images.is_dir())
+
+    def _start(self) -> None:
+        job = self.value()
+        settings.remember("folder.images", str(job.images))
+        settings.remember("folder.out", str(job.out))
+        self.accept()
+        self.startRequested.emit(job)
 
 
 class HelpDialog(QDialog):
@@ -349,6 +368,4 @@ class HelpDialog(QDialog):
         self.page.setHtml(_HELP.format(steps=steps, states=states, url=CITATION_URL, citation=CITATION))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.page)
-        layout.addWidget(buttons)
+        box(QVBoxLayout(self), self.page, buttons, margins=None)

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.worker import Monitor
+from napari_hrstem_defects.widgets.tasks import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.data import LabelledImage
@@ -121,33 +121,16 @@ def labelled_images(examples: Sequence[Example], monitor: Monitor) -> list[Label
 
 
 @dataclass(frozen=True)
-class PatchCounts:
-    """Number of patches for training.
+class Counted:
+    """A sentence on the number of patches for training, and whether there are enough."""
 
-    Attributes
-    ----------
-    patch_px : int
-        Edge of a patch.
-    classes : mapping of str to int
-        Patches of each class on the grid of the images.
-    ambivalent : int
-        Patches of no class.
-    several : bool
-        Whether marks have several labels, which count as one class.
-    problem : str
-        Why no training is possible yet; empty if it is.
-    """
-
-    patch_px: int
-    classes: Mapping[str, int]
-    ambivalent: int
-    several: bool
-    problem: str
+    text: str
+    trainable: bool
 
 
 def count_patches(
     monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int, secondary: str = "defective"
-) -> PatchCounts:
+) -> Counted:
     """Count the patches of each class on the grid of the images; `secondary` as in the training options.
 
     Raises
@@ -165,24 +148,20 @@ def count_patches(
     patch_px = patch_px or kind_of(kind).patch_px
     images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
+    counts = ", ".join(f"{count} {name}" for name, count in patches.counts.items())
+    ambivalent = np.count_nonzero(patches.labels < 0)
+    parts = [f"Patches of {patch_px} px: {counts}, {ambivalent} ambivalent (not used)."]
+    if any(len({*np.unique(np.asarray(e.labels)).tolist()} - {0, IGNORE}) > 1 for e in examples):
+        parts.append("All labels but 0 count as one class, defective.")
     # A patch that is drawn lies anywhere, not on the grid only.
     missing = [
         name
         for k, name in enumerate(patches.classes)
         if not (patches.labels == k).any() and not any(room(image, patch_px)[k] for image in images)
     ]
-    return PatchCounts(
-        patch_px,
-        patches.counts,
-        int(np.count_nonzero(patches.labels < 0)),
-        any(len({*np.unique(np.asarray(example.labels)).tolist()} - {0, IGNORE}) > 1 for example in examples),
-        str(nothing_to_draw(missing[-1], patch_px)) if missing else "",
-    )
-
-
-def ends_an_epoch(report: TrainingProgress) -> bool:
-    """Whether an epoch is complete, so that there is a network to keep."""
-    return report.loss is not None and report.validation_loss is not None
+    if missing:
+        parts.append(str(nothing_to_draw(missing[-1], patch_px)))
+    return Counted(" ".join(parts), not missing)
 
 
 def train_and_add(
@@ -190,7 +169,6 @@ def train_and_add(
     kind: str,
     examples: Sequence[Example],
     options: TrainingOptions,
-    report: Callable[[TrainingProgress], None],
     stopped: Callable[[], bool],
 ) -> TrainingReport:
     """Train in a process of its own, and add what came out to the list of classifiers.
@@ -198,12 +176,11 @@ def train_and_add(
     Parameters
     ----------
     monitor : Monitor
+        Also takes each report of the training.
     kind : str
         One of :data:`~napari_hrstem_defects.models.kinds.KINDS`.
     examples : sequence of Example
     options : TrainingOptions
-    report : callable
-        Called with each report of the training.
     stopped : callable
         Whether to stop; the best network so far is then tested and kept.
 
@@ -222,19 +199,23 @@ def train_and_add(
 
     def progress(reported: TrainingProgress) -> None:
         nonlocal kept
-        kept = kept or ends_an_epoch(reported)
+        kept = kept or (reported.loss is not None and reported.validation_loss is not None)
         monitor.progress(reported.text, reported.fraction)
-        report(reported)
-
-    def grace() -> float:
-        return _GRACE_S if kept else GRACE_S
+        monitor.report(reported)
 
     monitor.progress("reading the images", 0.0)
     images = labelled_images(examples, monitor)
     with TemporaryDirectory(prefix="hrstem-training-") as folder, KerasProcess() as process:
         path = Path(folder) / f"model{SUFFIX}"
         trained: TrainingReport = process.call(
-            train, kind, images, path, options, progress=progress, cancelled=stopped, grace_s=grace
+            train,
+            kind,
+            images,
+            path,
+            options,
+            progress=progress,
+            cancelled=stopped,
+            grace_s=lambda: _GRACE_S if kept else GRACE_S,
         )
         added = registry.add(trained.path, options.name, overwrite=True)
     return TrainingReport(added.path, trained.contract, trained.stopped)
@@ -250,15 +231,6 @@ def free_name() -> str:
         for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
         if name not in taken
     )
-
-
-def about_counts(counts: PatchCounts) -> str:
-    """Sentence on the number of patches."""
-    parts = ", ".join(f"{count} {name}" for name, count in counts.classes.items())
-    text = f"Patches of {counts.patch_px} px: {parts}, {counts.ambivalent} ambivalent (not used)."
-    if counts.several:
-        text += " All labels but 0 count as one class, defective."
-    return f"{text} {counts.problem}".strip()
 
 
 def outcome(report: TrainingReport) -> str:

@@ -129,8 +129,8 @@ class ByHand:
 
     def with_correction(self, frame: int, correction: Correction | None) -> ByHand:
         """With other corrections of a frame; None: without any."""
-        others = {known: kept for known, kept in self.painted.items() if known != frame}
-        return replace(self, painted=others if correction is None else {**others, frame: correction})
+        painted = {**self.painted, frame: correction}
+        return replace(self, painted={known: kept for known, kept in painted.items() if kept is not None})
 
     def in_recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with the settings for the lattices; the best patch is no part of a recipe."""
@@ -246,45 +246,43 @@ class Labelled:
     ----------
     automatic, found : uint8 array (y, x) and tuple of Region
         Labels and regions as found.
-    shown : uint8 array (y, x)
-        With what was painted; `automatic` itself where nothing was.
-    regions : tuple of Region
-        Regions of `shown`, with the classes of a scan as types.
     correction : Correction or None
         What was painted.
-    painted : frozenset of int
-        Numbers of the regions in which a person painted.
+    class_map : ClassMap or None
+        What a scan found.
     measured : tuple of Region or None
-        Regions of `shown` without the classes of a scan; None: those found.
+        Regions of the labels with what was painted; None where nothing was.
     """
 
     automatic: NDArray[np.uint8]
     found: tuple[Region, ...]
-    shown: NDArray[np.uint8]
-    regions: tuple[Region, ...]
     correction: Correction | None = None
-    painted: frozenset[int] = field(default=frozenset())
+    class_map: ClassMap | None = None
     measured: tuple[Region, ...] | None = None
 
     def corrected(
         self, correction: Correction | None, measure: Measure, class_map: ClassMap | None
     ) -> Labelled:
         """The same automatic labels with other corrections and classes, measured anew; takes a while."""
-        from napari_hrstem_defects.core.regions import label_regions
-
-        shown, regions, numbers = self.automatic, self.found, frozenset[int]()
-        if correction is not None:
-            shown = correction.apply(self.automatic)
-            regions = measure(shown)
-            inside = label_regions(shown).flat[correction.pixels]
-            numbers = frozenset(np.unique(inside[inside > 0]).tolist())
-        new = replace(self, shown=shown, measured=regions, correction=correction, painted=numbers)
-        return new.classified(class_map)
+        measured = None if correction is None else measure(correction.apply(self.automatic))
+        return replace(self, correction=correction, measured=measured).classified(class_map)
 
     def classified(self, class_map: ClassMap | None) -> Labelled:
         """The same regions with the classes of another scan, or of none."""
+        made = replace(self, class_map=class_map)
+        _ = made.regions, made.painted  # computed here, and not when the GUI asks for them
+        return made
+
+    @functools.cached_property
+    def shown(self) -> NDArray[np.uint8]:
+        """Labels with what was painted; `automatic` itself where nothing was."""
+        return corrected(self.correction, self.automatic)
+
+    @functools.cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions of the labels shown, with the classes of a scan as types."""
         regions = self.found if self.measured is None else self.measured
-        return replace(self, regions=regions if class_map is None else class_map.types(regions, self.shown))
+        return regions if self.class_map is None else self.class_map.types(regions, self.shown)
 
     @functools.cached_property
     def numbered(self) -> NDArray[np.int32]:
@@ -292,6 +290,12 @@ class Labelled:
         from napari_hrstem_defects.core.regions import label_regions
 
         return label_regions(self.shown)
+
+    @functools.cached_property
+    def painted(self) -> frozenset[int]:
+        """Numbers of the regions in which a person painted."""
+        inside = () if self.correction is None else np.unique(self.numbered.flat[self.correction.pixels])
+        return frozenset(int(number) for number in inside if number)
 
     def reviewed(self, frame: int, verdicts: Mapping[tuple[int, int, int], bool]) -> dict[int, str]:
         """Region → "accepted" or "rejected", of verdicts about pixels ``(frame, y, x)``."""
@@ -309,13 +313,15 @@ class Labelled:
         """Shares of the pixels before corrections."""
         return _shares(self.automatic)
 
-    def in_analysis(self, analysis: Analysis, class_map: ClassMap | None) -> Analysis:
+    def in_analysis(self, analysis: Analysis) -> Analysis:
         """The analysis with these labels and regions, and warnings that name their origin."""
         note = None if self.correction is None else PAINTED
         analysis = analysis.with_labels(self.shown, self.regions, note)
-        if class_map is None:
+        if self.class_map is None:
             return analysis
-        note = f"Where the scan with “{class_map.classifier}” found a class, it is the type of the region."
+        note = (
+            f"Where the scan with “{self.class_map.classifier}” found a class, it is the type of the region."
+        )
         return analysis.with_labels(self.shown, self.regions, note)
 
 
@@ -344,5 +350,5 @@ def measured_in(analysis: Analysis) -> Measure:
 
 def labelled(analysis: Analysis, correction: Correction | None, class_map: ClassMap | None) -> Labelled:
     """Labels and regions of an analysis, with what was painted and scanned."""
-    automatic = Labelled(analysis.labels, analysis.regions, analysis.labels, analysis.regions)
+    automatic = Labelled(analysis.labels, analysis.regions)
     return automatic.corrected(correction, measured_in(analysis), class_map)

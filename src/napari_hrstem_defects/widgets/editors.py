@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
@@ -89,34 +89,43 @@ class FloatEditor(QDoubleSpinBox):
 
 
 class ChoiceEditor(QComboBox):
-    """One of a few names; others (a file's name) may be set and are then offered as well."""
+    """One of a few choices, each a value and how it is shown.
+
+    Parameters
+    ----------
+    choices : iterable of tuple of str
+    """
 
     valueChanged = Signal(str)
 
-    def __init__(self, choices: Sequence[str]) -> None:
+    def __init__(self, choices: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__()
-        self.addItems(choices)
-        self.currentTextChanged.connect(self.valueChanged)
+        self.setChoices(choices)
+        self.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
+        # A long name is cut off in the list.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(6)
 
     def value(self) -> str:
-        """The name chosen."""
-        return self.currentText()
+        """The value chosen, empty without any."""
+        return str(self.currentData() or "")
 
-    def setChoices(self, choices: Sequence[str]) -> None:
-        """Offer other names; the one chosen stays."""
-        chosen = self.value()
-        with signals_blocked(self):
-            self.clear()
-            self.addItems(choices)
-            self.setValue(chosen)
+    def setChoices(self, choices: Iterable[tuple[str, str]]) -> None:
+        """Offer others; the one chosen stays if it is among them, and nothing is emitted."""
+        wanted = list(choices)
+        if wanted != [(self.itemData(i), self.itemText(i)) for i in range(self.count())]:
+            chosen = self.value()
+            with signals_blocked(self):
+                self.clear()
+                for value, text in wanted:
+                    self.addItem(text, value)
+                self.setCurrentIndex(self.findData(chosen))
 
     def setValue(self, value: str) -> None:
-        """Choose a name."""
-        if self.findText(value) < 0:
-            self.addItem(value)
-        self.setCurrentIndex(self.findText(value))
+        """Choose one; a value that is not offered (a file's name) is from then on."""
+        if value and self.findData(value) < 0:
+            self.addItem(value, value)
+        self.setCurrentIndex(self.findData(value))
 
 
 class BoolEditor(QCheckBox):
@@ -143,7 +152,7 @@ def editor_of(name: str) -> Any:
     kind, unit, low, high = about["kind"], about["unit"], about["minimum"], about["maximum"]
     editor: Any
     if about["choices"] or kind is str:
-        editor = ChoiceEditor(about["choices"] or ["screening"])
+        editor = ChoiceEditor((name, name) for name in about["choices"] or ["screening"])
     elif kind is bool:
         editor = BoolEditor()
     elif name in _SLID:
@@ -284,11 +293,8 @@ class ParameterGrid(QWidget):
                 if place or self._named:
                     self._grid.addWidget(widget, row, 2 * column + place)
                     widget.setVisible(True)
-        self.setVisible(bool(names))
-
-    def value(self) -> dict[str, Any]:
-        """All values by name."""
-        return {name: editor.value() for name, editor in self.editors.items()}
+        if not names or self.parent() is not None:  # without a parent it would be a window
+            self.setVisible(bool(names))
 
     def setValue(self, recipe: Recipe) -> None:
         """Show the values of a recipe that its mode reads; nothing is emitted."""
@@ -390,11 +396,16 @@ def button(
 def box(
     layout: Any,
     *parts: QWidget | QLayout | None,
-    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
+    margins: tuple[int, int, int, int] | None = (0, 0, 0, 0),
     spacing: int | None = None,
+    stretch: int | None = None,
 ) -> Any:
-    """A layout with widgets and layouts, None: a stretch; returns it."""
-    layout.setContentsMargins(*margins)
+    """A layout with widgets and layouts, None: a stretch; returns it.
+
+    Margins None are those of the style; the part with the index `stretch` takes the room that is left.
+    """
+    if margins is not None:
+        layout.setContentsMargins(*margins)
     if spacing is not None:
         layout.setSpacing(spacing)
     for part in parts:
@@ -404,6 +415,8 @@ def box(
             layout.addWidget(part)
         else:
             layout.addLayout(part)
+    if stretch is not None:
+        layout.setStretch(stretch, 1)
     return layout
 
 

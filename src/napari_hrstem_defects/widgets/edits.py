@@ -28,7 +28,16 @@ from napari_hrstem_defects.widgets.outputs import (
     lattice_colour,
     lattice_patches,
 )
-from napari_hrstem_defects.widgets.roles import PAINTABLE, Role, entry, outputs_of, part_of, role_of, tag
+from napari_hrstem_defects.widgets.roles import (
+    PAINTABLE,
+    POINTS,
+    Role,
+    entry,
+    outputs_of,
+    part_of,
+    role_of,
+    tag,
+)
 from napari_hrstem_defects.widgets.tasks import provenance_of
 
 if TYPE_CHECKING:
@@ -79,10 +88,8 @@ class EditWatcher:
     def watch(self, layer: Layer) -> None:
         """Connect to the events of one of our layers; they end with the layer."""
         role = role_of(layer)
-        if role is Role.BEST_PATCH:
+        if role in POINTS:
             layer.events.data.connect(self._points_changed)
-        elif role is Role.LATTICE_PATCHES:
-            layer.events.data.connect(self._lattices_changed)
         elif role is Role.SEVERITY:
             layer.events.visible.connect(self._severity_shown)
         elif role in (*PAINTABLE, Role.CLASS_VOTES):
@@ -107,30 +114,31 @@ class EditWatcher:
             return None
         return document if document.outputs.get((role, part_of(layer))) == layer.unique_id else None
 
-    def _layer(self, document: Document, role: Role) -> Any:
-        return document.output(self._session.layers, role)
-
     # Points ---------------------------------------------------------------------------------------------------
 
     def _points_changed(self, event: Any) -> None:
+        """A square was moved, added or removed, or is held with the mouse."""
         layer: Points = event.source
         if (document := self._concerned(layer)) is None:
             return
         action = str(getattr(event.action, "value", event.action))
-        indices = [int(index) % max(len(layer.data), 1) for index in event.data_indices]
         if action == "changing":
-            document.moving = Role.BEST_PATCH
+            document.moving = role_of(layer)
             self._session.changed.emit()
-        elif action in ("added", "changed") and indices:
+        elif action in ("added", "changed", "removed"):
             document.moving = None
-            document.place(tuple(map(float, np.asarray(layer.data)[indices[-1]][-2:])))  # type: ignore[arg-type]
-            if indices[-1]:
-                QTimer.singleShot(0, functools.partial(self._settle, layer, indices[-1]))
-            self._moved()
-        elif action == "removed" and (0 in event.data_indices or len(layer.data) == 0):
-            document.moving = None
-            document.place(None)
-            self._moved()
+            removed, many = action == "removed", max(len(layer.data), 1)
+            indices = [] if removed else [int(index) % many for index in event.data_indices]
+            if role_of(layer) is Role.LATTICE_PATCHES:
+                self._place_lattices(document, layer, indices)
+            elif indices:
+                document.place(tuple(map(float, np.asarray(layer.data)[indices[-1]][-2:])))  # type: ignore[arg-type]
+                if indices[-1]:
+                    QTimer.singleShot(0, functools.partial(self._settle, layer, indices[-1]))
+                self._moved()
+            elif removed and (0 in event.data_indices or len(layer.data) == 0):
+                document.place(None)
+                self._moved()
 
     def _settle(self, layer: Any, chosen: int) -> None:
         """Make the chosen point the first and the only bright one, once the event is over."""
@@ -164,29 +172,20 @@ class EditWatcher:
 
     def _show_point(self, document: Document) -> None:
         """Move the square to the point that was placed; an automatic one is shown by the next run."""
-        layer = self._layer(document, Role.BEST_PATCH)
+        layer = document.output(self._session.layers, Role.BEST_PATCH)
         if layer is not None and document.point is not None and len(layer.data):
             points = np.array(layer.data)
             points[0, -2:] = document.point
             with self.ignored():
                 layer.data = points
 
-    def _lattices_changed(self, event: Any) -> None:
-        layer: Any = event.source
-        action = str(getattr(event.action, "value", event.action))
-        if (document := self._concerned(layer)) is None:
-            return
-        if action == "changing":
-            document.moving = Role.LATTICE_PATCHES
-        if action not in ("added", "changed", "removed"):
-            return
-        document.moving = None
+    def _place_lattices(self, document: Document, layer: Any, indices: Iterable[int]) -> None:
+        """Ask for the lattices at the squares that a person placed, now or before."""
         points = [document.inside(point[-2:]) for point in np.asarray(layer.data)]
         by_hand = [value is True or value == 1 for value in layer.features.get("by_hand", ())]
         by_hand += [True] * (len(points) - len(by_hand))
-        if action != "removed":
-            for index in event.data_indices:
-                by_hand[int(index) % len(points)] = True
+        for index in indices:
+            by_hand[index] = True
         before = document.by_hand
         document.ask(lattices=tuple(p for p, placed in zip(points, by_hand, strict=False) if placed))
         if document.by_hand == before:
@@ -214,7 +213,7 @@ class EditWatcher:
         analysis = document.analysis
         if analysis is None or document.layer is None:
             return
-        if not (make and self._layer(document, Role.LATTICE_PATCHES) is not None):
+        if not (make and document.output(self._session.layers, Role.LATTICE_PATCHES) is not None):
             found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
             output = lattice_patches(analysis, found, make=make)
             self._session.write(document, output, provenance_of(analysis))
@@ -222,11 +221,11 @@ class EditWatcher:
     # Painting -------------------------------------------------------------------------------------------------
 
     def _painted(self, event: Any) -> None:
-        role = role_of(event.source)
-        if role is not None and not self._ignoring:
-            if role is not Role.LABELS:
-                tag(event.source, edited=True)
-            self._follow(event.source, role, painted=True)
+        layer = event.source
+        if not self._ignoring:
+            if role_of(layer) is not Role.LABELS:
+                tag(layer, edited=True)
+            self._follow(layer, painted=True)
 
     def _label_chosen(self, event: Any) -> None:
         """Refuse a label without a meaning as soon as it is chosen."""
@@ -252,37 +251,36 @@ class EditWatcher:
             QTimer.singleShot(_COMPARE_MS, lambda: self._compare(known()))
 
     def _compare(self, layer: Layer | None) -> None:
-        role = None if layer is None else role_of(layer)
-        if layer is None or role not in PAINTABLE:
+        if layer is None:
             return
         self._to_compare.discard(layer)
-        document = None if layer in self._held else self._concerned(layer)
-        if document is None or (role is not Role.LABELS and layer.data.size > COMPARED):
+        document, role = self._concerned(layer), role_of(layer)
+        if document is None or role is None or layer in self._held:
             return
         if role is not Role.LABELS:
             written = document.references.get(role)
             seen = self._seen.get(layer, written)
-            if seen is None or np.array_equal(layer.data, seen):
+            if layer.data.size > COMPARED or seen is None or np.array_equal(layer.data, seen):
                 return
             # One that is again as it was written counts as never painted.
             tag(layer, edited=not np.array_equal(layer.data, written))  # type: ignore[arg-type]
-        self._follow(layer, role)
+        self._follow(layer)
 
-    def _follow(self, layer: Layer, role: Role, *, painted: bool = False) -> None:
+    def _follow(self, layer: Layer, *, painted: bool = False) -> None:
         """Let everything follow what a person painted."""
-        document = self._concerned(layer)
-        if role is Role.LABELS:
-            if document is not None:
-                self.take_up(document, layer, painted=painted)
-            return
-        if layer.data.size <= COMPARED:
+        document, role = self._concerned(layer), role_of(layer)
+        if role is not Role.LABELS and layer.data.size <= COMPARED:
             self._seen[layer] = np.array(layer.data)
-        if document is not None:
-            self._session.changed.emit()
-            if role is Role.PATCHES:
-                self._session.runs.update()
-            elif role is Role.CLASSES:
-                self._session.measuring.classes_painted(document)
+        if document is None:
+            return
+        if role is Role.LABELS:
+            self.take_up(document, layer, painted=painted)
+            return
+        self._session.changed.emit()
+        if role is Role.PATCHES:
+            self._session.runs.update()
+        elif role is Role.CLASSES:
+            self._session.runs.measure_classes(document)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.
@@ -322,7 +320,7 @@ class EditWatcher:
             document.ask(by_hand)
             self._session.changed.emit()
             for frame in frames:
-                self._session.measuring.start(document, frame)
+                self._session.runs.measure(document, frame)
 
     def discard(self) -> None:
         """Remove all corrections of the labels of the chosen image; can be undone."""
@@ -348,7 +346,7 @@ class EditWatcher:
 
     def _show_corrections(self, document: Document, before: ByHand) -> None:
         """Show the labels of frames whose corrections are others than before."""
-        painted, layer = document.by_hand.painted, self._layer(document, Role.LABELS)
+        painted, layer = document.by_hand.painted, document.output(self._session.layers, Role.LABELS)
         for frame in changed_frames(painted, before.painted):
             found = document.labelled.get(frame)
             if found is None:
@@ -358,7 +356,7 @@ class EditWatcher:
                     for data in self._frames(document, layer, frame).get(frame, ()):
                         data[...] = corrected(painted.get(frame), found.automatic)
                     layer.refresh()
-            self._session.measuring.start(document, frame)
+            self._session.runs.measure(document, frame)
         self._session.changed.emit()
 
     def _frames(

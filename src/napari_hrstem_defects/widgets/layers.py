@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from napari_hrstem_defects.widgets.roles import (
     PARTED,
     POINTS,
     Role,
-    by_id,
     entry,
     name_of,
     outputs_of,
@@ -47,30 +46,29 @@ _BEFORE = "hrstem_defects_before"
 
 def write(
     viewer: ViewerModel, document: Document, output: Output, provenance: Mapping[str, Any]
-) -> tuple[Layer | None, str | None]:
+) -> Layer | None:
     """Show an output: in place where the layer is only ours, as a new layer where a person edited it.
 
     Returns
     -------
-    layer : Layer or None
+    Layer or None
         The layer if it was made, None if it was there.
-    note : str or None
-        What a person should know: an edited layer was kept.
     """
-    source, role, note, made = document.layer, output.role, None, None
+    source, role, made = document.layer, output.role, None
     assert source is not None
     frame = document.frame if output.frame is None else output.frame
     data, placed = _fitted(source, document, output, frame)
     layer = document.output(viewer.layers, role, output.part)
     # What is held with the mouse is run again when it is let go.
     if document.moving is role if layer is not None else output.if_there:
-        return None, None
+        return None
     if layer is not None and document.is_edited(layer):
         if role is Role.PATCHES and layer.data.shape == data.shape:
-            return None, None  # what a person painted is what was used
+            return None  # what a person painted is what was used
         note = (
             f"Your edited layer “{layer.name}” was kept and hidden; the new result is in a layer of its own."
         )
+        document.notes = (*document.notes, note)
         tag(layer, kept=True)
         layer.visible = False
         layer = None
@@ -79,7 +77,7 @@ def write(
             if whole is not None:
                 whole[frame] = data[0]
         layer.refresh()
-        return None, None
+        return None
     if layer is None:
         layer = made = _make(document, source, output, data, placed)
         # Found by its id, so it may be named before it is in the list.
@@ -90,7 +88,7 @@ def write(
     if role in PAINTABLE:
         document.references[role] = data.copy()
     tag(layer, **_about(document, output), frame=frame, provenance=dict(provenance), edited=False)
-    return made, note
+    return made
 
 
 def _insert(viewer: ViewerModel, position: int, layer: Layer) -> None:
@@ -165,14 +163,13 @@ def _about(document: Document, output: Output) -> dict[str, str]:
 def _make(document: Document, source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
     from napari.layers import Image, Labels, Points
 
-    options = {"name": f"{name_of(output.role, output.part)} · {Path(source.name).stem}", **output.options}
-    # From the beginning, so that it is never offered as an image to analyse.
-    options["metadata"] = {KEY: _about(document, output)}
-    if "colormap" in options and output.kind == "labels":
-        options["colormap"] = label_colours(options["colormap"])
-    if output.features is not None:
-        options["features"] = output.features
-    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **placed, **options)
+    # With its role from the beginning, so that it is never offered as an image to analyse.
+    options = {
+        **placed,
+        **options_of(output, Path(source.name).stem),
+        "metadata": {KEY: _about(document, output)},
+    }
+    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
     if output.role in (Role.LABELS, Role.LABELS_BEFORE):
         layer.contour = outline_px(data.shape)
     if output.role is Role.LABELS_BEFORE:
@@ -184,6 +181,16 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         layer.brush_size = 1 if output.role is Role.PATCHES else brush_px(data.shape)
         layer.selected_label = 2 if output.role is Role.PATCHES else 1
     return layer
+
+
+def options_of(output: Output, image: str = "") -> dict[str, Any]:
+    """Options that napari makes the layer of an output with, but for its place; `image` is named beside the role."""
+    options = {"name": f"{name_of(output.role, output.part)} · {image}", **output.options}
+    if "colormap" in options and output.kind == "labels":
+        options["colormap"] = label_colours(options["colormap"])
+    if output.features is not None:
+        options["features"] = output.features
+    return options
 
 
 def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:
@@ -255,11 +262,23 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
         of_image = layer in images
         owner = str(layer.unique_id) if of_image else entry(layer).get("source")
         covers = role_of(layer) is not None or (of_image and index > top)
-        if owner not in (None, document.source_id) and covers and layer.visible:
-            hidden.setdefault(str(owner), set()).add(layer.unique_id)
-            layer.visible = False
-    for unique_id in hidden.pop(document.source_id, ()):
-        if (layer := by_id(viewer.layers, unique_id)) is not None:
+        if owner not in (None, document.source_id) and covers:
+            hidden.setdefault(str(owner), set()).update(hide([layer]))
+    show_again(viewer.layers, hidden.pop(document.source_id, ()))
+
+
+def hide(layers: Iterable[Layer]) -> set[object]:
+    """Hide layers; returns the ids of those that were visible."""
+    visible = [layer for layer in layers if layer.visible]
+    for layer in visible:
+        layer.visible = False
+    return {layer.unique_id for layer in visible}
+
+
+def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
+    """Show those of some layers that were hidden."""
+    for layer in layers:
+        if layer.unique_id in hidden:
             layer.visible = True
 
 
@@ -336,15 +355,12 @@ class Spotlight:
     """Shows one image and its marks alone: of images that lie on each other only the topmost is seen."""
 
     def __init__(self) -> None:
-        self._hidden: list[object] = []
+        self._hidden: set[object] = set()
         self._marks: set[object] = set()
 
     def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
         """Hide all other layers, and select the brush."""
-        for layer in viewer.layers:
-            if layer not in (image, marks) and layer.visible:
-                layer.visible = False
-                self._hidden.append(layer.unique_id)
+        self._hidden |= hide(layer for layer in viewer.layers if layer not in (image, marks))
         image.visible = marks.visible = True
         if role_of(marks) is None:
             self._marks.add(marks.unique_id)
@@ -353,8 +369,6 @@ class Spotlight:
 
     def end(self, viewer: ViewerModel) -> None:
         """Show again what was hidden and is still there, and hide the marks: they would lie on other images."""
-        for unique_id in (*self._hidden, *self._marks):
-            if (layer := by_id(viewer.layers, unique_id)) is not None:
-                layer.visible = unique_id not in self._marks
-        self._hidden.clear()
-        self._marks.clear()
+        hide(layer for layer in viewer.layers if layer.unique_id in self._marks)
+        show_again(viewer.layers, self._hidden - self._marks)
+        self._hidden, self._marks = set(), set()

@@ -32,7 +32,7 @@ from napari_hrstem_defects.widgets.roles import (
     role_of,
     tag,
 )
-from napari_hrstem_defects.widgets.source import is_stack, pixels_of
+from napari_hrstem_defects.widgets.source import is_stack, pixel_size_nm, pixels_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -292,11 +292,6 @@ class Document:
         known = self.outputs.get((role, part))
         return None if known is None else by_id(layers, known)
 
-    def parts(self, layers: Iterable[Layer], role: Role) -> dict[str, Any]:
-        """All layers of a role by their part."""
-        found = {part: self.output(layers, role, part) for known, part in self.outputs if known is role}
-        return {part: layer for part, layer in found.items() if layer is not None}
-
     def is_edited(self, layer: Layer) -> bool:
         """Whether a person changed what was written to a layer; what is painted over labels is kept apart from them."""
         role = role_of(layer)
@@ -396,6 +391,12 @@ class Document:
         known: Any = self.class_maps.get(frame or 0) if self.analysis is None else self.known(frame)
         return () if known is None else known.regions
 
+    def in_nm(self, frame: int | None = None) -> bool:
+        """Whether lengths in a frame are known in nm; without regions: whether they would be."""
+        if regions := self.regions(frame):
+            return regions[0].area_nm2 is not None
+        return self.layer is not None and pixel_size_nm(self.layer) is not None
+
     def painted_regions(self, frame: int | None = None) -> frozenset[int]:
         """Numbers of the regions of a frame in which a person painted."""
         known = self.known(frame)
@@ -434,4 +435,4 @@ class Document:
         painted, scanned = self.by_hand.painted.get(self.frame), self.class_maps.get(self.frame)
         if known.correction is not painted:  # its regions are still being measured
             known = known.corrected(painted, measured_in(analysis), scanned)
-        return known.in_analysis(analysis, scanned)
+        return known.in_analysis(analysis)

@@ -164,9 +164,10 @@ def lattice_colour(number: int) -> str:
     return LATTICE_COLOURS[(number - 1) % len(LATTICE_COLOURS)]
 
 
-def lattice_colours() -> dict[int, str]:
-    """Colours of all numbers that a map of lattices may hold."""
-    return {number: lattice_colour(number) for number in range(1, 256)}
+def lattices_output(numbers: NDArray[np.uint8]) -> Output:
+    """Layer of the map of lattices."""
+    colours = {number: lattice_colour(number) for number in range(1, 256)}
+    return _labelled(Role.LATTICES, numbers, colours, None, opacity=0.4, visible=False)
 
 
 def frame_options(size: float) -> dict[str, Any]:
@@ -318,8 +319,7 @@ def _lattices(analysis: Analysis) -> list[Output]:
     table: dict[str, Any] = {"index": [row["domain"] for row in rows]}
     if rows:
         table |= {key: [row[key] for row in rows] for key in ("relation", "crystal", "fraction")}
-    numbers, colours = domain_image(analysis), lattice_colours()
-    made = _labelled(Role.LATTICES, numbers, colours, table, opacity=0.4, visible=False)
+    made = replace(lattices_output(domain_image(analysis)), features=table)
     patches = lattice_patches(analysis, [(d.patch.y, d.patch.x) for d in others])
     return [replace(made, if_there=not others), patches]
 
@@ -335,10 +335,10 @@ def _labels(analysis: Analysis) -> list[Output]:
     return [region_outputs(analysis.labels, analysis.regions), labels]
 
 
-def labels_output(role: Role, labels: NDArray[np.uint8]) -> Output:
-    """Layer of labels ``(y, x)``, as they are shown or as they were before corrections."""
+def labels_output(role: Role, labels: NDArray[np.uint8], *, opacity: float = 0.9) -> Output:
+    """Layer of labels, as they are shown or as they were before corrections."""
     table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
-    return _labelled(role, labels, LABEL_COLOURS, table, opacity=0.9)
+    return _labelled(role, labels, LABEL_COLOURS, table, opacity=opacity)
 
 
 def _image(role: Role, values: NDArray[Any], analysis: Analysis, **options: Any) -> Output:
@@ -352,7 +352,7 @@ def _labelled(
     role: Role,
     values: NDArray[Any],
     colours: dict[int, str] | None,
-    features: dict[str, Any],
+    features: dict[str, Any] | None,
     *,
     opacity: float,
     visible: bool = True,

@@ -22,35 +22,17 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.widgets import classifiers, settings, summary
-from napari_hrstem_defects.widgets._readers import PLUGIN, available_samples, is_ours
-from napari_hrstem_defects.widgets.actions import Actions, Footer, HelpDialog
-from napari_hrstem_defects.widgets.editors import (
-    Column,
-    ParameterGrid,
-    Wrapped,
-    box,
-    button,
-    changed_names,
-    is_read,
-    row,
-    step_parameters,
-)
-from napari_hrstem_defects.widgets.lattices_view import LatticesView
-from napari_hrstem_defects.widgets.model import STEPS, TITLES, State
-from napari_hrstem_defects.widgets.navigation import Fit, Navigator
-from napari_hrstem_defects.widgets.parts import (
-    THRESHOLD,
-    BestPatchView,
-    Header,
-    StepGroup,
-    ThresholdEditor,
-    accent,
-)
-from napari_hrstem_defects.widgets.results import ResultsDock
+from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
+from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
+from napari_hrstem_defects.widgets.docks import SessionWidget
+from napari_hrstem_defects.widgets.editors import Column, Wrapped, box, button, changed_names, is_read, row
+from napari_hrstem_defects.widgets.model import STEPS, State
+from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
+from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.session_widget import SessionWidget
-from napari_hrstem_defects.widgets.tasks import import_early
-from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
+from napari_hrstem_defects.widgets.runs import TaskWorker
+from napari_hrstem_defects.widgets.tables import LatticesView
+from napari_hrstem_defects.widgets.tasks import Monitor, import_early
 
 if TYPE_CHECKING:
     import napari
@@ -59,6 +41,22 @@ if TYPE_CHECKING:
 
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
+_TOOLTIPS = {
+    "calibrate": "Reads the pixel size from the file, or asks for it; lengths are then given in nm.",
+    "files": "Opens micrographs with their pixel size; dropping them on the window does the same",
+    "samples": "Micrographs with known defects that come with the program",
+    "patches": "Shows the patches and selects the brush: paint a patch defective (2) or non-defective (1). The eraser "
+    "restores the automatic class.",
+    "scan": "Classifies a sliding window with an FFT ensemble: layers of the classes, and types of the regions.",
+    "train": "Trains a classifier on defects painted in open images.",
+    "labels": "Selects the brush for the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table is updated.",
+    "discard": "Removes all corrections of the labels of this image; Undo restores them.",
+    "before": "Shows the labels without corrections, and back (U). Table and export are not affected.",
+    "all frames": "Analyses every frame of the series; each chooses its best patch.",
+    "this patch": "Analyses every frame of the series; the best patch of the frame shown serves all.",
+    "auto": "Runs the steps that are out of date when a parameter, the best patch, a painted patch or the pixel size "
+    "changes. On by default up to 2048 × 2048 px.",
+}
 
 
 class DefectsPanel(SessionWidget):
@@ -91,136 +89,78 @@ class DefectsPanel(SessionWidget):
             import_early()
             return classifiers.names()
 
-        starting = TaskWorker(start)
-        starting.returned.connect(self._offer_classifiers)
-        starting.start()
+        TaskWorker(start, self._offer_classifiers)
 
     # Parts ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        session, navigator = self.session, self.navigator
-        self.header = Header()
+        session, navigator, tips = self.session, self.navigator, _TOOLTIPS
+        self.citation = QLabel()
+        self.citation.setOpenExternalLinks(True)
+        self.citation.setToolTip(f"<qt>Please cite {CITATION}, when you publish results.</qt>")
+        self.help = QToolButton()
+        self.help.setText("Help")
+        self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
         self.info = Wrapped(name="about the image")
-        self.calibrate = button(
-            "Pixel size…",
-            "Reads the pixel size from the file, or asks for it; lengths are then given in nm.",
-            self._calibrate,
-            fixed=False,
-        )
-        samples = button(
-            "Open a sample", "Micrographs with known defects that come with the program", fixed=False
-        )
+        self.calibrate = button("Pixel size…", tips["calibrate"], self._calibrate, fixed=False)
+        samples = button("Open a sample", tips["samples"], fixed=False)
         menu = QMenu(samples)
         for key, name in available_samples():
             menu.addAction(name, functools.partial(self._viewer.open_sample, PLUGIN, key))
         samples.setMenu(menu)
-        files = button(
-            "Open a file…",
-            "Opens micrographs with their pixel size; dropping them on the window does the same",
-            self._open_files,
-            fixed=False,
-        )
-        self.open = row(files, samples)
-        self.groups = {
-            step.name: StepGroup(
-                step,
-                [name for name in step_parameters(step.name, shown=True) if name != THRESHOLD],
-                _BESIDE.get(step.name),
-            )
-            for step in STEPS
-        }
-        self.patches = button(
-            "Paint…",
-            "Shows the patches and selects the brush: paint a patch defective (2) or non-defective (1). The eraser "
-            "restores the automatic class.",
-            navigator.paint_patches,
-            fixed=False,
-        )
+        self.open = row(button("Open a file…", tips["files"], self._open_files, fixed=False), samples)
+        self.groups = {step.name: StepGroup(step, _BESIDE.get(step.name), [THRESHOLD]) for step in STEPS}
+        self.patches = button("Paint…", tips["patches"], navigator.paint_patches, fixed=False)
         self.patch_count = Wrapped("–")
-        self.scan = button(
-            "Scan…",
-            "Classifies a sliding window with an FFT ensemble: layers of the classes, and types of the regions.",
-            self._scan,
-        )
-        self.train = button(
-            "Train…",
-            "Trains a classifier on defects painted in open images.",
-            self.show_training,
-        )
-        self.groups["classify"].addWidget(row(self.patch_count, self.scan, self.train, self.patches))
-        self.best_patch = BestPatchView()
-        self.groups["best_patch"].addWidget(self.best_patch)
-        self.lattices = LatticesView()
-        self.groups["domains"].addWidget(self.lattices)
+        self.scan = button("Scan…", tips["scan"], self._scan)
+        self.train = button("Train…", tips["train"], self.show_training)
+        self.best_patch, self.lattices = BestPatchView(), LatticesView()
         self.threshold = ThresholdEditor(self._colours)
-        self.groups["segment"].addWidget(self.threshold)
         self.region_count = Wrapped("–", "regions")
-        self.paint_labels = button(
-            "Paint…",
-            "Selects the brush for the labels: 1 symmetry defect, 2 amorphous, 0 crystal. The table is updated.",
-            navigator.paint_labels,
-            fixed=False,
-        )
-        self.discard = button(
-            "Discard corrections",
-            "Removes all corrections of the labels of this image; Undo restores them.",
-            session.edits.discard,
-        )
-        self.before = button(
-            "",
-            "Shows the labels without corrections, and back (U). Table and export are not affected.",
-            navigator.toggle_before,
-        )
+        self.paint_labels = button("Paint…", tips["labels"], navigator.paint_labels, fixed=False)
+        self.discard = button("Discard corrections", tips["discard"], session.edits.discard)
+        self.before = button("", tips["before"], navigator.toggle_before)
         self.before.setCheckable(True)
         self.corrections = row(self.before, self.discard)
-        self.groups["segment"].addWidget(row(self.region_count, self.paint_labels))
-        self.groups["segment"].addWidget(self.corrections)
+        series, fixed = session.runs.series, functools.partial(session.runs.series, fixed=True)
         self.frames = row(
-            *(
-                button(
-                    text,
-                    f"Analyses every frame of the series; {how}.",
-                    functools.partial(session.runs.series, fixed=fixed),
-                    fixed=False,
-                )
-                for text, how, fixed in (
-                    ("All frames", "each chooses its best patch", False),
-                    ("All frames, this patch", "the best patch of the frame shown serves all", True),
-                )
-            )
+            button("All frames", tips["all frames"], series, fixed=False),
+            button("All frames, this patch", tips["this patch"], fixed, fixed=False),
         )
         self.auto = QCheckBox("Update at once")
-        self.auto.setToolTip(
-            "<qt>Runs the steps that are out of date when a parameter, the best patch, a painted patch or the pixel "
-            "size changes. On by default up to 2048 × 2048 px.</qt>"
-        )
+        self.auto.setToolTip(f"<qt>{tips['auto']}</qt>")
         self.more = QToolButton()
         self.more.setText("More parameters…")
         self.more.setCheckable(True)
         self.more.setArrowType(Qt.ArrowType.RightArrow)
         self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.more.toggled.connect(self._fold)
-        self.folded = QWidget()
-        inner = box(QVBoxLayout(self.folded))
-        self.grids = {}
-        for step in STEPS:
-            names = step_parameters(step.name, shown=False)
-            if names:
-                self.grids[step.name] = ParameterGrid(names, columns=1)
-                inner.addWidget(QLabel(f"<b>{TITLES[step.name]}</b>"))
-                inner.addWidget(self.grids[step.name])
-        self.folded.hide()
-        self.footer = Footer(self.actions_)
 
     def _lay_out(self) -> None:
+        for step, part in (
+            ("domains", self.lattices),
+            ("classify", row(self.patch_count, self.scan, self.train, self.patches)),
+            ("best_patch", self.best_patch),
+            ("segment", self.threshold),
+            ("segment", row(self.region_count, self.paint_labels)),
+            ("segment", self.corrections),
+        ):
+            self.groups[step].addWidget(part)
+        self.folded = QWidget()
+        inner = box(QVBoxLayout(self.folded))
+        for group in self.groups.values():
+            if group.folded.editors:
+                box(inner, QLabel(f"<b>{group.step.title}</b>"), group.folded)
+        self.folded.hide()
         inside = QWidget()
-        lines = [box(QHBoxLayout(), self.image, self.header), box(QHBoxLayout(), self.info, self.calibrate)]
-        for line in lines:
-            line.setStretch(0, 1)
+        head = box(QHBoxLayout(), QLabel("Image"), self.image, stretch=1)
+        lines = (
+            box(QHBoxLayout(), head, self.citation, self.help, stretch=0),
+            box(QHBoxLayout(), self.info, self.calibrate, stretch=0),
+        )
         above = (*lines, self.open, self.run_row, self.messages)
         below = (self.frames, row(self.more, self.auto), self.folded, None)
         box(QVBoxLayout(inside), *above, *self.groups.values(), *below, margins=(6, 2, 6, 2), spacing=2)
-        box(QVBoxLayout(self), Column(inside), self.footer, margins=(0, 0, 0, 4), spacing=2)
+        box(QVBoxLayout(self), Column(inside), self.actions_, margins=(0, 0, 0, 4), spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._colour()
 
@@ -230,15 +170,14 @@ class DefectsPanel(SessionWidget):
         self._links.connect(session.arriving, self.results.open_dock)
         for group in self.groups.values():
             group.runRequested.connect(self._run_step)
-        editors: Any
-        for editors in (*self.groups.values(), *self.grids.values()):
-            editors.valueChanged.connect(self._edit)
+            group.valueChanged.connect(self._edit)
         self.threshold.valueChanged.connect(lambda value: self._edit(THRESHOLD, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
+        self.more.toggled.connect(self._fold)
         self.lattices.verdictGiven.connect(session.edits.count_as)
         self.lattices.map.clicked.connect(navigator.show_lattices)
         for pressed, slot in (
-            (self.header.help, self.show_help),
+            (self.help, self.show_help),
             (self.run_row.run, self._run_all),
             (self.best_patch.move_button, navigator.move_best_patch),
             (self.best_patch.automatic, functools.partial(session.edits.place, None)),
@@ -251,11 +190,11 @@ class DefectsPanel(SessionWidget):
             ("Ctrl+Return", self._run_next),
             ("Ctrl+Shift+Return", self._run_all),
             ("Ctrl+Shift+L", navigator.toggle_results),
-            ("Ctrl+Shift+E", self.footer.accept),
+            ("Ctrl+Shift+E", self.actions_.accept),
             ("F1", self.show_help),
             ("U", navigator.toggle_before),
-            ("N", functools.partial(self.results.step, 1)),
-            ("Shift+N", functools.partial(self.results.step, -1)),
+            ("N", functools.partial(self.results.table.step, 1)),
+            ("Shift+N", functools.partial(self.results.table.step, -1)),
             ("K", functools.partial(self.results.review, True)),
             ("Shift+K", functools.partial(self.results.review, False)),
         ):
@@ -304,7 +243,7 @@ class DefectsPanel(SessionWidget):
             self._ask_pixel_size()  # the one it has is wrong
             return
         # Later: a dialog must not hold up the run that looked into the file.
-        self.actions_.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
+        self.session.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
 
     def _ask_pixel_size(self) -> None:
         if (layer := self.session.document.layer) is not None:
@@ -362,17 +301,18 @@ class DefectsPanel(SessionWidget):
 
     def _offer_classifiers(self, names: Any) -> None:
         if isinstance(names, list):
-            self.groups["classify"].method.editors["classify.classifier"].setChoices(names)
+            editor, recipe = self.groups["classify"].editors["classify.classifier"], self.session.recipe
+            editor.setChoices((name, name) for name in dict.fromkeys([*names, recipe.classify.classifier]))
 
     def _show_recipe(self) -> None:
         recipe = self.session.recipe
-        editors: Any
-        for editors in (*self.groups.values(), *self.grids.values(), self.threshold):
-            editors.setValue(recipe)
+        for group in self.groups.values():
+            group.setValue(recipe)
+        self.threshold.setValue(recipe)
         self.lattices.setVisible(recipe.mode == "lattice")
         self.threshold.setVisible(recipe.mode == "lattice")
-        folded = {name for grid in self.grids.values() for name in grid.editors if is_read(name, recipe.mode)}
-        changed = len(folded.intersection(changed_names(recipe)))
+        folded = {name for group in self.groups.values() for name in group.folded.editors}
+        changed = sum(is_read(name, recipe.mode) for name in folded.intersection(changed_names(recipe)))
         self.more.setText("More parameters…" + (f" ({changed} changed)" if changed else ""))
 
     def _show(self) -> None:
@@ -396,12 +336,9 @@ class DefectsPanel(SessionWidget):
         self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(seen))
         self.region_count.setText(summary.about_regions(document, frame))
-        self.best_patch.setPlace(
-            summary.about_best_patch(seen),
-            by_hand=document.point is not None,
-            undoable=bool(document.history),
-            movable=session.layer(Role.BEST_PATCH) is not None,
-        )
+        self.best_patch.place.setText(summary.about_best_patch(seen))
+        self.best_patch.automatic.setEnabled(document.point is not None)
+        self.best_patch.undo.setEnabled(bool(document.history))
         banks = () if seen.analysis is None else seen.analysis.banks
         self.best_patch.filters.setFilters(banks[0].filters if banks else None)
         self.lattices.setValue(summary.lattices(seen))
@@ -410,9 +347,13 @@ class DefectsPanel(SessionWidget):
             count=summary.lattice_count(seen), mapped=mapped is not None and mapped.visible
         )
         self.threshold.setHistogram(seen.histogram)
-        # Without the layer there is nothing to paint: a run makes it again.
-        self.patches.setEnabled(session.layer(Role.PATCHES) is not None)
-        self.paint_labels.setEnabled(session.layer(Role.LABELS) is not None)
+        # Without the layer there is nothing to move or paint: a run makes it again.
+        for role, tool in (
+            (Role.PATCHES, self.patches),
+            (Role.BEST_PATCH, self.best_patch.move_button),
+            (Role.LABELS, self.paint_labels),
+        ):
+            tool.setEnabled(session.layer(role) is not None)
         self.corrections.setVisible(bool(document.by_hand.painted))
         before = session.layer(Role.LABELS_BEFORE) is not None
         self.before.setChecked(before)
@@ -433,5 +374,8 @@ class DefectsPanel(SessionWidget):
             self._training.setColours(self._colours)
 
     def _colour(self) -> None:
-        for part in (self.header, self.lattices, self.threshold.histogram):
+        # Links in the colour of the text, underlined: the default blue cannot be read on a dark ground.
+        link = f"<a style='color:{self._colours.text.name()}' href='{CITATION_URL}'>Dennler 2021</a>"
+        self.citation.setText(f"<small>Cite {link}</small>")
+        for part in (self.lattices, self.threshold.histogram):
             part.setColours(self._colours)

@@ -1,17 +1,16 @@
-"""Parts of the panel: head, groups of the steps, best patch, lattices, threshold. Each knows nothing of the session."""
+"""Parts of the panel: progress, messages, groups of the steps, best patch, threshold; none knows of the session."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -19,7 +18,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSlider,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -36,15 +34,13 @@ from napari_hrstem_defects.widgets.editors import (
     editor_of,
     label_of,
     mark_changed,
+    step_parameters,
 )
 from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
-from napari_hrstem_defects.widgets.plots import HistogramView
+from napari_hrstem_defects.widgets.plots import Plot, draw_histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
-#: The paper to cite.
-CITATION, CITED = "Dennler et al., Micron 146 (2021) 103069", "Dennler 2021"
-CITATION_URL = "https://doi.org/10.1016/j.micron.2021.103069"
 #: Edge of the picture of an eigenfilter and the gap between two, in px of the screen.
 _TILE, _GAP = 22, 2
 #: More eigenfilters than these are not drawn; they come in the order of the variance they hold.
@@ -52,66 +48,6 @@ _MOST_FILTERS = 14
 #: The parameter of the threshold; steps of its slider, and its ends: the severity grows to the right.
 THRESHOLD = "segment.false_marks"
 _STEPS, _MOST, _LEAST = 400, 1.0, 1e-4
-
-
-class Header(QWidget):
-    """Citation and Help."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.citation = QLabel()
-        self.citation.setOpenExternalLinks(True)
-        self.citation.setToolTip(f"<qt>Please cite {CITATION}, when you publish results.</qt>")
-        self.help = QToolButton()
-        self.help.setText("Help")
-        self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
-        box(QHBoxLayout(self), self.citation, self.help)
-
-    def setColours(self, colours: Colours) -> None:
-        """Links are drawn in the colour of the text, underlined: the default blue cannot be read on a dark ground."""
-        ink = colours.text.name()
-        self.citation.setText(f"<small>Cite <a style='color:{ink}' href='{CITATION_URL}'>{CITED}</a></small>")
-
-
-class ImageChooser(QWidget):
-    """Drop-down list of the images, by id: two may have the same name."""
-
-    #: ``(unique id)``
-    valueChanged = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._list = QComboBox()
-        self._list.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._list.setMinimumContentsLength(10)
-        self._list.setAccessibleName("image")
-        self._list.setEnabled(False)
-        self._list.currentIndexChanged.connect(lambda _: self.valueChanged.emit(self.value()))
-        Quiet(self._list)
-        box(QHBoxLayout(self), QLabel("Image"), self._list).setStretch(1, 1)
-
-    def value(self) -> str:
-        """Id of the image chosen, empty without any."""
-        return str(self._list.currentData() or "")
-
-    def setValue(self, unique_id: str) -> None:
-        """Choose an image; nothing is emitted."""
-        with signals_blocked(self._list):
-            self._list.setCurrentIndex(self._list.findData(unique_id))
-        # A long name is cut off in the list.
-        self._list.setToolTip(f"The image to analyse: {self._list.currentText() or '–'}")
-
-    def setChoices(self, choices: Sequence[tuple[str, str]]) -> None:
-        """Offer images, ``(unique id, name)``; nothing is emitted."""
-        there = [(self._list.itemData(i), self._list.itemText(i)) for i in range(self._list.count())]
-        if there != list(choices):
-            with signals_blocked(self._list):
-                chosen = self.value()
-                self._list.clear()
-                for unique_id, name in choices:
-                    self._list.addItem(name, unique_id)
-                self._list.setCurrentIndex(self._list.findData(chosen))
-            self._list.setEnabled(bool(choices))
 
 
 class RunRow(QWidget):
@@ -188,23 +124,23 @@ def accent(button: QPushButton, colours: Colours | None) -> None:
         button.setStyleSheet(sheet)
 
 
-def swatch(colour: str) -> QPixmap:
-    """Small square of a colour."""
-    square = QPixmap(10, 10)
-    square.fill(QColor(colour))
-    return square
-
-
 class StepGroup(QWidget):
     """Heading, Run button and parameters of a step.
 
     Parameters
     ----------
     step : Step
-    shown : sequence of str
-        Parameters that are always visible.
     beside : str, optional
-        The one of them that stands beside the heading: how the step is done.
+        The parameter that stands beside the heading: how the step is done.
+    apart : collection of str
+        Parameters that another editor shows.
+
+    Attributes
+    ----------
+    folded : ParameterGrid
+        Those that matter to few; to be placed by the owner.
+    editors, labels : dict
+        Of all of its parameters, by ``step.key``.
     """
 
     #: ``(step)``: the Run button was pressed.
@@ -212,7 +148,7 @@ class StepGroup(QWidget):
     #: ``(name, value)``: a parameter was changed.
     valueChanged = Signal(str, object)
 
-    def __init__(self, step: Step, shown: Sequence[str], beside: str | None = None) -> None:
+    def __init__(self, step: Step, beside: str | None = None, apart: Collection[str] = ()) -> None:
         super().__init__()
         self.step = step
         self.sign = QLabel()
@@ -222,20 +158,22 @@ class StepGroup(QWidget):
         # As wide as the longest of them, so that the panel keeps its width during a run.
         metrics = self.word.fontMetrics()
         self.word.setMinimumWidth(max(metrics.horizontalAdvance(state.value) for state in State) + 2)
-        self.button = button(
-            "Run",
-            f"{step.does} Earlier steps that are out of date are run first.",
-            lambda: self.runRequested.emit(step.name),
-        )
+        tip = f"{step.does} Earlier steps that are out of date are run first."
+        self.button = button("Run", tip, lambda: self.runRequested.emit(step.name))
         self.button.setAccessibleName(f"Run {step.title}")
         self.button.setFixedWidth(52)
         for widget in (self.sign, title):
             widget.setToolTip(f"<qt>{step.does}</qt>")
-        self.method = ParameterGrid([] if beside is None else [beside], named=False)
-        self.parameters = ParameterGrid([name for name in shown if name != beside])
-        head = box(QHBoxLayout(), self.sign, title, self.method, None, self.word, self.button, spacing=4)
-        self._layout = box(QVBoxLayout(self), head, self.parameters, spacing=2)
-        for grid in (self.method, self.parameters):
+        method = ParameterGrid([] if beside is None else [beside], named=False)
+        names = step_parameters(step.name, shown=True)
+        shown = ParameterGrid([name for name in names if name != beside and name not in apart])
+        self.folded = ParameterGrid(step_parameters(step.name, shown=False), columns=1)
+        self._grids = method, shown, self.folded
+        self.editors = {name: editor for grid in self._grids for name, editor in grid.editors.items()}
+        self.labels = {name: label for grid in self._grids for name, label in grid.labels.items()}
+        head = box(QHBoxLayout(), self.sign, title, method, None, self.word, self.button, spacing=4)
+        self._layout = box(QVBoxLayout(self), head, shown, spacing=2)
+        for grid in self._grids:
             grid.valueChanged.connect(self.valueChanged)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
@@ -255,8 +193,8 @@ class StepGroup(QWidget):
 
     def setValue(self, recipe: Recipe) -> None:
         """Show the parameters of a recipe."""
-        self.method.setValue(recipe)
-        self.parameters.setValue(recipe)
+        for grid in self._grids:
+            grid.setValue(recipe)
 
 
 class FilterStrip(QLabel):
@@ -308,27 +246,15 @@ class BestPatchView(QWidget):
         super().__init__()
         self.place = QLabel("–")
         self.place.setAccessibleName("place of the best patch")
-        self.move_button = button(
-            "Move…",
-            "Selects the yellow square: drag it, or click elsewhere with the add tool.",
-        )
+        tip = "Selects the yellow square: drag it, or click elsewhere with the add tool."
+        self.move_button = button("Move…", tip)
         self.automatic = button("Back to automatic", "Restores the automatic best patch.")
-        self.undo = button(
-            "Undo",
-            "Reverts the last manual change: patch moved, lattice ticked, labels painted, region reviewed.",
-        )
+        tip = "Reverts the last manual change: patch moved, lattice ticked, labels painted, region reviewed."
+        self.undo = button("Undo", tip)
         self.filters = FilterStrip()
         buttons = box(QHBoxLayout(), self.move_button, self.automatic, self.undo, None, spacing=4)
-        head = box(QHBoxLayout(), self.place, self.filters)
-        head.setStretch(1, 1)
+        head = box(QHBoxLayout(), self.place, self.filters, stretch=1)
         box(QVBoxLayout(self), head, buttons, margins=(INDENT, 0, 0, 0), spacing=2)
-
-    def setPlace(self, text: str, *, by_hand: bool, undoable: bool, movable: bool) -> None:
-        """Show its place, and enable the buttons."""
-        self.place.setText(text)
-        self.automatic.setEnabled(by_hand)
-        self.undo.setEnabled(undoable)
-        self.move_button.setEnabled(movable)
 
 
 class ThresholdEditor(QWidget):
@@ -338,7 +264,16 @@ class ThresholdEditor(QWidget):
 
     def __init__(self, colours: Colours) -> None:
         super().__init__()
-        self.histogram = HistogramView(colours)
+        self.histogram = Plot(
+            colours,
+            draw_histogram,
+            "severity histogram",
+            "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
+            "false marks; dotted: the lower threshold to which defects are grown.",
+            "severity histogram: after a run",
+            (0, 0, 0, 0),
+        )
+        self.histogram.setFixedHeight(42)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setAccessibleName("threshold")
@@ -358,7 +293,8 @@ class ThresholdEditor(QWidget):
         self._extent = 0.0
         self.slider.valueChanged.connect(lambda i: self._set(_MOST * (_LEAST / _MOST) ** (i / _STEPS)))
         self.number.valueChanged.connect(self._typed)
-        self.histogram.pointed.connect(self._pointed)
+        for signal in (self.histogram.pressed, self.histogram.dragged):
+            signal.connect(self._pointed)
 
     def value(self) -> float:
         """Expected false marks."""
@@ -392,12 +328,13 @@ class ThresholdEditor(QWidget):
 
             threshold = severity_of(self.value(), self._area)
         low = None if threshold is None else self._extent * threshold
-        self.histogram.setValue(self._histogram, threshold, low)
+        self.histogram.setValue((self._histogram, threshold, low) if self._histogram is not None else ())
 
     def _pointed(self, severity: float) -> None:
-        if self._area:
+        if self._histogram is not None and self._area:
             from napari_hrstem_defects.core.calibration import false_marks_of
 
+            severity = min(max(severity, 0.0), float(self._histogram.edges[-1]))
             self._set(false_marks_of(severity, self._area))
 
     def _set(self, value: float) -> None:

@@ -1,19 +1,28 @@
-"""The run under way: started, followed, cancelled, and its result written layer by layer."""
+"""Work in the background: a run at a time with progress and Cancel, its layers; regions measured after painting."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import gc
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from napari.qt.threading import WorkerBase, WorkerBaseSignals
+from qtpy.QtCore import QTimer, Signal
 
+from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
 from napari_hrstem_defects.widgets import layers, tasks
-from napari_hrstem_defects.widgets.corrections import changed_frames, corrected
+from napari_hrstem_defects.widgets.corrections import (
+    ClassMap,
+    Labelled,
+    changed_frames,
+    corrected,
+    measured_in,
+)
 from napari_hrstem_defects.widgets.model import (
     PARTS,
     SHOWN_AS,
@@ -23,10 +32,9 @@ from napari_hrstem_defects.widgets.model import (
     first_of,
     outdated,
 )
-from napari_hrstem_defects.widgets.outputs import Layered, Output
+from napari_hrstem_defects.widgets.outputs import Layered, Output, region_outputs
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
+from napari_hrstem_defects.widgets.tasks import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
@@ -35,6 +43,70 @@ if TYPE_CHECKING:
 _PAUSE_MS = 20
 #: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed, in words for the user, and what was last reported."""
+
+    message: str
+    during: str = ""
+
+
+class _Signals(WorkerBaseSignals):
+    progressed = Signal(str, float)
+    reported = Signal(object)
+
+
+class TaskWorker(WorkerBase):
+    """Calls a function in a thread, from now on; it can be cancelled.
+
+    Parameters
+    ----------
+    task : callable
+        Called with a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; asks it often whether to stop.
+    returned : callable
+        Takes the result, None or a :class:`Failure` in the GUI's thread; not called after `quit`.
+    progressed, reported : callable, optional
+        Takes text and fraction of each progress; takes whatever else the task reports.
+    """
+
+    def __init__(
+        self,
+        task: Callable[[Monitor], Any],
+        returned: Callable[[Any], None],
+        progressed: Callable[[str, float], None] | None = None,
+        reported: Callable[[Any], None] | None = None,
+    ) -> None:
+        super().__init__(SignalsClass=_Signals)
+        self._task = task
+        self.returned.connect(returned)
+        for signal, slot in ((self.progressed, progressed), (self.reported, reported)):
+            if slot is not None:
+                signal.connect(slot)
+        self.start()
+
+    def work(self) -> Any:
+        """Do the task; called in the thread."""
+        monitor = Monitor(
+            self.signals.progressed.emit, lambda: self.abort_requested, self.signals.reported.emit
+        )
+        try:
+            return self._task(monitor)
+        except Cancelled:
+            return None
+        except HrstemDefectsError as error:
+            return Failure(str(error), monitor.during)
+        except MemoryError:
+            return Failure("There is not enough memory for this image; crop or bin it.", monitor.during)
+        except Exception as error:  # a bug: the person gets a sentence, the log gets the rest
+            if self.abort_requested:
+                return None
+            _log.exception("internal error")
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return Failure(f"Internal error ({text}); please report it.", monitor.during)
 
 
 @dataclass(eq=False)
@@ -45,7 +117,6 @@ class _Job:
     ----------
     document : Document
         The image it is about; the session's empty one if it is about none.
-    worker : TaskWorker
     inputs : Inputs
     frame : int
     steps, kept : frozenset of str
@@ -59,7 +130,6 @@ class _Job:
     """
 
     document: Document
-    worker: TaskWorker
     inputs: Inputs
     frame: int
     steps: frozenset[str] = frozenset()
@@ -70,7 +140,7 @@ class _Job:
 
 
 class Runs:
-    """Runs of one session, one at a time.
+    """Runs of one session, one at a time, and the regions that are measured beside them.
 
     Parameters
     ----------
@@ -80,7 +150,10 @@ class Runs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._job: _Job | None = None
+        self._worker: TaskWorker | None = None
         self._again = False
+        # By image and frame.
+        self._measuring: dict[tuple[str, int], TaskWorker] = {}
 
     @property
     def running(self) -> bool:
@@ -95,12 +168,12 @@ class Runs:
 
     def all(self) -> None:
         """Run every step, anew."""
-        self._start(STEP_NAMES)
+        self._run(STEP_NAMES)
 
     def step(self, step: str) -> None:
         """Run one step, and before it those earlier ones that are out of date."""
         old, before = self._session.outdated(), STEP_NAMES[: STEP_NAMES.index(step)]
-        self._start([*(name for name in before if name in old), step])
+        self._run([*(name for name in before if name in old), step])
 
     def update(self, *, measure: bool = False) -> None:
         """Run what is out of date, if that is wanted; while a run is under way, as soon as it has ended.
@@ -118,7 +191,7 @@ class Runs:
         elif document.analysis is not None:
             steps = session.outdated() & document.shown
             if steps and (session.auto_update or (measure and steps == {STEP_NAMES[-1]})):
-                self._start(steps)
+                self._run(steps)
 
     def cancel(self) -> None:
         """Stop the run under way; the layers stay as they are."""
@@ -131,22 +204,94 @@ class Runs:
             while self._job is job:
                 self._write(job)
             return
-        self._stop(job)
+        self._stop()
         self._session.changed.emit()
 
     def drop(self, document: Document) -> bool:
         """Stop a run about an image that is gone or was replaced; returns whether there was one."""
-        job = self._job
-        if job is None or job.document is not document:
+        if self._job is None or self._job.document is not document:
             return False
         self._again = False
-        self._stop(job)
+        self._stop()
         return True
 
-    def _stop(self, job: _Job) -> None:
+    def _stop(self) -> None:
+        assert self._worker is not None
         self._job = None
-        job.worker.quit()
+        self._worker.quit()
         gc.unfreeze()
+
+    def _run(self, steps: Collection[str]) -> None:
+        session, document = self._session, self._session.document
+        if document.layer is None:
+            session.noticed.emit(NO_IMAGE)
+            return
+        self.cancel()
+        request = session.request(document.layer, session.shown_frame())
+        frame = request.source.frame or 0
+        previous = document.analysis if frame == document.frame else None
+        old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
+        kept, first = frozenset(STEP_NAMES) - old, first_of(steps)
+        call = functools.partial(
+            tasks.run,
+            request=request,
+            previous=previous,
+            start=PARTS[first][0],
+            write=frozenset(steps),
+            kept=kept,
+        )
+        document.failed = None
+        self._launch(_Job(document, request.inputs, frame, frozenset(steps), kept), call, first)
+
+    def series(self, *, fixed: bool = False) -> None:
+        """Analyse all frames of the chosen time series.
+
+        Parameters
+        ----------
+        fixed : bool
+            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
+            placed by hand.
+        """
+        session, document = self._session, self._session.document
+        if document.layer is None or not document.is_stack:
+            return
+        self.cancel()
+        request = session.request(document.layer, session.shown_frame())
+        wanted, frame = request.inputs, request.source.frame or 0
+        point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
+        if fixed and point is None and best is not None:
+            point = best.y, best.x
+        inputs = dataclasses.replace(wanted, point=point, patches=None)
+        call = functools.partial(tasks.run_series, request=dataclasses.replace(request, inputs=inputs))
+        document.failed = None
+        self._launch(_Job(document, wanted, frame, frozenset(STEP_NAMES)), call, "frame 1")
+
+    def scan(self, model: Path) -> None:
+        """Classify a sliding window over the chosen image; the classes become layers and types of the regions."""
+        session, document = self._session, self._session.document
+        if document.layer is None:
+            session.noticed.emit(NO_IMAGE)
+            return
+        request = session.request(document.layer, session.shown_frame())
+        frame = request.source.frame or 0
+        known = document.labelled.get(frame)
+
+        def done(scanned: tasks.Scanned) -> None:
+            document.class_maps[frame] = scanned.class_map
+            layers.remove_parts(session.viewer, document, scanned.scan.classes)
+            if document.labelled.get(frame) is known and scanned.known is not None:
+                document.labelled[frame] = scanned.known
+            elif document.analysis is not None:  # painted meanwhile
+                self.measure(document, frame)
+            session.finished.emit()
+            if scanned.scan.warnings:
+                session.noticed.emit(" ".join(scanned.scan.warnings))
+
+        numbered = document.series is None
+        call = functools.partial(
+            tasks.scan_image, request=request, model=model, known=known, numbered=numbered
+        )
+        self.background(call, done, "scanning")
 
     def background(
         self,
@@ -161,7 +306,7 @@ class Runs:
         Parameters
         ----------
         call : callable
-            Takes a :class:`Monitor`; runs in a thread.
+            Takes a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; runs in a thread.
         done : callable
             Takes its result, in the GUI's thread, once the layers that it brings are written.
         stage : str
@@ -169,46 +314,16 @@ class Runs:
         about_image : bool
             Whether it ends when the chosen image is replaced or removed.
         """
-        session = self._session
-        document = session.document if about_image else session.no_image
         self.cancel()
-        self._launch(
-            _Job(document, TaskWorker(call), session.inputs(document), document.frame, done=done), stage
-        )
+        document = self._session.document if about_image else self._session.no_image
+        self._launch(_Job(document, self._session.inputs(document), document.frame, done=done), call, stage)
 
-    def _start(self, steps: Collection[str]) -> None:
-        session, document = self._session, self._session.document
-        if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
-            return
-        self.cancel()
-        shown = session.shown_frame(document)
-        frame, inputs = shown or 0, session.inputs(document)
-        previous = document.analysis if frame == document.frame else None
-        old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
-        kept = frozenset(STEP_NAMES) - old
-        call = functools.partial(
-            tasks.run,
-            source=Source.of(document.layer, shown),
-            inputs=inputs,
-            previous=previous,
-            start=PARTS[first_of(steps)][0],
-            write=frozenset(steps),
-            kept=kept,
-            process=session.keras,
-            class_map=document.class_maps.get(frame),
-        )
-        document.failed = None
-        job = _Job(document, TaskWorker(call), inputs, frame, frozenset(steps), kept)
-        self._launch(job, first_of(steps))
-
-    def _launch(self, job: _Job, stage: str) -> None:
+    def _launch(self, job: _Job, call: Callable[[Monitor], Any], stage: str) -> None:
         self._job = job
         # A full collection of all that napari has made holds up the window for a tenth of a second or two.
         gc.freeze()
-        job.worker.progressed.connect(functools.partial(self._progressed, job))
-        job.worker.returned.connect(functools.partial(self._returned, job))
-        job.worker.start()
+        returned, progressed = (functools.partial(f, job) for f in (self._returned, self._progressed))
+        self._worker = TaskWorker(call, returned, progressed)
         self._session.progressed.emit(stage, 0.0)
         self._session.changed.emit()
 
@@ -279,7 +394,7 @@ class Runs:
         if document.saved and document.labelled:
             session.edits.restore(document)
         for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
-            session.measuring.start(document, frame)
+            self.measure(document, frame)
         self._ended()
 
     @staticmethod
@@ -306,63 +421,60 @@ class Runs:
         if again:
             self.update(measure=True)
 
-    # Other tasks ----------------------------------------------------------------------------------------------
+    # Regions of labels that a person changed, so that table and layers follow ----------------------------------
 
-    def series(self, *, fixed: bool = False) -> None:
-        """Analyse all frames of the chosen time series.
-
-        Parameters
-        ----------
-        fixed : bool
-            The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
-            placed by hand.
-        """
-        session, document = self._session, self._session.document
-        if document.layer is None or not document.is_stack:
+    def measure(self, document: Document, frame: int) -> None:
+        """Measure the regions of the labels of a frame as they are shown now, at most once at a time."""
+        analysis, known, series = document.analysis, document.labelled.get(frame), document.series
+        if analysis is None or known is None or document.layer is None:
             return
-        self.cancel()
-        shown, wanted = session.shown_frame() or 0, session.inputs(document)
-        point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
-        if fixed and point is None and best is not None:
-            point = best.y, best.x
-        call = functools.partial(
-            tasks.run_series,
-            source=Source.of(document.layer, shown),
-            inputs=dataclasses.replace(wanted, point=point, patches=None),
-            shown=shown,
-            process=session.keras,
-            class_maps=dict(document.class_maps),
-        )
-        document.failed = None
-        self._launch(_Job(document, TaskWorker(call), wanted, shown, frozenset(STEP_NAMES)), "frame 1")
+        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
+        other = series if frame != document.frame else None
 
-    def scan(self, model: Path) -> None:
-        """Classify a sliding window over the chosen image; the classes become layers and types of the regions."""
-        session, document = self._session, self._session.document
+        def measure(monitor: Monitor) -> tuple[Labelled, Output]:
+            # Types need the pixels of the frame, as in an export.
+            own = analysis if other is None else other.analysis_of(monitor, frame)
+            found = known.corrected(correction, measured_in(own), class_map)
+            return found, region_outputs(found.shown, found.regions)
+
+        self._measure(document, frame, measure)
+
+    def measure_classes(self, document: Document) -> None:
+        """Give the regions shown their classes anew: the map of the classes was painted."""
+        frame = self._session.shown_frame() or 0
+        known = document.class_maps.get(frame)
+        if document.analysis is not None:
+            self.measure(document, frame)
+        elif known is not None:  # the regions of a scan, as long as there are no others
+            self._measure(document, frame, lambda monitor: known.measured())
+
+    def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
+        key = document.source_id, frame
+        if key in self._measuring:
+            self._measuring[key].quit()
+        before = document.labelled.get(frame), document.class_maps.get(frame)
+
+        def returned(result: Any) -> None:
+            if worker is self._measuring.get(key) and self._session.alive:
+                del self._measuring[key]
+                # Else a run has ended meanwhile.
+                if before == (document.labelled.get(frame), document.class_maps.get(frame)):
+                    self._measured(document, frame, result)
+
+        worker = self._measuring[key] = TaskWorker(call, returned)
+
+    def _measured(self, document: Document, frame: int, result: Any) -> None:
         if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
             return
-        shown = session.shown_frame(document)
-        frame = shown or 0
-        known = document.labelled.get(frame)
-
-        def done(scanned: tasks.Scanned) -> None:
-            document.class_maps[frame] = scanned.class_map
-            layers.remove_parts(session.viewer, document, scanned.scan.classes)
-            if document.labelled.get(frame) is known and scanned.known is not None:
-                document.labelled[frame] = scanned.known
-            elif document.analysis is not None:  # painted meanwhile
-                session.measuring.start(document, frame)
-            session.finished.emit()
-            if scanned.scan.warnings:
-                session.noticed.emit(" ".join(scanned.scan.warnings))
-
-        call = functools.partial(
-            tasks.scan_image,
-            process=session.keras,
-            source=Source.of(document.layer, shown),
-            model=model,
-            known=known,
-            numbered=document.series is None,
-        )
-        self.background(call, done, "scanning")
+        if isinstance(result, Failure):
+            self._session.failed.emit(result.message)
+            return
+        if isinstance(result, ClassMap):
+            document.class_maps[frame] = result
+        elif document.analysis is not None:
+            document.labelled[frame], output = result
+            if document.series is None:
+                painted = frame in document.by_hand.painted
+                provenance = {**tasks.provenance_of(document.analysis), "corrected_by_hand": painted}
+                self._session.write(document, output, provenance)
+        self._session.changed.emit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,19 +18,20 @@ from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import layers
 from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
 from napari_hrstem_defects.widgets.edits import EditWatcher
-from napari_hrstem_defects.widgets.measuring import Measuring
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
-from napari_hrstem_defects.widgets.runs import Runs
+from napari_hrstem_defects.widgets.runs import Runs, TaskWorker
 from napari_hrstem_defects.widgets.source import (
+    UNKNOWN_SIZE,
+    Source,
     calibrate,
     is_calibrated,
     pixel_size_nm,
     pixels_of,
     size_in_file,
 )
-from napari_hrstem_defects.widgets.worker import TaskWorker
+from napari_hrstem_defects.widgets.tasks import Request
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -96,7 +97,6 @@ class Session:
         self._hidden: layers.Hidden = {}
         self._auto: bool | None = None
         self.runs = Runs(self)
-        self.measuring = Measuring(self)
         self.edits = EditWatcher(self)
         #: Where trained classifiers run; it starts with the first one.
         self.keras = KerasProcess()
@@ -220,6 +220,11 @@ class Session:
         recipe = document.by_hand.in_recipe(self._recipe)
         return Inputs(recipe, point, document.painted_patches(self.layers), size, document.by_hand.painted)
 
+    def request(self, layer: Image, frame: int | None) -> Request:
+        """What the next run of the chosen image, whose layer this is, is asked for."""
+        document = self.document
+        return Request(Source.of(layer, frame), self.inputs(document), self.keras, dict(document.class_maps))
+
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
         document, old = self.document, self.outdated()
@@ -268,11 +273,9 @@ class Session:
     def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
         """Show an output, and watch what a person does to its layer."""
         with self.edits.ignored():
-            made, note = layers.write(self.viewer, document, output, provenance)
+            made = layers.write(self.viewer, document, output, provenance)
         if made is not None:
             self.edits.watch(made)
-        if note is not None:
-            document.notes = (*document.notes, note)
 
     def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
         """Calibrate an image; its view stays, and what was measured is measured anew."""
@@ -316,9 +319,24 @@ class Session:
             if self.alive and image is not None and not is_calibrated(image) and isinstance(size, float):
                 calibrate(self.viewer, image, size)
 
-        worker = TaskWorker(lambda monitor: size_in_file(path))
-        worker.returned.connect(apply)
-        worker.start()
+        TaskWorker(lambda monitor: size_in_file(path), apply)
+
+    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
+        """Set the pixel size of the chosen image from its file; call `unknown` where that does not state it."""
+        layer = self.document.layer
+        if layer is None or layer.source.path is None:
+            unknown()
+            return
+        path = layer.source.path
+
+        def apply(size: float | None) -> None:
+            if size is None:
+                self.noticed.emit(UNKNOWN_SIZE)
+                unknown()
+            elif layer in self.layers:
+                self.set_pixel_size(layer, size, by_hand=False)
+
+        self.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,27 +28,24 @@ NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
 
 def pixel_size_nm(layer: Layer) -> float | None:
     """Edge of a pixel of a layer in nm; None where the unit is no length or the pixels are not square."""
-    from pint.errors import PintError
+    return size_in_nm(layer.scale, layer.units)
 
+
+def size_in_nm(scale: Sequence[float], units: Sequence[Any]) -> float | None:
+    """The same of the scale and the units of a layer, names or as napari keeps them."""
+    import pint
+
+    unit_of = pint.get_application_registry().Unit
     try:
         sides = [
-            abs(float(scale)) * float((1 * unit).to("nanometer").magnitude)
-            for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+            abs(float(step)) * float((1 * unit_of(unit)).to("nanometer").magnitude)
+            for step, unit in zip(scale[-2:], units[-2:], strict=True)
         ]
-    except (PintError, AttributeError):
+    except pint.errors.PintError:
         return None
     if min(sides) <= 0 or max(sides) > (1 + SQUARE_TOLERANCE) * min(sides):
         return None
     return sides[1]
-
-
-def set_pixel_size(layer: Layer, size_nm: float) -> None:
-    """Calibrate a layer; the rest of its transform is kept."""
-    scale = np.array(layer.scale, dtype=float)
-    scale[-2:] = size_nm
-    # In this order: in between it must not look calibrated otherwise.
-    layer.scale = scale
-    layer.units = (*layer.units[:-2], "nm", "nm")
 
 
 def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
@@ -56,7 +54,9 @@ def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
     middle = np.zeros(layer.ndim)
     middle[-2:] = camera.center[-2:]
     point = layer.world_to_data(middle)
-    set_pixel_size(layer, size_nm)
+    # In this order: in between it must not look calibrated otherwise.
+    layer.scale = (*layer.scale[:-2], size_nm, size_nm)
+    layer.units = (*layer.units[:-2], "nm", "nm")
     camera.center = (0.0, *np.asarray(layer.data_to_world(point))[-2:])
     camera.zoom *= abs(before) / size_nm
 

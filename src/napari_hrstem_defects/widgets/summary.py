@@ -10,16 +10,17 @@ import numpy as np
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.editors import changed_names, in_words
-from napari_hrstem_defects.widgets.lattices_view import LatticeRow
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import lattice_colour
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.tables import LatticeRow
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.core.domains import Domain, DomainMap
+    from napari_hrstem_defects.core.domains import DomainMap
+    from napari_hrstem_defects.io.tables import Row
 
 #: Counting pixels takes too long to do it whenever the panel is drawn anew.
-_counted: weakref.WeakKeyDictionary[DomainMap, tuple[list[float], list[str]]] = weakref.WeakKeyDictionary()
+_rows: weakref.WeakKeyDictionary[DomainMap, list[Row]] = weakref.WeakKeyDictionary()
 #: Parameters listed in the message; the panel shows all.
 _LISTED = 3
 _BACK = "Recipe → Reset to defaults restores them."
@@ -121,41 +122,21 @@ def lattice_count(document: Document) -> int:
 
 def lattices(document: Document) -> list[LatticeRow]:
     """The lattices beside the best patch's."""
+    from napari_hrstem_defects.io.domains import domain_rows
+
     analysis = document.analysis
     if analysis is None or analysis.domains is None or len(document.lattices) < 2:
         return []
-    shares, relations = _about_lattices(analysis.domains)
-    asked = document.verdicts()
-    return [
-        LatticeRow(
-            number,
-            relations[number],
-            domain.misorientation_deg,
-            shares[number],
-            asked[number],
-            domain.patch.placed == "hand",
-            lattice_colour(number),
-        )
-        for number, domain in enumerate(document.lattices)
-        if number
-    ]
-
-
-def _about_lattices(found: DomainMap) -> tuple[list[float], list[str]]:
-    """Share of the image and relation to the first of each lattice."""
-    if found not in _counted:
-        shares = np.bincount(found.index.ravel(), minlength=len(found.domains)) / found.index.size
-        relations = [_relation(found.domains[0], domain) for domain in found.domains]
-        _counted[found] = shares.tolist(), relations
-    return _counted[found]
-
-
-def _relation(first: Domain, domain: Domain) -> str:
-    """What a lattice is to the first; of a turned one the twin or coincidence relation where it is one."""
-    from napari_hrstem_defects.core.domains import coincidence
-
-    special = coincidence(first.lattice, domain.lattice) if domain.relation == "rotated" else None
-    return domain.relation if special is None else special.name
+    if (rows := _rows.get(analysis.domains)) is None:
+        rows = _rows[analysis.domains] = domain_rows(analysis)
+    asked, found = document.verdicts(), []
+    for number, row in enumerate(rows):
+        # Of a turned lattice the twin or coincidence relation, where it is one.
+        special = row["coincidence"] if row["relation"] == "rotated" else None
+        by_hand = document.lattices[number].patch.placed == "hand"
+        about = special or row["relation"], row["misorientation_deg"], row["fraction"]
+        found.append(LatticeRow(number, *about, asked[number], by_hand, lattice_colour(number)))
+    return found[1:]
 
 
 def messages(document: Document) -> tuple[str | None, list[str]]:

@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
@@ -29,14 +31,60 @@ from napari_hrstem_defects.widgets.outputs import (
 )
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
+    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
+#: Progress is reported at most this often, in seconds.
+_PROGRESS_INTERVAL = 0.1
+#: Failures of a folder listed in the message; the table has all.
+_LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
+
+
+@dataclass(eq=False)
+class Monitor:
+    """Progress, cancellation and reports of a task; handed to the pipeline."""
+
+    progressed: Callable[[str, float], None]
+    cancelled: Callable[[], bool]
+    report: Callable[[Any], None] = lambda report: None
+    during: str = ""
+    _last: float = field(default=0.0, repr=False)
+
+    def progress(self, text: str, fraction: float) -> None:
+        """Report progress."""
+        now = time.monotonic()
+        if text != self.during or now - self._last > _PROGRESS_INTERVAL:
+            self.during, self._last = text, now
+            self.progressed(text, fraction)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An image and what is wanted of it.
+
+    Attributes
+    ----------
+    source : Source
+    inputs : Inputs
+    process : KerasProcess
+        Where trained classifiers run.
+    class_maps : mapping of int to ClassMap
+        Frame → what an ensemble found in it.
+    """
+
+    source: Source
+    inputs: Inputs
+    process: KerasProcess
+    class_maps: Mapping[int, ClassMap]
+
+    def labelled(self, frame: int, analysis: Analysis) -> Labelled:
+        """Labels and regions of the analysis of a frame, with what was painted and scanned."""
+        return labelled(analysis, self.inputs.painted.get(frame), self.class_maps.get(frame))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +112,20 @@ class SeriesResult(Result):
     ----------
     warnings : tuple of str
         Each with the number of frames it was raised for.
-    inputs : Inputs
+    request : Request
         What it was asked for; its best patch may be that of the frame shown.
     again : dict
         Frame that was analysed again last → its analysis.
     """
 
     warnings: tuple[str, ...]
-    inputs: Inputs
+    request: Request
     again: dict[int, Analysis] = field(default_factory=dict)
 
-    def analysis_of(self, monitor: Monitor, source: Source, process: KerasProcess) -> Analysis:
+    def analysis_of(self, monitor: Monitor, frame: int) -> Analysis:
         """The analysis of a frame, made again: one at a time is kept, for they need much memory."""
-        frame = source.frame or 0
         if (known := self.again.get(frame)) is None:
-            ((_, known),) = _analyses(monitor, source, self.inputs, process, [frame])
+            ((_, known),) = _analyses(monitor, self.request, [frame])
             self.again.clear()
             self.again[frame] = known
         return known
@@ -86,37 +133,30 @@ class SeriesResult(Result):
 
 def run(
     monitor: Monitor,
-    source: Source,
-    inputs: Inputs,
+    request: Request,
     previous: Analysis | None,
     start: str,
     write: Collection[str],
     kept: Collection[str],
-    process: KerasProcess,
-    class_map: ClassMap | None = None,
 ) -> Result:
     """Analyse a frame, no further than what is to be written needs, and describe the layers.
 
     Parameters
     ----------
     monitor : Monitor
-    source : Source
-    inputs : Inputs
+    request : Request
     previous : Analysis or None
         An earlier result for the same frame.
     start : str
         Step of the pipeline to begin with.
     write, kept : collection of str
         Steps of the panel whose layers are wanted, and those whose earlier results still hold.
-    process : KerasProcess
-        Where trained classifiers run.
-    class_map : ClassMap, optional
-        What an ensemble found in the frame.
     """
     from napari_hrstem_defects.core import pipeline
     from napari_hrstem_defects.models.classifier import for_recipe
 
     import_early()
+    source, inputs = request.source, request.inputs
     micrograph = source.micrograph() if previous is None else previous.micrograph
     if micrograph.pixel_size_nm != source.pixel_size:
         micrograph = dataclasses.replace(micrograph, pixel_size_nm=source.pixel_size)
@@ -130,7 +170,7 @@ def run(
 
     classifier = None
     if begin <= steps.index("classify") <= end and inputs.patches is None:
-        classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
+        classifier = for_recipe(inputs.recipe, process=request.process, cancelled=monitor.cancelled)
     analysis = pipeline.analyze(
         micrograph,
         inputs.recipe,
@@ -148,7 +188,7 @@ def run(
         analysis = analysis.taking_over(previous, tuple(part for step in kept for part in PARTS[step]))
     known, shown, frame = {}, analysis, source.frame or 0
     if "segment" in write:
-        found = known[frame] = labelled(analysis, inputs.painted.get(frame), class_map)
+        found = known[frame] = request.labelled(frame, analysis)
         shown = analysis.with_labels(found.shown, found.regions)
     outputs = describe(shown, write)
     if monitor.cancelled():
@@ -185,24 +225,17 @@ def provenance_of(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def run_series(
-    monitor: Monitor,
-    source: Source,
-    inputs: Inputs,
-    shown: int,
-    process: KerasProcess,
-    class_maps: Mapping[int, ClassMap],
-) -> SeriesResult:
+def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
-    whole = source.series()
+    whole, shown = request.source.series(), request.source.frame or 0
     frames = len(whole)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
     known: dict[int, Labelled] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
     counts: Counter[str] = Counter()
     kept: Analysis | None = None
-    for index, analysis in _analyses(monitor, source, inputs, process, range(frames)):
-        known[index] = labelled(analysis, inputs.painted.get(index), class_maps.get(index))
+    for index, analysis in _analyses(monitor, request, range(frames)):
+        known[index] = request.labelled(index, analysis)
         labels[index] = known[index].shown
         if severity is not None:
             severity[index] = analysis.severity
@@ -219,23 +252,19 @@ def run_series(
         and (data := whole_data.get(output.role, output.data)) is not None
     ]
     found = provenance_of(kept), kept, histogram(kept), known
-    return SeriesResult(outputs, *found, warnings, inputs)
+    return SeriesResult(outputs, *found, warnings, request)
 
 
 def _analyses(
-    monitor: Monitor,
-    source: Source,
-    inputs: Inputs,
-    process: KerasProcess,
-    frames: Sequence[int],
-    doing: str = "frame",
+    monitor: Monitor, request: Request, frames: Sequence[int], doing: str = "frame"
 ) -> Iterator[tuple[int, Analysis]]:
     """Analyse frames of a series one after another, each with its number."""
     from napari_hrstem_defects.core import pipeline
     from napari_hrstem_defects.models.classifier import for_recipe
 
     import_early()
-    classifier = for_recipe(inputs.recipe, process=process, cancelled=monitor.cancelled)
+    inputs = request.inputs
+    classifier = for_recipe(inputs.recipe, process=request.process, cancelled=monitor.cancelled)
     for number, index in enumerate(frames):
 
         def progress(step: str, fraction: float, index: int = index, number: int = number) -> None:
@@ -245,7 +274,7 @@ def _analyses(
         yield (
             index,
             pipeline.analyze(
-                source.micrograph(index),
+                request.source.micrograph(index),
                 inputs.recipe,
                 classifier=classifier,
                 best_patch=inputs.point,
@@ -273,20 +302,14 @@ class Scanned(Layered):
 
 
 def scan_image(
-    monitor: Monitor,
-    process: KerasProcess,
-    source: Source,
-    model: Path,
-    known: Labelled | None,
-    numbered: bool,
+    monitor: Monitor, request: Request, model: Path, known: Labelled | None, numbered: bool
 ) -> Scanned:
     """Slide an ensemble over an image, in the other process, and describe the layers.
 
     Parameters
     ----------
     monitor : Monitor
-    process : KerasProcess
-    source : Source
+    request : Request
     model : Path
     known : Labelled or None
         Labels and regions of the frame, if there are any already.
@@ -302,8 +325,8 @@ def scan_image(
     from napari_hrstem_defects.models.scan import scan_file
     from napari_hrstem_defects.models.store import file_sha256, read_contract
 
-    micrograph = source.micrograph()
-    found: Scan = process.call(
+    micrograph = request.source.micrograph()
+    found: Scan = request.process.call(
         scan_file,
         model,
         micrograph.frame().pixels,
@@ -319,7 +342,7 @@ def scan_image(
         "stride_px": found.stride_px,
     }
     class_map = ClassMap.of(found, contract.name, contract.patch_px, micrograph.pixel_size_nm)
-    outputs = scan_outputs(found, source.frame)
+    outputs = scan_outputs(found, request.source.frame)
     if known is not None:
         known = known.classified(class_map)
         if numbered:
@@ -364,13 +387,10 @@ def _add_reviews(folder: Path, reviewed: Mapping[int, Mapping[int, str]]) -> Non
 
 def export_series(
     monitor: Monitor,
-    source: Source,
-    inputs: Inputs,
+    request: Request,
+    verdicts: Mapping[tuple[int, int, int], bool],
     folder: Path,
     overwrite: bool,
-    class_maps: Mapping[int, ClassMap],
-    verdicts: Mapping[tuple[int, int, int], bool],
-    process: KerasProcess,
 ) -> Path:
     """Analyse and write every frame of a time series, one at a time, with what was painted, scanned and reviewed.
 
@@ -385,14 +405,13 @@ def export_series(
     """
     from napari_hrstem_defects.io import ResultWriter
 
-    frames = len(source.series())
-    options: dict[str, Any] = {"best_patch": inputs.point, "cancelled": monitor.cancelled}
+    frames = len(request.source.series())
+    options: dict[str, Any] = {"best_patch": request.inputs.point, "cancelled": monitor.cancelled}
     reviewed = {}
     with ResultWriter(folder, frames=frames, overwrite=overwrite, **options) as writer:
-        for index, analysis in _analyses(monitor, source, inputs, process, range(frames), "writing frame"):
-            class_map = class_maps.get(index)
-            found = labelled(analysis, inputs.painted.get(index), class_map)
-            writer.add(found.in_analysis(analysis, class_map))
+        for index, analysis in _analyses(monitor, request, range(frames), "writing frame"):
+            found = request.labelled(index, analysis)
+            writer.add(found.in_analysis(analysis))
             reviewed[index] = found.reviewed(index, verdicts)
     _add_reviews(folder, reviewed)
     return folder
@@ -414,3 +433,61 @@ def folder_name(name: str) -> str:
 
     stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+
+
+@dataclass(frozen=True)
+class FolderJob:
+    """What to analyse and where to write.
+
+    Attributes
+    ----------
+    images, out : Path
+        Folder of the images, and folder of the results.
+    jobs : int
+        Local processes.
+    overwrite : bool
+        Recompute results with the same parameters.
+    """
+
+    images: Path
+    out: Path
+    jobs: int = 1
+    overwrite: bool = False
+
+
+def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
+    """Analyse a folder.
+
+    Raises
+    ------
+    ReadError
+        If there are no images in it.
+    WriteError
+        If the results cannot be written.
+    """
+    from napari_hrstem_defects.batch import analyze_files
+    from napari_hrstem_defects.models.classifier import SCREENING
+
+    options: dict[str, Any] = {
+        "jobs": job.jobs,
+        "overwrite": job.overwrite,
+        "progress": lambda fraction, text: monitor.progress(text, fraction),
+        "cancelled": monitor.cancelled,
+    }
+    if recipe.classify.classifier == SCREENING:
+        return analyze_files([job.images], job.out, recipe, **options)
+    # Keras must not come into the viewer's process; that of its own may not start others.
+    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
+    return rows
+
+
+def about_folder(rows: Sequence[Row], out: Path) -> str:
+    """What came out of a folder, in a sentence or two."""
+    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
+
+    counts = Counter(row.status for row in rows)
+    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
+    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
+    failed = [row.message for row in rows if row.status == "failed"]
+    more = f" And {len(failed) - _LISTED} more." if len(failed) > _LISTED else ""
+    return " ".join([text, *failed[:_LISTED]]) + more

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, SpinBox
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFormLayout,
     QHBoxLayout,
+    QHeaderView,
     QMainWindow,
     QMessageBox,
     QProgressBar,
     QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
@@ -28,13 +32,13 @@ from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
-from napari_hrstem_defects.widgets import classifiers
-from napari_hrstem_defects.widgets.classifiers import Example, PatchCounts
-from napari_hrstem_defects.widgets.editors import Wrapped, box, button
-from napari_hrstem_defects.widgets.examples import ExamplesView
-from napari_hrstem_defects.widgets.plots import LossPlot
+from napari_hrstem_defects.widgets import classifiers, layers
+from napari_hrstem_defects.widgets.classifiers import Counted, Example
+from napari_hrstem_defects.widgets.editors import Links, Wrapped, box, button
+from napari_hrstem_defects.widgets.plots import Plot, draw_losses
+from napari_hrstem_defects.widgets.runs import Failure, TaskWorker
+from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of
 from napari_hrstem_defects.widgets.theme import Colours, boxes
-from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -43,12 +47,180 @@ if TYPE_CHECKING:
 
 #: Time (ms) without painting before the patches are counted again.
 _REST_MS = 200
+#: What the fields of the form are for.
+_TOOLTIPS = {
+    "Kind": "Every kind distinguishes two classes, defective and non-defective. An ensemble of more classes is trained "
+    "on a table of patches, by <code>hrstem-defects train --patches</code>.",
+    "Name": "Name in the list of classifiers",
+    "Patches per class": "Number of patches of each class, drawn at random, rotated and mirrored",
+    "Patch (px)": "Edge of a patch, in pixels",
+    "Max. epochs": "Training ends earlier when the validation loss no longer decreases",
+    "Wholly marked": "Class of a patch wholly inside a domain of another symmetry (label 1): defective, as in the text "
+    "of Dennler et al., or non-defective, as in their code.",
+    "Weights": "VGG16 only: imagenet (fetched from the network once), none, or a file",
+}
+#: Choices beside the layers, text and value.
+_NO_CHOICE, _CLEAN = ("– choose –", ""), ("no defects in it", "clean")
 
 
-class _Bridge(QObject):
-    """Carries reports of a training, identified by its event, from its thread to the window's."""
+class ExamplesView(QTableWidget):
+    """A row for each image: whether it is used for training, and the layer in which its defects are marked.
 
-    reported = Signal(object, object)
+    Parameters
+    ----------
+    session : Session
+    """
+
+    #: Other images, or other layers for them.
+    changed = Signal()
+    #: A layer that is offered was painted.
+    painted = Signal()
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(0, 2)
+        self._session = session
+        # Id of an image → whether it is used, and where its defects are marked.
+        self._rows: dict[str, tuple[QTableWidgetItem, QComboBox]] = {}
+        # To the list of layers while it is shown, and to the brush on the layers that are offered.
+        self._links, self._brushes = Links(), Links()
+        self._spotlight = layers.Spotlight()
+        self.setHorizontalHeaderLabels(["train on", "defects marked in"])
+        rows: Any = self.verticalHeader()
+        columns: Any = self.horizontalHeader()
+        rows.hide()
+        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.setMinimumHeight(110)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.itemChanged.connect(lambda _: self.changed.emit())
+
+    def follow(self) -> None:
+        """Follow the list of layers from now on."""
+        if len(self._links):
+            return
+        events = self._session.viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.renamed):
+            self._links.connect(emitter, self.refresh)
+        self.refresh()
+
+    def let_go(self) -> None:
+        """End all connections, and show again what was hidden for painting."""
+        self._links.clear()
+        self._brushes.clear()
+        if self._session.alive:
+            self._spotlight.end(self._session.viewer)
+
+    def refresh(self, event: Any = None) -> None:
+        """Offer the images that are open, each with the label layers that fit it."""
+        known = {key: (choice.currentData(), _is_ticked(item)) for key, (item, choice) in self._rows.items()}
+        current = self._chosen_image()
+        self._brushes.clear()
+        images = {str(image.unique_id): image for image in self._session.images() if not image.rgb}
+        self._rows = {}
+        with signals_blocked(self):
+            self.setRowCount(0)
+            self.setRowCount(len(images))
+            for row, (key, image) in enumerate(images.items()):
+                item, choice = QTableWidgetItem(image.name), self._choices(image)
+                item.setToolTip(image.name)
+                before, ticked = known.get(key, ("", True))
+                choice.setCurrentIndex(max(choice.findData(before), 0))
+                _tick(item, ticked and choice.currentData() != "")
+                choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, key))
+                choice.setToolTip(choice.currentText())
+                self.setItem(row, 0, item)
+                self.setCellWidget(row, 1, choice)
+                self._rows[key] = item, choice
+            if images:
+                self.setCurrentCell(list(images).index(current) if current in images else 0, 0)
+        self.changed.emit()
+
+    def _chosen_image(self) -> str:
+        """Id of the image of the chosen row, the first without one; empty where there is none."""
+        keys = list(self._rows)
+        return keys[max(self.currentRow(), 0)] if keys else ""
+
+    def _choices(self, image: Image) -> QComboBox:
+        """Layers in which the defects of an image may be marked; those of another shape are disabled."""
+        choice = QComboBox()
+        # Long names do not make the dialog wider.
+        choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        choice.addItem(*_NO_CHOICE)
+        if not is_stack(image):
+            choice.addItem(*_CLEAN)
+        model: Any = choice.model()
+        for layer, fits in layers.offered_marks(self._session.viewer, image):
+            shape = "" if fits else f" ({' × '.join(str(n) for n in layer.data.shape)} px, does not fit)"
+            choice.addItem(f"{layer.name}{shape}", str(layer.unique_id) if fits else None)
+            model.item(choice.count() - 1).setEnabled(fits)
+            # The brush, and undo or fill.
+            for emitter in (layer.events.paint, layer.events.set_data) if fits else ():
+                self._brushes.connect(emitter, self._painted)
+        return choice
+
+    def choose(self, image: Image, labels: Labels | None) -> None:
+        """Train on an image with a layer of marked defects; None: not on this one."""
+        self.refresh()
+        _, choice = self._rows[str(image.unique_id)]
+        choice.setCurrentIndex(max(choice.findData("" if labels is None else str(labels.unique_id)), 0))
+
+    def value(self) -> list[Example]:
+        """The images to train on."""
+        known = {str(layer.unique_id): layer for layer in self._session.layers}
+        found = []
+        for key, (item, choice) in self._rows.items():
+            image, chosen = known.get(key), choice.currentData()
+            if not _is_ticked(item) or image is None:
+                continue
+            if chosen == _CLEAN[1]:
+                found.append(Example(Source.of(image), np.zeros(pixels_of(image).shape, np.uint8)))
+            elif chosen in known:
+                found.append(Example(Source.of(image), known[chosen].data))
+        return found
+
+    def missing(self) -> str:
+        """What is missing for a training."""
+        if not self._session.images():
+            return "Open an image first."
+        if not self.rowCount():
+            return "Colour images cannot be used for training; open a greyscale image."
+        beside = "the ticked image" if self.left_out() else "an image"
+        return f"Choose beside {beside} in which layer its defects are marked, or press Paint defects…"
+
+    def left_out(self) -> list[str]:
+        """Names of ticked images without a layer of defects."""
+        rows = self._rows.values()
+        return [item.text() for item, choice in rows if _is_ticked(item) and not choice.currentData()]
+
+    def _painted(self, event: Any) -> None:
+        self.painted.emit()
+
+    def _labels_chosen(self, key: str, index: int) -> None:
+        item, choice = self._rows[key]
+        _tick(item, index > 0)
+        choice.setToolTip(choice.currentText())
+        self.setCurrentCell(item.row(), 0)
+        self.changed.emit()
+
+    def paint_marks(self) -> None:
+        """Select the brush for the marks of the image of the chosen row; a missing layer is made."""
+        viewer, key = self._session.viewer, self._chosen_image()
+        image = next((i for i in self._session.images() if str(i.unique_id) == key), None)
+        if image is None:
+            return
+        chosen = self._rows[key][1].currentData()
+        marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
+        if marks is None:
+            marks = layers.new_marks(viewer, image)
+            self.choose(image, marks)
+        self._spotlight.paint(viewer, image, marks)
+
+
+def _tick(item: QTableWidgetItem, ticked: bool) -> None:
+    item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+
+
+def _is_ticked(item: QTableWidgetItem) -> bool:
+    return item.checkState() == Qt.CheckState.Checked
 
 
 class TrainDialog(QDialog):
@@ -76,8 +248,6 @@ class TrainDialog(QDialog):
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._count)
-        self._bridge = _Bridge()
-        self._bridge.reported.connect(self._reported)
         self.setWindowTitle("Train a classifier")
         self.images = ExamplesView(session)
         self.images.changed.connect(self._changed)
@@ -97,53 +267,34 @@ class TrainDialog(QDialog):
         )
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
         kinds += [(recipe.summary, name) for name, recipe in RECIPES.items()]
-        self.kind = _field(
-            ComboBox,
-            "Kind",
-            "Every kind distinguishes two classes, defective and non-defective. An ensemble of more classes is trained "
-            "on a table of patches, by <code>hrstem-defects train --patches</code>.",
-            choices=kinds,
-            value="compact",
-        )
-        self.name = _field(LineEdit, "Name", "Name in the list of classifiers", value=classifiers.free_name())
-        self.patches = _field(
-            SpinBox,
-            "Patches per class",
-            "Number of patches of each class, drawn at random, rotated and mirrored",
-            min=8,
-            max=100_000,
-            value=1000,
-        )
-        self.epochs = _field(
-            SpinBox,
-            "Max. epochs",
-            "Training ends earlier when the validation loss no longer decreases",
-            min=1,
-            max=1000,
-        )
-        self.patch = _field(SpinBox, "Patch (px)", "Edge of a patch, in pixels", min=MIN_SIDE_PX, max=512)
-        self.weights = _field(
-            LineEdit,
-            "Weights",
-            "VGG16 only: imagenet (fetched from the network once), none, or a file",
-            value="imagenet",
-        )
-        self.secondary = _field(
-            ComboBox,
-            "Wholly marked",
-            "Class of a patch wholly inside a domain of another symmetry (label 1): defective, as in the text of "
-            "Dennler et al., or non-defective, as in their code.",
-            choices=[("defective", "defective"), ("non-defective, if of another symmetry", "clean")],
-            value="defective",
-        )
+        secondary = [("defective", "defective"), ("non-defective, if of another symmetry", "clean")]
+        self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
+        self.name = LineEdit(label="Name", value=classifiers.free_name())
+        self.patches = SpinBox(label="Patches per class", min=8, max=100_000, value=1000)
+        self.patch = SpinBox(label="Patch (px)", min=MIN_SIDE_PX, max=512)
+        self.epochs = SpinBox(label="Max. epochs", min=1, max=1000)
+        self.secondary = ComboBox(label="Wholly marked", choices=secondary, value="defective")
+        self.weights = LineEdit(label="Weights", value="imagenet")
         self.form = QFormLayout()
-        fields = (self.kind, self.name, self.patches, self.patch, self.epochs, self.secondary, self.weights)
-        for row in fields:
-            self.form.addRow(row.label, row.native)
+        sizes, rest = (self.patches, self.patch, self.epochs), (self.secondary, self.weights)
+        fields: tuple[Any, ...] = (self.kind, self.name, *sizes, *rest)
+        for field in fields:
+            field.tooltip = f"<qt>{_TOOLTIPS[field.label]}</qt>"
+            self.form.addRow(field.label, field.native)
+        for size in sizes:
+            # Else each digit is forced into the range before the next one is typed.
+            size.native.setKeyboardTracking(False)
         self.kind.changed.connect(lambda _: self._kind_chosen())
         for counted in (self.patch, self.secondary):
             counted.changed.connect(lambda _: self._changed())
-        self.plot = LossPlot(colours)
+        self.plot = Plot(
+            colours,
+            draw_losses,
+            "loss of the training",
+            "Loss in each epoch; training ends when the validation loss no longer decreases",
+            "loss: after the first epoch",
+        )
+        self.plot.setMinimumSize(260, 110)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.status = Wrapped(
@@ -158,14 +309,10 @@ class TrainDialog(QDialog):
             fixed=False,
         )
         self.leave = button("Close", "Closes this dialog", self.close, fixed=False)
-        marked = box(QHBoxLayout(), self.counts, self.paint)
-        marked.setStretch(0, 1)
-        buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave)
-        buttons.setStretch(0, 1)
-        layout = QVBoxLayout(self)
-        for part in (self.images, marked, self.form, self.plot, self.status, buttons):
-            layout.addWidget(part) if isinstance(part, QWidget) else layout.addLayout(part)
-        layout.setStretchFactor(self.plot, 1)
+        marked = box(QHBoxLayout(), self.counts, self.paint, stretch=0)
+        buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave, stretch=0)
+        parts = self.images, marked, self.form, self.plot, self.status, buttons
+        box(QVBoxLayout(self), *parts, margins=None, stretch=parts.index(self.plot))
         # No wider than the panel, which it may cover: the image beside it is to be painted.
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -238,14 +385,6 @@ class TrainDialog(QDialog):
 
     # Images and options -----------------------------------------------------------------------------------------
 
-    def choose(self, image: Image, labels: Labels | None) -> None:
-        """Train on an image with a layer of marked defects; None: not on this one."""
-        self.images.choose(image, labels)
-
-    def value(self) -> list[Example]:
-        """The images to train on."""
-        return self.images.value()
-
     def _kind_name(self) -> str:
         """The kind of classifier, of a published way to train as well."""
         chosen = str(self.kind.value)
@@ -265,7 +404,7 @@ class TrainDialog(QDialog):
 
     def _changed(self) -> None:
         """Images or marks changed."""
-        examples = self.value()
+        examples = self.images.value()
         self.paint.setEnabled(self.images.rowCount() > 0)
         self._trainable = False  # until the patches are counted
         self._show_buttons()
@@ -282,28 +421,26 @@ class TrainDialog(QDialog):
             self._counting.quit()
         call = functools.partial(
             classifiers.count_patches,
-            examples=self.value(),
+            examples=self.images.value(),
             kind=self._kind_name(),
             patch_px=int(self.patch.value),
             secondary=str(self.secondary.value),
         )
-        worker = self._counting = TaskWorker(call)
-        worker.returned.connect(functools.partial(self._counted, worker))
-        worker.start()
+        worker = self._counting = TaskWorker(call, lambda result: self._counted(worker, result))
 
     def _counted(self, worker: TaskWorker, result: Any) -> None:
         if worker is not self._counting or self._closed_down:
             return
         self._counting = None
-        self._trainable = isinstance(result, PatchCounts) and not result.problem
+        self._trainable = isinstance(result, Counted) and result.trainable
         self._show_buttons()
         if isinstance(result, Failure):
             self.counts.setText(result.message)
-        elif result is not None:
+        elif isinstance(result, Counted):
             unused = [
                 f"{name} is not used: choose the layer of its defects." for name in self.images.left_out()
             ]
-            self.counts.setText(" ".join([classifiers.about_counts(result), *unused]))
+            self.counts.setText(" ".join([result.text, *unused]))
 
     # Training -------------------------------------------------------------------------------------------------
 
@@ -337,27 +474,28 @@ class TrainDialog(QDialog):
         except HrstemDefectsError as error:
             self.status.setText(str(error))
             return
-        if (taken or options.name in self._testing.values()) and not self._may_replace(options.name):
+        question = (
+            f"There is a classifier “{options.name}” already. Replace it by the one that is trained now?"
+        )
+        taken = taken or options.name in self._testing.values()
+        if taken and not self._is_meant("Replace the classifier?", question):
             return
         self._cancel = threading.Event()
-        self.plot.clear()
+        self.plot.setValue([])
         self.status.setText("Training…")
         call = functools.partial(
             classifiers.train_and_add,
             kind=self._kind_name(),
-            examples=self.value(),
+            examples=self.images.value(),
             options=options,
-            report=functools.partial(_report, self._bridge, self._cancel),
             stopped=self._cancel.is_set,
         )
-        worker = self._worker = TaskWorker(call)
-        worker.returned.connect(functools.partial(self._returned, worker))
+        worker = self._worker = TaskWorker(
+            call,
+            lambda result: self._returned(worker, result),
+            reported=lambda report: self._reported(worker, report),
+        )
         self._show_buttons()
-        worker.start()
-
-    def _may_replace(self, name: str) -> bool:
-        question = f"There is a classifier “{name}” already. Replace it by the one that is trained now?"
-        return self._is_meant("Replace the classifier?", question)
 
     def _is_meant(self, title: str, question: str) -> bool:
         answer = QMessageBox.question(self, title, question)
@@ -382,13 +520,13 @@ class TrainDialog(QDialog):
         """Whether a training is under way."""
         return self._worker is not None
 
-    def _reported(self, training: threading.Event, report: TrainingProgress) -> None:
-        if training is not self._cancel or self._worker is None or self._closed_down:
+    def _reported(self, worker: TaskWorker, report: TrainingProgress) -> None:
+        if worker is not self._worker or self._closed_down:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
         if report.loss is not None and report.validation_loss is not None:
-            self.plot.add(report.loss, report.validation_loss)
+            self.plot.setValue([*self.plot.value(), (report.loss, report.validation_loss)])
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
         if self._closed_down:
@@ -425,18 +563,3 @@ class TrainDialog(QDialog):
         """Training can be started where there are patches, and stopped while it is under way."""
         self.start.setEnabled(self._worker is None and self._trainable)
         self.stop.setEnabled(self._worker is not None)
-
-
-def _report(bridge: _Bridge, training: threading.Event, report: TrainingProgress) -> None:
-    """Report from the thread of a training; the dialog may be gone already."""
-    with contextlib.suppress(RuntimeError):
-        bridge.reported.emit(training, report)
-
-
-def _field(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
-    """A field of the form."""
-    made = kind(label=label, tooltip=f"<qt>{tooltip}</qt>", **options)
-    if kind is SpinBox:
-        # Else each digit is forced into the range before the next one is typed.
-        made.native.setKeyboardTracking(False)
-    return made

@@ -1,8 +1,9 @@
-"""Table of the defect regions: its model, and its view with sorting, copying and a selection."""
+"""Tables of the defect regions and of the lattices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
@@ -14,27 +15,46 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QGuiApplication, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QGuiApplication, QIcon, QKeySequence, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QTableView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.editors import box
-from napari_hrstem_defects.widgets.parts import swatch
+from napari_hrstem_defects.widgets.editors import INDENT, box, button
+from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region
 
 #: Words for the kinds of defects.
 KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
-
 #: Sign of a verdict beside the number, for the column itself may lie beyond the edge of the dock.
 _SIGNS = {"accepted": "✓", "rejected": "✕"}
-
 _NO_INDEX = QModelIndex()
 _TYPE_COLUMN = 2
 #: Area, length and width: lower limits of what may go on beyond the rim.
 _SIZE_COLUMNS = (3, 4, 5)
 #: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
 _WIDEST, _NARROWEST = 128, 30
+#: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
+_ROW, _WIDTH = 20, 240
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+def swatch(colour: str) -> QPixmap:
+    """Small square of a colour."""
+    square = QPixmap(10, 10)
+    square.fill(QColor(colour))
+    return square
 
 
 class RegionModel(QAbstractTableModel):
@@ -43,9 +63,10 @@ class RegionModel(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self.regions: tuple[Region, ...] = ()
-        self._colours: dict[str, str] = {}
+        self._colours: Mapping[str, str] = {}
         self._painted: frozenset[int] = frozenset()
-        self._reviewed: dict[int, str] = {}
+        self._reviewed: Mapping[int, str] = {}
+        self._in_nm = False
 
     def setValue(
         self,
@@ -53,24 +74,21 @@ class RegionModel(QAbstractTableModel):
         colours: Mapping[str, str],
         painted: frozenset[int],
         reviewed: Mapping[int, str],
+        in_nm: bool,
     ) -> None:
-        """Show other regions, which colour their types have in the image, which were painted, accepted or rejected."""
-        if (tuple(regions), dict(colours), painted) != (self.regions, self._colours, self._painted):
+        """Show other regions; see :meth:`RegionTable.setValue`."""
+        shown = tuple(regions), colours, painted, in_nm
+        if shown != (self.regions, self._colours, self._painted, self._in_nm):
             self.beginResetModel()
-            self.regions, self._colours, self._painted = tuple(regions), dict(colours), painted
+            self.regions, self._colours, self._painted, self._in_nm = shown
             self.endResetModel()
         if reviewed != self._reviewed:
-            self._reviewed = dict(reviewed)
+            self._reviewed = reviewed
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
-
-    @property
-    def in_nm(self) -> bool:
-        """Whether lengths are known in nm."""
-        return bool(self.regions) and self.regions[0].area_nm2 is not None
 
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
-        length = "nm" if self.in_nm else "px"
+        length = "nm" if self._in_nm else "px"
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
         return (
@@ -91,7 +109,7 @@ class RegionModel(QAbstractTableModel):
     def row(self, region: Region) -> tuple[Any, ...]:
         """Values of a row, unrounded."""
         sizes = (region.area_px, region.length_px, region.width_px)
-        if self.in_nm:
+        if self._in_nm:
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
@@ -138,7 +156,7 @@ class RegionModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.UserRole:
             return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            return _RIGHT
         return None
 
 
@@ -203,7 +221,10 @@ class RegionTable(QWidget):
         self.view.clicked.connect(self._chosen)
         self.view.activated.connect(self._chosen)
         self.view.copyRequested.connect(self.copy)
-        self._selection().selectionChanged.connect(lambda *_: self.selectionChanged.emit())
+        selection = self.view.selectionModel()
+        assert selection is not None
+        self._selection = selection
+        self._selection.selectionChanged.connect(lambda *_: self.selectionChanged.emit())
         # A reset drops the selection without a word.
         self.model.modelReset.connect(self.selectionChanged)
         self.setMinimumHeight(90)
@@ -216,19 +237,32 @@ class RegionTable(QWidget):
     def setValue(
         self,
         regions: Sequence[Region],
-        colours: Mapping[str, str] | None = None,
-        painted: frozenset[int] = frozenset(),
-        reviewed: Mapping[int, str] | None = None,
+        colours: Mapping[str, str],
+        painted: frozenset[int],
+        reviewed: Mapping[int, str],
+        *,
+        in_nm: bool,
     ) -> None:
-        """Show other regions, the colours of their types in the image, which are painted, accepted or rejected."""
-        self.model.setValue(regions, colours or {}, painted, reviewed or {})
+        """Show other regions.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+        colours : mapping of str to str
+            Colours of their types in the image.
+        painted : frozenset of int
+            Numbers of those in which a person painted.
+        reviewed : mapping of int to str
+            Number → "accepted" or "rejected".
+        in_nm : bool
+            Whether lengths are known in nm.
+        """
+        self.model.setValue(regions, colours, painted, reviewed, in_nm)
 
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""
-        rows = (
-            self._sorted.mapToSource(self._sorted.index(row, 0)).row() for row in range(len(self.value()))
-        )
-        cells = [self.model.headings(), *(self.model.row(self.value()[row]) for row in rows)]
+        regions = (self._region(self._sorted.index(row, 0)) for row in range(len(self.value())))
+        cells = [self.model.headings(), *(self.model.row(region) for region in regions)]
         return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
 
     def copy(self) -> None:
@@ -243,10 +277,10 @@ class RegionTable(QWidget):
         rows = [row for row, region in enumerate(self.model.regions) if region.id in numbers]
         for index in (self._sorted.mapFromSource(self.model.index(row, 0)) for row in rows):
             chosen.select(index, index)
-        self._selection().select(chosen, flags.ClearAndSelect | flags.Rows)
+        self._selection.select(chosen, flags.ClearAndSelect | flags.Rows)
         if chosen.indexes():
             first = min(chosen.indexes(), key=lambda index: index.row())
-            self._selection().setCurrentIndex(first, flags.NoUpdate)
+            self._selection.setCurrentIndex(first, flags.NoUpdate)
             self.view.scrollTo(first)
 
     def step(self, by: int) -> None:
@@ -254,22 +288,134 @@ class RegionTable(QWidget):
         if count := self._sorted.rowCount():
             row = self.view.currentIndex().row() if self.selected() else -1 if by > 0 else 0
             index = self._sorted.index((row + by) % count, 0)
-            self.select(self.model.regions[self._sorted.mapToSource(index).row()].id)
+            self.select(self._region(index).id)
             self._chosen(index)
 
-    def selected(self) -> int:
-        """Number of the first region whose row is marked, 0 without one."""
-        return next(iter(self.all_selected()), 0)
-
-    def all_selected(self) -> list[int]:
+    def selected(self) -> list[int]:
         """Numbers of the regions whose rows are marked, from the top."""
-        rows = sorted(self._selection().selectedRows(), key=lambda index: index.row())
-        return [self.model.regions[self._sorted.mapToSource(index).row()].id for index in rows]
+        rows = sorted(self._selection.selectedRows(), key=lambda index: index.row())
+        return [self._region(index).id for index in rows]
 
-    def _selection(self) -> QItemSelectionModel:
-        found = self.view.selectionModel()
-        assert found is not None
-        return found
+    def _region(self, index: QModelIndex) -> Region:
+        return self.model.regions[self._sorted.mapToSource(index).row()]
 
     def _chosen(self, index: QModelIndex) -> None:
-        self.regionChosen.emit(self.model.regions[self._sorted.mapToSource(index).row()])
+        self.regionChosen.emit(self._region(index))
+
+
+@dataclass(frozen=True)
+class LatticeRow:
+    """One lattice of the image.
+
+    Attributes
+    ----------
+    number : int
+        As in the layer of lattices; 0 is the best patch's.
+    relation : str
+        To the first.
+    turn_deg : float or None
+        Misorientation to the first.
+    share : float
+        Of the image, 0...1.
+    intact, by_hand : bool
+        It counts as intact; its patch was placed by hand.
+    colour : str
+    """
+
+    number: int
+    relation: str
+    turn_deg: float | None
+    share: float
+    intact: bool
+    by_hand: bool
+    colour: str
+
+    def items(self) -> list[QTableWidgetItem]:
+        """Cells of its row."""
+        box = QTableWidgetItem(f"{self.number}")
+        box.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+        box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
+        name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
+        name.setIcon(QIcon(swatch(self.colour)))
+        turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
+        share = QTableWidgetItem(f"{100 * self.share:.1f} %")
+        for item in (turn, share):
+            item.setTextAlignment(_RIGHT)
+        return [box, name, turn, share]
+
+
+class LatticesView(QWidget):
+    """Table of the lattices with a tick box each, and what can be done about them."""
+
+    #: ``(number, intact)``: a box was ticked or unticked.
+    verdictGiven = Signal(int, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[LatticeRow, ...] = ()
+        self.about = QLabel("–")
+        self.about.setAccessibleName("lattices")
+        self.map = button("Map", "Shows which lattice each part of the image belongs to.")
+        self.map.setCheckable(True)
+        self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
+        self.add = button("Add…", "Click into a lattice in the image that was not found.")
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
+        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert rows is not None
+        assert columns is not None
+        rows.hide()
+        rows.setMinimumSectionSize(_ROW)
+        rows.setDefaultSectionSize(_ROW)
+        columns.setFixedHeight(_ROW)
+        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        # As high as its rows: it never scrolls inside the panel.
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setMinimumWidth(_WIDTH)
+        self.table.setAccessibleName("which lattices count as intact")
+        self.table.setToolTip(
+            "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
+            "it is a defect. The lattice of the best patch is always intact.</qt>"
+        )
+        self.table.itemChanged.connect(self._changed)
+        head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
+        box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
+        self.table.hide()
+        self.setState(count=0, mapped=False)
+
+    def setColours(self, colours: Colours) -> None:
+        """Follow the theme."""
+        self.table.setStyleSheet(boxes(colours))
+
+    def value(self) -> tuple[LatticeRow, ...]:
+        """The lattices shown, but the first."""
+        return self._rows
+
+    def setValue(self, rows: Sequence[LatticeRow]) -> None:
+        """Show the lattices beside the best patch's; nothing is emitted."""
+        if tuple(rows) == self._rows:
+            return
+        self._rows = tuple(rows)
+        with signals_blocked(self.table):
+            self.table.setRowCount(len(self._rows))
+            for line, row in enumerate(self._rows):
+                for column, item in enumerate(row.items()):
+                    self.table.setItem(line, column, item)
+        self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
+        self.table.setVisible(bool(self._rows))
+
+    def setState(self, *, count: int, mapped: bool) -> None:
+        """Show the number of lattices (0: unknown), and whether their map is visible."""
+        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
+        self.add.setEnabled(count > 0)
+        self.map.setVisible(bool(self._rows))
+        self.move_button.setVisible(bool(self._rows))
+        self.map.setChecked(mapped)
+
+    def _changed(self, item: QTableWidgetItem) -> None:
+        if item.column() == 0:
+            self.verdictGiven.emit(self._rows[item.row()].number, item.checkState() == Qt.CheckState.Checked)

@@ -1,16 +1,28 @@
-"""A dock that works on the session of its viewer: image, messages, parameters kept; let go of when it is closed."""
+"""Docks that work on the session of their viewer, and those with one step only, for those who want no more."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
-from napari_hrstem_defects.widgets.editors import Links
-from napari_hrstem_defects.widgets.parts import ImageChooser, Messages, RunRow
+from napari_hrstem_defects.widgets.actions import Actions
+from napari_hrstem_defects.widgets.editors import ChoiceEditor, Links, Quiet, box
+from napari_hrstem_defects.widgets.model import STEPS
+from napari_hrstem_defects.widgets.parts import Messages, RunRow, StepGroup
 from napari_hrstem_defects.widgets.session import Session
 from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
 from napari_hrstem_defects.widgets.theme import colours
@@ -38,7 +50,10 @@ class SessionWidget(QWidget):
         self._notice: str | None = None
         self._image_id = ""
         self._colours = colours(self._viewer)
-        self.image = ImageChooser()
+        self.image = ChoiceEditor()
+        self.image.setMinimumContentsLength(10)
+        self.image.setAccessibleName("image")
+        Quiet(self.image)
         self.run_row = RunRow()
         self.messages = Messages()
 
@@ -128,10 +143,16 @@ class SessionWidget(QWidget):
         """Show the parameters."""
 
     def _show_images(self) -> None:
-        self.image.setChoices([(str(image.unique_id), image.name) for image in self.session.images()])
+        images = [
+            (str(image.unique_id), image.name) for image in self.session.images()
+        ]  # by id, for names may be alike
         document = self.session.document
         chosen = document.source_id
-        self.image.setValue(chosen)
+        with signals_blocked(self.image):
+            self.image.setChoices(images)
+            self.image.setValue(chosen)
+        self.image.setEnabled(bool(images))
+        self.image.setToolTip(f"The image to analyse: {self.image.currentText() or '–'}")
         if self._notice == UNKNOWN_SIZE and chosen and not summary.has_no_pixel_size(document):
             self._notice = None
         if chosen != self._image_id:
@@ -156,3 +177,66 @@ class SessionWidget(QWidget):
     def _theme_changed(self) -> None:
         self._colours = colours(self._viewer)
         self._show()
+
+
+class _Dock(SessionWidget):
+    """Image, a body, progress and messages."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.run_row.run.hide()
+        image = box(QHBoxLayout(), QLabel("Image"), self.image, stretch=1)
+        parts = image, self._body(), self.run_row, self.messages, None
+        box(QVBoxLayout(self), *parts, margins=(6, 2, 6, 4))
+        self._begin()
+
+    def _body(self) -> QWidget:
+        """What the dock is for."""
+        raise NotImplementedError
+
+
+class _OneStep(_Dock):
+    """One step with all of its parameters."""
+
+    step: ClassVar[str]
+
+    def _body(self) -> QWidget:
+        self.group = StepGroup(next(step for step in STEPS if step.name == self.step))
+        self.group.addWidget(self.group.folded)
+        self.group.valueChanged.connect(self._edit)
+        self.group.runRequested.connect(self._run_step)
+        return self.group
+
+    def _show(self) -> None:
+        super()._show()
+        self.group.setState(self.session.states()[self.step], self._colours)
+        self.group.button.setEnabled(not self.session.running)
+
+    def _show_recipe(self) -> None:
+        super()._show_recipe()
+        self.group.setValue(self.session.recipe)
+
+
+def _only(step: str) -> type[_OneStep]:
+    return type(f"{step}_widget", (_OneStep,), {"step": step, "__doc__": f"The step *{step}* alone."})
+
+
+PreprocessWidget = _only("preprocess")
+DomainsWidget = _only("domains")
+ClassifyWidget = _only("classify")
+BestPatchWidget = _only("best_patch")
+SymmetryWidget = _only("symmetry")
+VarianceWidget = _only("variance")
+SegmentWidget = _only("segment")
+
+
+class ExportWidget(_Dock):
+    """Export, recipes and rating alone."""
+
+    def _body(self) -> QWidget:
+        self.actions_ = Actions(self.session)
+        return self.actions_
+
+    def _show(self) -> None:
+        super()._show()
+        self.actions_.buttons["Export…"].setEnabled(self.session.document.analysis is not None)
