@@ -26,16 +26,6 @@ def test_hysteresis_is_scikit_images(seed, low, step, blur):
     assert not (apply_hysteresis_threshold(severity, low, params[1]) & ~found).any()
 
 
-def test_hysteresis_without_diagonals_is_scikit_images():
-    """Where blobs touch along edges only, both agree exactly."""
-    severity = np.kron(glass((12, 15), 1.0, 1), np.ones((8, 8))).astype(np.float32) * 3
-    severity = ndimage.gaussian_filter(severity, 3.0)
-    found = hysteresis(severity, 1.0, 2.5)
-    np.testing.assert_array_equal(found, apply_hysteresis_threshold(severity, 1.0, 2.5))
-    assert found.any()
-    assert not found.all()
-
-
 def test_hysteresis_by_hand():
     severity = np.array([[5, 5, 0, 5], [0, 0, 5, 0], [0, 0, 0, 8], [5, 0, 0, 0]], np.float32)
     found = hysteresis(severity, 4, 7)
