@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from benchmarks.accuracy import ablation, datasets, numbers
-from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy import __main__ as program
+from benchmarks.accuracy import ablation, datasets, numbers, robustness
 from benchmarks.accuracy.datasets import Image
 
 
@@ -45,8 +45,7 @@ def test_a_step_is_off_in_every_module_and_on_again_after() -> None:
 
 
 def test_without_the_loss_of_strength_severity_is_lower_but_not_gone() -> None:
-    image = datasets.images(("own",), "tuning", limit=1)[0]
-    micrograph = image.load().frames[0][0]
+    micrograph = _tiny().frames[0][0]
     usual = hd.analyze(micrograph)
     with ablation.made(ablation.Change("loss of strength", "off", ""), hd.Recipe()) as recipe:
         without = hd.analyze(micrograph, recipe)
@@ -108,17 +107,16 @@ def row(name: str, dice: float, false: float = 0.0, source: str = "", called: bo
 
 
 def test_copies_of_one_image_count_once() -> None:
+    copies = (("b1", "b"), ("b2", "b"))
     before = [
         row("a", 0.9),
-        row("b1", 0.9, source="b"),
-        row("b2", 0.9, source="b"),
+        *(row(name, 0.9, source=of) for name, of in copies),
         row("c", 0.5),
         row("d", 0.8),
     ]
     after = [
         row("a", 0.89),
-        row("b1", 0.8, source="b"),
-        row("b2", 0.8, source="b"),
+        *(row(name, 0.8, source=of) for name, of in copies),
         row("c", 0.6),
         row("d", 0.9, 0.03),
     ]
@@ -207,12 +205,17 @@ def test_default_path_leaves_out_what_is_not_on_it() -> None:
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All commands, on next to nothing."""
+    tiny = [Image(part, "own", part, part, _tiny) for part in datasets.PARTS]
+    monkeypatch.setattr(program, "images", lambda *arguments, **options: tiny)
+    monkeypatch.setattr(robustness, "BASE", {**robustness.BASE, "shape": (192, 192), "px_per_period": 12.0})
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
-        assert main([*arguments, "--out", str(tmp_path)]) == 0
+        assert program.main([*arguments, "--out", str(tmp_path)]) == 0
         return capsys.readouterr().out
 
     scored = run("score", "--group", "own", "--limit", "1", "--part", "all", "--sheets", f"{tmp_path}/s")
