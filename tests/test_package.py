@@ -47,18 +47,6 @@ def test_version_is_the_same_everywhere() -> None:
     )
 
 
-def test_citation_file_has_what_the_format_asks_for() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    assert citation["cff-version"] == "1.2.0"
-    assert citation["type"] == "software"
-    assert citation["license"] == PROJECT["license"]
-    for work in (citation, *citation["references"]):
-        assert work["title"]
-        assert work["authors"]
-        for author in work["authors"]:
-            assert "name" in author or {"family-names", "given-names"} <= author.keys()
-
-
 def test_public_names_resolve() -> None:
     for name in hd.__all__:
         assert getattr(hd, name) is not None

@@ -19,6 +19,9 @@ def test_every_number_is_moved_within_its_limits() -> None:
         found = {change.kind: change.value for change in tried if change.parameter == name}
         if isinstance(value, bool):
             assert found == {"switch": not value}
+        elif metadata["choices"]:
+            tried_choices = {change.value for change in tried if change.parameter == name}
+            assert tried_choices == set(metadata["choices"]) - {value}
         elif isinstance(value, float) and value > 0:
             low, high = metadata["minimum"], metadata["maximum"]
             assert {"-30 %", "+30 %"} & set(found), name
@@ -51,46 +54,6 @@ def test_without_the_loss_of_strength_severity_is_lower_but_not_gone() -> None:
         without = hd.analyze(micrograph, recipe)
     assert without.severity.max() > 0
     assert (without.severity < usual.severity - 1e-4).any()
-
-
-class _Recipe:
-    """As much of a recipe as is asked for."""
-
-    def __init__(self, **metadata: Any) -> None:
-        self._numbers = metadata
-
-    def parameters(self) -> Any:
-        limits = {"minimum": 0, "maximum": 10}
-        yield "filter.method", "fast", {"choices": ("fast", "exact")}
-        yield "filter.steps", 2, limits
-        yield "filter.width", 5.0, {"minimum": 4.0, "maximum": 6.0, "doc": "4: no filter"}
-        yield "filter.lines", 5.0, {**limits, "doc": "limit; 0: lines are not looked for"}
-        yield "filter.share", 0.5, {**limits, "doc": "a share of 0.0: nothing"}
-        yield "filter.at", "1,2", {"one_image": True}
-
-    def replace(self, values: dict[str, Any]) -> "_Recipe":
-        if values == {"filter.lines": 6.5}:
-            raise hd.HrstemDefectsError("does not fit")
-        return self
-
-
-def test_choices_steps_and_special_values_come_from_the_recipe() -> None:
-    found = [
-        (c.parameter.partition(".")[2], c.kind, c.value) for c in ablation.changes(_Recipe(), ["filter."])
-    ]
-    assert found == [
-        ("method", "choice", "exact"),
-        ("steps", "-30 %", 1),
-        ("steps", "+30 %", 3),
-        ("steps", "off", 0),
-        ("width", "-30 %", 4.0),
-        ("width", "+30 %", 6.0),
-        ("lines", "-30 %", 3.5),
-        ("lines", "off", 0.0),
-        ("share", "-30 %", 0.35),
-        ("share", "+30 %", 0.65),
-    ]
-    assert [c.parameter for c in ablation.changes(_Recipe(), ["filter.st"])] == ["filter.steps"] * 3
 
 
 def row(name: str, dice: float, false: float = 0.0, source: str = "", called: bool = True) -> dict[str, Any]:

@@ -114,20 +114,6 @@ def test_contrast_does_not_matter(change):
     np.testing.assert_allclose(other.strength, field.strength, rtol=0.1)
 
 
-@pytest.mark.parametrize("shift", [(0.0, 3.0), (1.7, -3.1)])
-def test_where_the_columns_lie_does_not_matter(shift):
-    field = autocorrelation_field(plain(centred((160, 160))))
-    moved = autocorrelation_field(plain(centred((160, 160), shift=shift)))
-    inner = np.s_[6:-6, 6:-6]
-    mean, other = (
-        field.mean_direction(np.ones(field.shape, bool)),
-        moved.mean_direction(np.ones(field.shape, bool)),
-    )
-    assert mean @ other / np.linalg.norm(mean) / np.linalg.norm(other) > 0.999
-    np.testing.assert_allclose(moved.strength[inner], field.strength[inner], rtol=0.1)
-    assert field.distance(mean / np.linalg.norm(mean))[inner].max() < 0.02
-
-
 def test_tiles_leave_no_seam(monkeypatch):
     image = plain(noisy(centred((200, 260)), 0.1))
     whole = autocorrelation_field(image)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -148,19 +149,13 @@ def test_afm_first_rows_of_a_creeping_scanner_are_marked() -> None:
     assert not labels[150:].any()
 
 
-def test_sem() -> None:
-    assert not analysed(sem(0, 1.0)).labels.any()
-    labels = analysed(sem(0, 2.0, boundary=True)).labels
-    assert (labels[:, 291:324] > 0).any(axis=1).mean() > 0.8
-    assert not labels[:, np.abs(np.arange(SIDE) - 307) > 40].any()
-
-
 def test_sem_fainter_than_half_its_noise_shows_nothing() -> None:
     assert not analysed(sem(0, 0.5, boundary=True)).labels.any()
 
 
-def test_sem_fringes_in_one_direction() -> None:
-    assert not analysed(sem(1, 2.0, fringes=True)).labels.any()
-    labels = analysed(sem(1, 2.0, fringes=True, boundary=True)).labels
+@pytest.mark.parametrize("fringes", [False, True], ids=["lattice", "fringes in one direction"])
+def test_sem(fringes: bool) -> None:
+    assert not analysed(sem(int(fringes), 1.0 + fringes, fringes=fringes)).labels.any()
+    labels = analysed(sem(int(fringes), 2.0, fringes=fringes, boundary=True)).labels
     assert (labels[:, 291:324] > 0).any(axis=1).mean() > 0.8
     assert not labels[:, np.abs(np.arange(SIDE) - 307) > 40].any()

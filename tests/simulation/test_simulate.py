@@ -157,21 +157,10 @@ def test_second_grain_takes_at_most_about_half():
 
 
 def test_domains_are_only_built_where_they_show():
-    from napari_hrstem_defects.simulation import project
-    from napari_hrstem_defects.simulation.visibility import domain_contrast, polarity
-
-    # Two columns whose signals differ by a share e: only the reflections of the difference change sign.
-    assert (
-        domain_contrast(project("insb", "110"), 1.7) < 0.1 < 1.0 < domain_contrast(project("gap", "110"), 1.7)
-    )
-    nial = project("nial", "100")
-    # A lattice vector changes nothing; CsCl under a/2[111] swaps Ni and Al.
-    assert domain_contrast(nial, 1.7, nial.cell[0]) == pytest.approx(0, abs=1e-9)
-    assert domain_contrast(nial, 1.7, nial.vector((0.5, 0.5, 0.5))) > 1.0
+    # The columns of GaAs are too alike.
     with pytest.raises(SimulationError, match="inversion domain cannot be simulated"):
         simulate("inversion_domain", material="gaas", zone_axis="110")
     # Along [100] zinc blende has centres of inversion: an inverted domain would be a shifted one.
-    assert polarity(project("gap", "100"), 1.7) < 1e-9 < 0.3 < polarity(project("gap", "110"), 1.7)
     with pytest.raises(SimulationError, match="inversion domain cannot be simulated"):
         simulate("inversion_domain", material="gap", zone_axis="100")
     modes = {
