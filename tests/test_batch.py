@@ -369,24 +369,16 @@ def test_a_process_that_dies_fails_its_image_only(folder, out, tmp_path, monkeyp
     assert "ended by the system" in rows[1].message
 
 
-_DRIVER = """
-import sys
-from napari_hrstem_defects.cli import main
-if __name__ == "__main__":
-    sys.argv = ["hrstem-defects", "analyze", *sys.argv[1:]]
-    main()
-"""
+ANALYZE = (sys.executable, "-c", "from napari_hrstem_defects.cli import main; main()", "analyze")
 
 
 @pytest.fixture
-def start(tmp_path):
+def start():
     """``start(*arguments)``: the command analyze in a process of its own, which ends with the test."""
-    driver = tmp_path / "driver.py"
-    driver.write_text(_DRIVER)
     processes = []
 
     def begin(*arguments):
-        command = [sys.executable, str(driver), *map(str, arguments)]
+        command = [*ANALYZE, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, start_new_session=True, **pipes))
         return processes[-1]

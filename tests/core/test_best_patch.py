@@ -112,13 +112,6 @@ def test_isolated_patches_fall_back_to_corners():
     assert choice.weight == 2
 
 
-def test_all_alone_ties_everywhere():
-    choice = choose(grid("#..# .... #..#"), severity=np.arange(12.0).reshape(3, 4)[::-1])
-    assert choice.weight == 0
-    assert choice.index == (2, 0)
-    assert len(choice.candidates) == 4
-
-
 def test_no_clean_patch_warns():
     choice = choose(np.zeros((3, 3), bool))
     assert choice.index == (1, 1)

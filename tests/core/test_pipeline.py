@@ -189,7 +189,7 @@ CHANGES = [
 ]
 
 
-def test_every_parameter_is_changed_below():
+def test_every_parameter_is_among_the_changes():
     changed = {name for _, _, changes in CHANGES for name in changes}
     # A classifier by name is not asked for unless it was loaded.
     assert changed == {name for name, _, _ in hd.Recipe().parameters()} - {"classify.classifier"}
