@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -375,6 +376,24 @@ def test_cancelled_at_every_chance(recipe):
         answers = iter([False] * stop + [True])
         with pytest.raises(Cancelled):
             run(image, recipe, cancelled=lambda answers=answers: next(answers))
+
+
+def test_cancelling_is_asked_for_more_often_in_a_larger_image():
+    """Within the steps that take long, not only between steps."""
+
+    def asked(rows):
+        steps, counts = [], Counter()
+        run(
+            perfect((rows, 160)),
+            stop="best_patch",
+            progress=lambda step, fraction: steps.append(step),
+            cancelled=lambda: counts.update(steps[-1:]),
+        )
+        return counts
+
+    small, large = asked(200), asked(1300)
+    assert large["preprocess"] > small["preprocess"]
+    assert large["best_patch"] > small["best_patch"]
 
 
 @pytest.mark.slow

@@ -272,6 +272,15 @@ def test_gate_is_on_the_raw_map():
     assert not triangle_binarise(np.full((30, 30), 5.0)).any()
 
 
+@pytest.mark.parametrize("size", [1, 3, 19])
+def test_median_is_the_median(size):
+    mask = np.random.default_rng(size).random((60, 80)) < 0.5
+    mask[:20, :20] = True
+    severity = np.where(mask, 100, 1).astype(np.float32)
+    out = triangle_binarise(severity, sigma=0, median_size=size)
+    np.testing.assert_array_equal(out, median_filter(mask.astype(np.uint8), size, mode="nearest") > 0)
+
+
 def naive_maps(image: np.ndarray, patch: tuple[slice, slice], params: PublishedParams):
     """The published steps, written down as in the authors' code."""
 
