@@ -35,7 +35,7 @@ def test_line_by_hand():
     assert w[4] == w[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.integers(1, 12), st.sampled_from([4, 8])
 )
@@ -60,7 +60,7 @@ def test_w_is_the_published_sum_over_a_search(clean, depth, connectivity):
         assert w[node] == pytest.approx(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     arrays(
         bool, st.tuples(st.integers(1, 10), st.integers(1, 10)), elements=st.sampled_from([True, True, False])
@@ -158,7 +158,7 @@ def test_prepared_slices_by_hand():
     assert prepared_slices(patch, prepared) == np.s_[20:52, 20:52]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.tuples(st.integers(64, 900), st.integers(64, 900)),
     st.floats(0.1, 1.0),

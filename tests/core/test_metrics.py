@@ -79,7 +79,7 @@ def test_dice_by_hand():
 scored = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(scored)
 def test_auroc_counts_pairs(items):
     values = np.array([float(v) for v, _ in items])

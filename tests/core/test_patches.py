@@ -19,7 +19,7 @@ def grids(draw, longest=700, most=400):
     return PatchGrid(shape, draw(st.integers(min(-(-max(shape) // most), min(shape)), min(shape))))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(grids(most=20))
 def test_every_pixel_lies_in_a_patch(grid):
     hypothesis.assume(max(grid.counts) <= 50)
@@ -33,7 +33,7 @@ def test_every_pixel_lies_in_a_patch(grid):
     assert covered.all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(grids())
 def test_as_few_as_possible_and_evenly_spread(grid):
     for axis, (length, count) in enumerate(zip(grid.shape, grid.counts, strict=True)):
@@ -45,7 +45,7 @@ def test_as_few_as_possible_and_evenly_spread(grid):
         assert steps.size == 0 or steps.max() - steps.min() <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grids(longest=90, most=12))
 def test_extract_cuts_out_at_the_corners(grid):
     hypothesis.assume(max(grid.counts) <= 20)
@@ -57,7 +57,7 @@ def test_extract_cuts_out_at_the_corners(grid):
         np.testing.assert_array_equal(tiles[index], image[y : y + grid.size, x : x + grid.size])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(grids())
 def test_painting_gives_each_patch_the_cell_around_its_centre(grid):
     numbers = np.arange(np.prod(grid.counts)).reshape(grid.counts)

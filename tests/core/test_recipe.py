@@ -48,7 +48,7 @@ def valid_values(name):
 RECIPES = st.fixed_dictionaries({}, optional={name: valid_values(name) for name in PARAMETERS})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECIPES)
 def test_json_and_pickle_round_trip(changes):
     recipe = Recipe().replace(changes)
@@ -59,7 +59,7 @@ def test_json_and_pickle_round_trip(changes):
     assert json.loads(recipe.to_json())["version"] == RECIPE_VERSION
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECIPES)
 def test_values_may_be_text(changes):
     recipe = Recipe().replace({name: str(value) for name, value in changes.items()})

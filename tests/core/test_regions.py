@@ -134,7 +134,7 @@ def test_angle_to_the_lattice():
     assert measure(band(400, 10, 30)).to_lattice_deg is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)), elements=st.integers(0, 2)))
 def test_any_labels(labels):
     regions = find_regions(labels, labels.astype(np.float32))

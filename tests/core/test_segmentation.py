@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.segmentation import dilate, hysteresis, join, lo
 from .helpers import glass
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.floats(0, 3), st.floats(0, 4), st.floats(0.5, 4))
 def test_hysteresis_is_scikit_images(seed, low, step, blur):
     severity = (3 * glass((60, 71), blur, seed)).astype(np.float32)

@@ -18,7 +18,7 @@ def loop(image: np.ndarray, window: int) -> np.ndarray:
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(1, 14),
     st.tuples(st.integers(1, 12), st.integers(1, 12)),

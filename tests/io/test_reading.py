@@ -24,7 +24,7 @@ from . import writers
 from .writers import GREY, IMAGE, RNG, STACK, TESCAN
 
 SHARED = Path(__file__).parents[3] / "shared/data"
-FOLDED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+FOLDED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ def test_others_may_read_as_the_umask_says(tmp_path, make_analysis):
     st.sampled_from(["u1", "u2", "i4", "f4", "f8"]),
     st.integers(0, 2),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, shape, size, dtype, frames):
     out = tmp_path_factory.mktemp("any") / "out"
     data = (make_micrograph(shape).data / 257).astype(dtype)
