@@ -7,8 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# How long a test takes depends on what else the machine does.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 # Qt takes the virtual screen that pytest-xvfb starts; its offscreen platform has no OpenGL.
 os.environ.pop("QT_QPA_PLATFORM", None)
 os.environ["MPLBACKEND"] = "Agg"

@@ -193,19 +193,12 @@ def test_best_patch_on_the_command_line():
 
 # -- processes ------------------------------------------------------------------------------------------------
 
-_RUN = """
-import sys
-from napari_hrstem_defects.batch import analyze_files
-if __name__ == "__main__":
-    analyze_files([sys.argv[1]], sys.argv[2], pixel_size_nm=0.03, frame_time_s=0.5, jobs=2)
-"""
-
 
 @pytest.mark.slow
-def test_two_processes_share_a_series_are_killed_and_go_on(movie, out, tmp_path, result):
-    script = tmp_path / "run.py"
-    script.write_text(_RUN)
-    child = subprocess.Popen([sys.executable, script, movie, out], start_new_session=True)
+def test_two_processes_share_a_series_are_killed_and_go_on(movie, out, result):
+    program = (sys.executable, "-c", "from napari_hrstem_defects.cli import main; main()")
+    options = ("--pixel-size", str(PIXEL_NM), "--frame-time", "0.5", "--jobs", "2", "--quiet")
+    child = subprocess.Popen([*program, "analyze", movie, "--out", out, *options], start_new_session=True)
     deadline = time.monotonic() + 120
     while len(done(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

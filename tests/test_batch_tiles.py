@@ -7,8 +7,7 @@ from scipy import ndimage
 
 from napari_hrstem_defects import Micrograph, analyze, simulate
 from napari_hrstem_defects.batch import analyze_files, replay
-from napari_hrstem_defects.batch.tiles import MARGIN_PX, tile_edge, tiles_of
-from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.batch.tiles import MARGIN_PX, tiles_of
 from napari_hrstem_defects.io import load
 
 
@@ -24,15 +23,6 @@ def test_tiles_cover_the_image_once_and_reach_beyond():
             assert outer.stop == min(inner.stop + MARGIN_PX, length)
     assert (times == 1).all()
     assert len(tiles_of((800, 800), 800)) == 1
-
-
-def test_which_images_are_done_in_tiles():
-    def edge(side, mode="lattice", asked=None):
-        image = Micrograph(np.broadcast_to(np.float32(0), (64, side)))
-        return tile_edge(image, Recipe() if mode == "lattice" else Recipe.published(), asked)
-
-    assert [edge(8192), edge(8193), edge(8193, "published")] == [0, 3072, 0]
-    assert [edge(5000, asked=1000), edge(900, asked=1000), edge(9000, asked=0)] == [1000, 0, 0]
 
 
 def save(path, made):

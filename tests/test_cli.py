@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ import napari_hrstem_defects
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.cli import app, main
 from napari_hrstem_defects.io import load, read
-
-REAL = Path(__file__).parents[2] / "shared/data/real"
 
 
 @pytest.fixture(autouse=True)
@@ -128,15 +125,6 @@ def test_analyze_with_its_overview(image, out):
     lines = run("analyze", image, "--out", out).stdout.splitlines()
     assert lines[0].startswith("done    crystal: ")
     assert lines[-1] == f"1 done; table in {out / 'summary.csv'}"
-    assert {path.name for path in (out / "crystal").iterdir()} == {
-        "labels.tif",
-        "severity.tif",
-        "variance.tif",
-        "patches.csv",
-        "regions.csv",
-        "overview.png",
-        "analysis.json",
-    }
     with Image.open(out / "crystal" / "overview.png") as picture:
         assert picture.format == "PNG"
     again = run("analyze", image, "--out", out).stdout.splitlines()
@@ -154,18 +142,8 @@ def test_quiet(image, out, tmp_path):
 def test_recipe_and_settings(image, out, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(Recipe().replace({"segment.false_marks": 0.2}).to_json())
-    run(
-        "analyze",
-        image,
-        "--out",
-        out,
-        "--recipe",
-        recipe,
-        "--set",
-        "segment.extent=0.3",
-        "--set",
-        "symmetry.templates=64",
-    )
+    changes = ("--set", "segment.extent=0.3", "--set", "symmetry.templates=64")
+    run("analyze", image, "--out", out, "--recipe", recipe, *changes)
     used = load(out / "crystal").recipe
     assert (used.segment.false_marks, used.segment.extent, used.symmetry.templates) == (0.2, 0.3, 64)
 
@@ -188,11 +166,6 @@ def test_published_recipe(tmp_path, out):
     assert load(again / "crystal").severity.any()
     (row,) = csv.DictReader((again / "summary.csv").read_text("utf-8").splitlines())
     assert (row["verdict"], row["message"]) == ("non-defective", words)
-
-
-def test_published_recipe_refuses_a_small_image(image, out):
-    result = run("analyze", image, "--out", out, "--recipe", "published", status=1)
-    assert "128 × 128 px is smaller than two patches of 128 px" in result.output
 
 
 def test_best_patch_and_pixel_size(image, out):
@@ -244,43 +217,14 @@ def test_output_without_permission(image, out):
     assert "no permission" in one_line(result.stderr)
 
 
-def picture(path, *channels):
-    Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(path)
-
-
-GREY = crystal() // 64
-
 BAD_INPUTS = {
     "constant.tif": (lambda path: tifffile.imwrite(path, np.full((128, 128), 7, np.uint8)), "the same value"),
-    "nan.tif": (
-        lambda path: tifffile.imwrite(path, np.full((128, 128), np.nan, np.float32)),
-        "no pixel has a finite value",
-    ),
-    "colour.png": (lambda path: picture(path, GREY, GREY // 2, GREY // 3), "colour picture"),
-    "boolean.npy": (lambda path: np.save(path, crystal() > 8000), "black-and-white"),
-    "bilevel.png": (lambda path: Image.fromarray(crystal() > 8000).save(path), "1-bit"),
     "complex.npy": (lambda path: np.save(path, crystal() * 1j), "complex numbers"),
-    "line.npy": (lambda path: np.save(path, np.arange(100.0)), "an array of shape (100,)"),
-    "pattern.tif": (
-        lambda path: tifffile.imwrite(
-            path, crystal(), imagej=True, resolution=(9, 9), metadata={"unit": "1/nm"}
-        ),
-        "this is a diffraction pattern (pixels in 1/nm)",
-    ),
-    "tiny.tif": (lambda path: tifffile.imwrite(path, crystal((20, 20))), "20 × 20 px"),
-    "empty.tif": (lambda path: path.write_bytes(b""), "the file is empty"),
     "text.tif": (lambda path: path.write_text("This is a text.\n" * 100), "damaged or not really a tif file"),
-    "truncated.tif": (lambda path: path.write_bytes(_tiff_bytes(path)[:20000]), "cut off (truncated)"),
     "missing.tif": (lambda path: None, "there is no such file"),
-    "table.csv": (lambda path: path.write_text("a,b\n1,2\n"), "the format '.csv' is not known"),
     "folder": (lambda path: path.mkdir(), "there is no image in this folder"),
     "*.emd": (lambda path: None, "no image matches this pattern"),
 }
-
-
-def _tiff_bytes(path):
-    tifffile.imwrite(path, crystal())
-    return path.read_bytes()
 
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
@@ -292,51 +236,6 @@ def test_bad_input(tmp_path, out, name):
     assert name in line
     assert words in line
     assert {path.name for path in out.iterdir()} == {"summary.csv"}
-
-
-def test_bad_inputs_do_not_stop_the_others(image, out, tmp_path):
-    (tmp_path / "bad.tif").write_text("text")
-    result = run("analyze", tmp_path / "bad.tif", image, "--out", out, status=1)
-    assert "bad.tif" in one_line(result.stderr)
-    assert result.stdout.splitlines()[-1].startswith("1 done, 1 failed;")
-
-
-def holes(count):
-    data = crystal().astype(np.float32)
-    data.ravel()[np.random.default_rng(1).choice(data.size, count, replace=False)] = np.nan
-    data[0, 0] = np.inf
-    return data
-
-
-SENSIBLE_INPUTS = {
-    "holes": lambda path: tifffile.imwrite(path, holes(50)),
-    "small": lambda path: tifffile.imwrite(path, crystal((64, 64))),
-    "huge_range": lambda path: tifffile.imwrite(path, crystal().astype(np.uint32) * 200_000),
-    "grey_rgb": lambda path: tifffile.imwrite(path, np.stack([crystal()] * 3, axis=-1), photometric="rgb"),
-    "negative": lambda path: tifffile.imwrite(path, -crystal().astype(np.float64) * 1e300),
-}
-
-
-@pytest.mark.parametrize("name", SENSIBLE_INPUTS)
-def test_unusual_input(tmp_path, out, name):
-    path = tmp_path / f"{name}.tif"
-    SENSIBLE_INPUTS[name](path)
-    run("analyze", path, "--out", out)
-    assert load(out / name).labels.shape == read(path).frame_shape
-
-
-def test_noise_has_no_lattice_and_nothing_is_marked(tmp_path, out):
-    tifffile.imwrite(
-        tmp_path / "noise.tif", np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
-    )
-    assert "No lattice was found" in run("analyze", tmp_path / "noise.tif", "--out", out).stdout
-    assert not load(out / "noise").labels.any()
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="the real images are not here")
-def test_folder_of_images_and_masks(out):
-    run("analyze", REAL / "au_gb*", "--out", out)
-    assert {path.name for path in out.iterdir()} == {"au_gb", "summary.csv"}
 
 
 def test_json_lines(image, out, tmp_path):
@@ -449,39 +348,28 @@ def test_replay(image, out, tmp_path):
     run("analyze", image, "--out", out)
     record = out / "crystal" / "analysis.json"
     assert "the labels are identical" in run("replay", record, "--out", tmp_path / "again").stdout
-    assert "there is a result already" in one_line(
-        run("replay", record, "--out", tmp_path / "again", status=1).stderr
-    )
+    refused = run("replay", record, "--out", tmp_path / "again", status=1)
+    assert "there is a result already" in one_line(refused.stderr)
     run("replay", record, "--out", tmp_path / "again", "--overwrite", "--quiet")
     moved = image.rename(tmp_path / "moved.tif")
-    assert "there is no such file" in one_line(
-        run("replay", record, "--out", tmp_path / "b", status=1).stderr
-    )
+    missing = run("replay", record, "--out", tmp_path / "b", status=1)
+    assert "there is no such file" in one_line(missing.stderr)
     run("replay", record, "--out", tmp_path / "b", "--image", moved)
 
 
-def test_replay_that_differs(image, out, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels_sha256": ""}, "the labels are not those of the first run"),
+        ({"recipe": {"version": 1, "segment": {"threshold": 8.0}}}, "layout version 1"),
+        (None, "not a JSON file"),
+    ],
+)
+def test_replay_that_differs_or_cannot_be(image, out, tmp_path, change, words):
     run("analyze", image, "--out", out)
     record = out / "crystal" / "analysis.json"
-    info = json.loads(record.read_text())
-    record.write_text(json.dumps({**info, "labels_sha256": ""}))
-    result = run("replay", record, "--out", tmp_path / "again", status=1)
-    assert "the labels are not those of the first run" in one_line(result.stderr)
-
-
-def test_replay_of_a_recipe_that_is_no_longer_understood(image, out, tmp_path):
-    run("analyze", image, "--out", out)
-    record = out / "crystal" / "analysis.json"
-    info = json.loads(record.read_text())
-    recipe = {"version": 1, "segment": {"threshold": 8.0}}
-    record.write_text(json.dumps({**info, "recipe": recipe}))
-    result = run("replay", record, "--out", tmp_path / "again", status=1)
-    assert "layout version 1" in one_line(result.stderr)
-    assert list((tmp_path / "again").iterdir()) == []
-
-
-def test_replay_of_something_else(image, out):
-    assert "not a JSON file" in one_line(run("replay", image, "--out", out, status=1).stderr)
+    record.write_text("II*" if change is None else json.dumps(json.loads(record.read_text()) | change))
+    assert words in one_line(run("replay", record, "--out", tmp_path / "again", status=1).stderr)
 
 
 # -- simulate and evaluate ------------------------------------------------------------------------------------
@@ -498,18 +386,8 @@ def test_simulate(out, tmp_path):
         with Image.open(out / f"{name}_mask.png") as mask:
             assert mask.size == micrograph.shape[::-1]
             assert set(np.unique(np.asarray(mask))) <= {0, 1, 2, 255}
-    run(
-        "simulate",
-        "--out",
-        tmp_path / "again",
-        "--count",
-        2,
-        "--seed",
-        5,
-        "--preset",
-        "si_stacking_fault",
-        "--quiet",
-    )
+    same = ("--count", 2, "--seed", 5, "--preset", "si_stacking_fault", "--quiet")
+    run("simulate", "--out", tmp_path / "again", *same)
     for path in out.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 

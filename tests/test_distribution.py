@@ -191,13 +191,6 @@ def test_installed_with_nothing_but_what_it_requires_it_analyses_a_sample(
     assert (tmp_path / "out" / "summary.csv").is_file()
 
 
-def test_metadata_names_where_to_ask_and_report(built: Distributions) -> None:
-    metadata = _metadata(built.wheel)
-    links = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
-    assert {"Homepage", "Documentation", "Source Code", "Bug Tracker", "User Support"} <= links.keys()
-    assert all(link.startswith("https://") for link in links.values())
-
-
 def test_files_of_the_code_host_are_valid_yaml() -> None:
     paths = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
     if not (ROOT / ".github").exists():

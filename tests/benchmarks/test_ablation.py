@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from benchmarks.accuracy import ablation, datasets, numbers
-from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy import __main__ as program
+from benchmarks.accuracy import ablation, datasets, numbers, robustness
 from benchmarks.accuracy.datasets import Image
 
 
@@ -19,6 +19,9 @@ def test_every_number_is_moved_within_its_limits() -> None:
         found = {change.kind: change.value for change in tried if change.parameter == name}
         if isinstance(value, bool):
             assert found == {"switch": not value}
+        elif metadata["choices"]:
+            tried_choices = {change.value for change in tried if change.parameter == name}
+            assert tried_choices == set(metadata["choices"]) - {value}
         elif isinstance(value, float) and value > 0:
             low, high = metadata["minimum"], metadata["maximum"]
             assert {"-30 %", "+30 %"} & set(found), name
@@ -45,53 +48,12 @@ def test_a_step_is_off_in_every_module_and_on_again_after() -> None:
 
 
 def test_without_the_loss_of_strength_severity_is_lower_but_not_gone() -> None:
-    image = datasets.images(("own",), "tuning", limit=1)[0]
-    micrograph = image.load().frames[0][0]
+    micrograph = _tiny().frames[0][0]
     usual = hd.analyze(micrograph)
     with ablation.made(ablation.Change("loss of strength", "off", ""), hd.Recipe()) as recipe:
         without = hd.analyze(micrograph, recipe)
     assert without.severity.max() > 0
     assert (without.severity < usual.severity - 1e-4).any()
-
-
-class _Recipe:
-    """As much of a recipe as is asked for."""
-
-    def __init__(self, **metadata: Any) -> None:
-        self._numbers = metadata
-
-    def parameters(self) -> Any:
-        limits = {"minimum": 0, "maximum": 10}
-        yield "filter.method", "fast", {"choices": ("fast", "exact")}
-        yield "filter.steps", 2, limits
-        yield "filter.width", 5.0, {"minimum": 4.0, "maximum": 6.0, "doc": "4: no filter"}
-        yield "filter.lines", 5.0, {**limits, "doc": "limit; 0: lines are not looked for"}
-        yield "filter.share", 0.5, {**limits, "doc": "a share of 0.0: nothing"}
-        yield "filter.at", "1,2", {"one_image": True}
-
-    def replace(self, values: dict[str, Any]) -> "_Recipe":
-        if values == {"filter.lines": 6.5}:
-            raise hd.HrstemDefectsError("does not fit")
-        return self
-
-
-def test_choices_steps_and_special_values_come_from_the_recipe() -> None:
-    found = [
-        (c.parameter.partition(".")[2], c.kind, c.value) for c in ablation.changes(_Recipe(), ["filter."])
-    ]
-    assert found == [
-        ("method", "choice", "exact"),
-        ("steps", "-30 %", 1),
-        ("steps", "+30 %", 3),
-        ("steps", "off", 0),
-        ("width", "-30 %", 4.0),
-        ("width", "+30 %", 6.0),
-        ("lines", "-30 %", 3.5),
-        ("lines", "off", 0.0),
-        ("share", "-30 %", 0.35),
-        ("share", "+30 %", 0.65),
-    ]
-    assert [c.parameter for c in ablation.changes(_Recipe(), ["filter.st"])] == ["filter.steps"] * 3
 
 
 def row(name: str, dice: float, false: float = 0.0, source: str = "", called: bool = True) -> dict[str, Any]:
@@ -108,17 +70,16 @@ def row(name: str, dice: float, false: float = 0.0, source: str = "", called: bo
 
 
 def test_copies_of_one_image_count_once() -> None:
+    copies = (("b1", "b"), ("b2", "b"))
     before = [
         row("a", 0.9),
-        row("b1", 0.9, source="b"),
-        row("b2", 0.9, source="b"),
+        *(row(name, 0.9, source=of) for name, of in copies),
         row("c", 0.5),
         row("d", 0.8),
     ]
     after = [
         row("a", 0.89),
-        row("b1", 0.8, source="b"),
-        row("b2", 0.8, source="b"),
+        *(row(name, 0.8, source=of) for name, of in copies),
         row("c", 0.6),
         row("d", 0.9, 0.03),
     ]
@@ -207,12 +168,17 @@ def test_default_path_leaves_out_what_is_not_on_it() -> None:
 
 
 @pytest.mark.slow
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All commands, on next to nothing."""
+    tiny = [Image(part, "own", part, part, _tiny) for part in datasets.PARTS]
+    monkeypatch.setattr(program, "images", lambda *arguments, **options: tiny)
+    monkeypatch.setattr(robustness, "BASE", {**robustness.BASE, "shape": (192, 192), "px_per_period": 12.0})
 
     def run(*arguments: str) -> str:
         capsys.readouterr()
-        assert main([*arguments, "--out", str(tmp_path)]) == 0
+        assert program.main([*arguments, "--out", str(tmp_path)]) == 0
         return capsys.readouterr().out
 
     scored = run("score", "--group", "own", "--limit", "1", "--part", "all", "--sheets", f"{tmp_path}/s")

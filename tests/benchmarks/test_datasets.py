@@ -72,18 +72,6 @@ def test_parts_share_nothing_and_a_limit_holds_for_each() -> None:
     ]
 
 
-def test_sets_with_data_are_divided_about_evenly() -> None:
-    if not datasets.DEFAULT_DATA.is_dir():
-        pytest.skip("the data sets are not here")
-    for group in ("sim_b", "real", "real2"):
-        members = datasets.images((group,))
-        assert 0.35 <= np.mean([image.part == "test" for image in members]) <= 0.65
-        parts: dict[str, set[str]] = {}
-        for image in members:
-            parts.setdefault(image.source, set()).add(image.part)
-        assert all(len(found) == 1 for found in parts.values())
-
-
 def test_own_truth_of_a_large_second_grain_has_two_views() -> None:
     sim = hd.simulate("twin", 7004, shape=(256, 256))
     sample = datasets.simulated(sim)

@@ -65,16 +65,6 @@ def test_links_of_the_page_exist() -> None:
         assert (ROOT / "docs" / "results" / f"{name}.csv").is_file()
 
 
-def test_csv_keeps_what_matters(tmp_path: Path) -> None:
-    tables.write_csv(
-        tmp_path / "a.csv", [{"name": "x", "dice": float("nan"), "called": True}, {"dice": 1 / 3}]
-    )
-    first, second = tables.read_csv(tmp_path / "a.csv")
-    assert first == {"name": "x", "dice": "", "called": 1.0}
-    assert second["dice"] == pytest.approx(1 / 3, abs=1e-6)
-    assert tables.mean([first["dice"], second["dice"]]) == second["dice"]
-
-
 def test_failing_image_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     import napari_hrstem_defects as hd
     from benchmarks.accuracy.datasets import simulated

@@ -7,7 +7,6 @@ import pytest
 
 from napari_hrstem_defects.core import autocorrelation as module
 from napari_hrstem_defects.core.autocorrelation import WINDOW_PERIODS, autocorrelation_field, shifts_of
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
 
@@ -115,44 +114,6 @@ def test_contrast_does_not_matter(change):
     np.testing.assert_allclose(other.strength, field.strength, rtol=0.1)
 
 
-def test_brightness_does_not_matter():
-    """It is the band-pass that takes it away."""
-    image = noisy(crystal((200, 220), vectors("oblique", 12.0, 8.0)), 0.1)
-    fields = [autocorrelation_field(prepare(i, 12.0, PreprocessParams())) for i in (image, image + 100)]
-    np.testing.assert_allclose(fields[1].strength, fields[0].strength, atol=2e-3)
-
-
-@pytest.mark.parametrize("shift", [(0.0, 3.0), (2.3, 0.0), (1.7, -3.1)])
-def test_where_the_columns_lie_does_not_matter(shift):
-    field = autocorrelation_field(plain(centred((160, 160))))
-    moved = autocorrelation_field(plain(centred((160, 160), shift=shift)))
-    inner = np.s_[6:-6, 6:-6]
-    mean, other = (
-        field.mean_direction(np.ones(field.shape, bool)),
-        moved.mean_direction(np.ones(field.shape, bool)),
-    )
-    assert mean @ other / np.linalg.norm(mean) / np.linalg.norm(other) > 0.999
-    np.testing.assert_allclose(moved.strength[inner], field.strength[inner], rtol=0.1)
-    assert field.distance(mean / np.linalg.norm(mean))[inner].max() < 0.02
-
-
-def test_invalid_pixels_have_no_influence():
-    image = noisy(centred((160, 180)), 0.1)
-    valid = np.ones(image.shape, bool)
-    valid[50:90, 60:120] = False
-    valid[:, :9] = False
-    garbage = np.where(valid, image, 0)
-    rubbish = np.where(valid, image, np.random.default_rng(1).normal(0, 0.5, image.shape))
-    # The limit that outliers are clipped to is taken from all pixels.
-    clipped = np.clip(np.stack([garbage, rubbish]), -0.2, 0.2)
-    a, b = (autocorrelation_field(plain(i), valid) for i in clipped)
-    for name in ("strength", "pairs", "power", "components"):
-        np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4, err_msg=name)
-    assert a.pairs[17, 22] < 0.02
-    assert a.pairs[6, 6] < a.pairs[6, 10]
-    assert a.pairs.max() == pytest.approx(1, abs=0.02)
-
-
 def test_tiles_leave_no_seam(monkeypatch):
     image = plain(noisy(centred((200, 260)), 0.1))
     whole = autocorrelation_field(image)
@@ -185,13 +146,6 @@ def test_map_of_the_grid_in_the_frame():
         np.testing.assert_allclose(out[40:-40, 40:-40], wanted[40:-40, 40:-40], atol=1e-3)
 
 
-def test_white_noise_is_weak():
-    noise = np.random.default_rng(2).normal(size=(240, 240))
-    prepared = prepare(noise.astype(np.float32), PERIOD, PreprocessParams())
-    crystal_ = autocorrelation_field(plain(centred((240, 240)))).strength
-    assert np.median(autocorrelation_field(prepared).strength) < 0.25 * np.median(crystal_)
-
-
 def test_an_image_without_anything():
     field = autocorrelation_field(plain(np.zeros((64, 64))))
     assert np.isfinite(field.components).all()
@@ -199,14 +153,3 @@ def test_an_image_without_anything():
     nothing = autocorrelation_field(replace(plain(np.ones((64, 64)))), np.zeros((64, 64), bool))
     assert np.isfinite(nothing.strength).all()
     assert not nothing.pairs.any()
-
-
-def test_cancelled_at_any_tile(monkeypatch):
-    monkeypatch.setattr(module, "TILE", 16)
-    image, asked = plain(centred((120, 120))), []
-    autocorrelation_field(image, cancelled=lambda: bool(asked.append(1)))
-    assert len(asked) == 4
-    for stop in range(4):
-        answers = iter([False] * stop + [True])
-        with pytest.raises(Cancelled):
-            autocorrelation_field(image, cancelled=lambda answers=answers: next(answers))

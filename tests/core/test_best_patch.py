@@ -1,7 +1,6 @@
-"""The neighbourhood graph and W(node), on graphs small enough to count by hand."""
+"""The neighbourhood graph and W(node), on graphs small enough to count; where patches lie."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -11,11 +10,16 @@ from hypothesis.extra.numpy import arrays
 
 from napari_hrstem_defects.core.best_patch import (
     NO_CLEAN_PATCH,
+    BestPatch,
     choose,
+    frame_slices,
     neighbour_counts,
+    patch_edge,
     patch_graph,
+    prepared_slices,
     weights,
 )
+from napari_hrstem_defects.core.preprocessing import Prepared
 
 
 def grid(text: str) -> np.ndarray:
@@ -31,50 +35,7 @@ def test_line_by_hand():
     assert w[4] == w[0]
 
 
-def test_depth_cuts_off():
-    np.testing.assert_array_equal(weights(grid("#####"), depth=1), [[1, 2, 2, 2, 1]])
-
-
-def test_plus_by_hand():
-    w = weights(grid(".#. ### .#."))
-    assert w[1, 1] == 4
-    assert w[0, 1] == pytest.approx(1 + 3 / 16)
-    assert w[0, 0] == 0
-
-
-def test_plus_8_connected():
-    # The arms touch at corners: each has the centre and two arms at distance 1, the opposite arm at 2.
-    w = weights(grid(".#. ### .#."), connectivity=8)
-    assert w[1, 1] == 4
-    assert w[0, 1] == pytest.approx(3 + 1 / 16 / 2)
-
-
-def test_full_square_by_hand():
-    w = weights(np.ones((3, 3), bool))
-    assert w[1, 1] == pytest.approx(4 + 4 / 16)
-    assert w[0, 1] == pytest.approx(3 + 3 / 16 + 2 / 384)
-    assert w[0, 0] == pytest.approx(2 + 3 / 16 + 2 / 384 + 1 / (512 * 24))
-
-
-def test_ring_distances_go_around():
-    # 8 nodes in a ring: 2 at distances 1, 2, 3 and one opposite at 4.
-    counts = neighbour_counts(patch_graph(grid("### #.# ###")), depth=5)
-    assert len(counts) == 8
-    assert set(map(tuple, counts.values())) == {(2, 2, 2, 1, 0)}
-
-
-def test_components_do_not_see_each_other():
-    w = weights(grid("##.##. ......"))
-    np.testing.assert_array_equal(w[0], [1, 1, 0, 1, 1, 0])
-    assert not w[1].any()
-
-
-def test_rows_do_not_wrap_around():
-    assert not weights(grid("..# #..")).any()
-    assert not weights(grid("..# #.."), connectivity=8).any()
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.integers(1, 12), st.sampled_from([4, 8])
 )
@@ -99,7 +60,7 @@ def test_w_is_the_published_sum_over_a_search(clean, depth, connectivity):
         assert w[node] == pytest.approx(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     arrays(
         bool, st.tuples(st.integers(1, 10), st.integers(1, 10)), elements=st.sampled_from([True, True, False])
@@ -151,33 +112,10 @@ def test_isolated_patches_fall_back_to_corners():
     assert choice.weight == 2
 
 
-def test_all_alone_ties_everywhere():
-    choice = choose(grid("#..# .... #..#"), severity=np.arange(12.0).reshape(3, 4)[::-1])
-    assert choice.weight == 0
-    assert choice.index == (2, 0)
-    assert len(choice.candidates) == 4
-
-
 def test_no_clean_patch_warns():
     choice = choose(np.zeros((3, 3), bool))
     assert choice.index == (1, 1)
     assert choice.warning == NO_CLEAN_PATCH
-
-
-@pytest.mark.parametrize("clean", [[[True]], [[False]]])
-def test_single_patch(clean):
-    choice = choose(np.array(clean))
-    assert choice.index == (0, 0)
-    assert choice.candidates == ((0, 0),)
-
-
-def test_large_grid_is_quick():
-    clean = np.ones((32, 32), bool)
-    start = time.perf_counter()
-    choice = choose(clean)
-    # A tenth of that on a machine at rest.
-    assert time.perf_counter() - start < 3
-    assert len(choice.candidates) == 144  # 10 patches from every side
 
 
 @pytest.mark.parametrize("clean", [[True], [[1, 0]], np.ones((0, 3), bool)])
@@ -193,3 +131,59 @@ def test_bad_arguments_are_named():
         patch_graph([[True]], connectivity=6)
     with pytest.raises(ValueError, match="severity"):
         choose([[True]], severity=[[1, 2]])
+
+
+# Where patches lie, in the frame and in the prepared image -------------------------------------------------------
+
+
+def blank(frame, shape, period=8.0):
+    image = np.zeros(shape, np.float32)
+    return Prepared(image, image, np.ones(shape, bool), frame, period)
+
+
+def test_slices_by_hand():
+    # 4 px around 5.5: 4, 5, 6, 7.
+    assert frame_slices(BestPatch(5.5, 9.5, 4), (20, 20)) == np.s_[4:8, 8:12]
+    # Odd: 5 px around 6.
+    assert frame_slices(BestPatch(6.0, 6.0, 5), (20, 20)) == np.s_[4:9, 4:9]
+    # Sticks out: moved in.
+    assert frame_slices(BestPatch(0.0, 19.0, 8), (20, 20)) == np.s_[0:8, 12:20]
+
+
+def test_prepared_slices_by_hand():
+    # Half the pixels: frame pixels 40...103 are prepared ones 20...51.
+    prepared = blank((200, 300), (100, 150))
+    patch = BestPatch(71.5, 71.5, 64)
+    assert [patch_edge(prepared, size) for size in (1, 64, 5000)] == [1, 32, 100]
+    assert prepared_slices(patch, prepared) == np.s_[20:52, 20:52]
+
+
+@settings(max_examples=100)
+@given(
+    st.tuples(st.integers(64, 900), st.integers(64, 900)),
+    st.floats(0.1, 1.0),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.integers(8, 64),
+)
+def test_slices_are_inside_and_square(frame, scale, fy, fx, size):
+    prepared = blank(frame, tuple(max(8, round(n * scale)) for n in frame))
+    patch = BestPatch(fy * (frame[0] - 1), fx * (frame[1] - 1), size)
+    for (rows, columns), shape, edge in (
+        (frame_slices(patch, frame), frame, size),
+        (prepared_slices(patch, prepared), prepared.values.shape, patch_edge(prepared, size)),
+    ):
+        assert 0 <= rows.start < rows.stop <= shape[0]
+        assert 0 <= columns.start < columns.stop <= shape[1]
+        assert rows.stop - rows.start == columns.stop - columns.start == edge
+
+
+def test_points_by_hand():
+    prepared = blank((100, 60), (50, 20))
+    np.testing.assert_allclose(prepared.scale, [0.5, 1 / 3])
+    # The corner of the first pixel stays the corner of the first pixel.
+    np.testing.assert_allclose(prepared.from_frame([-0.5, -0.5]), [-0.5, -0.5])
+    np.testing.assert_allclose(prepared.from_frame([99.5, 59.5]), [49.5, 19.5])
+    np.testing.assert_allclose(prepared.from_frame([0.5, 1.0]), [0.0, 0.0])
+    points = np.random.default_rng(0).uniform(0, 60, (5, 4, 2))
+    np.testing.assert_allclose(prepared.to_frame_points(prepared.from_frame(points)), points)

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.simulation import simulate
 
-from .helpers import crystal, fault, glass, noisy, vectors
+from .helpers import crystal, glass, noisy, vectors
 
 SHAPE = (256, 256)
 PERIOD = 9.0
@@ -104,52 +104,6 @@ def test_a_blurred_honeycomb_is_not_read_as_dark_columns(sense):
     assert judged(image, basis, mask).type != "vacancy-like"
 
 
-def test_displacement_of_a_wall():
-    mask = np.abs(X - 160) < 1.2 * PERIOD
-    for slip, half in (((0.5, 0.5), True), ((0.0, 0.0), False)):
-        image = noisy(fault(SHAPE, SQUARE, 160, tuple(np.array(slip) @ np.array(SQUARE)), POLAR), 0.1)
-        found = features(image, SQUARE, mask)
-        assert (found["wall_half"] > 0.8) == half
-        assert (found["wall_none"] > 0.8) == (not half)
-
-
-def test_burgers_circuit():
-    angle = np.arctan2(Y - 150.3, X - 139.6) / (2 * np.pi)
-    reciprocal = np.linalg.inv(np.array(SQUARE)).T
-    image = np.zeros(SHAPE)
-    for h, k, size in ((1, 0, 1.0), (0, 1, 0.8), (1, 1, 0.5), (1, -1, 0.6)):
-        g = h * reciprocal[0] + k * reciprocal[1]
-        image += size * np.cos(2 * np.pi * (g[0] * Y + g[1] * X - h * angle))
-    mask = np.hypot(Y - 150, X - 140) < 2 * PERIOD
-    found = features(noisy(image, 0.3), SQUARE, mask)
-    assert found["core"] > 0.5
-    assert found["closed"] == 0
-    found = features(noisy(crystal(SHAPE, SQUARE), 0.1), SQUARE, mask)
-    assert (found["core"], found["closed"] > 0.5) == (0, True)
-
-
-def test_order_and_inversion_of_an_area():
-    inside = np.hypot(Y - 150, X - 150) < 55
-    basis = vectors("hexagonal", PERIOD, 5.0)
-    own = crystal(SHAPE, basis, POLAR)
-    inverted = tuple(((-a, -b), weight) for (a, b), weight in POLAR)
-    contents = {
-        "same": own,
-        "turned": crystal(SHAPE, vectors("hexagonal", PERIOD, 30.0), POLAR),
-        "inverted": crystal(SHAPE, basis, inverted),
-        "amorphous": 0.2 * glass(SHAPE, 2.0),
-    }
-    found = {
-        name: features(noisy(np.where(inside, other, own), 0.05), basis, inside)
-        for name, other in contents.items()
-    }
-    assert all(found[name]["order"] > 0.8 for name in ("same", "turned", "inverted"))
-    assert found["amorphous"]["order"] < 0.4
-    assert found["turned"]["foreign"] > 0.5
-    assert abs(found["same"]["foreign"]) < 0.3
-    assert found["inverted"]["inverted"] > found["same"]["inverted"] + 0.3
-
-
 # Types ---------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +169,10 @@ def test_without_a_lattice_nothing_is_said():
         ("si_extrinsic_fault", 906, "extrinsic stacking fault"),
         ("twin_lamella", 907, "twin lamella"),
         ("twin", 908, "second grain"),
+        ("inversion_domain", 907, "inversion domain"),
+        ("antiphase_boundary", 907, "antiphase domain"),
+        ("dislocation", 906, "dislocation core"),
+        ("amorphous", 905, "amorphous"),
     ],
 )
 def test_whole_analyses(preset, seed, name):

@@ -11,12 +11,10 @@ from napari_hrstem_defects.core.domains import (
     Domain,
     DomainMap,
     domain_at,
-    misorientation,
     point_in,
     walls,
 )
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
@@ -65,9 +63,7 @@ def marked(analysis, right):
     [
         ("hexagonal", 5.0, 0.15),
         ("square", 10.0, 0.15),
-        ("oblique", 10.0, 0.4),
-        ("oblique", 25.0, 0.15),
-        ("hexagonal", 25.0, 0.4),
+        ("oblique", 25.0, 0.4),
         ("centred rectangular", 10.0, 0.02),
     ],
 )
@@ -138,18 +134,15 @@ def bent(image, angle):
 @pytest.mark.parametrize(
     "image",
     [
-        BASE,
-        bent(BASE, 1.5),
         bent(BASE, 3.0),
         BASE * (0.4 + 1.2 * X / SHAPE[1]),
         BASE + 1.5 * X / SHAPE[1] + 0.3 * np.sin(Y / 40),
         BASE + 0.2 * glass(SHAPE, 40.0, 1),
     ],
-    ids=["perfect", "slightly bent", "bent", "thickness", "haze", "contamination"],
+    ids=["bent", "thickness", "haze", "contamination"],
 )
-@pytest.mark.parametrize("sigma", [0.1, 0.3])
-def test_one_crystal_stays_one(image, sigma):
-    found = analyzed(noisy(image, sigma))
+def test_one_crystal_stays_one(image):
+    found = analyzed(noisy(image, 0.3))
     assert relations(found) == ["reference"]
     assert not found.labels.any()
 
@@ -187,8 +180,7 @@ def test_glass_and_vacuum_are_no_domains():
 # Polarity ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sigma", [0.03, 0.1])
-@pytest.mark.parametrize("wall", [130, 176, 220])
+@pytest.mark.parametrize(("sigma", "wall"), [(0.03, 130), (0.1, 176), (0.1, 220)])
 def test_inverted_domain(sigma, wall):
     x = np.indices((288, 352))[1]
     one, other = (crystal(x.shape, vectors("oblique", 14.0, 8.0), c, width=0.12) for c in (DUMBBELL, TURNED))
@@ -216,8 +208,8 @@ def test_polarity_of_most_of_the_crystal_is_the_reference():
 
 @pytest.mark.parametrize(
     "columns",
-    [DUMBBELL, DUMBBELL[:1], (DUMBBELL[0], ((0.3, 0.25), 1.0))],
-    ids=["polar", "one column", "two alike"],
+    [DUMBBELL, (DUMBBELL[0], ((0.3, 0.25), 1.0))],
+    ids=["polar", "two alike"],
 )
 def test_no_polarity_where_there_is_none(columns):
     image = crystal(SHAPE, vectors("oblique", 14.0, 8.0), columns, width=0.12)
@@ -229,9 +221,15 @@ def test_no_polarity_where_there_is_none(columns):
 # What a person may say -----------------------------------------------------------------------------------------
 
 
-def test_which_lattices_are_intact():
-    image = grains()
-    phases, everything = analyzed(image), analyzed(image, crystal="all")
+@pytest.fixture(scope="module")
+def two():
+    """Two grains, as analysed by default."""
+    return analyzed(grains())
+
+
+def test_which_lattices_are_intact(two):
+    image, phases = grains(), two
+    everything = analyzed(image, crystal="all")
     other = phases.domains.domains[1].patch
     assert [d.crystal for d in everything.domains.domains] == [True, True]
     assert marked(everything, True) < 0.01 > marked(everything, False)
@@ -247,30 +245,23 @@ def test_which_lattices_are_intact():
         np.testing.assert_array_equal(analyzed(image, **params).labels, phases.labels)
 
 
-def test_one_lattice_asked_for():
-    found = analyzed(grains(), max_domains=1)
-    assert relations(found) == ["reference"]
+def test_one_lattice_asked_for_and_another_given_by_hand():
+    alone = analyzed(grains(), max_domains=1)
+    assert relations(alone) == ["reference"]
     # What is no longer a domain is no less a defect.
-    right = found.best_patch.x < WALL
-    assert marked(found, right) > 0.8
-    assert marked(found, not right) < 0.02
-
-
-def test_lattice_given_by_hand():
-    """Nothing is looked for; a person points at the other grain."""
-    image = grains()
-    alone = analyzed(image, max_domains=1)
-    place = "140,260" if alone.best_patch.x < WALL else "140,60"
-    given = analyzed(image, max_domains=1, given=place)
+    right = alone.best_patch.x < WALL
+    assert marked(alone, right) > 0.8
+    assert marked(alone, not right) < 0.02
+    # A person points at the other grain.
+    given = analyzed(grains(), max_domains=1, given="140,260" if right else "140,60")
     assert relations(given) == ["reference", "rotated"]
     assert given.domains.domains[1].misorientation_deg == pytest.approx(23, abs=0.5)
     assert given.plateaus.given == (1,)
     assert dice(second(given), side_of(given)) > 0.95
 
 
-def test_given_lattice_that_is_known_already():
-    image = grains()
-    plain, given = analyzed(image), analyzed(image, given="100,60; 200,260")
+def test_given_lattice_that_is_known_already(two):
+    plain, given = two, analyzed(grains(), given="100,60; 200,260")
     # One point lies in the reference, the other says where the known lattice's model patch is.
     assert len(given.domains.domains) == len(plain.domains.domains) == 2
     assert NO_OTHER_LATTICE in given.warnings
@@ -284,21 +275,14 @@ def test_given_beside_the_image_is_a_sentence():
     assert str(caught.value).endswith(".")
 
 
-@pytest.mark.parametrize("text", ["5", "1,2,3", "a,b", "1,nan", "1,2;;"])
-def test_points_that_are_none_are_a_sentence(text):
-    with pytest.raises(RecipeError, match=r"domains\.given must be points in px"):
-        hd.Recipe().replace({"domains.given": text})
-
-
 def test_points_are_written_in_one_way():
     params = hd.Recipe().replace({"domains.given": " 5, 7.123456 ;-1,2.50"}).domains
     assert params.given == "5,7.12; -1,2.5"
     assert points_of(params.given) == ((5.0, 7.12), (-1.0, 2.5))
 
 
-def test_lattices_that_differ_by_less_are_one_domain():
-    image = grains()
-    assert len(analyzed(image, merge=1.5).domains.domains) < len(analyzed(image).domains.domains)
+def test_lattices_that_differ_by_less_are_one_domain(two):
+    assert len(analyzed(grains(), merge=1.5).domains.domains) < len(two.domains.domains)
 
 
 def test_noise_in_a_dim_part_makes_no_lattice():
@@ -333,9 +317,8 @@ def test_walls_and_interfaces():
     for border, value in ((30, 2), (60, 1)):
         near = np.abs(x - border + 0.5) <= WALL_PERIODS * 8 - 0.5
         assert (found[:, near] == value).all()
-        assert not found[
-            :, (np.abs(x - border + 0.5) > WALL_PERIODS * 8 + 0.5) & (np.abs(x - border) < 15)
-        ].any()
+        far = (np.abs(x - border + 0.5) > WALL_PERIODS * 8 + 0.5) & (np.abs(x - border) < 15)
+        assert not found[:, far].any()
     assert not walls(DomainMap(three().domains[:1], np.zeros((40, 90), np.uint8)), 8.0).any()
     np.testing.assert_array_equal(three().defective, np.broadcast_to(x >= 60, (40, 90)))
 
@@ -343,31 +326,11 @@ def test_walls_and_interfaces():
 def test_points_and_domains():
     prepared = Prepared(*(np.zeros((40, 90), np.float32),) * 2, np.ones((40, 90), bool), (80, 180), 8.0)
     found = three()
-    assert [domain_at(found, prepared, p) for p in ((10, 20), (10, 100), (999, 999), (-5, -5))] == [
-        0,
-        1,
-        2,
-        0,
-    ]
+    at = [domain_at(found, prepared, point) for point in ((10, 20), (10, 100), (999, 999), (-5, -5))]
+    assert at == [0, 1, 2, 0]
     # The middle of 30 × 40 pixels, twice as many in the frame; a domain without a pixel has none.
     y, x = point_in(found, prepared, 1)
     assert abs(x - 89.5) < 4
     assert 25 < y < 55
     assert domain_at(found, prepared, (y, x)) == 1
     assert point_in(found, prepared, 7) is None
-
-
-@pytest.mark.parametrize("kind", ["square", "oblique", "hexagonal"])
-@pytest.mark.parametrize("turn", [0.0, 3.0, 11.0, -11.0, 20.0])
-def test_misorientation_of_known_lattices(kind, turn):
-    a, b = (Lattice(*vectors(kind, 15.0, angle), 15.0, 1.0) for angle in (7.0, 7.0 + turn))
-    assert misorientation(a, b) == pytest.approx(abs(turn), abs=1e-6)
-    assert misorientation(a, None) is None
-    strange = Lattice((40.0, 0.0), (0.0, 40.0), 40.0, 1.0)
-    assert misorientation(a, strange) is None
-
-
-def test_misorientation_by_symmetry():
-    """A square lattice turned by 80° is one turned by 10°."""
-    a, b = (Lattice(*vectors("square", 15.0, angle), 15.0, 1.0) for angle in (0.0, 80.0))
-    assert misorientation(a, b) == pytest.approx(10)

@@ -9,11 +9,9 @@ from napari_hrstem_defects.core.eigenfilters import (
     MAX_SHIFT_PX,
     STRIDE,
     fit_bank,
-    kernel_edge,
     log_distances,
     rim_px,
 )
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import SymmetryParams
 
@@ -73,13 +71,6 @@ def test_distances_by_definition(monkeypatch, tile, shape):
         np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def test_tiles_leave_no_seam(monkeypatch):
-    image, bank = lattice((200, 260)), fit_bank(lattice((48, 48)), 11, PARAMS)
-    whole = log_distances(plain(image), bank, 0.4)
-    monkeypatch.setattr(module, "TILE_PX", 48)
-    np.testing.assert_allclose(log_distances(plain(image), bank, 0.4), whole, atol=1e-3)
-
-
 def test_bank_is_the_covariance_of_the_patch():
     patch, k = lattice((40, 44)), 7
     bank = fit_bank(patch, k, PARAMS)
@@ -96,12 +87,6 @@ def test_bank_is_the_covariance_of_the_patch():
     share = np.cumsum(values[::-1]) / values.sum()
     assert rank == min(14, np.searchsorted(share, 0.95) + 1)
     assert len(fit_bank(patch, k, SymmetryParams(max_components=3)).components) == 3
-
-
-def test_a_plane_wave_has_two_filters():
-    y, x = np.indices((64, 64))
-    wave = np.cos(2 * np.pi * (0.09 * y + 0.11 * x)).astype(np.float32)
-    assert len(fit_bank(wave, 9, SymmetryParams(variance_kept=0.999)).components) == 2
 
 
 def test_templates_are_neighbourhoods_and_tangents_their_shifts():
@@ -150,43 +135,8 @@ def test_noise_of_the_model_is_the_unit():
         assert found[30, 35] > 1
 
 
-@pytest.mark.parametrize(
-    ("period", "periods", "limit", "edge"),
-    [
-        (8.0, 1.5, 99, 13),
-        (8.0, 0.75, 99, 7),
-        (8.0, 1.5, 10, 9),
-        (4.0, 0.1, 99, 3),
-        (12.0, 1.5, 99, 19),
-    ],
-)
-def test_kernel_edge_by_hand(period, periods, limit, edge):
-    assert kernel_edge(period, periods, limit) == edge
-
-
-def test_rim_is_no_more_than_a_quarter():
-    assert rim_px(13, 8.0, (300, 300)) == 6 + 5
-    assert rim_px(13, 8.0, (300, 20)) == 5
-
-
 def test_patch_that_is_too_small_is_named():
     with pytest.raises(ValueError, match=r"patch has shape \(9, 30\)"):
         fit_bank(np.zeros((9, 30), np.float32), 9, PARAMS)
     with pytest.raises(ValueError, match="at least 11 px"):
         fit_bank(np.zeros((10, 30), np.float32), 9, PARAMS)
-
-
-def test_constant_patch_stays_finite():
-    bank = fit_bank(np.ones((40, 40), np.float32), 9, PARAMS)
-    assert np.isfinite(log_distances(plain(np.ones((64, 64))), bank, 0.4)).all()
-
-
-def test_cancelled_at_any_tile(monkeypatch):
-    monkeypatch.setattr(module, "TILE_PX", 64)
-    image, bank, asked = plain(lattice((150, 150))), fit_bank(lattice((48, 48)), 11, PARAMS), []
-    log_distances(image, bank, 0.4, cancelled=lambda: bool(asked.append(1)))
-    assert len(asked) == 9
-    for stop in range(9):
-        answers = iter([False] * stop + [True])
-        with pytest.raises(Cancelled):
-            log_distances(image, bank, 0.4, cancelled=lambda answers=answers: next(answers))

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects.core.metrics import (
-    auroc,
-    classification,
-    dice,
-    image_level,
-    patch_truth,
-)
+from napari_hrstem_defects.core.metrics import auroc, classification, dice, image_level, patch_truth
 from napari_hrstem_defects.core.patches import PatchGrid
 
 
@@ -85,7 +79,7 @@ def test_dice_by_hand():
 scored = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50)
 @given(scored)
 def test_auroc_counts_pairs(items):
     values = np.array([float(v) for v, _ in items])
@@ -99,32 +93,28 @@ def test_auroc_counts_pairs(items):
     assert auroc(-values, positive) == pytest.approx(1 - auroc(values, positive))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_score_types_and_ignored(dtype):
-    values = np.array([1, 2, 3, 4], dtype)
+def test_ignored_scores_do_not_count():
+    values = np.array([1, 2, 3, 4], np.uint8)
     positive = np.array([False, True, True, False])
     assert auroc(values, positive) == 0.5
     assert auroc(values, positive, np.array([False, False, False, True])) == 1
 
 
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="mask"):
-        patch_truth(np.zeros((4, 4)), PatchGrid((8, 8), 4))
-    with pytest.raises(ValueError, match="predicted"):
-        classification([0, 1], [0])
-    with pytest.raises(ValueError, match="truth has values"):
-        classification([0, 2], [0, 1])
-    with pytest.raises(ValueError, match="ambivalent"):
-        classification([0, 1], [0, 1], ambivalent="half")
-    with pytest.raises(ValueError, match="ambivalent"):
-        classification([0, 1], [0, 1], classes="abc", ambivalent="defective")
-    with pytest.raises(ValueError, match="classes"):
-        classification([0], [0], classes=["one"])
-    with pytest.raises(ValueError, match="positive"):
-        auroc([1.0, 2.0], [0, 1])
-    with pytest.raises(ValueError, match="NaN"):
-        auroc([np.nan, 2.0], np.array([True, False]))
-    with pytest.raises(ValueError, match="ignore"):
-        dice(np.zeros(3), np.zeros(3), 1, ignore=np.zeros(3))
-    with pytest.raises(ValueError, match="shape"):
-        dice(np.zeros(3), np.zeros(4), 1)
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: patch_truth(np.zeros((4, 4)), PatchGrid((8, 8), 4)), "mask"),
+        (lambda: classification([0, 1], [0]), "predicted"),
+        (lambda: classification([0, 2], [0, 1]), "truth has values"),
+        (lambda: classification([0, 1], [0, 1], ambivalent="half"), "ambivalent"),
+        (lambda: classification([0, 1], [0, 1], classes="abc", ambivalent="defective"), "ambivalent"),
+        (lambda: classification([0], [0], classes=["one"]), "classes"),
+        (lambda: auroc([1.0, 2.0], [0, 1]), "positive"),
+        (lambda: auroc([np.nan, 2.0], np.array([True, False])), "NaN"),
+        (lambda: dice(np.zeros(3), np.zeros(3), 1, ignore=np.zeros(3)), "ignore"),
+        (lambda: dice(np.zeros(3), np.zeros(4), 1), "shape"),
+    ],
+)
+def test_bad_arguments_are_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()

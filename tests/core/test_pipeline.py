@@ -2,19 +2,18 @@
 
 import re
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core import segmentation, steps
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
 from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
-from napari_hrstem_defects.simulation import simulate
 
-from .helpers import counted, crystal, dice, fault, glass, noisy, vectors
+from .helpers import crystal, dice, fault, glass, noisy, vectors
 
 PERIOD, SHAPE, AT = 12.0, (256, 288), 175
 BASIS = vectors("oblique", PERIOD, 8.0)
@@ -65,44 +64,14 @@ def whole():
     return run(faulted())
 
 
-def calls(monkeypatch):
-    """Record which steps are run."""
-    made = []
-    names = (
-        "preprocess",
-        "divide",
-        "classify",
-        "choose_best_patch",
-        "vary",
-        "compare",
-        "segment",
-        "list_regions",
-    )
-    for step, name in zip(STEPS, names, strict=True):
-        original = getattr(module := segmentation if name == "segment" else steps, name)
-
-        def wrapped(*args, original=original, step=step, **options):
-            made.append(step)
-            return original(*args, **options)
-
-        monkeypatch.setattr(module, name, wrapped)
-    return made
-
-
 # Shapes and known images ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(129, 257), (256, 270), (300, 128)])
 @both_modes
-def test_maps_have_the_shape_of_the_input(shape, recipe):
+def test_maps_have_the_shape_of_the_input(recipe):
+    shape = (129, 257)
     analysis = run(perfect(shape), recipe)
-    types = {
-        "labels": np.uint8,
-        "severity": np.float32,
-        "variance": np.float32,
-        "judged": bool,
-        "amorphous": bool,
-    }
+    types = {"labels": "u1", "severity": "f4", "variance": "f4", "judged": "?", "amorphous": "?"}
     for name, dtype in types.items():
         array = getattr(analysis, name)
         assert (array.shape, array.dtype) == (shape, dtype), name
@@ -116,11 +85,13 @@ def test_maps_have_the_shape_of_the_input(shape, recipe):
     assert (analysis.filtered is None) == (recipe.mode == "lattice")
 
 
-@pytest.mark.parametrize("shape", [(96, 96), (97, 211), (300, 128), (400, 420)])
-@pytest.mark.parametrize("sigma", [0.02, 0.15, 0.3])
+@pytest.mark.parametrize(
+    ("shape", "sigma"), [((96, 96), 0.15), ((97, 211), 0.02), ((300, 128), 0.3), ((400, 420), 0.4)]
+)
 def test_perfect_crystal_is_clean(shape, sigma):
     analysis = run(perfect(shape, sigma, seed=sum(shape)))
     assert np.mean(analysis.labels != 0) < 0.002
+    assert not analysis.amorphous.any()
     assert analysis.typical.period_px == pytest.approx(PERIOD, rel=0.03)
     assert analysis.lattice.period_px == pytest.approx(PERIOD, rel=0.03)
 
@@ -134,130 +105,95 @@ def test_crossed_waves_are_clean(period):
     assert (analysis.labels > 0).mean() < 0.005
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.15, 0.25])
+@pytest.mark.parametrize("sigma", [0.05, 0.25])
 def test_fault_is_found_where_it_is(sigma):
     analysis = run(faulted((300, 360), sigma, 215))
     x, judged, marked = np.arange(360), analysis.judged, analysis.labels == 1
     near, far = np.abs(x - 215) < 0.3 * PERIOD, np.abs(x - 215) > 2.2 * PERIOD
     assert marked[judged & near].mean() > 0.95
     assert marked[judged & far].mean() < 0.005
+    assert np.median(analysis.severity[judged & near]) > 2 * analysis.threshold
     assert np.median(np.nonzero(marked)[1]) == pytest.approx(215, abs=0.35 * PERIOD)
     region = max(analysis.regions, key=lambda r: r.area_px)
     assert region.length_px > 0.85 * 300
     # Upright: 90° to the rows, whichever way it is counted.
     assert abs(abs(region.orientation_deg) - 90) < 5
+    assert analysis.verdict == "defective"
 
 
-def test_glass_next_to_crystal():
+@pytest.mark.parametrize("contrast", [0.05, 0.15])
+def test_glass_next_to_crystal(contrast):
     image = crystal((320, 400), BASIS)
-    image[:, 230:] = image.mean() + 0.06 * glass((320, 400), 2.0)[:, 230:]
+    image[:, 230:] = image.mean() + contrast * glass((320, 400), 2.0)[:, 230:]
     analysis = run(noisy(image, 0.03))
-    assert dice(analysis.labels == 2, np.broadcast_to(np.arange(400) >= 230, (320, 400))) > 0.96
-    assert not (analysis.labels == 1).any()
-
-
-def test_the_best_patch_is_not_glass():
-    image = crystal((320, 400), BASIS)
-    image[:, 230:] = image.mean() + 0.06 * glass((320, 400), 2.0)[:, 230:]
-    assert run(noisy(image, 0.03), stop="best_patch").best_patch.x < 200
+    assert dice(analysis.labels == 2, np.broadcast_to(np.arange(400) >= 230, (320, 400))) > 0.95
+    assert not analysis.labels[:, :210].any()
+    assert analysis.best_patch.x < 200
 
 
 @pytest.mark.parametrize("edge", [150, 200])
-def test_a_crystal_beside_vacuum_holds_the_best_patch(edge):
-    image = np.where(np.arange(288) < edge, crystal(SHAPE, BASIS), 0.0)
-    analysis = run(noisy(image, 0.05))
+def test_crystal_beside_vacuum(edge):
+    x = np.broadcast_to(np.arange(288), SHAPE)
+    analysis = run(noisy(np.where(x < edge, crystal(SHAPE, BASIS), 0.0), 0.05))
     assert analysis.best_patch.x < edge - 30
     assert not analysis.warnings
+    assert dice(analysis.amorphous, x >= edge) > 0.95
     assert not analysis.labels[:, : edge - 20].any()
 
 
-@pytest.mark.parametrize("blur", [0.0, 1.0, 2.5])
-@both_modes
-def test_pure_noise_has_no_lattice(blur, recipe):
-    analysis = run(glass(SHAPE, blur).astype(np.float32), recipe)
+@pytest.mark.parametrize(("blur", "mode"), [(0.0, 0), (2.5, 0), (1.0, 1)])
+def test_pure_noise_has_no_lattice(blur, mode):
+    analysis = run(glass(SHAPE, blur).astype(np.float32), RECIPES[mode])
     assert any("lattice" in text for text in analysis.warnings)
     for name in ("labels", "severity", "judged"):
         assert not getattr(analysis, name).any()
     assert analysis.best_patch is analysis.typical is analysis.prepared is analysis.field is None
-    assert analysis.domains is analysis.plateaus is analysis.boundaries is None
-    assert analysis.regions == ()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["si_stacking_fault", "cdte_twin"])
-def test_simulated_defect(name):
-    sim = simulate(name, seed=11, shape=(384, 384))
-    analysis = analyze(sim.micrograph)
-    truth, judged = sim.labels == 1, analysis.judged
-    assert dice((analysis.labels == 1) & judged, truth & judged) > 0.65
-    assert not (analysis.labels == 2).any()
-
-
-def test_two_vacancies():
-    shape, basis = (320, 340), np.array(vectors("square", 15.0, 9.0))
-    image = crystal(shape, tuple(map(tuple, basis)))
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    places = [np.array(cell) @ basis for cell in ((6, 12), (15, 9))]
-    assert all(((place > 60) & (place < np.array(shape) - 60)).all() for place in places)
-    for place in places:
-        image -= 0.7 * np.exp(-((y - place[0]) ** 2 + (x - place[1]) ** 2) / 2 / (0.16 * 15) ** 2)
-    found = run(counted(image + 0.15, 100))
-    assert len(found.regions) == 2
-    for place in places:
-        assert min(np.hypot(*(np.array(region.centroid) - place)) for region in found.regions) < 5
+    assert analysis.domains is analysis.plateaus is analysis.boundaries is analysis.threshold is None
+    assert (analysis.regions, analysis.verdict) == ((), "")
 
 
 # Restarts ------------------------------------------------------------------------------------------------------
 
-#: First step that the parameters of a group have a say in.
-FIRST = {
-    "mode": "preprocess",
-    "symmetry": "best_patch",
-    "as_published": "variance",
-    **{step: step for step in ("preprocess", "domains", "classify", "best_patch", "variance", "segment")},
-}
-#: Where an arbitrary other value would be refused, or change nothing.
-OTHER = {
-    "mode": "published",
-    "classify.patch_size": 64,
-    "domains.max_domains": 1,
-    "domains.merge": 1.4,
-    "domains.thickness": 15.0,
-    "domains.given": "128,230",
-    "domains.intact_at": "128,20; 128,270",
-    "domains.defective_at": "128,20; 128,270",
-    "classify.max_defect_area": 0.6,
-    "best_patch.depth": 1,
-    "variance.window_px": 60,
-    "variance.window_periods": 6.0,
-    "variance.fraction": 0.9,
-    "symmetry.max_components": 3,
-    "segment.false_marks": 5.0,
-    "segment.min_area_periods": 8.0,
-    "as_published.dog_high": 4.0,
-    "as_published.ratio": 3.0,
-    "as_published.min_maximum": 10.0,
-}
-#: Nothing is asked for a classifier by name unless it was loaded.
-LEFT_OUT = {"classify.classifier"}
+#: First step that parameters have a say in, an analysis that shows it, and other values of them.
+CHANGES = [
+    ("preprocess", "two", {"mode": "published"}),
+    ("preprocess", "published", {"mode": "lattice"}),
+    ("preprocess", "two", {"preprocess.px_per_period": 7.0, "preprocess.band_low": 0.1}),
+    ("preprocess", "two", {"preprocess.band_high": 0.6, "preprocess.contrast_window": 2.0}),
+    ("domains", "two", {"domains.merge": 1.4}),
+    ("domains", "two", {"domains.thickness": 15.0}),
+    ("domains", "two", {"domains.max_domains": 1, "domains.given": "128,230"}),
+    ("domains", "two", {"domains.crystal": "all", "domains.defective_at": "128,20; 128,270"}),
+    ("domains", "two", {"domains.intact_at": "128,20; 128,270", "domains.boundary_map": True}),
+    ("classify", "two", {"classify.patch_size": 64}),
+    ("classify", "two", {"classify.probability": 0.4, "classify.max_defect_area": 0.6}),
+    ("best_patch", "one", {"best_patch.depth": 1}),
+    ("best_patch", "one", {"symmetry.kernel_periods": 1.2, "symmetry.max_components": 3}),
+    (
+        "best_patch",
+        "one",
+        {"symmetry.variance_kept": 0.8, "symmetry.templates": 100, "symmetry.smoothing": 0.3},
+    ),
+    ("variance", "one", {"variance.window_px": 60, "variance.window_periods": 6.0, "variance.fraction": 0.9}),
+    ("segment", "one", {"segment.false_marks": 5.0}),
+    ("segment", "one", {"segment.extent": 0.4, "segment.overlap": 0.06, "segment.min_area_periods": 8.0}),
+    *(
+        ("variance", "published", {f"as_published.{name}": value for name, value in values.items()})
+        for values in (
+            {"log_kernel": 21, "gauss_kernel": 7, "features": "responses"},
+            {"filter": "dog", "dog_low": 1.6, "dog_high": 4.0, "eigenvectors": "columns"},
+            {"kernel_px": 9, "energy_window": 18, "comparison": "distribution"},
+            {"window_px": 22, "variance_sigma": 8.0, "ratio": 3.0, "always_filter": True},
+            {"min_maximum": 10.0, "gauss_sigma": 4.8, "median_size": 21},
+        )
+    ),
+]
 
 
-def other_value(name, value, about):
-    if name in OTHER:
-        return OTHER[name]
-    if about["choices"]:
-        return next(choice for choice in about["choices"] if choice != value)
-    if isinstance(value, bool):
-        return not value
-    wanted = value + 2 if isinstance(value, int) else 0.8 * value
-    return max(about["minimum"], min(about["maximum"], wanted))
-
-
-CHANGES = {
-    name: other_value(name, value, about)
-    for name, value, about in hd.Recipe().parameters()
-    if name not in LEFT_OUT
-}
+def test_every_parameter_is_among_the_changes():
+    changed = {name for _, _, changes in CHANGES for name in changes}
+    # A classifier by name is not asked for unless it was loaded.
+    assert changed == {name for name, _, _ in hd.Recipe().parameters()} - {"classify.classifier"}
 
 
 @pytest.fixture(scope="module")
@@ -271,42 +207,24 @@ def bases():
     }
 
 
-#: Changed as well, so that the parameter has a say.
-WITH = {"domains.given": {"domains.max_domains": 1}, "domains.defective_at": {"domains.crystal": "all"}}
-
-
-def base_of(name):
-    """What shows whether a parameter has a say: several lattices up to the classifier, then one with a fault."""
-    if name.startswith("as_published"):
-        return "published"
-    return "two" if name.partition(".")[0] in ("mode", "preprocess", "domains", "classify") else "one"
-
-
-CASES = [*((base_of(name), name) for name in CHANGES), ("published", "mode")]
-
-
-@pytest.mark.parametrize(("base", "name"), CASES)
-def test_restart_is_exact(bases, base, name):
+@pytest.mark.parametrize(("start", "base", "changes"), CHANGES)
+def test_restart_is_exact(bases, start, base, changes):
     """From the first step that depends on a parameter on, bit for bit what a whole run gives."""
     before = bases[base]
-    value = "lattice" if base == "published" and name == "mode" else CHANGES[name]
-    recipe = before.recipe.replace({name: value, **WITH.get(name, {})})
-    assert recipe != before.recipe
-    again = analyze(before.micrograph, recipe, previous=before, start=FIRST[name.partition(".")[0]])
+    recipe = before.recipe.replace(changes)
+    again = analyze(before.micrograph, recipe, previous=before, start=start)
     assert again.recipe == recipe
     # The doubt about an impure best patch is the business of another step than the marks.
-    assert_same(again, analyze(before.micrograph, recipe), warnings=name != "segment.false_marks")
+    assert_same(again, analyze(before.micrograph, recipe), warnings="segment.false_marks" not in changes)
 
 
 @pytest.mark.parametrize("start", STEPS)
-def test_restart_without_a_change(monkeypatch, whole, start):
-    made = calls(monkeypatch)
+def test_restart_without_a_change(whole, start):
     again = analyze(whole.micrograph, whole.recipe, previous=whole, start=start)
-    assert tuple(made) == STEPS[STEPS.index(start) :]
     assert_same(whole, again)
-    for step in STEPS[: STEPS.index(start)]:
-        assert again.timings[step] == whole.timings[step]
-        assert again.results[step] is whole.results[step]
+    first = STEPS.index(start)
+    assert [again.results[step] is whole.results[step] for step in STEPS] == [i < first for i in range(8)]
+    assert all(again.timings[step] == whole.timings[step] for step in STEPS[:first])
 
 
 def test_earlier_analysis_is_left_alone(whole):
@@ -319,11 +237,11 @@ def test_earlier_analysis_is_left_alone(whole):
 
 
 @both_modes
-def test_moving_the_best_patch(monkeypatch, recipe):
+def test_moving_the_best_patch(recipe):
     before = run(faulted(), recipe)
-    made = calls(monkeypatch)
     moved = analyze(before.micrograph, recipe, previous=before, start="regions", best_patch=(150.0, 230.0))
-    assert tuple(made) == STEPS[STEPS.index("best_patch") :]
+    for step in STEPS[: STEPS.index("best_patch")]:
+        assert moved.results[step] is before.results[step]
     size = before.best_patch.size
     place = min(230.0, 288 - size / 2 - 0.5)
     assert moved.best_patch == BestPatch(150.0, place, size, "hand")
@@ -334,11 +252,10 @@ def test_moving_the_best_patch(monkeypatch, recipe):
 
 
 @pytest.mark.parametrize("stop", STEPS)
-def test_stopped_after_a_step_and_taken_up_again(monkeypatch, whole, stop):
-    made = calls(monkeypatch)
+def test_stopped_after_a_step_and_taken_up_again(whole, stop):
     part = analyze(whole.micrograph, whole.recipe, stop=stop)
     number = STEPS.index(stop) + 1
-    assert tuple(made) == part.steps == STEPS[:number]
+    assert part.steps == STEPS[:number]
     assert part.is_complete == (stop == STEPS[-1])
     for step, name in (
         ("best_patch", "best_patch"),
@@ -351,10 +268,10 @@ def test_stopped_after_a_step_and_taken_up_again(monkeypatch, whole, stop):
         value = getattr(part, name)
         known = value is not None and (not hasattr(value, "__len__") or np.size(value) > 0)
         assert known == (STEPS.index(step) < number), name
-    made.clear()
     # What is missing is run, whatever the caller believes to have.
-    assert_same(whole, analyze(whole.micrograph, whole.recipe, previous=part, start="regions"))
-    assert tuple(made) == (STEPS[number:] or STEPS[-1:])
+    again = analyze(whole.micrograph, whole.recipe, previous=part, start="regions")
+    assert_same(whole, again)
+    assert all(again.results[step] is part.results[step] for step in STEPS[: min(number, 7)])
 
 
 def test_what_still_holds_is_taken_over(whole):
@@ -390,12 +307,11 @@ def test_patch_on_the_defect_is_doubted(whole):
     assert not whole.warnings
 
 
-def test_painted_patches(monkeypatch, whole):
-    made = calls(monkeypatch)
+def test_painted_patches(whole):
     painted = np.ones(whole.patches.grid.counts, bool)
     painted[1, 0] = False
     analysis = analyze(whole.micrograph, previous=whole, start="segment", patch_labels=painted)
-    assert tuple(made) == STEPS[2:]
+    assert analysis.results["domains"] is whole.results["domains"]
     for table in (analysis.screened, analysis.patches):
         np.testing.assert_array_equal(table.defective, painted)
         assert table.classifier == "hand"
@@ -462,6 +378,24 @@ def test_cancelled_at_every_chance(recipe):
             run(image, recipe, cancelled=lambda answers=answers: next(answers))
 
 
+def test_cancelling_is_asked_for_more_often_in_a_larger_image():
+    """Within the steps that take long, not only between steps."""
+
+    def asked(rows):
+        steps, counts = [], Counter()
+        run(
+            perfect((rows, 160)),
+            stop="best_patch",
+            progress=lambda step, fraction: steps.append(step),
+            cancelled=lambda: counts.update(steps[-1:]),
+        )
+        return counts
+
+    small, large = asked(200), asked(1300)
+    assert large["preprocess"] > small["preprocess"]
+    assert large["best_patch"] > small["best_patch"]
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 def test_cancel_is_prompt():
@@ -510,26 +444,12 @@ def test_impossible_wishes_are_explained(whole, kwargs, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("pixels", "said"),
-    [
-        (np.stack([perfect((96, 96))] * 3), "time series of 3 frames"),
-        (np.ones((96, 96)), "."),
-        (np.ones((9, 9)), "9"),
-    ],
-)
-def test_pixels_that_cannot_be_analysed(pixels, said):
-    with pytest.raises(MicrographError, match=re.escape(said)) as caught:
-        run(pixels)
-    assert str(caught.value).endswith(".")
-    assert "\n" not in str(caught.value)
+def test_a_series_is_not_one_frame():
+    with pytest.raises(MicrographError, match=r"time series of 3 frames; .*\.$"):
+        run(np.stack([perfect((96, 96))] * 3))
 
 
 # Invariances ---------------------------------------------------------------------------------------------------
-
-
-def test_runs_are_repeated_bit_for_bit(whole):
-    assert_same(whole, run(faulted()))
 
 
 def eight_bit(image):
@@ -540,39 +460,19 @@ def eight_bit(image):
     "change",
     [
         lambda i: (3.7 * i.astype(float) + 1000).astype(np.float32),
-        lambda i: 1e-9 * i.astype(np.float64),
         lambda i: eight_bit(i).astype(np.uint8),
-        lambda i: (100 * eight_bit(i) + 3).astype(np.uint16),
-        lambda i: (eight_bit(i) - 128).astype(np.int8),
         lambda i: -i,
     ],
-    ids=["gain and offset", "tiny", "uint8", "uint16", "int8", "inverted"],
+    ids=["gain and offset", "uint8", "inverted"],
 )
 def test_grey_scale_does_not_matter(whole, change):
     assert dice(run(change(faulted())).labels == 1, whole.labels == 1) > 0.98
 
 
-@pytest.mark.parametrize("turn", [np.flipud, np.fliplr, np.transpose, np.rot90])
+@pytest.mark.parametrize("turn", [np.transpose, np.rot90])
 def test_turning_the_image_turns_the_labels(whole, turn):
     found = run(np.ascontiguousarray(turn(faulted())))
     assert dice(found.labels == 1, turn(whole.labels) == 1) > 0.92
-
-
-def test_missing_pixels_are_not_judged():
-    image = faulted()
-    image[100:104, 50:54] = np.nan
-    analysis = run(image)
-    assert not analysis.judged[100:104, 50:54].any()
-    assert analysis.judged[100:104, 85:100].all()
-    assert any("16 pixels" in text for text in analysis.warnings)
-    assert np.isfinite(analysis.severity).all()
-
-
-def test_holes_everywhere():
-    image = noisy(crystal((102, 96), vectors("square", 16.0, 10.0)), 0.05)
-    image[np.random.default_rng(0).random(image.shape) < 0.03] = np.nan
-    analysis = run(image)
-    assert analysis.labels.shape == image.shape
 
 
 # As published --------------------------------------------------------------------------------------------------
@@ -637,18 +537,6 @@ def test_published_best_patch_is_the_maximum_of_w():
     assert run(image, hd.Recipe.published().replace({"classify.patch_size": 64})).best_patch.size == 128
 
 
-def test_published_refuses_less_than_two_patches():
-    with pytest.raises(hd.HrstemDefectsError, match=r"200 × 255 px is smaller than two patches of 128 px"):
-        run(perfect((200, 255)), hd.Recipe.published())
-
-
-def test_verdict_is_empty_where_nothing_can_be_judged():
-    analysis = run(glass((256, 256), 1.0).astype(np.float32))
-    assert analysis.typical is None
-    assert analysis.verdict == ""
-    assert run(faulted()).verdict == "defective"
-
-
 @pytest.mark.slow
 def test_a_particle_on_an_amorphous_support():
     # More of the image is carbon than crystal, and its patches are the more alike.
@@ -669,10 +557,9 @@ def test_a_particle_on_an_amorphous_support():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.xfail(reason="no clean patch"))])
-def test_many_grains(seed):
+def test_many_grains():
     """Grains of any orientation about random seeds."""
-    shape, rng = (640, 640), np.random.default_rng(seed)
+    shape, rng = (640, 640), np.random.default_rng(2)
     seeds = rng.uniform(0, 1, (12, 2)) * shape
     y, x = np.indices(shape)
     grain = np.argmin([np.hypot(y - a, x - b) for a, b in seeds], axis=0)
@@ -680,7 +567,7 @@ def test_many_grains(seed):
     for k, angle in enumerate(rng.uniform(0, 180, 12)):
         grown = crystal(shape, vectors("centred rectangular", 9.0, angle), shift=rng.uniform(0, 9, 2))
         image[grain == k] = grown[grain == k]
-    found = run(noisy(image, 0.1, seed))
+    found = run(noisy(image, 0.1, 2))
     own = grain == grain[round(found.best_patch.y), round(found.best_patch.x)]
     assert (found.labels == 1)[~own & found.judged].mean() > 0.8
     assert (found.labels > 0)[own & found.judged].mean() < 0.25

@@ -4,20 +4,16 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.ndimage import convolve, correlate, gaussian_filter, maximum_filter, median_filter, uniform_filter
-from scipy.spatial.distance import mahalanobis
+from scipy.ndimage import convolve, correlate, gaussian_filter, median_filter, uniform_filter
 from skimage.filters import threshold_triangle
 
 from napari_hrstem_defects.core import published
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.metrics import auroc
 from napari_hrstem_defects.core.patches import TouchingGrid
 from napari_hrstem_defects.core.published import (
     difference_of_gaussians,
     eigenfilter_severity,
     eigenfilters,
-    filter_responses,
-    fuse,
     log_gaussian,
     mahalanobis_transform,
     published_maps,
@@ -26,7 +22,6 @@ from napari_hrstem_defects.core.published import (
     window_sums,
 )
 from napari_hrstem_defects.core.recipe import PublishedParams
-from napari_hrstem_defects.core.variance import local_variance
 
 SHAPE = (96, 120)
 MODEL = np.s_[8:72, 30:94]
@@ -62,43 +57,21 @@ def log_transfer(omega: tuple[float, float], kernel: int, gauss_kernel: int) -> 
     return laplacian * np.prod([(g * np.cos(w * t)).sum() / g.sum() for w in omega])
 
 
-def dog_transfer(omega: tuple[float, float], low: float, high: float) -> float:
-    w2 = sum(w**2 for w in omega)
-    return np.exp(-(low**2) * w2 / 2) - np.exp(-(high**2) * w2 / 2)
-
-
-@pytest.mark.parametrize(
-    ("filtered", "transfer", "sizes", "atol", "rim"),
-    [
-        *(
-            (lambda image, k, g: log_gaussian(image, kernel=k, gauss_kernel=g), log_transfer, sizes, 0.02, 0)
-            for sizes in ((19, 5), (7, 3), (3, 9))
-        ),
-        # Kernels end at 4 σ, and the border's values go on beyond it.
-        (difference_of_gaussians, dog_transfer, (2.0, 3.0), 0.2, 12),
-    ],
-)
-def test_transfer_of_the_filters(filtered, transfer, sizes, atol, rim):
+@pytest.mark.parametrize(("kernel", "gauss_kernel"), [(19, 5), (7, 3), (3, 9)])
+def test_transfer_of_the_log_filter(kernel, gauss_kernel):
     waves = [(3, 20, 1.0), (12, 0, 0.7), (17, 31, 3.0)]
+    rows, columns = (np.pi / (length - 1) for length in SHAPE)
     expected = sum(
-        a * transfer((m * np.pi / (SHAPE[0] - 1), n * np.pi / (SHAPE[1] - 1)), *sizes) * wave(m, n)
-        for m, n, a in waves
+        a * log_transfer((m * rows, n * columns), kernel, gauss_kernel) * wave(m, n) for m, n, a in waves
     )
-    out = filtered(sum(a * wave(m, n) for m, n, a in waves) + 5.0, *sizes)
+    image = sum(a * wave(m, n) for m, n, a in waves) + 5.0
+    out = log_gaussian(image, kernel=kernel, gauss_kernel=gauss_kernel)
     assert out.dtype == np.float32
-    inside = np.s_[rim : SHAPE[0] - rim, rim : SHAPE[1] - rim]
-    out, expected = out[inside], expected[inside]
-    if rim:
-        # The range of the whole includes the border.
-        slope, offset = np.polyfit(expected.ravel(), out.ravel(), 1)
-        expected = slope * expected + offset
-        assert out.max() > 200
-    else:
-        expected = (expected - expected.min()) / np.ptp(expected) * 254
-    np.testing.assert_allclose(out, expected, atol=atol)
+    expected = (expected - expected.min()) / np.ptp(expected) * 254
+    np.testing.assert_allclose(out, expected, atol=0.02)
 
 
-def test_border_of_the_difference_of_gaussians():
+def test_difference_of_gaussians():
     image = lattice(SHAPE)
     # Continued by the values at the border, by hand.
     whole = np.pad(image.astype(float), 20, mode="edge")
@@ -153,32 +126,11 @@ def test_eigenfilters_decorrelate():
     np.testing.assert_allclose(rows @ rows.T, np.eye(25), atol=1e-12)
 
 
-def test_responses_by_loop():
-    rng = np.random.default_rng(0)
-    block, filters, bias = rng.normal(size=(9, 11)), rng.normal(size=(4, 3, 3)), rng.normal(size=4)
-    out = filter_responses(block, filters, bias)
-    assert out.shape == (4, 7, 9)
-    for k, y, x in np.ndindex(out.shape):
-        assert out[k, y, x] == pytest.approx((filters[k] * block[y : y + 3, x : x + 3]).sum() + bias[k])
-    assert filter_responses(block.astype(np.float32), filters).dtype == np.float32
-
-
-@pytest.mark.parametrize("window", range(1, 20))
+@pytest.mark.parametrize("window", [1, 2, 7, 16, 19])
 def test_window_sums(window):
     planes = np.random.default_rng(0).normal(size=(2, 25, 21)).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(planes, (window, window), (1, 2))
     np.testing.assert_allclose(window_sums(planes, window), windows.sum((-2, -1)), atol=1e-4)
-
-
-def test_transform_is_scipys_mahalanobis():
-    rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(6, 6)) * np.array([1, 10, 0.1, 3, 1, 100])[:, None]
-    samples = mixing @ rng.normal(size=(6, 500)) + 7
-    transform, mean = mahalanobis_transform(samples)
-    inverse = np.linalg.inv(np.cov(samples))
-    for point in (mixing @ rng.normal(size=(6, 20)) * 3).T:
-        expected = mahalanobis(point, samples.mean(axis=1), inverse)
-        assert np.linalg.norm(transform @ (point - mean)) == pytest.approx(expected)
 
 
 def test_singular_covariance_stays_finite():
@@ -245,14 +197,6 @@ def test_severity_is_the_formula(options):
     assert not severity[~judged].any()
 
 
-def test_model_patch_is_at_no_distance_to_itself():
-    image = lattice((192, 192))
-    severity, _ = eigenfilter_severity(image, np.s_[64:192, 0:128], PublishedParams())
-    # Of the patches at 0 and 64 px only the model's own core, 16...112 px, lies on these rows and columns.
-    assert not severity[64 + 48 : 192 - 16, 16:64].any()
-    assert severity[:64, 64:][16:, :-16].all()
-
-
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
 def test_tiles_leave_no_trace(monkeypatch, options):
     image = lattice((97, 140))
@@ -264,26 +208,14 @@ def test_tiles_leave_no_trace(monkeypatch, options):
 
 
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
-@pytest.mark.parametrize("make", [lambda s: np.full(s, 7.0), lambda s: lattice(s, 0.0), lambda s: np.eye(*s)])
-def test_degenerate_images_stay_finite(options, make):
-    image = make((96, 101))
-    severity, judged = eigenfilter_severity(image, np.s_[16:80, 20:84], PublishedParams(**options))
-    assert severity.dtype == np.float32
-    assert severity.shape == judged.shape == image.shape
-    assert np.isfinite(severity).all()
-    assert severity.min() >= 0
-
-
-@pytest.mark.parametrize("options", EVERY, ids=IDS)
-def test_another_orientation_stands_out(options):
-    image = lattice((192, 224))
-    truth = np.zeros(image.shape, bool)
-    truth[:, 128:] = True
-    y, x = np.indices(image.shape)
-    other = np.cos(2 * np.pi * (0.8 * x + 0.6 * y) / 9.3) + np.cos(2 * np.pi * (0.8 * y - 0.6 * x) / 9.3)
-    image[truth] = (100 + 40 * other + 8 * np.random.default_rng(1).normal(size=image.shape))[truth]
-    severity, judged = eigenfilter_severity(image, np.s_[48:144, 16:112], PublishedParams(**options))
-    assert auroc(severity, truth, ~judged) > (0.95 if options["features"] == "energies" else 0.6)
+def test_degenerate_images_stay_finite(options):
+    shape = (96, 101)
+    for image in (np.full(shape, 7.0), lattice(shape, 0.0), np.eye(*shape)):
+        severity, judged = eigenfilter_severity(image, np.s_[16:80, 20:84], PublishedParams(**options))
+        assert severity.dtype == np.float32
+        assert severity.shape == judged.shape == shape
+        assert np.isfinite(severity).all()
+        assert severity.min() >= 0
 
 
 def test_small_patches():
@@ -294,16 +226,6 @@ def test_small_patches():
         assert judged[16 : size - 16, 16 : size - 16].all()
     with pytest.raises(RecipeError, match="40 px"):
         eigenfilter_severity(image, np.s_[:39, :50], PublishedParams())
-
-
-def test_variance_is_that_of_the_window():
-    image = lattice((40, 50))
-    mirrored = np.pad(image.astype(float), 20, mode="reflect")
-    out = local_variance(image, 20, mode="mirror")
-    for y, x in ((0, 0), (7, 49), (39, 20), (20, 25)):
-        # 10 px up and left, 9 down and right.
-        box = mirrored[20 + y - 10 : 20 + y + 10, 20 + x - 10 : 20 + x + 10]
-        assert out[y, x] == pytest.approx(box.var(), rel=1e-5)
 
 
 def test_variance_threshold_is_of_the_patch_itself():
@@ -339,17 +261,6 @@ def test_triangle_of_a_histogram():
     assert abs(triangle_threshold(np.bincount(image.ravel(), minlength=256)) - threshold_triangle(image)) <= 2
 
 
-def test_triangle_finds_a_block():
-    severity = np.random.default_rng(0).gamma(4.0, 1.0, (200, 240)).astype(np.float32)
-    truth = np.zeros(severity.shape, bool)
-    truth[60:120, 80:150] = True
-    severity[truth] += 90
-    mask = triangle_binarise(severity)
-    # The method is generous: the block and at most 3 σ around it.
-    assert mask[truth].all()
-    assert not mask[~maximum_filter(truth, 2 * 18 + 1)].any()
-
-
 def test_gate_is_on_the_raw_map():
     severity = np.random.default_rng(0).gamma(4.0, 1.0, (200, 240)).astype(np.float32)
     severity[60:120, 80:150] += 40
@@ -361,18 +272,6 @@ def test_gate_is_on_the_raw_map():
     assert not triangle_binarise(np.full((30, 30), 5.0)).any()
 
 
-def test_rim_has_no_say_in_the_scale():
-    severity = np.random.default_rng(0).gamma(40.0, 2.5, (200, 240)).astype(np.float32)
-    severity[60:120, 80:150] += 400
-    expected = triangle_binarise(severity)
-    edge = severity.copy()
-    edge[:16] = 0
-    rim = severity.copy()
-    rim[:16] = severity[16:].min()
-    np.testing.assert_array_equal(triangle_binarise(edge), triangle_binarise(rim))
-    assert expected[90, 110]
-
-
 @pytest.mark.parametrize("size", [1, 3, 19])
 def test_median_is_the_median(size):
     mask = np.random.default_rng(size).random((60, 80)) < 0.5
@@ -380,12 +279,6 @@ def test_median_is_the_median(size):
     severity = np.where(mask, 100, 1).astype(np.float32)
     out = triangle_binarise(severity, sigma=0, median_size=size)
     np.testing.assert_array_equal(out, median_filter(mask.astype(np.uint8), size, mode="nearest") > 0)
-
-
-def test_fuse():
-    out = fuse([[True, True], [False, False]], [[False, True], [True, False]])
-    assert out.dtype == np.uint8
-    np.testing.assert_array_equal(out, [[1, 2], [2, 0]])
 
 
 def naive_maps(image: np.ndarray, patch: tuple[slice, slice], params: PublishedParams):

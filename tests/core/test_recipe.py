@@ -3,9 +3,6 @@
 import json
 import pickle
 import re
-import subprocess
-import sys
-import typing
 
 import pydantic
 import pytest
@@ -16,12 +13,10 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import (
     PARAMETERS,
     RECIPE_VERSION,
-    STEP_PARAMS,
     Recipe,
     SegmentParams,
     points_of,
     points_text,
-    step_of,
 )
 
 NUMBERS = [name for name, about in PARAMETERS.items() if about["kind"] in (int, float)]
@@ -53,7 +48,7 @@ def valid_values(name):
 RECIPES = st.fixed_dictionaries({}, optional={name: valid_values(name) for name in PARAMETERS})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECIPES)
 def test_json_and_pickle_round_trip(changes):
     recipe = Recipe().replace(changes)
@@ -64,7 +59,7 @@ def test_json_and_pickle_round_trip(changes):
     assert json.loads(recipe.to_json())["version"] == RECIPE_VERSION
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECIPES)
 def test_values_may_be_text(changes):
     recipe = Recipe().replace({name: str(value) for name, value in changes.items()})
@@ -74,27 +69,25 @@ def test_values_may_be_text(changes):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_every_parameter_is_documented(name):
+def test_every_parameter_is_documented_and_names_what_is_wrong(name):
     about = PARAMETERS[name]
-    assert len(about["doc"]) > 10
-    assert isinstance(about["unit"], str)
-    assert all(isinstance(about[flag], bool) for flag in ("shown", "advanced", "one_image"))
+    assert about["doc"]
     assert not (about["shown"] and about["advanced"])
     assert values_of(Recipe())[name] == about["default"]
-    if about["kind"] in (int, float):
-        assert about["minimum"] <= about["default"] <= about["maximum"]
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-@pytest.mark.parametrize("wrong", [None, [1], {"a": 1}, float("nan"), float("inf")])
-def test_wrong_type_is_named(name, wrong):
-    with pytest.raises(RecipeError, match=rf"^{re.escape(name)} must be .*, not .*\.$"):
-        Recipe().replace({name: wrong})
+    for wrong in (None, [1], {"a": 1}, float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match=rf"^{re.escape(name)} must be .*, not .*\.$"):
+            Recipe().replace({name: wrong})
+    if about["choices"]:
+        with pytest.raises(
+            RecipeError, match=f"{name} must be one of {', '.join(about['choices'])}, not 'x'"
+        ):
+            Recipe().replace({name: "x"})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_limits_are_named(name):
     low, high = PARAMETERS[name]["minimum"], PARAMETERS[name]["maximum"]
+    assert low <= PARAMETERS[name]["default"] <= high
     for wrong in (low - 1, high + 1, str(high + 1)):
         with pytest.raises(RecipeError) as caught:
             Recipe().replace({name: wrong})
@@ -103,21 +96,11 @@ def test_limits_are_named(name):
     for wrong in (True, "two", ""):
         with pytest.raises(RecipeError, match=f"{name} must be a number, not {wrong!r}"):
             Recipe().replace({name: wrong})
-
-
-@pytest.mark.parametrize("name", [n for n in NUMBERS if PARAMETERS[n]["kind"] is int])
-def test_whole_numbers_only(name):
-    for wrong in (7.5, "7.5"):
-        with pytest.raises(RecipeError, match=f"{name} must be a whole number, not {wrong!r}"):
-            Recipe().replace({name: wrong})
-    assert type(values_of(Recipe().replace({name: 7.0}))[name]) is int
-
-
-@pytest.mark.parametrize("name", [n for n, about in PARAMETERS.items() if about["choices"]])
-def test_choices_are_listed(name):
-    choices = ", ".join(PARAMETERS[name]["choices"])
-    with pytest.raises(RecipeError, match=f"{name} must be one of {choices}, not 'otherwise'"):
-        Recipe().replace({name: "otherwise"})
+    if PARAMETERS[name]["kind"] is int:
+        for wrong in (7.5, "7.5"):
+            with pytest.raises(RecipeError, match=f"{name} must be a whole number, not {wrong!r}"):
+                Recipe().replace({name: wrong})
+        assert type(values_of(Recipe().replace({name: 7.0}))[name]) is int
 
 
 @pytest.mark.parametrize(
@@ -131,13 +114,18 @@ def test_choices_are_listed(name):
         ({"": 1}, "no step ''"),
         ({"mode.lattice": 1}, "no step 'mode'"),
         ({"domains.given": "1,2,3"}, "domains.given must be points in px like .*not '1,2,3'"),
-        ({"domains.given": "1,inf"}, "domains.given must be points"),
+        *(
+            ({"domains.given": text}, "domains.given must be points")
+            for text in ("5", "a,b", "1,inf", "1,2;;")
+        ),
     ],
 )
 def test_what_does_not_fit_is_explained(changes, said):
     with pytest.raises(RecipeError, match=said) as caught:
         Recipe().replace(changes)
     assert caught.value.__cause__ is None
+    with pytest.raises(RecipeError, match=r"segment\.extent must be 0 to 1, not 2"):
+        SegmentParams(extent=2)
 
 
 @pytest.mark.parametrize(
@@ -172,11 +160,6 @@ def test_wrong_files_are_explained(text, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_single_model_is_explained_as_well():
-    with pytest.raises(RecipeError, match=r"segment\.extent must be 0 to 1, not 2"):
-        SegmentParams(extent=2)
-
-
 def test_what_is_left_out_takes_its_default():
     assert Recipe.from_json("{}") == Recipe()
     recipe = Recipe.from_json('{"segment": {"extent": 1}}')
@@ -206,22 +189,9 @@ def test_published_is_what_the_paper_says():
     assert (published.gauss_sigma, published.median_size, published.min_maximum) == (6, 19, 90)
 
 
-def test_steps_are_named_once():
-    for step, params in STEP_PARAMS.items():
-        assert step_of(params) == step_of(params()) == step
-        assert {f"{step}.{key}" for key in params.model_fields} <= PARAMETERS.keys()
-        hints = typing.get_type_hints(params)
-        assert all(hints[key] == PARAMETERS[f"{step}.{key}"]["kind"] for key in params.model_fields)
-
-
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), max_size=4))
 def test_points_are_kept_to_hundredths(points):
     back = points_of(points_text(points))
     assert len(back) == len(points)
     for found, wanted in zip(back, points, strict=True):
         assert found == pytest.approx(wanted, abs=0.0051)
-
-
-def test_import_is_light():
-    code = "import sys, napari_hrstem_defects.core.recipe; sys.exit('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -31,8 +31,8 @@ def measure(mask: np.ndarray, **options: object):
     return region
 
 
-@pytest.mark.parametrize(("length", "width"), [(400, 20), (300, 100), (200, 100), (120, 40), (450, 6)])
-@pytest.mark.parametrize("degrees", [-75, -60, -45, -22.5, 0, 7.5, 13, 30, 45, 61.3, 90])
+@pytest.mark.parametrize(("length", "width"), [(400, 20), (200, 100), (450, 6)])
+@pytest.mark.parametrize("degrees", [-75, -45, 0, 13, 45, 61.3, 90])
 def test_rotated_rectangles(length, width, degrees):
     mask = band(length, width, degrees)
     region = measure(mask)
@@ -44,7 +44,7 @@ def test_rotated_rectangles(length, width, degrees):
     assert -90 < region.orientation_deg <= 90
 
 
-@pytest.mark.parametrize("half_angle", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("half_angle", [1.0, 3.0])
 def test_arcs_follow_the_bend(half_angle):
     radius, width = 200, 10
     region = measure((np.abs(RADIUS - radius) < width / 2) & (np.abs(ANGLE) < half_angle))
@@ -126,16 +126,15 @@ def test_place_severity_and_order():
 def test_angle_to_the_lattice():
     square = Lattice((0.0, 10.0), (10.0, 0.0), 10.0, 1.0)
     for degrees, expected in [(0, 0), (20, 20), (30, 15), (50, 5), (-45, 0), (80, 10)]:
-        assert measure(band(400, 10, degrees), lattice=square).to_lattice_deg == pytest.approx(
-            expected, abs=0.5
-        )
+        found = measure(band(400, 10, degrees), lattice=square)
+        assert found.to_lattice_deg == pytest.approx(expected, abs=0.5)
     # A single direction 30° up on screen has a negative y component.
     slanted = Lattice((-5.0, 8.660), (3.0, 40.0), 18.0, 1.0)
     assert measure(band(400, 10, 30), lattice=slanted).to_lattice_deg == pytest.approx(0, abs=0.5)
     assert measure(band(400, 10, 30)).to_lattice_deg is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)), elements=st.integers(0, 2)))
 def test_any_labels(labels):
     regions = find_regions(labels, labels.astype(np.float32))

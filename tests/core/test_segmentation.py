@@ -12,7 +12,7 @@ from napari_hrstem_defects.core.segmentation import dilate, hysteresis, join, lo
 from .helpers import glass
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.floats(0, 3), st.floats(0, 4), st.floats(0.5, 4))
 def test_hysteresis_is_scikit_images(seed, low, step, blur):
     severity = (3 * glass((60, 71), blur, seed)).astype(np.float32)
@@ -24,16 +24,6 @@ def test_hysteresis_is_scikit_images(seed, low, step, blur):
     np.testing.assert_array_equal(found, expected)
     # With edges only: a subset.
     assert not (apply_hysteresis_threshold(severity, low, params[1]) & ~found).any()
-
-
-def test_hysteresis_without_diagonals_is_scikit_images():
-    """Where blobs touch along edges only, both agree exactly."""
-    severity = np.kron(glass((12, 15), 1.0, 1), np.ones((8, 8))).astype(np.float32) * 3
-    severity = ndimage.gaussian_filter(severity, 3.0)
-    found = hysteresis(severity, 1.0, 2.5)
-    np.testing.assert_array_equal(found, apply_hysteresis_threshold(severity, 1.0, 2.5))
-    assert found.any()
-    assert not found.all()
 
 
 def test_hysteresis_by_hand():

@@ -50,14 +50,12 @@ def read(
     frame = prepared.to_frame_points(np.stack([y, x], axis=-1)) - 130.0
     h = np.cos(t) * frame[..., 0] - np.sin(t) * frame[..., 1]
     s = np.sin(t) * frame[..., 0] + np.cos(t) * frame[..., 1]
-    middle = SPACING * ((len(turned) % 2) * 0.5 - 0.5 * (len(turned) % 2))
-    inside = (np.abs(h - middle) < (len(turned) / 2 + 1) * SPACING) & (np.abs(s) < 95)
+    inside = (np.abs(h) < (len(turned) / 2 + 1) * SPACING) & (np.abs(s) < 95)
     points = np.stack([y, x], axis=-1)[inside]
     return read_stacking(prepared, basis * prepared.scale, points, np.zeros(inside.shape, bool), step)
 
 
-@pytest.mark.parametrize("sense", [1, -1])
-@pytest.mark.parametrize("degrees", [0.0, 17.0, -70.0])
+@pytest.mark.parametrize(("degrees", "sense"), [(0.0, 1), (17.0, -1), (-70.0, 1)])
 @pytest.mark.parametrize(
     ("turned", "kind"),
     [

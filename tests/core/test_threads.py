@@ -8,9 +8,11 @@ from napari_hrstem_defects.core import threads
 
 
 @pytest.mark.parametrize("pixels", [100, 10**7])
-def test_results_in_order(monkeypatch, pixels):
+def test_results_in_order_and_errors_come_through(monkeypatch, pixels):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert list(threads.side_by_side(lambda n: n * n, range(20), pixels=pixels)) == [n * n for n in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        list(threads.side_by_side(lambda n: 1 / n, [1, 0, 2], pixels=pixels))
 
 
 def test_small_operations_stay_in_one_thread(monkeypatch):
@@ -26,10 +28,3 @@ def test_small_operations_stay_in_one_thread(monkeypatch):
         return threading.get_ident()
 
     assert len(set(threads.side_by_side(together, range(4), pixels=10**7))) == 4
-
-
-def test_errors_come_through(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    for pixels in (1, 10**7):
-        with pytest.raises(ZeroDivisionError):
-            list(threads.side_by_side(lambda n: 1 / n, [1, 0, 2], pixels=pixels))

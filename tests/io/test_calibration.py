@@ -13,39 +13,19 @@ from napari_hrstem_defects.io.calibration import (
     pixel_size,
 )
 
+UNITS = {
+    1e9: ["m"],
+    1e7: ["cm"],
+    1e6: ["mm"],
+    2.54e7: ["inch"],
+    1e3: ["um", "µm", "μm", "\\u00B5m", "micron", "Microns", "[u_m]", b"\xb5m"],
+    1.0: ["nm", "nm\x00", b"nm", "n_m", "[n_m]", "nanometer", "nanometers"],
+    0.1: ["A", "Å", "\u212b", "\\u00C5", "Angstrom", "[Å]", "A\u030a"],
+    1e-3: ["pm"],
+}
 
-@pytest.mark.parametrize(
-    ("unit", "nm"),
-    [
-        ("m", 1e9),
-        ("cm", 1e7),
-        ("mm", 1e6),
-        ("inch", 2.54e7),
-        ("um", 1e3),
-        ("µm", 1e3),
-        ("μm", 1e3),
-        ("\\u00B5m", 1e3),
-        ("micron", 1e3),
-        ("Microns", 1e3),
-        ("nm", 1.0),
-        ("nm\x00", 1.0),
-        (b"nm", 1.0),
-        ("nanometers", 1.0),
-        ("A", 0.1),
-        ("Å", 0.1),
-        ("\u212b", 0.1),
-        ("\\u00C5", 0.1),
-        ("Angstrom", 0.1),
-        ("pm", 1e-3),
-        ("n_m", 1.0),
-        ("[n_m]", 1.0),
-        ("[Å]", 0.1),
-        ("[u_m]", 1e3),
-        (b"\xb5m", 1e3),
-        ("A\u030a", 0.1),
-        ("nanometer", 1.0),
-    ],
-)
+
+@pytest.mark.parametrize(("unit", "nm"), [(unit, nm) for nm, units in UNITS.items() for unit in units])
 def test_units(unit, nm):
     assert nm_per_unit(unit) == nm
 
@@ -59,20 +39,14 @@ def test_no_length(unit):
 def test_square_pixels_say_nothing():
     assert pixel_size("0.2", "0.2", "Å") == (0.02, (), "")
     assert pixel_size(-2e-11, 2e-11, "m") == (0.02, (), "")
-
-
-def test_one_side_is_enough():
     assert pixel_size(None, 20, "pm") == (0.02, (), "")
+    assert pixel_size(20, 0.2, "pm", "Å") == (pytest.approx(0.02), (), "")
 
 
 def test_anisotropic_pixels_keep_their_area():
     size, notices, _ = pixel_size(0.01, 0.04, "nm")
     assert size == pytest.approx(0.02)
     assert "not square (0.01 × 0.04 nm, y × x)" in notices[0]
-
-
-def test_sides_in_different_units():
-    assert pixel_size(20, 0.2, "pm", "Å") == (pytest.approx(0.02), (), "")
 
 
 @pytest.mark.parametrize("dpi", [1, 72, 96, 300, 1200, 9600, 30_000, 99_000])
@@ -94,41 +68,13 @@ def test_every_unit_comes_back_in_nm(size, unit):
     assert pixel_size(stated, stated, unit)[0] == pytest.approx(size, rel=1e-8)
 
 
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "1/nm",
-        "1 / nm",
-        "nm^-1",
-        "nm-1",
-        "nm⁻¹",
-        "[n_m^-1]",
-        "[1/n_m]",
-        "1/Å",
-        "1/A",
-        "Å^-1",
-        "1/m",
-        "1/µm",
-        "/nm",
-        "1/(nm)",
-        "cycles/nm",
-        "per nm",
-        "reciprocal nm",
-        "mrad",
-        "rad",
-        "[mrad]",
-        "deg",
-        "degrees",
-        "°",
-        "1/px",
-        "$nm^{-1}$",
-        "Å$^{-1}$",
-        "nm**-1",
-        "inverse nm",
-        "1/nanometer",
-        b"1/nm",
-    ],
+RECIPROCAL = (
+    "1/nm|1 / nm|nm^-1|nm-1|nm⁻¹|[n_m^-1]|[1/n_m]|1/Å|1/A|Å^-1|1/m|1/µm|/nm|1/(nm)|cycles/nm|per nm|reciprocal nm|mrad|"
+    "rad|[mrad]|deg|degrees|°|1/px|$nm^{-1}$|Å$^{-1}$|nm**-1|inverse nm|1/nanometer"
 )
+
+
+@pytest.mark.parametrize("unit", [*RECIPROCAL.split("|"), b"1/nm"])
 def test_units_of_diffraction_patterns(unit):
     assert is_reciprocal(unit)
     found = pixel_size(0.01, 0.01, unit)

@@ -16,15 +16,8 @@ from napari_hrstem_defects.core.errors import ReadError, WriteError
 from napari_hrstem_defects.io import ResultWriter, load, read, save, saving
 from napari_hrstem_defects.io.loading import load_info
 
-FILES = {
-    "labels.tif",
-    "severity.tif",
-    "variance.tif",
-    "patches.csv",
-    "regions.csv",
-    "overview.png",
-    "analysis.json",
-}
+IMAGES = {"labels.tif", "severity.tif", "variance.tif"}
+FILES = IMAGES | {"patches.csv", "regions.csv", "overview.png", "analysis.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +34,7 @@ def names(folder):
 
 
 def test_files(tmp_path, make_analysis):
+    (tmp_path / "deep" / "out").mkdir(parents=True)  # it may be there, empty
     assert save(make_analysis(), tmp_path / "deep" / "out") == tmp_path / "deep" / "out"
     assert names(tmp_path / "deep" / "out") == FILES
     assert names(tmp_path / "deep") == {"out"}
@@ -120,18 +114,9 @@ def test_several_lattices(tmp_path, make_analysis, change):
     assert result.domains.dtype == np.uint8
     np.testing.assert_array_equal(result.domains, np.repeat([[0] * 64 + [1] * 64], 96, axis=0))
     first, second = result.domain_table
-    assert (first["domain"], first["relation"], first["crystal"], first["distance"]) == (
-        0,
-        "reference",
-        "yes",
-        None,
-    )
-    assert (second["relation"], second["crystal"], second["distance"], second["misorientation_deg"]) == (
-        "rotated",
-        "no",
-        0.8,
-        12.5,
-    )
+    keys = ("domain", "relation", "crystal", "distance", "misorientation_deg")
+    assert [first[key] for key in keys] == [0, "reference", "yes", None, None]
+    assert [second[key] for key in keys] == [1, "rotated", "no", 0.8, 12.5]
     assert (second["fraction"], second["period_px"], second["patch_y_px"]) == (0.5, None, 40)
     save([make_analysis(), analysis], tmp_path / "series")
     result = load(tmp_path / "series")
@@ -140,13 +125,15 @@ def test_several_lattices(tmp_path, make_analysis, change):
 
 
 def test_who_placed_the_best_patch(tmp_path, make_analysis):
-    save(make_analysis(), tmp_path / "automatic")
-    save(make_analysis(best_patch=(40, 50)), tmp_path / "hand")
-    automatic, hand = load(tmp_path / "automatic").info, load(tmp_path / "hand").info
-    assert automatic["best_patch"]["placed"] == "automatic"
-    assert automatic["best_patch_by_hand"] is None
-    assert hand["best_patch"] == {"y": 40, "x": 50, "size": 32, "placed": "hand"}
-    assert hand["best_patch_by_hand"] == [40, 50]
+    best = BestPatch(30.5, 40.25, 48, "hand")
+    for number, placed in enumerate((None, (40, 50), best)):
+        analysis = make_analysis(best_patch=placed)
+        save(analysis, tmp_path / str(number))
+        found = load(tmp_path / str(number))
+        assert found.best_patches == (analysis.best_patch,)
+        wanted = [None, [40, 50], [30.5, 40.25]][number]
+        assert found.info["best_patch_by_hand"] == wanted
+        assert found.info["best_patch"]["placed"] == ("automatic" if wanted is None else "hand")
 
 
 def test_series(tmp_path, make_micrograph, make_analysis):
@@ -170,11 +157,6 @@ def test_series(tmp_path, make_micrograph, make_analysis):
     assert len(result.frames) == len(result.best_patches) == 3
 
 
-def test_series_of_one_frame_keeps_its_axis(tmp_path, make_analysis):
-    save([make_analysis()], tmp_path / "out")
-    assert load(tmp_path / "out").labels.shape == (1, 96, 128)
-
-
 def test_no_frames(tmp_path):
     with pytest.raises(WriteError, match="no frames"):
         save([], tmp_path / "out")
@@ -196,12 +178,6 @@ def test_existing_results_are_kept_unless_told(tmp_path, make_micrograph, make_a
     save(make_analysis(make_micrograph((64, 64))), tmp_path / "out", overwrite=True)
     assert load(tmp_path / "out").labels.shape == (64, 64)
     assert names(tmp_path) == {"out"}
-
-
-def test_empty_folders_may_be_used(tmp_path, make_analysis):
-    (tmp_path / "out").mkdir()
-    save(make_analysis(), tmp_path / "out")
-    assert names(tmp_path / "out") == FILES
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -306,7 +282,7 @@ def test_others_may_read_as_the_umask_says(tmp_path, make_analysis):
     st.sampled_from(["u1", "u2", "i4", "f4", "f8"]),
     st.integers(0, 2),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, shape, size, dtype, frames):
     out = tmp_path_factory.mktemp("any") / "out"
     data = (make_micrograph(shape).data / 257).astype(dtype)
@@ -318,12 +294,6 @@ def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, 
     np.testing.assert_array_equal(result.severity.reshape(-1, *shape)[-1], analysis.severity)
     if size is not None:
         assert read(out / "severity.tif").pixel_size_nm == pytest.approx(size, rel=1e-6)
-
-
-def test_hand_placed_patches_are_accepted_as_they_are(tmp_path, make_analysis):
-    best = BestPatch(30.5, 40.25, 48, "hand")
-    save(make_analysis(best_patch=best), tmp_path / "out")
-    assert load(tmp_path / "out").best_patches == (best,)
 
 
 @pytest.mark.parametrize(

@@ -125,14 +125,6 @@ def test_bright_field_is_dark_where_haadf_is_bright():
     assert np.corrcoef(haadf.ravel(), bf.ravel())[0, 1] < -0.9
 
 
-def test_hrtem_contrast_inverts_with_defocus():
-    arguments = {"seed": 3, **SMALL, **STILL, "dose": 3000.0, "bits": 32, "mode": "hrtem", "cs_mm": 0.0}
-    over, under = (
-        np.asarray(simulate("si_perfect", defocus_nm=f, **arguments).micrograph.data) for f in (6.0, -6.0)
-    )
-    assert np.corrcoef(over.ravel(), under.ravel())[0, 1] < -0.9
-
-
 def test_fault_band_is_three_halves_of_a_period_wide():
     sim = simulate("si_stacking_fault", seed=4, shape=(512, 512), px_per_period=16.0, drift=(0.0, 0.0))
     (fault,) = sim.defects
@@ -165,21 +157,10 @@ def test_second_grain_takes_at_most_about_half():
 
 
 def test_domains_are_only_built_where_they_show():
-    from napari_hrstem_defects.simulation import project
-    from napari_hrstem_defects.simulation.visibility import domain_contrast, polarity
-
-    # Two columns whose signals differ by a share e: only the reflections of the difference change sign.
-    assert (
-        domain_contrast(project("insb", "110"), 1.7) < 0.1 < 1.0 < domain_contrast(project("gap", "110"), 1.7)
-    )
-    nial = project("nial", "100")
-    # A lattice vector changes nothing; CsCl under a/2[111] swaps Ni and Al.
-    assert domain_contrast(nial, 1.7, nial.cell[0]) == pytest.approx(0, abs=1e-9)
-    assert domain_contrast(nial, 1.7, nial.vector((0.5, 0.5, 0.5))) > 1.0
+    # The columns of GaAs are too alike.
     with pytest.raises(SimulationError, match="inversion domain cannot be simulated"):
         simulate("inversion_domain", material="gaas", zone_axis="110")
     # Along [100] zinc blende has centres of inversion: an inverted domain would be a shifted one.
-    assert polarity(project("gap", "100"), 1.7) < 1e-9 < 0.3 < polarity(project("gap", "110"), 1.7)
     with pytest.raises(SimulationError, match="inversion domain cannot be simulated"):
         simulate("inversion_domain", material="gap", zone_axis="100")
     modes = {
@@ -251,38 +232,29 @@ def test_sample_set_is_lazy_and_repeatable():
 
 
 def test_sample_set_holds_out_families():
-    sims = list(sample_set(12, 1, 0.5, materials=("si", "ge"), zone_axes=("110",), shape=(96, 96)))
+    sims = list(sample_set(8, 1, 0.5, materials=("si", "ge"), zone_axes=("110",), shape=(96, 96)))
     assert {s.description["parameters"]["material"] for s in sims} == {"si", "ge"}
     assert {s.description["parameters"]["zone_axis"] for s in sims} == {"110"}
-    assert sum(bool(s.description["parameters"]["defects"]) for s in sims) == 6
+    assert sum(bool(s.description["parameters"]["defects"]) for s in sims) == 4
     perovskites = sample_set(4, 1, 0.0, materials=("srtio3",), zone_axes=("001",), shape=(96, 96))
     assert all(s.description["parameters"]["zone_axis"] == "100" for s in perovskites)
     metals = sample_set(6, 1, 0.5, structures=("fcc",), shape=(96, 96))
-    assert {s.description["parameters"]["material"] for s in metals} <= {
-        "al",
-        "cu",
-        "ni",
-        "pd",
-        "ag",
-        "pt",
-        "au",
-    }
-    with pytest.raises(SimulationError, match="structure type"):
-        next(sample_set(1, structures=("quasi",)))
-    with pytest.raises(SimulationError, match="zone axes"):
-        next(sample_set(1, materials=("si",), zone_axes=("111",)))
-    with pytest.raises(SimulationError, match="no material"):
-        next(sample_set(1, materials=("unobtainium",)))
-    with pytest.raises(SimulationError, match="0 to 1"):
-        next(sample_set(1, defect_fraction=2))
+    fcc = {"al", "cu", "ni", "pd", "ag", "pt", "au"}
+    assert {s.description["parameters"]["material"] for s in metals} <= fcc
 
 
-def test_sample_set_holds_every_kind():
-    from napari_hrstem_defects.simulation.sets import SET_DEFECTS
-
-    sims = list(sample_set(len(SET_DEFECTS), 4, 1.0, shape=(96, 96)))
-    held = {tuple(s.description["parameters"]["defects"]) for s in sims}
-    assert held == set(SET_DEFECTS)
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"structures": ("quasi",)}, "structure type"),
+        ({"materials": ("si",), "zone_axes": ("111",)}, "zone axes"),
+        ({"materials": ("unobtainium",)}, "no material"),
+        ({"defect_fraction": 2}, "0 to 1"),
+    ],
+)
+def test_sample_sets_that_cannot_be(wish, message):
+    with pytest.raises(SimulationError, match=message):
+        next(sample_set(1, **wish))
 
 
 def test_series_drifts_and_grows():
