@@ -30,7 +30,7 @@ def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
     made.click(made.panel.best_patch.move_button)
     states: list[dict[str, str]] = []
     made.session.changed.connect(lambda: states.append({k: str(v) for k, v in made.session.states().items()}))
-    target = (best.y - 260.0, best.x + 30.0)
+    target = (best.y + 260.0, best.x + 30.0)
     made.drag((best.y, best.x), target)
     # While the button was still down the later steps were said to be stale.
     assert states[0]["symmetry"] == states[0]["segment"] == "stale"
@@ -416,11 +416,11 @@ def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, mon
         steps, "compare", lambda *args, **options: (held.wait(60), compare(*args, **options))[1]
     )
     # Near enough that no candidate lies above it.
-    first, last = (best.y - 15.0, best.x), (best.y - 260.0, best.x)
+    first, last = (best.y + 15.0, best.x), (best.y + 260.0, best.x)
     made.session.edits.place(first)
     assert made.session.running
     native = made.viewer.window._qt_viewer.canvas.native
-    path = [made.canvas_position(point) for point in (first, np.add(first, (-30, 0)), last)]
+    path = [made.canvas_position(point) for point in (first, np.add(first, (30, 0)), last)]
     made.qtbot.mouseMove(native, path[0])
     made.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=path[0])
     made.move(path[1])
@@ -428,7 +428,7 @@ def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, mon
     held.set()
     made.wait()
     assert_allclose(made.document.analysis.best_patch.y, first[0])
-    assert_allclose(layer.data[0], np.add(first, (-30, 0)), atol=3)
+    assert_allclose(layer.data[0], np.add(first, (30, 0)), atol=3)
     assert made.states()["symmetry"] == "stale"
     made.move(path[2])
     made.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[2])
@@ -509,6 +509,8 @@ def _stroke(made: Any, centre: Any, label: int = 1, size: int = 40) -> Any:
 def test_stroke_survives_threshold_best_patch_and_steps(bench: Any, tmp_path: Path) -> None:
     """Whatever is run again: the stroke is on the canvas, in the table, counted, and in the export."""
     made = bench("si_fault_amorphous")
+    # As far as the severity exceeds a share of the threshold.
+    made.panel.groups["segment"].editors["segment.overlap"].setValue(0.0)
     made.run_all()
     made.show()
     layer = made.layer(Role.LABELS)
@@ -625,6 +627,8 @@ def test_numbers_that_mean_nothing_are_refused(bench: Any, role: Role) -> None:
 def test_labels_before_corrections_are_shown_and_nothing_is_changed(bench: Any, tmp_path: Path) -> None:
     made = bench("si_fault_amorphous")
     panel, viewer = made.panel, made.viewer
+    # As far as the severity exceeds a share of the threshold.
+    made.panel.groups["segment"].editors["segment.overlap"].setValue(0.0)
     made.run_all()
     made.show()
     toggle = next(s for s in panel.findChildren(QShortcut) if s.key().toString() == "U").activated.emit
