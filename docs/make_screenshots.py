@@ -101,7 +101,7 @@ def _by_mouse(names: list[str]) -> None:
     while dialog.training:
         _pump(0.1)
     _screen(viewer, "train-done")
-    print(dialog.said.text(), flush=True)
+    print(dialog.status.text(), flush=True)
     dialog.leave.click()
     panel.session.choose(panel.session.images()[3])
     panel.run_row.run.click()
