@@ -160,6 +160,14 @@ def to_field(values: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
     return sample_linear(values, rows / STRIDE, columns / STRIDE)
 
 
+def from_field(values: NDArray[np.floating], field: Field, prepared: Prepared) -> NDArray[np.float32]:
+    """A map sampled on the grid of the field, on that of the severity."""
+    rows, columns = (
+        (np.arange(-(-n // STRIDE)) * STRIDE + 0.5) / field.step_px - 0.5 for n in prepared.values.shape
+    )
+    return sample_linear(values, rows, columns)
+
+
 def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
     """Samples of a field whose own place holds an image."""
     rows, columns = (
@@ -210,10 +218,7 @@ def severity_grid(
     kernel_px : int
         Edge of the templates.
     """
-    shape = tuple(-(-n // STRIDE) for n in prepared.values.shape)
-    rows, columns = (((np.arange(n) * STRIDE + 0.5) / field.step_px) - 0.5 for n in shape)
-    strength = sample_linear(field.strength, rows, columns)
-    pairs = sample_linear(field.pairs, rows, columns)
+    strength, pairs = (from_field(values, field, prepared) for values in (field.strength, field.pairs))
     valid = prepared.valid[::STRIDE, ::STRIDE]
     judged = valid & (pairs > MIN_SHARE)
     period = prepared.period_px / STRIDE

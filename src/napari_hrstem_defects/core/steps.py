@@ -65,6 +65,7 @@ from napari_hrstem_defects.core.severity import (
     Models,
     domain_severity,
     field_valid,
+    from_field,
     inverted_areas,
     severity_grid,
     to_field,
@@ -193,12 +194,15 @@ def choose_best_patch(
                 choice = choose(~defective, depth=depth, severity=severity)
                 chosen = _patch(table.grid, choice.index)
                 # Of two polarities the one that most of the lattice has is the reference.
-                own = _on_severity(_plateau_at(chosen, plateaus, field, prepared), field, prepared)
+                lattice = plateaus.index == _plateau_at(chosen, plateaus, field, prepared)
+                own = from_field(lattice.astype(np.float32), field, prepared) > 0.5
+                own &= prepared.valid[::STRIDE, ::STRIDE]
                 inverted = inverted_areas(models(prepared, chosen), own, inputs.recipe.domains.thickness)
-                defective |= shares(own & ~inverted, table.grid) > most
-                if 2 * np.count_nonzero(inverted) > np.count_nonzero(own) and not defective.all():
-                    choice = choose(~defective, depth=depth, severity=severity)
-                    chosen = _patch(table.grid, choice.index)
+                if 2 * np.count_nonzero(inverted) > np.count_nonzero(own):
+                    defective |= shares(own & ~inverted, table.grid) > most
+                    if not defective.all():
+                        choice = choose(~defective, depth=depth, severity=severity)
+                        chosen = _patch(table.grid, choice.index)
         if choice.warning:
             warn(choice.warning)
         result = Chosen(chosen, choice.graph)
@@ -218,18 +222,9 @@ def _on_field(field: Field, prepared: Prepared, patch: BestPatch) -> tuple[slice
     return rows, columns
 
 
-def _plateau_at(patch: BestPatch, plateaus: Plateaus, field: Field, prepared: Prepared) -> NDArray[np.bool_]:
-    """Samples of the field that belong to the plateau that most of a patch lies on."""
-    inside = plateaus.index[_on_field(field, prepared, patch)]
-    return np.asarray(plateaus.index == np.bincount(inside.ravel()).argmax())
-
-
-def _on_severity(mask: NDArray[np.bool_], field: Field, prepared: Prepared) -> NDArray[np.bool_]:
-    """A mask of the field's samples on the grid of the severity."""
-    rows, columns = (
-        (np.arange(-(-n // STRIDE)) * STRIDE + 0.5) / field.step_px - 0.5 for n in prepared.values.shape
-    )
-    return (sample_linear(mask.astype(np.float32), rows, columns) > 0.5) & prepared.valid[::STRIDE, ::STRIDE]
+def _plateau_at(patch: BestPatch, plateaus: Plateaus, field: Field, prepared: Prepared) -> int:
+    """Number of the plateau that most of a patch lies on."""
+    return int(np.bincount(plateaus.index[_on_field(field, prepared, patch)].ravel()).argmax())
 
 
 def _patch(grid: PatchGrid, index: tuple[int, int]) -> BestPatch:
@@ -349,8 +344,7 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
     assert prepared is not None
     assert field is not None
     count = len(plateaus.directions)
-    inside = plateaus.index[_on_field(field, prepared, patch)]
-    reference = int(np.bincount(inside.ravel(), minlength=count).argmax())
+    reference = _plateau_at(patch, plateaus, field, prepared)
     given = dict(zip(plateaus.given, points_of(inputs.recipe.domains.given), strict=True))
     patches, lattices = [], []
     for number in range(count):
