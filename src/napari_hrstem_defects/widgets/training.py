@@ -6,7 +6,6 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, SpinBox
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -14,17 +13,13 @@ from qtpy.QtWidgets import (
     QDialog,
     QFormLayout,
     QHBoxLayout,
-    QHeaderView,
     QMainWindow,
     QMessageBox,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
@@ -32,17 +27,15 @@ from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe
 from napari_hrstem_defects.models.training import TrainingReport
-from napari_hrstem_defects.widgets import classifiers, layers
-from napari_hrstem_defects.widgets.classifiers import Counted, Example
-from napari_hrstem_defects.widgets.editors import Links, Wrapped, box, button
+from napari_hrstem_defects.widgets import classifiers
+from napari_hrstem_defects.widgets.classifiers import Counted
+from napari_hrstem_defects.widgets.editors import Wrapped, box, button
+from napari_hrstem_defects.widgets.examples import ExamplesView
 from napari_hrstem_defects.widgets.plots import Plot, draw_losses
 from napari_hrstem_defects.widgets.runs import Failure, TaskWorker
-from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels
-
     from napari_hrstem_defects.widgets.session import Session
 
 #: Time (ms) without painting before the patches are counted again.
@@ -59,168 +52,6 @@ _TOOLTIPS = {
     "of Dennler et al., or non-defective, as in their code.",
     "Weights": "VGG16 only: imagenet (fetched from the network once), none, or a file",
 }
-#: Choices beside the layers, text and value.
-_NO_CHOICE, _CLEAN = ("– choose –", ""), ("no defects in it", "clean")
-
-
-class ExamplesView(QTableWidget):
-    """A row for each image: whether it is used for training, and the layer in which its defects are marked.
-
-    Parameters
-    ----------
-    session : Session
-    """
-
-    #: Other images, or other layers for them.
-    changed = Signal()
-    #: A layer that is offered was painted.
-    painted = Signal()
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(0, 2)
-        self._session = session
-        # Id of an image → whether it is used, and where its defects are marked.
-        self._rows: dict[str, tuple[QTableWidgetItem, QComboBox]] = {}
-        # To the list of layers while it is shown, and to the brush on the layers that are offered.
-        self._links, self._brushes = Links(), Links()
-        self._spotlight = layers.Spotlight()
-        self.setHorizontalHeaderLabels(["train on", "defects marked in"])
-        rows: Any = self.verticalHeader()
-        columns: Any = self.horizontalHeader()
-        rows.hide()
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.setMinimumHeight(110)
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.itemChanged.connect(lambda _: self.changed.emit())
-
-    def follow(self) -> None:
-        """Follow the list of layers from now on."""
-        if len(self._links):
-            return
-        events = self._session.viewer.layers.events
-        for emitter in (events.inserted, events.removed, events.renamed):
-            self._links.connect(emitter, self.refresh)
-        self.refresh()
-
-    def let_go(self) -> None:
-        """End all connections, and show again what was hidden for painting."""
-        self._links.clear()
-        self._brushes.clear()
-        if self._session.alive:
-            self._spotlight.end(self._session.viewer)
-
-    def refresh(self, event: Any = None) -> None:
-        """Offer the images that are open, each with the label layers that fit it."""
-        known = {key: (choice.currentData(), _is_ticked(item)) for key, (item, choice) in self._rows.items()}
-        current = self._chosen_image()
-        self._brushes.clear()
-        images = {str(image.unique_id): image for image in self._session.images() if not image.rgb}
-        self._rows = {}
-        with signals_blocked(self):
-            self.setRowCount(0)
-            self.setRowCount(len(images))
-            for row, (key, image) in enumerate(images.items()):
-                item, choice = QTableWidgetItem(image.name), self._choices(image)
-                item.setToolTip(image.name)
-                before, ticked = known.get(key, ("", True))
-                choice.setCurrentIndex(max(choice.findData(before), 0))
-                _tick(item, ticked and choice.currentData() != "")
-                choice.currentIndexChanged.connect(functools.partial(self._labels_chosen, key))
-                choice.setToolTip(choice.currentText())
-                self.setItem(row, 0, item)
-                self.setCellWidget(row, 1, choice)
-                self._rows[key] = item, choice
-            if images:
-                self.setCurrentCell(list(images).index(current) if current in images else 0, 0)
-        self.changed.emit()
-
-    def _chosen_image(self) -> str:
-        """Id of the image of the chosen row, the first without one; empty where there is none."""
-        keys = list(self._rows)
-        return keys[max(self.currentRow(), 0)] if keys else ""
-
-    def _choices(self, image: Image) -> QComboBox:
-        """Layers in which the defects of an image may be marked; those of another shape are disabled."""
-        choice = QComboBox()
-        # Long names do not make the dialog wider.
-        choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        choice.addItem(*_NO_CHOICE)
-        if not is_stack(image):
-            choice.addItem(*_CLEAN)
-        model: Any = choice.model()
-        for layer, fits in layers.offered_marks(self._session.viewer, image):
-            shape = "" if fits else f" ({' × '.join(str(n) for n in layer.data.shape)} px, does not fit)"
-            choice.addItem(f"{layer.name}{shape}", str(layer.unique_id) if fits else None)
-            model.item(choice.count() - 1).setEnabled(fits)
-            # The brush, and undo or fill.
-            for emitter in (layer.events.paint, layer.events.set_data) if fits else ():
-                self._brushes.connect(emitter, self._painted)
-        return choice
-
-    def choose(self, image: Image, labels: Labels | None) -> None:
-        """Train on an image with a layer of marked defects; None: not on this one."""
-        self.refresh()
-        _, choice = self._rows[str(image.unique_id)]
-        choice.setCurrentIndex(max(choice.findData("" if labels is None else str(labels.unique_id)), 0))
-
-    def value(self) -> list[Example]:
-        """The images to train on."""
-        known = {str(layer.unique_id): layer for layer in self._session.layers}
-        found = []
-        for key, (item, choice) in self._rows.items():
-            image, chosen = known.get(key), choice.currentData()
-            if not _is_ticked(item) or image is None:
-                continue
-            if chosen == _CLEAN[1]:
-                found.append(Example(Source.of(image), np.zeros(pixels_of(image).shape, np.uint8)))
-            elif chosen in known:
-                found.append(Example(Source.of(image), known[chosen].data))
-        return found
-
-    def missing(self) -> str:
-        """What is missing for a training."""
-        if not self._session.images():
-            return "Open an image first."
-        if not self.rowCount():
-            return "Colour images cannot be used for training; open a greyscale image."
-        beside = "the ticked image" if self.left_out() else "an image"
-        return f"Choose beside {beside} in which layer its defects are marked, or press Paint defects…"
-
-    def left_out(self) -> list[str]:
-        """Names of ticked images without a layer of defects."""
-        rows = self._rows.values()
-        return [item.text() for item, choice in rows if _is_ticked(item) and not choice.currentData()]
-
-    def _painted(self, event: Any) -> None:
-        self.painted.emit()
-
-    def _labels_chosen(self, key: str, index: int) -> None:
-        item, choice = self._rows[key]
-        _tick(item, index > 0)
-        choice.setToolTip(choice.currentText())
-        self.setCurrentCell(item.row(), 0)
-        self.changed.emit()
-
-    def paint_marks(self) -> None:
-        """Select the brush for the marks of the image of the chosen row; a missing layer is made."""
-        viewer, key = self._session.viewer, self._chosen_image()
-        image = next((i for i in self._session.images() if str(i.unique_id) == key), None)
-        if image is None:
-            return
-        chosen = self._rows[key][1].currentData()
-        marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
-        if marks is None:
-            marks = layers.new_marks(viewer, image)
-            self.choose(image, marks)
-        self._spotlight.paint(viewer, image, marks)
-
-
-def _tick(item: QTableWidgetItem, ticked: bool) -> None:
-    item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-
-
-def _is_ticked(item: QTableWidgetItem) -> bool:
-    return item.checkState() == Qt.CheckState.Checked
 
 
 class TrainDialog(QDialog):
