@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
 from napari_hrstem_defects.simulation.presets import can_have, crystals_of, stream
@@ -33,16 +34,7 @@ SET_DEFECTS: tuple[tuple[str, ...], ...] = (
 
 
 def sample_set(
-    count: int,
-    seed: int = 0,
-    defect_fraction: float = 1 / 3,
-    *,
-    materials: Sequence[str] | None = None,
-    zone_axes: Sequence[str] | None = None,
-    structures: Sequence[str] | None = None,
-    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
-    films: bool = False,
-    **overrides: object,
+    count: int, seed: int = 0, defect_fraction: float = 1 / 3, **settings: Any
 ) -> Iterator[SimulatedMicrograph]:
     """Micrographs like the set of Dennler et al. (2021): a share with defects of all kinds, the rest perfect.
 
@@ -52,6 +44,39 @@ def sample_set(
     ----------
     count : int
         How many.
+    seed, defect_fraction, **settings
+        See :func:`sample`.
+
+    Yields
+    ------
+    SimulatedMicrograph
+
+    Raises
+    ------
+    SimulationError
+        If no crystal fits.
+    """
+    for index in range(count):
+        yield sample(index, seed, defect_fraction, **settings)
+
+
+def sample(
+    index: int,
+    seed: int = 0,
+    defect_fraction: float = 1 / 3,
+    *,
+    materials: Sequence[str] | None = None,
+    zone_axes: Sequence[str] | None = None,
+    structures: Sequence[str] | None = None,
+    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
+    films: bool = False,
+    **overrides: object,
+) -> SimulatedMicrograph:
+    """Micrograph number `index` of :func:`sample_set`.
+
+    Parameters
+    ----------
+    index : int
     seed : int
         Which set.
     defect_fraction : float
@@ -72,24 +97,6 @@ def sample_set(
     """
     if not 0 <= defect_fraction <= 1:
         raise SimulationError(f"The share of defective micrographs must be 0 to 1, not {defect_fraction}.")
-    for index in range(count):
-        yield sample(
-            index, seed, defect_fraction, materials, zone_axes, structures, defects, films, **overrides
-        )
-
-
-def sample(
-    index: int,
-    seed: int = 0,
-    defect_fraction: float = 1 / 3,
-    materials: Sequence[str] | None = None,
-    zone_axes: Sequence[str] | None = None,
-    structures: Sequence[str] | None = None,
-    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
-    films: bool = False,
-    **overrides: object,
-) -> SimulatedMicrograph:
-    """Micrograph number `index` of :func:`sample_set`."""
     crystals = _crystals(materials, zone_axes, structures)
     before = math.floor(index * defect_fraction + 1e-9)
     defective = math.floor((index + 1) * defect_fraction + 1e-9) > before
@@ -131,14 +138,9 @@ def _crystals(
     for name in structures or ():
         if name not in STRUCTURES:
             raise SimulationError(f"There is no structure type {name!r}; there are {', '.join(STRUCTURES)}.")
-    zones = None
-    if zone_axes is not None:
-        zones = {*zone_axes, *(("100",) if "001" in zone_axes else ())}
-    found = [
-        c
-        for c in crystals_of(None if structures is None else tuple(structures))
-        if (materials is None or c[0] in materials) and (zones is None or c[1] in zones)
-    ]
+    if zone_axes is not None and "001" in zone_axes:
+        zone_axes = (*zone_axes, "100")
+    found = [c for c in crystals_of(structures, zone_axes) if materials is None or c[0] in materials]
     if not found:
         raise SimulationError("None of these materials is offered along any of these zone axes.")
     return found

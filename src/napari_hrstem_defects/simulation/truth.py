@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from napari_hrstem_defects.simulation.frame import coordinates, window
-from napari_hrstem_defects.simulation.presets import Parameters
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.regions import Region
 from napari_hrstem_defects.simulation.specimen import Specimen
 
 Mask = NDArray[np.bool_]
@@ -66,11 +66,11 @@ def truth(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mask, tuple[Defect, ...]]:
     """Labels, domains, ignored pixels and defects of a specimen as its image shows it."""
     shape = parameters.shape
-    y, x = coordinates(parameters, shape)
+    y, x = parameters.coordinates(shape)
     labels = np.zeros(shape, np.uint8)
     found = []
     for finding in specimen.findings:
-        box = window(finding.region, parameters)
+        box = _window(finding.region, parameters)
         if box is None:
             continue
         crop = np.asarray(finding.region.distance(y[box], x[box]) <= 0)
@@ -83,19 +83,10 @@ def truth(
             # What lies under an amorphous area cannot be seen and is no defect of its kind there.
             crop &= labels[box] < 2
         if crop.any():
-            origin = (int(box[0].start), int(box[1].start))
             geometry = finding.region.to_dict()
+            about = finding.displacement, geometry, finding.details
             defects.append(
-                Defect(
-                    finding.kind,
-                    finding.label,
-                    shape,
-                    origin,
-                    crop,
-                    finding.displacement,
-                    geometry,
-                    finding.details,
-                )
+                Defect(finding.kind, finding.label, shape, (box[0].start, box[1].start), crop, *about)
             )
     domains = np.zeros(shape, np.uint8)
     for index, (_, region) in enumerate(specimen.grains):
@@ -107,3 +98,18 @@ def truth(
     for region in specimen.interfaces:
         ignore |= region.distance(y, x) <= 0
     return labels, domains, ignore, tuple(defects)
+
+
+def _window(region: Region, parameters: Parameters) -> tuple[slice, slice] | None:
+    """Pixels within a region's bounding box; None if it lies outside the image."""
+    box = region.bounds()
+    shape = parameters.shape
+    if box is None:
+        return slice(0, shape[0]), slice(0, shape[1])
+    corners = np.array([(cy, cx) for cy in (box[0], box[2]) for cx in (box[1], box[3])])
+    pixels = parameters.pixels_of(corners, shape)
+    low = np.clip(np.floor(pixels.min(axis=0)).astype(int), 0, shape)
+    high = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, 0, shape)
+    if np.any(high <= low):
+        return None
+    return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
