@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Pair = tuple[float, float]
-#: Smallest and largest y and x: ``(y0, x0, y1, x1)``.
-Box = tuple[float, float, float, float]
 #: Amplitude, wave number or order, and phase of each wave.
 Waves = tuple[tuple[float, float, float], ...]
 
@@ -39,10 +37,6 @@ class Region(ABC):
     @abstractmethod
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm of each point to the border, negative inside; to first order in waves' slopes."""
-
-    def bounds(self) -> Box | None:
-        """Smallest box ``(y0, x0, y1, x1)`` around the region in nm; None if it is not bounded."""
-        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and numbers, fit for JSON."""
@@ -119,16 +113,6 @@ class Band(Region):
             distance = np.maximum(distance, np.maximum(self.ends_nm[0] - along, along - self.ends_nm[1]))
         return np.asarray(distance)
 
-    def bounds(self) -> Box | None:
-        """Box around a strip with ends."""
-        if self.ends_nm is None:
-            return None
-        ny, nx = self.normal
-        corners = np.array(
-            [(h * ny + a * nx, h * nx - a * ny) for h in (self.low_nm, self.high_nm) for a in self.ends_nm]
-        )
-        return *pair(corners.min(axis=0)), *pair(corners.max(axis=0))
-
 
 @dataclass(frozen=True)
 class Blob(Region):
@@ -161,12 +145,6 @@ class Blob(Region):
         slope = sum(-a * k * np.sin(k * angle + phase) for a, k, phase in self.waves) / factor
         return np.asarray((r - self.radius_nm * factor) / np.sqrt(1.0 + slope**2))
 
-    def bounds(self) -> Box:
-        """Box around the largest radius."""
-        reach = self.radius_nm * (1.0 + sum(abs(a) for a, _, _ in self.waves))
-        cy, cx = self.centre_nm
-        return cy - reach, cx - reach, cy + reach, cx + reach
-
 
 @dataclass(frozen=True)
 class Rim(Region):
@@ -181,14 +159,6 @@ class Rim(Region):
         """Signed distance in nm."""
         return np.asarray(np.abs(self.of.distance(y, x)) - self.half_width_nm)
 
-    def bounds(self) -> Box | None:
-        """Box of the region, widened."""
-        box = self.of.bounds()
-        if box is None:
-            return None
-        w = self.half_width_nm
-        return box[0] - w, box[1] - w, box[2] + w, box[3] + w
-
 
 @dataclass(frozen=True)
 class Between(Region):
@@ -202,10 +172,6 @@ class Between(Region):
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm."""
         return np.maximum(self.of.distance(y, x), -self.without.distance(y, x))
-
-    def bounds(self) -> Box | None:
-        """Box of the larger region."""
-        return self.of.bounds()
 
 
 def harmonics(rng: np.random.Generator, amplitude: Pair, orders: tuple[int, ...]) -> Waves:
