@@ -12,9 +12,8 @@ from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.near_copies import COPY_PEAK, IMAGE_COPY_PEAK, clusters, copied
 from napari_hrstem_defects.models.options import TrainingOptions
-from napari_hrstem_defects.models.patch_splits import overlapping, shared_between, split_patches
 from napari_hrstem_defects.models.sampling import room
-from napari_hrstem_defects.models.splits import split_images
+from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
 
 EDGE = 32
 

@@ -1,6 +1,7 @@
 """Training: the loop, going on after a kill, stopping, what is reported; on data that are told apart in seconds."""
 
 import json
+import os
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -445,6 +446,15 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     np.testing.assert_array_equal(settings["targets"], np.eye(2)[patches.labels])
 
 
+def test_without_a_workspace_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras().applications, "VGG16", slim_vgg16)
+    monkeypatch.chdir(tmp_path)
+    patches = table(("a", "b"), 16)
+    options = TrainingOptions(epochs=1, weights="none", extra={"dense": [4]})
+    kind_of("vgg16").fit(patches, patches.take(range(8)), options, Job())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
@@ -486,7 +496,7 @@ def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
 
 
 def test_disks_that_are_too_small(tmp_path, monkeypatch):
-    replace_file, made = fitting.os.replace, []
+    replace_file, made = os.replace, []
 
     def fails(*paths):
         replace_file(*paths)
@@ -494,7 +504,7 @@ def test_disks_that_are_too_small(tmp_path, monkeypatch):
         if len(made) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fitting.os, "replace", fails)
+    monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(WriteError, match=r"No space left on device.; make room and go on"):
         train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
     # Nothing is lost.

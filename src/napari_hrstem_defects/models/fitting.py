@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.options import (
     CancelCheck,
     Progress,
@@ -278,10 +278,8 @@ def _save(path: Path, network: Any, best: list[NDArray[Any]], history: History) 
     arrays = {f"state{i:04d}": np.asarray(value) for i, value in enumerate(_variables(network))}
     arrays |= {f"best{i:04d}": value for i, value in enumerate(best)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    with open(aside, "wb") as file:
-        np.savez(file, history=np.array(json.dumps(asdict(history))), allow_pickle=False, **arrays)
-    os.replace(aside, path)
+    with replacing(path) as partial:
+        np.savez(partial, history=np.array(json.dumps(asdict(history))), allow_pickle=False, **arrays)
 
 
 def _load(path: Path, network: Any) -> tuple[History, list[NDArray[Any]]]:

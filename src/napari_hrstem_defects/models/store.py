@@ -9,7 +9,6 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.kinds import kind_of
 
 #: Ending of model files.
@@ -83,17 +83,12 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
         raise ValueError(f"networks holds {', '.join(networks) or 'none'}, expected {', '.join(names)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-        ) as aside:
-            partial = Path(aside) / "model"
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
-                for name, network in networks.items():
-                    for member, variable in _members(name, network).items():
-                        with archive.open(member, "w", force_zip64=True) as file:
-                            np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
-            os.replace(partial, path)
+        with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
+            for name, network in networks.items():
+                for member, variable in _members(name, network).items():
+                    with archive.open(member, "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
     except OSError as error:
         raise WriteError(
             f"{path}: the model cannot be written there ({error.strerror or error}); choose a folder with space "

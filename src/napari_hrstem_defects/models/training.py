@@ -27,10 +27,9 @@ from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sh
 from napari_hrstem_defects.models.fitting import Job
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import CancelCheck, Progress, TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.patch_splits import split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
-from napari_hrstem_defects.models.splits import Split, split_images
+from napari_hrstem_defects.models.splits import Split, split_images, split_patches
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 from napari_hrstem_defects.models.workspace import (
     explained,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import SoftmaxKind
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import Job, predict_in_batches
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
 
@@ -226,15 +227,14 @@ class VGG16(SoftmaxKind):
                         TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", self.name)
                     )
 
-            cache = (job.workspace or Path()) / f"features_{name}.npy"
-            if cache.exists():
-                found: NDArray[np.float32] = np.load(cache, allow_pickle=False)
-                return found
+            cache = None if job.workspace is None else job.workspace / f"features_{name}.npy"
+            if cache is not None and cache.exists():
+                kept: NDArray[np.float32] = np.load(cache, allow_pickle=False)
+                return kept
             found = predict_in_batches(base, patches, network_input, job.cancelled, progress=report)
-            aside = cache.with_suffix(".partial")
-            with open(aside, "wb") as file:
-                np.save(file, found)
-            os.replace(aside, cache)
+            if cache is not None:
+                with replacing(cache) as partial:
+                    np.save(partial, found)
             return found
 
         return head, (features("train", pixels[0], 0), features("validation", pixels[1], len(pixels[0])))
