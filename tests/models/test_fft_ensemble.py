@@ -211,12 +211,14 @@ def test_class_without_patches() -> None:
 def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
     """The published last layer is there after one step; with a loss of the sigmoids nothing was ever learnt again."""
     library = keras()
-    for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble._balanced_loss(2)):
-        networks = {name: fft_ensemble._build(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")}
+    for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble.balanced_loss(2)):
+        networks = {
+            name: fft_ensemble.build_network(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")
+        }
         biases = [network.layers[-1].bias for network in networks.values()]
         for bias in biases:
             bias.assign([60.0])  # the sigmoid is one even in double precision
-        whole = fft_ensemble._side_by_side(tuple(networks.values()))
+        whole = fft_ensemble.side_by_side(tuple(networks.values()))
         whole.compile(optimizer=library.optimizers.SGD(1.0), loss=loss, jit_compile=False)
         spectra = np.zeros((8, EDGE, EDGE, 1), np.float32)
         whole.train_on_batch(spectra, np.zeros((8, 2), np.float32))

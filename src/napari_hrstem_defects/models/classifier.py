@@ -29,7 +29,7 @@ SCREENING = "screening"
 
 
 class TrainedClassifier:
-    """Judges the patches of a frame with a model file; a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
+    """A model file as a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
 
     Any kind serves: with more than two classes a patch is defective as far as it is not the first, clean one. Patches
     of another size than the model's are resampled to it; an FFT ensemble slides its windows over them instead.
@@ -92,12 +92,12 @@ class TrainedClassifier:
             self._process.call(_check, self.path, self.sha256, cancelled=self._cancelled)
 
     def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
-        """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        """Classify every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
         if self._process is None:
-            scores = judge(self.path, self.sha256, pixels, grid)
+            scores = scores_of(self.path, self.sha256, pixels, grid)
         else:
             scores = self._process.call(
-                judge, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
+                scores_of, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
             )
         return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
 
@@ -134,7 +134,7 @@ def for_recipe(
     return found
 
 
-def judge(
+def scores_of(
     path: Path,
     sha256: str,
     pixels: NDArray[np.float32],

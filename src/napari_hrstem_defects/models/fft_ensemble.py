@@ -172,7 +172,7 @@ class FFTEnsemble(Kind):
         """One network for each class."""
         known = contract.preprocessing
         settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
-        return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
+        return {name: build_network(settings, contract.patch_px) for name in _names(contract.classes)}
 
     def fit(self, train: PatchSet, validation: PatchSet, options: TrainingOptions, job: Job) -> Fitted:
         """Train an ensemble, see :meth:`.Kind.fit`.
@@ -195,8 +195,8 @@ class FFTEnsemble(Kind):
         options = replace(options, epochs=max(each))
         library = keras()
         library.utils.set_random_seed(options.seed)
-        networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
-        whole = _side_by_side(tuple(networks.values()))
+        networks = {name: build_network(settings, train.edge) for name in _names(train.classes)}
+        whole = side_by_side(tuple(networks.values()))
         # The networks share no weights: each is kept as it is after its own epochs.
         epochs = {
             id(v): n for network, n in zip(networks.values(), each, strict=True) for v in network.weights
@@ -223,7 +223,7 @@ class FFTEnsemble(Kind):
             Samples(watched.pixels, _targets(watched)),
             options,
             job,
-            loss=_balanced_loss(len(train.classes))
+            loss=balanced_loss(len(train.classes))
             if settings.balance
             else library.losses.BinaryCrossentropy(from_logits=True),
             prepare=prepare,
@@ -286,7 +286,7 @@ def predict(
         )
     if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
         raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
-    whole = _side_by_side(tuple(model.networks[name] for name in names))
+    whole = side_by_side(tuple(model.networks[name] for name in names))
     number = views or int(settings["views"])
     mean = _mean_logits(whole, patches, settings, number, cancelled)
     return calibrated(mean, (settings.get("calibration") or {}).get(str(number)))
@@ -342,7 +342,8 @@ def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"class-{k}" for k in range(len(classes)))
 
 
-def _build(settings: EnsembleSettings, edge: int) -> Any:
+def build_network(settings: EnsembleSettings, edge: int) -> Any:
+    """The network of one class."""
     if settings.architecture == "published":
         return build_published(edge, settings.momentum)
     return build_efficient(edge, settings.branches)
@@ -350,7 +351,7 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
 
 # What runs was compiled when it first ran, which takes seconds: the frames of a series share it.
 @lru_cache(maxsize=2)
-def _side_by_side(networks: tuple[Any, ...]) -> Any:
+def side_by_side(networks: tuple[Any, ...]) -> Any:
     """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
@@ -421,7 +422,7 @@ def _watched(train: PatchSet, validation: PatchSet, seed: int) -> PatchSet:
     return join(parts)
 
 
-def _balanced_loss(classes: int) -> Any:
+def balanced_loss(classes: int) -> Any:
     """Binary cross-entropy in which a class weighs as much as its rest, all classes being equally frequent."""
     library = keras()
     positive, negative = classes / 2, classes / (2 * (classes - 1))

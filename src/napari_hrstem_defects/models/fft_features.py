@@ -118,7 +118,7 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
         In the range of :func:`equalise`, 0...1.
     """
     count, edge = len(patches), patches.shape[1]
-    values = standardised(equalise(_warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
+    values = standardised(equalise(warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
     blurred = rng.random(count) < BLURRED_SHARE
     if blurred.any():
         values[blurred] = gaussian_filter(values[blurred], (0, BLURRED_PX, BLURRED_PX))
@@ -134,7 +134,7 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return equalise(values)
 
 
-def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Zoom in and turn some patches about a random place, bilinear; all pixels come from inside the patch."""
     count, edge = len(patches), patches.shape[1]
     half = (edge - 1) / 2

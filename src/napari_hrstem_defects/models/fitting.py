@@ -29,7 +29,7 @@ CHECKPOINT = ".checkpoint.npz"
 # Reports in an epoch: often enough for a bar, seldom enough to cost nothing.
 _REPORTS_PER_EPOCH = 50
 # Patches of the validation part given to the network at once, at least.
-_JUDGED_AT_ONCE = 32
+_VALIDATED_AT_ONCE = 32
 
 
 class Job(NamedTuple):
@@ -217,7 +217,7 @@ def fit_network(
                 initial_epoch=history.epochs,
                 epochs=options.epochs,
                 validation_data=(held_out, validation.targets),
-                validation_batch_size=max(options.batch, _JUDGED_AT_ONCE),
+                validation_batch_size=max(options.batch, _VALIDATED_AT_ONCE),
                 callbacks=[callback],
                 shuffle=False,
                 verbose=0,

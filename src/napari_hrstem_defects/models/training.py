@@ -1,4 +1,4 @@
-"""Train a classifier of any kind: split, sample, fit, judge, write the model file."""
+"""Train a classifier of any kind: split, sample, fit, test, write the model file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from napari_hrstem_defects.models.workspace import (
 _LEAST_VALIDATION = 20
 _MODEL = "model.hrstem"
 # What each split costs of the bar besides fitting.
-_PREPARING, _JUDGING = 0.05, 0.05
+_PREPARING, _TESTING = 0.05, 0.05
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "scikit-image")
 
 
@@ -100,7 +100,7 @@ def train(
     progress : callable, optional
         Called with a :class:`~.options.TrainingProgress`.
     cancelled : callable, optional
-        Asked often. If it returns True the best network so far is judged and written, and the report says so; an
+        Asked often. If it returns True the best network so far is tested and written, and the report says so; an
         unfinished training is kept as well, so that it can be gone on with.
 
     Returns
@@ -177,7 +177,9 @@ class _Images:
             "defect_free": [image for image in split.test if not image.has_defects],
         }
         return {
-            part: evaluation.judge_images(model, images).scores() for part, images in sets.items() if images
+            part: evaluation.classify_images(model, images).scores()
+            for part, images in sets.items()
+            if images
         }
 
     @cached_property
@@ -225,7 +227,7 @@ class _Patches:
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         return {
-            part: evaluation.judge_patches(model, self.data.take(getattr(split, part))).scores()
+            part: evaluation.classify_patches(model, self.data.take(getattr(split, part))).scores()
             for part in ("train", "test")
         }
 
@@ -250,7 +252,7 @@ class _Training:
     cancelled: CancelCheck | None
 
     def run(self, path: Path) -> TrainingReport:
-        """Fit and judge on every split, and write the best model."""
+        """Fit and test on every split, and write the best model."""
         self.tell(0.0, "splitting the data")
         splits = self.source.splits()
         done: list[dict[str, Any]] = []
@@ -279,7 +281,7 @@ class _Training:
         return TrainingReport(path, contract, stopped)
 
     def fit(self, split: Split, number: int, folder: Path) -> bool:
-        """Fit and judge on one split; True if the caller asked to stop."""
+        """Fit and test on one split; True if the caller asked to stop."""
         folder.mkdir(parents=True, exist_ok=True)
         options = replace(self.options, seed=self.options.seed + number)
 
@@ -287,12 +289,12 @@ class _Training:
             self.tell(number + _PREPARING * share, "cutting patches", number)
 
         def fitting(report: TrainingProgress) -> None:
-            share = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
+            share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
             self.tell(number + share, report.text, number, report)
 
         train, validation = self.source.parts(split, options.seed, sampled)
         fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
-        self.tell(number + 1 - _JUDGING, "testing", number)
+        self.tell(number + 1 - _TESTING, "testing", number)
         settings = {**vars(options), "extra": dict(options.extra)}
         contract = Contract(
             kind=self.kind.name,
@@ -314,7 +316,7 @@ class _Training:
         # A stopped training is evaluated, too: a classifier without scores is of no use.
         result = {
             **self.source.scores(model, split),
-            "validation": evaluation.judge_patches(model, validation, filtered=True).scores(),
+            "validation": evaluation.classify_patches(model, validation, filtered=True).scores(),
             "stopped": fitted.stopped,
             "history": dict(fitted.history),
             "counts": {"train": train.counts, "validation": validation.counts},
