@@ -53,7 +53,7 @@ def tiny_networks(monkeypatch):
         return keras().Model(spectrum, layers.Dense(1)(layers.Flatten()(spectrum)))
 
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_spectrum)
-    monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 32)
+    monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
 
 
 @pytest.fixture(autouse=True)

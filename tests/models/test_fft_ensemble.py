@@ -188,7 +188,7 @@ def test_ensemble_judges_patches_of_another_size(trained: SimpleNamespace, tmp_p
 
 
 def test_cancelling_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 64)
+    monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 64)
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny)
     asked = iter(range(1000))
     options = TrainingOptions(epochs=2, batch=64, extra={"branches": "fft"})

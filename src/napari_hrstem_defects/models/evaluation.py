@@ -124,7 +124,7 @@ def classify_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = 
     model : StoredModel
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
-        must tell clean from defective, and every class but the first counts as defective.
+        must be one of clean and defective, and every class but the first counts as defective.
     filtered : bool
         The patches are filtered already.
 
@@ -154,7 +154,7 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     if tuple(classes) == PATCH_CLASSES:
         return (patches.labels > 0).astype(np.intp)
     raise ModelError(
-        f"The patches have the classes {', '.join(patches.classes)}, the model tells {', '.join(classes)} apart; "
+        f"The patches have the classes {', '.join(patches.classes)}, the model has {', '.join(classes)}; "
         "evaluate it on patches of its own classes."
     )
 

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
     from napari_hrstem_defects.models.store import StoredModel
 
-#: Patches of each class shown in one pass: as many as the largest class has, within these limits.
-LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
+#: Patches of each class shown in one epoch: as many as the largest class has, within these limits.
+LEAST_PER_EPOCH, MOST_PER_EPOCH = 192, 4000
 #: Held-out patches of each class that decide when to stop.
 PER_VALIDATION_CLASS = 64
 #: Of Adam, for the published network where nothing else is asked for. Its last layer adds up 25 088 values: with ten
-#: times as much the first steps throw its answers so far off that a hundred more are needed to bring them back.
+#: times as much the first steps move its outputs so far that a hundred more are needed to bring them back.
 PUBLISHED_RATE = 1e-4
 #: Step between the windows of a scan in px: an eighth of the published window, twice the published step.
 STRIDE_PX = 8
@@ -69,8 +69,8 @@ class EnsembleSettings(BaseModel):
         Input of the efficient networks; the published one takes the spectrum only. With the spectrum beside the
         patch both materials that were tried came out better (docs/ensemble.md).
     augmentation : {"full", "turns"}
-        Symmetry, zoom, grey scale, brightness, noise, drawn anew in each pass; or each patch in its four quarter turns
-        in each pass, as published.
+        Symmetry, zoom, grey scale, brightness, noise, drawn anew in each epoch; or each patch in its four quarter turns
+        in each epoch, as published.
     balance : bool
         Show all classes equally often and let each class weigh as much as its rest.
     calibrate : bool
@@ -82,7 +82,7 @@ class EnsembleSettings(BaseModel):
     stride : int
         Step of a scan in px where nothing else is asked for.
     class_epochs : mapping of str to int
-        Passes of the networks of single classes, instead of those of all; needs a training that does not stop early.
+        Epochs of the networks of single classes, instead of those of all; needs a training that does not stop early.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -397,11 +397,11 @@ def _targets(patches: PatchSet) -> NDArray[np.float32]:
 
 
 def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np.intp]:
-    """Patches of one pass: of each class as many as of the largest, or all as published."""
+    """Patches of one epoch: of each class as many as of the largest, or all as published."""
     if not settings.balance:
         return np.flatnonzero(train.labels >= 0)
     rng = np.random.default_rng(seed)
-    count = int(np.clip(max(train.counts.values()), LEAST_PER_PASS, MOST_PER_PASS))
+    count = int(np.clip(max(train.counts.values()), LEAST_PER_EPOCH, MOST_PER_EPOCH))
     return np.concatenate(
         [
             np.resize(rng.permutation(np.flatnonzero(train.labels == k)), count)

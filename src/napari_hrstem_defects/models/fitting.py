@@ -169,7 +169,7 @@ def fit_network(
         history, best = _load(checkpoint, network)
     history.stopped = False
 
-    def tell(number: int, done: float, logs: dict[str, float]) -> None:
+    def report(number: int, done: float, logs: dict[str, float]) -> None:
         """Report the losses of an epoch, and how many are done."""
         if job.progress is not None:
             values = logs["loss"], logs["accuracy"], logs.get("val_loss"), logs.get("val_accuracy")
@@ -178,7 +178,7 @@ def fit_network(
 
     def step_ended(step: int, logs: dict[str, float]) -> None:
         if step % often == 0 and step + 1 < steps:
-            tell(history.epochs + 1, history.epochs + step / steps, logs)
+            report(history.epochs + 1, history.epochs + step / steps, logs)
 
     def epoch_ended(epoch: int, logs: dict[str, float]) -> None:
         nonlocal best
@@ -200,7 +200,7 @@ def fit_network(
             history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
         if checkpoint is not None:
             _save(checkpoint, network, best, history)
-        tell(epoch + 1, epoch + 1, logs)
+        report(epoch + 1, epoch + 1, logs)
         network.stop_training = history.ended(options)
 
     if not history.ended(options):

@@ -268,11 +268,11 @@ class TrainingProgress:
     network : str
         Which network is trained; empty before the first.
     epoch, epochs : int
-        Finished passes, and the most there can be.
+        Finished epochs, and the most there can be.
     loss, accuracy : float or None
-        On the training part, in the last finished pass or so far in this one.
+        On the training part, in the last finished epoch or so far in this one.
     validation_loss, validation_accuracy : float or None
-        On the validation part, None until a pass is finished; set only by the report that ends a pass.
+        On the validation part, None until an epoch is finished; set only by the report that ends one.
     repeat, repeats : int
         Which of the trainings on different splits it is, from 1.
     """

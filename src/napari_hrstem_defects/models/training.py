@@ -253,7 +253,7 @@ class _Training:
 
     def run(self, path: Path) -> TrainingReport:
         """Fit and test on every split, and write the best model."""
-        self.tell(0.0, "splitting the data")
+        self.report_progress(0.0, "splitting the data")
         splits = self.source.splits()
         done: list[dict[str, Any]] = []
         stopped = False
@@ -277,7 +277,7 @@ class _Training:
         save_model(path, contract, stored.networks)
         if not stopped:
             shutil.rmtree(self.workspace, ignore_errors=True)
-        self.tell(self.options.repeats, "stopped" if stopped else "done")
+        self.report_progress(self.options.repeats, "stopped" if stopped else "done")
         return TrainingReport(path, contract, stopped)
 
     def fit(self, split: Split, number: int, folder: Path) -> bool:
@@ -286,15 +286,15 @@ class _Training:
         options = replace(self.options, seed=self.options.seed + number)
 
         def sampled(share: float) -> None:
-            self.tell(number + _PREPARING * share, "cutting patches", number)
+            self.report_progress(number + _PREPARING * share, "cutting patches", number)
 
         def fitting(report: TrainingProgress) -> None:
             share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
-            self.tell(number + share, report.text, number, report)
+            self.report_progress(number + share, report.text, number, report)
 
         train, validation = self.source.parts(split, options.seed, sampled)
         fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
-        self.tell(number + 1 - _TESTING, "testing", number)
+        self.report_progress(number + 1 - _TESTING, "testing", number)
         settings = {**vars(options), "extra": dict(options.extra)}
         contract = Contract(
             kind=self.kind.name,
@@ -325,7 +325,9 @@ class _Training:
         write_result(folder, evaluation.plain(result))
         return fitted.stopped
 
-    def tell(self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None) -> None:
+    def report_progress(
+        self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None
+    ) -> None:
         """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
         if self.progress is not None:
             repeats = self.options.repeats

@@ -160,7 +160,7 @@ class VGG16(SoftmaxKind):
     """The kind ``vgg16``. Its only setting is ``dense``, the units of the dense layers.
 
     With a frozen base its features of all patches are computed once and kept in the workspace, and only the dense
-    layers are trained on them. Otherwise every patch passes the whole network, turned and mirrored at random.
+    layers are trained on them. Otherwise every patch goes through the whole network, turned and mirrored at random.
     """
 
     preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
