@@ -82,7 +82,9 @@ def about(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Callable[.
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that stores a baseline."""
-    parser.addoption("--store-baseline", action="store_true", help="take the speed measured as the baseline")
+    parser.addoption(
+        "--store-baseline", action="store_true", help="keep the least of the speed measured and the baseline"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

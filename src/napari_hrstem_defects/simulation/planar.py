@@ -21,6 +21,7 @@ from napari_hrstem_defects.simulation.regions import (
     Rim,
     harmonics,
     pair,
+    pick,
     ripples,
     tangent,
 )
@@ -60,10 +61,6 @@ FILMS = {
 }
 
 
-def _pick(rng: np.random.Generator, options: Any) -> Any:
-    return options[int(rng.integers(len(options)))]
-
-
 def _plane(specimen: Specimen, rng: np.random.Generator, planes: Any, kind: str) -> Array:
     """Normal of one of the planes offered for the structure, of random sense."""
     crystal = specimen.base.crystal
@@ -73,7 +70,7 @@ def _plane(specimen: Specimen, rng: np.random.Generator, planes: Any, kind: str)
             f"A {kind} cannot be seen in {crystal.material} along [{crystal.zone_axis}]; choose [110] of a cubic "
             "crystal."
         )
-    return specimen.base.direction(_pick(rng, planes[view])) * _pick(rng, (-1.0, 1.0))
+    return specimen.base.direction(pick(rng, planes[view])) * pick(rng, (-1.0, 1.0))
 
 
 def stacking_fault(specimen: Specimen, rng: np.random.Generator, kind: str, finite: bool = False) -> None:
@@ -188,7 +185,7 @@ def _outline(specimen: Specimen, rng: np.random.Generator, closed: float) -> Hal
 
 def grain_boundary(specimen: Specimen, rng: np.random.Generator, angle_deg: float | None = None) -> None:
     """Add a second grain turned about the zone axis (tilt boundary), with any boundary plane."""
-    angle = float(rng.uniform(5.0, 30.0)) * _pick(rng, (-1.0, 1.0)) if angle_deg is None else angle_deg
+    angle = float(rng.uniform(5.0, 30.0)) * pick(rng, (-1.0, 1.0)) if angle_deg is None else angle_deg
     region = _outline(specimen, rng, 0.25)
     shift = rng.uniform(-0.5, 0.5, 2) @ specimen.base.cell
     specimen.crowded.append(region)
@@ -217,7 +214,7 @@ def antiphase_boundary(specimen: Specimen, rng: np.random.Generator) -> None:
     base = specimen.base
     structure, zone = base.crystal.structure, base.crystal.zone_axis
     if structure == "perovskite" and zone == "100":
-        normal = base.direction(_pick(rng, ((1, 0, 0), (0, 1, 0)))) * _pick(rng, (-1.0, 1.0))
+        normal = base.direction(pick(rng, ((1, 0, 0), (0, 1, 0)))) * pick(rng, (-1.0, 1.0))
         along = tangent(normal)
         a = MATERIALS[base.crystal.material].a_nm
         shift = a / 2 * (normal + along)
@@ -254,9 +251,9 @@ def film(specimen: Specimen, rng: np.random.Generator, material: str | None = No
         raise SimulationError(
             f"There is no coherent film for {crystal.material} along [{crystal.zone_axis}]."
         )
-    material = material or _pick(rng, FILMS[crystal.material])
+    material = material or pick(rng, FILMS[crystal.material])
     other = project(material, crystal.zone_axis)
-    normal = base.direction(_pick(rng, FILM_PLANES[crystal.zone_axis])) * _pick(rng, (-1.0, 1.0))
+    normal = base.direction(pick(rng, FILM_PLANES[crystal.zone_axis])) * pick(rng, (-1.0, 1.0))
     height, column = base.cut(normal, _second_side(specimen, rng, normal), "wide")
     mismatch = MATERIALS[material].a_nm / MATERIALS[crystal.material].a_nm - 1.0
     # Strained to fit along the interface; across it the film keeps its volume to first order (Poisson 1/3).

@@ -19,7 +19,7 @@ from napari_hrstem_defects.simulation.crystals import (
 from napari_hrstem_defects.simulation.optics import EXPONENTS
 from napari_hrstem_defects.simulation.parameters import Parameters
 from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
-from napari_hrstem_defects.simulation.regions import pair
+from napari_hrstem_defects.simulation.regions import pair, pick
 from napari_hrstem_defects.simulation.visibility import (
     domain_contrast,
     modulation,
@@ -179,6 +179,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+#: Sizes of images of presets that fix none, each as often as it stands here.
+_SIZES = ((1024, 1024),) * 6 + ((512, 512), (512, 512), (1024, 768), (900, 1100), (1152, 960))
 #: What a trained eye needs to find the lattice: its modulation over the counting noise of one period.
 _LATTICE_SNR = 8.0
 
@@ -210,26 +212,27 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     def rng(key: str) -> np.random.Generator:
         return stream(seed, "parameters", name, key)
 
+    def chosen(key: str, options: Sequence[Any]) -> Any:
+        return overrides[key] if key in overrides else pick(rng(key), options)
+
     def uniform(key: str, low: float, high: float) -> float:
         return float(overrides.get(key, rng(key).uniform(low, high)))
 
     def log_uniform(key: str, low: float, high: float) -> float:
-        value = float(np.exp(rng(key).uniform(np.log(low), np.log(high))))
+        value = np.exp(rng(key).uniform(np.log(low), np.log(high)))
         return float(overrides.get(key, value))
 
-    defects = overrides.get("defects")
-    if defects is None:
-        defects = preset.defects[int(rng("defects").integers(len(preset.defects)))]
+    defects = chosen("defects", preset.defects)
     defects = (defects,) if isinstance(defects, str) else tuple(defects)
     material, zone_axis = _crystal(preset, rng("crystal"), overrides, defects)
-    mode = str(overrides.get("mode", preset.modes[int(rng("mode").integers(len(preset.modes)))]))
+    mode = str(chosen("mode", preset.modes))
     if mode not in EXPONENTS:
         raise SimulationError(f"The mode must be {', '.join(EXPONENTS)}, not {mode!r}.")
     if "mode" not in overrides and not all(
         _shows_domains(defect, material, zone_axis, mode) for defect in defects if defect in _DOMAINS
     ):
         mode = "haadf"
-    shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or _size(rng("shape")))
+    shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or pick(rng("shape"), _SIZES))
     dose = log_uniform("dose", *preset.dose)
     crystal = project(material, zone_axis)
     px = log_uniform("px_per_period", *preset.px_per_period)
@@ -263,9 +266,7 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         astigmatism=uniform("astigmatism", 0.0, 0.12 * scale),
         defocus_nm=float(overrides.get("defocus_nm", _focus(rng("defocus_nm")))),
         cs_mm=uniform("cs_mm", -0.01, 0.01),
-        voltage_kv=float(
-            overrides.get("voltage_kv", (80.0, 200.0, 300.0)[int(rng("voltage_kv").integers(3))])
-        ),
+        voltage_kv=float(chosen("voltage_kv", (80.0, 200.0, 300.0))),
         contrast=contrast,
         background=background,
         wedge=uniform("wedge", 0.0, 0.3 * scale),
@@ -274,14 +275,9 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         jitter_px=float(overrides.get("jitter_px", rng("jitter_px").uniform(0.0, 0.04) * px * scale * scan)),
         drift=pair(overrides.get("drift", drift)),
         readout=uniform("readout", 0.0, 1.5 * scale),
-        bits=int(overrides.get("bits", (8, 8, 16)[int(rng("bits").integers(3))])),
+        bits=int(chosen("bits", (8, 8, 16))),
         offset_nm=pair(overrides.get("offset_nm", (0.0, 0.0))),
     )
-
-
-def _size(rng: np.random.Generator) -> tuple[int, int]:
-    sizes = ((1024, 1024),) * 6 + ((512, 512), (512, 512), (1024, 768), (900, 1100), (1152, 960))
-    return sizes[int(rng.integers(len(sizes)))]
 
 
 def _focus(rng: np.random.Generator) -> float:
@@ -309,4 +305,5 @@ def _crystal(
             f"{' and '.join(defects) or 'a crystal'} cannot be simulated in {material or 'any material'} along "
             f"{zone or 'any zone axis'}; choose another material or zone axis."
         )
-    return options[int(rng.integers(len(options)))]
+    found: tuple[str, str] = pick(rng, options)
+    return found

@@ -6,6 +6,7 @@ All lengths in nm, points ``(y, x)`` with the origin in the middle of the image.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -172,6 +173,11 @@ class Between(Region):
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm."""
         return np.maximum(self.of.distance(y, x), -self.without.distance(y, x))
+
+
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options at random."""
+    return options[int(rng.integers(len(options)))]
 
 
 def harmonics(rng: np.random.Generator, amplitude: Pair, orders: tuple[int, ...]) -> Waves:

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
 from napari_hrstem_defects.simulation.presets import can_have, crystals_of, stream
+from napari_hrstem_defects.simulation.regions import pick
 from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate
 
 #: What a set's defective micrographs hold, each about as often as the others.
@@ -114,9 +115,9 @@ def sample(
     crystals = [c for c in crystals if _fits(content, c)]
     # Choose the structure type first, then the crystal: there are many zinc blendes.
     kinds = sorted({MATERIALS[c[0]].structure for c in crystals})
-    structure = kinds[int(rng.integers(len(kinds)))]
+    structure = pick(rng, kinds)
     crystals = [c for c in crystals if MATERIALS[c[0]].structure == structure]
-    material, zone_axis = crystals[int(rng.integers(len(crystals)))]
+    material, zone_axis = pick(rng, crystals)
     points = {"vacancy", "interstitial", "substitution", "inversion domain"}
     preset = "set_fine" if points & set(content) else "set"
     draw_seed = int(rng.integers(2**31))
