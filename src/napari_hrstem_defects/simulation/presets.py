@@ -219,7 +219,7 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         return float(overrides.get(key, rng(key).uniform(low, high)))
 
     def log_uniform(key: str, low: float, high: float) -> float:
-        value = np.exp(rng(key).uniform(np.log(low), np.log(high)))
+        value = float(np.exp(rng(key).uniform(np.log(low), np.log(high))))
         return float(overrides.get(key, value))
 
     defects = chosen("defects", preset.defects)
