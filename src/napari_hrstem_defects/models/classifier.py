@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from napari_hrstem_defects.models.preparing import cut_patches
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
 from napari_hrstem_defects.models.scan import patch_scores
-from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
+from napari_hrstem_defects.models.store import file_sha256, loaded, read_contract
 
 #: Name of the training-free classifier, which needs no file.
 SCREENING = "screening"
@@ -150,12 +150,6 @@ def scores_of(
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
     probabilities = kind_of(contract.kind).predict(model, patches, cancelled=cancelled)
     return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
-
-
-@lru_cache(maxsize=2)
-def loaded(path: Path, sha256: str) -> StoredModel:
-    """Model of a file, read once in a process; another file under the same name is another model."""
-    return load_model(path)
 
 
 def _check(path: Path, sha256: str, cancelled: CancelCheck | None = None) -> None:

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,12 @@ def load_model(path: str | os.PathLike[str]) -> StoredModel:
             weights = [_array(archive, member, v.shape, path) for member, v in expected[name].items()]
             network.set_weights(weights)
     return StoredModel(path, digest, contract, networks)
+
+
+@lru_cache(maxsize=2)
+def loaded(path: Path, sha256: str) -> StoredModel:
+    """Model of a file, read once in a process; another file under the same name is another model."""
+    return load_model(path)
 
 
 def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:

@@ -34,7 +34,7 @@ class SimulatedMicrograph:
         Which grain or phase each pixel belongs to; 0 is the reference. Where two grains are about equally large either
         may be called the reference: score both ways.
     ignore : bool array (y, x)
-        Where a fair judge does not score: borders of the truth, the interface of a coherent film.
+        Pixels that are not scored: borders of the truth, the interface of a coherent film.
     defects : tuple of Defect
         Every defect with its own mask.
     period_px : float
