@@ -89,8 +89,8 @@ class Predictions:
             out["with_ambivalent"] = {name: both[name] for name in names}
         if self.alone is not None:
             out["binary"] = {
-                name: classification(truth == k, said, classes=("other", name))["confusion"]
-                for (k, name), said in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
+                name: classification(truth == k, own, classes=("other", name))["confusion"]
+                for (k, name), own in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
             }
         return out
 

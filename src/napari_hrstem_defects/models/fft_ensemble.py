@@ -177,8 +177,8 @@ class FFTEnsemble(Kind):
     def fit(self, train: PatchSet, validation: PatchSet, options: TrainingOptions, job: Job) -> Fitted:
         """Train an ensemble, see :meth:`.Kind.fit`.
 
-        A class that the validation part lacks is watched on training patches instead, and its calibration is taken
-        from the others; an empty validation part leaves the probabilities as they are.
+        A class that the validation part lacks takes part in early stopping with training patches, and its calibration
+        is taken from the others; an empty validation part leaves the probabilities as they are.
         """
         settings = EnsembleSettings.of(options.extra)
         missing = [name for name, count in train.counts.items() if count == 0]
@@ -202,8 +202,12 @@ class FFTEnsemble(Kind):
             id(v): n for network, n in zip(networks.values(), each, strict=True) for v in network.weights
         }
         preprocessing = settings.preprocessing()
-        shown, watched = _shown(train, settings, options.seed), _watched(train, validation, options.seed)
-        pixels, targets = train.pixels[shown], _targets(train)[shown]
+        lacking = train.take(~np.isin(train.labels, validation.labels))
+        stopping = _balanced(join([validation, lacking]), PER_VALIDATION_CLASS, options.seed)
+        if settings.balance:
+            count = int(np.clip(max(train.counts.values()), LEAST_PER_EPOCH, MOST_PER_EPOCH))
+            train = _balanced(train, count, options.seed)
+        pixels, targets = train.pixels, _targets(train)
         full = settings.augmentation == "full"
         if not full:
             pixels, targets = np.concatenate(symmetries(pixels)[:4]), np.tile(targets, (4, 1))
@@ -220,7 +224,7 @@ class FFTEnsemble(Kind):
         history = fit_network(
             whole,
             Samples(pixels, targets),
-            Samples(watched.pixels, _targets(watched)),
+            Samples(stopping.pixels, _targets(stopping)),
             options,
             job,
             loss=balanced_loss(len(train.classes))
@@ -232,11 +236,10 @@ class FFTEnsemble(Kind):
             tag="ensemble",
         )
         calibration: dict[str, Any] = {}
-        held_out = validation.take(validation.labels >= 0)
-        if settings.calibrate and len(held_out):
+        if settings.calibrate and len(validation):
             for views in sorted({1, preprocessing["views"]}):
-                said = _mean_logits(whole, held_out.pixels, preprocessing, views)
-                calibration[str(views)] = calibrate(said, held_out.labels)
+                logits = _mean_logits(whole, validation.pixels, preprocessing, views)
+                calibration[str(views)] = calibrate(logits, validation.labels)
         preprocessing["calibration"] = calibration
         return Fitted(networks, preprocessing, {"ensemble": vars(history)}, history.stopped)
 
@@ -396,30 +399,11 @@ def _targets(patches: PatchSet) -> NDArray[np.float32]:
     return out
 
 
-def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np.intp]:
-    """Patches of one epoch: of each class as many as of the largest, or all as published."""
-    if not settings.balance:
-        return np.flatnonzero(train.labels >= 0)
+def _balanced(patches: PatchSet, count: int, seed: int) -> PatchSet:
+    """As many patches of each class, at random; those of a rare class several times."""
     rng = np.random.default_rng(seed)
-    count = int(np.clip(max(train.counts.values()), LEAST_PER_EPOCH, MOST_PER_EPOCH))
-    return np.concatenate(
-        [
-            np.resize(rng.permutation(np.flatnonzero(train.labels == k)), count)
-            for k in range(len(train.classes))
-        ]
-    )
-
-
-def _watched(train: PatchSet, validation: PatchSet, seed: int) -> PatchSet:
-    """Patches that decide when to stop, of each class equally many."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for k in range(len(train.classes)):
-        held_out = validation.labels == k
-        source = validation if held_out.any() else train
-        own = rng.permutation(np.flatnonzero(source.labels == k))
-        parts.append(source.take(np.resize(own, PER_VALIDATION_CLASS)))
-    return join(parts)
+    members = [np.flatnonzero(patches.labels == k) for k in range(len(patches.classes))]
+    return patches.take(np.concatenate([np.resize(rng.permutation(own), count) for own in members]))
 
 
 def balanced_loss(classes: int) -> Any:
@@ -427,10 +411,11 @@ def balanced_loss(classes: int) -> Any:
     library = keras()
     positive, negative = classes / 2, classes / (2 * (classes - 1))
 
-    def loss(targets: Any, said: Any) -> Any:
+    def loss(targets: Any, logits: Any) -> Any:
         ops = library.ops
         return ops.mean(
-            positive * targets * ops.softplus(-said) + negative * (1 - targets) * ops.softplus(said), axis=-1
+            positive * targets * ops.softplus(-logits) + negative * (1 - targets) * ops.softplus(logits),
+            axis=-1,
         )
 
     return loss
