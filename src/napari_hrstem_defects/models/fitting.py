@@ -78,8 +78,6 @@ class History:
         One value an epoch.
     best_epoch : int
         Epoch (from 0) whose weights the network has in the end; -1 if none was finished.
-    waited : int
-        Epochs since then.
     stopped : bool
         Whether the caller asked to stop.
     """
@@ -89,7 +87,6 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     best_epoch: int = -1
-    waited: int = 0
     stopped: bool = False
 
     @property
@@ -99,7 +96,8 @@ class History:
 
     def ended(self, options: TrainingOptions) -> bool:
         """Whether all epochs were made, or enough without a better one."""
-        return self.epochs >= options.epochs or 0 < options.patience <= self.waited
+        waited = self.epochs - 1 - self.best_epoch
+        return self.epochs >= options.epochs or 0 < options.patience <= waited
 
 
 def fit_network(
@@ -190,14 +188,13 @@ def fit_network(
         history.accuracy.append(logs["accuracy"])
         history.validation_loss.append(logs["val_loss"])
         history.validation_accuracy.append(logs["val_accuracy"])
-        history.waited += 1
         if not options.patience:
             last = kept_after or [options.epochs] * len(best)
             weights = zip(network.get_weights(), best, last, strict=True)
             best = [new if epoch < end else old for new, old, end in weights]
-            history.best_epoch, history.waited = epoch, 0
+            history.best_epoch = epoch
         elif logs["val_loss"] <= min(history.validation_loss):
-            history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
+            history.best_epoch, best = epoch, network.get_weights()
         if checkpoint is not None:
             _save(checkpoint, network, best, history)
         report(epoch + 1, epoch + 1, logs)

@@ -361,24 +361,22 @@ def _summary(
     stopped: bool,
 ) -> dict[str, Any]:
     """What the model file says about all repetitions."""
-    out: dict[str, Any] = {
-        part: evaluation.spread([item[part] for item in done])
-        for part in ("train", "test", "defect_free")
-        if all(part in item for item in done)
-    }
-    for part in ("train", "test"):
-        with_both = [
-            item[part]["with_ambivalent"] for item in done if "with_ambivalent" in item.get(part, {})
-        ]
-        if with_both:
-            out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
+    out: dict[str, Any] = {}
+    for part in ("train", "test", "defect_free"):
+        scores = [item[part] for item in done if part in item]
+        if len(scores) < len(done):
+            continue
+        out[part] = evaluation.spread(scores)
+        if part != "defect_free" and "with_ambivalent" in scores[0]:
+            both = [item["with_ambivalent"] for item in scores]
+            out[f"{part}_with_ambivalent"] = evaluation.spread(both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
     untested = {name for split in splits[: len(done)] for name in split.untested}
-    if all("test" in item for item in done):
+    if "test" in out:
         tests = [item["test"] for item in done]
         out["confusion"] = evaluation.added([test["confusion"] for test in tests])
-        if all("binary" in test for test in tests):
+        if "binary" in tests[0]:
             out["binary"] = {
                 name: evaluation.added([test["binary"][name] for test in tests])
                 for name in tests[0]["binary"]
