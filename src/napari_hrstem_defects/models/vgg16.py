@@ -212,11 +212,7 @@ class VGG16(SoftmaxKind):
         start = network.get_layer("flatten_1")
         base = library.Model(network.input, start.input, name="base")
         # The layers after the base as a network of their own, which shares their weights.
-        inputs = library.Input(start.input.shape[1:], name="features")
-        x = inputs
-        for layer in network.layers[network.layers.index(start) :]:
-            x = layer(x)
-        head = library.Model(inputs, x, name="head")
+        head = library.Model(start.input, network.output, name="head")
         count = sum(map(len, pixels))
 
         def features(name: str, patches: NDArray[np.float32], before: int) -> NDArray[np.float32]:
