@@ -12,10 +12,10 @@ References
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, stop_if
-from napari_hrstem_defects.models.sampling import nothing_to_draw, room
+from napari_hrstem_defects.models.sampling import nothing_to_draw, room, upright_classes
 
 #: Fewer groups with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
@@ -234,21 +234,26 @@ def _strips(
     Of all ways the one with most classes in both, then in what is kept, then at the rim, then with most of the area.
     With `needed` some image must be large enough.
     """
-
-    def score(way: tuple[list[LabelledImage], LabelledImage]) -> tuple[float, ...]:
-        sides, strip = way
-        left = sum(any(each) for each in zip(*(room(side, patch_px) for side in sides), strict=True))
-        area = sum(side.pixels.size for side in sides)
-        return left + sum(room(strip, patch_px)), left, -len(sides), area, rng.random()
-
     kept: list[LabelledImage] = []
     strips: list[LabelledImage] = []
     for image in images:
-        ways = list(_ways_to_cut(image, share, patch_px))
+        classes = upright_classes(image, patch_px)
+
+        def score(way: _Way, image: LabelledImage = image, classes: NDArray[np.int64] = classes) -> Any:
+            def room_in(*spans: tuple[int, int]) -> int:
+                """How many of the two classes have patches between the lines of a span."""
+                parts = [classes[_between(way.axis, start, stop - patch_px + 1)] for start, stop in spans]
+                return sum(any((part == k).any() for part in parts) for k in (0, 1))
+
+            left = room_in(*way.sides)
+            area = sum(stop - start for start, stop in way.sides) * image.pixels.shape[1 - way.axis]
+            return left + room_in(way.strip), left, -len(way.sides), area, rng.random()
+
+        ways = _ways_to_cut(image.pixels.shape, share, patch_px)
         if ways:
-            sides, strip = max(ways, key=score)
-            kept += sides
-            strips.append(strip)
+            best = max(ways, key=score)
+            kept += [_piece(image, best.axis, *side) for side in best.sides]
+            strips.append(_piece(image, best.axis, *best.strip))
         else:
             kept.append(image)
     if needed and not strips:
@@ -259,23 +264,33 @@ def _strips(
     return kept, strips
 
 
-def _ways_to_cut(
-    image: LabelledImage, share: float, patch_px: int
-) -> Iterator[tuple[list[LabelledImage], LabelledImage]]:
-    """What a cut leaves on either side, and the strip."""
-    for axis, length in enumerate(image.pixels.shape):
+class _Way(NamedTuple):
+    """A way to cut a strip out of an image: where the strip lies along an axis, and what is left on its sides."""
+
+    axis: int
+    strip: tuple[int, int]
+    sides: list[tuple[int, int]]
+
+
+def _ways_to_cut(shape: tuple[int, ...], share: float, patch_px: int) -> list[_Way]:
+    ways = []
+    for axis, length in enumerate(shape):
         width = min(max(patch_px, round(share * length)), length)
         for start in np.linspace(0, length - width, _PLACES).astype(int).tolist():
-            ends = [0, start, start + width, length]
-            before, strip, after = (_piece(image, axis, *pair) for pair in pairwise(ends))
-            sides = [side for side in (before, after) if side.pixels.shape[axis] >= patch_px]
+            stop = start + width
+            sides = [side for side in ((0, start), (stop, length)) if side[1] - side[0] >= patch_px]
             if sides:
-                yield sides, strip
+                ways.append(_Way(axis, (start, stop), sides))
+    return ways
+
+
+def _between(axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(start, stop),)
 
 
 def _piece(image: LabelledImage, axis: int, start: int, stop: int) -> LabelledImage:
     """Part of an image between two lines."""
-    part = (slice(None),) * axis + (slice(start, stop),)
+    part = _between(axis, start, stop)
     name = f"{image.name} ({'yx'[axis]} {start}–{stop})"
     return replace(image, name=name, pixels=image.pixels[part], mask=image.mask[part], origin=image.sha256)
 
