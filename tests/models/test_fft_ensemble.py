@@ -22,6 +22,8 @@ from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, with_
 from napari_hrstem_defects.models.scan import scan
 from napari_hrstem_defects.models.store import save_model
 
+from .networks import tiny_logit
+
 CLASSES = ("Bulk", "bright / dot", "stripes")
 PUBLISHED = RECIPES["marvin2025"].options["extra"]
 EDGE = 32
@@ -49,13 +51,6 @@ def make(count: int, seed: int) -> PatchSet:
 def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
     contract = Contract("fft-ensemble", "dots", CLASSES, edge, preprocessing=fitted.preprocessing)
     return SimpleNamespace(contract=contract, networks=fitted.networks)
-
-
-def tiny(patch_px: int, branches: str) -> object:
-    """One layer: Keras takes seconds for the real networks of each training."""
-    library = keras()
-    spectrum = library.Input((patch_px, patch_px, 1))
-    return library.Model(spectrum, library.layers.Dense(1)(library.layers.Flatten()(spectrum)))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +184,7 @@ def test_ensemble_judges_patches_of_another_size(trained: SimpleNamespace, tmp_p
 
 def test_cancelling_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 64)
-    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny)
+    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     asked = iter(range(1000))
     options = TrainingOptions(epochs=2, batch=64, extra={"branches": "fft"})
     # 64 patches of each class a pass: three steps of 64.

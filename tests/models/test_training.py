@@ -21,20 +21,13 @@ from napari_hrstem_defects.models.store import load_model
 from napari_hrstem_defects.models.training import train, unfinished
 from napari_hrstem_defects.models.workspace import WORKSPACE_SUFFIX
 
+from .networks import tiny_softmax
+
 pytestmark = pytest.mark.keras
 
 EDGE = 32
 QUICK = TrainingOptions(name="quick", patch_px=EDGE, per_class=24, epochs=3, batch=16, seed=1)
 BUILD_COMPACT, IMAGE_PERIODS = compact.build_compact, scale.image_periods
-
-
-def tiny(patch_px=EDGE, classes=2):
-    """One convolution: Keras takes a second for the compact network of each training."""
-    library = keras()
-    patch = library.Input((patch_px, patch_px, 1))
-    waves = library.layers.Conv2D(4, 5, strides=4, activation="relu")(patch)
-    mean = library.layers.GlobalAveragePooling2D()(waves)
-    return library.Model(patch, library.layers.Dense(classes, activation="softmax")(mean))
 
 
 def slim_vgg16(include_top, weights, input_tensor):
@@ -50,7 +43,7 @@ def slim_vgg16(include_top, weights, input_tensor):
 @pytest.fixture(autouse=True, scope="module")
 def tiny_networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compact, "build_compact", tiny)
+        patch.setattr(compact, "build_compact", tiny_softmax)
         patch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
         yield
 
