@@ -326,6 +326,17 @@ def test_several_images_are_split_by_image():
     assert "6 sources" in split.how
 
 
+def test_every_class_of_two_sources_is_tested():
+    """Each source shows one class, as in simulated tables: a quarter of the sources holds half of the classes."""
+    corners = [(40 * (k % 6), 0) for k in range(36)]
+    patches = patch_set(corners, [k // 12 for k in range(36)], [name for name in "abcdef" for _ in range(6)])
+    for split in split_patches(patches, options(repeats=4)):
+        assert split.untested == ()
+        for part in (split.train, split.test):
+            assert set(patches.labels[part]) == {0, 1, 2}
+        assert set(patches.source[split.train]) & set(patches.source[split.test]) == set()
+
+
 def test_patches_of_one_place_cannot_be_split():
     patches = patch_set([(k, k) for k in range(20)], [k % 2 for k in range(20)])
     for some in (patches, replace(patches, corners=None)):

@@ -333,7 +333,9 @@ def split_patches(
         else:
             pool, test = _group_fold(patches, np.arange(len(patches)), group, options.test_share, rng)
             share = options.validation_share / (1 - options.test_share)
-            split = Split(*_group_fold(patches, pool, group, share, rng), test, how)
+            parts = _group_fold(patches, pool, group, share, rng)
+            train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
+            split = Split(train, validation, test, how + aside)
         shared = shared_between(patches.take(split.train), patches.take(split.test), cancelled)
         _refuse(shared, options, "scores on training data are too high, so split by position or by image")
         tested = set(patches.labels[split.test].tolist())
@@ -401,21 +403,29 @@ def _group_fold(
     share: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """What is left and what is held out: of the folds the one that divides the classes best."""
+    """What is left and what is held out: of the folds the one that divides the classes best.
+
+    Where no fold has a part of every class there are fewer folds, if that helps: each class is to be tested.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     labels = patches.labels[among]
     groups = len(np.unique(group[among]))
-    folds = min(max(2, round(1 / share)), groups, int(np.bincount(labels).max()))
-    if folds < 2:
-        return among, among[:0]
+    most = min(max(2, round(1 / share)), groups, int(np.bincount(labels).max()))
     # Without groups it would do the same, but slowly.
     kind = StratifiedGroupKFold if groups < len(among) else StratifiedKFold
-    splitter = kind(folds, shuffle=True, random_state=int(rng.integers(2**31)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes with fewer patches than there are folds
-        ways = [(among[left], among[held]) for left, held in splitter.split(among, labels, group[among])]
-    return max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
+    seed = int(rng.integers(2**31))
+    first: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
+    for folds in range(most, 1, -1):
+        splitter = kind(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of classes with fewer patches than there are folds
+            ways = [(among[left], among[held]) for left, held in splitter.split(among, labels, group[among])]
+        best = max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
+        if all(np.isin(labels, patches.labels[part]).all() for part in best):
+            return best
+        first = first or best
+    return first or (among, among[:0])
 
 
 def _split_by_position(patches: PatchSet, options: TrainingOptions, rng: np.random.Generator) -> Split:
@@ -428,20 +438,34 @@ def _split_by_position(patches: PatchSet, options: TrainingOptions, rng: np.rand
         bound[free] = overlapping(patches.take(free), patches.take(inseparable))
     pool, test = _best_cut(patches, free, bound, options.test_share, rng)
     share = options.validation_share / (1 - options.test_share)
-    train, validation = _best_cut(patches, pool, bound, share, rng)
-    how = "patches split by position, no pixel shared"
-    if not len(validation) or len(train) < ENOUGH_TRAIN * (1 - share) * len(pool):
-        # What only stops the training may resemble it rather than leave too little of it; the test never does.
-        order = rng.permutation(pool)
-        count = max(1, round(share * len(pool)))
-        validation, train = np.sort(order[:count]), np.sort(order[count:])
-        how += (
-            " between training and test (those that stop the training early, and calibrate an ensemble, lie among the "
-            "training patches)"
-        )
+    parts = _best_cut(patches, pool, bound, share, rng)
+    train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
+    how = "patches split by position, no pixel shared" + aside
     train = np.union1d(train, everything[inseparable])
     dropped = len(patches) - len(train) - len(validation) - len(test)
     return Split(train, validation, test, how, dropped=dropped)
+
+
+def _for_stopping(
+    patches: PatchSet,
+    pool: NDArray[np.intp],
+    parts: tuple[NDArray[np.intp], NDArray[np.intp]],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
+    """Training and validation part, and how else they were divided if these `parts` leave too little to train on."""
+    train, validation = parts
+    complete = np.isin(patches.labels[pool], patches.labels[train]).all()
+    if len(validation) and complete and len(train) >= ENOUGH_TRAIN * (1 - share) * len(pool):
+        return train, validation, ""
+    # What only stops the training may resemble it rather than leave too little of it; the test never does.
+    order = rng.permutation(pool)
+    count = max(1, round(share * len(pool)))
+    aside = (
+        " between training and test (those that stop the training early, and calibrate an ensemble, lie among the "
+        "training patches)"
+    )
+    return np.sort(order[count:]), np.sort(order[:count]), aside
 
 
 def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:
