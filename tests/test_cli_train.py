@@ -23,6 +23,8 @@ from napari_hrstem_defects.models import backend, registry
 from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
+from .models.networks import tiny_logit, tiny_softmax
+
 EDGE = 32
 QUICK = ("--model", "compact", "--patch-size", EDGE, "--per-class", 16, "--epochs", 1)
 
@@ -34,26 +36,12 @@ def own_registry(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def tiny_networks(monkeypatch):
-    """One convolution: Keras takes a second for the compact network of each training."""
     from napari_hrstem_defects.models import compact, fft_ensemble, scale
-    from napari_hrstem_defects.models.backend import keras
 
-    def tiny(patch_px, classes):
-        layers = keras().layers
-        patch = keras().Input((patch_px, patch_px, 1))
-        mean = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 5, strides=4, activation="relu")(patch))
-        return keras().Model(patch, layers.Dense(classes, activation="softmax")(mean))
-
-    monkeypatch.setattr(compact, "build_compact", tiny)
+    monkeypatch.setattr(compact, "build_compact", tiny_softmax)
     monkeypatch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
-
-    def tiny_spectrum(patch_px, branches):
-        layers = keras().layers
-        spectrum = keras().Input((patch_px, patch_px, 1))
-        return keras().Model(spectrum, layers.Dense(1)(layers.Flatten()(spectrum)))
-
-    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_spectrum)
-    monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 32)
+    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
+    monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
 
 
 @pytest.fixture(autouse=True)

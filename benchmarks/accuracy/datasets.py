@@ -315,12 +315,13 @@ def _load_sim_b(description: Path) -> Sample:
     micrograph = hd.read(path)
     frames = list(micrograph) if micrograph.is_stack else [micrograph]
     stacks = [view if view.ndim == 3 else view[np.newaxis] for view in views]
-    truths = [tuple(_tolerant(view[k], constant_px) for view in stacks) for k in range(len(frames))]
+    truths = [tuple(tolerant(view[k], constant_px) for view in stacks) for k in range(len(frames))]
     content = "perfect" if about["defect_free"] else "; ".join(about["defects"] or about["notes"])
     return Sample(tuple(zip(frames, truths, strict=True)), content)
 
 
-def _tolerant(labels: NDArray[np.uint8], constant_px: float) -> Truth:
+def tolerant(labels: NDArray[np.uint8], constant_px: float) -> Truth:
+    """Truth that is not scored within a tolerance of its borders, a share of the lattice constant."""
     tolerance = TOLERANCE * constant_px
     return Truth(
         labels,

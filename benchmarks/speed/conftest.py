@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
+from benchmarks.speed import baseline
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.simulation import simulate
 
+_MEASURED = pytest.StashKey[list[baseline.Measured]]()
 #: Edge of the large image, px.
 LARGE_PX = 4096
 
@@ -58,15 +60,39 @@ def large_file(micrograph: Callable[..., hd.Micrograph], tmp_path_factory: pytes
 
 
 @pytest.fixture
-def about(benchmark: Any) -> Callable[..., None]:
-    """``about(name, most=None, unit="s", value=None)``: what a benchmark measures, for docs/results.md.
+def about(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """``about(name, most=None, unit="s", value=None)``: what a benchmark measures.
 
     `most` is the largest value wanted; `value`: what was measured, where it is not the benchmark's own time.
     """
+    before = baseline.arithmetic_s()
 
     def note(name: str, most: float | None = None, unit: str = "s", value: float | None = None) -> None:
         benchmark.extra_info.update(name=name, most=most, unit=unit)
         if value is not None:
             benchmark.extra_info["value"] = value
 
-    return note
+    yield note
+    info = benchmark.extra_info
+    if "name" in info and benchmark.stats is not None:
+        value = info.get("value", benchmark.stats.stats.min)
+        one = baseline.Measured(info["name"], value, info["unit"], min(before, baseline.arithmetic_s()))
+        request.config.stash.setdefault(_MEASURED, []).append(one)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that stores a baseline."""
+    parser.addoption(
+        "--store-baseline", action="store_true", help="keep the least of the speed measured and the baseline"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table over sizes, periods and modes; what became slower is flagged."""
+    measured = config.stash.get(_MEASURED, [])
+    if measured:
+        terminalreporter.section("speed")
+        for line in baseline.table(measured, baseline.read() if baseline.BASELINE.exists() else {}):
+            terminalreporter.write_line(line)
+        if config.getoption("--store-baseline"):
+            baseline.write(measured)

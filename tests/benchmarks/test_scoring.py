@@ -141,7 +141,7 @@ def test_same_numbers_as_the_script_of_sim_b() -> None:
     labels[110:, 50:60] = 1
     noise = np.random.default_rng(5).normal(0, 1, truth.shape)
     severity = (noise + (truth == 1)).round(1).astype(np.float32)
-    ours = score_frame(result(labels, severity), [datasets._tolerant(truth, 24.0)])
+    ours = score_frame(result(labels, severity), [datasets.tolerant(truth, 24.0)])
     expected = theirs["one"](labels, severity, truth, 0.6 * 24.0)
     for mine, key in (("dice", "dice"), ("auroc", "auroc"), ("dice_amorphous", "dice2"), ("false", "false")):
         assert ours[mine] == pytest.approx(expected[key], abs=1e-12), key

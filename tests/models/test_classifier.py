@@ -1,15 +1,18 @@
 """A trained classifier in the pipeline, in this process and in one of its own."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_hrstem_defects import Micrograph, Recipe, analyze
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.models import evaluation, vgg16
 from napari_hrstem_defects.models.classifier import TrainedClassifier, for_recipe
 from napari_hrstem_defects.models.compact import build_compact
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.data import LabelledImage
 from napari_hrstem_defects.models.preparing import cut_patches, filter_frame
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.store import save_model
@@ -51,6 +54,23 @@ def test_patches_are_cut_from_the_filtered_frame():
     np.testing.assert_array_equal(
         cut_patches(frame, grid, EDGE, {}), grid.extract(frame).reshape(-1, EDGE, EDGE)
     )
+
+
+@pytest.mark.parametrize("scope", ["frame", "patch"])
+def test_an_evaluation_gives_the_network_what_an_analysis_gives_it(monkeypatch, scope):
+    given = []
+
+    def predict(kind, model, patches, **settings):
+        given.append(patches)
+        return np.ones((len(patches), 2), np.float32)
+
+    monkeypatch.setattr(vgg16.VGG16, "predict", predict)
+    preprocessing = {"filter": "log", "scope": scope}
+    model = SimpleNamespace(contract=Contract("vgg16", "a", ("clean", "defective"), EDGE, preprocessing))
+    image = LabelledImage("a", pixels(), np.zeros((96, 160), np.uint8))
+    evaluation.classify_images(model, [image])
+    expected = cut_patches(image.pixels, PatchGrid((96, 160), EDGE), EDGE, preprocessing)
+    np.testing.assert_array_equal(given[0], expected)
 
 
 @pytest.mark.parametrize("size", [16, 48, 50])

@@ -22,6 +22,8 @@ from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, with_
 from napari_hrstem_defects.models.scan import scan
 from napari_hrstem_defects.models.store import save_model
 
+from .networks import tiny_logit
+
 CLASSES = ("Bulk", "bright / dot", "stripes")
 PUBLISHED = RECIPES["marvin2025"].options["extra"]
 EDGE = 32
@@ -49,13 +51,6 @@ def make(count: int, seed: int) -> PatchSet:
 def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
     contract = Contract("fft-ensemble", "dots", CLASSES, edge, preprocessing=fitted.preprocessing)
     return SimpleNamespace(contract=contract, networks=fitted.networks)
-
-
-def tiny(patch_px: int, branches: str) -> object:
-    """One layer: Keras takes seconds for the real networks of each training."""
-    library = keras()
-    spectrum = library.Input((patch_px, patch_px, 1))
-    return library.Model(spectrum, library.layers.Dense(1)(library.layers.Flatten()(spectrum)))
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +183,8 @@ def test_ensemble_judges_patches_of_another_size(trained: SimpleNamespace, tmp_p
 
 
 def test_cancelling_keeps_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fft_ensemble, "LEAST_PER_PASS", 64)
-    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny)
+    monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 64)
+    monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     asked = iter(range(1000))
     options = TrainingOptions(epochs=2, batch=64, extra={"branches": "fft"})
     # 64 patches of each class a pass: three steps of 64.
@@ -211,12 +206,14 @@ def test_class_without_patches() -> None:
 def test_networks_learn_from_where_sigmoids_are_saturated() -> None:
     """The published last layer is there after one step; with a loss of the sigmoids nothing was ever learnt again."""
     library = keras()
-    for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble._balanced_loss(2)):
-        networks = {name: fft_ensemble._build(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")}
+    for loss in (library.losses.BinaryCrossentropy(from_logits=True), fft_ensemble.balanced_loss(2)):
+        networks = {
+            name: fft_ensemble.build_network(EnsembleSettings(branches="fft"), EDGE) for name in ("a", "b")
+        }
         biases = [network.layers[-1].bias for network in networks.values()]
         for bias in biases:
             bias.assign([60.0])  # the sigmoid is one even in double precision
-        whole = fft_ensemble._side_by_side(tuple(networks.values()))
+        whole = fft_ensemble.side_by_side(tuple(networks.values()))
         whole.compile(optimizer=library.optimizers.SGD(1.0), loss=loss, jit_compile=False)
         spectra = np.zeros((8, EDGE, EDGE, 1), np.float32)
         whole.train_on_batch(spectra, np.zeros((8, 2), np.float32))

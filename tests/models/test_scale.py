@@ -75,7 +75,7 @@ def test_an_image_of_another_scale():
     (sentence,) = scale.warnings(known, 0.1, 7.0)
     assert sentence == (
         "The classifier mine was trained at another scale than this image has (0.1 nm a pixel instead of 0.02, 7.0 px "
-        "a lattice period instead of 10.0 to 14.0); do not trust its verdicts, or resample the image."
+        "a lattice period instead of 10.0 to 14.0); do not trust its classes, or resample the image."
     )
     (sentence,) = scale.warnings(known, 0.02, 12.0, 2.0)
     assert "as its patches are resampled (0.01 nm a pixel instead of 0.02, 24.0 px" in sentence

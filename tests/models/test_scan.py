@@ -1,6 +1,7 @@
 """The arithmetic of a scan, with a model whose answers are known."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models import scan as scanning
+from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.contract import Contract
 
 EDGE = 16
@@ -131,6 +133,19 @@ def test_image_of_another_scale(known: Callable[..., SimpleNamespace]) -> None:
     noise = np.random.default_rng(0).uniform(0, 1, (128, 128)).astype(np.float32)
     (warning,) = scanning.scan(right, noise, stride_px=16).warnings
     assert "No lattice was found" in warning
+
+
+def test_a_file_is_read_once_for_all_scans(
+    known: Callable[..., SimpleNamespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has run is compiled: the second scan in a process takes seconds less."""
+    read: list[Path] = []
+    monkeypatch.setattr(store, "load_model", lambda path: read.append(path) or known())
+    path = tmp_path / "known.hrstem"
+    for content in (b"a", b"a", b"another model under the same name"):
+        path.write_bytes(content)
+        assert scanning.scan_file(path, np.full((32, 32), 0.5, np.float32)).regions == ()
+    assert read == [path, path]
 
 
 def test_wrong_arguments(known: Callable[..., SimpleNamespace]) -> None:

@@ -12,9 +12,8 @@ from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.near_copies import COPY_PEAK, IMAGE_COPY_PEAK, clusters, copied
 from napari_hrstem_defects.models.options import TrainingOptions
-from napari_hrstem_defects.models.patch_splits import overlapping, shared_between, split_patches
 from napari_hrstem_defects.models.sampling import room
-from napari_hrstem_defects.models.splits import split_images
+from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
 
 EDGE = 32
 
@@ -325,6 +324,17 @@ def test_several_images_are_split_by_image():
     (split,) = split_patches(patches, options())
     assert set(patches.source[split.train]) & set(patches.source[split.test]) == set()
     assert "6 sources" in split.how
+
+
+def test_every_class_of_two_sources_is_tested():
+    """Each source shows one class, as in simulated tables: a quarter of the sources holds half of the classes."""
+    corners = [(40 * (k % 6), 0) for k in range(36)]
+    patches = patch_set(corners, [k // 12 for k in range(36)], [name for name in "abcdef" for _ in range(6)])
+    for split in split_patches(patches, options(repeats=4)):
+        assert split.untested == ()
+        for part in (split.train, split.test):
+            assert set(patches.labels[part]) == {0, 1, 2}
+        assert set(patches.source[split.train]) & set(patches.source[split.test]) == set()
 
 
 def test_patches_of_one_place_cannot_be_split():

@@ -1,6 +1,7 @@
 """Training: the loop, going on after a kill, stopping, what is reported; on data that are told apart in seconds."""
 
 import json
+import os
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -20,20 +21,13 @@ from napari_hrstem_defects.models.store import load_model
 from napari_hrstem_defects.models.training import train, unfinished
 from napari_hrstem_defects.models.workspace import WORKSPACE_SUFFIX
 
+from .networks import tiny_softmax
+
 pytestmark = pytest.mark.keras
 
 EDGE = 32
 QUICK = TrainingOptions(name="quick", patch_px=EDGE, per_class=24, epochs=3, batch=16, seed=1)
 BUILD_COMPACT, IMAGE_PERIODS = compact.build_compact, scale.image_periods
-
-
-def tiny(patch_px=EDGE, classes=2):
-    """One convolution: Keras takes a second for the compact network of each training."""
-    library = keras()
-    patch = library.Input((patch_px, patch_px, 1))
-    waves = library.layers.Conv2D(4, 5, strides=4, activation="relu")(patch)
-    mean = library.layers.GlobalAveragePooling2D()(waves)
-    return library.Model(patch, library.layers.Dense(classes, activation="softmax")(mean))
 
 
 def slim_vgg16(include_top, weights, input_tensor):
@@ -49,7 +43,7 @@ def slim_vgg16(include_top, weights, input_tensor):
 @pytest.fixture(autouse=True, scope="module")
 def tiny_networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compact, "build_compact", tiny)
+        patch.setattr(compact, "build_compact", tiny_softmax)
         patch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
         yield
 
@@ -445,6 +439,15 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
     np.testing.assert_array_equal(settings["targets"], np.eye(2)[patches.labels])
 
 
+def test_without_a_workspace_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras().applications, "VGG16", slim_vgg16)
+    monkeypatch.chdir(tmp_path)
+    patches = table(("a", "b"), 16)
+    options = TrainingOptions(epochs=1, weights="none", extra={"dense": [4]})
+    kind_of("vgg16").fit(patches, patches.take(range(8)), options, Job())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_begin_leaves_nothing_in_the_way(tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure on https://...: None -- [Errno -2] Name or service not known")
@@ -486,7 +489,7 @@ def test_what_an_earlier_training_left_is_not_taken_for_a_new_one(tmp_path):
 
 
 def test_disks_that_are_too_small(tmp_path, monkeypatch):
-    replace_file, made = fitting.os.replace, []
+    replace_file, made = os.replace, []
 
     def fails(*paths):
         replace_file(*paths)
@@ -494,7 +497,7 @@ def test_disks_that_are_too_small(tmp_path, monkeypatch):
         if len(made) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fitting.os, "replace", fails)
+    monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(WriteError, match=r"No space left on device.; make room and go on"):
         train("compact", IMAGES, tmp_path / "x.hrstem", QUICK)
     # Nothing is lost.

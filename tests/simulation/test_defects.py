@@ -39,15 +39,15 @@ def test_fault_displaces_by_the_partial_burgers_vector(kind, planes, material, a
     along = np.array([normal[1], -normal[0]])
     assert finding.details["planes"] == planes
     moved = columns.points - perfect.points
-    far = perfect.points @ normal > finding.region.high
-    near = perfect.points @ normal < finding.region.low
+    far = perfect.points @ normal > finding.region.high_nm
+    near = perfect.points @ normal < finding.region.low_nm
     np.testing.assert_allclose(moved @ normal, 0, atol=1e-12)
     relative = np.mean((moved @ along)[far]) - np.mean((moved @ along)[near])
     # slips × a/6<112>, a/√6 projected, modulo the period a√(3/8) of the layer; the sense is checked by the bonds below
     period = a * np.sqrt(3 / 8)
     assert abs((relative + period / 2) % period - period / 2) == pytest.approx(a / (2 * np.sqrt(6)))
     assert abs(np.hypot(*finding.displacement)) == pytest.approx(a / (2 * np.sqrt(6)))
-    lengths = finding.region.high - finding.region.low
+    lengths = finding.region.high_nm - finding.region.low_nm
     assert lengths == pytest.approx(1.5 * sample.period + (planes - 1) * a / np.sqrt(3))
 
 
@@ -85,13 +85,13 @@ def test_twin_is_a_mirror_image(material):
     normal = np.array(region.normal)
     along = np.array([normal[1], -normal[0]])
     # Turning the whole specimen by 180° about a bond along the normal must map the lower crystal onto the upper one.
-    anchor = sample.base.cut(normal, region.offset, "wide")[1]
+    anchor = sample.base.cut(normal, region.offset_nm, "wide")[1]
     turned = sample.base.fill((5, 5))[0]
     turned = turned - 2 * np.outer((turned - anchor) @ along, along)
-    upper = columns.points[(columns.points @ normal > region.offset) & inner(columns.points)]
+    upper = columns.points[(columns.points @ normal > region.offset_nm) & inner(columns.points)]
     assert len(upper) > 50
     assert cKDTree(turned).query(upper)[0].max() < 1e-6
-    lower = columns.points[(columns.points @ normal < region.offset) & inner(columns.points)]
+    lower = columns.points[(columns.points @ normal < region.offset_nm) & inner(columns.points)]
     assert cKDTree(sample.base.fill((5, 5))[0]).query(lower)[0].max() < 1e-6
     # It is another orientation: the untouched lattice does not fit there.
     assert np.median(cKDTree(sample.base.fill((5, 5))[0]).query(upper)[0]) > 0.02
@@ -219,5 +219,5 @@ def test_point_defects_change_one_column_each(build):
     else:
         changed = np.flatnonzero(columns.weights != perfect.weights)
         assert len(changed) == count
-        places = np.array([finding.region.centre for finding in sample.findings])
+        places = np.array([finding.region.centre_nm for finding in sample.findings])
         assert cKDTree(places).query(columns.points[changed])[0].max() < 1e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from napari_hrstem_defects.models.preparing import cut_patches
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
 from napari_hrstem_defects.models.scan import patch_scores
-from napari_hrstem_defects.models.store import StoredModel, file_sha256, load_model, read_contract
+from napari_hrstem_defects.models.store import file_sha256, loaded, read_contract
 
 #: Name of the training-free classifier, which needs no file.
 SCREENING = "screening"
 
 
 class TrainedClassifier:
-    """Judges the patches of a frame with a model file; a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
+    """A model file as a :class:`~napari_hrstem_defects.core.patches.PatchClassifier`.
 
     Any kind serves: with more than two classes a patch is defective as far as it is not the first, clean one. Patches
     of another size than the model's are resampled to it; an FFT ensemble slides its windows over them instead.
@@ -92,12 +92,12 @@ class TrainedClassifier:
             self._process.call(_check, self.path, self.sha256, cancelled=self._cancelled)
 
     def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
-        """Judge every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
+        """Classify every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
         if self._process is None:
-            scores = judge(self.path, self.sha256, pixels, grid)
+            scores = scores_of(self.path, self.sha256, pixels, grid)
         else:
             scores = self._process.call(
-                judge, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
+                scores_of, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
             )
         return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
 
@@ -134,7 +134,7 @@ def for_recipe(
     return found
 
 
-def judge(
+def scores_of(
     path: Path,
     sha256: str,
     pixels: NDArray[np.float32],
@@ -150,12 +150,6 @@ def judge(
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
     probabilities = kind_of(contract.kind).predict(model, patches, cancelled=cancelled)
     return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
-
-
-@lru_cache(maxsize=2)
-def loaded(path: Path, sha256: str) -> StoredModel:
-    """Model of a file, read once in a process; another file under the same name is another model."""
-    return load_model(path)
 
 
 def _check(path: Path, sha256: str, cancelled: CancelCheck | None = None) -> None:

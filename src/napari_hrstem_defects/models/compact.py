@@ -13,7 +13,7 @@ from napari_hrstem_defects.models.base import SoftmaxKind
 
 #: Channels of the blocks; each but the first halves the resolution once more.
 CHANNELS = (16, 32, 64, 96, 128)
-#: Memory of the batch normalisation: with Keras' 0.99 the statistics of a small training set lag behind for epochs.
+#: Momentum of the batch normalisation: with Keras' 0.99 the statistics of a small training set lag behind for epochs.
 NORM_MOMENTUM = 0.9
 #: Patches of less contrast than this, of a range of 0...1, are not stretched any further.
 LEAST_CONTRAST = 1e-4

@@ -166,7 +166,7 @@ def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDAr
     Parameters
     ----------
     labels : int or bool array
-        0 is crystal, 255 is not judged, everything else a defect; of black and white alone, white is the defect. Empty
+        0 is crystal, 255 is left out, everything else a defect; of black and white alone, white is the defect. Empty
         axes, and a last axis of equal colour channels, are dropped.
     shape : tuple of int
         Shape of the image ``(y, x)``.
@@ -211,9 +211,9 @@ def mask_of_labels(labels: ArrayLike, shape: tuple[int, int], name: str) -> NDAr
     if _is_smoothed(array, values):
         raise ModelError(
             f"{name}: the labels look like a picture with soft edges ({len(values)} grey values), of which the white "
-            f"inside ({IGNORE}) would mean not judged; save them in black and white, without smoothing."
+            f"inside ({IGNORE}) would mean left out; save them in black and white, without smoothing."
         )
-    # A picture of a mask: black and white, where white is no "not judged".
+    # A picture of a mask: black and white, where white does not mean left out.
     if values == [0, IGNORE]:
         out[array == IGNORE] = _DEFECT
     return out
@@ -289,7 +289,7 @@ def mask_of_polygons(description: Any, shape: tuple[int, int], name: str) -> NDA
             ) from None
         drawn.append((POLYGON_LABELS.get(label.strip().lower(), _DEFECT), rows, columns))
     mask = np.zeros(shape, np.uint8)
-    # Crystal below, defects above it, what is not judged on top.
+    # Crystal below, defects above it, what is left out on top.
     for value, rows, columns in sorted(drawn, key=lambda item: item[0]):
         mask[rows, columns] = value
     return mask

@@ -21,7 +21,7 @@ _FFT_OUT_CHANNELS = 4
 _HIDDEN = 24
 _DROPOUT, _FFT_DROPOUT = 0.3, 0.5
 #: The statistics of the batches are followed within a few tens of steps, all that a small training set gives in a few
-#: passes; with the usual 0.99 the network that is used would be another than the one that was trained.
+#: epochs; with the usual 0.99 the network that is used would be another than the one that was trained.
 MOMENTUM = 0.9
 
 
@@ -97,7 +97,7 @@ def build_efficient(patch_px: int = PUBLISHED_PATCH_PX, branches: str = "raw+fft
         values = layers.Conv2D(_FFT_OUT_CHANNELS, 1, activation="selu", kernel_initializer="he_normal")(
             values
         )
-        # A spectrum is easily learnt by heart, and then nothing is left for the raw branch to learn.
+        # Networks overfit spectra easily, and then the raw branch learns nothing.
         parts.append(layers.Dropout(_FFT_DROPOUT)(layers.Flatten()(values)))
     values = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     values = layers.Dropout(_DROPOUT)(values)

@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled patches, and what of it is said: the layout of the published table."""
+"""Scores of a classifier on labelled patches, and the layout of the published table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from napari_hrstem_defects.core.metrics import (
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.near_copies import copied
-from napari_hrstem_defects.models.patch_splits import overlapping
-from napari_hrstem_defects.models.preparing import filter_patches, resize
+from napari_hrstem_defects.models.preparing import filter_patches, filters_of, resize
 from napari_hrstem_defects.models.sampling import grid_patches
+from napari_hrstem_defects.models.splits import overlapping
 from napari_hrstem_defects.models.store import StoredModel
 
 #: The metrics of the published table, in its order.
@@ -43,8 +43,8 @@ def defect_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float32
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """Patches with their class and what a classifier says about them.
+class Predictions:
+    """Classes of patches, true and predicted.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Judged:
     nearer : int array (n,) or None
         The same as `truth` with the class to which patches with 1 to 10 % defect area are nearer.
     alone : bool array (n, classes) or None
-        What each network of an ensemble says by itself.
+        Prediction of each network of an ensemble by itself.
     """
 
     classes: Sequence[str]
@@ -89,8 +89,8 @@ class Judged:
             out["with_ambivalent"] = {name: both[name] for name in names}
         if self.alone is not None:
             out["binary"] = {
-                name: classification(truth == k, said, classes=("other", name))["confusion"]
-                for (k, name), said in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
+                name: classification(truth == k, own, classes=("other", name))["confusion"]
+                for (k, name), own in zip(enumerate(self.classes), self.alone[chosen].T, strict=True)
             }
         return out
 
@@ -99,24 +99,22 @@ class Judged:
         return self.scores(np.isin(self.source, names))
 
 
-def judge_images(model: StoredModel, images: Sequence[LabelledImage]) -> Judged:
+def classify_images(model: StoredModel, images: Sequence[LabelledImage]) -> Predictions:
     """Classify all patches of labelled images, those of the model's size on the grid that an analysis uses."""
     contract = model.contract
     secondary = contract.training.get("secondary", "defective")
-    patches = grid_patches(
-        [replace(image, secondary=secondary) for image in images],
-        contract.patch_px,
-        contract.preprocessing.get("filter", "none"),
-    )
-    clean = kind_of(contract.kind).predict(model, patches.pixels)[:, 0]
+    of_frame, of_patch = filters_of(contract.preprocessing)
+    images = [replace(image, secondary=secondary) for image in images]
+    patches = grid_patches(images, contract.patch_px, of_frame)
+    clean = kind_of(contract.kind).predict(model, filter_patches(patches.pixels, of_patch))[:, 0]
     assert patches.shares is not None
     middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
     nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
     found = (clean < 1 - THRESHOLD).astype(np.intp)
-    return Judged(PATCH_CLASSES, patches.source, patches.labels, found, nearer)
+    return Predictions(PATCH_CLASSES, patches.source, patches.labels, found, nearer)
 
 
-def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> Judged:
+def classify_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = False) -> Predictions:
     """Classify patches.
 
     Parameters
@@ -124,7 +122,7 @@ def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = Fal
     model : StoredModel
     patches : PatchSet
         Resampled if they have another size than the model's. Its classes must be those of the model, or the model
-        must tell clean from defective, and every class but the first counts as defective.
+        must be one of clean and defective, and every class but the first counts as defective.
     filtered : bool
         The patches are filtered already.
 
@@ -144,7 +142,7 @@ def judge_patches(model: StoredModel, patches: PatchSet, *, filtered: bool = Fal
     if len(contract.classes) == 2:
         found = (defect_probability(probabilities) > THRESHOLD).astype(np.intp)
     alone = probabilities > THRESHOLD if contract.kind == "fft-ensemble" else None
-    return Judged(contract.classes, patches.source, truth, found, alone=alone)
+    return Predictions(contract.classes, patches.source, truth, found, alone=alone)
 
 
 def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
@@ -154,85 +152,82 @@ def _labels_for(classes: Sequence[str], patches: PatchSet) -> NDArray[np.intp]:
     if tuple(classes) == PATCH_CLASSES:
         return (patches.labels > 0).astype(np.intp)
     raise ModelError(
-        f"The patches have the classes {', '.join(patches.classes)}, the model tells {', '.join(classes)} apart; "
+        f"The patches have the classes {', '.join(patches.classes)}, the model has {', '.join(classes)}; "
         "evaluate it on patches of its own classes."
     )
 
 
 def evaluate_images(model: StoredModel, images: Sequence[LabelledImage]) -> dict[str, Any]:
-    """Everything `evaluate` says about a finished classifier on labelled images.
+    """Scores of a finished classifier on labelled images.
 
-    Images that it was trained on are recognised by their pixels and scored apart: what it says about them is memory.
+    Images that it was trained on are recognised by their pixels and scored apart: of them it may know every patch.
 
     Returns
     -------
     dict
         The scores over all unseen images with defects (over the other unseen ones if there are none, over all images
         if none is unseen); ``repeated``: mean and standard deviation over `DRAWS` random draws of `DRAWN_IMAGES` of
-        them; ``defect_free``: the specificity over unseen images without defects; ``unseen``, ``with_defects``: how
-        many images were unseen, and how many of those have defects; ``seen``: names of images it was trained on, and
-        ``trained_on``, the scores over them; ``recognisable``: False if the model file does not list its training
-        images, as after a training on patches; ``images``: of each.
+        them, or over them where there are no more; ``defect_free``: the specificity over unseen images without
+        defects; ``unseen``, ``with_defects``: how many images were unseen, and how many of those have defects;
+        ``seen``: names of images it was trained on, and ``trained_on``, the scores over them; ``recognisable``: False
+        if the model file does not list its training images, as after a training on patches; ``images``: of each;
+        ``table_1``: see :func:`table_1`.
     """
     known = {item["sha256"] for item in model.contract.training.get("images", ()) if item["part"] != "test"}
-    judged = judge_images(model, images)
-    seen = [image for image in images if image.sha256 in known]
+    predictions = classify_images(model, images)
+    seen = [image.name for image in images if image.sha256 in known]
     fresh = [image for image in images if image.sha256 not in known]
     defective = [image.name for image in fresh if image.has_defects]
     clean = [image.name for image in fresh if not image.has_defects]
+    trained_on = [image.name for image in images if image.has_defects and image.sha256 in known]
     rng = np.random.default_rng(0)
-
-    def drawn(names: Sequence[str]) -> list[dict[str, Any]]:
-        """Scores of random draws where there are enough images, else those of each image."""
-        draws = [[name] for name in names]
-        if len(names) > DRAWN_IMAGES:
-            draws = [rng.choice(names, DRAWN_IMAGES, replace=False).tolist() for _ in range(DRAWS)]
-        return [judged.of_images(draw) for draw in draws]
-
-    groups = {
-        "train": [image.name for image in seen if image.has_defects],
-        "test": defective,
-        "defect_free": clean,
-    }
-    rows = {
-        part: spread([scores["with_ambivalent"] for scores in drawn(names)])
-        for part, names in groups.items()
+    drawn = {
+        part: [predictions.of_images(draw) for draw in _draws(names, rng)]
+        for part, names in (("train", trained_on), ("test", defective), ("defect_free", clean))
         if names
     }
-    out = judged.of_images(defective or clean or [image.name for image in images])
+    out = predictions.of_images(defective or clean or [image.name for image in images])
     del out["with_ambivalent"]
     out |= {
-        "table_1": table_1(rows),
+        "table_1": table_1(
+            {part: spread([item["with_ambivalent"] for item in scores]) for part, scores in drawn.items()}
+        ),
         "images": {
             image.name: {
                 "sha256": image.sha256,
                 "defects": image.has_defects,
-                **judged.of_images([image.name]),
+                **predictions.of_images([image.name]),
             }
             for image in images
         },
-        "seen": [image.name for image in seen],
+        "seen": seen,
         "unseen": len(fresh),
         "with_defects": len(defective),
         "recognisable": "images" in model.contract.training,
     }
     if len(defective) > 1:
-        scores = drawn(defective)
         each, of = (DRAWN_IMAGES, "images") if len(defective) > DRAWN_IMAGES else (1, "image")
-        out["repeated"] = {**spread(scores), "draws": len(scores), "images": each, "of": of}
+        out["repeated"] = {**spread(drawn["test"]), "draws": len(drawn["test"]), "images": each, "of": of}
     if clean:
         # Without defects there is no precision and no recall.
-        specificity = judged.of_images(clean)
+        specificity = predictions.of_images(clean)
         rates = {name: specificity[name] for name in ("accuracy", "specificity", "count")}
         out["defect_free"] = {**rates, "images": len(clean)}
     if seen:
-        out["trained_on"] = judged.of_images([image.name for image in seen])
+        out["trained_on"] = predictions.of_images(seen)
         del out["trained_on"]["with_ambivalent"]
     return out
 
 
+def _draws(names: Sequence[str], rng: np.random.Generator) -> list[list[str]]:
+    """Random draws of images where there are enough, else each by itself."""
+    if len(names) > DRAWN_IMAGES:
+        return [rng.choice(names, DRAWN_IMAGES, replace=False).tolist() for _ in range(DRAWS)]
+    return [[name] for name in names]
+
+
 def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
-    """Everything `evaluate` says about a finished classifier on a table of patches.
+    """Scores of a finished classifier on a table of patches.
 
     Patches that it was trained on are recognised by their pixels and scored apart; those that share pixels with them
     are left out.
@@ -256,9 +251,9 @@ def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
             shared[fresh] = copied(patches.pixels[fresh], patches.pixels[seen])
     unseen = ~seen & ~shared
     chosen = unseen if unseen.any() else np.ones(len(patches), bool)
-    judged = judge_patches(model, patches)
+    predictions = classify_patches(model, patches)
     out = {
-        **judged.scores(chosen),
+        **predictions.scores(chosen),
         "unseen": int(unseen.sum()),
         "seen": int(seen.sum()),
         "left_out": int(shared.sum()),
@@ -266,10 +261,10 @@ def evaluate_patches(model: StoredModel, patches: PatchSet) -> dict[str, Any]:
     }
     sources = np.unique(patches.source[chosen])
     if len(sources) > 1:
-        scores = [judged.scores(chosen & (patches.source == source)) for source in sources]
+        scores = [predictions.scores(chosen & (patches.source == source)) for source in sources]
         out["repeated"] = {**spread(scores), "draws": len(scores), "images": 1, "of": "source"}
     if seen.any():
-        out["trained_on"] = judged.scores(seen)
+        out["trained_on"] = predictions.scores(seen)
     return out
 
 

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
     from napari_hrstem_defects.models.store import StoredModel
 
-#: Patches of each class shown in one pass: as many as the largest class has, within these limits.
-LEAST_PER_PASS, MOST_PER_PASS = 192, 4000
+#: Patches of each class shown in one epoch: as many as the largest class has, within these limits.
+LEAST_PER_EPOCH, MOST_PER_EPOCH = 192, 4000
 #: Held-out patches of each class that decide when to stop.
 PER_VALIDATION_CLASS = 64
 #: Of Adam, for the published network where nothing else is asked for. Its last layer adds up 25 088 values: with ten
-#: times as much the first steps throw its answers so far off that a hundred more are needed to bring them back.
+#: times as much the first steps move its outputs so far that a hundred more are needed to bring them back.
 PUBLISHED_RATE = 1e-4
 #: Step between the windows of a scan in px: an eighth of the published window, twice the published step.
 STRIDE_PX = 8
@@ -69,8 +69,8 @@ class EnsembleSettings(BaseModel):
         Input of the efficient networks; the published one takes the spectrum only. With the spectrum beside the
         patch both materials that were tried came out better (docs/ensemble.md).
     augmentation : {"full", "turns"}
-        Symmetry, zoom, grey scale, brightness, noise, drawn anew in each pass; or each patch in its four quarter turns
-        in each pass, as published.
+        Symmetry, zoom, grey scale, brightness, noise, drawn anew in each epoch; or each patch in its four quarter turns
+        in each epoch, as published.
     balance : bool
         Show all classes equally often and let each class weigh as much as its rest.
     calibrate : bool
@@ -82,7 +82,7 @@ class EnsembleSettings(BaseModel):
     stride : int
         Step of a scan in px where nothing else is asked for.
     class_epochs : mapping of str to int
-        Passes of the networks of single classes, instead of those of all; needs a training that does not stop early.
+        Epochs of the networks of single classes, instead of those of all; needs a training that does not stop early.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -172,13 +172,13 @@ class FFTEnsemble(Kind):
         """One network for each class."""
         known = contract.preprocessing
         settings = EnsembleSettings(architecture=known["architecture"], branches=known["branches"])
-        return {name: _build(settings, contract.patch_px) for name in _names(contract.classes)}
+        return {name: build_network(settings, contract.patch_px) for name in _names(contract.classes)}
 
     def fit(self, train: PatchSet, validation: PatchSet, options: TrainingOptions, job: Job) -> Fitted:
         """Train an ensemble, see :meth:`.Kind.fit`.
 
-        A class that the validation part lacks is watched on training patches instead, and its calibration is taken
-        from the others; an empty validation part leaves the probabilities as they are.
+        A class that the validation part lacks takes part in early stopping with training patches, and its calibration
+        is taken from the others; an empty validation part leaves the probabilities as they are.
         """
         settings = EnsembleSettings.of(options.extra)
         missing = [name for name, count in train.counts.items() if count == 0]
@@ -195,15 +195,19 @@ class FFTEnsemble(Kind):
         options = replace(options, epochs=max(each))
         library = keras()
         library.utils.set_random_seed(options.seed)
-        networks = {name: _build(settings, train.edge) for name in _names(train.classes)}
-        whole = _side_by_side(tuple(networks.values()))
+        networks = {name: build_network(settings, train.edge) for name in _names(train.classes)}
+        whole = side_by_side(tuple(networks.values()))
         # The networks share no weights: each is kept as it is after its own epochs.
         epochs = {
             id(v): n for network, n in zip(networks.values(), each, strict=True) for v in network.weights
         }
         preprocessing = settings.preprocessing()
-        shown, watched = _shown(train, settings, options.seed), _watched(train, validation, options.seed)
-        pixels, targets = train.pixels[shown], _targets(train)[shown]
+        lacking = train.take(~np.isin(train.labels, validation.labels))
+        stopping = _balanced(join([validation, lacking]), PER_VALIDATION_CLASS, options.seed)
+        if settings.balance:
+            count = int(np.clip(max(train.counts.values()), LEAST_PER_EPOCH, MOST_PER_EPOCH))
+            train = _balanced(train, count, options.seed)
+        pixels, targets = train.pixels, _targets(train)
         full = settings.augmentation == "full"
         if not full:
             pixels, targets = np.concatenate(symmetries(pixels)[:4]), np.tile(targets, (4, 1))
@@ -220,10 +224,10 @@ class FFTEnsemble(Kind):
         history = fit_network(
             whole,
             Samples(pixels, targets),
-            Samples(watched.pixels, _targets(watched)),
+            Samples(stopping.pixels, _targets(stopping)),
             options,
             job,
-            loss=_balanced_loss(len(train.classes))
+            loss=balanced_loss(len(train.classes))
             if settings.balance
             else library.losses.BinaryCrossentropy(from_logits=True),
             prepare=prepare,
@@ -232,11 +236,10 @@ class FFTEnsemble(Kind):
             tag="ensemble",
         )
         calibration: dict[str, Any] = {}
-        held_out = validation.take(validation.labels >= 0)
-        if settings.calibrate and len(held_out):
+        if settings.calibrate and len(validation):
             for views in sorted({1, preprocessing["views"]}):
-                said = _mean_logits(whole, held_out.pixels, preprocessing, views)
-                calibration[str(views)] = calibrate(said, held_out.labels)
+                logits = _mean_logits(whole, validation.pixels, preprocessing, views)
+                calibration[str(views)] = calibrate(logits, validation.labels)
         preprocessing["calibration"] = calibration
         return Fitted(networks, preprocessing, {"ensemble": vars(history)}, history.stopped)
 
@@ -286,7 +289,7 @@ def predict(
         )
     if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
         raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
-    whole = _side_by_side(tuple(model.networks[name] for name in names))
+    whole = side_by_side(tuple(model.networks[name] for name in names))
     number = views or int(settings["views"])
     mean = _mean_logits(whole, patches, settings, number, cancelled)
     return calibrated(mean, (settings.get("calibration") or {}).get(str(number)))
@@ -342,7 +345,8 @@ def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"class-{k}" for k in range(len(classes)))
 
 
-def _build(settings: EnsembleSettings, edge: int) -> Any:
+def build_network(settings: EnsembleSettings, edge: int) -> Any:
+    """The network of one class."""
     if settings.architecture == "published":
         return build_published(edge, settings.momentum)
     return build_efficient(edge, settings.branches)
@@ -350,7 +354,7 @@ def _build(settings: EnsembleSettings, edge: int) -> Any:
 
 # What runs was compiled when it first ran, which takes seconds: the frames of a series share it.
 @lru_cache(maxsize=2)
-def _side_by_side(networks: tuple[Any, ...]) -> Any:
+def side_by_side(networks: tuple[Any, ...]) -> Any:
     """One model with the inputs that all networks share and one column of logits for each."""
     library = keras()
     inputs = [library.Input(tensor.shape[1:]) for tensor in networks[0].inputs]
@@ -395,41 +399,23 @@ def _targets(patches: PatchSet) -> NDArray[np.float32]:
     return out
 
 
-def _shown(train: PatchSet, settings: EnsembleSettings, seed: int) -> NDArray[np.intp]:
-    """Patches of one pass: of each class as many as of the largest, or all as published."""
-    if not settings.balance:
-        return np.flatnonzero(train.labels >= 0)
+def _balanced(patches: PatchSet, count: int, seed: int) -> PatchSet:
+    """As many patches of each class, at random; those of a rare class several times."""
     rng = np.random.default_rng(seed)
-    count = int(np.clip(max(train.counts.values()), LEAST_PER_PASS, MOST_PER_PASS))
-    return np.concatenate(
-        [
-            np.resize(rng.permutation(np.flatnonzero(train.labels == k)), count)
-            for k in range(len(train.classes))
-        ]
-    )
+    members = [np.flatnonzero(patches.labels == k) for k in range(len(patches.classes))]
+    return patches.take(np.concatenate([np.resize(rng.permutation(own), count) for own in members]))
 
 
-def _watched(train: PatchSet, validation: PatchSet, seed: int) -> PatchSet:
-    """Patches that decide when to stop, of each class equally many."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for k in range(len(train.classes)):
-        held_out = validation.labels == k
-        source = validation if held_out.any() else train
-        own = rng.permutation(np.flatnonzero(source.labels == k))
-        parts.append(source.take(np.resize(own, PER_VALIDATION_CLASS)))
-    return join(parts)
-
-
-def _balanced_loss(classes: int) -> Any:
+def balanced_loss(classes: int) -> Any:
     """Binary cross-entropy in which a class weighs as much as its rest, all classes being equally frequent."""
     library = keras()
     positive, negative = classes / 2, classes / (2 * (classes - 1))
 
-    def loss(targets: Any, said: Any) -> Any:
+    def loss(targets: Any, logits: Any) -> Any:
         ops = library.ops
         return ops.mean(
-            positive * targets * ops.softplus(-said) + negative * (1 - targets) * ops.softplus(said), axis=-1
+            positive * targets * ops.softplus(-logits) + negative * (1 - targets) * ops.softplus(logits),
+            axis=-1,
         )
 
     return loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter
 
 from napari_hrstem_defects.models.preparing import symmetric
 
@@ -118,7 +118,7 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
         In the range of :func:`equalise`, 0...1.
     """
     count, edge = len(patches), patches.shape[1]
-    values = standardised(equalise(_warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
+    values = standardised(equalise(warped(symmetric(patches, rng.integers(0, 8, count)), rng)))
     blurred = rng.random(count) < BLURRED_SHARE
     if blurred.any():
         values[blurred] = gaussian_filter(values[blurred], (0, BLURRED_PX, BLURRED_PX))
@@ -134,28 +134,19 @@ def varied(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return equalise(values)
 
 
-def _warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def warped(patches: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Zoom in and turn some patches about a random place, bilinear; all pixels come from inside the patch."""
-    count, edge = len(patches), patches.shape[1]
-    half = (edge - 1) / 2
+    count, half = len(patches), (patches.shape[1] - 1) / 2
     angle = np.deg2rad(rng.uniform(-MOST_TURN_DEG, MOST_TURN_DEG, count))
     # A turned square of this size touches the rim of the patch.
     least = np.abs(np.cos(angle)) + np.abs(np.sin(angle))
     zoom = least + (np.maximum(MOST_ZOOM, least) - least) * rng.random(count)
-    kept = rng.random(count) > WARPED_SHARE
-    angle[kept], zoom[kept], least[kept] = 0, 1, 1
-    room = half * (1 - least / zoom)
-    middle = half + rng.uniform(-1, 1, (2, count)) * room
-    grid = np.arange(edge) - half
-    cosine, sine = (np.cos(angle) / zoom)[:, None, None], (np.sin(angle) / zoom)[:, None, None]
-    y = middle[0][:, None, None] + cosine * grid[:, None] + sine * grid
-    x = middle[1][:, None, None] - sine * grid[:, None] + cosine * grid
-    y0 = np.clip(y.astype(np.intp), 0, edge - 2)
-    x0 = np.clip(x.astype(np.intp), 0, edge - 2)
-    fy, fx = np.clip(y - y0, 0, 1).astype(np.float32), np.clip(x - x0, 0, 1).astype(np.float32)
-    flat = patches.reshape(-1)
-    corner = np.arange(count)[:, None, None] * edge**2 + y0 * edge + x0
-    above = flat[corner] * (1 - fx) + flat[corner + 1] * fx
-    below = flat[corner + edge] * (1 - fx) + flat[corner + edge + 1] * fx
-    out: NDArray[np.float32] = above * (1 - fy) + below * fy
+    chosen = rng.random(count) < WARPED_SHARE
+    middle = half + rng.uniform(-1, 1, (count, 2)) * (half * (1 - least / zoom))[:, None]
+    out = patches.copy()
+    for k in np.flatnonzero(chosen):
+        cosine, sine = np.cos(angle[k]) / zoom[k], np.sin(angle[k]) / zoom[k]
+        matrix = np.array([[cosine, sine], [-sine, cosine]])
+        offset = middle[k] - matrix @ (half, half)
+        out[k] = affine_transform(patches[k], matrix, offset, order=1, mode="nearest")
     return out

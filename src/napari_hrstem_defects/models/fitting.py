@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.options import (
     CancelCheck,
     Progress,
@@ -29,7 +29,7 @@ CHECKPOINT = ".checkpoint.npz"
 # Reports in an epoch: often enough for a bar, seldom enough to cost nothing.
 _REPORTS_PER_EPOCH = 50
 # Patches of the validation part given to the network at once, at least.
-_JUDGED_AT_ONCE = 32
+_VALIDATED_AT_ONCE = 32
 
 
 class Job(NamedTuple):
@@ -78,8 +78,6 @@ class History:
         One value an epoch.
     best_epoch : int
         Epoch (from 0) whose weights the network has in the end; -1 if none was finished.
-    waited : int
-        Epochs since then.
     stopped : bool
         Whether the caller asked to stop.
     """
@@ -89,7 +87,6 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     best_epoch: int = -1
-    waited: int = 0
     stopped: bool = False
 
     @property
@@ -99,7 +96,8 @@ class History:
 
     def ended(self, options: TrainingOptions) -> bool:
         """Whether all epochs were made, or enough without a better one."""
-        return self.epochs >= options.epochs or 0 < options.patience <= self.waited
+        waited = self.epochs - 1 - self.best_epoch
+        return self.epochs >= options.epochs or 0 < options.patience <= waited
 
 
 def fit_network(
@@ -169,7 +167,7 @@ def fit_network(
         history, best = _load(checkpoint, network)
     history.stopped = False
 
-    def tell(number: int, done: float, logs: dict[str, float]) -> None:
+    def report(number: int, done: float, logs: dict[str, float]) -> None:
         """Report the losses of an epoch, and how many are done."""
         if job.progress is not None:
             values = logs["loss"], logs["accuracy"], logs.get("val_loss"), logs.get("val_accuracy")
@@ -178,7 +176,7 @@ def fit_network(
 
     def step_ended(step: int, logs: dict[str, float]) -> None:
         if step % often == 0 and step + 1 < steps:
-            tell(history.epochs + 1, history.epochs + step / steps, logs)
+            report(history.epochs + 1, history.epochs + step / steps, logs)
 
     def epoch_ended(epoch: int, logs: dict[str, float]) -> None:
         nonlocal best
@@ -190,17 +188,16 @@ def fit_network(
         history.accuracy.append(logs["accuracy"])
         history.validation_loss.append(logs["val_loss"])
         history.validation_accuracy.append(logs["val_accuracy"])
-        history.waited += 1
         if not options.patience:
             last = kept_after or [options.epochs] * len(best)
             weights = zip(network.get_weights(), best, last, strict=True)
             best = [new if epoch < end else old for new, old, end in weights]
-            history.best_epoch, history.waited = epoch, 0
+            history.best_epoch = epoch
         elif logs["val_loss"] <= min(history.validation_loss):
-            history.best_epoch, history.waited, best = epoch, 0, network.get_weights()
+            history.best_epoch, best = epoch, network.get_weights()
         if checkpoint is not None:
             _save(checkpoint, network, best, history)
-        tell(epoch + 1, epoch + 1, logs)
+        report(epoch + 1, epoch + 1, logs)
         network.stop_training = history.ended(options)
 
     if not history.ended(options):
@@ -217,7 +214,7 @@ def fit_network(
                 initial_epoch=history.epochs,
                 epochs=options.epochs,
                 validation_data=(held_out, validation.targets),
-                validation_batch_size=max(options.batch, _JUDGED_AT_ONCE),
+                validation_batch_size=max(options.batch, _VALIDATED_AT_ONCE),
                 callbacks=[callback],
                 shuffle=False,
                 verbose=0,
@@ -278,10 +275,8 @@ def _save(path: Path, network: Any, best: list[NDArray[Any]], history: History) 
     arrays = {f"state{i:04d}": np.asarray(value) for i, value in enumerate(_variables(network))}
     arrays |= {f"best{i:04d}": value for i, value in enumerate(best)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    with open(aside, "wb") as file:
-        np.savez(file, history=np.array(json.dumps(asdict(history))), allow_pickle=False, **arrays)
-    os.replace(aside, path)
+    with replacing(path) as partial:
+        np.savez(partial, history=np.array(json.dumps(asdict(history))), allow_pickle=False, **arrays)
 
 
 def _load(path: Path, network: Any) -> tuple[History, list[NDArray[Any]]]:

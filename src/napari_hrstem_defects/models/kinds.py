@@ -13,9 +13,31 @@ from napari_hrstem_defects.models.vgg16 import VGG16
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        VGG16("vgg16", "VGG16 (Dennler et al. 2021)", 128, 60, 8, 1e-5, "log"),
-        Compact("compact", "compact (small, needs no GPU)", 128, 60, 32, 1e-3),
-        FFTEnsemble("fft-ensemble", "FFT ensemble (can scan an image)", 64, 16, 32, 2e-3),
+        VGG16(
+            name="vgg16",
+            summary="VGG16 (Dennler et al. 2021)",
+            patch_px=128,
+            epochs=60,
+            batch=8,
+            learning_rate=1e-5,
+            filter="log",
+        ),
+        Compact(
+            name="compact",
+            summary="compact (small, needs no GPU)",
+            patch_px=128,
+            epochs=60,
+            batch=32,
+            learning_rate=1e-3,
+        ),
+        FFTEnsemble(
+            name="fft-ensemble",
+            summary="FFT ensemble (can scan an image)",
+            patch_px=64,
+            epochs=16,
+            batch=32,
+            learning_rate=2e-3,
+        ),
     )
 }
 

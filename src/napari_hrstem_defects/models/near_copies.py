@@ -1,4 +1,4 @@
-"""Tell whether two pieces of image show the same exposure.
+"""Whether two pieces of image show the same exposure.
 
 Two images of the same crystal share its lattice, but not the noise. So their spectra agree in phase at the Bragg
 spots and nowhere else, while those of a crop, a shifted crop, a retouched or a rescaled-in-grey copy agree

@@ -44,48 +44,8 @@ def _setting(
 class TrainingOptions:
     """Settings of a training, checked when constructed; a zero stands for what suits the kind of classifier.
 
-    Least values and choices stand in the metadata of the fields, which the command line shows.
-
-    Attributes
-    ----------
-    name : str
-        Of the classifier.
-    weights : str
-        Of the base of VGG16: "imagenet", "none" or a file.
-    train_base : bool
-        Whether VGG16's convolutional base is trained as well.
-    secondary : {"defective", "clean"}
-        What a patch wholly inside another symmetry counts as; "clean" in the code of [D].
-    epochs : int
-        At most.
-    patience : int
-        Epochs without a lower validation loss after which it stops; 0: never, and the last weights are kept.
-    batch : int
-        Patches a step.
-    learning_rate : float
-        Of Adam.
-    patch_px : int
-        Edge of a patch in px.
-    per_class : int
-        Patches of each class drawn from the images.
-    repeats : int
-        Trainings on different splits.
-    test_share, validation_share : float
-        Shares of the images, or of the patches of a table, that test and that decide when to stop.
-    test_images : int
-        Images with defects held out, instead of the share.
-    protocol : {"", "dennler2021"}
-        How images are split and which repetition is kept.
-    clean : str or None
-        Name of the clean class of a table, where it does not follow from the names.
-    split : {"auto", "random"}
-        Whether patches of a table are split so that nothing is shared.
-    seed : int
-        The same seed gives the same patches.
-    force : bool
-        Train even if test and training share pixels; the report says so.
-    extra : mapping of str to object
-        Settings of one kind only, e.g. :class:`~.fft_ensemble.EnsembleSettings`.
+    What a field means stands beside it, with its least value and its choices; the command line shows the same. `extra`
+    holds the settings of one kind only, e.g. :class:`~.fft_ensemble.EnsembleSettings`.
 
     Raises
     ------
@@ -93,7 +53,7 @@ class TrainingOptions:
         If a value is impossible.
     """
 
-    name: str = _setting("classifier", "name of the classifier")
+    name: str = _setting("classifier", "Name of the classifier.")
     weights: str = _setting("imagenet", "VGG16: weights of its base, imagenet, none or a file.", "FILE")
     train_base: bool = _setting(
         False, "VGG16: train the convolutional base as well.", option="--train-base/--freeze"
@@ -118,13 +78,15 @@ class TrainingOptions:
     )
     per_class: int = _setting(2500, "Patches of each class drawn from the images.", "N", least=1)
     repeats: int = _setting(1, "Trainings on different splits, for the scatter.", "N", least=1)
-    test_share: float = _setting(0.25, "share of the images, or of the patches of a table, that test")
-    validation_share: float = _setting(0.15, "share of them that decides when to stop")
+    test_share: float = _setting(0.25, "Share of the images, or of the patches of a table, that test.")
+    validation_share: float = _setting(0.15, "Share of them that decides when to stop.")
     test_images: int = _setting(0, "Images with defects held out; 0: a quarter.", "N", least=0)
     protocol: str = _setting(
-        "", "how images are split and which repetition is kept", choices=("", "dennler2021")
+        "", "How images are split and which repetition is kept.", choices=("", "dennler2021")
     )
-    clean: str | None = _setting(None, "name of the clean class where it does not follow from the names")
+    clean: str | None = _setting(
+        None, "Name of the clean class of a table, where it does not follow from the names."
+    )
     split: str = _setting(
         "auto", "Patch tables: auto (nothing is shared) or random.", "HOW", choices=("auto", "random")
     )
@@ -132,7 +94,6 @@ class TrainingOptions:
     force: bool = _setting(
         False, "Train even if test and training share pixels; the report says so.", option="--force"
     )
-    #: Settings of one kind only.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -268,11 +229,11 @@ class TrainingProgress:
     network : str
         Which network is trained; empty before the first.
     epoch, epochs : int
-        Finished passes, and the most there can be.
+        Finished epochs, and the most there can be.
     loss, accuracy : float or None
-        On the training part, in the last finished pass or so far in this one.
+        On the training part, in the last finished epoch or so far in this one.
     validation_loss, validation_accuracy : float or None
-        On the validation part, None until a pass is finished; set only by the report that ends a pass.
+        On the validation part, None until an epoch is finished; set only by the report that ends one.
     repeat, repeats : int
         Which of the trainings on different splits it is, from 1.
     """

@@ -94,7 +94,7 @@ class KerasProcess:
                     "images or a smaller network, or close other programs."
                 ) from error
             except BaseException:
-                # Nobody will fetch the answer any more.
+                # The answer will not be fetched any more.
                 self._end()
                 raise
         if kind == "error":

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import platformdirs
 
 from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
 
 #: Names that mean something else.
@@ -105,10 +105,8 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
     name = target.stem
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adding", dir=target.parent) as aside:
-            partial = Path(aside) / target.name
+        with replacing(target) as partial:
             shutil.copyfile(path, partial)
-            os.replace(partial, target)
     except OSError as error:
         raise _unwritable(target, str(error.strerror)) from error
     return Entry(name, target, contract)

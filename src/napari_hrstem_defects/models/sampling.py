@@ -136,9 +136,7 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
 
 def room(image: LabelledImage, patch_px: int) -> tuple[bool, bool]:
     """Whether non-defective and defective patches of a size can be cut from an image, upright."""
-    if min(image.pixels.shape) < patch_px:
-        return False, False
-    classes = _upright(image, patch_px)
+    classes = upright_classes(image, patch_px)
     return bool((classes == 0).any()), bool((classes == 1).any())
 
 
@@ -175,8 +173,8 @@ def _classes(
     return classes.astype(np.int64), shares
 
 
-def _upright(image: LabelledImage, patch_px: int) -> NDArray[np.int64]:
-    """Class of the upright patch with its top-left corner at each pixel."""
+def upright_classes(image: LabelledImage, patch_px: int) -> NDArray[np.int64]:
+    """Class of the upright patch with its top-left corner at each pixel, see :func:`_classes`; empty if none fits."""
 
     def sums(values: NDArray[np.bool_]) -> NDArray[np.float64]:
         total = np.pad(values.cumsum(axis=0, dtype=np.float64).cumsum(axis=1), ((1, 0), (1, 0)))
@@ -195,7 +193,7 @@ class _Drawer:
         self._edge = edge
         pixels = filter_frame(image.pixels, filter_kind)
         self._spline = spline_filter(pixels, order=_ORDER, output=np.float32)
-        classes = _upright(image, edge)
+        classes = upright_classes(image, edge)
         # As pairs they would take several times the memory of the image.
         self.corners = [np.flatnonzero(classes == k).astype(np.uint32) for k in (0, 1)]
         self._row = classes.shape[1]

@@ -104,7 +104,7 @@ def warnings(
     seen = "" if factor == 1 else ", as its patches are resampled"
     return (
         f"The classifier {contract.name} was trained at another scale than this image has{seen} "
-        f"({', '.join(parts)}); do not trust its verdicts, or resample the image.",
+        f"({', '.join(parts)}); do not trust its classes, or resample the image.",
     )
 
 

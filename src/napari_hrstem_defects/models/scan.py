@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, predict
 from napari_hrstem_defects.models.options import CancelCheck
-from napari_hrstem_defects.models.store import StoredModel, load_model
+from napari_hrstem_defects.models.store import StoredModel, file_sha256, loaded
 
 #: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
 #: than this number of them ([M]).
@@ -144,8 +145,8 @@ def scan(
 
 
 def scan_file(path: str | os.PathLike[str], pixels: NDArray[np.float32], **settings: Any) -> Scan:
-    """:func:`scan` with the model of a file; all that goes in and comes out travels between processes."""
-    return scan(load_model(path), pixels, **settings)
+    """:func:`scan` with the model of a file, read once; all that goes in and comes out travels between processes."""
+    return scan(loaded(Path(path), file_sha256(path)), pixels, **settings)
 
 
 def usual_stride(contract: Contract) -> int:

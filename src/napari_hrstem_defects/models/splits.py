@@ -1,7 +1,8 @@
-"""Split labelled images into training, validation and test parts that share no pixel and no copy of one.
+"""Split labelled images, or tables of patches, into parts for training, validation and test that share no pixel.
 
-Images are split by group (the frames of a series, the parts of an image), a single image is cut into strips. A split
-with the same pixels on both sides is refused unless it is forced.
+Images are split by group (the frames of a series, the parts of an image), a single image is cut into strips. Patches
+are split by source where there are several, by position in it, and where positions are unknown by groups of near
+copies. A split with the same pixels on both sides, or copies of them, is refused unless it is forced.
 
 References
 ----------
@@ -10,19 +11,22 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import near_copies
-from napari_hrstem_defects.models.data import LabelledImage
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, stop_if
-from napari_hrstem_defects.models.sampling import nothing_to_draw, room
+from napari_hrstem_defects.models.sampling import nothing_to_draw, room, upright_classes
 
 #: Fewer groups with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
@@ -30,8 +34,12 @@ ENOUGH_IMAGES = 4
 PUBLISHED_TEST_SHARE = 3 / 13
 #: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
 _MANY_PAIRS = 5000
-# Places along an axis where a strip of an image is tried.
-_PLACES = 9
+#: Patches of at least so many images, each class from two or more, are split by image.
+ENOUGH_SOURCES = 4
+#: Share of the expected training patches that must be left by a validation part that shares no pixel with them.
+ENOUGH_TRAIN = 0.6
+# Places along an axis where a strip of an image is tried, and random cuts through a table of patches.
+_PLACES, _CUTS = 9, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +99,7 @@ def split_images(
     if not any(image.has_defects for image in images):
         raise ModelError("No defect is marked in any of the images; mark some, or add images with defects.")
     shared = _copies_of_images(images, cancelled)
-    if shared and not options.force:
-        raise ModelError(
-            f"{shared}; scores on copies of training data are too high, so leave one of them out, or force "
-            "it (the report will then say so)."
-        )
+    _refuse(shared, options, "scores on copies of training data are too high, so leave one of them out")
     # A vacancy in a large patch is too little to make it defective; such images have clean patches only.
     groups = {image.group for image in images if room(image, patch_px)[1]}
     if not groups:
@@ -107,6 +111,12 @@ def split_images(
     split = _split_published if options.protocol else _split_images
     rngs = (np.random.default_rng([options.seed, 1, number]) for number in range(options.repeats))
     return [replace(split(defective, clean, options, rng), shared=shared) for rng in rngs]
+
+
+def _refuse(shared: str, options: TrainingOptions, advice: str) -> None:
+    """Refuse a split by what its parts share, unless it is forced."""
+    if shared and not options.force:
+        raise ModelError(f"{shared}; {advice}, or force it (the report will then say so).")
 
 
 def _split_published(
@@ -224,21 +234,26 @@ def _strips(
     Of all ways the one with most classes in both, then in what is kept, then at the rim, then with most of the area.
     With `needed` some image must be large enough.
     """
-
-    def score(way: tuple[list[LabelledImage], LabelledImage]) -> tuple[float, ...]:
-        sides, strip = way
-        left = sum(any(each) for each in zip(*(room(side, patch_px) for side in sides), strict=True))
-        area = sum(side.pixels.size for side in sides)
-        return left + sum(room(strip, patch_px)), left, -len(sides), area, rng.random()
-
     kept: list[LabelledImage] = []
     strips: list[LabelledImage] = []
     for image in images:
-        ways = list(_ways_to_cut(image, share, patch_px))
+        classes = upright_classes(image, patch_px)
+
+        def score(way: _Way, image: LabelledImage = image, classes: NDArray[np.int64] = classes) -> Any:
+            def room_in(*spans: tuple[int, int]) -> int:
+                """How many of the two classes have patches between the lines of a span."""
+                parts = [classes[_between(way.axis, start, stop - patch_px + 1)] for start, stop in spans]
+                return sum(any((part == k).any() for part in parts) for k in (0, 1))
+
+            left = room_in(*way.sides)
+            area = sum(stop - start for start, stop in way.sides) * image.pixels.shape[1 - way.axis]
+            return left + room_in(way.strip), left, -len(way.sides), area, rng.random()
+
+        ways = _ways_to_cut(image.pixels.shape, share, patch_px)
         if ways:
-            sides, strip = max(ways, key=score)
-            kept += sides
-            strips.append(strip)
+            best = max(ways, key=score)
+            kept += [_piece(image, best.axis, *side) for side in best.sides]
+            strips.append(_piece(image, best.axis, *best.strip))
         else:
             kept.append(image)
     if needed and not strips:
@@ -249,22 +264,265 @@ def _strips(
     return kept, strips
 
 
-def _ways_to_cut(
-    image: LabelledImage, share: float, patch_px: int
-) -> Iterator[tuple[list[LabelledImage], LabelledImage]]:
-    """What a cut leaves on either side, and the strip."""
-    for axis, length in enumerate(image.pixels.shape):
+class _Way(NamedTuple):
+    """A way to cut a strip out of an image: where the strip lies along an axis, and what is left on its sides."""
+
+    axis: int
+    strip: tuple[int, int]
+    sides: list[tuple[int, int]]
+
+
+def _ways_to_cut(shape: tuple[int, ...], share: float, patch_px: int) -> list[_Way]:
+    ways = []
+    for axis, length in enumerate(shape):
         width = min(max(patch_px, round(share * length)), length)
         for start in np.linspace(0, length - width, _PLACES).astype(int).tolist():
-            ends = [0, start, start + width, length]
-            before, strip, after = (_piece(image, axis, *pair) for pair in pairwise(ends))
-            sides = [side for side in (before, after) if side.pixels.shape[axis] >= patch_px]
+            stop = start + width
+            sides = [side for side in ((0, start), (stop, length)) if side[1] - side[0] >= patch_px]
             if sides:
-                yield sides, strip
+                ways.append(_Way(axis, (start, stop), sides))
+    return ways
+
+
+def _between(axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(start, stop),)
 
 
 def _piece(image: LabelledImage, axis: int, start: int, stop: int) -> LabelledImage:
     """Part of an image between two lines."""
-    part = (slice(None),) * axis + (slice(start, stop),)
+    part = _between(axis, start, stop)
     name = f"{image.name} ({'yx'[axis]} {start}–{stop})"
     return replace(image, name=name, pixels=image.pixels[part], mask=image.mask[part], origin=image.sha256)
+
+
+# -- tables of patches
+
+
+def split_patches(
+    patches: PatchSet, options: TrainingOptions, cancelled: CancelCheck | None = None
+) -> list[Split]:
+    """Split patches so that the parts share no pixel, repeatedly at random.
+
+    Where there are several sources, by source. Where positions in a source are known, by cuts, and patches that overlap
+    with the test are left out. Else groups of patches that show the same pixels are kept together. Classes all of whose
+    patches overlap each other cannot be held out: they are trained on and not tested.
+
+    Parameters
+    ----------
+    patches : PatchSet
+    options : TrainingOptions
+        ``split="random"`` ignores positions and contents.
+    cancelled : callable, optional
+
+    Returns
+    -------
+    list of Split
+
+    Raises
+    ------
+    ModelError
+        If there is no split that shares nothing, or the split shares pixels and ``force`` is not set.
+    Cancelled
+    """
+    group, how = _groups(patches, options.split == "random", cancelled)
+    out = []
+    for number in range(options.repeats):
+        rng = np.random.default_rng([options.seed, 2, number])
+        if group is None:
+            split = _split_by_position(patches, options, rng)
+        else:
+            pool, test = _group_fold(patches, np.arange(len(patches)), group, options.test_share, rng)
+            share = options.validation_share / (1 - options.test_share)
+            parts = _group_fold(patches, pool, group, share, rng)
+            train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
+            split = Split(train, validation, test, how + aside)
+        shared = shared_between(patches.take(split.train), patches.take(split.test), cancelled)
+        _refuse(shared, options, "scores on training data are too high, so split by position or by image")
+        tested = set(patches.labels[split.test].tolist())
+        if len(tested) < 2:
+            raise ModelError(
+                "All patches of a class overlap each other, or those of other classes, so no test without shared "
+                "pixels is possible; add patches from other places or images."
+            )
+        untested = tuple(name for k, name in enumerate(patches.classes) if k not in tested)
+        out.append(replace(split, shared=shared, untested=untested))
+    return out
+
+
+def shared_between(train: PatchSet, test: PatchSet, cancelled: CancelCheck | None = None) -> str:
+    """What two sets of patches share, in words; empty if nothing.
+
+    Where positions in the same source are known they decide; contents are compared in any case, for the same pixels
+    may be there under two names.
+    """
+    if train.corners is not None and test.corners is not None:
+        hit = overlapping(test, train)
+        if hit.any():
+            return (
+                f"{np.count_nonzero(hit)} of the {len(test)} test patches share pixels with training patches"
+            )
+    copies = np.count_nonzero(near_copies.copied(test.pixels, train.pixels, cancelled))
+    return f"{copies} of the {len(test)} test patches are near-copies of training patches" if copies else ""
+
+
+def overlapping(some: PatchSet, others: PatchSet) -> NDArray[np.bool_]:
+    """Which of `some` share a pixel of their source with any of `others`; positions must be known."""
+    if some.corners is None or others.corners is None:
+        raise ValueError("corners is None, expected known positions")
+    first, second = some.corners + some.edge / 2, others.corners + others.edge / 2
+    out = np.zeros(len(some), bool)
+    for source in np.unique(some.source):
+        mine, theirs = some.source == source, others.source == source
+        if theirs.any():
+            # Squares overlap whose centres are closer than an edge along both axes. A tree needs no table of all pairs.
+            nearest, _ = KDTree(second[theirs]).query(first[mine], p=np.inf)
+            out[mine] = nearest < (some.edge + others.edge) / 2
+    return out
+
+
+def _groups(
+    patches: PatchSet, at_random: bool, cancelled: CancelCheck | None
+) -> tuple[NDArray[np.intp] | None, str]:
+    """Number of the group of each patch that is split as a whole, None where positions decide; and how it is split."""
+    if at_random:
+        return np.arange(len(patches)), "patches split at random"
+    sources, by_source = np.unique(patches.source, return_inverse=True)
+    spread = min(len(np.unique(by_source[patches.labels == k])) for k in np.unique(patches.labels))
+    if len(sources) >= ENOUGH_SOURCES and spread >= 2:
+        return by_source.astype(np.intp), f"patches split by {len(sources)} sources"
+    if patches.corners is not None:
+        return None, ""
+    group = near_copies.clusters(patches.pixels, cancelled)
+    return group, f"patches split by {len(np.unique(group))} groups that show no common pixels"
+
+
+def _group_fold(
+    patches: PatchSet,
+    among: NDArray[np.intp],
+    group: NDArray[np.intp],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """What is left and what is held out: of the folds the one that divides the classes best.
+
+    Where no fold has a part of every class there are fewer folds, if that helps: each class is to be tested.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels = patches.labels[among]
+    groups = len(np.unique(group[among]))
+    most = min(max(2, round(1 / share)), groups, int(np.bincount(labels).max()))
+    # Without groups it would do the same, but slowly.
+    kind = StratifiedGroupKFold if groups < len(among) else StratifiedKFold
+    seed = int(rng.integers(2**31))
+    first: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
+    for folds in range(most, 1, -1):
+        splitter = kind(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of classes with fewer patches than there are folds
+            ways = [(among[left], among[held]) for left, held in splitter.split(among, labels, group[among])]
+        best = max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
+        if all(np.isin(labels, patches.labels[part]).all() for part in best):
+            return best
+        first = first or best
+    return first or (among, among[:0])
+
+
+def _split_by_position(patches: PatchSet, options: TrainingOptions, rng: np.random.Generator) -> Split:
+    everything = np.arange(len(patches))
+    inseparable = _inseparable(patches)
+    # What cannot be tested is trained on, and what overlaps with it can be trained on only.
+    free = everything[~inseparable]
+    bound = np.zeros(len(patches), bool)
+    if inseparable.any():
+        bound[free] = overlapping(patches.take(free), patches.take(inseparable))
+    pool, test = _best_cut(patches, free, bound, options.test_share, rng)
+    share = options.validation_share / (1 - options.test_share)
+    parts = _best_cut(patches, pool, bound, share, rng)
+    train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
+    how = "patches split by position, no pixel shared" + aside
+    train = np.union1d(train, everything[inseparable])
+    dropped = len(patches) - len(train) - len(validation) - len(test)
+    return Split(train, validation, test, how, dropped=dropped)
+
+
+def _for_stopping(
+    patches: PatchSet,
+    pool: NDArray[np.intp],
+    parts: tuple[NDArray[np.intp], NDArray[np.intp]],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
+    """Training and validation part, and how else they were divided if these `parts` leave too little to train on."""
+    train, validation = parts
+    complete = np.isin(patches.labels[pool], patches.labels[train]).all()
+    if len(validation) and complete and len(train) >= ENOUGH_TRAIN * (1 - share) * len(pool):
+        return train, validation, ""
+    # What only stops the training may resemble it rather than leave too little of it; the test never does.
+    order = rng.permutation(pool)
+    count = max(1, round(share * len(pool)))
+    aside = (
+        " between training and test (those that stop the training early, and calibrate an ensemble, lie among the "
+        "training patches)"
+    )
+    return np.sort(order[count:]), np.sort(order[:count]), aside
+
+
+def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:
+    """Patches of classes of which every two overlap."""
+    assert patches.corners is not None
+    out = np.zeros(len(patches), bool)
+    for k in np.unique(patches.labels):
+        own = patches.labels == k
+        one_source = len(np.unique(patches.source[own])) == 1
+        out |= own & (one_source and np.ptp(patches.corners[own], axis=0).max() < patches.edge)
+    return out
+
+
+def _best_cut(
+    patches: PatchSet,
+    among: NDArray[np.intp],
+    bound: NDArray[np.bool_],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """What is left and what is held out: of many random cuts the one that keeps most of every class on both sides."""
+    ways = []
+    for _ in range(_CUTS):
+        held = _one_end(patches, among, share, rng)
+        held = held[~bound[held]]
+        left = np.setdiff1d(among, held)
+        ways.append((left[~overlapping(patches.take(left), patches.take(held))], held))
+    return max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
+
+
+def _one_end(
+    patches: PatchSet, among: NDArray[np.intp], share: float, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Of each class and source about a share of the patches, those that lie farthest in a random direction."""
+    assert patches.corners is not None
+    # Along an axis squares can be separated with least loss.
+    angle = rng.integers(4) * np.pi / 2 if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi)
+    along = patches.corners @ np.array([np.sin(angle), np.cos(angle)])
+    share *= rng.uniform(0.7, 1.6)
+    ends = [among[:0]]
+    for source, k in np.unique([patches.source[among], patches.labels[among].astype(str)], axis=1).T:
+        own = among[(patches.source[among] == source) & (patches.labels[among] == int(k))]
+        count = min(len(own), max(1, round(share * len(own))))
+        ends.append(own[np.argsort(along[own], kind="stable")[len(own) - count :]])
+    return np.sort(np.concatenate(ends))
+
+
+def _balance(
+    patches: PatchSet,
+    among: NDArray[np.intp],
+    left: NDArray[np.intp],
+    held: NDArray[np.intp],
+    share: float,
+) -> float:
+    """How near the classes come to their shares in both parts; the worst of them counts most."""
+    whole, kept, out = (
+        np.bincount(patches.labels[part], minlength=len(patches.classes)) for part in (among, left, held)
+    )
+    near = np.minimum(1, np.minimum(kept / (1 - share), out / share)[whole > 0] / whole[whole > 0])
+    return float(near.min() + 0.2 * near.mean()) if near.size else 0.0

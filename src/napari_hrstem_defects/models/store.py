@@ -9,11 +9,11 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.kinds import kind_of
 
 #: Ending of model files.
@@ -83,17 +84,12 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
         raise ValueError(f"networks holds {', '.join(networks) or 'none'}, expected {', '.join(names)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-        ) as aside:
-            partial = Path(aside) / "model"
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
-                for name, network in networks.items():
-                    for member, variable in _members(name, network).items():
-                        with archive.open(member, "w", force_zip64=True) as file:
-                            np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
-            os.replace(partial, path)
+        with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
+            for name, network in networks.items():
+                for member, variable in _members(name, network).items():
+                    with archive.open(member, "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
     except OSError as error:
         raise WriteError(
             f"{path}: the model cannot be written there ({error.strerror or error}); choose a folder with space "
@@ -134,6 +130,12 @@ def load_model(path: str | os.PathLike[str]) -> StoredModel:
             weights = [_array(archive, member, v.shape, path) for member, v in expected[name].items()]
             network.set_weights(weights)
     return StoredModel(path, digest, contract, networks)
+
+
+@lru_cache(maxsize=2)
+def loaded(path: Path, sha256: str) -> StoredModel:
+    """Model of a file, read once in a process; another file under the same name is another model."""
+    return load_model(path)
 
 
 def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:

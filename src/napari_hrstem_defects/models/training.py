@@ -1,4 +1,4 @@
-"""Train a classifier of any kind: split, sample, fit, judge, write the model file."""
+"""Train a classifier of any kind: split, sample, fit, test, write the model file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ from napari_hrstem_defects.models.data import LabelledImage, PatchSet, images_sh
 from napari_hrstem_defects.models.fitting import Job
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import CancelCheck, Progress, TrainingOptions, TrainingProgress
-from napari_hrstem_defects.models.patch_splits import split_patches
 from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import sample_patches
-from napari_hrstem_defects.models.splits import Split, split_images
+from napari_hrstem_defects.models.splits import Split, split_images, split_patches
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 from napari_hrstem_defects.models.workspace import (
     explained,
@@ -46,7 +45,7 @@ from napari_hrstem_defects.models.workspace import (
 _LEAST_VALIDATION = 20
 _MODEL = "model.hrstem"
 # What each split costs of the bar besides fitting.
-_PREPARING, _JUDGING = 0.05, 0.05
+_PREPARING, _TESTING = 0.05, 0.05
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scipy", "scikit-image")
 
 
@@ -101,7 +100,7 @@ def train(
     progress : callable, optional
         Called with a :class:`~.options.TrainingProgress`.
     cancelled : callable, optional
-        Asked often. If it returns True the best network so far is judged and written, and the report says so; an
+        Asked often. If it returns True the best network so far is tested and written, and the report says so; an
         unfinished training is kept as well, so that it can be gone on with.
 
     Returns
@@ -178,7 +177,9 @@ class _Images:
             "defect_free": [image for image in split.test if not image.has_defects],
         }
         return {
-            part: evaluation.judge_images(model, images).scores() for part, images in sets.items() if images
+            part: evaluation.classify_images(model, images).scores()
+            for part, images in sets.items()
+            if images
         }
 
     @cached_property
@@ -226,7 +227,7 @@ class _Patches:
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
         return {
-            part: evaluation.judge_patches(model, self.data.take(getattr(split, part))).scores()
+            part: evaluation.classify_patches(model, self.data.take(getattr(split, part))).scores()
             for part in ("train", "test")
         }
 
@@ -251,8 +252,8 @@ class _Training:
     cancelled: CancelCheck | None
 
     def run(self, path: Path) -> TrainingReport:
-        """Fit and judge on every split, and write the best model."""
-        self.tell(0.0, "splitting the data")
+        """Fit and test on every split, and write the best model."""
+        self.report_progress(0.0, "splitting the data")
         splits = self.source.splits()
         done: list[dict[str, Any]] = []
         stopped = False
@@ -276,24 +277,24 @@ class _Training:
         save_model(path, contract, stored.networks)
         if not stopped:
             shutil.rmtree(self.workspace, ignore_errors=True)
-        self.tell(self.options.repeats, "stopped" if stopped else "done")
+        self.report_progress(self.options.repeats, "stopped" if stopped else "done")
         return TrainingReport(path, contract, stopped)
 
     def fit(self, split: Split, number: int, folder: Path) -> bool:
-        """Fit and judge on one split; True if the caller asked to stop."""
+        """Fit and test on one split; True if the caller asked to stop."""
         folder.mkdir(parents=True, exist_ok=True)
         options = replace(self.options, seed=self.options.seed + number)
 
         def sampled(share: float) -> None:
-            self.tell(number + _PREPARING * share, "cutting patches", number)
+            self.report_progress(number + _PREPARING * share, "cutting patches", number)
 
         def fitting(report: TrainingProgress) -> None:
-            share = _PREPARING + (1 - _PREPARING - _JUDGING) * report.fraction
-            self.tell(number + share, report.text, number, report)
+            share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
+            self.report_progress(number + share, report.text, number, report)
 
         train, validation = self.source.parts(split, options.seed, sampled)
         fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
-        self.tell(number + 1 - _JUDGING, "testing", number)
+        self.report_progress(number + 1 - _TESTING, "testing", number)
         settings = {**vars(options), "extra": dict(options.extra)}
         contract = Contract(
             kind=self.kind.name,
@@ -315,7 +316,7 @@ class _Training:
         # A stopped training is evaluated, too: a classifier without scores is of no use.
         result = {
             **self.source.scores(model, split),
-            "validation": evaluation.judge_patches(model, validation, filtered=True).scores(),
+            "validation": evaluation.classify_patches(model, validation, filtered=True).scores(),
             "stopped": fitted.stopped,
             "history": dict(fitted.history),
             "counts": {"train": train.counts, "validation": validation.counts},
@@ -324,7 +325,9 @@ class _Training:
         write_result(folder, evaluation.plain(result))
         return fitted.stopped
 
-    def tell(self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None) -> None:
+    def report_progress(
+        self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None
+    ) -> None:
         """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
         if self.progress is not None:
             repeats = self.options.repeats
@@ -358,24 +361,22 @@ def _summary(
     stopped: bool,
 ) -> dict[str, Any]:
     """What the model file says about all repetitions."""
-    out: dict[str, Any] = {
-        part: evaluation.spread([item[part] for item in done])
-        for part in ("train", "test", "defect_free")
-        if all(part in item for item in done)
-    }
-    for part in ("train", "test"):
-        with_both = [
-            item[part]["with_ambivalent"] for item in done if "with_ambivalent" in item.get(part, {})
-        ]
-        if with_both:
-            out[f"{part}_with_ambivalent"] = evaluation.spread(with_both)
+    out: dict[str, Any] = {}
+    for part in ("train", "test", "defect_free"):
+        scores = [item[part] for item in done if part in item]
+        if len(scores) < len(done):
+            continue
+        out[part] = evaluation.spread(scores)
+        if part != "defect_free" and "with_ambivalent" in scores[0]:
+            both = [item["with_ambivalent"] for item in scores]
+            out[f"{part}_with_ambivalent"] = evaluation.spread(both)
     first = splits[0]
     # A class counts as tested if every repetition had some of it.
     untested = {name for split in splits[: len(done)] for name in split.untested}
-    if all("test" in item for item in done):
+    if "test" in out:
         tests = [item["test"] for item in done]
         out["confusion"] = evaluation.added([test["confusion"] for test in tests])
-        if all("binary" in test for test in tests):
+        if "binary" in tests[0]:
             out["binary"] = {
                 name: evaluation.added([test["binary"][name] for test in tests])
                 for name in tests[0]["binary"]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import SoftmaxKind
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import Job, predict_in_batches
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
 
@@ -159,7 +160,7 @@ class VGG16(SoftmaxKind):
     """The kind ``vgg16``. Its only setting is ``dense``, the units of the dense layers.
 
     With a frozen base its features of all patches are computed once and kept in the workspace, and only the dense
-    layers are trained on them. Otherwise every patch passes the whole network, turned and mirrored at random.
+    layers are trained on them. Otherwise every patch goes through the whole network, turned and mirrored at random.
     """
 
     preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
@@ -211,11 +212,7 @@ class VGG16(SoftmaxKind):
         start = network.get_layer("flatten_1")
         base = library.Model(network.input, start.input, name="base")
         # The layers after the base as a network of their own, which shares their weights.
-        inputs = library.Input(start.input.shape[1:], name="features")
-        x = inputs
-        for layer in network.layers[network.layers.index(start) :]:
-            x = layer(x)
-        head = library.Model(inputs, x, name="head")
+        head = library.Model(start.input, network.output, name="head")
         count = sum(map(len, pixels))
 
         def features(name: str, patches: NDArray[np.float32], before: int) -> NDArray[np.float32]:
@@ -226,15 +223,14 @@ class VGG16(SoftmaxKind):
                         TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", self.name)
                     )
 
-            cache = (job.workspace or Path()) / f"features_{name}.npy"
-            if cache.exists():
-                found: NDArray[np.float32] = np.load(cache, allow_pickle=False)
-                return found
+            cache = None if job.workspace is None else job.workspace / f"features_{name}.npy"
+            if cache is not None and cache.exists():
+                kept: NDArray[np.float32] = np.load(cache, allow_pickle=False)
+                return kept
             found = predict_in_batches(base, patches, network_input, job.cancelled, progress=report)
-            aside = cache.with_suffix(".partial")
-            with open(aside, "wb") as file:
-                np.save(file, found)
-            os.replace(aside, cache)
+            if cache is not None:
+                with replacing(cache) as partial:
+                    np.save(partial, found)
             return found
 
         return head, (features("train", pixels[0], 0), features("validation", pixels[1], len(pixels[0])))

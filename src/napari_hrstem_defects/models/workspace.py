@@ -12,6 +12,7 @@ from typing import Any
 
 import napari_hrstem_defects
 from napari_hrstem_defects.core.errors import ModelError, WriteError
+from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import CHECKPOINT
 
 #: Ending of the folder.
@@ -119,10 +120,9 @@ def finished(folder: Path) -> bool:
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write the outcome of a split, whole or not at all."""
-    aside = folder / (_RESULT + ".partial")
-    aside.write_text(json.dumps(result), encoding="utf-8")
-    os.replace(aside, folder / _RESULT)
+    """Write the outcome of a split."""
+    with replacing(folder / _RESULT) as partial:
+        partial.write_text(json.dumps(result), encoding="utf-8")
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@
 
 from napari_hrstem_defects.simulation.building import BUILDERS
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError, project
-from napari_hrstem_defects.simulation.presets import PRESETS, Parameters, Preset
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.presets import PRESETS, Preset
 from napari_hrstem_defects.simulation.sets import sample_set
 from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate, simulate_series
 from napari_hrstem_defects.simulation.truth import Defect

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_hrstem_defects.simulation.regions import Between, Blob, HalfPlane
+from napari_hrstem_defects.simulation.regions import Between, Blob, HalfPlane, harmonics, pair, ripples
 from napari_hrstem_defects.simulation.specimen import Area, Columns, Finding, Specimen
 
 
 def _blob(specimen: Specimen, rng: np.random.Generator, low: float, high: float) -> Blob:
-    size = min(specimen.half_size)
-    radius = float(rng.uniform(low, high)) * size
-    waves = tuple((float(rng.uniform(0.0, 0.12)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3, 5))
+    radius = float(rng.uniform(low, high)) * specimen.size
+    waves = harmonics(rng, (0.0, 0.12), (2, 3, 5))
     limits = np.asarray(specimen.half_size) - 0.5 * radius
-    centre = rng.uniform(-limits, limits)
-    return Blob((float(centre[0]), float(centre[1])), radius, waves)
+    return Blob(pair(rng.uniform(-limits, limits)), radius, waves)
 
 
 def _edge(specimen: Specimen, rng: np.random.Generator, low: float, high: float) -> HalfPlane:
     """The part of the image beyond a waving line, `low` to `high` of the way from the middle to the rim."""
     angle = float(rng.uniform(0, 2 * np.pi))
-    normal = (float(np.sin(angle)), float(np.cos(angle)))
-    size = min(specimen.half_size)
-    waves = tuple(
-        (
-            float(rng.uniform(0.01, 0.05)) * size,
-            float(rng.uniform(1.5, 6.0)) / size,
-            float(rng.uniform(0, 2 * np.pi)),
-        )
-        for _ in range(3)
-    )
-    with np.errstate(divide="ignore"):
-        reach = float(np.min(np.asarray(specimen.half_size) / np.abs(normal)))
-    return HalfPlane(normal, float(rng.uniform(low, high)) * reach, waves)
+    normal = pair((np.sin(angle), np.cos(angle)))
+    waves = ripples(rng, 3, (0.01, 0.05), (1.5, 6.0), specimen.size)
+    return HalfPlane(normal, float(rng.uniform(low, high)) * specimen.reach(normal), waves)
 
 
 def amorphous(specimen: Specimen, rng: np.random.Generator) -> None:
@@ -51,7 +39,7 @@ def vacuum(specimen: Specimen, rng: np.random.Generator) -> None:
     """Add the edge of the specimen: vacuum behind a thin amorphous rim."""
     region = _edge(specimen, rng, 0.35, 0.75)
     rim = float(rng.uniform(1.0, 3.0)) * specimen.period
-    layer = HalfPlane(region.normal, region.offset - rim, region.waves)
+    layer = HalfPlane(region.normal, region.offset_nm - rim, region.waves)
     softness = float(rng.uniform(0.2, 0.5)) * specimen.period
     specimen.areas.append(Area(layer, softness, 0.0, 0.9, float(rng.uniform(0.03, 0.10))))
     specimen.areas.append(Area(region, softness, 0.0, 0.0, 0.0))
@@ -68,10 +56,8 @@ def beam_damage(specimen: Specimen, rng: np.random.Generator) -> None:
     seed = int(rng.integers(2**31))
 
     def edit(columns: Columns) -> None:
-        draw = np.random.default_rng(seed)
-        shifts = draw.normal(0.0, disorder, columns.points.shape)
-        hit = region.distance(columns.points[:, 0], columns.points[:, 1]) < 0
-        columns.points = columns.points + shifts * hit[:, None]
+        shifts = np.random.default_rng(seed).normal(0.0, disorder, columns.points.shape)
+        columns.points = columns.points + shifts * region.holds(columns.points)[:, None]
 
     specimen.edits.append(edit)
     specimen.areas.append(

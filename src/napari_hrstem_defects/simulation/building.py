@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 
 from napari_hrstem_defects.simulation import areas, planar, points
-from napari_hrstem_defects.simulation.crystals import SimulationError, project
+from napari_hrstem_defects.simulation.crystals import SimulationError, project, rotation
 from napari_hrstem_defects.simulation.optics import EXPONENTS
-from napari_hrstem_defects.simulation.presets import Parameters, stream
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.presets import stream
+from napari_hrstem_defects.simulation.regions import pair
 from napari_hrstem_defects.simulation.specimen import Grain, Specimen
 
 #: Defect name → function that builds it into a specimen.
@@ -37,12 +39,11 @@ BUILDERS: dict[str, Callable[[Specimen, np.random.Generator], None]] = {
 
 def build(parameters: Parameters, seed: int) -> Specimen:
     """Specimen with its defects; their places are drawn from the seed."""
-    turn = np.deg2rad(parameters.rotation_deg)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     crystal = project(parameters.material, parameters.zone_axis)
     origin = stream(seed, "origin").uniform(0, 1, 2) @ crystal.cell
-    half = tuple(n * parameters.pixel_size_nm / 2 for n in parameters.shape)
-    specimen = Specimen(Grain(crystal, rotation, origin), (half[0], half[1]), EXPONENTS[parameters.mode])
+    half = [n * parameters.pixel_size_nm / 2 for n in parameters.shape]
+    grain = Grain(crystal, rotation(parameters.rotation_deg), origin)
+    specimen = Specimen(grain, pair(half), EXPONENTS[parameters.mode])
     for index, defect in enumerate(parameters.defects):
         if defect not in BUILDERS:
             raise SimulationError(f"There is no defect {defect!r}; there are {', '.join(BUILDERS)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +92,6 @@ class ClassPatches:
         The simulated micrograph.
     corners : float64 array (n, 2)
         Top-left corner in it, ``(y, x)`` in px.
-    period_px : (float, float)
-        Smallest and largest lattice period.
-    pixel_size_nm : (float, float)
-        Smallest and largest pixel size.
     """
 
     pixels: NDArray[np.float32]
@@ -102,8 +99,6 @@ class ClassPatches:
     classes: tuple[str, ...]
     source: NDArray[np.str_]
     corners: NDArray[np.float64]
-    period_px: tuple[float, float]
-    pixel_size_nm: tuple[float, float]
 
 
 def class_patches(
@@ -137,12 +132,7 @@ def class_patches(
     ClassPatches
         Sorted by class.
     """
-    pixels: list[NDArray[np.float32]] = []
-    labels: list[int] = []
-    names: list[str] = []
-    corners: list[tuple[int, int]] = []
-    sizes: list[float] = []
-    periods: list[float] = []
+    patches: list[tuple[NDArray[np.float32], int, str, tuple[int, int]]] = []
     for k, wanted in enumerate(scheme.classes):
         count, number = 0, 0
         while count < per_class:
@@ -150,24 +140,20 @@ def class_patches(
             number += 1
             grey = image.micrograph.frame().pixels
             rng = stream(seed, "patches", k, number)
-            for y, x in _places(image, scheme, wanted, patch_px, rng, min(per_image, per_class - count)):
-                pixels.append(grey[y : y + patch_px, x : x + patch_px])
-                labels.append(k)
-                names.append(image.micrograph.name)
-                corners.append((y, x))
+            places = _places(image, scheme, wanted, patch_px, rng)
+            for y, x in islice(places, min(per_image, per_class - count)):
+                patch = grey[y : y + patch_px, x : x + patch_px]
+                patches.append((patch, k, image.micrograph.name, (y, x)))
                 count += 1
-            sizes.append(float(image.micrograph.pixel_size_nm or 0))
-            periods.append(image.period_px)
             if progress is not None:
                 progress((k + count / per_class) / len(scheme.classes), image.micrograph.name)
+    pixels, labels, names, corners = zip(*patches, strict=True)
     return ClassPatches(
         np.stack(pixels).astype(np.float32),
         np.array(labels, np.int64),
         scheme.classes,
         np.array(names),
         np.array(corners, np.float64),
-        (min(periods), max(periods)),
-        (min(sizes), max(sizes)),
     )
 
 
@@ -236,9 +222,8 @@ def _places(
     wanted: str,
     patch_px: int,
     rng: np.random.Generator,
-    count: int,
 ) -> Iterator[tuple[int, int]]:
-    """Top-left corners of patches that show what is wanted, and for the clean class nothing."""
+    """Top-left corners of patches that show what is wanted, and for the clean class nothing; not without end."""
     room = np.array(image.labels.shape) - patch_px
     kinds = set(scheme.shown.values())
     shown = [defect for defect in image.defects if defect.kind in kinds]
@@ -247,31 +232,23 @@ def _places(
         for defect in shown:
             near |= defect.mask
         margin = round(CLEAR_PERIODS * image.period_px)
-        found = 0
         for _ in range(_TRIES):
             y, x = (int(rng.integers(0, side + 1)) for side in room)
             top, left = max(0, y - margin), max(0, x - margin)
             if not near[top : y + patch_px + margin, left : x + patch_px + margin].any():
                 yield y, x
-                found += 1
-            if found == count:
-                return
         return
     own = [defect for defect in shown if defect.kind == scheme.shown[wanted]]
     centres = _centres(own)
     inner = round(INSIDE * patch_px)
     if wanted not in _POINTS:
         inner = min(max(inner, round(INSIDE_PERIODS * image.period_px)), patch_px // 2 - 1)
-    found = 0
     for _ in range(_TRIES if len(centres) else 0):
         point = centres[int(rng.integers(len(centres)))]
         offset = rng.integers(inner, patch_px - inner, 2)
         y, x = (int(n) for n in point - offset)
         if 0 <= y <= room[0] and 0 <= x <= room[1]:
             yield y, x
-            found += 1
-        if found == count:
-            return
 
 
 def _centres(defects: list[Defect]) -> NDArray[np.intp]:
@@ -281,7 +258,6 @@ def _centres(defects: list[Defect]) -> NDArray[np.intp]:
     out = []
     for defect in defects:
         # Cut off by the rim of the image a band goes on: the rim is no border of it.
-        depth = distance_transform_edt(np.pad(defect.crop, 1, mode="edge"))[1:-1, 1:-1]
-        deepest = np.argwhere(depth >= 0.9 * depth.max())
-        out.append(deepest + np.array(defect.origin))
+        depth = distance_transform_edt(np.pad(defect.mask, 1, mode="edge"))[1:-1, 1:-1]
+        out.append(np.argwhere(depth >= 0.9 * depth.max()))
     return np.concatenate(out) if out else np.empty((0, 2), np.intp)

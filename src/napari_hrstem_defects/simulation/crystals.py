@@ -176,6 +176,11 @@ class Projection:
     lattice: Array
 
     @property
+    def structure(self) -> str:
+        """Key of `STRUCTURES`."""
+        return MATERIALS[self.material].structure
+
+    @property
     def area_nm2(self) -> float:
         """Area of the projected cell in nm²."""
         return float(abs(np.linalg.det(self.cell)))
@@ -188,8 +193,7 @@ class Projection:
     @property
     def nearest_nm(self) -> float:
         """Smallest distance between two columns, in nm."""
-        steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ self.cell
-        gaps = self.sites[:, None, None] - self.sites[None, :, None] + steps
+        gaps = self.sites[:, None, None] - self.sites[None, :, None] + lattice_vectors(self.cell, 2)
         distances = np.hypot(gaps[..., 0], gaps[..., 1])
         return float(distances[distances > _SAME_COLUMN_NM].min())
 
@@ -197,8 +201,7 @@ class Projection:
         """Middle ``(y, x)`` of the widest channel between the columns and its distance to the nearest, in nm."""
         fractions = np.stack(np.meshgrid(*(np.arange(24) / 24,) * 2, indexing="ij"), axis=-1).reshape(-1, 2)
         grid = fractions @ self.cell
-        steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ self.cell
-        columns = (self.sites[:, None] + steps).reshape(-1, 2)
+        columns = (self.sites[:, None] + lattice_vectors(self.cell, 2)).reshape(-1, 2)
         gaps = grid[:, None] - columns[None]
         distance = np.hypot(gaps[..., 0], gaps[..., 1]).min(axis=1)
         best = int(np.argmax(distance.round(6)))
@@ -220,17 +223,19 @@ class Projection:
         """Direct-lattice vector projected to ``(y, x)``, in nm."""
         return self.view[:2] @ (np.asarray(indices, float) @ self.lattice)
 
-    def spacing(self, normal: Array) -> float:
-        """Distance in nm between equivalent lattice lines with unit normal `normal` (y, x)."""
-        steps = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7)]) @ self.cell @ normal
-        heights = np.abs(steps)
-        return float(heights[heights > 1e-6].min())
 
-    def layers(self, normal: Array) -> Array:
-        """Heights in nm, 0 ≤ h < spacing, at which layers of columns lie along `normal`, ascending."""
-        spacing = self.spacing(normal)
-        heights = np.sort((self.sites @ normal + 1e-6) % spacing - 1e-6)
-        return heights[np.concatenate(([True], np.diff(heights) > _SAME_COLUMN_NM))]
+def rotation(angle_deg: float) -> Array:
+    """Matrix (2, 2) that turns points ``(y, x)``."""
+    turn = np.deg2rad(angle_deg)
+    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+
+
+def lattice_vectors(cell: ArrayLike, order: int) -> Array:
+    """All sums of up to ±`order` of each of the vectors that are the rows of `cell`, shape (n, d)."""
+    multiples = np.arange(-order, order + 1)
+    rows = np.asarray(cell, float)
+    counts = np.stack(np.meshgrid(*[multiples] * len(rows), indexing="ij"), axis=-1)
+    return np.asarray(counts.reshape(-1, len(rows)) @ rows)
 
 
 def _elements(text: str) -> tuple[int, int]:
@@ -287,7 +292,7 @@ def project(material: str, zone_axis: str) -> Projection:
     zone, right, down = (np.asarray(v, float) @ lattice for v in _VIEWS[zone_axis])
     view = np.array([v / np.linalg.norm(v) for v in (down, right, zone)])
 
-    grid = np.array([(i, j, k) for i in range(-3, 4) for j in range(-3, 4) for k in range(-3, 4)], float)
+    grid = lattice_vectors(np.eye(3), 3)
     translations = (grid[:, None] + np.array(structure.centring)[None]).reshape(-1, 3) @ lattice
     cell = _reduced_basis(translations @ view[:2].T)
 
@@ -301,7 +306,7 @@ def project(material: str, zone_axis: str) -> Projection:
     sites, columns = _columns(cell, positions, contents)
     finer = [site - sites[0] for site in sites[1:] if _is_translation(site - sites[0], cell, sites, columns)]
     if finer:  # e.g. diamond [100]: equal columns at different heights repeat on a finer lattice
-        steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ cell
+        steps = lattice_vectors(cell, 2)
         cell = _reduced_basis(np.concatenate([steps, *(steps + shift for shift in finer)]))
         positions = [_folded(point, cell) for point in positions]
         sites, columns = _columns(cell, positions, contents)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.signal import lfilter
 
 from napari_hrstem_defects.simulation.crystals import SimulationError
 from napari_hrstem_defects.simulation.optics import Image
@@ -30,11 +31,7 @@ def scan_jitter(image: Image, rng: np.random.Generator, rms_px: float) -> Image:
     """
     rows = image.shape[0]
     white = rng.standard_normal((rows, 2))
-    shifts = np.empty_like(white)
-    state = np.zeros(2)
-    for row in range(rows):
-        state = _JITTER_MEMORY * state + np.sqrt(1 - _JITTER_MEMORY**2) * white[row]
-        shifts[row] = state
+    shifts = lfilter([np.sqrt(1 - _JITTER_MEMORY**2)], [1, -_JITTER_MEMORY], white, axis=0)
     shifts *= (rms_px / 3, rms_px)
     y = np.clip(np.arange(rows) + shifts[:, 0], 0, rows - 1)
     low = np.minimum(np.floor(y).astype(int), rows - 2)

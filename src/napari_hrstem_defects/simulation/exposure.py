@@ -11,7 +11,6 @@ from scipy import fft
 
 from napari_hrstem_defects.simulation.crystals import Array
 from napari_hrstem_defects.simulation.detector import counted, digitised, scan_jitter
-from napari_hrstem_defects.simulation.frame import coordinates, pixels_of, scan_matrix
 from napari_hrstem_defects.simulation.optics import (
     Image,
     filtered,
@@ -21,13 +20,15 @@ from napari_hrstem_defects.simulation.optics import (
     splat,
     spline_correction,
 )
-from napari_hrstem_defects.simulation.presets import Parameters, stream
-from napari_hrstem_defects.simulation.regions import Region
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.presets import stream
 from napari_hrstem_defects.simulation.specimen import Columns, Specimen
 from napari_hrstem_defects.simulation.visibility import structure_factors
 
 #: Columns this far outside the image in nm still reach into it (probe tails, displacements).
 _MARGIN_NM = 0.6
+# ... and no more pixels than these, however small they are.
+_MOST_MARGIN_PX = 64
 #: How much brighter vacuum is than the specimen, in bright field and HRTEM.
 _TRANSMITTED = 0.3
 
@@ -35,25 +36,25 @@ _TRANSMITTED = 0.3
 def expose(specimen: Specimen, parameters: Parameters, seed: int, index: int = 0) -> NDArray[Any]:
     """Image of the specimen, as stored; `index` is that of a frame in a series (other noise)."""
     p = parameters
-    size = min(specimen.half_size)
-    margin_px = int(np.ceil(_MARGIN_NM / p.pixel_size_nm))
-    margin_px = min(margin_px, 64)
-    shape = tuple(int(fft.next_fast_len(n + 2 * margin_px, real=True)) for n in p.shape)
-    shape = tuple(n + (n - m) % 2 for n, m in zip(shape, p.shape, strict=True))
-    frame = (shape[0], shape[1])
+    size = specimen.size
+    margin_px = min(int(np.ceil(_MARGIN_NM / p.pixel_size_nm)), _MOST_MARGIN_PX)
+    sides = [int(fft.next_fast_len(n + 2 * margin_px, real=True)) for n in p.shape]
+    # As many pixels more on either side.
+    height, width = (n + (n - m) % 2 for n, m in zip(sides, p.shape, strict=True))
+    frame = (height, width)
 
     drift_reach = max(abs(d) for d in p.drift) * max(specimen.half_size) + max(abs(o) for o in p.offset_nm)
     columns = specimen.columns((margin_px + 4) * p.pixel_size_nm + drift_reach + 1.0)
     bend_rng = stream(seed, "bending")
     bend = partial(_bent, seed=int(bend_rng.integers(2**31)), size=size, amount=p.bending)
-    y, x = coordinates(p, frame)
+    y, x = p.coordinates(frame)
     lattice, thickness, speckle = _area_maps(specimen, y, x)
     lattice = lattice * bend(y, x)
 
-    pixels = pixels_of(columns.points, p, frame)
+    pixels = p.pixels_of(columns.points, frame)
     weights = columns.weights * _at(specimen, columns, bend)
     # Signal per pixel of a perfect crystal is 1 on average.
-    unit = specimen.density * abs(np.linalg.det(scan_matrix(p)))
+    unit = specimen.density * abs(np.linalg.det(p.scan_matrix))
     density = splat(pixels, weights / unit, frame)
     rng = stream(seed, "atoms")
     faded = 1 - lattice
@@ -113,21 +114,21 @@ def _at(specimen: Specimen, columns: Columns, bend: Any) -> Array:
     y, x = columns.points.T
     lattice = np.asarray(bend(y, x), float)
     for area in specimen.areas:
-        lattice = lattice * (area.lattice + (1 - area.lattice) * _outside(area.region, y, x, area.softness))
+        lattice = lattice * _fading(area.lattice, area.outside(y, x))
     return lattice
 
 
-def _outside(region: Region, y: Any, x: Any, softness: float) -> Any:
-    """1 outside a region, 0 inside, with a smooth border `softness` wide."""
-    return 0.5 * (1 + np.tanh(region.distance(y, x) * (2 / softness)))
+def _fading(inside: float, outside: Any) -> Any:
+    """1 outside an area and `inside` within, from its map :meth:`.Area.outside`."""
+    return inside + (1 - inside) * outside
 
 
 def _area_maps(specimen: Specimen, y: Image, x: Image) -> tuple[Any, Any, Any]:
     lattice, thickness, speckle = np.float32(1.0), np.float32(1.0), np.float32(0.0)
     for area in specimen.areas:
-        out = _outside(area.region, y, x, area.softness)
-        lattice = lattice * (np.float32(area.lattice) + np.float32(1 - area.lattice) * out)
-        thickness = thickness * (np.float32(area.thickness) + np.float32(1 - area.thickness) * out)
+        out = area.outside(y, x)
+        lattice = lattice * _fading(area.lattice, out)
+        thickness = thickness * _fading(area.thickness, out)
         speckle = np.maximum(speckle, np.float32(area.speckle) * (1 - out))
     return lattice, thickness, speckle
 
@@ -142,9 +143,9 @@ def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any, trans
     """Relative intensity, about 1 on average, of the filtered signal."""
     if p.mode == "haadf":
         return np.asarray(np.float32(1 - p.background) * signal + np.float32(p.background) * veil, np.float32)
-    q, amplitude = structure_factors(specimen.base.crystal, specimen.exponent)
-    spread = float(np.sqrt(np.sum((amplitude * transfer_of(q[:, 0], q[:, 1])) ** 2)))
-    factor = np.float32(p.contrast / max(spread, 1e-6))
+    q, factor = structure_factors(specimen.base.crystal, specimen.exponent)
+    spread = float(np.sqrt(np.sum((np.abs(factor) * transfer_of(q[:, 0], q[:, 1])) ** 2)))
+    gain = np.float32(p.contrast / max(spread, 1e-6))
     if p.mode == "bf":
-        return np.asarray(np.maximum(1 - factor * (signal - 1), 0.02), np.float32)
-    return np.asarray(np.maximum(1 + factor * signal, 0.02), np.float32)
+        return np.asarray(np.maximum(1 - gain * (signal - 1), 0.02), np.float32)
+    return np.asarray(np.maximum(1 + gain * signal, 0.02), np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from napari_hrstem_defects.simulation.crystals import Array
+from napari_hrstem_defects.simulation.regions import tangent
 
 #: Poisson ratio of the elastic fields; 0.2 to 0.4 in the crystals offered, and the image hardly depends on it.
 POISSON = 0.3
@@ -26,7 +27,7 @@ def slip_field(normal: Array, heights: Sequence[float], step: float) -> Callable
     step : float
         Slip at each, in nm; three slips of a third of a period make none and are left out.
     """
-    along = np.array([normal[1], -normal[0]])
+    along = tangent(normal)
 
     def field(points: Array) -> Array:
         count = np.searchsorted(np.asarray(heights), points @ normal)
@@ -54,7 +55,7 @@ def edge_field(core: Array, burgers: Array, normal: Array) -> Callable[[Array], 
     ----------
     Hirth & Lothe, *Theory of Dislocations*, eqs. 3-45 and 3-46.
     """
-    along = np.array([normal[1], -normal[0]])
+    along = tangent(normal)
     size = -float(burgers @ along)
 
     def field(points: Array) -> Array:

@@ -12,9 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from napari_hrstem_defects.simulation.crystals import MATERIALS, Array, SimulationError, project
+from napari_hrstem_defects.simulation.crystals import MATERIALS, Array, SimulationError, project, rotation
 from napari_hrstem_defects.simulation.fields import edge_field, slip_field
-from napari_hrstem_defects.simulation.regions import Band, Blob, HalfPlane, Rim
+from napari_hrstem_defects.simulation.regions import (
+    Band,
+    Blob,
+    HalfPlane,
+    Rim,
+    harmonics,
+    pair,
+    pick,
+    ripples,
+    tangent,
+)
 from napari_hrstem_defects.simulation.specimen import Finding, Grain, Specimen
 
 #: Truth: a planar defect is marked this many periods to either side.
@@ -51,34 +61,16 @@ FILMS = {
 }
 
 
-def _structure(specimen: Specimen) -> tuple[str, str]:
-    crystal = specimen.base.crystal
-    return MATERIALS[crystal.material].structure, crystal.zone_axis
-
-
-def _pick(rng: np.random.Generator, options: Any) -> Any:
-    return options[int(rng.integers(len(options)))]
-
-
-def _reach(specimen: Specimen, normal: Array) -> float:
-    """Half the extent of the image along `normal` through its middle, in nm."""
-    with np.errstate(divide="ignore"):
-        return float(np.min(np.asarray(specimen.half_size) / np.abs(normal)))
-
-
 def _plane(specimen: Specimen, rng: np.random.Generator, planes: Any, kind: str) -> Array:
     """Normal of one of the planes offered for the structure, of random sense."""
-    structure = _structure(specimen)
-    if structure not in planes:
+    crystal = specimen.base.crystal
+    view = crystal.structure, crystal.zone_axis
+    if view not in planes:
         raise SimulationError(
-            f"A {kind} cannot be seen in {specimen.base.crystal.material} along [{structure[1]}]; choose [110] of "
-            "a cubic crystal."
+            f"A {kind} cannot be seen in {crystal.material} along [{crystal.zone_axis}]; choose [110] of a cubic "
+            "crystal."
         )
-    return specimen.base.direction(_pick(rng, planes[structure])) * _pick(rng, (-1.0, 1.0))
-
-
-def _pair(vector: Array) -> tuple[float, float]:
-    return float(vector[0]), float(vector[1])
+    return specimen.base.direction(pick(rng, planes[view])) * pick(rng, (-1.0, 1.0))
 
 
 def stacking_fault(specimen: Specimen, rng: np.random.Generator, kind: str, finite: bool = False) -> None:
@@ -97,7 +89,7 @@ def stacking_fault(specimen: Specimen, rng: np.random.Generator, kind: str, fini
     """
     normal = _plane(specimen, rng, FAULT_PLANES, "stacking fault")
     spacing, _, step = specimen.base.stacking(normal)
-    near = float(rng.uniform(-0.55, 0.55)) * _reach(specimen, normal)
+    near = float(rng.uniform(-0.55, 0.55)) * specimen.reach(normal)
     low = specimen.base.cut(normal, near, "narrow")[0]
     if kind == "intrinsic stacking fault":
         heights = [low]
@@ -109,38 +101,38 @@ def stacking_fault(specimen: Specimen, rng: np.random.Generator, kind: str, fini
         heights = [low + 2 * i * spacing for i in range(int(rng.integers(2, 7)))]
     else:
         raise SimulationError(f"There is no stacking fault of kind {kind!r}.")
-    along = np.array([normal[1], -normal[0]])
+    along = tangent(normal)
     half = WALL_PERIODS * specimen.period
-    details: dict[str, Any] = {"planes": len(heights), "finite": finite, "normal": _pair(normal)}
+    details: dict[str, Any] = {"planes": len(heights), "finite": finite, "normal": pair(normal)}
     ends = None
     if finite and len(heights) <= 2:
-        length = float(rng.uniform(0.35, 0.8)) * min(specimen.half_size)
-        middle = float(rng.uniform(-0.25, 0.25)) * min(specimen.half_size)
+        length = float(rng.uniform(0.35, 0.8)) * specimen.size
+        middle = float(rng.uniform(-0.25, 0.25)) * specimen.size
         ends = (middle - length / 2, middle + length / 2)
         for height in heights:
             for sign, end in ((1.0, ends[0]), (-1.0, ends[1])):
                 core = height * normal + end * along
                 specimen.fields.append(edge_field(core, sign * step * along, normal))
-                core_region = Blob(_pair(core), 1.5 * specimen.period)
+                core_region = Blob(pair(core), 1.5 * specimen.period)
                 specimen.crowded.append(core_region)
                 if height == heights[0]:
                     specimen.findings.append(
-                        Finding("dislocation", 1, core_region, _pair(sign * step * along), {"partial": True})
+                        Finding("dislocation", 1, core_region, pair(sign * step * along), {"partial": True})
                     )
     else:
         specimen.fields.append(slip_field(normal, heights, step))
-    region = Band(_pair(normal), heights[0] - half, heights[-1] + half, ends)
-    specimen.findings.append(Finding(kind, 1, region, _pair(step * along), details))
+    region = Band(pair(normal), heights[0] - half, heights[-1] + half, ends)
+    specimen.findings.append(Finding(kind, 1, region, pair(step * along), details))
     if kind == "twin lamella":
         for height in (heights[0] - spacing / 2, heights[-1] + spacing / 2):
-            wall = Band(_pair(normal), height - half, height + half)
-            specimen.findings.append(Finding("twin boundary", 1, wall, None, {"normal": _pair(normal)}))
+            wall = Band(pair(normal), height - half, height + half)
+            specimen.findings.append(Finding("twin boundary", 1, wall, None, {"normal": pair(normal)}))
 
 
 def _second_side(specimen: Specimen, rng: np.random.Generator, normal: Array) -> float:
-    """Height of a border beyond which at most half of the image lies; half the time through the middle."""
+    """Height of a border beyond which at most half of the image lies; one in four is in the middle."""
     share = 0.0 if rng.random() < 0.25 else float(rng.uniform(0.0, 0.6))
-    return share * _reach(specimen, normal)
+    return share * specimen.reach(normal)
 
 
 def twin(specimen: Specimen, rng: np.random.Generator) -> None:
@@ -151,54 +143,55 @@ def twin(specimen: Specimen, rng: np.random.Generator) -> None:
     """
     normal = _plane(specimen, rng, TWIN_PLANES, "coherent twin")
     height, column = specimen.base.cut(normal, _second_side(specimen, rng, normal), "wide")
-    along = np.array([normal[1], -normal[0]])
+    along = tangent(normal)
     reflection = np.eye(2) - 2 * np.outer(along, along)
-    region = HalfPlane(_pair(normal), height)
-    specimen.grains.append((specimen.base.moved(reflection, column), region))
+    region = HalfPlane(pair(normal), height)
     # One layer per spacing (metals): that layer is the mirror plane; else the middle of the gap is.
     mirror = float(column @ normal) if len(specimen.base.crystal.sites) == 1 else height
-    details = {"relation": "twin", "normal": _pair(normal)}
-    _second_grain(specimen, region, "twin boundary", details, HalfPlane(_pair(normal), mirror))
+    details = {"relation": "twin", "normal": pair(normal)}
+    kinds = ("second grain", "twin boundary")
+    grain = specimen.base.moved(reflection, column)
+    _add_domain(specimen, grain, region, kinds, details, HalfPlane(pair(normal), mirror))
 
 
-def _second_grain(
-    specimen: Specimen, region: Any, wall_kind: str, details: dict[str, Any], border: Any = None
+def _add_domain(
+    specimen: Specimen,
+    grain: Grain,
+    region: Any,
+    kinds: tuple[str, str],
+    details: dict[str, Any],
+    wall: Any = None,
 ) -> None:
-    specimen.findings.append(Finding("second grain", 1, region, None, details))
-    wall = Rim(border or region, WALL_PERIODS * specimen.period)
-    specimen.findings.append(Finding(wall_kind, 1, wall, None, details))
+    """Add a grain that is a defect all over, and its wall; `kinds` are what the two are called."""
+    specimen.grains.append((grain, region))
+    wall = Rim(wall or region, WALL_PERIODS * specimen.period)
+    specimen.findings += [
+        Finding(kind, 1, part, None, details) for kind, part in zip(kinds, (region, wall), strict=True)
+    ]
 
 
 def _outline(specimen: Specimen, rng: np.random.Generator, closed: float) -> HalfPlane | Blob:
     """A free border: a gently waving line, or with probability `closed` a closed one."""
-    size = min(specimen.half_size)
+    size = specimen.size
     if rng.random() < closed:
-        waves = tuple((float(rng.uniform(0.02, 0.1)), k, float(rng.uniform(0, 2 * np.pi))) for k in (2, 3))
-        centre = (float(rng.uniform(-0.3, 0.3) * size), float(rng.uniform(-0.3, 0.3) * size))
+        waves = harmonics(rng, (0.02, 0.1), (2, 3))
+        centre = pair(rng.uniform(-0.3, 0.3, 2) * size)
         return Blob(centre, float(rng.uniform(0.35, 0.6)) * size, waves)
     angle = float(rng.uniform(0, 2 * np.pi))
     normal = np.array([np.sin(angle), np.cos(angle)])
-    waves_ = tuple(
-        (
-            float(rng.uniform(0, 0.04)) * size,
-            float(rng.uniform(0.8, 2.5)) / size,
-            float(rng.uniform(0, 2 * np.pi)),
-        )
-        for _ in range(2)
-    )
-    return HalfPlane(_pair(normal), _second_side(specimen, rng, normal), waves_)
+    waves = ripples(rng, 2, (0, 0.04), (0.8, 2.5), size)
+    return HalfPlane(pair(normal), _second_side(specimen, rng, normal), waves)
 
 
 def grain_boundary(specimen: Specimen, rng: np.random.Generator, angle_deg: float | None = None) -> None:
     """Add a second grain turned about the zone axis (tilt boundary), with any boundary plane."""
-    angle = float(rng.uniform(5.0, 30.0)) * _pick(rng, (-1.0, 1.0)) if angle_deg is None else angle_deg
-    turn = np.deg2rad(angle)
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    angle = float(rng.uniform(5.0, 30.0)) * pick(rng, (-1.0, 1.0)) if angle_deg is None else angle_deg
     region = _outline(specimen, rng, 0.25)
     shift = rng.uniform(-0.5, 0.5, 2) @ specimen.base.cell
-    specimen.grains.append((specimen.base.moved(rotation, np.zeros(2), shift), region))
     specimen.crowded.append(region)
-    _second_grain(specimen, region, "grain boundary", {"relation": "rotation", "angle_deg": angle})
+    grain = specimen.base.moved(rotation(angle), np.zeros(2), shift)
+    details = {"relation": "rotation", "angle_deg": angle}
+    _add_domain(specimen, grain, region, ("second grain", "grain boundary"), details)
 
 
 def inversion_domain(specimen: Specimen, rng: np.random.Generator) -> None:
@@ -208,10 +201,8 @@ def inversion_domain(specimen: Specimen, rng: np.random.Generator) -> None:
         raise SimulationError(f"{crystal.material} along [{crystal.zone_axis}] has no polarity to invert.")
     centre = specimen.base.places().mean(axis=0)
     region = _outline(specimen, rng, 0.5)
-    specimen.grains.append((specimen.base.moved(-np.eye(2), centre), region))
-    specimen.findings.append(Finding("inversion domain", 1, region, None, {"relation": "inversion"}))
-    wall = Rim(region, WALL_PERIODS * specimen.period)
-    specimen.findings.append(Finding("antiphase boundary", 1, wall, None, {"relation": "inversion"}))
+    kinds = ("inversion domain", "antiphase boundary")
+    _add_domain(specimen, specimen.base.moved(-np.eye(2), centre), region, kinds, {"relation": "inversion"})
 
 
 def antiphase_boundary(specimen: Specimen, rng: np.random.Generator) -> None:
@@ -220,24 +211,23 @@ def antiphase_boundary(specimen: Specimen, rng: np.random.Generator) -> None:
     Perovskites [100]: a rock-salt (Ruddlesden-Popper) layer, R = a/2[110], the A-site layer doubled. CsCl structure:
     R = a/2[111], the sublattices exchanged.
     """
-    structure, zone = _structure(specimen)
-    half = WALL_PERIODS * specimen.period
     base = specimen.base
+    structure, zone = base.crystal.structure, base.crystal.zone_axis
     if structure == "perovskite" and zone == "100":
-        normal = base.direction(_pick(rng, ((1, 0, 0), (0, 1, 0)))) * _pick(rng, (-1.0, 1.0))
-        along = np.array([normal[1], -normal[0]])
+        normal = base.direction(pick(rng, ((1, 0, 0), (0, 1, 0)))) * pick(rng, (-1.0, 1.0))
+        along = tangent(normal)
         a = MATERIALS[base.crystal.material].a_nm
         shift = a / 2 * (normal + along)
         # The A-site layer nearest to the wanted place; the wall runs half-way to its copy, a/4 above it.
         a_site = float(base.places()[0] @ normal)
-        near = float(rng.uniform(-0.3, 0.5)) * _reach(specimen, normal)
+        near = float(rng.uniform(-0.3, 0.5)) * specimen.reach(normal)
         height = a_site + a * round((near - a_site) / a) + a / 4
         moved = base.moved(np.eye(2), np.zeros(2), shift)
-        region: HalfPlane | Band | Blob = HalfPlane(_pair(normal), height)
+        region: HalfPlane | Band | Blob = HalfPlane(pair(normal), height)
         if rng.random() < 0.5:
             width = a * (int(rng.integers(4, 15)) + 0.5)
-            region = Band(_pair(normal), height, height + width)
-        details = {"normal": _pair(normal), "type": "rock-salt layer"}
+            region = Band(pair(normal), height, height + width)
+        details = {"normal": pair(normal), "type": "rock-salt layer"}
     elif structure == "cscl":
         shift = base.vector((0.5, 0.5, 0.5))
         moved = base.moved(np.eye(2), np.zeros(2), shift)
@@ -249,7 +239,8 @@ def antiphase_boundary(specimen: Specimen, rng: np.random.Generator) -> None:
             "or NiAl."
         )
     specimen.grains.append((moved, region))
-    specimen.findings.append(Finding("antiphase boundary", 1, Rim(region, half), _pair(shift), details))
+    wall = Rim(region, WALL_PERIODS * specimen.period)
+    specimen.findings.append(Finding("antiphase boundary", 1, wall, pair(shift), details))
 
 
 def film(specimen: Specimen, rng: np.random.Generator, material: str | None = None) -> None:
@@ -260,21 +251,21 @@ def film(specimen: Specimen, rng: np.random.Generator, material: str | None = No
         raise SimulationError(
             f"There is no coherent film for {crystal.material} along [{crystal.zone_axis}]."
         )
-    material = material or _pick(rng, FILMS[crystal.material])
+    material = material or pick(rng, FILMS[crystal.material])
     other = project(material, crystal.zone_axis)
-    normal = base.direction(_pick(rng, FILM_PLANES[crystal.zone_axis])) * _pick(rng, (-1.0, 1.0))
+    normal = base.direction(pick(rng, FILM_PLANES[crystal.zone_axis])) * pick(rng, (-1.0, 1.0))
     height, column = base.cut(normal, _second_side(specimen, rng, normal), "wide")
     mismatch = MATERIALS[material].a_nm / MATERIALS[crystal.material].a_nm - 1.0
     # Strained to fit along the interface; across it the film keeps its volume to first order (Poisson 1/3).
-    along = np.array([normal[1], -normal[0]])
+    along = tangent(normal)
     strain = np.outer(along, along) / (1 + mismatch) + np.outer(normal, normal) * (1 + mismatch * 0.5)
     place = base.places()[0]
     anchor = place + np.round((column - place) @ np.linalg.inv(base.cell)) @ base.cell
     matrix = strain @ base.matrix
     grain = Grain(other, matrix, anchor - matrix @ other.sites[0])
-    region = HalfPlane(_pair(normal), height)
+    region = HalfPlane(pair(normal), height)
     specimen.grains.append((grain, region))
-    details = {"material": material, "mismatch": mismatch, "normal": _pair(normal)}
+    details = {"material": material, "mismatch": mismatch, "normal": pair(normal)}
     specimen.findings.append(Finding("second phase", 0, region, None, details))
     interface = Rim(region, 2 * WALL_PERIODS * specimen.period)
     specimen.findings.append(Finding("interface", 0, interface, None, details))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from napari_hrstem_defects.simulation.crystals import Array
 from napari_hrstem_defects.simulation.fields import edge_field
-from napari_hrstem_defects.simulation.regions import Blob
+from napari_hrstem_defects.simulation.regions import Blob, pair, tangent
 from napari_hrstem_defects.simulation.specimen import Columns, Finding, Specimen
 
 #: Truth: radius of a dislocation core in periods.
@@ -45,11 +48,13 @@ def _strong_site(specimen: Specimen, rng: np.random.Generator) -> Array:
 
 
 def _mark(specimen: Specimen, kind: str, place: Array, details: dict[str, float]) -> None:
-    disk = Blob((float(place[0]), float(place[1])), POINT_PERIODS * specimen.period)
-    specimen.findings.append(Finding(kind, 1, disk, None, dict(details)))
+    disk = Blob(pair(place), POINT_PERIODS * specimen.period)
+    specimen.findings.append(Finding(kind, 1, disk, None, details))
 
 
-def _scaled(place: Array, factor: float, reach: float) -> object:
+def _scaled(place: Array, factor: float, reach: float) -> Callable[[Columns], None]:
+    """Change the signal of the column at a place, if it is still within reach."""
+
     def edit(columns: Columns) -> None:
         distance = np.hypot(*(columns.points - place).T)
         nearest = int(np.argmin(distance))
@@ -64,7 +69,7 @@ def vacancies(specimen: Specimen, rng: np.random.Generator) -> None:
     for place in _places(specimen, rng, int(rng.integers(1, 7)), _APART_PERIODS):
         site = _snapped(specimen, place, _strong_site(specimen, rng))
         left = float(rng.uniform(0.0, 0.4))
-        specimen.edits.append(_scaled(site, left, 0.3 * specimen.period))  # type: ignore[arg-type]
+        specimen.edits.append(_scaled(site, left, 0.3 * specimen.period))
         _mark(specimen, "vacancy", site, {"occupancy": left})
 
 
@@ -73,7 +78,7 @@ def substitutions(specimen: Specimen, rng: np.random.Generator) -> None:
     for place in _places(specimen, rng, int(rng.integers(1, 7)), _APART_PERIODS):
         site = _snapped(specimen, place, _strong_site(specimen, rng))
         factor = float(rng.uniform(1.7, 2.6) if rng.random() < 0.7 else rng.uniform(0.3, 0.5))
-        specimen.edits.append(_scaled(site, factor, 0.3 * specimen.period))  # type: ignore[arg-type]
+        specimen.edits.append(_scaled(site, factor, 0.3 * specimen.period))
         _mark(specimen, "substitution", site, {"relative_signal": factor})
 
 
@@ -84,11 +89,7 @@ def interstitials(specimen: Specimen, rng: np.random.Generator) -> None:
     for place in _places(specimen, rng, int(rng.integers(1, 7)), _APART_PERIODS):
         site = _snapped(specimen, place, hole)
         weight = float(rng.uniform(0.5, 1.0)) * strongest
-
-        def edit(columns: Columns, site: Array = site, weight: float = weight) -> None:
-            columns.add(site, weight)
-
-        specimen.edits.append(edit)
+        specimen.edits.append(partial(Columns.add, points=site, weights=weight))
         _mark(specimen, "interstitial", site, {"relative_signal": weight / strongest})
 
 
@@ -100,11 +101,10 @@ def dislocations(specimen: Specimen, rng: np.random.Generator) -> None:
         burgers = cell[int(rng.integers(2))] * (1.0 if rng.random() < 0.5 else -1.0)
         length = float(np.hypot(*burgers))
         normal = np.array([-burgers[1], burgers[0]]) / length
-        along = np.array([normal[1], -normal[0]])
+        along = tangent(normal)
         height = specimen.base.cut(normal, float(place @ normal), "wide")[0]
         core = height * normal + (place @ along) * along
         specimen.fields.append(edge_field(core, burgers, normal))
-        region = Blob((float(core[0]), float(core[1])), CORE_PERIODS * specimen.period)
+        region = Blob(pair(core), CORE_PERIODS * specimen.period)
         specimen.crowded.append(region)
-        vector = (float(burgers[0]), float(burgers[1]))
-        specimen.findings.append(Finding("dislocation", 1, region, vector, {"partial": False}))
+        specimen.findings.append(Finding("dislocation", 1, region, pair(burgers), {"partial": False}))

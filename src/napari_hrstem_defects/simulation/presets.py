@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,92 +17,15 @@ from napari_hrstem_defects.simulation.crystals import (
     project,
 )
 from napari_hrstem_defects.simulation.optics import EXPONENTS
+from napari_hrstem_defects.simulation.parameters import Parameters
 from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
+from napari_hrstem_defects.simulation.regions import pair, pick
 from napari_hrstem_defects.simulation.visibility import (
     domain_contrast,
     modulation,
     polarity,
     sharpest_spacing_nm,
 )
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Every parameter of one simulated micrograph (what, how imaged); defect places follow from the seed.
-
-    Attributes
-    ----------
-    material, zone_axis : str
-        The reference crystal.
-    defects : tuple of str
-        What is built in, in this order; keys of ``simulate.BUILDERS``.
-    shape : (int, int)
-        Pixels ``(y, x)``.
-    pixel_size_nm : float
-        Edge of a pixel in nm.
-    rotation_deg : float
-        Rotation of the crystal in the image.
-    mode : {"haadf", "bf", "hrtem"}
-        Kind of contrast.
-    dose : float
-        Detected electrons per pixel, mean over the lattice.
-    probe_nm : float
-        Full width at half maximum of the blur.
-    astigmatism : float
-        Relative elongation of the probe.
-    defocus_nm, cs_mm, voltage_kv : float
-        HRTEM only.
-    contrast : float
-        Modulation (standard deviation over mean) of the perfect lattice in "bf" and "hrtem".
-    background : float
-        Share of the mean signal that carries no lattice ("haadf").
-    wedge : float
-        Relative change of thickness from the middle to the rim.
-    haze : float
-        Relative amplitude of slow brightness changes; twice that on the background.
-    bending : float
-        Largest local loss of lattice contrast by bending.
-    jitter_px : float
-        Root mean square scan-line shift.
-    drift : (float, float)
-        Drift along y and x during the scan, as a share of the image height.
-    readout : float
-        Electronic noise in electrons.
-    bits : {8, 16, 32}
-        How pixels are stored.
-    offset_nm : (float, float)
-        Where the middle of the image lies on the specimen.
-    """
-
-    material: str
-    zone_axis: str
-    defects: tuple[str, ...]
-    shape: tuple[int, int]
-    pixel_size_nm: float
-    rotation_deg: float
-    mode: str
-    dose: float
-    probe_nm: float
-    astigmatism: float
-    defocus_nm: float
-    cs_mm: float
-    voltage_kv: float
-    contrast: float
-    background: float
-    wedge: float
-    haze: float
-    bending: float
-    jitter_px: float
-    drift: tuple[float, float]
-    readout: float
-    bits: int
-    offset_nm: tuple[float, float] = (0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 2 or min(self.shape) < 64:
-            raise SimulationError(f"The shape must be two numbers of at least 64 px, not {self.shape}.")
-        if self.bits not in (8, 16, 32):
-            raise SimulationError(f"An image can have 8, 16 or 32 bits, not {self.bits}.")
 
 
 @dataclass(frozen=True)
@@ -136,7 +60,7 @@ class Preset:
 
 
 def crystals_of(
-    structures: tuple[str, ...] | None = None, zone_axes: tuple[str, ...] | None = None
+    structures: Sequence[str] | None = None, zone_axes: Sequence[str] | None = None
 ) -> tuple[tuple[str, str], ...]:
     """All (material, zone axis) of the structure types and zone axes given; None: any."""
     return tuple(
@@ -255,6 +179,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+#: Sizes of images of presets that fix none, each as often as it stands here.
+_SIZES = ((1024, 1024),) * 6 + ((512, 512), (512, 512), (1024, 768), (900, 1100), (1152, 960))
 #: What a trained eye needs to find the lattice: its modulation over the counting noise of one period.
 _LATTICE_SNR = 8.0
 
@@ -286,6 +212,9 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
     def rng(key: str) -> np.random.Generator:
         return stream(seed, "parameters", name, key)
 
+    def chosen(key: str, options: Sequence[Any]) -> Any:
+        return overrides[key] if key in overrides else pick(rng(key), options)
+
     def uniform(key: str, low: float, high: float) -> float:
         return float(overrides.get(key, rng(key).uniform(low, high)))
 
@@ -293,19 +222,17 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         value = float(np.exp(rng(key).uniform(np.log(low), np.log(high))))
         return float(overrides.get(key, value))
 
-    defects = overrides.get("defects")
-    if defects is None:
-        defects = preset.defects[int(rng("defects").integers(len(preset.defects)))]
+    defects = chosen("defects", preset.defects)
     defects = (defects,) if isinstance(defects, str) else tuple(defects)
     material, zone_axis = _crystal(preset, rng("crystal"), overrides, defects)
-    mode = str(overrides.get("mode", preset.modes[int(rng("mode").integers(len(preset.modes)))]))
+    mode = str(chosen("mode", preset.modes))
     if mode not in EXPONENTS:
         raise SimulationError(f"The mode must be {', '.join(EXPONENTS)}, not {mode!r}.")
     if "mode" not in overrides and not all(
         _shows_domains(defect, material, zone_axis, mode) for defect in defects if defect in _DOMAINS
     ):
         mode = "haadf"
-    shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or _size(rng("shape")))
+    shape = tuple(int(n) for n in overrides.get("shape") or preset.shape or pick(rng("shape"), _SIZES))
     dose = log_uniform("dose", *preset.dose)
     crystal = project(material, zone_axis)
     px = log_uniform("px_per_period", *preset.px_per_period)
@@ -339,29 +266,18 @@ def draw(name: str, preset: Preset, seed: int, overrides: dict[str, Any]) -> Par
         astigmatism=uniform("astigmatism", 0.0, 0.12 * scale),
         defocus_nm=float(overrides.get("defocus_nm", _focus(rng("defocus_nm")))),
         cs_mm=uniform("cs_mm", -0.01, 0.01),
-        voltage_kv=float(
-            overrides.get("voltage_kv", (80.0, 200.0, 300.0)[int(rng("voltage_kv").integers(3))])
-        ),
+        voltage_kv=float(chosen("voltage_kv", (80.0, 200.0, 300.0))),
         contrast=contrast,
         background=background,
         wedge=uniform("wedge", 0.0, 0.3 * scale),
         haze=uniform("haze", 0.0, 0.15 * scale),
         bending=uniform("bending", 0.0, 0.35 * scale),
         jitter_px=float(overrides.get("jitter_px", rng("jitter_px").uniform(0.0, 0.04) * px * scale * scan)),
-        drift=_two(overrides.get("drift", drift)),
+        drift=pair(overrides.get("drift", drift)),
         readout=uniform("readout", 0.0, 1.5 * scale),
-        bits=int(overrides.get("bits", (8, 8, 16)[int(rng("bits").integers(3))])),
-        offset_nm=_two(overrides.get("offset_nm", (0.0, 0.0))),
+        bits=int(chosen("bits", (8, 8, 16))),
+        offset_nm=pair(overrides.get("offset_nm", (0.0, 0.0))),
     )
-
-
-def _two(values: Any) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
-
-
-def _size(rng: np.random.Generator) -> tuple[int, int]:
-    sizes = ((1024, 1024),) * 6 + ((512, 512), (512, 512), (1024, 768), (900, 1100), (1152, 960))
-    return sizes[int(rng.integers(len(sizes)))]
 
 
 def _focus(rng: np.random.Generator) -> float:
@@ -389,4 +305,5 @@ def _crystal(
             f"{' and '.join(defects) or 'a crystal'} cannot be simulated in {material or 'any material'} along "
             f"{zone or 'any zone axis'}; choose another material or zone axis."
         )
-    return options[int(rng.integers(len(options)))]
+    found: tuple[str, str] = pick(rng, options)
+    return found

@@ -5,193 +5,167 @@ All lengths in nm, points ``(y, x)`` with the origin in the middle of the image.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+Pair = tuple[float, float]
+#: Amplitude, wave number or order, and phase of each wave.
+Waves = tuple[tuple[float, float, float], ...]
 
 
-class Region(Protocol):
-    """A part of the plane."""
+def pair(vector: Any) -> Pair:
+    """A vector as regions and descriptions hold it."""
+    return float(vector[0]), float(vector[1])
 
+
+def tangent(normal: Any) -> NDArray[np.float64]:
+    """Unit vector along the planes with unit normal `normal`, both ``(y, x)``."""
+    return np.array([normal[1], -normal[0]])
+
+
+class Region(ABC):
+    """A part of the plane; the fields are the numbers that describe it."""
+
+    #: What it is called in descriptions.
+    shape: ClassVar[str]
+
+    @abstractmethod
     def distance(self, y: Floats, x: Floats) -> Floats:
-        """Signed distance in nm of each point to the border, negative inside."""
-
-    def bounds(self) -> tuple[float, float, float, float] | None:
-        """Smallest box ``(y0, x0, y1, x1)`` around the region in nm; None if it is not bounded."""
+        """Signed distance in nm of each point to the border, negative inside; to first order in waves' slopes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Shape and numbers, fit for JSON."""
+        values = {
+            name: value.to_dict() if isinstance(value, Region) else value
+            for name, value in vars(self).items()
+        }
+        return {"shape": self.shape, **values}
+
+    def holds(self, points: Floats) -> NDArray[np.bool_]:
+        """Whether each point ``(n, 2)`` lies in it."""
+        return np.asarray(self.distance(points[:, 0], points[:, 1]) < 0)
 
 
 @dataclass(frozen=True)
-class HalfPlane:
-    """Everything beyond a straight or gently waving line: ``normal·r > offset + waves``.
+class HalfPlane(Region):
+    """Everything beyond a straight or gently waving line: ``normal·r > offset_nm + waves``.
 
     Attributes
     ----------
     normal : (float, float)
         Unit vector ``(y, x)`` pointing into the region.
-    offset : float
-        Distance of the line from the origin in nm.
+    offset_nm : float
+        Distance of the line from the origin.
     waves : tuple of (float, float, float)
         Amplitude in nm, wave number in rad/nm and phase of each wave along the line.
     """
 
-    normal: tuple[float, float]
-    offset: float
-    waves: tuple[tuple[float, float, float], ...] = ()
+    shape = "half plane"
+
+    normal: Pair
+    offset_nm: float
+    waves: Waves = ()
 
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm; to first order in the waves' slope."""
         ny, nx = self.normal
         height = ny * y + nx * x
         if not self.waves:
-            return np.asarray(self.offset - height)
+            return np.asarray(self.offset_nm - height)
         along = nx * y - ny * x
         line = sum(amplitude * np.cos(number * along + phase) for amplitude, number, phase in self.waves)
-        return np.asarray(self.offset + line - height)
-
-    def bounds(self) -> None:
-        """Not bounded."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and numbers."""
-        return {
-            "shape": "half plane",
-            "normal": list(self.normal),
-            "offset_nm": self.offset,
-            "waves": self.waves,
-        }
+        return np.asarray(self.offset_nm + line - height)
 
 
 @dataclass(frozen=True)
-class Band:
-    """Strip ``low ≤ normal·r ≤ high``, without ends or between two positions along it.
+class Band(Region):
+    """Strip ``low_nm ≤ normal·r ≤ high_nm``, without ends or between two positions along it.
 
     Attributes
     ----------
     normal : (float, float)
         Unit vector ``(y, x)`` across the strip.
-    low, high : float
-        Heights of its two borders in nm.
-    ends : (float, float) or None
-        Positions in nm along ``(normal_x, -normal_y)`` where it begins and ends.
+    low_nm, high_nm : float
+        Heights of its two borders.
+    ends_nm : (float, float) or None
+        Positions along ``(normal_x, -normal_y)`` where it begins and ends.
     """
 
-    normal: tuple[float, float]
-    low: float
-    high: float
-    ends: tuple[float, float] | None = None
+    shape = "band"
+
+    normal: Pair
+    low_nm: float
+    high_nm: float
+    ends_nm: Pair | None = None
 
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm."""
         ny, nx = self.normal
         height = ny * y + nx * x
-        distance = np.maximum(self.low - height, height - self.high)
-        if self.ends is not None:
+        distance = np.maximum(self.low_nm - height, height - self.high_nm)
+        if self.ends_nm is not None:
             along = nx * y - ny * x
-            distance = np.maximum(distance, np.maximum(self.ends[0] - along, along - self.ends[1]))
+            distance = np.maximum(distance, np.maximum(self.ends_nm[0] - along, along - self.ends_nm[1]))
         return np.asarray(distance)
-
-    def bounds(self) -> tuple[float, float, float, float] | None:
-        """Box around a strip with ends."""
-        if self.ends is None:
-            return None
-        ny, nx = self.normal
-        corners = np.array(
-            [(h * ny + a * nx, h * nx - a * ny) for h in (self.low, self.high) for a in self.ends]
-        )
-        y0, x0 = corners.min(axis=0)
-        y1, x1 = corners.max(axis=0)
-        return float(y0), float(x0), float(y1), float(x1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and numbers."""
-        return {
-            "shape": "band",
-            "normal": list(self.normal),
-            "low_nm": self.low,
-            "high_nm": self.high,
-            "ends_nm": None if self.ends is None else list(self.ends),
-        }
 
 
 @dataclass(frozen=True)
-class Blob:
-    """Disk whose radius varies with the direction: ``r(φ) = radius·(1 + Σ a·cos(k φ + phase))``.
+class Blob(Region):
+    """Disk whose radius varies with the direction: ``r(φ) = radius_nm·(1 + Σ a·cos(k φ + phase))``.
 
     Attributes
     ----------
-    centre : (float, float)
-        ``(y, x)`` in nm.
-    radius : float
-        Mean radius in nm.
+    centre_nm : (float, float)
+        ``(y, x)``.
+    radius_nm : float
+        Mean radius.
     waves : tuple of (float, int, float)
         Relative amplitude a, order k and phase of each harmonic; none: a disk.
     """
 
-    centre: tuple[float, float]
-    radius: float
-    waves: tuple[tuple[float, int, float], ...] = ()
+    shape = "blob"
+
+    centre_nm: Pair
+    radius_nm: float
+    waves: Waves = ()
 
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm; to first order in the outline's slope."""
-        dy, dx = y - self.centre[0], x - self.centre[1]
+        dy, dx = y - self.centre_nm[0], x - self.centre_nm[1]
         r = np.hypot(dy, dx)
         if not self.waves:
-            return np.asarray(r - self.radius)
+            return np.asarray(r - self.radius_nm)
         angle = np.arctan2(dy, dx)
         factor = 1.0 + sum(a * np.cos(k * angle + phase) for a, k, phase in self.waves)
         slope = sum(-a * k * np.sin(k * angle + phase) for a, k, phase in self.waves) / factor
-        return np.asarray((r - self.radius * factor) / np.sqrt(1.0 + slope**2))
-
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Box around the largest radius."""
-        reach = self.radius * (1.0 + sum(abs(a) for a, _, _ in self.waves))
-        cy, cx = self.centre
-        return cy - reach, cx - reach, cy + reach, cx + reach
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and numbers."""
-        return {
-            "shape": "blob",
-            "centre_nm": list(self.centre),
-            "radius_nm": self.radius,
-            "waves": self.waves,
-        }
+        return np.asarray((r - self.radius_nm * factor) / np.sqrt(1.0 + slope**2))
 
 
 @dataclass(frozen=True)
-class Rim:
-    """Points within `half_width` nm of another region's border: a wall."""
+class Rim(Region):
+    """Points within `half_width_nm` of another region's border: a wall."""
+
+    shape = "rim"
 
     of: HalfPlane | Band | Blob
-    half_width: float
+    half_width_nm: float
 
     def distance(self, y: Floats, x: Floats) -> Floats:
         """Signed distance in nm."""
-        return np.asarray(np.abs(self.of.distance(y, x)) - self.half_width)
-
-    def bounds(self) -> tuple[float, float, float, float] | None:
-        """Box of the region, widened."""
-        box = self.of.bounds()
-        if box is None:
-            return None
-        w = self.half_width
-        return box[0] - w, box[1] - w, box[2] + w, box[3] + w
-
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and numbers."""
-        return {"shape": "rim", "half_width_nm": self.half_width, "of": self.of.to_dict()}
+        return np.asarray(np.abs(self.of.distance(y, x)) - self.half_width_nm)
 
 
 @dataclass(frozen=True)
-class Between:
+class Between(Region):
     """Points of one region that are not in another: an amorphous rim before the vacuum."""
+
+    shape = "between"
 
     of: HalfPlane | Blob
     without: HalfPlane | Blob
@@ -200,15 +174,24 @@ class Between:
         """Signed distance in nm."""
         return np.maximum(self.of.distance(y, x), -self.without.distance(y, x))
 
-    def bounds(self) -> tuple[float, float, float, float] | None:
-        """Box of the larger region."""
-        return self.of.bounds()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Shape and numbers."""
-        return {"shape": "between", "of": self.of.to_dict(), "without": self.without.to_dict()}
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options at random."""
+    return options[int(rng.integers(len(options)))]
 
 
-def inside(region: Region, points: Floats) -> NDArray[np.bool_]:
-    """Whether each point ``(n, 2)`` lies in the region."""
-    return np.asarray(region.distance(points[:, 0], points[:, 1]) < 0)
+def harmonics(rng: np.random.Generator, amplitude: Pair, orders: tuple[int, ...]) -> Waves:
+    """Random waves of a :class:`Blob` with relative amplitudes in a range."""
+    return tuple((float(rng.uniform(*amplitude)), k, float(rng.uniform(0, 2 * np.pi))) for k in orders)
+
+
+def ripples(rng: np.random.Generator, count: int, amplitude: Pair, number: Pair, size: float) -> Waves:
+    """Random waves of a :class:`HalfPlane`: ranges of amplitude and wave number for a field of view `size` nm large."""
+    return tuple(
+        (
+            float(rng.uniform(*amplitude)) * size,
+            float(rng.uniform(*number)) / size,
+            float(rng.uniform(0, 2 * np.pi)),
+        )
+        for _ in range(count)
+    )

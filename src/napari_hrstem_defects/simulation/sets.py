@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
 from napari_hrstem_defects.simulation.presets import can_have, crystals_of, stream
+from napari_hrstem_defects.simulation.regions import pick
 from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate
 
 #: What a set's defective micrographs hold, each about as often as the others.
@@ -33,16 +35,7 @@ SET_DEFECTS: tuple[tuple[str, ...], ...] = (
 
 
 def sample_set(
-    count: int,
-    seed: int = 0,
-    defect_fraction: float = 1 / 3,
-    *,
-    materials: Sequence[str] | None = None,
-    zone_axes: Sequence[str] | None = None,
-    structures: Sequence[str] | None = None,
-    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
-    films: bool = False,
-    **overrides: object,
+    count: int, seed: int = 0, defect_fraction: float = 1 / 3, **settings: Any
 ) -> Iterator[SimulatedMicrograph]:
     """Micrographs like the set of Dennler et al. (2021): a share with defects of all kinds, the rest perfect.
 
@@ -52,6 +45,39 @@ def sample_set(
     ----------
     count : int
         How many.
+    seed, defect_fraction, **settings
+        See :func:`sample`.
+
+    Yields
+    ------
+    SimulatedMicrograph
+
+    Raises
+    ------
+    SimulationError
+        If no crystal fits.
+    """
+    for index in range(count):
+        yield sample(index, seed, defect_fraction, **settings)
+
+
+def sample(
+    index: int,
+    seed: int = 0,
+    defect_fraction: float = 1 / 3,
+    *,
+    materials: Sequence[str] | None = None,
+    zone_axes: Sequence[str] | None = None,
+    structures: Sequence[str] | None = None,
+    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
+    films: bool = False,
+    **overrides: object,
+) -> SimulatedMicrograph:
+    """Micrograph number `index` of :func:`sample_set`.
+
+    Parameters
+    ----------
+    index : int
     seed : int
         Which set.
     defect_fraction : float
@@ -72,24 +98,6 @@ def sample_set(
     """
     if not 0 <= defect_fraction <= 1:
         raise SimulationError(f"The share of defective micrographs must be 0 to 1, not {defect_fraction}.")
-    for index in range(count):
-        yield sample(
-            index, seed, defect_fraction, materials, zone_axes, structures, defects, films, **overrides
-        )
-
-
-def sample(
-    index: int,
-    seed: int = 0,
-    defect_fraction: float = 1 / 3,
-    materials: Sequence[str] | None = None,
-    zone_axes: Sequence[str] | None = None,
-    structures: Sequence[str] | None = None,
-    defects: Sequence[tuple[str, ...]] = SET_DEFECTS,
-    films: bool = False,
-    **overrides: object,
-) -> SimulatedMicrograph:
-    """Micrograph number `index` of :func:`sample_set`."""
     crystals = _crystals(materials, zone_axes, structures)
     before = math.floor(index * defect_fraction + 1e-9)
     defective = math.floor((index + 1) * defect_fraction + 1e-9) > before
@@ -107,9 +115,9 @@ def sample(
     crystals = [c for c in crystals if _fits(content, c)]
     # Choose the structure type first, then the crystal: there are many zinc blendes.
     kinds = sorted({MATERIALS[c[0]].structure for c in crystals})
-    structure = kinds[int(rng.integers(len(kinds)))]
+    structure = pick(rng, kinds)
     crystals = [c for c in crystals if MATERIALS[c[0]].structure == structure]
-    material, zone_axis = crystals[int(rng.integers(len(crystals)))]
+    material, zone_axis = pick(rng, crystals)
     points = {"vacancy", "interstitial", "substitution", "inversion domain"}
     preset = "set_fine" if points & set(content) else "set"
     draw_seed = int(rng.integers(2**31))
@@ -131,14 +139,9 @@ def _crystals(
     for name in structures or ():
         if name not in STRUCTURES:
             raise SimulationError(f"There is no structure type {name!r}; there are {', '.join(STRUCTURES)}.")
-    zones = None
-    if zone_axes is not None:
-        zones = {*zone_axes, *(("100",) if "001" in zone_axes else ())}
-    found = [
-        c
-        for c in crystals_of(None if structures is None else tuple(structures))
-        if (materials is None or c[0] in materials) and (zones is None or c[1] in zones)
-    ]
+    if zone_axes is not None and "001" in zone_axes:
+        zone_axes = (*zone_axes, "100")
+    found = [c for c in crystals_of(structures, zone_axes) if materials is None or c[0] in materials]
     if not found:
         raise SimulationError("None of these materials is offered along any of these zone axes.")
     return found

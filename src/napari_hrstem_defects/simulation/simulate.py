@@ -13,7 +13,9 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.simulation.building import build
 from napari_hrstem_defects.simulation.crystals import SimulationError
 from napari_hrstem_defects.simulation.exposure import expose
-from napari_hrstem_defects.simulation.presets import PRESETS, Parameters, draw
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.presets import PRESETS, draw
+from napari_hrstem_defects.simulation.regions import pair
 from napari_hrstem_defects.simulation.specimen import Specimen
 from napari_hrstem_defects.simulation.truth import Defect, Mask, truth
 
@@ -32,7 +34,7 @@ class SimulatedMicrograph:
         Which grain or phase each pixel belongs to; 0 is the reference. Where two grains are about equally large either
         may be called the reference: score both ways.
     ignore : bool array (y, x)
-        Where a fair judge does not score: borders of the truth, the interface of a coherent film.
+        Pixels that are not scored: borders of the truth, the interface of a coherent film.
     defects : tuple of Defect
         Every defect with its own mask.
     period_px : float
@@ -125,18 +127,13 @@ def simulate_series(
     series = []
     for index in range(frames):
         specimen = build(first, seed)
-        offset = [index * step * specimen.period for step in drift_periods]
-        parameters = dataclasses.replace(first, offset_nm=(offset[0], offset[1]))
+        offset = pair([index * step * specimen.period for step in drift_periods])
+        parameters = dataclasses.replace(first, offset_nm=offset)
         specimen.grow(growth**index)
         call = {
-            "preset": preset,
-            "seed": seed,
-            "name": name,
-            "frames": frames,
-            "growth": growth,
-            **_plain(overrides),
+            **{"preset": preset, "seed": seed, "name": name, "frames": frames, "growth": growth},
+            **_plain({"drift_periods": drift_periods, **overrides}),
         }
-        call["drift_periods"] = list(drift_periods)
         series.append(_record(specimen, parameters, seed, index, f"{name}[{index}]", call))
     return series
 

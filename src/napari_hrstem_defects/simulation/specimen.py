@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from napari_hrstem_defects.simulation.crystals import Array, Projection
-from napari_hrstem_defects.simulation.regions import Blob, Region, inside
+from napari_hrstem_defects.simulation.crystals import Array, Projection, lattice_vectors
+from napari_hrstem_defects.simulation.regions import Blob, Region, tangent
 
 #: Columns of two grains that come closer than this share of the nearest-neighbour distance cannot both exist.
 CLOSEST_COLUMNS = 0.6
@@ -28,6 +28,8 @@ ROOM_HOLES = 1.05
 #: Columns at a disordered wall settle at this share of the nearest-neighbour distance or more.
 RELAXED_COLUMNS = 0.9
 _RELAX_STEPS = 8
+#: The shortest step from layer to layer has at most this many of each lattice vector, of all planes that are used.
+_STEPS = 6
 #: A second grain is continued this share of the nearest-neighbour distance over its border, to leave no gap.
 BORDER_OVERLAP = 0.4
 
@@ -85,9 +87,8 @@ class Grain:
             Distance of equivalent layers, period within the layer, and lateral offset of the next layer, folded
             into ±repeat/2; in nm. The lateral direction is ``(normal_x, −normal_y)``.
         """
-        along = np.array([normal[1], -normal[0]])
-        steps = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7)]) @ self.cell
-        heights, laterals = steps @ normal, steps @ along
+        steps = lattice_vectors(self.cell, _STEPS)
+        heights, laterals = steps @ normal, steps @ tangent(normal)
         spacing = float(np.abs(heights[np.abs(heights) > 1e-6]).min())
         flat = np.abs(laterals[np.abs(heights) < 1e-6])
         repeat = float(flat[flat > 1e-6].min())
@@ -124,7 +125,7 @@ class Grain:
         layer = height - gaps[index] / 2
         below = places[np.argmin(np.abs((places @ normal - layer + spacing / 2) % spacing - spacing / 2))]
         lift = round(float(layer - below @ normal) / spacing)
-        steps = np.array([(i, j) for i in range(-6, 7) for j in range(-6, 7)]) @ self.cell
+        steps = lattice_vectors(self.cell, _STEPS)
         up = steps[np.argmin(np.abs(steps @ normal - spacing) + 1e-3 * np.hypot(*steps.T))]
         return float(height), np.asarray(below + lift * up)
 
@@ -183,6 +184,10 @@ class Area:
     thickness: float
     speckle: float
 
+    def outside(self, y: Any, x: Any) -> Any:
+        """1 outside the region, 0 inside, with the soft border between."""
+        return 0.5 * (1 + np.tanh(self.region.distance(y, x) * (2 / self.softness)))
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -226,6 +231,16 @@ class Specimen:
         return self.base.crystal.period_nm
 
     @property
+    def size(self) -> float:
+        """Half the shorter side of the field of view in nm."""
+        return min(self.half_size)
+
+    def reach(self, normal: ArrayLike) -> float:
+        """Half the extent of the image along `normal` through its middle, in nm."""
+        with np.errstate(divide="ignore"):
+            return float(np.min(np.asarray(self.half_size) / np.abs(normal)))
+
+    @property
     def mean_weight(self) -> float:
         """Mean column weight of the base crystal."""
         return float(self.base.crystal.weights(self.exponent).mean())
@@ -240,7 +255,7 @@ class Specimen:
         grown: dict[Region, Region] = {}
         for area in self.areas:
             if isinstance(area.region, Blob):
-                grown[area.region] = replace(area.region, radius=area.region.radius * factor)
+                grown[area.region] = replace(area.region, radius_nm=area.region.radius_nm * factor)
         self.areas = [replace(area, region=grown.get(area.region, area.region)) for area in self.areas]
         self.findings = [replace(f, region=grown.get(f.region, f.region)) for f in self.findings]
 
@@ -257,7 +272,7 @@ class Specimen:
                 keep = np.asarray(region.distance(points[:, 0], points[:, 1]) < overlap)
             for _, later in self.grains[index + 1 :]:
                 if later is not None:
-                    keep &= ~inside(later, points)
+                    keep &= ~later.holds(points)
             number = np.full(len(points), index)
             kept.append((points[keep], weights[keep], number[keep]))
         columns = Columns(*(np.concatenate(arrays) for arrays in zip(*kept, strict=True)))

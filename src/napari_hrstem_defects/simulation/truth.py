@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from napari_hrstem_defects.simulation.frame import coordinates, window
-from napari_hrstem_defects.simulation.presets import Parameters
+from napari_hrstem_defects.simulation.parameters import Parameters
 from napari_hrstem_defects.simulation.specimen import Specimen
 
 Mask = NDArray[np.bool_]
@@ -29,12 +28,8 @@ class Defect:
         E.g. ``"intrinsic stacking fault"``, ``"second grain"``, ``"amorphous"``.
     label : int
         1 symmetry defect, 2 amorphous, blurred, damaged or vacuum, 0 no defect (a second phase, its interface).
-    shape : (int, int)
-        Shape of the image.
-    origin : (int, int)
-        Where `crop` begins, ``(y, x)`` in px.
-    crop : bool array
-        The defect's mask within its bounding box.
+    mask : bool array (y, x)
+        Of the image's shape.
     displacement_nm : (float, float) or None
         Displacement ``(y, x)`` of the crystal across the fault, or Burgers vector; projected.
     geometry : dict
@@ -45,20 +40,10 @@ class Defect:
 
     kind: str
     label: int
-    shape: tuple[int, int]
-    origin: tuple[int, int]
-    crop: Mask
+    mask: Mask
     displacement_nm: tuple[float, float] | None
     geometry: dict[str, Any]
     details: dict[str, Any]
-
-    @property
-    def mask(self) -> Mask:
-        """Mask of the image's shape."""
-        full = np.zeros(self.shape, bool)
-        y, x = self.origin
-        full[y : y + self.crop.shape[0], x : x + self.crop.shape[1]] = self.crop
-        return full
 
 
 def truth(
@@ -66,36 +51,19 @@ def truth(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mask, tuple[Defect, ...]]:
     """Labels, domains, ignored pixels and defects of a specimen as its image shows it."""
     shape = parameters.shape
-    y, x = coordinates(parameters, shape)
+    y, x = parameters.coordinates(shape)
     labels = np.zeros(shape, np.uint8)
-    found = []
-    for finding in specimen.findings:
-        box = window(finding.region, parameters)
-        if box is None:
-            continue
-        crop = np.asarray(finding.region.distance(y[box], x[box]) <= 0)
-        view = labels[box]
-        np.maximum(view, np.uint8(finding.label) * crop, out=view)
-        found.append((finding, box, crop))
+    found = [(finding, np.asarray(finding.region.distance(y, x) <= 0)) for finding in specimen.findings]
+    for finding, mask in found:
+        np.maximum(labels, np.uint8(finding.label) * mask, out=labels)
     defects = []
-    for finding, box, crop in found:
-        if finding.label < 2:
-            # What lies under an amorphous area cannot be seen and is no defect of its kind there.
-            crop &= labels[box] < 2
-        if crop.any():
-            origin = (int(box[0].start), int(box[1].start))
+    for finding, mask in found:
+        # What lies under an amorphous area cannot be seen and is no defect of its kind there.
+        seen = mask & (labels < 2) if finding.label < 2 else mask
+        if seen.any():
             geometry = finding.region.to_dict()
             defects.append(
-                Defect(
-                    finding.kind,
-                    finding.label,
-                    shape,
-                    origin,
-                    crop,
-                    finding.displacement,
-                    geometry,
-                    finding.details,
-                )
+                Defect(finding.kind, finding.label, seen, finding.displacement, geometry, finding.details)
             )
     domains = np.zeros(shape, np.uint8)
     for index, (_, region) in enumerate(specimen.grains):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.simulation.crystals import Array, Projection
+from napari_hrstem_defects.simulation.crystals import Array, Projection, lattice_vectors
 from napari_hrstem_defects.simulation.optics import EXPONENTS, probe_transfer
 
 #: Reflections below this share of the strongest are no lattice planes one would see.
@@ -15,26 +15,20 @@ _TYPICAL_PROBE_NM = 0.09
 _CENTRES = 24
 
 
-def structure_factors(crystal: Projection, exponent: float, order: int = 6) -> tuple[Array, Array]:
+def structure_factors(
+    crystal: Projection, exponent: float, order: int = 6
+) -> tuple[Array, NDArray[np.complex128]]:
     """Reflections of the projected crystal.
 
     Returns
     -------
     q : float array (n, 2)
         Spatial frequencies ``(y, x)`` in 1/nm, without zero.
-    amplitude : float array (n,)
-        |F| relative to the mean signal.
+    factor : complex array (n,)
+        F relative to the mean signal.
     """
-    q, factor = _complex_factors(crystal, exponent, order)
-    return q, np.abs(factor)
-
-
-def _complex_factors(
-    crystal: Projection, exponent: float, order: int = 6
-) -> tuple[Array, NDArray[np.complex128]]:
-    orders = range(-order, order + 1)
-    index = np.array([(h, k) for h in orders for k in orders if (h, k) != (0, 0)])
-    q = index @ np.linalg.inv(crystal.cell).T
+    q = lattice_vectors(np.linalg.inv(crystal.cell).T, order)
+    q = q[np.any(q != 0, axis=1)]
     weights = crystal.weights(exponent)
     factor = np.exp(2j * np.pi * (q @ crystal.sites.T)) @ weights
     return q, np.asarray(factor / weights.sum())
@@ -53,7 +47,7 @@ def domain_contrast(crystal: Projection, exponent: float, shift: ArrayLike | Non
     float
         Root mean square difference over root mean square modulation, seen with a probe of `_TYPICAL_PROBE_NM`.
     """
-    q, factor = _complex_factors(crystal, exponent)
+    q, factor = structure_factors(crystal, exponent)
     factor = factor * np.asarray(probe_transfer(q[:, 0], q[:, 1], _TYPICAL_PROBE_NM), float)
     if shift is None:
         centred = factor * np.exp(-2j * np.pi * (q @ crystal.sites.mean(axis=0)))
@@ -74,7 +68,7 @@ def polarity(crystal: Projection, exponent: float) -> float:
         Root mean square difference between the crystal and its inverse about the best centre, over the root mean
         square modulation: 0 for a centrosymmetric projection.
     """
-    q, factor = _complex_factors(crystal, exponent)
+    q, factor = structure_factors(crystal, exponent)
     steps = np.arange(_CENTRES) / _CENTRES
     centres = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) @ np.asarray(crystal.cell)
     centred = factor * np.exp(-2j * np.pi * (centres @ q.T))
@@ -84,13 +78,13 @@ def polarity(crystal: Projection, exponent: float) -> float:
 
 def sharpest_spacing_nm(crystal: Projection) -> float:
     """Spacing in nm of the widest strongly reflecting lattice planes."""
-    q, amplitude = structure_factors(crystal, EXPONENTS["haadf"])
-    strong = amplitude > _STRONG * amplitude.max()
+    q, factor = structure_factors(crystal, EXPONENTS["haadf"])
+    strong = np.abs(factor) > _STRONG * np.abs(factor).max()
     return float(1 / np.hypot(*q[strong].T).min())
 
 
 def modulation(crystal: Projection, fwhm_nm: float) -> float:
     """Standard deviation over mean of a perfect HAADF lattice image without background."""
-    q, amplitude = structure_factors(crystal, EXPONENTS["haadf"])
+    q, factor = structure_factors(crystal, EXPONENTS["haadf"])
     passed = np.asarray(probe_transfer(q[:, 0], q[:, 1], fwhm_nm), float)
-    return float(np.sqrt(np.sum((amplitude * passed) ** 2)))
+    return float(np.sqrt(np.sum((np.abs(factor) * passed) ** 2)))
