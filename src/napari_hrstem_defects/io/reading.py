@@ -59,7 +59,7 @@ SUFFIXES = tuple(_BY_SUFFIX)
 #: Suffixes of what may be a folder.
 FOLDERS = (".zarr", ".zspy")
 # Errors of parsers at the end of a file or at wrong bytes; others, or their messages, mean an unknown variant.
-_UNKNOWN = re.compile("requires|required|supported|registered|implemented|compression|plugin", re.I)
+_UNKNOWN = re.compile("requires|required|supported|registered|implemented|available|compression|plugin", re.I)
 _DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 
 
@@ -72,9 +72,9 @@ def read(
 ) -> Micrograph:
     """Open a micrograph ``(y, x)`` or a time series ``(t, y, x)``.
 
-    TIFF (OME, ImageJ, Thermo Fisher, Zeiss, Gatan, Olympus, TVIPS, JEOL, Tescan), PNG, JPEG, BMP, numpy, MRC, Zarr and
-    Nion files; with the extra ``formats`` also dm3, dm4, emd (Velox and Berkeley), ser, emi and hspy. Series stay on
-    disk until a frame is asked for. Of several images the largest in real space is taken, the first of equal ones.
+    TIFF (OME, ImageJ, Thermo Fisher, Zeiss, Gatan, Olympus, TVIPS, JEOL, Tescan), PNG, JPEG, BMP, numpy, MRC and Nion
+    files; with the extra ``formats`` also dm3, dm4, emd (Velox and Berkeley), ser, emi, hspy, Zarr, zspy. Series stay
+    on disk until a frame is asked for. Of several images the largest in real space is taken, the first of equal ones.
 
     Parameters
     ----------

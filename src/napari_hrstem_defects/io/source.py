@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, is_reciprocal
 
@@ -83,6 +86,24 @@ class DataSet:
         if self.pixel.reciprocal or any(map(is_reciprocal, self.units)):
             return "a diffraction pattern"
         return IMAGE
+
+
+def optional_library(name: str, path: Path) -> Any:
+    """Module of the extra ``formats`` that a file needs.
+
+    Raises
+    ------
+    ReadError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = {"rsciio": "RosettaSciIO"}.get(name.partition(".")[0], name)
+        raise ReadError(
+            f"{path}: reading {path.suffix.lower()} files needs {package}; install it with "
+            'pip install "napari-hrstem-defects[formats]".'
+        ) from error
 
 
 class LazyFrames:

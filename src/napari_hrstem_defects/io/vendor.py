@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import math
 import mmap
@@ -17,7 +16,7 @@ import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
-from napari_hrstem_defects.io.source import DataSet
+from napari_hrstem_defects.io.source import DataSet, optional_library
 
 # Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
 _GROUP, _DATA = 20, 21
@@ -35,13 +34,7 @@ PLUGINS = {".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "ti
 def read(path: Path) -> list[DataSet]:
     """The data sets of the file; series stay on disk."""
     suffix = path.suffix.lower()
-    try:
-        module = importlib.import_module(f"rsciio.{PLUGINS[suffix]}")
-    except ImportError as error:
-        raise ReadError(
-            f"{path}: reading {suffix} files needs RosettaSciIO; install it with "
-            'pip install "napari-hrstem-defects[formats]".'
-        ) from error
+    module = optional_library(f"rsciio.{PLUGINS[suffix]}", path)
     paths = [path]
     if suffix == ".emi":  # its pixels are in other files
         beside = path.parent.glob("*.[sS][eE][rR]")
