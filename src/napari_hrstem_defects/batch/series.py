@@ -258,7 +258,6 @@ class Series:
             cancelled=self._cancelled,
             facts={"best_patch_from": placement_record(rule), "frame_time_s": frame_time_s},
             frame_time_s=frame_time_s,
-            analysis_of=self.analysis,
         ) as writer:
             for index in range(len(self._micrograph)):
                 if self._cancelled is not None and self._cancelled():

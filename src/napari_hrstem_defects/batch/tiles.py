@@ -18,21 +18,10 @@ from skimage.measure import block_reduce
 
 from napari_hrstem_defects.batch.series import plausible, share_of_all, unsized
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.analysis import (
-    Chosen,
-    Classified,
-    Compared,
-    Divided,
-    Listed,
-    Preprocessed,
-    Segmented,
-    Varied,
-)
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.calibration import severity_of
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
@@ -247,10 +236,13 @@ class _Mosaic:
         self._area_periods += analysis.area_periods * _size(tile.inner) / _size(tile.outer)
         # The reference of the image: the first tile with a crystal, or the preferred one.
         first = self._reference is None or (
-            self._reference.best_patch is None and analysis.best_patch is not None
+            self._reference.record["best_patch"] is None and analysis.best_patch is not None
         )
         if preferred or first:
-            self._reference = _Reference.of(analysis, tile.corner)
+            record, best = provenance.frame_record(analysis), analysis.best_patch
+            record["best_patch"] = best and asdict(replace(best, y=best.y + y, x=best.x + x))
+            names = analysis.patches.classifier, analysis.patches.classifier_sha256
+            self._reference = _Reference(record, analysis.lattice, names)
 
     def result(self, edge_px: int) -> FrameResult:
         """All tiles together."""
@@ -261,20 +253,22 @@ class _Mosaic:
         )
         found.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
         regions = tuple(replace(region, id=number) for number, region in enumerate(found, 1))
-        shown = self._reduced(reference, regions)
         counts = np.zeros(256)
         for strip in _in_strips(marks):
             counts += np.bincount(strip.ravel(), minlength=256) / marks.size
+        marked, judged = _largest(marks, _LABELS), marks[::_COARSE, ::_COARSE] & _JUDGED > 0
         labels = np.bitwise_and(marks, 3, out=marks)
+        area, shares = self._area_periods, {k: float(counts[k == _LABELS].sum()) for k in (1, 2)}
+        sound = reference.record["verdict"] and "non-defective"
         record = {
             **reference.record,
-            "threshold": shown.threshold,
+            "threshold": severity_of(self._recipe.segment.false_marks, area) if area else None,
             "defective_patches": sum(row["label"] == "defective" for row in self._patches),
-            "verdict": "defective" if regions else shown.verdict,
+            "verdict": "defective" if any(shares.values()) else sound,
             "regions": len(regions),
             "fractions": {
-                "symmetry_defect": float(counts[_LABELS == 1].sum()),
-                "amorphous": float(counts[_LABELS == 2].sum()),
+                "symmetry_defect": shares[1],
+                "amorphous": shares[2],
                 "not_judged": float(counts[np.arange(256) & _JUDGED == 0].sum()),
             },
             "warnings": list(self.warnings),
@@ -285,81 +279,55 @@ class _Mosaic:
         for name, path in self._files.items():
             strips = _strips(path, self._shape, _MAPS[name])
             maps[name] = Page(self._shape, np.dtype(_MAPS[name]), _STRIP_ROWS, strips)
-        return FrameResult(
+        whole = FrameResult(
             self.micrograph,
             self._recipe,
             maps,
             labels,
+            judged,
             self._patches,
             regions,
             (),
             record,
             reference.classifier,
-            analysis=shown,
         )
+        return replace(whole, shown=self._reduced(whole, marked))
 
-    def _reduced(self, reference: _Reference, regions: tuple[Region, ...]) -> Analysis:
-        """The analysis as the overview shows it: every `_COARSE`-th pixel."""
-        size, factor = self.micrograph.pixel_size_nm, _COARSE
+    def _reduced(self, whole: FrameResult, marked: NDArray[np.uint8]) -> FrameResult:
+        """The result as the overview shows it: every `_COARSE`-th pixel."""
+        size, factor, record = self.micrograph.pixel_size_nm, _COARSE, dict(whole.record)
         small = Micrograph(
             self._coarse["pixels"],
             None if size is None else size * factor,
             f"{self.micrograph.name}, every {factor}th pixel",
             self.micrograph.metadata,
         )
-        best = reference.best_patch
-        if best is not None:
-            best = replace(best, y=best.y / factor, x=best.x / factor, size=max(best.size // factor, 1))
-        marked = _largest(self._marks, _LABELS)
-        judged = self._marks[::factor, ::factor] & _JUDGED > 0
-        table = PatchTable(
-            PatchGrid(small.frame_shape, min(small.frame_shape)),
-            np.zeros((1, 1), np.float32),
-            0.5,
-            np.zeros((1, 1), bool),
-            *reference.classifier,
-        )
-        scaled = tuple(
+        if best := record["best_patch"]:
+            edge = max(best["size"] // factor, 1)
+            record["best_patch"] = {**best, "y": best["y"] / factor, "x": best["x"] / factor, "size": edge}
+        for name in ("lattice", "typical_lattice"):
+            record[name] = record[name] and asdict(Lattice(**record[name]).scaled(1 / factor))
+        maps: dict[str, Any] = {
+            "severity": self._coarse["severity"],
+            "domains": np.zeros(marked.shape, np.uint8),
+        }
+        regions = tuple(
             replace(
                 region,
                 centroid=(region.centroid[0] / factor, region.centroid[1] / factor),
                 bbox=tuple(v // factor for v in region.bbox),  # type: ignore[arg-type]
             )
-            for region in regions
+            for region in whole.regions
         )
-        results: dict[str, Any] = {
-            "preprocess": Preprocessed(
-                None if reference.typical is None else reference.typical.scaled(1 / factor)
-            ),
-            "domains": Divided(),
-            "variance": Varied(np.zeros(marked.shape, np.float32), marked == 2),
-            "classify": Classified(table),
-            "best_patch": Chosen(best),
-            "symmetry": Compared(self._coarse["severity"], judged, area_periods=self._area_periods),
-            "segment": Segmented(marked, table),
-            "regions": Listed(scaled),
-        }
-        return Analysis(small, self._recipe, results, warnings_by_step={"regions": tuple(self.warnings)})
+        return replace(whole, micrograph=small, maps=maps, labels=marked, regions=regions, record=record)
 
 
 class _Reference(NamedTuple):
-    """Best patch, lattice and record of one tile, in pixels of the whole image; without its maps."""
+    """Record (best patch in pixels of the whole image), lattice and classifier of one tile."""
 
     record: dict[str, Any]
-    best_patch: BestPatch | None
     lattice: Lattice | None
-    typical: Lattice | None
     classifier: tuple[str, str | None]
-
-    @classmethod
-    def of(cls, analysis: Analysis, corner: tuple[int, int]) -> _Reference:
-        best, table = analysis.best_patch, analysis.patches
-        if best is not None:
-            best = replace(best, y=best.y + corner[0], x=best.x + corner[1])
-        record = provenance.frame_record(analysis)
-        record["best_patch"] = None if best is None else asdict(best)
-        names = table.classifier, table.classifier_sha256
-        return cls(record, best, analysis.lattice, analysis.typical, names)
 
 
 def _size(window: tuple[slice, slice]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,10 @@ class Page(NamedTuple):
             if len(strips[-1]) < count:
                 raise ValueError("the file ends before its pixels do")
         return cls(page.shape, np.dtype(page.dtype), page.aspage().rowsperstrip, tuple(strips))
+
+    def pixels(self) -> NDArray[Any]:
+        """The pixels as an array."""
+        return np.frombuffer(b"".join(map(zlib.decompress, self.strips)), self.dtype).reshape(self.shape)
 
 
 class OmeTiffWriter:
