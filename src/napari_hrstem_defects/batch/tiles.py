@@ -27,7 +27,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.frames import FrameResult
-from napari_hrstem_defects.io.ome import Page
+from napari_hrstem_defects.io.ome import ZLIB_LEVEL, Page
 from napari_hrstem_defects.io.tables import Row, patch_rows
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
@@ -370,7 +370,7 @@ def _read_part(path: Path, shape: tuple[int, int], window: tuple[slice, slice], 
 def _strips(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[bytes]:
     for y in range(0, shape[0], _STRIP_ROWS):
         window = slice(y, min(y + _STRIP_ROWS, shape[0])), slice(0, shape[1])
-        yield zlib.compress(_read_part(path, shape, window, dtype).data)
+        yield zlib.compress(_read_part(path, shape, window, dtype).data, ZLIB_LEVEL)
 
 
 def _reduce_into(coarse: NDArray[np.float32], window: tuple[slice, slice], values: NDArray[Any]) -> None:

@@ -21,7 +21,7 @@ from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import domain_image, domain_rows, wall_image
 from napari_hrstem_defects.io.folders import whole_file
-from napari_hrstem_defects.io.ome import Page
+from napari_hrstem_defects.io.ome import ZLIB_LEVEL, Page
 from napari_hrstem_defects.io.tables import Row, patch_rows
 
 #: Map → type on disk; boundaries only where the recipe asks for it.
@@ -136,6 +136,7 @@ class FrameResult:
                     pixels,
                     photometric="minisblack",
                     compression="zlib",
+                    compressionargs={"level": ZLIB_LEVEL},
                     description=text,
                     metadata=None,
                 )

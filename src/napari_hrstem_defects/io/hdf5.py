@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.calibration import is_reciprocal, nm_per_unit, pixel_size, size_of_axes
-from napari_hrstem_defects.io.source import DataSet, lazy_stack, optional_library
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
 
 
 def read(path: Path) -> list[DataSet]:
@@ -155,7 +155,7 @@ def _load(
     path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...] = ()
 ) -> Any:
     if len(shape) == 3:
-        return lazy_stack(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
+        return LazyFrames(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
     return _frame(path, name, order or tuple(range(len(shape))), 0)
 
 

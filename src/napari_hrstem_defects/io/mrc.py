@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, pixel_size
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames
 
 _HEADER_BYTES = 1024
 # Mode → type of a pixel.
@@ -94,7 +94,7 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
 
 def _load(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, series: bool) -> Any:
     if series:
-        return lazy_stack(shape, dtype, functools.partial(_frame, path, shape[1:], dtype, offset))
+        return LazyFrames(shape, dtype, functools.partial(_frame, path, shape[1:], dtype, offset))
     return _frame(path, shape, dtype, offset, 0)
 
 

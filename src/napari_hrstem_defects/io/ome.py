@@ -19,6 +19,10 @@ _NAMESPACE = uuid.UUID("5f0c3f43-52a1-5d0e-9f5b-5d4d2f6b9c11")
 _FINEST_TAG_NM = 0.005
 
 
+#: Level of zlib: noise hardly compresses, and a higher one takes twice as long for files of the same size.
+ZLIB_LEVEL = 1
+
+
 class Page(NamedTuple):
     """Pixels as a TIFF keeps them, which go from file to file as they are."""
 
@@ -87,6 +91,7 @@ class OmeTiffWriter:
             **pixels,
             photometric="minisblack",
             compression="zlib",
+            compressionargs={"level": ZLIB_LEVEL},
             description=self._description,
             metadata=None,
             resolution=self._resolution,

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.io import arrays, hdf5, mrc, pictures, tiff, vendor, zarrs
 from napari_hrstem_defects.io.calibration import beside
 from napari_hrstem_defects.io.colour import to_grey
-from napari_hrstem_defects.io.source import IMAGE, DataSet
+from napari_hrstem_defects.io.source import IMAGE, DataSet, LazyFrames
 
 
 class _Format(NamedTuple):
@@ -69,6 +69,7 @@ def read(
     pixel_size_nm: float | None = None,
     select: str | int | None = None,
     memory_share: float = 0.25,
+    as_dask: bool = True,
 ) -> Micrograph:
     """Open a micrograph ``(y, x)`` or a time series ``(t, y, x)``.
 
@@ -87,6 +88,9 @@ def read(
     memory_share : float
         Largest share of the machine's memory that an image may take, 0...1; larger ones are refused before they are
         loaded.
+    as_dask : bool
+        Whether a series that stays on disk is a dask array; otherwise it is array-like only and reads frame by frame in
+        the thread that asks, which is quicker and never a matter of dask's current scheduler.
 
     Returns
     -------
@@ -121,6 +125,8 @@ def read(
         )
     _check_memory(path, chosen, memory_share)
     data = _guarded(path, lambda _: chosen.load())
+    if isinstance(data, LazyFrames) and as_dask:
+        data = data.as_dask()
     if chosen.colour and data.ndim > 2:
         if data.shape[-1] in (2, 3, 4):
             data, remarks = to_grey(data, path)

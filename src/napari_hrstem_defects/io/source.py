@@ -31,7 +31,7 @@ class DataSet:
         ``(y, x)``, ``(t, y, x)`` or with a last axis of colour channels.
     dtype : numpy.dtype
     load : callable
-        Gives the pixels: numpy, or dask where a series stays on disk.
+        Gives the pixels: numpy, or :class:`LazyFrames` where a series stays on disk.
     pixel : PixelSize
     title : str
     notices : tuple of str
@@ -131,28 +131,15 @@ class LazyFrames:
         stack = np.stack([self._load(index) for index in indices]).astype(self.dtype, copy=False)
         return stack[(slice(None), *rest)]
 
+    def as_dask(self) -> Any:
+        """Dask array, one chunk a frame."""
+        import dask.array as da
 
-def lazy_stack(shape: tuple[int, ...], dtype: Any, load: Callable[[int], NDArray[Any]]) -> Any:
-    """Dask array of a series, one chunk a frame, loaded when asked for."""
-    import dask.array as da
-
-    frames = LazyFrames(shape, dtype, load)
-    # A name of its own: dask would otherwise hash the object to find one.
-    return da.from_array(
-        frames,
-        chunks=(1, *shape[1:]),
-        name=False,
-        asarray=False,
-        meta=np.empty((0,) * len(shape), frames.dtype),
-    )
-
-
-def frames_here(data: Any) -> Any:
-    """Array-like series whose frames are loaded in this thread, one at a time.
-
-    A dask array asks the scheduler that happens to be the current one; in a task of a cluster that would be the
-    cluster itself, and open files cannot travel there.
-    """
-    if not hasattr(data, "compute"):
-        return data
-    return LazyFrames(data.shape, data.dtype, lambda t: np.asarray(data[t].compute(scheduler="synchronous")))
+        # A name of its own: dask would otherwise hash the object to find one.
+        return da.from_array(
+            self,
+            chunks=(1, *self.shape[1:]),
+            name=False,
+            asarray=False,
+            meta=np.empty((0,) * self.ndim, self.dtype),
+        )

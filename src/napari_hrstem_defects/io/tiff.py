@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.colour import are_frames
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames
 from napari_hrstem_defects.io.tiff_calibration import find_pixel_size
 
 # Axes that tifffile names: samples (colour), channels, and everything that can be a time or a slice.
@@ -64,7 +64,7 @@ def _load(path: Path, index: int, channel: int | None) -> Any:
         shape, axes = _squeezed(series.shape, series.axes)
         palette = series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
         if len(axes) == 3 and _SAMPLES not in axes and channel is None and not palette:
-            return lazy_stack(shape, series.dtype, functools.partial(_frame, path, index))
+            return LazyFrames(shape, series.dtype, functools.partial(_frame, path, index))
         data = _pixels(series, shape)
         if palette:
             data, axes = np.moveaxis(np.asarray(series.keyframe.colormap)[:, data], 0, -1), axes + _SAMPLES

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
 from napari_hrstem_defects.io.hdf5 import hyperspy
-from napari_hrstem_defects.io.source import DataSet, lazy_stack, optional_library
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
 
 
 def read(path: Path) -> list[DataSet]:
@@ -91,7 +91,7 @@ def _data_set(
 
 def _load(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], lead: int = 0) -> Any:
     read_pixels = functools.partial(_pixels, path, name, (0,) * lead)
-    return lazy_stack(shape, dtype, read_pixels) if len(shape) == 3 else read_pixels()
+    return LazyFrames(shape, dtype, read_pixels) if len(shape) == 3 else read_pixels()
 
 
 def _pixels(path: Path, name: str, at: tuple[int, ...], *index: int) -> NDArray[Any]:
