@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -32,6 +33,13 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+)
+
+# What takes long to import and is used at the end of a series only, by one of the workers.
+_USED_AT_THE_END = (
+    "napari_hrstem_defects.batch.task",
+    "napari_hrstem_defects.io.figure",
+    "scipy.stats",
 )
 
 Cancelled = Callable[[], bool]
@@ -99,8 +107,12 @@ def _pool(
             stop.set()
         return bool(stop.is_set())
 
+    def when_idle() -> None:
+        for _ in range(jobs):
+            pool.submit(_import)
+
     try:
-        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress)
+        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress, when_idle)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -112,14 +124,19 @@ def _rows(
     split: bool,
     asked: Callable[[], bool],
     progress: Progress | None,
+    when_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Row]]:
-    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled."""
+    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled.
+
+    `when_idle` is called after submitting, for what workers can do while there is no task for them.
+    """
     from napari_hrstem_defects.batch.task import Parts, internal_error
 
     running = {
         submit(replace(task, split=split)): (index, replace(task, split=split))
         for index, task in tasks.items()
     }
+    when_idle()
     at_work: dict[int, tuple[Parts, int, float]] = {}
     finished: set[int] = set()
     while running:
@@ -136,6 +153,7 @@ def _rows(
             if isinstance(found, Parts):
                 at_work[index] = found, len(found.tasks), time.monotonic() - found.seconds
                 running |= {submit(part): (index, part) for part in found.tasks}
+                when_idle()
                 continue
             if found is None:
                 parts, left, begin = at_work[index]
@@ -181,6 +199,11 @@ def _watch(stop: Any) -> None:
             if time.monotonic() - asked > _GRACE_S:
                 break
     os._exit(1)
+
+
+def _import() -> None:
+    for name in _USED_AT_THE_END:
+        importlib.import_module(name)
 
 
 def _work(task: Task) -> Row | Parts | None:
