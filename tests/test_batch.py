@@ -1,13 +1,16 @@
 """Many files: what is found, how results are named, what is done again, what is left after an interruption."""
 
 import csv
+import gc
 import importlib
 import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -471,9 +474,13 @@ def test_no_scheduler(folder, out, monkeypatch):
 
     monkeypatch.setattr(workers, "_SCHEDULER_TIMEOUT_S", 1)
     write(folder / "a.tif")
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
-            analyze_files([folder], out, scheduler=address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"not dask" * 99), daemon=True).start()
+        other = "tcp://127.0.0.1:{1}".format(*server.getsockname())
+        for address in ("tcp://127.0.0.1:1", "nonsense://x", "tcp://:::", other):
+            with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
+                analyze_files([folder], out, scheduler=address)
+    gc.collect()  # where a client that is left behind complains
     with pytest.raises(ValueError, match="No clients found"):
         default_client()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import multiprocessing
@@ -221,16 +222,23 @@ def run_on_cluster(
     cancelled: Cancelled | None,
 ) -> Generator[Row, None, None]:
     """On the workers of a running dask cluster, which must see the same files under the same paths."""
-    from distributed import Client
+    from distributed import Client, Security
+    from distributed.comm import connect
 
     from napari_hrstem_defects.batch.task import run_task
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
+    async def knock() -> None:
+        options = Security().get_connection_args("client")
+        await (await connect(address, timeout=_SCHEDULER_TIMEOUT_S, **options)).close()
+
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection costs one line, ours
     try:
+        # A client that finds nobody tries for 20 s to tell them that it goes, and ends with a traceback.
+        asyncio.run(knock())
         # Not the default: other dask arrays in the process do not use it.
         client = Client(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:  # or another program
         raise HrstemDefectsError(
             f"{address}: no dask scheduler answers there; start one with `dask scheduler` or check the address."
         ) from error
