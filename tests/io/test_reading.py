@@ -612,8 +612,19 @@ def test_cut_off_series_of_tia(tmp_path, kept):
         np.asarray(read(path).data)
 
 
-@pytest.mark.parametrize("at", [14, 18])
-@pytest.mark.parametrize("count", [4, 2**22, 2**32 - 1])
+@pytest.mark.parametrize(
+    ("at", "count"),  # of images, images that are there, axes
+    [
+        (14, 4),
+        (14, 2**22),
+        (14, 2**32 - 1),
+        (18, 4),
+        (18, 2**22),
+        (18, 2**32 - 1),
+        (26, 2**22),
+        (26, 2**32 - 1),
+    ],
+)
 def test_series_of_tia_that_declares_what_it_does_not_hold(tmp_path, at, count):
     pytest.importorskip("rsciio")
     path = tmp_path / "series.ser"

@@ -25,6 +25,7 @@ _BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}
 
 # TIA: kind of a file of images, version from which on offsets have 8 bytes, and bytes of a pixel by its type.
 _IMAGES, _WIDE_VERSION = 0x4122, 0x220
+_DIMENSION_BYTES = 32  # at least
 _SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
 
 #: Suffix → RosettaSciIO module.
@@ -106,16 +107,16 @@ def _check_tags(path: Path) -> None:
 
 
 def _check_elements(path: Path) -> None:
-    """Refuse a series of TIA that counts more images than the file can hold: a reader would make room for them."""
+    """Refuse a file of TIA that counts more images or axes than it can hold: a reader would make room for them."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(30)
-        if len(head) < 30 or head[:4] != b"II\x97\1":
+        head = file.read(34)
+        if len(head) < 34 or head[:4] != b"II\x97\1":
             raise ReadError(f"{path}: the file is damaged or not really a ser file; export or copy it again.")
         version, kind, _, total, valid = struct.unpack_from("<HIIII", head, 4)
         wide = version >= _WIDE_VERSION
-        (table,) = struct.unpack_from("<Q" if wide else "<I", head, 22)
-        needed = table + max(total, valid) * (8 if wide else 4)
+        table, dimensions = struct.unpack_from("<QI" if wide else "<II", head, 22)
+        needed = max(table + max(total, valid) * (8 if wide else 4), dimensions * _DIMENSION_BYTES)
         if kind == _IMAGES and valid and needed <= size:
             file.seek(table)
             (first,) = struct.unpack("<Q" if wide else "<I", file.read(8 if wide else 4))
