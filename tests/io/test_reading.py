@@ -281,6 +281,17 @@ def test_series_stay_on_disk(tmp_path, case):
     assert data.dtype == np.dtype("u2")
 
 
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True, "compression": "zlib"}])
+def test_more_channels_than_detectors_are_frames(path, options):
+    """What tifffile makes of a stack whose axes are not named."""
+    stack = RNG.integers(0, 255, (40, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(path, stack, **options)
+    assert len(data_sets(path)) == 1
+    assert hasattr(check(path, stack, None).data, "dask")
+    tifffile.imwrite(path, stack[:4], **options)
+    assert len(data_sets(path)) == 4
+
+
 def test_series_that_are_loaded_as_a_whole(tmp_path):
     check(write(tmp_path, ("ndata", writers.ndata, STACK)), STACK)
     pytest.importorskip("rsciio")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,23 @@ def optional_library(name: str, path: Path) -> Any:
             f"{path}: reading {path.suffix.lower()} files needs {package}; install it with "
             'pip install "napari-hrstem-defects[formats]".'
         ) from error
+
+
+def raw_frame(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, index: int = 0
+) -> NDArray[Any]:
+    """Frame `index` of those that lie in a file from `offset` on, one after the other and uncompressed.
+
+    Raises
+    ------
+    ReadError
+        If the file ends before.
+    """
+    count = math.prod(shape)
+    pixels = np.fromfile(path, dtype, count, offset=offset + index * count * dtype.itemsize)
+    if len(pixels) < count:
+        raise ReadError(f"{path}: the file is cut off (truncated); copy it again from its source.")
+    return pixels.reshape(shape)
 
 
 class LazyFrames:
