@@ -45,6 +45,10 @@ _AT_SEAMS = np.where(np.arange(256) < _KEPT, _LABELS, np.uint8(0))
 _MAPS = {"severity": np.float32, "variance": np.float32}
 
 
+# Record of one tile, its best patch in pixels of the whole image, and its classifier.
+_Reference = tuple[dict[str, Any], tuple[str, str | None]]
+
+
 class Tile(NamedTuple):
     """Rows and columns that are analysed, and those that are taken from it."""
 
@@ -233,23 +237,25 @@ class _Mosaic:
         self._patches += (row for row in rows if tile.holds(row["y"], row["x"]))
         self.warnings.update(dict.fromkeys(analysis.warnings))
         self._timings.update(analysis.timings)
-        self._area_periods += analysis.area_periods * _size(tile.inner) / _size(tile.outer)
+        self._area_periods += analysis.area_periods * self._marks[tile.inner].size / analysis.labels.size
         # The reference of the image: the first tile with a crystal, or the preferred one.
         first = self._reference is None or (
-            self._reference.record["best_patch"] is None and analysis.best_patch is not None
+            self._reference[0]["best_patch"] is None and analysis.best_patch is not None
         )
         if preferred or first:
             record, best = provenance.frame_record(analysis), analysis.best_patch
             record["best_patch"] = best and asdict(replace(best, y=best.y + y, x=best.x + x))
             names = analysis.patches.classifier, analysis.patches.classifier_sha256
-            self._reference = _Reference(record, analysis.lattice, names)
+            self._reference = record, names
 
     def result(self, edge_px: int) -> FrameResult:
         """All tiles together."""
-        marks, reference, size = self._marks, self._reference, self.micrograph.pixel_size_nm
-        assert reference is not None
+        marks, size = self._marks, self.micrograph.pixel_size_nm
+        assert self._reference is not None
+        reference, classifier = self._reference
+        lattice = reference["lattice"] and Lattice(**reference["lattice"])
         found = self._regions + _across_seams(
-            marks, self._files["severity"], size, reference.lattice, self._at_seams, edge_px
+            marks, self._files["severity"], size, lattice, self._at_seams, edge_px
         )
         found.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
         regions = tuple(replace(region, id=number) for number, region in enumerate(found, 1))
@@ -259,9 +265,9 @@ class _Mosaic:
         marked, judged = _largest(marks, _LABELS), marks[::_COARSE, ::_COARSE] & _JUDGED > 0
         labels = np.bitwise_and(marks, 3, out=marks)
         area, shares = self._area_periods, {k: float(counts[k == _LABELS].sum()) for k in (1, 2)}
-        sound = reference.record["verdict"] and "non-defective"
+        sound = reference["verdict"] and "non-defective"
         record = {
-            **reference.record,
+            **reference,
             "threshold": severity_of(self._recipe.segment.false_marks, area) if area else None,
             "defective_patches": sum(row["label"] == "defective" for row in self._patches),
             "verdict": "defective" if any(shares.values()) else sound,
@@ -289,7 +295,7 @@ class _Mosaic:
             regions,
             (),
             record,
-            reference.classifier,
+            classifier,
         )
         return replace(whole, shown=self._reduced(whole, marked))
 
@@ -320,18 +326,6 @@ class _Mosaic:
             for region in whole.regions
         )
         return replace(whole, micrograph=small, maps=maps, labels=marked, regions=regions, record=record)
-
-
-class _Reference(NamedTuple):
-    """Record (best patch in pixels of the whole image), lattice and classifier of one tile."""
-
-    record: dict[str, Any]
-    lattice: Lattice | None
-    classifier: tuple[str, str | None]
-
-
-def _size(window: tuple[slice, slice]) -> int:
-    return (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
 
 
 def _of_all(progress: Callable[[str, float], None], index: int, count: int) -> Callable[[str, float], None]:
@@ -392,9 +386,17 @@ def _largest(marks: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
     return np.concatenate(list(strips))
 
 
-def _moved(region: Region, corner: tuple[int, int]) -> Region:
+def _moved(region: Region, corner: tuple[int, int], step: int = 1) -> Region:
+    """A region of a window in pixels of the image; of every `step`-th pixel only what is in nm is right already."""
     (y, x), (y0, x0, y1, x1), (dy, dx) = region.centroid, region.bbox, corner
-    return replace(region, centroid=(y + dy, x + dx), bbox=(y0 + dy, x0 + dx, y1 + dy, x1 + dx))
+    return replace(
+        region,
+        centroid=(y * step + dy, x * step + dx),
+        bbox=(y0 * step + dy, x0 * step + dx, y1 * step + dy, x1 * step + dx),
+        area_px=region.area_px * step**2,
+        length_px=region.length_px * step,
+        width_px=region.width_px * step,
+    )
 
 
 def _inside(region: Region, inner: tuple[slice, slice], shape: tuple[int, int]) -> bool:
@@ -435,26 +437,13 @@ def _across_seams(
         known = (part & _JUDGED > 0) | (own > 0)
         nm = None if size is None else size * step
         for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, judged=known):
-            moved = _moved(_enlarged(region, step), (window[0].start, window[1].start))
+            moved = _moved(region, (window[0].start, window[1].start), step)
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:
                 largest = max(like, key=lambda part: part.area_px)
                 moved = replace(moved, type=largest.type, confidence=largest.confidence)
             found.append(moved)
     return found
-
-
-def _enlarged(region: Region, step: int) -> Region:
-    """A region that was measured on every `step`-th pixel, in pixels; what is in nm is so already."""
-    y0, x0, y1, x1 = (v * step for v in region.bbox)
-    return replace(
-        region,
-        centroid=(region.centroid[0] * step, region.centroid[1] * step),
-        bbox=(y0, x0, y1, x1),
-        area_px=region.area_px * step**2,
-        length_px=region.length_px * step,
-        width_px=region.width_px * step,
-    )
 
 
 def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
