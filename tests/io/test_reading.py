@@ -682,6 +682,18 @@ def test_tags_of_gatan_that_count_more_than_the_file_holds(tmp_path):
     assert "its tags" not in str(caught.value)
 
 
+def test_a_list_of_pages_without_an_end(path):
+    tifffile.imwrite(path, STACK, photometric="minisblack", metadata=None, compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        first, *_, last = (page.offset for page in tif.pages)
+    raw = path.read_bytes()
+    (count,) = struct.unpack_from("<H", raw, last)
+    at = last + 2 + 12 * count
+    path.write_bytes(raw[:at] + struct.pack("<I", first) + raw[at + 4 :])
+    with pytest.raises(ReadError, match="its list of pages has no end"):
+        read(path)
+
+
 def test_damaged_pixels(path):
     tifffile.imwrite(path, IMAGE, compression="zlib")
     raw = bytearray(path.read_bytes())

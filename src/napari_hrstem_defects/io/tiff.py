@@ -29,9 +29,7 @@ def read(path: Path) -> list[DataSet]:
     # tifffile reports oddities of metadata as log messages; what stops us is raised.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as tif:
-        # The list of pages ends with an offset of 0; an offset beyond the end of the file is a page that got lost.
-        if tif.series and _next_page_offset(tif) >= tif.filehandle.size:
-            raise _cut_off(path)
+        _check_pages(tif, path)
         return [found for index in range(len(tif.series)) for found in _data_sets(path, tif, index)]
 
 
@@ -88,13 +86,21 @@ def _check_complete(tif: tifffile.TiffFile, series: Any, path: Path) -> None:
             raise _cut_off(path)
 
 
-def _next_page_offset(tif: tifffile.TiffFile) -> int:
-    layout, file = tif.tiff, tif.filehandle
-    file.seek(tif.pages[-1].offset)
-    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
-    file.seek(count * layout.tagsize, 1)
-    (offset,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
-    return int(offset)
+def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a list of pages that leads out of the file, where pages got lost, or in a circle, which has no end."""
+    layout, file, seen = tif.tiff, tif.filehandle, set[int]()
+    offset = tif.pages.first.offset
+    while offset:  # 0 after the last page
+        if offset in seen:
+            raise ReadError(f"{path}: the file is damaged (its list of pages has no end); copy it again.")
+        seen.add(offset)
+        try:
+            file.seek(offset)
+            (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+            file.seek(count * layout.tagsize, 1)
+            (offset,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+        except struct.error as error:
+            raise _cut_off(path) from error
 
 
 def _cut_off(path: Path) -> ReadError:
