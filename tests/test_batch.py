@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -547,6 +548,13 @@ def damage_json(change):
     return damage
 
 
+def other_tag(path, code, value):
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tag = tif.pages.first.tags[code]
+        tif.filehandle.seek(tag.offset + 8)
+        tif.filehandle.write(struct.pack("<H" if tag.dtype == 3 else "<I", value))
+
+
 def other_labels(folder):
     labels = tifffile.imread(folder / "labels.tif")
     tifffile.imwrite(folder / "labels.tif", 1 - labels)
@@ -573,6 +581,8 @@ def two_results(tmp_path_factory):
         lambda folder: (folder / "labels.tif").write_bytes(b""),
         lambda folder: (folder / "labels.tif").write_bytes((folder / "labels.tif").read_bytes()[:-200]),
         lambda folder: (folder / "regions.csv").unlink(),
+        lambda folder: other_tag(folder / "labels.tif", 257, 2**31),  # ImageLength
+        lambda folder: other_tag(folder / "labels.tif", 278, 0),  # RowsPerStrip
         other_labels,
     ],
 )

@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+import struct
 import sys
 
 import numpy as np
@@ -326,6 +327,18 @@ def test_incomplete_results(tmp_path, make_analysis, name):
     save(make_analysis(), tmp_path / "out")
     (tmp_path / "out" / name).unlink()
     with pytest.raises(ReadError, match="incomplete"):
+        load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("tag", "value"), [(257, 2**31), (278, 0)], ids=["ImageLength", "RowsPerStrip"])
+def test_damaged_maps(tmp_path, make_analysis, tag, value):
+    """Memory is not taken for what a damaged file declares."""
+    save(make_analysis(), tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "severity.tif", mode="r+") as tif:
+        found = tif.pages.first.tags[tag]
+        tif.filehandle.seek(found.offset + 8)
+        tif.filehandle.write(struct.pack("<H" if found.dtype == 3 else "<I", value))
+    with pytest.raises(ReadError, match="incomplete or damaged"):
         load(tmp_path / "out")
 
 

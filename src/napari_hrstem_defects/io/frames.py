@@ -174,5 +174,5 @@ class FrameResult:
                 (name, sha256),
                 (y, x),
             )
-        except provenance.DAMAGE:
+        except (*provenance.DAMAGE, MemoryError):  # of a size that is wrong
             return None
