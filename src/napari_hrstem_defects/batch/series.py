@@ -102,10 +102,10 @@ class Series:
         """
         plan = self._read()
         if plan is None or plan["asked"] != json.loads(json.dumps(asked)):
+            plan = {"asked": asked, **self._plan()}
             try:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(exist_ok=True)
-                plan = {"asked": asked, **self._plan()}
                 write_record(self.folder / "plan.tmp", plan)
                 (self.folder / "plan.tmp").replace(self._file)
             except OSError as error:
@@ -240,9 +240,9 @@ class Series:
             with locked(self.folder / f".{index:06d}.lock", self._cancelled):
                 if self._path(index).exists():
                     continue
-                analysis = self.analysis(index, report(index))
+                found = FrameResult.of(self.analysis(index, report(index)), self.drift(index))
                 try:
-                    FrameResult.of(analysis, self.drift(index)).save(self._path(index))
+                    found.save(self._path(index))
                 except OSError as error:
                     raise unwritable(self.folder, error) from error
 

@@ -145,6 +145,9 @@ def run_task(
             "failed",
             f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
         )
+    except OSError as error:  # what cannot be written is a WriteError
+        reason = error.strerror or error
+        row = task.row("failed", f"{task.source.path}: the file cannot be read any more ({reason}).")
     except Exception as error:  # a bug, or a file that breaks a library: the other files continue
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc(file=sys.stderr)

@@ -107,13 +107,13 @@ class _Layout(NamedTuple):
 
 
 def overview_figure(
-    found: Analysis | FrameResult, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
+    analysis: Analysis | FrameResult, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
 ) -> Figure:
     """Image with best patch and scale bar, severity, labels, and the main numbers.
 
     Parameters
     ----------
-    found : Analysis or FrameResult
+    analysis : Analysis or FrameResult
         A whole analysis, or what was kept of one.
     frame : int
         Which frame of a series it is.
@@ -125,8 +125,7 @@ def overview_figure(
     matplotlib.figure.Figure
         With an Agg canvas; no window, no global state.
     """
-    if isinstance(found, Analysis):
-        found = FrameResult.of(found)
+    found = FrameResult.of(analysis) if isinstance(analysis, Analysis) else analysis
     display = Display.of(found)
     header = _header(found, frame, series)
     layout = _Layout.of(found.labels.shape, len(header), series is not None)
@@ -150,13 +149,13 @@ def overview_figure(
 
 def save_overview(
     path: Path,
-    found: Analysis | FrameResult,
+    analysis: Analysis | FrameResult,
     *,
     frame: int = 0,
     series: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
     """Write :func:`overview_figure` as PNG."""
-    overview_figure(found, frame=frame, series=series).savefig(path, **_PNG)
+    overview_figure(analysis, frame=frame, series=series).savefig(path, **_PNG)
 
 
 def _header(
