@@ -451,6 +451,25 @@ def test_signals(folder, out, start, number):
 
 
 @pytest.mark.slow
+def test_a_worker_that_hangs_is_ended(folder, out, start):
+    """As in a library's code that never returns, where no Python runs."""
+    for index in range(8):
+        write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
+    process = start(folder, "--out", out, "--jobs", 2)
+    wait_for((out / "summary.csv").exists, 240)
+    workers = [
+        pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    wait_for(lambda: all(map(ended, workers)), 5)
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the cluster
 def test_cluster(folder, out):
     from distributed import LocalCluster

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its 
 
 #: How long (s) a worker may take to stop when asked, and a cluster be without workers before a warning.
 _GRACE_S, _ALONE_S = 2.5, 30
+#: After which more time (s) workers are ended that did not do so.
+_MORE_GRACE_S = 1.0
 #: How often (s) the caller is asked whether to stop.
 _POLL_S = 0.2
 #: How long (s) a scheduler may take to answer.
@@ -102,11 +104,19 @@ def _pool(
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, threads))
+    others, since = set(multiprocessing.active_children()), None
 
     def asked() -> bool:
-        if cancelled is not None and cancelled():
-            stop.set()
-        return bool(stop.is_set())
+        nonlocal since
+        if cancelled is None or not cancelled():
+            return False
+        stop.set()
+        since = since or time.monotonic()
+        # Workers end by themselves, except where the code of a library never returns to Python.
+        if time.monotonic() - since > _GRACE_S + _MORE_GRACE_S:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+        return True
 
     def when_idle() -> None:
         for _ in range(jobs):

@@ -178,7 +178,8 @@ def _header(
         facts.append(f"period {period:.1f} px{nm}")
     count = len(found.regions)
     facts.append("no defect regions" if not count else f"{count} defect region{'s' if count > 1 else ''}")
-    facts.append(f"{100 * found.defect_area / found.labels.size:.1f} % of the image marked")
+    marked = sum(record["fractions"][key] for key in ("symmetry_defect", "amorphous"))
+    facts.append(f"{100 * marked:.1f} % of the image marked")
     name = micrograph.name
     if series is not None:
         name = name.removesuffix(f"[{frame}]")
