@@ -1,13 +1,17 @@
 """Many files: what is found, how results are named, what is done again, what is left after an interruption."""
 
 import csv
+import gc
 import importlib
 import json
 import multiprocessing
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -447,6 +451,25 @@ def test_signals(folder, out, start, number):
 
 
 @pytest.mark.slow
+def test_a_worker_that_hangs_is_ended(folder, out, start):
+    """As in a library's code that never returns, where no Python runs."""
+    for index in range(8):
+        write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
+    process = start(folder, "--out", out, "--jobs", 2)
+    wait_for((out / "summary.csv").exists, 240)
+    workers = [
+        pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    wait_for(lambda: all(map(ended, workers)), 5)
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the cluster
 def test_cluster(folder, out):
     from distributed import LocalCluster
@@ -471,9 +494,13 @@ def test_no_scheduler(folder, out, monkeypatch):
 
     monkeypatch.setattr(workers, "_SCHEDULER_TIMEOUT_S", 1)
     write(folder / "a.tif")
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
-        with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
-            analyze_files([folder], out, scheduler=address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"not dask" * 99), daemon=True).start()
+        other = "tcp://127.0.0.1:{1}".format(*server.getsockname())
+        for address in ("tcp://127.0.0.1:1", "nonsense://x", "tcp://:::", other):
+            with pytest.raises(HrstemDefectsError, match="no dask scheduler answers"):
+                analyze_files([folder], out, scheduler=address)
+    gc.collect()  # where a client that is left behind complains
     with pytest.raises(ValueError, match="No clients found"):
         default_client()
 
@@ -540,6 +567,13 @@ def damage_json(change):
     return damage
 
 
+def other_tag(path, code, value):
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tag = tif.pages.first.tags[code]
+        tif.filehandle.seek(tag.offset + 8)
+        tif.filehandle.write(struct.pack("<H" if tag.dtype == 3 else "<I", value))
+
+
 def other_labels(folder):
     labels = tifffile.imread(folder / "labels.tif")
     tifffile.imwrite(folder / "labels.tif", 1 - labels)
@@ -566,6 +600,8 @@ def two_results(tmp_path_factory):
         lambda folder: (folder / "labels.tif").write_bytes(b""),
         lambda folder: (folder / "labels.tif").write_bytes((folder / "labels.tif").read_bytes()[:-200]),
         lambda folder: (folder / "regions.csv").unlink(),
+        lambda folder: other_tag(folder / "labels.tif", 257, 2**31),  # ImageLength
+        lambda folder: other_tag(folder / "labels.tif", 278, 0),  # RowsPerStrip
         other_labels,
     ],
 )

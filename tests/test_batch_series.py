@@ -16,7 +16,7 @@ from napari_hrstem_defects.batch.series import FromFrame
 from napari_hrstem_defects.cli.analyze import placement_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import HrstemDefectsError
-from napari_hrstem_defects.io import load
+from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.frames import FrameResult
 
 FRAMES, RATE_NM, DRIFT_NM, PIXEL_NM = 6, 0.25, (-0.03, 0.045), 0.03
@@ -120,6 +120,19 @@ def test_a_damaged_frame_and_one_of_other_pixels_are_analysed_again(movie, out, 
     assert {"fault.npy[1]", "fault.npy[2]"} <= set(analysed)
     assert "fault.npy[0]" not in analysed
     assert same(out / "fault", result)
+
+
+def test_an_input_that_goes_midway(movie, out, tmp_path):
+    path = tmp_path / "movie.npy"
+    np.save(path, np.asarray(read(movie).data))
+
+    def progress(share, text):
+        if "frame 3 of" in text:
+            path.unlink(missing_ok=True)
+
+    (row,) = analyze_files([path], out, progress=progress)
+    assert row.status == "failed"
+    assert row.message.startswith(f"{path}: the file cannot be read any more (")
 
 
 def test_a_full_disk_midway(movie, out, result, monkeypatch):

@@ -7,6 +7,7 @@ from PIL import Image
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.io.display import Display
 from napari_hrstem_defects.io.figure import overview_figure, round_length, save_overview
+from napari_hrstem_defects.io.frames import FrameResult
 
 
 def texts_of(figure):
@@ -123,7 +124,7 @@ def test_thin_faults_survive_the_reduction(make_micrograph, make_analysis, chang
     analysis = make_analysis(make_micrograph((2100, 96)))
     labels = np.zeros((2100, 96), np.uint8)
     labels[1000] = 1
-    display = Display.of(change(analysis, labels=labels))
+    display = Display.of(FrameResult.of(change(analysis, labels=labels)))
     assert display.labels.shape == (700, 32)
     assert (display.labels[1000 // 3] == 1).all()
     assert display.labels.sum() == 32

@@ -2,10 +2,10 @@
 
 import builtins
 import gc
-import importlib
 import io
 import json
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -209,13 +209,14 @@ def test_emi_needs_its_ser(tmp_path):
     assert read(path).pixel_size_nm == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("codec", ["blosc", "zstd", "zlib", "gzip", "lz4", None])
-def test_zarr_arrays(tmp_path, codec, version):
-    for separator in "./":
-        path = tmp_path / f"{ord(separator)}.zarr"
-        writers.zarr(path, STACK, (2, 48, 33), codec, version, separator)
-        assert hasattr(check(path, STACK, None).data, "dask")
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [(2, {}), (2, {"order": "F"}), (3, {}), (3, {"shards": (4, 96, 99)}), (3, {"compressors": None})],
+)
+def test_zarr_arrays(tmp_path, version, options):
+    path = tmp_path / "a.zarr"
+    writers.zarr(path, STACK, (2, 48, 33), version, **options)
+    assert hasattr(check(path, STACK, None).data, "dask")
 
 
 def test_zarr_in_an_archive_with_missing_chunks(tmp_path):
@@ -278,6 +279,17 @@ def test_series_stay_on_disk(tmp_path, case):
     assert data.chunks[0] == (1, 1, 1)
     np.testing.assert_array_equal(np.asarray(data), STACK)
     assert data.dtype == np.dtype("u2")
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True, "compression": "zlib"}])
+def test_more_channels_than_detectors_are_frames(path, options):
+    """What tifffile makes of a stack whose axes are not named."""
+    stack = RNG.integers(0, 255, (40, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(path, stack, **options)
+    assert len(data_sets(path)) == 1
+    assert hasattr(check(path, stack, None).data, "dask")
+    tifffile.imwrite(path, stack[:4], **options)
+    assert len(data_sets(path)) == 4
 
 
 def test_series_that_are_loaded_as_a_whole(tmp_path):
@@ -473,9 +485,9 @@ def test_diffraction_patterns_are_refused(tmp_path, case):
     refused(path, "this is a diffraction pattern", pixel_size_nm=0.02)
 
 
-def pcodec(path):
+def unknown_codec(path):
     writers.zarr(path, IMAGE)
-    (path / ".zarray").write_text((path / ".zarray").read_text().replace("zlib", "pcodec"))
+    (path / ".zarray").write_text((path / ".zarray").read_text().replace("zstd", "other"))
 
 
 def jbig(path):
@@ -524,7 +536,7 @@ def too_large_for_its_archive(path):
         ("a.hspy", spectra, "only a spectrum image"),
         ("a.ndata", lambda path: writers.ndata(path, IMAGE[:, :, None] * np.ones(40), datum_dimension_count=1),
          "only a spectrum image"),
-        ("a.zarr", pcodec, "this variant of zarr files cannot be read (codec pcodec of Zarr)"),
+        ("a.zarr", unknown_codec, "this variant of zarr files cannot be read"),
         ("b.zarr", lambda path: path.mkdir(), "this is not a Zarr store"),
         ("jbig.tif", jbig, "this variant of tif files cannot be read"),
         ("bitshuffle.emd", bitshuffle, "this variant of emd files cannot be read"),
@@ -611,8 +623,19 @@ def test_cut_off_series_of_tia(tmp_path, kept):
         np.asarray(read(path).data)
 
 
-@pytest.mark.parametrize("at", [14, 18])
-@pytest.mark.parametrize("count", [4, 2**22, 2**32 - 1])
+@pytest.mark.parametrize(
+    ("at", "count"),  # of images, images that are there, axes
+    [
+        (14, 4),
+        (14, 2**22),
+        (14, 2**32 - 1),
+        (18, 4),
+        (18, 2**22),
+        (18, 2**32 - 1),
+        (26, 2**22),
+        (26, 2**32 - 1),
+    ],
+)
 def test_series_of_tia_that_declares_what_it_does_not_hold(tmp_path, at, count):
     pytest.importorskip("rsciio")
     path = tmp_path / "series.ser"
@@ -657,6 +680,18 @@ def test_tags_of_gatan_that_count_more_than_the_file_holds(tmp_path):
     with pytest.raises(ReadError) as caught:  # RosettaSciIO's turn: no image
         read(path)
     assert "its tags" not in str(caught.value)
+
+
+def test_a_list_of_pages_without_an_end(path):
+    tifffile.imwrite(path, STACK, photometric="minisblack", metadata=None, compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        first, *_, last = (page.offset for page in tif.pages)
+    raw = path.read_bytes()
+    (count,) = struct.unpack_from("<H", raw, last)
+    at = last + 2 + 12 * count
+    path.write_bytes(raw[:at] + struct.pack("<I", first) + raw[at + 4 :])
+    with pytest.raises(ReadError, match="its list of pages has no end"):
+        read(path)
 
 
 def test_damaged_pixels(path):
@@ -705,17 +740,15 @@ def test_pickles_are_not_loaded(tmp_path):
 # -- the optional dependency ----------------------------------------------------------------------------------
 
 
-def test_missing_extra_is_named(tmp_path, monkeypatch):
-    def missing(name, *args):
-        if name.startswith("rsciio"):
-            raise ImportError(name)
-        return original(name, *args)
-
-    original = importlib.import_module
-    monkeypatch.setattr(importlib, "import_module", missing)
-    (tmp_path / "image.dm4").write_bytes(b"x" * 100)
-    with pytest.raises(ReadError, match=r'image\.dm4: .*pip install "napari-hrstem-defects\[formats\]"'):
-        read(tmp_path / "image.dm4")
+@pytest.mark.parametrize(
+    ("name", "package"), [("image.dm4", "RosettaSciIO"), ("image.emd", "h5py"), ("image.zarr", "zarr")]
+)
+def test_missing_extra_is_named(tmp_path, monkeypatch, name, package):
+    for module in ("rsciio.digitalmicrograph", "h5py", "zarr"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_bytes(b"x" * 100)
+    with pytest.raises(ReadError, match=rf'{name}: .* needs {package}; .*"napari-hrstem-defects\[formats\]"'):
+        read(tmp_path / name)
 
 
 def test_rosettasciio_is_imported_only_when_needed(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+import struct
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_hrstem_defects import Micrograph, Recipe, analyze
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.domains import Domain, DomainMap
 from napari_hrstem_defects.core.errors import ReadError, WriteError
-from napari_hrstem_defects.io import ResultWriter, load, read, save, saving
+from napari_hrstem_defects.io import ResultWriter, load, read, save
 from napari_hrstem_defects.io.loading import load_info
 
 IMAGES = {"labels.tif", "severity.tif", "variance.tif"}
@@ -208,7 +209,7 @@ def test_unwritable_folder(tmp_path, make_analysis):
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()]
 )
-@pytest.mark.parametrize("where", ["Table", "_move_into_place"])
+@pytest.mark.parametrize("where", ["saving.Table", "folders.move_into_place"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_failures_leave_nothing_behind(
     tmp_path, make_micrograph, make_analysis, monkeypatch, error, where, existing
@@ -219,7 +220,7 @@ def test_failures_leave_nothing_behind(
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(saving, where, fail)
+    monkeypatch.setattr(f"napari_hrstem_defects.io.{where}", fail)
     expected = WriteError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
         save(make_analysis(), tmp_path / "out", overwrite=True)
@@ -326,6 +327,18 @@ def test_incomplete_results(tmp_path, make_analysis, name):
     save(make_analysis(), tmp_path / "out")
     (tmp_path / "out" / name).unlink()
     with pytest.raises(ReadError, match="incomplete"):
+        load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("tag", "value"), [(257, 2**31), (278, 0)], ids=["ImageLength", "RowsPerStrip"])
+def test_damaged_maps(tmp_path, make_analysis, tag, value):
+    """Memory is not taken for what a damaged file declares."""
+    save(make_analysis(), tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "severity.tif", mode="r+") as tif:
+        found = tif.pages.first.tags[tag]
+        tif.filehandle.seek(found.offset + 8)
+        tif.filehandle.write(struct.pack("<H" if found.dtype == 3 else "<I", value))
+    with pytest.raises(ReadError, match="incomplete or damaged"):
         load(tmp_path / "out")
 
 

@@ -8,7 +8,6 @@ import json
 import struct
 import zipfile
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -191,40 +190,11 @@ def ndata(path, data, unit="nm", scale=0.02, key="spatial_calibrations", **value
         archive.writestr("metadata.json", json.dumps({"version": 1, key: sides, **values}))
 
 
-def zarr(path, data, chunks=None, codec="zlib", version=2, separator="."):
-    """An array, written without the library."""
-    encode = {
-        "blosc": imagecodecs.blosc_encode,
-        "zstd": imagecodecs.zstd_encode,
-        "zlib": imagecodecs.zlib_encode,
-        "gzip": imagecodecs.gzip_encode,
-        "lz4": lambda raw: imagecodecs.lz4_encode(raw, header=True),
-        None: bytes,
-    }[codec]
+def zarr(path, data, chunks=None, version=2, **options):
+    """An array."""
+    library = pytest.importorskip("zarr")
     chunks = chunks or (1,) * (data.ndim - 2) + (20, 30)
-    path.mkdir(parents=True)
-    document = {"zarr_format": version, "shape": data.shape, "fill_value": 0}
-    if version == 2:
-        document |= {"chunks": chunks, "dtype": data.dtype.str, "order": "C", "filters": None}
-        document |= {"compressor": codec and {"id": codec}, "dimension_separator": separator}
-        name, prefix = ".zarray", ""
-    else:
-        codecs = [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            *([{"name": codec}] if codec else []),
-        ]
-        document |= {"node_type": "array", "data_type": data.dtype.name, "codecs": codecs}
-        document |= {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}}}
-        document |= {"chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}}}
-        name, prefix = "zarr.json", f"c{separator}"
-    (path / name).write_text(json.dumps(document))
-    for place in np.ndindex(*(-(-n // c) for n, c in zip(data.shape, chunks, strict=True))):
-        part = data[tuple(slice(i * c, (i + 1) * c) for i, c in zip(place, chunks, strict=True))]
-        whole = np.zeros(chunks, data.dtype)
-        whole[tuple(slice(n) for n in part.shape)] = part
-        file = path / (prefix + separator.join(map(str, place)))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode(whole.tobytes()))
+    library.create_array(path, data=data, chunks=chunks, zarr_format=version, **options)
 
 
 def ome_zarr(path, data, unit="nanometer", scale=0.02):

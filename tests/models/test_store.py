@@ -249,6 +249,14 @@ def test_other_members_are_refused(path, name, content, message):
         load_model(rewritten(path, lambda members: members.update({name: content})))
 
 
+def test_an_archive_of_an_unknown_version(path):
+    raw = path.read_bytes()
+    at = raw.index(b"PK\1\2") + 6  # version needed to extract, of the first entry
+    path.write_bytes(raw[:at] + b"\xbb" + raw[at + 1 :])
+    with pytest.raises(ModelError, match="not a model file of this program, or it is damaged"):
+        load_model(path)
+
+
 def test_what_cannot_be_written(tmp_path, network, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match="the model cannot be written there"):

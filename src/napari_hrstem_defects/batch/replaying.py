@@ -20,7 +20,6 @@ from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import sha256_of, software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import ResultWriter
-from napari_hrstem_defects.io.source import frames_here
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.registry import find_by_hash
 
@@ -81,11 +80,10 @@ def replay(
     source = info["input"]["path"] if image is None else image
     if source is None:
         raise ReadError(f"{record}: the analysed pixels did not come from a file; name the image to use.")
-    micrograph = read(source, select=info["input"].get("select"))
+    micrograph = read(source, select=info["input"].get("select"), as_dask=False)
     known = {key: info["input"].get(key) for key in ("pixel_size_from", "pixel_size_stated_nm")}
     micrograph = dataclasses.replace(
         micrograph,
-        data=frames_here(micrograph.data),
         pixel_size_nm=info["input"]["pixel_size_nm"],
         metadata={**micrograph.metadata, **known},
     )

@@ -88,7 +88,7 @@ class Series:
         self._last: tuple[int, Analysis] | None = None
 
     def begin(self, asked: Any) -> None:
-        """Continue if the same was asked for before, else begin anew.
+        """Continue if the same was asked for before, else begin anew with the frame that the plan is made from.
 
         Parameters
         ----------
@@ -102,15 +102,17 @@ class Series:
         """
         plan = self._read()
         if plan is None or plan["asked"] != json.loads(json.dumps(asked)):
+            plan = {"asked": asked, **self._plan()}
             try:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(exist_ok=True)
-                plan = {"asked": asked, **self._plan()}
                 write_record(self.folder / "plan.tmp", plan)
                 (self.folder / "plan.tmp").replace(self._file)
             except OSError as error:
                 raise unwritable(self.folder, error) from error
         self._follow(plan)
+        # Here, where its analysis is at hand.
+        self.work([self._first])
 
     def resume(self) -> bool:
         """Continue what another process has begun; False if that is gone."""
@@ -118,6 +120,11 @@ class Series:
         if plan is not None:
             self._follow(plan)
         return plan is not None
+
+    @property
+    def _first(self) -> int:
+        """Frame that the plan is made from."""
+        return self._placement.frame if isinstance(self._placement, FromFrame) else 0
 
     @property
     def _file(self) -> Path:
@@ -139,8 +146,7 @@ class Series:
 
     def _plan(self) -> dict[str, Any]:
         """What all frames depend on: the best patch of each, and whether the pixel size is plausible."""
-        rule = self._placement
-        first = rule.frame if isinstance(rule, FromFrame) else 0
+        rule, first = self._placement, self._first
         if first >= len(self._micrograph):
             raise RecipeError(
                 f"The best patch is to be from frame {first}, but the series ends with frame "
@@ -234,9 +240,9 @@ class Series:
             with locked(self.folder / f".{index:06d}.lock", self._cancelled):
                 if self._path(index).exists():
                     continue
-                analysis = self.analysis(index, report(index))
+                found = FrameResult.of(self.analysis(index, report(index)), self.drift(index))
                 try:
-                    FrameResult.of(analysis, self.drift(index)).save(self._path(index))
+                    found.save(self._path(index))
                 except OSError as error:
                     raise unwritable(self.folder, error) from error
 
@@ -258,7 +264,6 @@ class Series:
             cancelled=self._cancelled,
             facts={"best_patch_from": placement_record(rule), "frame_time_s": frame_time_s},
             frame_time_s=frame_time_s,
-            analysis_of=self.analysis,
         ) as writer:
             for index in range(len(self._micrograph)):
                 if self._cancelled is not None and self._cancelled():

@@ -38,7 +38,6 @@ from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
-from napari_hrstem_defects.io.source import frames_here
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
@@ -146,6 +145,9 @@ def run_task(
             "failed",
             f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
         )
+    except OSError as error:  # what cannot be written is a WriteError
+        reason = error.strerror or error
+        row = task.row("failed", f"{task.source.path}: the file cannot be read any more ({reason}).")
     except Exception as error:  # a bug, or a file that breaks a library: the other files continue
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc(file=sys.stderr)
@@ -167,8 +169,8 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         pixel_size_nm=task.pixel_size_nm,
         select=task.select,
         memory_share=task.memory_share,
+        as_dask=False,
     )
-    micrograph = dataclasses.replace(micrograph, data=frames_here(micrograph.data))
     if task.frames is not None:
         series = task.series(micrograph, cancelled)
         if series.resume():

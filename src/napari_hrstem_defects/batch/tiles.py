@@ -18,27 +18,16 @@ from skimage.measure import block_reduce
 
 from napari_hrstem_defects.batch.series import plausible, share_of_all, unsized
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.analysis import (
-    Chosen,
-    Classified,
-    Compared,
-    Divided,
-    Listed,
-    Preprocessed,
-    Segmented,
-    Varied,
-)
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.calibration import severity_of
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
-from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.frames import FrameResult
-from napari_hrstem_defects.io.ome import Page
+from napari_hrstem_defects.io.ome import ZLIB_LEVEL, Page
 from napari_hrstem_defects.io.tables import Row, patch_rows
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
@@ -54,6 +43,10 @@ _KEPT, _JUDGED = np.uint8(128), np.uint8(64)
 _LABELS = np.arange(256, dtype=np.uint8) & np.uint8(3)
 _AT_SEAMS = np.where(np.arange(256) < _KEPT, _LABELS, np.uint8(0))
 _MAPS = {"severity": np.float32, "variance": np.float32}
+
+
+# Record of one tile, its best patch in pixels of the whole image, and its classifier.
+_Reference = tuple[dict[str, Any], tuple[str, str | None]]
 
 
 class Tile(NamedTuple):
@@ -244,37 +237,44 @@ class _Mosaic:
         self._patches += (row for row in rows if tile.holds(row["y"], row["x"]))
         self.warnings.update(dict.fromkeys(analysis.warnings))
         self._timings.update(analysis.timings)
-        self._area_periods += analysis.area_periods * _size(tile.inner) / _size(tile.outer)
+        self._area_periods += analysis.area_periods * self._marks[tile.inner].size / analysis.labels.size
         # The reference of the image: the first tile with a crystal, or the preferred one.
         first = self._reference is None or (
-            self._reference.best_patch is None and analysis.best_patch is not None
+            self._reference[0]["best_patch"] is None and analysis.best_patch is not None
         )
         if preferred or first:
-            self._reference = _Reference.of(analysis, tile.corner)
+            record, best = provenance.frame_record(analysis), analysis.best_patch
+            record["best_patch"] = best and asdict(replace(best, y=best.y + y, x=best.x + x))
+            names = analysis.patches.classifier, analysis.patches.classifier_sha256
+            self._reference = record, names
 
     def result(self, edge_px: int) -> FrameResult:
         """All tiles together."""
-        marks, reference, size = self._marks, self._reference, self.micrograph.pixel_size_nm
-        assert reference is not None
+        marks, size = self._marks, self.micrograph.pixel_size_nm
+        assert self._reference is not None
+        reference, classifier = self._reference
+        lattice = reference["lattice"] and Lattice(**reference["lattice"])
         found = self._regions + _across_seams(
-            marks, self._files["severity"], size, reference.lattice, self._at_seams, edge_px
+            marks, self._files["severity"], size, lattice, self._at_seams, edge_px
         )
         found.sort(key=lambda region: (-region.area_px, region.label, region.bbox))
         regions = tuple(replace(region, id=number) for number, region in enumerate(found, 1))
-        shown = self._reduced(reference, regions)
         counts = np.zeros(256)
         for strip in _in_strips(marks):
             counts += np.bincount(strip.ravel(), minlength=256) / marks.size
+        marked, judged = _largest(marks, _LABELS), marks[::_COARSE, ::_COARSE] & _JUDGED > 0
         labels = np.bitwise_and(marks, 3, out=marks)
+        area, shares = self._area_periods, {k: float(counts[k == _LABELS].sum()) for k in (1, 2)}
+        sound = reference["verdict"] and "non-defective"
         record = {
-            **reference.record,
-            "threshold": shown.threshold,
+            **reference,
+            "threshold": severity_of(self._recipe.segment.false_marks, area) if area else None,
             "defective_patches": sum(row["label"] == "defective" for row in self._patches),
-            "verdict": "defective" if regions else shown.verdict,
+            "verdict": "defective" if any(shares.values()) else sound,
             "regions": len(regions),
             "fractions": {
-                "symmetry_defect": float(counts[_LABELS == 1].sum()),
-                "amorphous": float(counts[_LABELS == 2].sum()),
+                "symmetry_defect": shares[1],
+                "amorphous": shares[2],
                 "not_judged": float(counts[np.arange(256) & _JUDGED == 0].sum()),
             },
             "warnings": list(self.warnings),
@@ -285,85 +285,47 @@ class _Mosaic:
         for name, path in self._files.items():
             strips = _strips(path, self._shape, _MAPS[name])
             maps[name] = Page(self._shape, np.dtype(_MAPS[name]), _STRIP_ROWS, strips)
-        return FrameResult(
+        whole = FrameResult(
             self.micrograph,
             self._recipe,
             maps,
             labels,
+            judged,
             self._patches,
             regions,
             (),
             record,
-            reference.classifier,
-            analysis=shown,
+            classifier,
         )
+        return replace(whole, shown=self._reduced(whole, marked))
 
-    def _reduced(self, reference: _Reference, regions: tuple[Region, ...]) -> Analysis:
-        """The analysis as the overview shows it: every `_COARSE`-th pixel."""
-        size, factor = self.micrograph.pixel_size_nm, _COARSE
+    def _reduced(self, whole: FrameResult, marked: NDArray[np.uint8]) -> FrameResult:
+        """The result as the overview shows it: every `_COARSE`-th pixel."""
+        size, factor, record = self.micrograph.pixel_size_nm, _COARSE, dict(whole.record)
         small = Micrograph(
             self._coarse["pixels"],
             None if size is None else size * factor,
             f"{self.micrograph.name}, every {factor}th pixel",
             self.micrograph.metadata,
         )
-        best = reference.best_patch
-        if best is not None:
-            best = replace(best, y=best.y / factor, x=best.x / factor, size=max(best.size // factor, 1))
-        marked = _largest(self._marks, _LABELS)
-        judged = self._marks[::factor, ::factor] & _JUDGED > 0
-        table = PatchTable(
-            PatchGrid(small.frame_shape, min(small.frame_shape)),
-            np.zeros((1, 1), np.float32),
-            0.5,
-            np.zeros((1, 1), bool),
-            *reference.classifier,
-        )
-        scaled = tuple(
+        if best := record["best_patch"]:
+            edge = max(best["size"] // factor, 1)
+            record["best_patch"] = {**best, "y": best["y"] / factor, "x": best["x"] / factor, "size": edge}
+        for name in ("lattice", "typical_lattice"):
+            record[name] = record[name] and asdict(Lattice(**record[name]).scaled(1 / factor))
+        maps: dict[str, Any] = {
+            "severity": self._coarse["severity"],
+            "domains": np.zeros(marked.shape, np.uint8),
+        }
+        regions = tuple(
             replace(
                 region,
                 centroid=(region.centroid[0] / factor, region.centroid[1] / factor),
                 bbox=tuple(v // factor for v in region.bbox),  # type: ignore[arg-type]
             )
-            for region in regions
+            for region in whole.regions
         )
-        results: dict[str, Any] = {
-            "preprocess": Preprocessed(
-                None if reference.typical is None else reference.typical.scaled(1 / factor)
-            ),
-            "domains": Divided(),
-            "variance": Varied(np.zeros(marked.shape, np.float32), marked == 2),
-            "classify": Classified(table),
-            "best_patch": Chosen(best),
-            "symmetry": Compared(self._coarse["severity"], judged, area_periods=self._area_periods),
-            "segment": Segmented(marked, table),
-            "regions": Listed(scaled),
-        }
-        return Analysis(small, self._recipe, results, warnings_by_step={"regions": tuple(self.warnings)})
-
-
-class _Reference(NamedTuple):
-    """Best patch, lattice and record of one tile, in pixels of the whole image; without its maps."""
-
-    record: dict[str, Any]
-    best_patch: BestPatch | None
-    lattice: Lattice | None
-    typical: Lattice | None
-    classifier: tuple[str, str | None]
-
-    @classmethod
-    def of(cls, analysis: Analysis, corner: tuple[int, int]) -> _Reference:
-        best, table = analysis.best_patch, analysis.patches
-        if best is not None:
-            best = replace(best, y=best.y + corner[0], x=best.x + corner[1])
-        record = provenance.frame_record(analysis)
-        record["best_patch"] = None if best is None else asdict(best)
-        names = table.classifier, table.classifier_sha256
-        return cls(record, best, analysis.lattice, analysis.typical, names)
-
-
-def _size(window: tuple[slice, slice]) -> int:
-    return (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
+        return replace(whole, micrograph=small, maps=maps, labels=marked, regions=regions, record=record)
 
 
 def _of_all(progress: Callable[[str, float], None], index: int, count: int) -> Callable[[str, float], None]:
@@ -402,7 +364,7 @@ def _read_part(path: Path, shape: tuple[int, int], window: tuple[slice, slice], 
 def _strips(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[bytes]:
     for y in range(0, shape[0], _STRIP_ROWS):
         window = slice(y, min(y + _STRIP_ROWS, shape[0])), slice(0, shape[1])
-        yield zlib.compress(_read_part(path, shape, window, dtype).data)
+        yield zlib.compress(_read_part(path, shape, window, dtype).data, ZLIB_LEVEL)
 
 
 def _reduce_into(coarse: NDArray[np.float32], window: tuple[slice, slice], values: NDArray[Any]) -> None:
@@ -424,9 +386,17 @@ def _largest(marks: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.
     return np.concatenate(list(strips))
 
 
-def _moved(region: Region, corner: tuple[int, int]) -> Region:
+def _moved(region: Region, corner: tuple[int, int], step: int = 1) -> Region:
+    """A region of a window in pixels of the image; of every `step`-th pixel only what is in nm is right already."""
     (y, x), (y0, x0, y1, x1), (dy, dx) = region.centroid, region.bbox, corner
-    return replace(region, centroid=(y + dy, x + dx), bbox=(y0 + dy, x0 + dx, y1 + dy, x1 + dx))
+    return replace(
+        region,
+        centroid=(y * step + dy, x * step + dx),
+        bbox=(y0 * step + dy, x0 * step + dx, y1 * step + dy, x1 * step + dx),
+        area_px=region.area_px * step**2,
+        length_px=region.length_px * step,
+        width_px=region.width_px * step,
+    )
 
 
 def _inside(region: Region, inner: tuple[slice, slice], shape: tuple[int, int]) -> bool:
@@ -467,26 +437,13 @@ def _across_seams(
         known = (part & _JUDGED > 0) | (own > 0)
         nm = None if size is None else size * step
         for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, judged=known):
-            moved = _moved(_enlarged(region, step), (window[0].start, window[1].start))
+            moved = _moved(region, (window[0].start, window[1].start), step)
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:
                 largest = max(like, key=lambda part: part.area_px)
                 moved = replace(moved, type=largest.type, confidence=largest.confidence)
             found.append(moved)
     return found
-
-
-def _enlarged(region: Region, step: int) -> Region:
-    """A region that was measured on every `step`-th pixel, in pixels; what is in nm is so already."""
-    y0, x0, y1, x1 = (v * step for v in region.bbox)
-    return replace(
-        region,
-        centroid=(region.centroid[0] * step, region.centroid[1] * step),
-        bbox=(y0, x0, y1, x1),
-        area_px=region.area_px * step**2,
-        length_px=region.length_px * step,
-        width_px=region.width_px * step,
-    )
 
 
 def _touch(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

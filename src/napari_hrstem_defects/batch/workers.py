@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import logging
 import multiprocessing
 import os
@@ -21,6 +23,8 @@ if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its 
 
 #: How long (s) a worker may take to stop when asked, and a cluster be without workers before a warning.
 _GRACE_S, _ALONE_S = 2.5, 30
+#: After which more time (s) workers are ended that did not do so.
+_MORE_GRACE_S = 1.0
 #: How often (s) the caller is asked whether to stop.
 _POLL_S = 0.2
 #: How long (s) a scheduler may take to answer.
@@ -32,6 +36,13 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+)
+
+# What takes long to import and is used at the end of a series only, by one of the workers.
+_USED_AT_THE_END = (
+    "napari_hrstem_defects.batch.task",
+    "napari_hrstem_defects.io.figure",
+    "scipy.stats",
 )
 
 Cancelled = Callable[[], bool]
@@ -93,14 +104,26 @@ def _pool(
     stop = context.Event()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, threads))
+    others, since = set(multiprocessing.active_children()), None
 
     def asked() -> bool:
-        if cancelled is not None and cancelled():
-            stop.set()
-        return bool(stop.is_set())
+        nonlocal since
+        if cancelled is None or not cancelled():
+            return False
+        stop.set()
+        since = since or time.monotonic()
+        # Workers end by themselves, except where the code of a library never returns to Python.
+        if time.monotonic() - since > _GRACE_S + _MORE_GRACE_S:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+        return True
+
+    def when_idle() -> None:
+        for _ in range(jobs):
+            pool.submit(_import)
 
     try:
-        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress)
+        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress, when_idle)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -112,14 +135,19 @@ def _rows(
     split: bool,
     asked: Callable[[], bool],
     progress: Progress | None,
+    when_idle: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, Row]]:
-    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled."""
+    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled.
+
+    `when_idle` is called after submitting, for what workers can do while there is no task for them.
+    """
     from napari_hrstem_defects.batch.task import Parts, internal_error
 
     running = {
         submit(replace(task, split=split)): (index, replace(task, split=split))
         for index, task in tasks.items()
     }
+    when_idle()
     at_work: dict[int, tuple[Parts, int, float]] = {}
     finished: set[int] = set()
     while running:
@@ -136,6 +164,7 @@ def _rows(
             if isinstance(found, Parts):
                 at_work[index] = found, len(found.tasks), time.monotonic() - found.seconds
                 running |= {submit(part): (index, part) for part in found.tasks}
+                when_idle()
                 continue
             if found is None:
                 parts, left, begin = at_work[index]
@@ -183,6 +212,11 @@ def _watch(stop: Any) -> None:
     os._exit(1)
 
 
+def _import() -> None:
+    for name in _USED_AT_THE_END:
+        importlib.import_module(name)
+
+
 def _work(task: Task) -> Row | Parts | None:
     from napari_hrstem_defects.batch.task import run_task
 
@@ -198,16 +232,23 @@ def run_on_cluster(
     cancelled: Cancelled | None,
 ) -> Generator[Row, None, None]:
     """On the workers of a running dask cluster, which must see the same files under the same paths."""
-    from distributed import Client
+    from distributed import Client, Security
+    from distributed.comm import connect
 
     from napari_hrstem_defects.batch.task import run_task
     from napari_hrstem_defects.core.errors import HrstemDefectsError
 
+    async def knock() -> None:
+        options = Security().get_connection_args("client")
+        await (await connect(address, timeout=_SCHEDULER_TIMEOUT_S, **options)).close()
+
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection costs one line, ours
     try:
+        # A client that finds nobody tries for 20 s to tell them that it goes, and ends with a traceback.
+        asyncio.run(knock())
         # Not the default: other dask arrays in the process do not use it.
         client = Client(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:  # or another program
         raise HrstemDefectsError(
             f"{address}: no dask scheduler answers there; start one with `dask scheduler` or check the address."
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -181,10 +181,53 @@ def scan(
     quiet: Quiet = False,
 ) -> None:
     """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
-    given = dict(locals())
-    from napari_hrstem_defects.cli.scan import run
+    from collections import Counter
 
-    run(**given)
+    from napari_hrstem_defects.cli.analyze import check_positive
+    from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
+    from napari_hrstem_defects.io.reading import read
+    from napari_hrstem_defects.io.scans import save_scan
+    from napari_hrstem_defects.models import scan as scanning
+    from napari_hrstem_defects.models.registry import find
+    from napari_hrstem_defects.models.store import load_model
+
+    with errors_as_lines(USAGE), Reporter(quiet) as reporter:
+        check_positive("--pixel-size", pixel_size, "length in nm")
+        micrograph = read(image, pixel_size_nm=pixel_size, select=select)
+        stored = load_model(find(model))
+        step = scanning.usual_stride(stored.contract) if stride is None else stride
+        least = scanning.LEAST_PROBABILITY if least_probability is None else least_probability
+        counts: Counter[str] = Counter()
+        warnings: dict[str, None] = {}
+        record = {
+            "model": {"name": stored.contract.name, "file": stored.path.name, "sha256": stored.sha256},
+            "window_px": stored.contract.patch_px,
+            "stride_px": step,
+            "least_probability": least,
+        }
+
+        def scans() -> Iterator[scanning.Scan]:
+            for index in range(len(micrograph)):
+                found = scanning.scan(
+                    stored,
+                    micrograph.frame(index).pixels,
+                    stride_px=step,
+                    pixel_size_nm=micrograph.pixel_size_nm,
+                    least_probability=least,
+                    progress=lambda share, text, index=index: reporter.progress(  # type: ignore[misc]
+                        (index + share) / len(micrograph), text
+                    ),
+                )
+                counts.update(part.name for part in found.regions)
+                warnings.update(dict.fromkeys(found.warnings))
+                yield found
+
+        classes = stored.contract.classes
+        folder = save_scan(scans(), micrograph, out / image.stem, classes, record=record, overwrite=overwrite)
+        for warning in warnings:
+            reporter.complain(f"{image}: {warning}")
+        kinds = ", ".join(f"{counts[name]} {name}" for name in classes if counts[name])
+        reporter.say(f"{folder}: {kinds or 'no defect'}")
 
 
 @app.command()

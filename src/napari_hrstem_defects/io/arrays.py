@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames
 
 # Keys of Swift's metadata, the newest first.
 _CALIBRATIONS = ("dimensional_calibrations", "spatial_calibrations", "intrinsic_spatial_calibrations")
@@ -31,7 +31,7 @@ def read_npy(path: Path) -> list[DataSet]:
 
 def _npy(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], series: bool) -> Any:
     if series:
-        return lazy_stack(shape, dtype, functools.partial(_npy_frame, path))
+        return LazyFrames(shape, dtype, functools.partial(_npy_frame, path))
     return np.load(path, allow_pickle=False)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     # Not at once: colours are asked for by what must start fast.
     from matplotlib.axes import Axes
 
-    from napari_hrstem_defects.core.analysis import Analysis
+    from napari_hrstem_defects.io.frames import FrameResult
 
 # Okabe & Ito's colour-blind-safe palette.
 SYMMETRY_COLOUR = "#D55E00"  # vermillion
@@ -36,7 +36,7 @@ _LABEL_OPACITY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Display:
-    """Reduced copies of the arrays of an analysis.
+    """Reduced copies of the maps of a result.
 
     Attributes
     ----------
@@ -59,13 +59,11 @@ class Display:
     domains: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, analysis: Analysis) -> Display:
-        """Reduce an analysis for display."""
-        from napari_hrstem_defects.io.domains import domain_image
-
-        height, width = analysis.labels.shape
+    def of(cls, found: FrameResult) -> Display:
+        """Reduce a result for display."""
+        height, width = found.labels.shape
         factor = -(-max(height, width) // _MAX_SIDE_PX)
-        pixels = analysis.micrograph.frame().pixels
+        pixels = found.micrograph.frame().pixels
         low, high = np.quantile(
             pixels[:: max(1, factor // 2), :: max(1, factor // 2)], (_SATURATED, 1 - _SATURATED)
         )
@@ -76,10 +74,10 @@ class Display:
         return cls(
             (height, width),
             grey,
-            _blocks(analysis.severity, factor).max(axis=(1, 3)),
-            _blocks(analysis.labels, factor).max(axis=(1, 3)),
-            np.asarray(_blocks(analysis.judged, factor).any(axis=(1, 3))),
-            np.asarray(_blocks(domain_image(analysis), factor)[:, 0, :, 0], np.uint8),
+            _blocks(found.pixels("severity"), factor).max(axis=(1, 3)),
+            _blocks(found.labels, factor).max(axis=(1, 3)),
+            np.asarray(_blocks(found.pixels("judged"), factor).any(axis=(1, 3)), np.bool_),
+            np.asarray(_blocks(found.pixels("domains"), factor)[:, 0, :, 0], np.uint8),
         )
 
     def show(self, axes: Axes, picture: NDArray[np.floating]) -> None:

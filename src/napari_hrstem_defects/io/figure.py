@@ -21,7 +21,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
@@ -34,10 +33,17 @@ from napari_hrstem_defects.io.display import (
     domain_colour,
     severity_range,
 )
-from napari_hrstem_defects.io.domains import domain_rows
-from napari_hrstem_defects.io.provenance import fractions
+from napari_hrstem_defects.io.frames import FrameResult
 
 _DPI = 150
+# Without "Software" the file would change with matplotlib's patch version for no reason; a higher level of compression
+# takes twice as long for files of the same size.
+_PNG: dict[str, Any] = {
+    "format": "png",
+    "dpi": _DPI,
+    "metadata": {"Software": None},
+    "pil_kwargs": {"compress_level": 3},
+}
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same figure everywhere
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "family": _FONT}
 # Everything below in inches.
@@ -101,15 +107,16 @@ class _Layout(NamedTuple):
 
 
 def overview_figure(
-    analysis: Analysis, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
+    analysis: Analysis | FrameResult, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
 ) -> Figure:
     """Image with best patch and scale bar, severity, labels, and the main numbers.
 
     Parameters
     ----------
-    analysis : Analysis
+    analysis : Analysis or FrameResult
+        A whole analysis, or what was kept of one.
     frame : int
-        Which frame of a series `analysis` is.
+        Which frame of a series it is.
     series : sequence of mapping, optional
         Defect fractions of every frame of the series, drawn against time.
 
@@ -118,9 +125,10 @@ def overview_figure(
     matplotlib.figure.Figure
         With an Agg canvas; no window, no global state.
     """
-    display = Display.of(analysis)
-    header = _header(analysis, frame, series)
-    layout = _Layout.of(analysis.labels.shape, len(header), series is not None)
+    found = FrameResult.of(analysis) if isinstance(analysis, Analysis) else analysis
+    display = Display.of(found)
+    header = _header(found, frame, series)
+    layout = _Layout.of(found.labels.shape, len(header), series is not None)
     figure = Figure(figsize=(layout.width, layout.height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _draw_header(figure, layout, header)
@@ -133,40 +141,44 @@ def overview_figure(
         strip_width = max(width, _MIN_PANEL_WIDTH)
         strip = layout.axes(figure, left + (width - strip_width) / 2, bottom - _STRIP, strip_width, _STRIP)
         strip.set_axis_off()
-        panel(axes, strip, analysis, display)
+        panel(axes, strip, found, display)
     if series is not None:
         _draw_series(figure, layout, series, frame)
     return figure
 
 
 def save_overview(
-    path: Path, analysis: Analysis, *, frame: int = 0, series: Sequence[Mapping[str, float]] | None = None
+    path: Path,
+    analysis: Analysis | FrameResult,
+    *,
+    frame: int = 0,
+    series: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
     """Write :func:`overview_figure` as PNG."""
-    # Without "Software" the file would change with matplotlib's patch version for no reason.
-    overview_figure(analysis, frame=frame, series=series).savefig(path, dpi=_DPI, metadata={"Software": None})
+    overview_figure(analysis, frame=frame, series=series).savefig(path, **_PNG)
 
 
 def _header(
-    analysis: Analysis, frame: int, series: Sequence[Mapping[str, float]] | None
+    found: FrameResult, frame: int, series: Sequence[Mapping[str, float]] | None
 ) -> list[tuple[str, str]]:
     """Lines of text and their style."""
-    micrograph = analysis.micrograph
+    micrograph, record = found.micrograph, found.record
     size = micrograph.pixel_size_nm
-    height, width = analysis.labels.shape
+    height, width = found.labels.shape
     facts = [f"{width} × {height} px"]
     if size is not None:
         facts += [f"{width * size:.3g} × {height * size:.3g} nm", f"{size:.4g} nm/px"]
     # The period that set the scales: that of the image as a whole, steadier than one patch's.
-    lattice = (analysis.typical or analysis.lattice) if analysis.best_patch else None
+    lattice = (record["typical_lattice"] or record["lattice"]) if record["best_patch"] else None
     if lattice is None:
         facts.append("no lattice found")
     else:
-        nm = "" if size is None else f" ({lattice.period_px * size:.3g} nm)"
-        facts.append(f"period {lattice.period_px:.1f} px{nm}")
-    count = len(analysis.regions)
+        period = lattice["period_px"]
+        nm = "" if size is None else f" ({period * size:.3g} nm)"
+        facts.append(f"period {period:.1f} px{nm}")
+    count = len(found.regions)
     facts.append("no defect regions" if not count else f"{count} defect region{'s' if count > 1 else ''}")
-    marked = np.count_nonzero(analysis.labels) / analysis.labels.size
+    marked = sum(record["fractions"][key] for key in ("symmetry_defect", "amorphous"))
     facts.append(f"{100 * marked:.1f} % of the image marked")
     name = micrograph.name
     if series is not None:
@@ -175,9 +187,9 @@ def _header(
     if len(name) > 90:
         name = f"{name[:44]}…{name[-44:]}"  # both ends of a file name distinguish files
     lines = [(name, "name"), (" · ".join(facts), "facts")]
-    if analysis.warnings:
-        more = len(analysis.warnings) - 1
-        text = analysis.warnings[0] + (f" (and {more} more in analysis.json)" if more else "")
+    if warnings := record["warnings"]:
+        more = len(warnings) - 1
+        text = warnings[0] + (f" (and {more} more in analysis.json)" if more else "")
         lines += [(line, "warning") for line in textwrap.wrap("⚠ " + text, 115)[:3]]
     return lines
 
@@ -207,25 +219,25 @@ def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=11.5, family=_FONT, pad=5)
 
 
-def _draw_image(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
-    domains = analysis.domains.domains if analysis.domains is not None else ()
-    several = len(domains) > 1
+def _draw_image(axes: Axes, strip: Axes, found: FrameResult, display: Display) -> None:
+    several = len(found.domains) > 1
     display.show(axes, display.domain_overlay() if several else display.grey)
     _title(axes, "Image and lattices" if several else "Image")
-    _draw_scale_bar(axes, analysis)
-    best = analysis.best_patch
+    _draw_scale_bar(axes, found)
+    best = found.record["best_patch"]
     if best is None:
         _note(strip, "no best patch: no lattice was found")
         return
-    axes.add_patch(_patch_square(best, BEST_PATCH_COLOUR))
-    placed = "placed by hand" if best.placed == "hand" else "chosen automatically"
+    axes.add_patch(_patch_square(best["y"], best["x"], best["size"], BEST_PATCH_COLOUR))
+    placed = "placed by hand" if best["placed"] == "hand" else "chosen automatically"
     handle = Rectangle((0, 0), 1, 1, fill=False, edgecolor=BEST_PATCH_COLOUR, linewidth=2)
     # Where there are many entries they stand side by side.
-    text = f"best patch, {best.size} px, {placed}" if len(domains) <= 3 else f"best patch, {best.size} px"
+    text = f"best patch, {best['size']} px" + (f", {placed}" if len(found.domains) <= 3 else "")
     entries: list[tuple[Any, str]] = [(handle, text)]
-    for number, row in enumerate(domain_rows(analysis)[1:], start=1):
-        axes.add_patch(_patch_square(domains[number].patch, domain_colour(number)))
-        entries.append((Patch(facecolor=domain_colour(number)), _domain_text(row)))
+    for number, row in enumerate(found.domains[1:], start=1):
+        colour = domain_colour(number)
+        axes.add_patch(_patch_square(row["patch_y_px"], row["patch_x_px"], row["patch_size_px"], colour))
+        entries.append((Patch(facecolor=colour), _domain_text(row)))
     _legend(strip, entries, columns=1 if len(entries) <= 3 else 2)
 
 
@@ -237,21 +249,20 @@ def _domain_text(row: Mapping[str, Any]) -> str:
     return f"{relation}{turned}, {'intact' if row['crystal'] == 'yes' else 'defect'}"
 
 
-def _patch_square(patch: BestPatch, colour: str) -> Rectangle:
-    edge, corner = patch.size, (patch.x - patch.size / 2, patch.y - patch.size / 2)
-    square = Rectangle(corner, edge, edge, fill=False, edgecolor=colour, linewidth=1.8)
+def _patch_square(y: float, x: float, edge: int, colour: str) -> Rectangle:
+    square = Rectangle((x - edge / 2, y - edge / 2), edge, edge, fill=False, edgecolor=colour, linewidth=1.8)
     square.set_path_effects([withStroke(linewidth=3.2, foreground="black")])
     return square
 
 
-def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
-    threshold = analysis.threshold
-    low, high = severity_range(analysis.severity, threshold)
+def _draw_severity(axes: Axes, strip: Axes, found: FrameResult, display: Display) -> None:
+    threshold, judged = found.record["threshold"], found.pixels("judged")
+    low, high = severity_range(found.pixels("severity"), threshold)
     display.show(axes, display.severity_overlay(low, high))
     _title(axes, "Symmetry breaking")
-    if not analysis.judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
+    if not judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not assessed", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
-    if analysis.best_patch is None or not analysis.judged.any():
+    if found.record["best_patch"] is None or not judged.any():
         _note(strip, "not computed")
         return
     bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))
@@ -259,27 +270,27 @@ def _draw_severity(axes: Axes, strip: Axes, analysis: Analysis, display: Display
     colour_bar = Colorbar(bar, mappable, orientation="horizontal", extend="max")
     colour_bar.outline.set_linewidth(0.6)
     bar.tick_params(labelsize=9, length=2.5, pad=2)
-    published = analysis.recipe.mode == "published"
+    published = found.recipe.mode == "published"
     unit = "severity (Mahalanobis distance)" if published else "severity (robust standard deviations)"
     if threshold is not None and low < threshold < high:
         place = bar.get_xaxis_transform()
         bar.plot(threshold, 1.35, "v", markersize=5, color="black", clip_on=False, transform=place)
-        marks = analysis.recipe.segment.false_marks
+        marks = found.recipe.segment.false_marks
         unit += f"\n▼ threshold {threshold:.1f}: {marks:g} false marks per image"
     _note(strip, unit, 0.1, 9)
 
 
-def _draw_labels(axes: Axes, strip: Axes, analysis: Analysis, display: Display) -> None:
+def _draw_labels(axes: Axes, strip: Axes, found: FrameResult, display: Display) -> None:
     display.show(axes, display.label_overlay())
     _title(axes, "Labels")
-    share = fractions(analysis)
+    share = found.record["fractions"]
     entries = [
         (Patch(facecolor=SYMMETRY_COLOUR), f"symmetry defect {100 * share['symmetry_defect']:.1f} %"),
         (Patch(facecolor=AMORPHOUS_COLOUR), f"amorphous {100 * share['amorphous']:.1f} %"),
     ]
     _legend(strip, entries)
-    for region in analysis.regions[:_NUMBERED]:
-        _draw_number(axes, region, analysis.labels.shape)
+    for region in found.regions[:_NUMBERED]:
+        _draw_number(axes, region, found.labels.shape)
 
 
 def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
@@ -314,9 +325,9 @@ def _legend(strip: Axes, entries: Sequence[tuple[Any, str]], columns: int = 2) -
     )
 
 
-def _draw_scale_bar(axes: Axes, analysis: Analysis) -> None:
+def _draw_scale_bar(axes: Axes, found: FrameResult) -> None:
     """A bar of a round length, about a fifth of the width, in the lower left corner."""
-    width, size = analysis.labels.shape[1], analysis.micrograph.pixel_size_nm
+    width, size = found.labels.shape[1], found.micrograph.pixel_size_nm
     unit = 1.0 if size is None else size
     # Sized in inches on the page, so that it looks alike on every shape.
     px_per_inch = width / (axes.get_window_extent().width / _DPI)
@@ -417,7 +428,7 @@ def save_histories(
         figure.suptitle("no defects", family=_FONT)
     elif any(region.at_rim for history in shown for region in history.regions):
         figure.suptitle("×: reaches the rim, a lower limit", fontsize=9, color="0.35", family=_FONT)
-    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    figure.savefig(path, **_PNG)
 
 
 def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
@@ -446,4 +457,4 @@ def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(names)), names, family=_FONT)
         _name_axes(axes, "found", "truth", 10)
         axes.set_title(heading, fontsize=10, family=_FONT)
-    figure.savefig(path, format="png")
+    figure.savefig(path, **_PNG)

@@ -40,7 +40,9 @@ def whole_folder(target: Path, is_ours: Callable[[Path], bool], overwrite: bool)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise unwritable(target, error) from error
+        if _is_about(target, error):
+            raise unwritable(target, error) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -109,6 +111,15 @@ def move_into_place(folder: Path, target: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(folder, target)
+
+
+def _is_about(target: Path, error: OSError) -> bool:
+    """Whether an error is about a folder that is written, not about a file that is read meanwhile."""
+    if error.filename is None:
+        return True
+    path = Path(os.fsdecode(error.filename))
+    aside = (part.name.startswith(f".{target.name}.") or part == target for part in (path, *path.parents))
+    return path in target.parents or any(aside)
 
 
 def unwritable(target: Path, error: OSError) -> WriteError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import domain_image, domain_rows, wall_image
 from napari_hrstem_defects.io.folders import whole_file
-from napari_hrstem_defects.io.ome import Page
+from napari_hrstem_defects.io.ome import ZLIB_LEVEL, Page
 from napari_hrstem_defects.io.tables import Row, patch_rows
 
 #: Map → type on disk; boundaries only where the recipe asks for it.
@@ -46,6 +47,7 @@ class FrameResult:
     maps : mapping of str to array or Page
         See `MAPS`.
     labels : uint8 array (y, x)
+    judged : bool array (y, x) or Page
     patches, domains : sequence of dict
         Rows of the tables.
     regions : sequence of Region
@@ -55,21 +57,22 @@ class FrameResult:
         Name and SHA-256.
     drift_px : (float, float)
         Movement ``(y, x)`` of the specimen since the frame before.
-    analysis : Analysis or None
-        Where it came from, if it was not read from a file.
+    shown : FrameResult or None
+        What the overview shows instead, a reduced copy of a large image.
     """
 
     micrograph: Micrograph
     recipe: Recipe
     maps: Mapping[str, NDArray[Any] | Page]
     labels: NDArray[np.uint8]
+    judged: NDArray[np.bool_] | Page
     patches: Sequence[Row]
     regions: Sequence[Region]
     domains: Sequence[Row]
     record: Mapping[str, Any]
     classifier: tuple[str, str | None]
     drift_px: tuple[float, float] = (0.0, 0.0)
-    analysis: Analysis | None = None
+    shown: FrameResult | None = None
 
     @classmethod
     def of(cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0)) -> FrameResult:
@@ -89,16 +92,21 @@ class FrameResult:
             analysis.recipe,
             maps,
             analysis.labels,
+            analysis.judged,
             patch_rows(analysis.patches),
             analysis.regions,
             domain_rows(analysis),
             provenance.frame_record(analysis),
             (analysis.patches.classifier, analysis.patches.classifier_sha256),
             drift_px,
-            analysis,
         )
 
-    @property
+    def pixels(self, name: str) -> NDArray[Any]:
+        """A map, or ``judged``, as an array."""
+        found = self.judged if name == "judged" else self.maps[name]
+        return found.pixels() if isinstance(found, Page) else found
+
+    @functools.cached_property
     def defect_area(self) -> int:
         """Number of marked pixels."""
         return int(np.count_nonzero(self.labels))
@@ -120,13 +128,15 @@ class FrameResult:
             "classifier": self.classifier,
             "drift_px": self.drift_px,
         }
+        pages = [np.ascontiguousarray(pixels, MAPS[name]) for name, pixels in self.maps.items()]
         with whole_file(path) as aside, tifffile.TiffWriter(aside) as writer:
             text: str | None = json.dumps(kept)
-            for name, pixels in self.maps.items():
+            for pixels in (*pages, np.asarray(self.judged, np.uint8)):
                 writer.write(
-                    np.ascontiguousarray(pixels, MAPS[name]),
+                    pixels,
                     photometric="minisblack",
                     compression="zlib",
+                    compressionargs={"level": ZLIB_LEVEL},
                     description=text,
                     metadata=None,
                 )
@@ -140,7 +150,8 @@ class FrameResult:
                 kept = json.loads(tif.pages.first.description)
                 if kept["input_sha256"] != micrograph.sha256:
                     return None
-                maps = {name: Page.of(page) for name, page in zip(kept["maps"], tif.pages, strict=True)}
+                *pages, judged = map(Page.of, tif.pages)
+                maps = dict(zip(kept["maps"], pages, strict=True))
                 labels = tif.pages.first.asarray()
             regions = [
                 Region(**{**row, "centroid": tuple(row["centroid"]), "bbox": tuple(row["bbox"])})
@@ -155,6 +166,7 @@ class FrameResult:
                 recipe,
                 maps,
                 labels,
+                judged,
                 kept["patches"],
                 regions,
                 kept["domains"],
@@ -162,5 +174,5 @@ class FrameResult:
                 (name, sha256),
                 (y, x),
             )
-        except provenance.DAMAGE:
+        except (*provenance.DAMAGE, MemoryError):  # of a size that is wrong
             return None

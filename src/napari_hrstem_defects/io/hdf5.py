@@ -12,20 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import is_reciprocal, nm_per_unit, pixel_size, size_of_axes
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
 
 
 def read(path: Path) -> list[DataSet]:
     """The data sets of the file; series stay on disk."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ReadError(
-            f"{path}: reading {path.suffix} files needs h5py; install it with "
-            'pip install "napari-hrstem-defects[formats]".'
-        ) from error
+    h5py = optional_library("h5py", path)
     with h5py.File(path, "r") as file:
         if "Experiments" in file:
             return list(hyperspy(file["Experiments"], functools.partial(_load, path)))
@@ -162,7 +155,7 @@ def _load(
     path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...] = ()
 ) -> Any:
     if len(shape) == 3:
-        return lazy_stack(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
+        return LazyFrames(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
     return _frame(path, name, order or tuple(range(len(shape))), 0)
 
 

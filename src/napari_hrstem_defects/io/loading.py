@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,16 +140,20 @@ def load(folder: str | os.PathLike[str]) -> Result:
     info = load_info(folder / INFO_FILE)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what stops us is raised
     try:
-        maps = {name: tifffile.imread(folder / f"{name}.tif") for name in ("labels", "severity", "variance")}
         shape = tuple(info["input"]["shape"])
+        labels, severity, variance = (
+            _map(folder, name, shape) for name in ("labels", "severity", "variance")
+        )
         several = (folder / "domains.tif").is_file()
         return Result(
             folder,
-            **{name: array.reshape(shape) for name, array in maps.items()},
+            labels,
+            severity,
+            variance,
             patches=read_table(folder / "patches.csv"),
             regions=read_table(folder / "regions.csv"),
             info=info,
-            domains=tifffile.imread(folder / "domains.tif").reshape(shape) if several else None,
+            domains=_map(folder, "domains", shape) if several else None,
             domain_table=read_table(folder / "domains.csv") if several else (),
             histories=read_table(folder / HISTORY_FILES[0]) if "frames" in info else (),
         )
@@ -158,12 +163,20 @@ def load(folder: str | os.PathLike[str]) -> Result:
         ) from error
 
 
+def _map(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    with tifffile.TiffFile(folder / f"{name}.tif") as tif:
+        # Before memory is taken for what a damaged file declares.
+        if (stated := math.prod(tif.series[0].shape)) != math.prod(shape):
+            raise ValueError(f"{name}.tif has {stated} pixels, not those of {shape}")
+        return np.asarray(tif.asarray()).reshape(shape)
+
+
 def labels_sha256(folder: Path) -> list[str]:
     """SHA-256 of the labels of each frame of a result; empty if they cannot be read."""
     try:
         with tifffile.TiffFile(folder / "labels.tif") as tif:
             return [sha256_of(page.asarray()) for page in tif.pages]
-    except DAMAGE:
+    except (*DAMAGE, MemoryError):  # of a size that is wrong
         return []
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, pixel_size
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, raw_frame
 
 _HEADER_BYTES = 1024
 # Mode → type of a pixel.
@@ -94,13 +93,5 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
 
 def _load(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, series: bool) -> Any:
     if series:
-        return lazy_stack(shape, dtype, functools.partial(_frame, path, shape[1:], dtype, offset))
-    return _frame(path, shape, dtype, offset, 0)
-
-
-def _frame(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, index: int) -> NDArray[Any]:
-    count = math.prod(shape)
-    pixels = np.fromfile(path, dtype, count, offset=offset + index * count * dtype.itemsize)
-    if len(pixels) < count:
-        raise ReadError(f"{path}: the file was cut off while it was read; copy it again from its source.")
-    return pixels.reshape(shape)
+        return LazyFrames(shape, dtype, functools.partial(raw_frame, path, shape[1:], dtype, offset))
+    return raw_frame(path, shape, dtype, offset)

@@ -25,7 +25,16 @@ from napari_hrstem_defects.core.pipeline import Analysis
 #: Version of the layout of analysis.json.
 RESULT_VERSION = 1
 #: What readers raise on damaged files of ours; RuntimeError is that of the decoders.
-DAMAGE = (OSError, ValueError, TypeError, LookupError, RuntimeError, struct.error, zlib.error)
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 #: Packages whose version can change a number of the result.
 _PACKAGES = ("numpy", "scipy", "scikit-image", "networkx", "tifffile")
 

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.io import arrays, hdf5, mrc, pictures, tiff, vendor, zarrs
 from napari_hrstem_defects.io.calibration import beside
 from napari_hrstem_defects.io.colour import to_grey
-from napari_hrstem_defects.io.source import IMAGE, DataSet
+from napari_hrstem_defects.io.source import IMAGE, DataSet, LazyFrames
 
 
 class _Format(NamedTuple):
@@ -59,7 +59,7 @@ SUFFIXES = tuple(_BY_SUFFIX)
 #: Suffixes of what may be a folder.
 FOLDERS = (".zarr", ".zspy")
 # Errors of parsers at the end of a file or at wrong bytes; others, or their messages, mean an unknown variant.
-_UNKNOWN = re.compile("requires|required|supported|registered|implemented|compression|plugin", re.I)
+_UNKNOWN = re.compile("requires|required|supported|registered|implemented|available|compression|plugin", re.I)
 _DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
 
 
@@ -69,12 +69,13 @@ def read(
     pixel_size_nm: float | None = None,
     select: str | int | None = None,
     memory_share: float = 0.25,
+    as_dask: bool = True,
 ) -> Micrograph:
     """Open a micrograph ``(y, x)`` or a time series ``(t, y, x)``.
 
-    TIFF (OME, ImageJ, Thermo Fisher, Zeiss, Gatan, Olympus, TVIPS, JEOL, Tescan), PNG, JPEG, BMP, numpy, MRC, Zarr and
-    Nion files; with the extra ``formats`` also dm3, dm4, emd (Velox and Berkeley), ser, emi and hspy. Series stay on
-    disk until a frame is asked for. Of several images the largest in real space is taken, the first of equal ones.
+    TIFF (OME, ImageJ, Thermo Fisher, Zeiss, Gatan, Olympus, TVIPS, JEOL, Tescan), PNG, JPEG, BMP, numpy, MRC and Nion
+    files; with the extra ``formats`` also dm3, dm4, emd (Velox and Berkeley), ser, emi, hspy, Zarr, zspy. Series stay
+    on disk until a frame is asked for. Of several images the largest in real space is taken, the first of equal ones.
 
     Parameters
     ----------
@@ -87,6 +88,9 @@ def read(
     memory_share : float
         Largest share of the machine's memory that an image may take, 0...1; larger ones are refused before they are
         loaded.
+    as_dask : bool
+        Whether a series that stays on disk is a dask array; otherwise it is array-like only and reads frame by frame in
+        the thread that asks, which is quicker and never a matter of dask's current scheduler.
 
     Returns
     -------
@@ -121,6 +125,8 @@ def read(
         )
     _check_memory(path, chosen, memory_share)
     data = _guarded(path, lambda _: chosen.load())
+    if isinstance(data, LazyFrames) and as_dask:
+        data = data.as_dask()
     if chosen.colour and data.ndim > 2:
         if data.shape[-1] in (2, 3, 4):
             data, remarks = to_grey(data, path)

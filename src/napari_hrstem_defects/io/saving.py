@@ -6,8 +6,6 @@ import contextlib
 import datetime
 import hashlib
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +19,7 @@ from napari_hrstem_defects.core.histories import Linker
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS
-from napari_hrstem_defects.io.folders import check_target, unwritable
-from napari_hrstem_defects.io.folders import move_into_place as _move_into_place
+from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.frames import MAPS, FrameResult
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import (
@@ -125,8 +122,6 @@ class ResultWriter:
         More to be said in analysis.json.
     frame_time_s : float, optional
         Time from frame to frame in s.
-    analysis_of : callable, optional
-        Gives the analysis of a frame, which the overview shows, where frames are added without theirs.
 
     Raises
     ------
@@ -146,18 +141,15 @@ class ResultWriter:
         cancelled: Callable[[], bool] | None = None,
         facts: Mapping[str, Any] | None = None,
         frame_time_s: float | None = None,
-        analysis_of: Callable[[int], Analysis] | None = None,
     ) -> None:
-        self._target = Path(out_dir)
+        self._target, self._overwrite = Path(out_dir), overwrite
         self._cancelled = cancelled
         self._frames = frames
-        self._overwrite = overwrite
         self._asked = best_patch
         self._facts = dict(facts or {})
         self._frame_time_s = frame_time_s
-        self._analysis_of = analysis_of
         self._count = 0
-        self._stack = contextlib.ExitStack()
+        self._whole, self._files = contextlib.ExitStack(), contextlib.ExitStack()
         self._images: dict[str, OmeTiffWriter] = {}
         self._tables: dict[str, Table] = {}
         self._records: list[dict[str, Any]] = []
@@ -165,18 +157,11 @@ class ResultWriter:
         self._linker = Linker()
         self._digest = hashlib.sha256()
         self._first: FrameResult
-        self._shown: tuple[int, int, Analysis | None]
+        self._shown: tuple[int, FrameResult]
 
     def __enter__(self) -> ResultWriter:
-        check_target(self._target, is_result, self._overwrite)
-        try:
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(
-                prefix=f".{self._target.name}.", suffix=".partial", dir=self._target.parent
-            )
-        except OSError as error:
-            raise unwritable(self._target, error) from error
-        self._folder = Path(folder)
+        folder = whole_folder(self._target, is_result, self._overwrite)
+        self._folder = self._whole.enter_context(folder)
         return self
 
     def add(self, found: Analysis | FrameResult) -> None:
@@ -194,20 +179,17 @@ class ResultWriter:
             numbers = self._linker.add(frame.labels, frame.regions, frame.drift_px)
             for row, number in zip(regions, numbers, strict=True):
                 row["history"] = number
-        try:
-            if self._count == 0:
-                self._begin(frame)
-            for name, image in self._images.items():
-                image.write(frame.maps[name])
-            self._tables["patches"].add({**stamp, **row} for row in frame.patches)
-            self._tables["regions"].add(regions)
-            self._tables["domains"].add({**stamp, **row} for row in frame.domains)
-        except OSError as error:
-            raise unwritable(self._target, error) from error
+        if self._count == 0:
+            self._begin(frame)
+        for name, image in self._images.items():
+            image.write(frame.maps[name])
+        self._tables["patches"].add({**stamp, **row} for row in frame.patches)
+        self._tables["regions"].add(regions)
+        self._tables["domains"].add({**stamp, **row} for row in frame.domains)
         self._domains |= any(row["domain"] > 0 for row in frame.domains)
         # The overview of a series shows the frame with the largest defects.
-        if self._count == 0 or frame.defect_area > self._shown[1]:
-            self._shown = self._count, frame.defect_area, frame.analysis
+        if self._count == 0 or frame.defect_area > self._shown[1].defect_area:
+            self._shown = self._count, frame
         record = {**stamp, **frame.record}
         if series:
             record["drift_px"] = [round(d, 3) for d in frame.drift_px]
@@ -233,31 +215,27 @@ class ResultWriter:
                 frame.micrograph.pixel_size_nm,
                 frame.micrograph.sha256 + frame.recipe.to_json(),
             )
-            self._images[name] = self._stack.enter_context(writer)
+            self._images[name] = self._files.enter_context(writer)
         for name, columns in (
             ("patches", PATCH_COLUMNS),
             ("regions", (*REGION_COLUMNS, *last)),
             ("domains", DOMAIN_COLUMNS),
         ):
             table = Table(self._folder / f"{name}.csv", (*leading, *columns))
-            self._tables[name] = self._stack.enter_context(table)
+            self._tables[name] = self._files.enter_context(table)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._stack.close()
-            if kind is None:
-                if self._count != (self._frames or 1):
-                    raise ValueError(f"{self._count} frames were added, expected {self._frames or 1}")
-                self._finish()
-                if self._cancelled is not None and self._cancelled():
-                    raise Cancelled
-                _move_into_place(self._folder, self._target)
-        except OSError as failure:
-            raise unwritable(self._target, failure) from failure
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with self._whole:
+            self._files.close()
+            if error is not None:
+                raise error
+            if self._count != (self._frames or 1):
+                raise ValueError(f"{self._count} frames were added, expected {self._frames or 1}")
+            self._finish()
+            if self._cancelled is not None and self._cancelled():
+                raise Cancelled
 
     def _finish(self) -> None:
         from napari_hrstem_defects.io.figure import save_histories, save_overview
@@ -270,13 +248,9 @@ class ResultWriter:
             table, plot = (self._folder / name for name in HISTORY_FILES)
             write_table(table, HISTORY_COLUMNS, history_rows(found, step))
             save_histories(plot, found, frames=self._frames, frame_time_s=step)
-        index, _, shown = self._shown
-        if shown is None:
-            if self._analysis_of is None:
-                raise ValueError("frames without their analyses need analysis_of")
-            shown = self._analysis_of(index)
+        index, frame = self._shown
         areas = None if self._frames is None else [record["fractions"] for record in self._records]
-        save_overview(self._folder / "overview.png", shown, frame=index, series=areas)
+        save_overview(self._folder / "overview.png", frame.shown or frame, frame=index, series=areas)
         provenance.write_record(self._folder / INFO_FILE, self._info())
 
     def _info(self) -> dict[str, Any]:

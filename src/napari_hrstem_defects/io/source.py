@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, is_reciprocal
 
@@ -28,7 +32,7 @@ class DataSet:
         ``(y, x)``, ``(t, y, x)`` or with a last axis of colour channels.
     dtype : numpy.dtype
     load : callable
-        Gives the pixels: numpy, or dask where a series stays on disk.
+        Gives the pixels: numpy, or :class:`LazyFrames` where a series stays on disk.
     pixel : PixelSize
     title : str
     notices : tuple of str
@@ -85,6 +89,41 @@ class DataSet:
         return IMAGE
 
 
+def optional_library(name: str, path: Path) -> Any:
+    """Module of the extra ``formats`` that a file needs.
+
+    Raises
+    ------
+    ReadError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = {"rsciio": "RosettaSciIO"}.get(name.partition(".")[0], name)
+        raise ReadError(
+            f"{path}: reading {path.suffix.lower()} files needs {package}; install it with "
+            'pip install "napari-hrstem-defects[formats]".'
+        ) from error
+
+
+def raw_frame(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, index: int = 0
+) -> NDArray[Any]:
+    """Frame `index` of those that lie in a file from `offset` on, one after the other and uncompressed.
+
+    Raises
+    ------
+    ReadError
+        If the file ends before.
+    """
+    count = math.prod(shape)
+    pixels = np.fromfile(path, dtype, count, offset=offset + index * count * dtype.itemsize)
+    if len(pixels) < count:
+        raise ReadError(f"{path}: the file is cut off (truncated); copy it again from its source.")
+    return pixels.reshape(shape)
+
+
 class LazyFrames:
     """Array-like series ``(t, y, x, ...)`` that reads one frame at a time from a file.
 
@@ -110,28 +149,15 @@ class LazyFrames:
         stack = np.stack([self._load(index) for index in indices]).astype(self.dtype, copy=False)
         return stack[(slice(None), *rest)]
 
+    def as_dask(self) -> Any:
+        """Dask array, one chunk a frame."""
+        import dask.array as da
 
-def lazy_stack(shape: tuple[int, ...], dtype: Any, load: Callable[[int], NDArray[Any]]) -> Any:
-    """Dask array of a series, one chunk a frame, loaded when asked for."""
-    import dask.array as da
-
-    frames = LazyFrames(shape, dtype, load)
-    # A name of its own: dask would otherwise hash the object to find one.
-    return da.from_array(
-        frames,
-        chunks=(1, *shape[1:]),
-        name=False,
-        asarray=False,
-        meta=np.empty((0,) * len(shape), frames.dtype),
-    )
-
-
-def frames_here(data: Any) -> Any:
-    """Array-like series whose frames are loaded in this thread, one at a time.
-
-    A dask array asks the scheduler that happens to be the current one; in a task of a cluster that would be the
-    cluster itself, and open files cannot travel there.
-    """
-    if not hasattr(data, "compute"):
-        return data
-    return LazyFrames(data.shape, data.dtype, lambda t: np.asarray(data[t].compute(scheduler="synchronous")))
+        # A name of its own: dask would otherwise hash the object to find one.
+        return da.from_array(
+            self,
+            chunks=(1, *self.shape[1:]),
+            name=False,
+            asarray=False,
+            meta=np.empty((0,) * self.ndim, self.dtype),
+        )

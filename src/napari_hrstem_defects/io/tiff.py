@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.colour import are_frames
-from napari_hrstem_defects.io.source import DataSet, lazy_stack
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, raw_frame
 from napari_hrstem_defects.io.tiff_calibration import find_pixel_size
 
 # Axes that tifffile names: samples (colour), channels, and everything that can be a time or a slice.
 _SAMPLES, _CHANNEL = "S", "C"
+# No microscope has more detectors: these "channels" are frames of a series that was saved without names of its axes.
+_MOST_CHANNELS = 16
 
 
 def read(path: Path) -> list[DataSet]:
@@ -27,9 +29,7 @@ def read(path: Path) -> list[DataSet]:
     # tifffile reports oddities of metadata as log messages; what stops us is raised.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as tif:
-        # The list of pages ends with an offset of 0; an offset beyond the end of the file is a page that got lost.
-        if tif.series and _next_page_offset(tif) >= tif.filehandle.size:
-            raise _cut_off(path)
+        _check_pages(tif, path)
         return [found for index in range(len(tif.series)) for found in _data_sets(path, tif, index)]
 
 
@@ -64,7 +64,7 @@ def _load(path: Path, index: int, channel: int | None) -> Any:
         shape, axes = _squeezed(series.shape, series.axes)
         palette = series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
         if len(axes) == 3 and _SAMPLES not in axes and channel is None and not palette:
-            return lazy_stack(shape, series.dtype, functools.partial(_frame, path, index))
+            return LazyFrames(shape, series.dtype, _frames(path, tif, index, shape))
         data = _pixels(series, shape)
         if palette:
             data, axes = np.moveaxis(np.asarray(series.keyframe.colormap)[:, data], 0, -1), axes + _SAMPLES
@@ -86,13 +86,21 @@ def _check_complete(tif: tifffile.TiffFile, series: Any, path: Path) -> None:
             raise _cut_off(path)
 
 
-def _next_page_offset(tif: tifffile.TiffFile) -> int:
-    layout, file = tif.tiff, tif.filehandle
-    file.seek(tif.pages[-1].offset)
-    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
-    file.seek(count * layout.tagsize, 1)
-    (offset,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
-    return int(offset)
+def _check_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Refuse a list of pages that leads out of the file, where pages got lost, or in a circle, which has no end."""
+    layout, file, seen = tif.tiff, tif.filehandle, set[int]()
+    offset = tif.pages.first.offset
+    while offset:  # 0 after the last page
+        if offset in seen:
+            raise ReadError(f"{path}: the file is damaged (its list of pages has no end); copy it again.")
+        seen.add(offset)
+        try:
+            file.seek(offset)
+            (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+            file.seek(count * layout.tagsize, 1)
+            (offset,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+        except struct.error as error:
+            raise _cut_off(path) from error
 
 
 def _cut_off(path: Path) -> ReadError:
@@ -101,6 +109,8 @@ def _cut_off(path: Path) -> ReadError:
 
 def _squeezed(shape: tuple[int, ...], axes: str) -> tuple[tuple[int, ...], str]:
     kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if n > 1 or axis in "YX"]
+    if len(kept) == 3 and kept[0][1] == _CHANNEL and kept[0][0] > _MOST_CHANNELS:
+        kept[0] = kept[0][0], "T"
     return tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
 
 
@@ -108,30 +118,29 @@ def _pixels(series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(series.asarray()).reshape(shape)
 
 
-def _frame(path: Path, index: int, t: int) -> NDArray[Any]:
-    """Read one frame of a series."""
+def _frames(
+    path: Path, tif: tifffile.TiffFile, index: int, shape: tuple[int, ...]
+) -> Callable[[int], NDArray[Any]]:
+    """How to read one frame, where possible without a look at the other pages: they may be many."""
+    series = tif.series[index]
+    if series.dataoffset is not None:  # pixels in one piece, uncompressed
+        dtype = np.dtype(tif.byteorder + series.dtype.char)
+        return functools.partial(raw_frame, path, shape[1:], dtype, series.dataoffset)
+    pages = [page for page in series.pages if page is not None and page.parent is tif]
+    offsets = tuple(page.offset for page in pages) if len(pages) == shape[0] else None
+    return functools.partial(_frame, path, shape[1:], index, offsets)
+
+
+def _frame(
+    path: Path, shape: tuple[int, ...], index: int, offsets: tuple[int, ...] | None, t: int
+) -> NDArray[Any]:
     try:
-        return _read_frame(path, index, t)
-    except ReadError:
-        raise
+        with tifffile.TiffFile(path) as tif:
+            if offsets is None:
+                return _pixels(tif.series[index], (-1, *shape))[t]
+            tif.filehandle.seek(offsets[t])
+            return np.asarray(tifffile.TiffPage(tif, t).asarray()).reshape(shape)
     except Exception as error:  # the decoders raise what they like
         raise ReadError(
             f"{path}: frame {t} of the series cannot be read ({error}); copy the file again."
         ) from error
-
-
-def _read_frame(path: Path, index: int, t: int) -> NDArray[Any]:
-    with tifffile.TiffFile(path) as tif:
-        series = tif.series[index]
-        shape, _ = _squeezed(series.shape, series.axes)
-        if series.dataoffset is not None:  # pixels in one piece, uncompressed
-            count = shape[1] * shape[2]
-            dtype = np.dtype(tif.byteorder + series.dtype.char)
-            offset = series.dataoffset + t * count * dtype.itemsize
-            if offset + count * dtype.itemsize > tif.filehandle.size:
-                raise _cut_off(path)
-            return np.fromfile(path, dtype, count, offset=offset).reshape(shape[1:])
-        page = series.pages[t] if len(series.pages) == shape[0] else None
-        if page is not None:
-            return np.asarray(page.asarray()).reshape(shape[1:])
-        return _pixels(series, shape)[t]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import math
 import mmap
@@ -17,7 +16,7 @@ import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
-from napari_hrstem_defects.io.source import DataSet
+from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
 
 # Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
 _GROUP, _DATA = 20, 21
@@ -26,6 +25,7 @@ _BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}
 
 # TIA: kind of a file of images, version from which on offsets have 8 bytes, and bytes of a pixel by its type.
 _IMAGES, _WIDE_VERSION = 0x4122, 0x220
+_DIMENSION_BYTES = 32  # at least
 _SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
 
 #: Suffix → RosettaSciIO module.
@@ -35,13 +35,7 @@ PLUGINS = {".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph", ".ser": "ti
 def read(path: Path) -> list[DataSet]:
     """The data sets of the file; series stay on disk."""
     suffix = path.suffix.lower()
-    try:
-        module = importlib.import_module(f"rsciio.{PLUGINS[suffix]}")
-    except ImportError as error:
-        raise ReadError(
-            f"{path}: reading {suffix} files needs RosettaSciIO; install it with "
-            'pip install "napari-hrstem-defects[formats]".'
-        ) from error
+    module = optional_library(f"rsciio.{PLUGINS[suffix]}", path)
     paths = [path]
     if suffix == ".emi":  # its pixels are in other files
         beside = path.parent.glob("*.[sS][eE][rR]")
@@ -113,16 +107,16 @@ def _check_tags(path: Path) -> None:
 
 
 def _check_elements(path: Path) -> None:
-    """Refuse a series of TIA that counts more images than the file can hold: a reader would make room for them."""
+    """Refuse a file of TIA that counts more images or axes than it can hold: a reader would make room for them."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(30)
-        if len(head) < 30 or head[:4] != b"II\x97\1":
+        head = file.read(34)
+        if len(head) < 34 or head[:4] != b"II\x97\1":
             raise ReadError(f"{path}: the file is damaged or not really a ser file; export or copy it again.")
         version, kind, _, total, valid = struct.unpack_from("<HIIII", head, 4)
         wide = version >= _WIDE_VERSION
-        (table,) = struct.unpack_from("<Q" if wide else "<I", head, 22)
-        needed = table + max(total, valid) * (8 if wide else 4)
+        table, dimensions = struct.unpack_from("<QI" if wide else "<II", head, 22)
+        needed = max(table + max(total, valid) * (8 if wide else 4), dimensions * _DIMENSION_BYTES)
         if kind == _IMAGES and valid and needed <= size:
             file.seek(table)
             (first,) = struct.unpack("<Q" if wide else "<I", file.read(8 if wide else 4))
@@ -159,10 +153,17 @@ def _data_set(signal: Mapping[str, Any]) -> DataSet:
     return DataSet(
         tuple(int(n) for n in data.shape),
         np.dtype(data.dtype),
-        functools.partial(np.asarray, data) if data.ndim == 2 else lambda: data,
+        functools.partial(_load, data),
         size_of_axes([axis.get("scale") for axis in axes], units),
         title=title,
         metadata={"title": title, "format": metadata},
         units=units,
         shown=sum(not axis.get("navigate", False) for axis in axes),
     )
+
+
+def _load(data: Any) -> Any:
+    # In this thread: on a cluster the current scheduler would be the cluster itself, where open files cannot travel.
+    if data.ndim < 3:
+        return np.asarray(data.compute(scheduler="synchronous"))
+    return LazyFrames(data.shape, data.dtype, lambda t: np.asarray(data[t].compute(scheduler="synchronous")))

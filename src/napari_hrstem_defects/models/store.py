@@ -162,7 +162,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise ModelError(
             f"{path}: this is not a model file of this program, or it is damaged; name a file that `train` wrote."
         ) from error
