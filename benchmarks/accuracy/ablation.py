@@ -44,7 +44,8 @@ STEPS_OFF: Mapping[str, Mapping[str, Any]] = {
     "null by contrast": {"NULL_WIDTH": 1e6},
     "null along interfaces": {"INTERFACE_REACH": -1.0},
     "floors of nulls": dict.fromkeys(("STRENGTH_FLOOR", "TEMPLATE_FLOOR"), 1e-3),
-    "vacuum by contrast": {"VACUUM_CONTRAST": 0.0},
+    "vacuum by contrast": {"empty_areas": _nothing_of(0)},
+    "scale of small images": {"FEWEST_PERIODS": 1},
     "reach of windows": {"REACH_PERIODS": 0.0},
 }
 

@@ -71,12 +71,15 @@ class Preprocessed:
     field : Field or None
     level : float32 array (y, x) or None
         Contrast level on the grid of the severity.
+    empty : bool array (y, x) or None
+        Vacuum, in pixels of the frame.
     """
 
     typical: Lattice | None = None
     prepared: Prepared | None = None
     field: Field | None = None
     level: NDArray[np.float32] | None = None
+    empty: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

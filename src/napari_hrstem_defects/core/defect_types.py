@@ -108,6 +108,10 @@ class TypeJudge:
 
     def __call__(self, region: Region, mask: NDArray[np.bool_]) -> tuple[str, float]:
         """Type and confidence of a region; `mask` is not read."""
+        valid = self._valid[self._numbers == region.id]
+        if 2 * np.count_nonzero(valid) < valid.size:
+            # Vacuum has no features.
+            return "amorphous", 1.0
         return default_classifier().classify(self.features(region))
 
     def features(self, region: Region) -> dict[str, float]:
@@ -140,6 +144,13 @@ class TypeJudge:
             np.clip(np.rint(points), 0, np.array(self.labels.shape) - 1).astype(np.intp), -1, 0
         )
         return y, x
+
+    @cached_property
+    def _valid(self) -> NDArray[np.bool_]:
+        """Whether a sample rests on an image of a crystal."""
+        block = self.phases.step_px
+        rows, columns = self._numbers.shape
+        return self.prepared.valid[block // 2 :: block, block // 2 :: block][:rows, :columns]
 
     @cached_property
     def _numbers(self) -> NDArray[np.int32]:

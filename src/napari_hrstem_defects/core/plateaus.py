@@ -266,7 +266,9 @@ def _merged(
         own = lattice_amplitude(np.float64(strength))
         if strength < CRYSTAL_STRENGTH or own < CRYSTAL_SHARE * amplitude:
             continue
-        if _thickness(inside, field) < thick:
+        # Vacuum beside it takes nothing from a window.
+        near = ndimage.distance_transform_edt(~inside) <= WINDOW_PERIODS * field.period
+        if _thickness(inside | (near & ~valid), field) < thick:
             continue
         direction = _unit(means[i])
         along = (field.along(direction - other) for other in found)

@@ -54,7 +54,7 @@ from napari_hrstem_defects.core.plateaus import (
     find_plateaus,
     second_phase,
 )
-from napari_hrstem_defects.core.preprocessing import Prepared, gaussian, prepare, resize_linear, sample_linear
+from napari_hrstem_defects.core.preprocessing import Prepared, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.regions import find_regions
@@ -71,10 +71,11 @@ from napari_hrstem_defects.core.severity import (
     to_field,
     unlikeness,
 )
-from napari_hrstem_defects.core.variance import amorphous_areas, local_variance
+from napari_hrstem_defects.core.variance import amorphous_areas, empty_areas, local_variance
 
-#: Window of the contrast that tells vacuum from crystal, standard deviation in periods.
-CONTRAST_PERIODS = 0.5
+#: An image of fewer periods along its shorter side is analysed at the scale that this many would have: parts of it
+#: could not be distinguished by windows of several periods.
+FEWEST_PERIODS = 15
 
 NO_OTHER_LATTICE = (
     "At a place where a lattice was given by hand the image shows that of the best patch or one given already; what "
@@ -89,15 +90,29 @@ Warn = Callable[[str], None]
 def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
     """Period, band-pass, field of local autocorrelations."""
     frame = inputs.frame
-    estimate = typical_lattice(frame.pixels, frame.valid)
+    pixels, valid = frame.pixels, frame.valid
+    estimate = typical_lattice(pixels, valid)
+    empty = np.zeros(inputs.shape, bool)
+    if estimate.lattice is not None:
+        empty = empty_areas(pixels, valid, estimate.lattice, inputs.recipe.preprocess)
+        if empty.any():
+            # The edge of a hole is stronger than any lattice.
+            valid = valid & ~empty
+            pixels = np.where(valid, pixels, np.float32(pixels[valid].mean()))
+            again = typical_lattice(pixels, valid) if estimate.warnings else estimate
+            estimate = estimate if again.lattice is None else again
     for sentence in estimate.warnings:
         warn(sentence)
     typical = estimate.lattice
     if typical is None:
         return Preprocessed()
-    prepared = prepare(frame.pixels, typical.period_px, inputs.recipe.preprocess, frame.valid)
+    scale = min(typical.period_px, min(inputs.shape) / FEWEST_PERIODS)
+    prepared = prepare(pixels, scale, inputs.recipe.preprocess, frame.valid)
+    if empty.any():
+        seen = resize_linear(empty.astype(np.float32), prepared.values.shape) < 0.5
+        prepared = replace(prepared, valid=prepared.valid & seen)
     field = autocorrelation_field(prepared, prepared.valid, cancelled=inputs.cancelled)
-    return Preprocessed(typical, prepared, field, contrast_level(prepared, STRIDE))
+    return Preprocessed(typical, prepared, field, contrast_level(prepared, STRIDE), empty)
 
 
 def divide(inputs: Inputs, seen: Preprocessed, warn: Warn) -> Divided:
@@ -238,16 +253,14 @@ def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMa
         return Varied(maps.variance, maps.amorphous)
     params = inputs.recipe.variance
     prepared, field, plateaus = seen.prepared, seen.field, divided.plateaus
-    if prepared is None or field is None or plateaus is None:
+    if prepared is None or field is None or plateaus is None or seen.empty is None:
         variance = local_variance(inputs.frame.pixels, min(params.window_px, *inputs.shape))
         return Varied(variance, np.zeros(inputs.shape, bool))
     scale = float(prepared.scale.mean())
     window = round(max(params.window_px * scale, params.window_periods * prepared.period_px))
     variance = np.maximum(prepared.to_frame(local_variance(prepared.band, window)), 0)
-    power = gaussian(np.square(prepared.band), CONTRAST_PERIODS * prepared.period_px)
-    contrast = np.sqrt(sample_linear(np.maximum(power, 0), *field.places))
-    lost = amorphous_areas(field, contrast, plateaus.index, field_valid(field, prepared), params.fraction)
-    return Varied(variance, field.to_frame(lost.astype(np.float32), prepared) > 0.5)
+    lost = amorphous_areas(field, plateaus.index, field_valid(field, prepared), params.fraction)
+    return Varied(variance, seen.empty | (field.to_frame(lost.astype(np.float32), prepared) > 0.5))
 
 
 def compare(

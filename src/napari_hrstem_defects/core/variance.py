@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt, uniform_filter
+from scipy.ndimage import distance_transform_edt, label, maximum_filter, uniform_filter
 
-from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, REACH_PERIODS, Field
+from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
+from napari_hrstem_defects.core.preprocessing import gaussian
+from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, PreprocessParams
 from napari_hrstem_defects.core.threads import side_by_side
 
 #: Smallest thickness of an amorphous area, in periods: a single foreign column disturbs a window's width, 2.6.
 LEAST_THICKNESS = 3.0
-#: Contrast relative to the crystal's below which there is none: the field has no scale, and what little there is
-#: beside a crystal repeats as that does.
+#: Contrast relative to the crystal's below which there is hardly any. Half of that is vacuum where it is most of such
+#: an area: a weak film on a strong substrate has more, and in noise nothing is certain.
 VACUUM_CONTRAST = 0.2
+#: Edge of the windows of that contrast, in periods: they hold a cell wherever they lie.
+VACUUM_PERIODS = 1.5
+#: Pixels per period that it is measured with.
+VACUUM_BINS = 5
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
 _STRIP_ROWS = 256
 
@@ -81,20 +88,88 @@ def local_variance(pixels: ArrayLike, window: int, *, mode: str = "reflect") -> 
     return out
 
 
+def empty_areas(
+    pixels: ArrayLike, valid: NDArray[np.bool_], lattice: Lattice, params: PreprocessParams
+) -> NDArray[np.bool_]:
+    """Vacuum: holes, and what lies beside a crystal.
+
+    Its edges are steps that a band-pass turns into strong fringes, and all that is measured in windows across them says
+    nothing about the crystal. So it is found first, by the contrast that a window of one cell has anywhere in a
+    crystal, and left out of all statistics.
+
+    Parameters
+    ----------
+    pixels : float array (y, x)
+    valid : bool array (y, x)
+        Pixels that hold an image.
+    lattice : Lattice
+        Of the crystal. Its contrast is taken where pixels are like those one translation away in both directions.
+    params : PreprocessParams
+        ``band_high`` is used.
+
+    Returns
+    -------
+    bool array (y, x)
+        Areas that hold a square of `VACUUM_PERIODS` periods.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_hrstem_defects as hd
+    >>> y, x = np.mgrid[:200, :200]
+    >>> image = np.cos(2 * np.pi * x / 10) + np.cos(2 * np.pi * y / 10)
+    >>> hole = np.hypot(y - 80, x - 120) < 30
+    >>> image[hole] = -3
+    >>> lattice = hd.Lattice((0.0, 10.0), (10.0, 0.0), 10.0, 1.0)
+    >>> empty = empty_areas(image, np.ones(image.shape, bool), lattice, hd.Recipe().preprocess)
+    >>> bool(np.mean(empty[~hole]) < 0.01), bool(np.mean(empty[hole]) > 0.9)
+    (True, True)
+    """
+    # Cells of a few binned pixels: noise counts less, and so does the time.
+    bin_px = max(1, round(lattice.period_px / VACUUM_BINS))
+    rows, columns = (n // bin_px * bin_px for n in valid.shape)
+    part = np.s_[:rows, :columns]
+    blocks = (rows // bin_px, bin_px, columns // bin_px, bin_px)
+    image = np.asarray(pixels, np.float32)[part].reshape(blocks).mean(axis=(1, 3))
+    window = round(VACUUM_PERIODS * lattice.period_px / bin_px) | 1
+    nothing = np.zeros(valid.shape, bool)
+    if window > min(image.shape):
+        return nothing
+    contrast = np.sqrt(local_variance(image, window))
+    if contrast.min() >= VACUUM_CONTRAST / 2 * contrast.max():
+        return nothing
+    seen = valid[part].reshape(blocks).all(axis=(1, 3))
+    band = image - gaussian(image, params.band_high * lattice.period_px / bin_px)
+    shifts = np.rint(lattice.basis / bin_px).astype(int)
+    repeats = np.minimum(*(uniform_filter(band * np.roll(band, v, (0, 1)), 2 * window) for v in shifts))
+    repeating = np.sqrt(np.maximum(repeats, 0))
+    crystal = seen & (repeating > CRYSTAL_SHARE * crystal_amplitude(repeating, CRYSTAL_SHARE))
+    if not crystal.any():
+        return nothing
+    level = VACUUM_CONTRAST * np.median(contrast[crystal])
+    parts, count = label(contrast < level)
+    core = contrast < level / 2
+    share = np.bincount(parts[core], minlength=count + 1) / np.bincount(parts.ravel(), minlength=count + 1)
+    core &= (share > 1 - MIN_SHARE)[parts]
+    if not core.any():
+        return nothing
+    found = np.kron(maximum_filter(core, window), np.ones((bin_px, bin_px), bool))
+    return (
+        np.pad(found, [(0, n - m) for n, m in zip(valid.shape, found.shape, strict=True)], mode="edge")
+        & valid
+    )
+
+
 def amorphous_areas(
     field: Field,
-    contrast: NDArray[np.floating],
     index: NDArray[np.uint8],
     valid: NDArray[np.bool_],
     fraction: float,
 ) -> NDArray[np.bool_]:
-    """Areas that have lost the order of the crystal: amorphous, damaged, empty.
+    """Areas that have lost the order of the crystal: amorphous or damaged.
 
     Parameters
     ----------
     field : Field
-    contrast : float array (y'', x'')
-        Local amplitude of the band-passed image.
     index : uint8 array (y'', x'')
         Number of the domain of each sample.
     valid : bool array (y'', x'')
@@ -116,7 +191,6 @@ def amorphous_areas(
         level = crystal_amplitude(amplitude[own], fraction)
         levels[own] = level
         low |= own & (amplitude < fraction * level)
-        low |= own & (contrast < VACUUM_CONTRAST * crystal_amplitude(contrast[own], fraction))
     if not (low & valid).any():
         return np.zeros(low.shape, bool)
     radius = LEAST_THICKNESS / 2 * field.period
