@@ -71,10 +71,10 @@ from napari_hrstem_defects.core.severity import (
     to_field,
     unlikeness,
 )
-from napari_hrstem_defects.core.variance import amorphous_areas, empty_areas, local_variance
+from napari_hrstem_defects.core.variance import CELL_WINDOW, amorphous_areas, empty_areas, local_variance
 
 #: An image of fewer periods along its shorter side is analysed at the scale that this many would have: parts of it
-#: could not be distinguished by windows of several periods.
+#: could not be distinguished by windows of several periods. The smallest windows still hold a cell.
 FEWEST_PERIODS = 15
 
 NO_OTHER_LATTICE = (
@@ -106,8 +106,8 @@ def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
     typical = estimate.lattice
     if typical is None:
         return Preprocessed()
-    scale = min(typical.period_px, min(inputs.shape) / FEWEST_PERIODS)
-    prepared = prepare(pixels, scale, inputs.recipe.preprocess, frame.valid)
+    scale = np.clip(min(inputs.shape) / FEWEST_PERIODS, typical.period_px / CELL_WINDOW, typical.period_px)
+    prepared = prepare(pixels, float(scale), inputs.recipe.preprocess, frame.valid)
     if empty.any():
         seen = resize_linear(empty.astype(np.float32), prepared.values.shape) < 0.5
         prepared = replace(prepared, valid=prepared.valid & seen)

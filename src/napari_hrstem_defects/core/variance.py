@@ -18,8 +18,8 @@ LEAST_THICKNESS = 3.0
 #: Contrast relative to the crystal's below which there is hardly any. Half of that is vacuum where it is most of such
 #: an area: a weak film on a strong substrate has more, and in noise nothing is certain.
 VACUUM_CONTRAST = 0.2
-#: Edge of the windows of that contrast, in periods: they hold a cell wherever they lie.
-VACUUM_PERIODS = 1.5
+#: Edge of a window that holds a cell wherever it lies, in periods.
+CELL_WINDOW = 1.5
 #: Pixels per period that it is measured with.
 VACUUM_BINS = 5
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
@@ -110,7 +110,7 @@ def empty_areas(
     Returns
     -------
     bool array (y, x)
-        Areas that hold a square of `VACUUM_PERIODS` periods.
+        Areas that hold a square of `CELL_WINDOW` periods.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def empty_areas(
     part = np.s_[:rows, :columns]
     blocks = (rows // bin_px, bin_px, columns // bin_px, bin_px)
     image = np.asarray(pixels, np.float32)[part].reshape(blocks).mean(axis=(1, 3))
-    window = round(VACUUM_PERIODS * lattice.period_px / bin_px) | 1
+    window = round(CELL_WINDOW * lattice.period_px / bin_px) | 1
     nothing = np.zeros(valid.shape, bool)
     if window > min(image.shape):
         return nothing
