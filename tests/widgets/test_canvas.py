@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QDockWidget
 
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 
 from .conftest import PLUGIN, TIMEOUT, lattice_image
@@ -34,7 +36,7 @@ def test_results_lie_directly_above_their_own_image(bench: Any) -> None:
     assert places == sorted(places)
     assert layers.index(second) < layers.index(made.layer(Role.LABELS))
     assert made.layer(Role.LABELS).visible
-    assert not any(layer.visible for layer in layers if _owner(layer) == ids[0] and layer is not first)
+    assert {_owner(layer) for layer in layers if layer.visible} == {ids[1]}
     seen = {layer for layer in layers if layer.visible}
 
     made.session.choose(first)
@@ -44,6 +46,33 @@ def test_results_lie_directly_above_their_own_image(bench: Any) -> None:
     assert made.panel.results.table.value() == made.document.regions()
     made.session.choose(second)
     assert {layer for layer in layers if layer.visible} == seen
+
+
+def test_an_image_of_another_size_is_seen_alone_and_whole(bench: Any) -> None:
+    """In px after one in nm, it would be a thousand times as large."""
+    made = bench(lattice_image((256, 256)), name="in nm", scale=(0.02, 0.02), units=("nm", "nm"))
+    made.viewer.canvas.size = (600, 500)
+    first, camera = made.document.layer, made.viewer.scene.camera
+
+    def check(image: Any) -> None:
+        size = np.ptp(image.extent.world, axis=0)
+        shown = size * camera.zoom / made.viewer.canvas.size
+        assert 0.85 < shown.max() <= 1
+        assert_allclose(camera.center[-2:], image.extent.world.mean(axis=0), atol=0.01 * size.max())
+        assert [layer for layer in made.session.images() if layer.visible] == [image]
+
+    large = made.add(lattice_image((512, 512), period=12), name="in px")
+    check(large)
+    made.panel.image.setValue(str(first.unique_id))
+    check(first)
+    # Where another image lies in the same place, the detail that is looked at stays in view.
+    camera.center, camera.zoom = (0.0, 1.0, 1.5), 400.0
+    alike = made.add(lattice_image((256, 256), seed=1), scale=(0.02, 0.02), units=("nm", "nm"))
+    assert (tuple(camera.center[-2:]), camera.zoom) == ((1.0, 1.5), 400.0)
+    made.viewer.layers.remove(alike)
+    check(large)
+    made.viewer.layers.remove(large)
+    check(first)
 
 
 _CONTROL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
@@ -103,7 +132,10 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     made.click_at(point)
     assert table.selected() == [region.id]
     assert layer.visible
-    assert (layer.selected_label, layer.show_selected_label, layer.contour > 0) == (region.id, True, True)
+    assert (layer.selected_label, layer.contour > 0) == (region.id, True)
+    # Bright on any micrograph, whatever its number; the others are not outlined.
+    assert_allclose(layer.get_color(region.id)[:3], QColor(BEST_PATCH_COLOUR).getRgbF()[:3], atol=0.01)
+    assert all(layer.get_color(other.id)[3] == 0 for other in table.value() if other is not region)
     made.click_at(np.argwhere(made.layer(Role.LABELS).data == 0)[0])
     assert table.selected() == []
     assert not layer.visible
@@ -191,6 +223,10 @@ def test_legend_scale_bar_and_colour_bar(bench: Any) -> None:
         assert_allclose(line.color, labels.get_color(value), atol=0.01)
     assert labels.contour > 0
     assert made.layer(Role.SEVERITY).colorbar.visible
+    # It goes and comes with the labels, hidden by the eye in napari's list as well.
+    for shown in (False, True):
+        labels.visible = shown
+        assert overlays["hrstem_defects_amorphous"].visible is shown
     made.panel.disconnect_all()
     assert not overlays["hrstem_defects_amorphous"].visible
 

@@ -269,7 +269,7 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
     view = made.panel.threshold.histogram
-    histogram = made.document.histogram
+    histogram = made.document.found().histogram
     judged = made.document.analysis.severity[made.document.analysis.judged]
     low, high = histogram.edges[[0, -1]]
     assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))

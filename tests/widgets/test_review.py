@@ -125,7 +125,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
     results.table.select(largest)
     made.panel.navigator.outline(largest)
     assert [bool(patch.get_hatch()) for patch in view.plot.axes.patches] == [False] * 9 + [True]
-    assert (numbered.show_selected_label, numbered.selected_label) == (True, largest)
+    assert numbered.selected_label == largest
     assert numbered.get_color(largest)[3] > 0
     # Beside the bars nothing is chosen.
     made.qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(1, 40))
@@ -170,7 +170,7 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
     for shown in (False, True):
         made.panel.navigator.toggle_results()
         assert (severity.visible, hatched.visible) == (shown, shown)
-    assert made.document.histogram.counts.sum() <= judged.sum()
+    assert made.document.found().histogram.counts.sum() <= judged.sum()
 
 
 def test_a_pixel_size_that_no_crystal_has_is_pointed_out(bench: Any, monkeypatch: Any) -> None:

@@ -136,7 +136,7 @@ class SessionWidget(QWidget):
     def _show(self) -> None:
         """Show the states of the steps and what came out."""
         self.run_row.setRunning(self.session.running)
-        error, warnings = summary.messages(self.session.document)
+        error, warnings = summary.messages(self.session.document, self.session.shown_frame())
         self.messages.setMessages(error, warnings, self._colours, self._notice)
 
     def _show_recipe(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 #: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
 #: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
 _OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
+_OUTLINE_OPACITY = 0.9
+#: Share of the canvas that a fitted image takes up, as napari has it.
+_FITTED = 0.95
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
 #: Our outputs that can be used as marks of defects.
@@ -147,7 +151,7 @@ def _fitted(source: Image, document: Document, output: Output, frame: int) -> tu
     """Data and place of an output in the dimensions of its image."""
     data, first = output.data, 0
     if output.role in POINTS:
-        if document.is_stack:
+        if document.is_stack and data.shape[1] == 2:
             data = np.column_stack([np.full(len(data), float(frame)), data])
         return data, placed_like(source, data.shape[1])
     if document.is_stack and data.ndim == 2:
@@ -169,18 +173,23 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         **options_of(output, Path(source.name).stem),
         "metadata": {KEY: _about(document, output)},
     }
-    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
-    if output.role in (Role.LABELS, Role.LABELS_BEFORE):
-        layer.contour = outline_px(data.shape)
-    if output.role is Role.LABELS_BEFORE:
+    layer: Layer = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
+    dress(layer, output.role)
+    return layer
+
+
+def dress(layer: Any, role: Role) -> None:
+    """Set what napari does not take when it makes a layer: outlines, brush, colour bar."""
+    if role in (Role.LABELS, Role.LABELS_BEFORE) and (width := outline_px(layer.data.shape)):
+        layer.contour, layer.opacity = width, _OUTLINE_OPACITY
+    if role is Role.LABELS_BEFORE:
         layer.editable = False
-    if output.role is Role.SEVERITY:
+    if role is Role.SEVERITY:
         layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
-    if output.role in PAINTABLE:
-        layer.brush_size = 1 if output.role is Role.PATCHES else brush_px(data.shape)
-        layer.selected_label = 2 if output.role is Role.PATCHES else 1
-    return layer
+    if role in PAINTABLE:
+        layer.brush_size = 1 if role is Role.PATCHES else brush_px(layer.data.shape)
+        layer.selected_label = 2 if role is Role.PATCHES else 1
 
 
 def options_of(output: Output, image: str = "") -> dict[str, Any]:
@@ -217,6 +226,13 @@ def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) ->
         layer.features = output.features
 
 
+def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
+    """Number of the first point that lies in a frame of a series; the first of all where there is none."""
+    if frame is None or points.shape[1] < 3 or not (points[:, 0] == frame).any():
+        return 0
+    return int(np.argmax(points[:, 0] == frame))
+
+
 def outline_px(shape: tuple[int, ...]) -> int:
     """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
     if max(shape[-2:]) > _LARGEST_OUTLINED:
@@ -243,7 +259,7 @@ def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
 
 
 def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
-    """Show an image with its results: hide the results of all others, and the images that lie above it.
+    """Show an image with its results, and hide all others: one of another size would be seen beside it.
 
     Parameters
     ----------
@@ -257,14 +273,26 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
     source = document.layer
     if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
         return
-    top = viewer.layers.index(source)
-    for index, layer in enumerate(viewer.layers):
-        of_image = layer in images
-        owner = str(layer.unique_id) if of_image else entry(layer).get("source")
-        covers = role_of(layer) is not None or (of_image and index > top)
-        if owner not in (None, document.source_id) and covers:
+    for layer in viewer.layers:
+        owner = str(layer.unique_id) if layer in images else entry(layer).get("source")
+        if owner not in (None, document.source_id):
             hidden.setdefault(str(owner), set()).update(hide([layer]))
     show_again(viewer.layers, hidden.pop(document.source_id, ()))
+
+
+def bring_into_view(viewer: ViewerModel, image: Image, before: Image) -> None:
+    """Fit an image to the canvas, unless it lies where the one that was shown before lies."""
+    if viewer.dims.ndisplay == 2 and not viewer.canvas.grid.enabled:
+        ends = [layer.extent.world[:, -2:] for layer in (image, before)]
+        if not np.allclose(*ends):
+            fit(viewer, image)
+
+
+def fit(viewer: ViewerModel, image: Image) -> None:
+    """Fit an image to the canvas: napari fits all layers, or some that have as many axes as all together."""
+    extent = image.extent.world[:, -2:]
+    viewer.scene.camera.center = (0.0, *extent.mean(axis=0))
+    viewer.scene.camera.zoom = _FITTED * float((np.array(viewer.canvas.size) / np.ptp(extent, axis=0)).min())
 
 
 def hide(layers: Iterable[Layer]) -> set[object]:

@@ -78,7 +78,7 @@ class DefectsPanel(SessionWidget):
         self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
         self._connect()
         self._begin()
-        self._fit = Fit(self._viewer)
+        self._fit = Fit(self.session)
         self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
         if self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
@@ -295,10 +295,6 @@ class DefectsPanel(SessionWidget):
 
     # What is shown --------------------------------------------------------------------------------------------
 
-    def _show_images(self) -> None:
-        super()._show_images()
-        self.info.setText(summary.about_image(self.session.document))
-
     def _offer_classifiers(self, names: Any) -> None:
         if isinstance(names, list):
             editor, recipe = self.groups["classify"].editors["classify.classifier"], self.session.recipe
@@ -320,7 +316,7 @@ class DefectsPanel(SessionWidget):
         self.navigator.follow_before()
         session, frame = self.session, self.session.shown_frame()
         document, states, running = session.document, session.states(), session.running
-        seen, opened = document.at(frame), document.layer is not None
+        found, opened = document.found(frame), document.layer is not None
         following = None if running else session.next_step()
         nothing = all(state is State.EMPTY for state in states.values())
         accent(self.run_row.run, self._colours if nothing and opened else None)
@@ -329,24 +325,23 @@ class DefectsPanel(SessionWidget):
             note = "placed by hand" if placed else None
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
-        self.info.setText(summary.about_image(seen))
+        self.info.setText(summary.about_image(document, found))
         self.calibrate.setVisible(
             summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None
         )
         self.open.setVisible(not opened)
-        self.patch_count.setText(summary.about_patches(seen))
+        self.patch_count.setText(summary.about_patches(document, found))
         self.region_count.setText(summary.about_regions(document, frame))
-        self.best_patch.place.setText(summary.about_best_patch(seen))
+        self.best_patch.place.setText(summary.about_best_patch(document, found))
         self.best_patch.automatic.setEnabled(document.point is not None)
         self.best_patch.undo.setEnabled(bool(document.history))
-        banks = () if seen.analysis is None else seen.analysis.banks
-        self.best_patch.filters.setFilters(banks[0].filters if banks else None)
-        self.lattices.setValue(summary.lattices(seen))
+        self.best_patch.filters.setFilters(None if found is None else found.filters)
+        self.lattices.setValue(summary.lattices(document, found, frame))
         mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
-            count=summary.lattice_count(seen), mapped=mapped is not None and mapped.visible
+            count=0 if found is None else found.count, mapped=mapped is not None and mapped.visible
         )
-        self.threshold.setHistogram(seen.histogram)
+        self.threshold.setHistogram(None if found is None else found.histogram)
         # Without the layer there is nothing to move or paint: a run makes it again.
         for role, tool in (
             (Role.PATCHES, self.patches),

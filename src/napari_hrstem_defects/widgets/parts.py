@@ -171,7 +171,10 @@ class StepGroup(QWidget):
         self._grids = method, shown, self.folded
         self.editors = {name: editor for grid in self._grids for name, editor in grid.editors.items()}
         self.labels = {name: label for grid in self._grids for name, label in grid.labels.items()}
-        head = box(QHBoxLayout(), self.sign, title, method, None, self.word, self.button, spacing=4)
+        space = None if beside is None else method
+        head = box(QHBoxLayout(), self.sign, title, space, self.word, self.button, spacing=4)
+        if beside is not None:
+            head.setStretchFactor(method, 1)
         self._layout = box(QVBoxLayout(self), head, shown, spacing=2)
         for grid in self._grids:
             grid.valueChanged.connect(self.valueChanged)
@@ -270,7 +273,7 @@ class ThresholdEditor(QWidget):
             "severity histogram",
             "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
             "false marks; dotted: the lower threshold to which defects are grown.",
-            "severity histogram: after a run",
+            "no severity histogram",
             (0, 0, 0, 0),
         )
         self.histogram.setFixedHeight(42)

@@ -271,7 +271,7 @@ def draw_sizes(axes: Axes, bars: Sequence[Bar], colours: Colours) -> None:
     _draw_axes(axes, colours, ticks=3)
     axes.xaxis.set_major_locator(FixedLocator(np.geomspace(ends[0], ends[-1], 3).tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value < 100 else f"{value:.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}")
 
 
 class SizeView(QWidget):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,15 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.editors import Links, box, button
-from napari_hrstem_defects.widgets.layers import hide, label_colours, legend, outline_px, show_again
+from napari_hrstem_defects.widgets.layers import (
+    first_in_frame,
+    fit,
+    hide,
+    label_colours,
+    legend,
+    outline_px,
+    show_again,
+)
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.plots import SizeView
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
@@ -39,7 +46,7 @@ _HEIGHT = 130
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: The view is centred if it is off by no more than this share of the image.
 _CENTRED = 0.01
-#: Outline of several regions: that of one has its own colour.
+#: Colour of the outlines of chosen regions.
 _CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
@@ -72,7 +79,7 @@ class Navigator:
         """Select the square of the best patch, ready to be dragged."""
         layer = self._take(Role.BEST_PATCH, "select")
         if layer is not None and len(layer.data):
-            layer.selected_data = {0}
+            layer.selected_data = {first_in_frame(np.asarray(layer.data), self._session.shown_frame())}
 
     def move_lattices(self) -> None:
         """Select the patches of the other lattices, ready to be dragged."""
@@ -160,18 +167,14 @@ class Navigator:
 
     def outline(self, *numbers: int) -> None:
         """Outline some regions; 0: none."""
-        from napari.utils.colormaps import label_colormap
-
-        layer, one = self._session.layer(Role.REGIONS), len(numbers) == 1
+        layer = self._session.layer(Role.REGIONS)
         if layer is None:
             return
         layer.contour = outline_px(layer.data.shape)
-        # napari shows one label alone, or all.
-        if not one or not layer.show_selected_label:
-            with layer.events.selected_label.blocker():  # it is not another label
-                layer.colormap = label_colormap() if one else label_colours(dict.fromkeys(numbers, _CHOSEN))
-        layer.show_selected_label, layer.opacity = one, 1.0 if layer.contour else 0.6
-        if one:
+        layer.opacity = 1.0 if layer.contour else 0.6
+        with layer.events.selected_label.blocker():  # it is not another label
+            layer.colormap = label_colours(dict.fromkeys(numbers, _CHOSEN))
+        if len(numbers) == 1:
             layer.selected_label = numbers[0]
         layer.visible = any(numbers)
 
@@ -206,27 +209,26 @@ class Fit:
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Only weakly referred to.
+    session : Session
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
-        self._size = viewer.canvas.size
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._size = session.viewer.canvas.size
 
     def follow(self, event: Any = None) -> None:
         """The canvas has another size."""
-        viewer = self._viewer()
-        if viewer is None:
+        if not self._session.alive:
             return
+        viewer, image = self._session.viewer, self._session.document.layer
         before, self._size = self._size, viewer.canvas.size
-        if before == self._size or not viewer.layers or viewer.dims.ndisplay != 2:
+        if before == self._size or image is None or viewer.dims.ndisplay != 2:
             return
-        camera, extent = viewer.scene.camera, viewer.layers.extent.world[:, -2:]
+        camera, extent = viewer.scene.camera, image.extent.world[:, -2:]
         size = np.ptp(extent, axis=0)
         centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
         if centred.all() and (size * camera.zoom <= np.array(before)).all():
-            viewer.reset_view()
+            fit(viewer, image)
 
 
 class ResultsDock:

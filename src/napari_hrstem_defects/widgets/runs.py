@@ -342,7 +342,7 @@ class Runs:
                 document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
             self._job = None
             session.failed.emit(result.message)
-            self._ended()
+            self._ended(document)
         elif isinstance(result, Layered):
             job.result, job.left = result, list(result.outputs)
             document.notes = ()
@@ -395,7 +395,7 @@ class Runs:
             session.edits.restore(document)
         for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
             self.measure(document, frame)
-        self._ended()
+        self._ended(document)
 
     @staticmethod
     def _take(document: Document, job: _Job, result: tasks.Result) -> None:
@@ -407,15 +407,19 @@ class Runs:
             document.series = None  # the other frames were analysed otherwise
         document.written = set(job.kept | job.steps)
         document.shown |= job.steps
-        if "symmetry" in job.steps:
-            document.histogram = result.histogram
+        findings, earlier = result.findings, document.findings.get(job.frame)
+        if "symmetry" not in job.steps and earlier is not None:
+            # The layer is out of date, or still holds; so is its histogram.
+            findings = {job.frame: dataclasses.replace(findings[job.frame], histogram=earlier.histogram)}
+        whole = document.series is not None
+        document.findings = {**(document.findings if whole else {}), **findings}
         if result.labelled:
-            others = {} if document.series is None else document.labelled
-            document.labelled = {**others, **result.labelled}
+            document.labelled = {**(document.labelled if whole else {}), **result.labelled}
 
-    def _ended(self) -> None:
+    def _ended(self, document: Document) -> None:
         gc.unfreeze()
-        self._session.show_chosen()  # the result may be of another image
+        if document is not self._session.document:  # another image was chosen meanwhile
+            self._session.show_chosen()
         self._session.changed.emit()
         again, self._again = self._again, False
         if again:

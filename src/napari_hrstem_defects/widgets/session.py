@@ -27,6 +27,7 @@ from napari_hrstem_defects.widgets.source import (
     Source,
     calibrate,
     is_calibrated,
+    path_of,
     pixel_size_nm,
     pixels_of,
     size_in_file,
@@ -164,15 +165,21 @@ class Session:
 
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
-        chosen = None if layer is None else str(layer.unique_id)
-        if chosen != self._current:
-            self._current = chosen
-            self.show_chosen()
+        before = self.document.layer
+        if layer is not before:
+            self._show_instead(layer, before)
             self.image_changed.emit()
             self.changed.emit()
 
+    def _show_instead(self, layer: Image | None, before: Image | None) -> None:
+        """Choose an image, and show it and its results instead of those of another one."""
+        self._current = None if layer is None else str(layer.unique_id)
+        self.show_chosen()
+        if layer is not None and before is not None:
+            layers.bring_into_view(self.viewer, layer, before)
+
     def show_chosen(self) -> None:
-        """Show the chosen image and its results, and hide those of the others."""
+        """Show the chosen image and its results, and hide all others."""
         layers.show_only(self.viewer, self.document, self.images(), self._hidden)
 
     @property
@@ -302,15 +309,14 @@ class Session:
         if layer in self.images():
             # A new image is chosen, unless a run is under way.
             if self._current is None or not self.running:
-                self._current = str(layer.unique_id)
-                self.show_chosen()
+                self._show_instead(layer, self.document.layer)
             self.image_changed.emit()
             self.changed.emit()
             self._look_up_pixel_size(layer)
 
     def _look_up_pixel_size(self, layer: Image) -> None:
         """Read the pixel size from the file of an image: napari's own readers ignore it."""
-        path, known = layer.source.path, weakref.ref(layer)
+        path, known = path_of(layer), weakref.ref(layer)
         if path is None or is_calibrated(layer):
             return
 
@@ -324,10 +330,9 @@ class Session:
     def take_pixel_size(self, unknown: Callable[[], None]) -> None:
         """Set the pixel size of the chosen image from its file; call `unknown` where that does not state it."""
         layer = self.document.layer
-        if layer is None or layer.source.path is None:
+        if layer is None or (path := path_of(layer)) is None:
             unknown()
             return
-        path = layer.source.path
 
         def apply(size: float | None) -> None:
             if size is None:
@@ -349,8 +354,7 @@ class Session:
                 other.moving = None
         if removed == self._current:
             images = self.images()
-            self._current = str(images[-1].unique_id) if images else None
-            self.show_chosen()
+            self._show_instead(images[-1] if images else None, layer)
         if role_of(layer) is None:
             self.image_changed.emit()
         self.changed.emit()
@@ -402,7 +406,7 @@ class Session:
         try:
             if image is None:
                 raise HrstemDefectsError(
-                    f"{folder}: the image of this result is no longer where it was; the result can be viewed only."
+                    f"{folder}: the image of this result was not found; the result can only be viewed."
                 )
             info = load_info(Path(folder) / INFO_FILE)
             recipe = Recipe.from_dict(info["recipe"])
@@ -416,6 +420,7 @@ class Session:
             if role is not None and entry(layer).get("folder") == folder:
                 tag(layer, source=document.source_id)
                 document.outputs[role, ""] = layer.unique_id
+                layers.dress(layer, role)
                 self.edits.watch(layer)
         point = info["best_patch_by_hand"]
         placed = None if point is None else (point[0], point[1])

@@ -22,10 +22,10 @@ from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
 from napari_hrstem_defects.widgets.outputs import (
-    Histogram,
+    Findings,
     Layered,
+    best_patches_of_series,
     describe,
-    histogram,
     region_outputs,
     scan_outputs,
 )
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 #: Progress is reported at most this often, in seconds.
 _PROGRESS_INTERVAL = 0.1
-#: Failures of a folder listed in the message; the table has all.
+#: Failures of a folder and frames of a warning that are listed in a message.
 _LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
@@ -94,13 +94,14 @@ class Result(Layered):
     Attributes
     ----------
     analysis : Analysis
-    histogram : Histogram or None
+    findings : dict
+        Frame → what the panel says about it.
     labelled : dict
         Frame → its labels and regions, with what was painted and scanned; empty unless they were asked for.
     """
 
     analysis: Analysis
-    histogram: Histogram | None
+    findings: dict[int, Findings]
     labelled: dict[int, Labelled]
 
 
@@ -111,7 +112,7 @@ class SeriesResult(Result):
     Attributes
     ----------
     warnings : tuple of str
-        Each with the number of frames it was raised for.
+        Each with the frames it was raised for.
     request : Request
         What it was asked for; its best patch may be that of the frame shown.
     again : dict
@@ -193,7 +194,7 @@ def run(
     outputs = describe(shown, write)
     if monitor.cancelled():
         raise Cancelled
-    return Result(outputs, provenance_of(analysis), analysis, histogram(analysis), known)
+    return Result(outputs, provenance_of(analysis), analysis, {frame: Findings.of(analysis)}, known)
 
 
 def import_early() -> None:
@@ -231,28 +232,37 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     frames = len(whole)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
     known: dict[int, Labelled] = {}
+    findings: dict[int, Findings] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
-    counts: Counter[str] = Counter()
+    warned: dict[str, list[int]] = {}
     kept: Analysis | None = None
     for index, analysis in _analyses(monitor, request, range(frames)):
-        known[index] = request.labelled(index, analysis)
+        known[index], findings[index] = request.labelled(index, analysis), Findings.of(analysis)
         labels[index] = known[index].shown
         if severity is not None:
             severity[index] = analysis.severity
-        counts.update(analysis.warnings)
+        for text in analysis.warnings:
+            warned.setdefault(text, []).append(index)
         if kept is None or index == shown:
             kept = analysis
     assert kept is not None
-    warnings = tuple(f"{text} ({count} of {frames} frames)" for text, count in counts.items())
+    warnings = tuple(f"{text} ({_named(numbers, frames)})" for text, numbers in warned.items())
     whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
     outputs = [
         dataclasses.replace(output, data=data, frame=shown)
-        for output in describe(kept, ("best_patch", "symmetry", "segment"))
-        if output.role in (*whole_data, Role.BEST_PATCH)
-        and (data := whole_data.get(output.role, output.data)) is not None
+        for output in describe(kept, ("symmetry", "segment"))
+        if (data := whole_data.get(output.role)) is not None
     ]
-    found = provenance_of(kept), kept, histogram(kept), known
+    outputs += best_patches_of_series({index: found.best_patch for index, found in findings.items()})
+    found = provenance_of(kept), kept, findings, known
     return SeriesResult(outputs, *found, warnings, request)
+
+
+def _named(numbers: Sequence[int], frames: int) -> str:
+    """Which frames a warning is about, as far as they can be listed."""
+    if len(numbers) > _LISTED:
+        return f"{len(numbers)} of {frames} frames"
+    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} of {frames}"
 
 
 def _analyses(
