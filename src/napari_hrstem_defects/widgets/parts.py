@@ -164,7 +164,7 @@ class StepGroup(QWidget):
         self.button.setFixedWidth(52)
         for widget in (self.sign, title):
             widget.setToolTip(f"<qt>{step.does}</qt>")
-        method = ParameterGrid([] if beside is None else [beside], named=False)
+        method = ParameterGrid([] if beside is None else [beside], columns=1, named=False)
         names = step_parameters(step.name, shown=True)
         shown = ParameterGrid([name for name in names if name != beside and name not in apart])
         self.folded = ParameterGrid(step_parameters(step.name, shown=False), columns=1)
