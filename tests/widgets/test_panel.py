@@ -27,12 +27,11 @@ from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
-from napari_hrstem_defects.widgets.actions import FolderDialog
 from napari_hrstem_defects.widgets.contributions import sample_folder
-from napari_hrstem_defects.widgets.editors import Column
+from napari_hrstem_defects.widgets.folders import FolderDialog, FolderJob
+from napari_hrstem_defects.widgets.layout import Column
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role, role_of
-from napari_hrstem_defects.widgets.tasks import FolderJob
 
 from .conftest import TIMEOUT, analysed, lattice_image, record_steps
 

@@ -20,7 +20,8 @@ from superqt.utils import signals_blocked
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.actions import Actions
-from napari_hrstem_defects.widgets.editors import ChoiceEditor, Links, Quiet, box
+from napari_hrstem_defects.widgets.editors import ChoiceEditor, Quiet
+from napari_hrstem_defects.widgets.layout import Links, box
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.parts import Messages, RunRow, StepGroup
 from napari_hrstem_defects.widgets.session import Session

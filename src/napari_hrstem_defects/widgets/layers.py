@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import NOT_ASSESSED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.outputs import Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
     PAINTABLE,
@@ -21,14 +21,13 @@ from napari_hrstem_defects.widgets.roles import (
     entry,
     name_of,
     outputs_of,
-    role_of,
     tag,
 )
-from napari_hrstem_defects.widgets.source import pixels_of, placed_like
+from napari_hrstem_defects.widgets.source import placed_like
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Image, Layer
 
 #: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
 #: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
@@ -38,8 +37,6 @@ _OUTLINE_OPACITY = 0.9
 _FITTED = 0.95
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
-#: Our outputs that can be used as marks of defects.
-_LEARNABLE = (Role.LABELS, Role.AMORPHOUS, Role.CLASSES)
 #: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
 _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
@@ -341,62 +338,3 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
             place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
             overlays[key] = TextOverlay(text=text, color=colour, **place)
             overlays.scale_bar.visible = True
-
-
-# Marks for training ------------------------------------------------------------------------------------------
-
-
-def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]]:
-    """Label layers in which the defects of an image may be marked, each with whether it has the image's shape.
-
-    What was found in the image comes first, then what a person made; what was found in other images is left out.
-    """
-    from napari.layers import Labels
-
-    shape, own = tuple(pixels_of(image).shape), str(image.unique_id)
-    found = [
-        (layer, tuple(layer.data.shape) == shape)
-        for layer in viewer.layers
-        if type(layer) is Labels and not layer.multiscale
-        if (role := role_of(layer)) is None or (role in _LEARNABLE and entry(layer).get("source") == own)
-    ]
-    return sorted(found, key=lambda pair: (not pair[1], role_of(pair[0]) is None))
-
-
-def new_marks(viewer: ViewerModel, image: Image) -> Labels:
-    """Add an empty layer for marks over an image; every label is visible."""
-    from napari_hrstem_defects.core.metrics import IGNORE
-
-    shape = pixels_of(image).shape
-    layer: Labels = viewer.add_labels(
-        np.zeros(shape, np.uint8),
-        name=f"Defects · {Path(image.name).stem}",
-        colormap=label_colours({IGNORE: NOT_ASSESSED_COLOUR}, SYMMETRY_COLOUR),
-        opacity=0.6,
-        **placed_like(image, len(shape)),
-    )
-    layer.brush_size = brush_px(shape)
-    return layer
-
-
-class Spotlight:
-    """Shows one image and its marks alone: of images that lie on each other only the topmost is seen."""
-
-    def __init__(self) -> None:
-        self._hidden: set[object] = set()
-        self._marks: set[object] = set()
-
-    def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
-        """Hide all other layers, and select the brush."""
-        self._hidden |= hide(layer for layer in viewer.layers if layer not in (image, marks))
-        image.visible = marks.visible = True
-        if role_of(marks) is None:
-            self._marks.add(marks.unique_id)
-        viewer.layers.selection.active = marks
-        marks.mode = "paint"
-
-    def end(self, viewer: ViewerModel) -> None:
-        """Show again what was hidden and is still there, and hide the marks: they would lie on other images."""
-        hide(layer for layer in viewer.layers if layer.unique_id in self._marks)
-        show_again(viewer.layers, self._hidden - self._marks)
-        self._hidden, self._marks = set(), set()

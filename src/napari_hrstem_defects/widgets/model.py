@@ -134,7 +134,7 @@ STAGES = {
 #: Step → steps of the pipeline that it stands for, and the other way round.
 PARTS = {step.name: step.parts or (step.name,) for step in STEPS}
 SHOWN_AS = {part: name for name, parts in PARTS.items() for part in parts}
-TITLES = {step.name: step.title for step in STEPS}
+
 #: Parameters of the domains that say which of them count as crystal: read with the severity.
 _VERDICTS = ("crystal", "intact_at", "defective_at")
 

@@ -25,14 +25,15 @@ from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
-from napari_hrstem_defects.widgets.editors import Column, Wrapped, box, button, changed_names, is_read, row
+from napari_hrstem_defects.widgets.editors import changed_names, is_read
+from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
 from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.runs import TaskWorker
 from napari_hrstem_defects.widgets.tables import LatticesView
-from napari_hrstem_defects.widgets.tasks import Monitor, import_early
+from napari_hrstem_defects.widgets.tasks import import_early
+from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:
     import napari

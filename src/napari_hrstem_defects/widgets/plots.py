@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
-from napari_hrstem_defects.widgets.editors import box
+from napari_hrstem_defects.widgets.layout import box
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.theme import Colours
 

@@ -14,7 +14,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
-from napari_hrstem_defects.widgets.editors import Links, box, button
 from napari_hrstem_defects.widgets.layers import (
     first_in_frame,
     fit,
@@ -24,6 +23,7 @@ from napari_hrstem_defects.widgets.layers import (
     outline_px,
     show_again,
 )
+from napari_hrstem_defects.widgets.layout import Links, box, button
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.plots import SizeView
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import WorkerBase, WorkerBaseSignals
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
 from napari_hrstem_defects.widgets import layers, tasks
 from napari_hrstem_defects.widgets.corrections import (
     ClassMap,
@@ -34,7 +31,7 @@ from napari_hrstem_defects.widgets.model import (
 )
 from napari_hrstem_defects.widgets.outputs import Layered, Output, region_outputs
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.tasks import Monitor
+from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
@@ -43,70 +40,6 @@ if TYPE_CHECKING:
 _PAUSE_MS = 20
 #: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a task failed, in words for the user, and what was last reported."""
-
-    message: str
-    during: str = ""
-
-
-class _Signals(WorkerBaseSignals):
-    progressed = Signal(str, float)
-    reported = Signal(object)
-
-
-class TaskWorker(WorkerBase):
-    """Calls a function in a thread, from now on; it can be cancelled.
-
-    Parameters
-    ----------
-    task : callable
-        Called with a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; asks it often whether to stop.
-    returned : callable
-        Takes the result, None or a :class:`Failure` in the GUI's thread; not called after `quit`.
-    progressed, reported : callable, optional
-        Takes text and fraction of each progress; takes whatever else the task reports.
-    """
-
-    def __init__(
-        self,
-        task: Callable[[Monitor], Any],
-        returned: Callable[[Any], None],
-        progressed: Callable[[str, float], None] | None = None,
-        reported: Callable[[Any], None] | None = None,
-    ) -> None:
-        super().__init__(SignalsClass=_Signals)
-        self._task = task
-        self.returned.connect(returned)
-        for signal, slot in ((self.progressed, progressed), (self.reported, reported)):
-            if slot is not None:
-                signal.connect(slot)
-        self.start()
-
-    def work(self) -> Any:
-        """Do the task; called in the thread."""
-        monitor = Monitor(
-            self.signals.progressed.emit, lambda: self.abort_requested, self.signals.reported.emit
-        )
-        try:
-            return self._task(monitor)
-        except Cancelled:
-            return None
-        except HrstemDefectsError as error:
-            return Failure(str(error), monitor.during)
-        except MemoryError:
-            return Failure("There is not enough memory for this image; crop or bin it.", monitor.during)
-        except Exception as error:  # a bug: the person gets a sentence, the log gets the rest
-            if self.abort_requested:
-                return None
-            _log.exception("internal error")
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            return Failure(f"Internal error ({text}); please report it.", monitor.during)
 
 
 @dataclass(eq=False)
@@ -306,7 +239,7 @@ class Runs:
         Parameters
         ----------
         call : callable
-            Takes a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; runs in a thread.
+            Takes a :class:`~napari_hrstem_defects.widgets.worker.Monitor`; runs in a thread.
         done : callable
             Takes its result, in the GUI's thread, once the layers that it brings are written.
         stage : str

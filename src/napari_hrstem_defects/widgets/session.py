@@ -21,7 +21,7 @@ from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
-from napari_hrstem_defects.widgets.runs import Runs, TaskWorker
+from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
     UNKNOWN_SIZE,
     Source,
@@ -33,6 +33,7 @@ from napari_hrstem_defects.widgets.source import (
     size_in_file,
 )
 from napari_hrstem_defects.widgets.tasks import Request
+from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

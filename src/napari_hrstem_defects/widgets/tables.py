@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.editors import INDENT, box, button
+from napari_hrstem_defects.widgets.layout import INDENT, box, button
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 if TYPE_CHECKING:

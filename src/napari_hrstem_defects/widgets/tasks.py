@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
@@ -31,36 +28,16 @@ from napari_hrstem_defects.widgets.outputs import (
 )
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
-#: Progress is reported at most this often, in seconds.
-_PROGRESS_INTERVAL = 0.1
 #: Failures of a folder and frames of a warning that are listed in a message.
 _LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
-
-
-@dataclass(eq=False)
-class Monitor:
-    """Progress, cancellation and reports of a task; handed to the pipeline."""
-
-    progressed: Callable[[str, float], None]
-    cancelled: Callable[[], bool]
-    report: Callable[[Any], None] = lambda report: None
-    during: str = ""
-    _last: float = field(default=0.0, repr=False)
-
-    def progress(self, text: str, fraction: float) -> None:
-        """Report progress."""
-        now = time.monotonic()
-        if text != self.during or now - self._last > _PROGRESS_INTERVAL:
-            self.during, self._last = text, now
-            self.progressed(text, fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -443,61 +420,3 @@ def folder_name(name: str) -> str:
 
     stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
-
-
-@dataclass(frozen=True)
-class FolderJob:
-    """What to analyse and where to write.
-
-    Attributes
-    ----------
-    images, out : Path
-        Folder of the images, and folder of the results.
-    jobs : int
-        Local processes.
-    overwrite : bool
-        Recompute results with the same parameters.
-    """
-
-    images: Path
-    out: Path
-    jobs: int = 1
-    overwrite: bool = False
-
-
-def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
-    """Analyse a folder.
-
-    Raises
-    ------
-    ReadError
-        If there are no images in it.
-    WriteError
-        If the results cannot be written.
-    """
-    from napari_hrstem_defects.batch import analyze_files
-    from napari_hrstem_defects.models.classifier import SCREENING
-
-    options: dict[str, Any] = {
-        "jobs": job.jobs,
-        "overwrite": job.overwrite,
-        "progress": lambda fraction, text: monitor.progress(text, fraction),
-        "cancelled": monitor.cancelled,
-    }
-    if recipe.classify.classifier == SCREENING:
-        return analyze_files([job.images], job.out, recipe, **options)
-    # Keras must not come into the viewer's process; that of its own may not start others.
-    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
-    return rows
-
-
-def about_folder(rows: Sequence[Row], out: Path) -> str:
-    """What came out of a folder, in a sentence or two."""
-    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
-
-    counts = Counter(row.status for row in rows)
-    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
-    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
-    failed = [row.message for row in rows if row.status == "failed"]
-    more = f" And {len(failed) - _LISTED} more." if len(failed) > _LISTED else ""
-    return " ".join([text, *failed[:_LISTED]]) + more
