@@ -39,7 +39,10 @@ def test_results_lie_directly_above_their_own_image(bench: Any) -> None:
     assert {_owner(layer) for layer in layers if layer.visible} == {ids[1]}
     seen = {layer for layer in layers if layer.visible}
 
+    made.viewer.layers.selection.active = made.layer(Role.LABELS)
     made.session.choose(first)
+    # Nothing is painted in what is not seen.
+    assert made.viewer.layers.selection.active is first
     assert {_owner(layer) for layer in layers if layer.visible} == {ids[0]}
     assert first.visible
     assert made.layer(Role.LABELS).visible
@@ -146,7 +149,12 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     place = table.view.visualRect(rows.index(row, 1)).center()
     made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert (layer.selected_label, layer.visible) == (region.id, True)
-    assert_allclose(made.viewer.scene.camera.center[-2:], region.centroid, rtol=1e-6)
+    camera, canvas = made.viewer.scene.camera, np.array(made.viewer.canvas.size)
+    # It is long: along it all of the image is seen, across it what is nearest to its centre within the image.
+    begin, end = camera.center[-2:] - canvas / camera.zoom / 2, camera.center[-2:] + canvas / camera.zoom / 2
+    assert_allclose((begin + end)[0] / 2, 127.5, atol=1)
+    assert begin[1] < region.centroid[1] < end[1]
+    assert end[1] <= 256 or begin[1] <= 0
     assert list(layer.features["area_px"])[1:] == [region.area_px for region in table.value()]
     world = np.array(made.document.layer.data.shape) * made.document.layer.scale
     assert made.viewer.scene.camera.zoom >= 0.99 * min(made.viewer.canvas.size) / world.max()
@@ -229,22 +237,6 @@ def test_legend_scale_bar_and_colour_bar(bench: Any) -> None:
         assert overlays["hrstem_defects_amorphous"].visible is shown
     made.panel.disconnect_all()
     assert not overlays["hrstem_defects_amorphous"].visible
-
-
-def test_a_frame_shows_its_own_numbers(bench: Any) -> None:
-    frames = np.stack([lattice_image((192, 192), period=11, seed=seed) for seed in range(3)])
-    made = bench(frames)
-    made.viewer.dims.set_point(0, 1)
-    made.run_all()
-    said = (made.panel.patch_count, made.panel.best_patch.place, made.panel.region_count)
-    assert all(label.text() != "–" for label in said)
-    assert made.panel.best_patch.filters.count() > 0
-    made.viewer.dims.set_point(0, 2)
-    assert [label.text() for label in said] == ["–"] * 3
-    assert made.panel.best_patch.filters.count() == 0
-    assert "period" not in made.panel.info.text()
-    made.viewer.dims.set_point(0, 1)
-    assert all(label.text() != "–" for label in said)
 
 
 def test_every_parameter_and_reset_update_at_once(bench: Any) -> None:

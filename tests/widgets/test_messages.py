@@ -130,16 +130,7 @@ def test_parameters_that_no_longer_fit_are_left_out_with_a_sentence(
     assert "gone" in popups["info"][-1]
 
 
-def test_notice_goes_with_its_image(bench: Any) -> None:
-    made = bench("gaas_twin")
-    made.session.noticed.emit("about this one")
-    made.document.layer.name = "renamed"
-    assert "about this one" in made.panel.messages.text()
-    made.add(lattice_image((256, 256)))
-    assert made.panel.messages.text() == ""
-
-
-def test_notice_goes_with_the_next_result(bench: Any) -> None:
+def test_notice_goes_with_the_next_result_and_with_its_image(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
     made.session.noticed.emit("about this result")
@@ -147,6 +138,12 @@ def test_notice_goes_with_the_next_result(bench: Any) -> None:
     assert "about this result" in made.panel.messages.text()
     made.wait()
     assert "about this result" not in made.panel.messages.text()
+    made.session.noticed.emit("about this image")
+    made.document.layer.name = "renamed"
+    assert "about this image" in made.panel.messages.text()
+    made.panel.actions_.reset.trigger()
+    made.add(lattice_image((256, 256)))
+    assert made.panel.messages.text() == ""
 
 
 def test_single_docks_say_what_is_wrong(qtbot: Any, popups: dict[str, list[str]]) -> None:

@@ -174,6 +174,10 @@ def test_every_warning_is_a_sentence_in_the_panel(bench: Any) -> None:
     assert made.document.analysis.screened.defective.all()
     assert made.panel.messages.text() == "\n".join(made.document.analysis.warnings)
     assert "No patch was found clean" in made.panel.messages.text()
+    made.add(np.random.default_rng(0).random((256, 256)).astype(np.float32))
+    made.run_all()
+    assert "No lattice was found" in made.panel.messages.text()
+    assert not made.layer(Role.LABELS).data.any()
 
 
 def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: Any) -> None:
@@ -472,24 +476,6 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
         Source(data, None, "x", None, None, ()).micrograph()
-
-
-def test_image_without_a_lattice_gets_a_warning(bench: Any) -> None:
-    made = bench(np.random.default_rng(0).random((256, 256)).astype(np.float32))
-    made.run_all()
-    assert "No lattice was found" in made.panel.messages.text()
-    assert not made.layer(Role.LABELS).data.any()
-
-
-def test_best_patch_with_a_defect_gets_a_warning(bench: Any) -> None:
-    image = lattice_image((384, 384), fault=False)
-    image[192:320, 192:320] = np.random.default_rng(1).normal(2, 0.5, (128, 128))
-    made = bench(image)
-    made.run_all()
-    assert "The best patch" not in made.panel.messages.text()
-    made.session.edits.place((255.0, 255.0))
-    made.wait()
-    assert "The best patch" in made.panel.messages.text()
 
 
 def _assert_fits(made: Any) -> None:

@@ -284,7 +284,7 @@ class EditWatcher:
         if role is Role.PATCHES:
             self._session.runs.update()
         elif role is Role.CLASSES:
-            self._session.runs.measure_classes(document)
+            self._session.runs.measure(document, self._session.shown_frame() or 0)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.

@@ -275,6 +275,9 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
         if owner not in (None, document.source_id):
             hidden.setdefault(str(owner), set()).update(hide([layer]))
     show_again(viewer.layers, hidden.pop(document.source_id, ()))
+    active = viewer.layers.selection.active
+    if active is not None and not active.visible:  # a tool would work on what is not seen
+        viewer.layers.selection.active = source
 
 
 def bring_into_view(viewer: ViewerModel, image: Image, before: Image) -> None:

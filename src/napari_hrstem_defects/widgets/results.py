@@ -153,16 +153,17 @@ class Navigator:
             show_again(ours, there or results)
 
     def go_to(self, region: Region) -> None:
-        """Outline a region, and bring it into the middle of the view."""
+        """Outline a region, and bring it into the view, in the middle unless that showed what is beyond the image."""
         document = self._session.document
         if (source := document.layer) is None:
             return
+        self._zoom_to(source, region)
         point = np.zeros(source.ndim)
         point[-2:] = region.centroid
-        if document.is_stack:
-            point[-3] = self._session.shown_frame() or 0
-        self._viewer.scene.camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
-        self._zoom_to(source, region)
+        centre = np.asarray(source.data_to_world(point))[-2:]
+        camera, (begin, end) = self._viewer.scene.camera, source.extent.world[:, -2:]
+        half = np.minimum(np.array(self._viewer.canvas.size) / camera.zoom, end - begin) / 2
+        camera.center = (0.0, *np.clip(centre, begin + half, end - half))
         self.outline(region.id)
 
     def outline(self, *numbers: int) -> None:

@@ -163,7 +163,10 @@ class Runs:
         request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         previous = document.analysis if frame == document.frame else None
-        old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
+        old = session.outdated()
+        if previous is None:
+            # Nothing of another frame holds, and all up to the last step is computed anyway.
+            old, steps = frozenset(STEP_NAMES), STEP_NAMES[: 1 + max(map(STEP_NAMES.index, steps))]
         kept, first = frozenset(STEP_NAMES) - old, first_of(steps)
         call = functools.partial(
             tasks.run,
@@ -361,11 +364,16 @@ class Runs:
     # Regions of labels that a person changed, so that table and layers follow ----------------------------------
 
     def measure(self, document: Document, frame: int) -> None:
-        """Measure the regions of the labels of a frame as they are shown now, at most once at a time."""
+        """Measure the regions of a frame as it is shown now, at most once at a time.
+
+        They are those of the labels, or of a scan as long as there are no others.
+        """
         analysis, known, series = document.analysis, document.labelled.get(frame), document.series
+        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
+        if analysis is None and class_map is not None:
+            self._measure(document, frame, lambda monitor: class_map.measured())
         if analysis is None or known is None or document.layer is None:
             return
-        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
         other = series if frame != document.frame else None
 
         def measure(monitor: Monitor) -> tuple[Labelled, Output]:
@@ -375,15 +383,6 @@ class Runs:
             return found, region_outputs(found.shown, found.regions)
 
         self._measure(document, frame, measure)
-
-    def measure_classes(self, document: Document) -> None:
-        """Give the regions shown their classes anew: the map of the classes was painted."""
-        frame = self._session.shown_frame() or 0
-        known = document.class_maps.get(frame)
-        if document.analysis is not None:
-            self.measure(document, frame)
-        elif known is not None:  # the regions of a scan, as long as there are no others
-            self._measure(document, frame, lambda monitor: known.measured())
 
     def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
         key = document.source_id, frame

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import io
@@ -184,8 +183,7 @@ def import_early() -> None:
         "matplotlib.figure",
         "napari_hrstem_defects.io.tables",
     ):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        importlib.import_module(name)
 
 
 def provenance_of(analysis: Analysis) -> dict[str, Any]:
@@ -239,7 +237,7 @@ def _named(numbers: Sequence[int], frames: int) -> str:
     """Which frames a warning is about, as far as they can be listed."""
     if len(numbers) > _LISTED:
         return f"{len(numbers)} of {frames} frames"
-    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} of {frames}"
+    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _analyses(
