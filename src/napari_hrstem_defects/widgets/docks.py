@@ -25,7 +25,6 @@ from napari_hrstem_defects.widgets.layout import Links, box
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.parts import Messages, RunRow, StepGroup
 from napari_hrstem_defects.widgets.session import Session
-from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
 from napari_hrstem_defects.widgets.theme import colours
 
 if TYPE_CHECKING:
@@ -147,15 +146,12 @@ class SessionWidget(QWidget):
         images = [
             (str(image.unique_id), image.name) for image in self.session.images()
         ]  # by id, for names may be alike
-        document = self.session.document
-        chosen = document.source_id
+        chosen = self.session.document.source_id
         with signals_blocked(self.image):
             self.image.setChoices(images)
             self.image.setValue(chosen)
         self.image.setEnabled(bool(images))
         self.image.setToolTip(f"The image to analyse: {self.image.currentText() or '–'}")
-        if self._notice == UNKNOWN_SIZE and chosen and not summary.has_no_pixel_size(document):
-            self._notice = None
         if chosen != self._image_id:
             self._image_id = chosen
             # The notice was about another image.

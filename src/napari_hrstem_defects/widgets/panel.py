@@ -31,6 +31,7 @@ from napari_hrstem_defects.widgets.model import STEPS, State
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
 from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tables import LatticesView
 from napari_hrstem_defects.widgets.tasks import import_early
 from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
 _TOOLTIPS = {
-    "calibrate": "Reads the pixel size from the file, or asks for it; lengths are then given in nm.",
+    "calibrate": "Asks for a pixel size that the file does not state, or states wrongly; lengths are then given in nm.",
     "files": "Opens micrographs with their pixel size; dropping them on the window does the same",
     "samples": "Micrographs with known defects that come with the program",
     "patches": "Shows the patches and selects the brush: paint a patch defective (2) or non-defective (1). The eraser "
@@ -103,7 +104,7 @@ class DefectsPanel(SessionWidget):
         self.help.setText("Help")
         self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
         self.info = Wrapped(name="about the image")
-        self.calibrate = button("Pixel size…", tips["calibrate"], self._calibrate, fixed=False)
+        self.calibrate = button("Pixel size…", tips["calibrate"], self._ask_pixel_size, fixed=False)
         samples = button("Open a sample", tips["samples"], fixed=False)
         menu = QMenu(samples)
         for key, name in available_samples():
@@ -238,18 +239,12 @@ class DefectsPanel(SessionWidget):
         if step is not None and not self.session.running:
             self._run_step(step)
 
-    def _calibrate(self) -> None:
-        document = self.session.document
-        if document.layer is not None and not summary.has_no_pixel_size(document):
-            self._ask_pixel_size()  # the one it has is wrong
-            return
-        # Later: a dialog must not hold up the run that looked into the file.
-        self.session.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
-
     def _ask_pixel_size(self) -> None:
         if (layer := self.session.document.layer) is not None:
-            asked = "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6
-            size, given = QInputDialog.getDouble(self, *asked)
+            text = "Edge of a pixel in nm:"
+            if pixel_size_nm(layer) is None:
+                text = f"{layer.name} states no pixel size. {text}"
+            size, given = QInputDialog.getDouble(self, "Pixel size", text, 0.02, 1e-5, 1e3, 6)
             if given:
                 self.session.set_pixel_size(layer, size)
 

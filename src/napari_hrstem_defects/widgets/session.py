@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +23,6 @@ from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
 from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
-    UNKNOWN_SIZE,
     Source,
     calibrate,
     is_calibrated,
@@ -285,9 +284,9 @@ class Session:
         if made is not None:
             self.edits.watch(made)
 
-    def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
-        """Calibrate an image; its view stays, and what was measured is measured anew."""
-        tag(layer, calibrated_by_hand=by_hand)
+    def set_pixel_size(self, layer: Image, size_nm: float) -> None:
+        """Take a pixel size that was typed; the view stays, and what was measured is measured anew."""
+        tag(layer, calibrated_by_hand=True)
         calibrate(self.viewer, layer, size_nm)
 
     def _watch(self, layer: Layer) -> None:
@@ -327,22 +326,6 @@ class Session:
                 calibrate(self.viewer, image, size)
 
         TaskWorker(lambda monitor: size_in_file(path), apply)
-
-    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
-        """Set the pixel size of the chosen image from its file; call `unknown` where that does not state it."""
-        layer = self.document.layer
-        if layer is None or (path := path_of(layer)) is None:
-            unknown()
-            return
-
-        def apply(size: float | None) -> None:
-            if size is None:
-                self.noticed.emit(UNKNOWN_SIZE)
-                unknown()
-            elif layer in self.layers:
-                self.set_pixel_size(layer, size, by_hand=False)
-
-        self.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value

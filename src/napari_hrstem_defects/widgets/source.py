@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Pixels whose sides differ by more than this have no one edge length.
 SQUARE_TOLERANCE = 0.01
-#: Message for a file without a pixel size.
-UNKNOWN_SIZE = "The file states no pixel size; enter it, or continue in px."
 #: Message for areas and lengths in pixels.
 NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
 
