@@ -28,7 +28,7 @@ from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
 from napari_hrstem_defects.widgets.plots import SizeView
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
-from napari_hrstem_defects.widgets.tables import RegionTable
+from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -336,7 +336,7 @@ class ResultsDock:
         self.sizes.setValue(regions, in_nm=in_nm)
         colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
-        self.table.setValue(regions, colours, painted, reviewed, in_nm=in_nm)
+        self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)

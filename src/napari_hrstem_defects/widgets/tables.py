@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
@@ -57,38 +57,55 @@ def swatch(colour: str) -> QPixmap:
     return square
 
 
+@dataclass(frozen=True)
+class RegionRows:
+    """What the table of regions shows.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+    colours : mapping of str to str
+        Colours of their types in the image.
+    painted : frozenset of int
+        Numbers of those in which a person painted.
+    reviewed : mapping of int to str
+        Number → "accepted" or "rejected".
+    in_nm : bool
+        Whether lengths are known in nm.
+    """
+
+    regions: tuple[Region, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+    painted: frozenset[int] = frozenset()
+    reviewed: Mapping[int, str] = field(default_factory=dict)
+    in_nm: bool = False
+
+
 class RegionModel(QAbstractTableModel):
     """Regions as rows; lengths in nm, or in px where the pixel size is unknown."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.regions: tuple[Region, ...] = ()
-        self._colours: Mapping[str, str] = {}
-        self._painted: frozenset[int] = frozenset()
-        self._reviewed: Mapping[int, str] = {}
-        self._in_nm = False
+        self._rows = RegionRows()
 
-    def setValue(
-        self,
-        regions: Sequence[Region],
-        colours: Mapping[str, str],
-        painted: frozenset[int],
-        reviewed: Mapping[int, str],
-        in_nm: bool,
-    ) -> None:
-        """Show other regions; see :meth:`RegionTable.setValue`."""
-        shown = tuple(regions), colours, painted, in_nm
-        if shown != (self.regions, self._colours, self._painted, self._in_nm):
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions, in the order of their numbers."""
+        return self._rows.regions
+
+    def setValue(self, rows: RegionRows) -> None:
+        """Show other rows."""
+        if replace(rows, reviewed=self._rows.reviewed) != self._rows:
             self.beginResetModel()
-            self.regions, self._colours, self._painted, self._in_nm = shown
+            self._rows = rows
             self.endResetModel()
-        if reviewed != self._reviewed:
-            self._reviewed = reviewed
+        elif rows != self._rows:
+            self._rows = rows
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
 
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
-        length = "nm" if self._in_nm else "px"
+        length = "nm" if self._rows.in_nm else "px"
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
         return (
@@ -109,11 +126,12 @@ class RegionModel(QAbstractTableModel):
     def row(self, region: Region) -> tuple[Any, ...]:
         """Values of a row, unrounded."""
         sizes = (region.area_px, region.length_px, region.width_px)
-        if self._in_nm:
+        if self._rows.in_nm:
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
-            KINDS.get(region.label, str(region.label)) + (", painted" if region.id in self._painted else ""),
+            KINDS.get(region.label, str(region.label))
+            + (", painted" if region.id in self._rows.painted else ""),
             "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
             *sizes,
             region.orientation_deg,
@@ -121,7 +139,7 @@ class RegionModel(QAbstractTableModel):
             region.mean_severity,
             region.max_severity,
             region.centroid,
-            self._reviewed.get(region.id, ""),
+            self._rows.reviewed.get(region.id, ""),
         )
 
     def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:
@@ -143,11 +161,11 @@ class RegionModel(QAbstractTableModel):
         """A cell: text to show, or the value itself to sort by."""
         region = self.regions[index.row()]
         if role == Qt.ItemDataRole.DecorationRole:
-            shown = index.column() == _TYPE_COLUMN and region.type in self._colours
-            return swatch(self._colours[region.type]) if shown else None
+            shown = index.column() == _TYPE_COLUMN and region.type in self._rows.colours
+            return swatch(self._rows.colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            if index.column() == 0 and (verdict := self._reviewed.get(region.id)):
+            if index.column() == 0 and (verdict := self._rows.reviewed.get(region.id)):
                 return f"{value} {_SIGNS[verdict]}"
             if region.at_rim and index.column() in _SIZE_COLUMNS:
                 limit = f"≥ {_text(value)}"
@@ -234,30 +252,9 @@ class RegionTable(QWidget):
         """The regions shown."""
         return self.model.regions
 
-    def setValue(
-        self,
-        regions: Sequence[Region],
-        colours: Mapping[str, str],
-        painted: frozenset[int],
-        reviewed: Mapping[int, str],
-        *,
-        in_nm: bool,
-    ) -> None:
-        """Show other regions.
-
-        Parameters
-        ----------
-        regions : sequence of Region
-        colours : mapping of str to str
-            Colours of their types in the image.
-        painted : frozenset of int
-            Numbers of those in which a person painted.
-        reviewed : mapping of int to str
-            Number → "accepted" or "rejected".
-        in_nm : bool
-            Whether lengths are known in nm.
-        """
-        self.model.setValue(regions, colours, painted, reviewed, in_nm)
+    def setValue(self, rows: RegionRows) -> None:
+        """Show other regions."""
+        self.model.setValue(rows)
 
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""
