@@ -76,6 +76,9 @@ def test_an_image_of_another_size_is_seen_alone_and_whole(bench: Any) -> None:
     check(large)
     made.viewer.layers.remove(large)
     check(first)
+    # One that is laid over another is seen with it.
+    made.add(lattice_image((256, 256)), scale=(0.02, 0.02), units=("nm", "nm"), blending="additive")
+    assert all(image.visible for image in made.session.images())
 
 
 _CONTROL_SHIFT = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier

@@ -258,6 +258,8 @@ def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
 def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
     """Show an image with its results, and hide all others: one of another size would be seen beside it.
 
+    Images below one that is laid over them, half transparent or added, are meant to be seen through it.
+
     Parameters
     ----------
     viewer : ViewerModel
@@ -270,9 +272,12 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
     source = document.layer
     if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
         return
-    for layer in viewer.layers:
+    overlay = source.opacity < 1 or source.blending in ("additive", "minimum", "multiplicative")
+    top = viewer.layers.index(source)
+    for index, layer in enumerate(viewer.layers):
         owner = str(layer.unique_id) if layer in images else entry(layer).get("source")
-        if owner not in (None, document.source_id):
+        below = overlay and layer in images and index < top
+        if owner not in (None, document.source_id) and not below:
             hidden.setdefault(str(owner), set()).update(hide([layer]))
     show_again(viewer.layers, hidden.pop(document.source_id, ()))
     active = viewer.layers.selection.active
