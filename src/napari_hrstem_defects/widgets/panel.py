@@ -25,9 +25,9 @@ from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
-from napari_hrstem_defects.widgets.editors import changed_names, is_read
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
+from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
 from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role

@@ -24,17 +24,11 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
-from napari_hrstem_defects.widgets.editors import (
-    ParameterGrid,
-    Quiet,
-    editor_of,
-    label_of,
-    mark_changed,
-    step_parameters,
-)
+from napari_hrstem_defects.widgets.editors import ParameterGrid, Quiet, editor_of, mark_changed
 from napari_hrstem_defects.widgets.layout import INDENT, Wrapped, box, button
 from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
+from napari_hrstem_defects.widgets.parameters import label_of, step_parameters
 from napari_hrstem_defects.widgets.plots import Plot, draw_histogram
 from napari_hrstem_defects.widgets.theme import Colours
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSettings
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets.editors import changed_names, value_of
+from napari_hrstem_defects.widgets.parameters import changed_names, value_of
 
 
 def _settings() -> QSettings:

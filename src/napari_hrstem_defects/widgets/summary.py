@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets.editors import changed_names, in_words
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
+from napari_hrstem_defects.widgets.parameters import changed_names, in_words
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import LatticeRow
 
