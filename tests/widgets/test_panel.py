@@ -318,23 +318,6 @@ def test_empty_panel_says_what_to_do(bench: Any, tmp_path: Any) -> None:
     assert "10.1016/j.micron.2021.103069" in made.panel.citation.text()
 
 
-def test_pixel_size_is_taken_from_the_file(bench: Any) -> None:
-    """napari's own TIFF reader leaves it out; the panel looks it up, even while a run is under way."""
-    made = bench(None)
-    path = sample_folder() / "gaas_twin.tif"
-    made.viewer.open(path, plugin="napari")
-    made.run_all()
-    size = read(path).pixel_size_nm
-    made.qtbot.waitUntil(lambda: not made.panel.calibrate.isVisible(), timeout=TIMEOUT)
-    made.wait()
-    assert made.document.layer.scale[-1] == pytest.approx(size)
-    assert set(made.states().values()) == {"current"}
-    region = made.document.regions()[0]
-    assert region.area_nm2 == pytest.approx(region.area_px * size**2)
-    assert made.panel.results.table.model.headings()[3] == "Area (nm²)"
-    assert made.layer(Role.LABELS).scale[-1] == pytest.approx(size)
-
-
 def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
     first = bench(None)
     first.panel.groups["symmetry"].editors["symmetry.kernel_periods"].setValue(2.5)

@@ -162,21 +162,30 @@ def _imagej(path: Path, pixels: Any) -> None:
 
 @pytest.mark.parametrize("write", [_ours, _imagej])
 def test_pixel_size_of_a_tiff_is_known(bench: Any, tmp_path: Path, write: Any) -> None:
+    """napari's own reader leaves it out; the panel looks it up, even while a run is under way."""
     path = tmp_path / "image.tif"
     write(path, lattice_image((256, 256)))
     made = bench(None)
+    # The headings are those of the image before there is a region.
+    results = made.panel.results
     made.viewer.open(path, plugin="napari")
     made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
     assert_allclose(made.document.layer.scale, 0.02)
     assert not made.panel.calibrate.isVisible()
-    # The headings say so before there is a region.
-    results = made.panel.results
     assert (results.table.value(), results.table.model.headings()[3]) == ((), "Area (nm²)")
     assert results.sizes.choice.itemText(1) == "Length (nm)"
     # The image is still in the middle of the view, and fills it.
     camera, height = made.viewer.scene.camera, made.viewer.canvas.size[0]
     assert_allclose(camera.center[-2:], np.full(2, 255 / 2 * 0.02))
     assert 0.5 * height < camera.zoom * 256 * 0.02 < height
+    made.viewer.open(path, plugin="napari")
+    made.run_all()
+    made.qtbot.waitUntil(lambda: "0.02 nm/px" in made.panel.info.text(), timeout=TIMEOUT)
+    made.wait()
+    assert set(made.states().values()) == {"current"}
+    region = made.document.regions()[0]
+    assert region.area_nm2 == pytest.approx(region.area_px * 0.02**2)
+    assert_allclose(made.layer(Role.LABELS).scale, 0.02)
 
 
 def test_typed_pixel_size_keeps_the_view_and_reaches_the_table(bench: Any, monkeypatch: Any) -> None:
