@@ -190,6 +190,29 @@ def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: 
     assert editor.value() == 0.8
 
 
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_number_that_is_typed_replaces_the_one_clicked_into(bench: Any, clicks: int) -> None:
+    """Wherever it was clicked: 0.7 typed over a part of 0.57 became 0.07, and a digit behind a unit nothing."""
+    made = bench(None)
+    made.panel.activateWindow()
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    click = made.qtbot.mouseClick if clicks == 1 else made.qtbot.mouseDClick
+    for name, typed in (
+        ("segment.extent", "0.7"),
+        ("symmetry.kernel_periods", "2.5"),
+        ("classify.patch_size", "64"),
+    ):
+        editor = made.panel.groups[name.partition(".")[0]].editors[name]
+        line = editor.lineEdit()
+        click(line, Qt.MouseButton.LeftButton, pos=QPoint(line.width() - 8, line.height() // 2))
+        made.qtbot.wait(20)
+        made.qtbot.keyClicks(line, typed)
+        made.qtbot.keyClick(line, Qt.Key.Key_Return)
+        assert editor.value() == float(typed), name
+    assert (made.session.recipe.segment.extent, made.session.recipe.classify.patch_size) == (0.7, 64)
+
+
 def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     made = bench("si_perfect")
     editors = {n: editor for group in made.panel.groups.values() for n, editor in group.editors.items()}

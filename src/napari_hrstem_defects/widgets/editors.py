@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
@@ -36,7 +36,7 @@ _SLID = ("variance.fraction",)
 
 
 class Quiet(QObject):
-    """Leaves the wheel to the panel's scroll bar unless the editor has the focus.
+    """Leaves the wheel to the panel's scroll bar unless the editor has the focus, and selects a number as a whole.
 
     Parameters
     ----------
@@ -45,15 +45,24 @@ class Quiet(QObject):
 
     def __init__(self, editor: QWidget) -> None:
         super().__init__(editor)
+        self._editor = editor
         for part in (editor, *editor.findChildren(QWidget)):
             part.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             part.installEventFilter(self)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Scroll the panel instead of changing a value by accident."""
+        """Scroll the panel instead of changing a value by accident; what is typed after a click is the new value."""
         if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
             event.ignore()
             return True
+        if isinstance(self._editor, QAbstractSpinBox):
+            if event.type() == QEvent.Type.FocusIn:
+                # After the click that it came with, which would place the cursor.
+                QTimer.singleShot(0, self._editor.selectAll)
+            elif event.type() == QEvent.Type.MouseButtonDblClick:
+                # A word would be selected: of 0.57 the part behind the point.
+                self._editor.selectAll()
+                return True
         return False
 
 
