@@ -1,11 +1,13 @@
 """Defects reviewed one by one, pixels not assessed, pixel sizes that cannot be, and the panel without an image."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
@@ -13,7 +15,8 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
-from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.roles import Role, entry
+from napari_hrstem_defects.widgets.source import Source
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -203,3 +206,66 @@ def test_without_an_image_the_panel_opens_one(bench: Any, monkeypatch: Any) -> N
     assert "GaAs, twin" in names
     samples.menu().actions()[names.index("GaAs, twin")].trigger()
     assert made.document.layer.name == "gaas_twin.tif"
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+\.\d+", text)]
+
+
+def test_cell_of_each_lattice(bench: Any) -> None:
+    """GaAs along [110]: a centred rectangle of 0.5653 nm × 0.5653/√2 nm, its shortest vectors to the centre."""
+    made = bench()
+    made.run_all()
+    view, side = made.panel.lattices, 0.5653 * np.sqrt(3 / 8)
+    gamma = np.degrees(np.arccos(-1 / 3))
+    assert view.table.horizontalHeaderItem(3).text() == "a, b (nm)"
+    for row in range(2):
+        sides, angle = (view.table.item(row, column).text() for column in (3, 4))
+        assert_allclose([*_numbers(sides), *_numbers(angle)], [side, side, gamma], rtol=0.02)
+    # The best patch's lattice is always intact.
+    assert not view.table.item(0, 0).flags() & Qt.ItemFlag.ItemIsEnabled
+    # Without a pixel size in px.
+    size = made.document.layer.scale[-1]
+    made.document.layer.scale, made.document.layer.units = (1, 1), ("pixel", "pixel")
+    made.wait()
+    assert_allclose(_numbers(view.table.item(0, 3).text()), [side / size, side / size], rtol=0.02)
+    assert view.table.horizontalHeaderItem(3).text() == "a, b (px)"
+
+
+def test_calibration_from_a_known_spacing(bench: Any, monkeypatch: Any) -> None:
+    """A square lattice of 14 px; the file says 0.02 nm, that is 0.28 nm for a vector of the lattice."""
+    made = bench(lattice_image((256, 256)), scale=(0.02, 0.02), units=("nm", "nm"))
+    assert not made.panel.lattices.calibrate.isVisible()
+    made.run_all()
+    view, asked = made.panel.lattices, []
+
+    def answer(parent: Any, title: str, text: str, *limits: Any) -> tuple[float, bool]:
+        asked.append(text)
+        return answers.pop(0)
+
+    monkeypatch.setattr(QInputDialog, "getDouble", answer)
+    answers = [(0.3, False), (0.287, True), (0.35, True), (0.02, True)]
+    made.click(view.calibrate)
+    assert made.document.layer.scale[-1] == 0.02
+    assert "shortest lattice vector" in asked[0]
+    assert_allclose(_numbers(asked[0]), [14, 0.28], rtol=0.01)
+    # 2.5 % more: as usual.
+    made.click(view.calibrate)
+    made.wait()
+    assert_allclose(made.document.layer.scale, 0.287 / 14, rtol=0.005)
+    assert view.about.text().startswith("a 0.287, b 0.28")
+    provenance = entry(made.layer(Role.LABELS))["provenance"]
+    assert provenance["pixel_size_nm"] == pytest.approx(made.document.layer.scale[-1])
+    assert Source.of(made.document.layer).by_hand
+    assert "disagrees" not in made.panel.messages.text()
+    # A quarter more, and a fifth less than that is what the file says.
+    made.click(view.calibrate)
+    made.wait()
+    assert_allclose(made.document.layer.scale, 0.025, rtol=0.005)
+    (share,) = re.findall(r"0\.02 nm, disagrees by (\S+) %", made.panel.messages.text())
+    assert float(share) == pytest.approx(20, abs=0.5)
+    made.click(made.panel.calibrate)
+    made.wait()
+    assert made.document.layer.scale[-1] == 0.02
+    assert "disagrees" not in made.panel.messages.text()
+    assert not made.panel.calibrate.isVisible()

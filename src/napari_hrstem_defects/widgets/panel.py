@@ -186,6 +186,7 @@ class DefectsPanel(SessionWidget):
             (self.best_patch.undo, session.edits.undo),
             (self.lattices.add, navigator.add_lattice),
             (self.lattices.move_button, navigator.move_lattices),
+            (self.lattices.calibrate, self._ask_spacing),
         ):
             pressed.clicked.connect(lambda _=False, slot=slot: slot())
         for keys, slot in (
@@ -247,6 +248,24 @@ class DefectsPanel(SessionWidget):
             size, given = QInputDialog.getDouble(self, "Pixel size", text, 0.02, 1e-5, 1e3, 6)
             if given:
                 self.session.set_pixel_size(layer, size)
+
+    def _ask_spacing(self) -> None:
+        session = self.session
+        layer, found = session.document.layer, session.document.found(session.shown_frame())
+        measured = summary.spacing_px(found)
+        if layer is None or measured is None:
+            return
+        size = pixel_size_nm(layer)
+        now = "" if size is None else f", now {measured * size:.4g} nm"
+        text = (
+            f"Length a of the shortest lattice vector at the best patch, in nm (measured: {measured:.2f} px{now}).\n"
+            "In a projection this may differ from the edge of the unit cell."
+        )
+        shown = 0.4 if size is None else measured * size
+        title = "Calibrate from a known spacing"
+        spacing, given = QInputDialog.getDouble(self, title, text, shown, 0.01, 1e3, 5)
+        if given:
+            session.set_pixel_size(layer, spacing / measured, spacing)
 
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
@@ -322,9 +341,8 @@ class DefectsPanel(SessionWidget):
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document, found))
-        self.calibrate.setVisible(
-            summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None
-        )
+        wrong = summary.about_pixel_size(document) or summary.about_spacing(document)
+        self.calibrate.setVisible(summary.has_no_pixel_size(document) or wrong is not None)
         self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(document, found))
         self.region_count.setText(summary.about_regions(document, frame))
@@ -335,7 +353,8 @@ class DefectsPanel(SessionWidget):
         self.lattices.setValue(summary.lattices(document, found, frame))
         mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
-            count=0 if found is None else found.count, mapped=mapped is not None and mapped.visible
+            count=0 if found is None else found.count,
+            mapped=mapped is not None and mapped.visible,
         )
         self.threshold.setHistogram(None if found is None else found.histogram)
         # Without the layer there is nothing to move or paint: a run makes it again.

@@ -267,7 +267,7 @@ class ThresholdEditor(QWidget):
             "no severity histogram",
             (0, 0, 0, 0),
         )
-        self.histogram.setFixedHeight(42)
+        self.histogram.setFixedHeight(35)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setAccessibleName("threshold")

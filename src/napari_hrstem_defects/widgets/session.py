@@ -284,9 +284,19 @@ class Session:
         if made is not None:
             self.edits.watch(made)
 
-    def set_pixel_size(self, layer: Image, size_nm: float) -> None:
-        """Take a pixel size that was typed; the view stays, and what was measured is measured anew."""
-        tag(layer, calibrated_by_hand=True)
+    def set_pixel_size(self, layer: Image, size_nm: float, spacing_nm: float | None = None) -> None:
+        """Take a pixel size that was typed; the view stays, and what was measured is measured anew.
+
+        Parameters
+        ----------
+        layer : Image
+        size_nm : float
+        spacing_nm : float, optional
+            The lattice constant that it follows from, where this was typed.
+        """
+        known = entry(layer)
+        stated = known.get("stated_nm") if known.get("calibrated_by_hand") else pixel_size_nm(layer)
+        tag(layer, calibrated_by_hand=True, stated_nm=stated, spacing_nm=spacing_nm)
         calibrate(self.viewer, layer, size_nm)
 
     def _watch(self, layer: Layer) -> None:

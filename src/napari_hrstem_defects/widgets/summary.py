@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
 from napari_hrstem_defects.widgets.parameters import changed_names, in_words
+from napari_hrstem_defects.widgets.roles import entry
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import LatticeRow
 
+#: A pixel size of the file farther from that of an entered lattice constant gives a warning: magnifications are
+#: calibrated to some percent, and other lattice vectors differ by more.
+SPACING_TOLERANCE = 0.05
 #: Parameters listed in the message; the panel shows all.
 _LISTED = 3
 _BACK = "Recipe → Reset to defaults restores them."
@@ -60,6 +67,23 @@ def about_pixel_size(document: Document) -> str | None:
     return None if warning is None else f"{warning.partition(';')[0]}; correct it with Pixel size…"
 
 
+def about_spacing(document: Document) -> str | None:
+    """Warning if the pixel size of the file disagrees with the lattice constant that it was replaced by."""
+    layer = document.layer
+    known = {} if layer is None else entry(layer)
+    spacing, stated = known.get("spacing_nm"), known.get("stated_nm")
+    size = None if layer is None else pixel_size_nm(layer)
+    if spacing is None or stated is None or size is None:
+        return None
+    off = abs(stated / size - 1)
+    if off <= SPACING_TOLERANCE:
+        return None
+    return (
+        f"The pixel size of the file, {stated:.4g} nm, disagrees by {100 * off:.1f} % (more than "
+        f"{100 * SPACING_TOLERANCE:.0f} %) with the lattice constant a = {spacing:.4g} nm; correct it with Pixel size…"
+    )
+
+
 def about_patches(document: Document, found: Findings | None) -> str:
     """How many patches there are, and how many defective."""
     if found is None or found.patches is None:
@@ -102,20 +126,59 @@ def about_regions(document: Document, frame: int | None) -> str:
     return f"{verdict}{count} · {share:.1f} % of the image"
 
 
+def cell(row: Mapping[str, Any], size_nm: float | None) -> tuple[float, float, float] | None:
+    """Lengths of the two shortest lattice vectors in nm, in px without a pixel size, and the angle between them.
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table of domains.
+    size_nm : float or None
+
+    Returns
+    -------
+    tuple of float or None
+        ``a <= b``, and γ in degrees: of the two angles the one of 90° or more, as for a hexagonal lattice.
+    """
+    if row["v1_y_px"] is None:
+        return None
+    (ay, ax), (by, bx) = ((row[f"{name}_y_px"], row[f"{name}_x_px"]) for name in ("v1", "v2"))
+    a, b = math.hypot(ay, ax), math.hypot(by, bx)
+    gamma = math.degrees(math.acos(-min(abs(ay * by + ax * bx) / (a * b), 1.0)))
+    scale = 1.0 if size_nm is None else size_nm
+    return scale * a, scale * b, gamma
+
+
+def spacing_px(found: Findings | None) -> float | None:
+    """Length of the shortest vector of the best patch's lattice; None without a lattice."""
+    known = None if found is None or not found.lattices else cell(found.lattices[0], None)
+    return None if known is None else known[0]
+
+
 def lattices(document: Document, found: Findings | None, frame: int | None) -> list[LatticeRow]:
-    """The lattices beside the best patch's."""
+    """The lattices, the best patch's first."""
     if found is None:
         return []
     # Those of the latest run as asked for by now.
     asked = document.verdicts() if frame in (None, document.frame) else ()
+    size = None if document.layer is None else pixel_size_nm(document.layer)
     rows = []
     for number, row in enumerate(found.lattices):
         # Of a turned lattice the twin or coincidence relation, where it is one.
         special = row["coincidence"] if row["relation"] == "rotated" else None
-        intact = asked[number] if asked else row["crystal"] == "yes"
-        about = special or row["relation"], row["misorientation_deg"], row["fraction"]
-        rows.append(LatticeRow(number, *about, intact, row["by_hand"], lattice_colour(number)))
-    return rows[1:]
+        made = LatticeRow(
+            number=number,
+            relation=special or row["relation"],
+            turn_deg=row["misorientation_deg"],
+            share=row["fraction"],
+            intact=asked[number] if asked else row["crystal"] == "yes",
+            by_hand=row["by_hand"],
+            colour=lattice_colour(number) if number else BEST_PATCH_COLOUR,
+            cell=cell(row, size),
+            in_nm=size is not None,
+        )
+        rows.append(made)
+    return rows
 
 
 def messages(document: Document, frame: int | None) -> tuple[str | None, list[str]]:
@@ -126,5 +189,5 @@ def messages(document: Document, frame: int | None) -> tuple[str | None, list[st
         found = list(document.series.warnings)
     elif document.analysis is not None and frame in (None, document.frame):
         found = list(document.analysis.warnings)
-    size = about_pixel_size(document)
-    return error, list(dict.fromkeys([*found, *([size] if size else ()), *document.notes]))
+    sizes = [text for text in (about_pixel_size(document), about_spacing(document)) if text]
+    return error, list(dict.fromkeys([*found, *sizes, *document.notes]))

@@ -46,7 +46,10 @@ _SIZE_COLUMNS = (3, 4, 5)
 #: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
 _WIDEST, _NARROWEST = 128, 30
 #: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
-_ROW, _WIDTH = 20, 240
+_ROW, _WIDTH = 18, 240
+#: Headings of the table of lattices, and what the cell of a lattice is.
+_LATTICE_HEADINGS = ("intact", "lattice", "rotation", "a, b ({unit})", "γ", "share")
+_CELL = "a, b: lengths of the two shortest lattice vectors; γ: angle between them, 90° or more."
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -317,6 +320,10 @@ class LatticeRow:
     intact, by_hand : bool
         It counts as intact; its patch was placed by hand.
     colour : str
+    cell : tuple of float or None
+        Lengths a and b, angle γ in degrees.
+    in_nm : bool
+        Whether the lengths are in nm, not in px.
     """
 
     number: int
@@ -326,19 +333,35 @@ class LatticeRow:
     intact: bool
     by_hand: bool
     colour: str
+    cell: tuple[float, float, float] | None
+    in_nm: bool
+
+    def about_cell(self) -> str:
+        """The cell in one line, empty where it is unknown."""
+        if self.cell is None:
+            return ""
+        a, b, gamma = self.cell
+        return f"a {a:.4g}, b {b:.4g} {'nm' if self.in_nm else 'px'}, γ {gamma:.1f}°"
 
     def items(self) -> list[QTableWidgetItem]:
         """Cells of its row."""
         box = QTableWidgetItem(f"{self.number}")
-        box.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+        # The lattice of the best patch is intact.
+        free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
+        box.setFlags(free if self.number else Qt.ItemFlag.NoItemFlags)
         box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
         name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
         name.setIcon(QIcon(swatch(self.colour)))
         turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
         share = QTableWidgetItem(f"{100 * self.share:.1f} %")
-        for item in (turn, share):
+        sides, gamma = QTableWidgetItem("–"), QTableWidgetItem("–")
+        if self.cell is not None:
+            sides.setText(f"{self.cell[0]:.3g}, {self.cell[1]:.3g}")
+            sides.setToolTip(self.about_cell())
+            gamma.setText(f"{self.cell[2]:.1f}°")
+        for item in (turn, share, sides, gamma):
             item.setTextAlignment(_RIGHT)
-        return [box, name, turn, share]
+        return [box, name, turn, sides, gamma, share]
 
 
 class LatticesView(QWidget):
@@ -356,8 +379,9 @@ class LatticesView(QWidget):
         self.map.setCheckable(True)
         self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
         self.add = button("Add…", "Click into a lattice in the image that was not found.")
-        self.table = QTableWidget(0, 4)
-        self.table.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
+        self.about.setToolTip(f"<qt>{_CELL}</qt>")
+        self.calibrate = button("Calibrate…", "Sets the pixel size by a known length of a lattice vector.")
+        self.table = QTableWidget(0, 6)
         rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
         assert rows is not None
         assert columns is not None
@@ -376,10 +400,12 @@ class LatticesView(QWidget):
         self.table.setAccessibleName("which lattices count as intact")
         self.table.setToolTip(
             "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
-            "it is a defect. The lattice of the best patch is always intact.</qt>"
+            "it is a defect. The lattice of the best patch is always intact. Rotation: the smallest that brings its "
+            f"lattice onto this one. {_CELL}</qt>"
         )
         self.table.itemChanged.connect(self._changed)
-        head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
+        buttons = self.calibrate, self.map, self.move_button, self.add
+        head = box(QHBoxLayout(), self.about, None, *buttons, spacing=4)
         box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
         self.table.hide()
         self.setState(count=0, mapped=False)
@@ -389,28 +415,32 @@ class LatticesView(QWidget):
         self.table.setStyleSheet(boxes(colours))
 
     def value(self) -> tuple[LatticeRow, ...]:
-        """The lattices shown, but the first."""
+        """The lattices, the best patch's first."""
         return self._rows
 
     def setValue(self, rows: Sequence[LatticeRow]) -> None:
-        """Show the lattices beside the best patch's; nothing is emitted."""
+        """Show the lattices in a table where there are several; nothing is emitted."""
         if tuple(rows) == self._rows:
             return
         self._rows = tuple(rows)
+        unit = "nm" if self._rows and self._rows[0].in_nm else "px"
         with signals_blocked(self.table):
+            self.table.setHorizontalHeaderLabels([heading.format(unit=unit) for heading in _LATTICE_HEADINGS])
             self.table.setRowCount(len(self._rows))
             for line, row in enumerate(self._rows):
                 for column, item in enumerate(row.items()):
                     self.table.setItem(line, column, item)
         self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
-        self.table.setVisible(bool(self._rows))
+        self.table.setVisible(len(self._rows) > 1)
 
     def setState(self, *, count: int, mapped: bool) -> None:
-        """Show the number of lattices (0: unknown), and whether their map is visible."""
-        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
+        """Show the number of lattices (0: unknown), of a single one the cell, and whether their map is visible."""
+        cell = self._rows[0].about_cell() if self._rows else ""
+        self.about.setText("–" if not count else f"{count} lattices" if count > 1 else cell or "1 lattice")
+        self.calibrate.setVisible(bool(cell))
         self.add.setEnabled(count > 0)
-        self.map.setVisible(bool(self._rows))
-        self.move_button.setVisible(bool(self._rows))
+        self.map.setVisible(len(self._rows) > 1)
+        self.move_button.setVisible(len(self._rows) > 1)
         self.map.setChecked(mapped)
 
     def _changed(self, item: QTableWidgetItem) -> None:
