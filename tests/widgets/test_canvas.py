@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
@@ -164,6 +165,55 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     # The label chosen in the layer is the row that is marked.
     layer.selected_label = table.value()[-1].id
     assert table.selected() == [table.value()[-1].id]
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_mouse_over_a_region_outlines_it_and_says_what_it_is(desk: Any, frames: int) -> None:
+    image = lattice_image((192, 192), period=11)
+    made = desk(image if frames == 1 else np.stack([image[::-1], image]), scale=(0.5,) * (frames + 1))
+    made.viewer.dims.set_current_step(0, frames - 1)
+    made.run_all()
+    made.show()
+    made.viewer.layers.selection.active = made.document.layer
+    labels, table = made.layer(Role.LABELS), made.panel.results.table
+    region = max(table.value(), key=lambda r: r.area_px)
+    numbers = made.layer(Role.REGIONS).data.reshape(-1, 192, 192)[-1]
+    points = np.argwhere(numbers == region.id)
+    drawn: list[Any] = []
+    for layer in (labels, made.layer(Role.REGIONS), made.document.layer):
+        layer.events.set_data.connect(drawn.append)
+    crystal = np.argwhere(labels.data.reshape(-1, 192, 192)[-1] == 0)[0]
+    made.hover(crystal)
+    assert made.layer(Role.HOVERED) is None
+    for point in (points[len(points) // 2], points[len(points) // 3]):
+        made.hover(point)
+        hovered = made.layer(Role.HOVERED)
+        assert hovered.visible
+    assert hovered.contour
+    assert hovered.data.size <= (1 + np.ptp(points, axis=0) + 2).prod()
+    # In the place of the region, in the world.
+    ours = np.argwhere(hovered.data)
+    world = np.array([hovered.data_to_world(p)[-2:] for p in (ours[0], ours[-1])])
+    assert_allclose(world, 0.5 * points[[0, -1]])
+    assert len(ours) == region.area_px
+    said = made.viewer.canvas.overlays["hrstem_defects_hovered"]
+    assert said.visible
+    assert region.type in said.text
+    assert f"{100 * region.confidence:.0f} %" in said.text
+    assert f"{region.area_px:.0f} px²" in said.text
+    assert table.selected() == []
+    made.hover(crystal)
+    assert not hovered.visible
+    assert not said.visible
+    assert not drawn  # no large layer was drawn anew
+    # Not with a tool in hand, and not after the mouse has left.
+    made.hover(points[len(points) // 2])
+    assert hovered.visible
+    made.viewer.mouse_over_canvas = False
+    assert not hovered.visible
+    made.click(made.panel.paint_labels)
+    made.hover(points[len(points) // 3])
+    assert not hovered.visible
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
@@ -42,7 +42,9 @@ _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
 }
-_BEFORE = "hrstem_defects_before"
+_BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
+#: Most pixels along a side of the layer that outlines the region under the mouse.
+_LARGEST_HOVERED = 512
 
 
 def write(
@@ -315,6 +317,63 @@ def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
             layer.visible = True
 
 
+def outline_hovered(
+    viewer: ViewerModel, document: Document, mask: NDArray[np.bool_], corner: tuple[int, int], text: str
+) -> None:
+    """Outline a region, and say what it is, in a layer of its own that is as small as the region: cheap to draw.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    document : Document
+        Of the image, and that of the frame that is shown.
+    mask : bool array (n_y, n_x)
+        The region and its surroundings; every so many pixels are taken where it is large.
+    corner : tuple of int
+        Pixel of the image that the mask begins at.
+    text : str
+        Empty: no region.
+    """
+    source, layer = document.layer, document.output(viewer.layers, Role.HOVERED)
+    _line(viewer, _HOVERED, text, None, "bottom_left")
+    if not text or source is None:
+        if layer is not None:
+            layer.visible = False
+        return
+    step = -(-max(mask.shape) // _LARGEST_HOVERED)
+    data = mask[::step, ::step].astype(np.uint8)
+    if layer is None:
+        options = {"colormap": {1: BEST_PATCH_COLOUR}, "visible": False, "opacity": 1.0}
+        write(viewer, document, Output(Role.HOVERED, "labels", data, options), {})
+        layer = document.output(viewer.layers, Role.HOVERED)
+        layer.contour = _WIDEST_OUTLINE
+    layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
+    first = (corner[0] + (step - 1) / 2, corner[1] + (step - 1) / 2)
+    frame = (
+        0
+        if layer.data.ndim == 2
+        else round(float(viewer.dims.point[-3] - source.translate[0]) / source.scale[0])
+    )
+    placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=first, frame=frame)
+    layer.scale, layer.translate = placed["scale"], placed["translate"]
+    layer.visible = True
+
+
+def _line(viewer: ViewerModel, key: str, text: str, colour: str | None, position: str) -> None:
+    """Show a line of text in a corner of the canvas; an empty one is hidden."""
+    from napari.components.overlays import TextOverlay
+
+    known = viewer.canvas.overlays.get(key)
+    if known is not None:
+        known.visible = bool(text)
+        if text and known.text != text:
+            known.text = text
+    elif text:
+        # Whole from the start: each change of one that is shown draws it anew.
+        place = {"position": position, "box": True, "font_size": 8, "visible": True}
+        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, **place)
+
+
 def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
     """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
 
@@ -326,9 +385,8 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     before : bool
         Note that these are the labels before corrections.
     """
-    from napari.components.overlays import TextOverlay
-
-    overlays = viewer.canvas.overlays
+    if areas is not None and not set(_LEGEND) & set(viewer.canvas.overlays):
+        viewer.canvas.overlays.scale_bar.visible = True
     lines: dict[str, tuple[str, str | None]] = {
         key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
         for key, (share, name, colour) in _LEGEND.items()
@@ -336,13 +394,4 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     # In the colour of the theme.
     lines[_BEFORE] = ("labels before corrections" if before else "", None)
     for key, (text, colour) in lines.items():
-        known = overlays.get(key)
-        if known is not None:
-            known.visible = bool(text)
-            if text and known.text != text:
-                known.text = text
-        elif text:
-            # Whole from the start: each change of one that is shown draws it anew.
-            place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
-            overlays[key] = TextOverlay(text=text, color=colour, **place)
-            overlays.scale_bar.visible = True
+        _line(viewer, key, text, colour, "top_left")

@@ -20,6 +20,7 @@ from napari_hrstem_defects.widgets.layers import (
     hide,
     label_colours,
     legend,
+    outline_hovered,
     outline_px,
     show_again,
 )
@@ -64,6 +65,7 @@ class Navigator:
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         self._viewer, self._session = viewer, session
+        self._hovered = 0
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
@@ -144,6 +146,7 @@ class Navigator:
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
+        self.hover(0)
         ours = outputs_of(self._viewer.layers, self._session.document.source_id)
         if hidden := hide(ours):
             self._hidden = hidden
@@ -178,6 +181,24 @@ class Navigator:
         if len(numbers) == 1:
             layer.selected_label = numbers[0]
         layer.visible = any(numbers)
+
+    def hover(self, number: int, text: str = "") -> None:
+        """Outline the region under the mouse, and say what it is; 0: none."""
+        if number == self._hovered:
+            return
+        document, frame = self._session.document, self._session.shown_frame()
+        known = document.known(frame)
+        region = next((r for r in document.regions(frame) if r.id == number), None)
+        self._hovered = 0 if region is None else number
+        if region is None or known is None:
+            mask, corner, text = np.zeros((0, 0), bool), (0, 0), ""
+        else:
+            # With a pixel around it, so that it is outlined on all sides.
+            y0, x0, y1, x1 = region.bbox
+            corner = max(y0 - 1, 0), max(x0 - 1, 0)
+            mask = known.numbered[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
+        with self._session.edits.ignored():
+            outline_hovered(self._viewer, document, mask, corner, text)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
@@ -300,6 +321,8 @@ class ResultsDock:
         if self._dock is not None:
             return
         self._viewer.mouse_drag_callbacks.append(self._clicked)
+        self._viewer.mouse_move_callbacks.append(self._moved)
+        self._viewer.events.mouse_over_canvas.connect(self._left)
         window = getattr(self._viewer, "window", None)
         if window is not None:
             self._dock = window.add_dock_widget(self.widget, name="Defect regions", area="bottom")
@@ -321,8 +344,11 @@ class ResultsDock:
         self._watched = None
         dock, self._dock = self._dock, None
         legend(self._viewer, None)
+        self._navigator.hover(0)
+        self._viewer.events.mouse_over_canvas.disconnect(self._left)
         with contextlib.suppress(ValueError):
             self._viewer.mouse_drag_callbacks.remove(self._clicked)
+            self._viewer.mouse_move_callbacks.remove(self._moved)
         window = getattr(self._viewer, "window", None)
         if dock is not None and window is not None:
             with contextlib.suppress(LookupError, RuntimeError, AttributeError):
@@ -337,6 +363,7 @@ class ResultsDock:
         colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
         self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
+        self._navigator.hover(0)
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
@@ -361,6 +388,17 @@ class ResultsDock:
             number = self._navigator.region_at(position)
             self.table.select(number)
             self._navigator.outline(number)
+
+    def _moved(self, viewer: Viewer, event: Any) -> None:
+        """The region under the mouse is outlined, unless a tool is selected."""
+        active = viewer.layers.selection.active
+        free = active is None or str(active.mode) == "pan_zoom"
+        number = self._navigator.region_at(event.position) if free else 0
+        self._navigator.hover(number, self.table.about(number))
+
+    def _left(self, event: Any) -> None:
+        if not self._viewer.mouse_over_canvas:
+            self._navigator.hover(0)
 
     def _show_legend(self) -> None:
         session = self._session

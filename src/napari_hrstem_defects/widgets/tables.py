@@ -106,9 +106,14 @@ class RegionModel(QAbstractTableModel):
             self._rows = rows
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
 
+    @property
+    def unit(self) -> str:
+        """Unit of the lengths."""
+        return "nm" if self._rows.in_nm else "px"
+
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
-        length = "nm" if self._rows.in_nm else "px"
+        length = self.unit
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
         return (
@@ -264,6 +269,14 @@ class RegionTable(QWidget):
         regions = (self._region(self._sorted.index(row, 0)) for row in range(len(self.value())))
         cells = [self.model.headings(), *(self.model.row(region) for region in regions)]
         return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
+
+    def about(self, number: int) -> str:
+        """The main columns of a region in one line; empty where there is none of this number."""
+        region = next((region for region in self.value() if region.id == number), None)
+        if region is None:
+            return ""
+        number, kind, name, area = self.model.row(region)[:4]
+        return f"{number} · {kind} · {name} · {_text(area)} {self.model.unit}²"
 
     def copy(self) -> None:
         """Put the whole table on the clipboard, so that a spreadsheet takes it."""
