@@ -12,9 +12,11 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
+from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
+from napari_hrstem_defects.widgets.plots import profile_across
 from napari_hrstem_defects.widgets.roles import Role, entry
 from napari_hrstem_defects.widgets.source import Source
 
@@ -269,3 +271,64 @@ def test_calibration_from_a_known_spacing(bench: Any, monkeypatch: Any) -> None:
     assert made.document.layer.scale[-1] == 0.02
     assert "disagrees" not in made.panel.messages.text()
     assert not made.panel.calibrate.isVisible()
+
+
+def test_profile_across_a_region_is_the_mean_along_it() -> None:
+    """Of a wave whose wave vector is perpendicular to the region; along it it changes linearly, about the centre."""
+    y, x = np.indices((200, 220), dtype=float)
+    centre, angle, period = (90.0, 120.0), np.radians(30), 10.0
+    # 30° counter-clockwise on screen: along it x grows and y falls.
+    across = (y - centre[0]) * np.cos(angle) + (x - centre[1]) * np.sin(angle)
+    along = (x - centre[1]) * np.cos(angle) - (y - centre[0]) * np.sin(angle)
+    labels = ((np.abs(across) < 4) & (np.abs(along) < 60)).astype(np.uint8)
+    (region,) = find_regions(labels, np.exp(-(across**2) / 200))
+    profile = profile_across(region, np.cos(across / 8) + along, np.exp(-(across**2) / 200), period, 0.02)
+    position = np.array(profile.positions) / 0.02
+    assert profile.unit == "nm"
+    assert profile.width == pytest.approx(0.02 * region.length_px / 2, rel=0.02)
+    assert_allclose(np.diff(position), 1, rtol=1e-6)
+    assert position[-1] == pytest.approx(region.width_px / 2 + 5 * period, abs=0.51)
+    assert_allclose(profile.severity, np.exp(-(position**2) / 200), atol=0.02)
+    assert_allclose(profile.image, np.cos(position / 8), atol=0.3)
+    # Beyond the image there is nothing.
+    cut = profile_across(region, y[:110], y[:110], period, None)
+    assert np.isnan(cut.severity[-1])
+    assert cut.severity[len(position) // 2] == pytest.approx(90, abs=0.5)
+
+
+@pytest.mark.parametrize("series", [False, True])
+def test_profile_of_the_selected_region_is_shown(bench: Any, series: bool) -> None:
+    image = lattice_image((256, 256))
+    made = bench(np.stack([image] * 2) if series else image)
+    made.run_all()
+    results = made.panel.results
+    view, table = results.sizes, results.table
+    results.widget.resize(900, 220)
+    results.widget.show()
+    view.choice.setCurrentIndex(view.choice.findText("Profile across"))
+    assert view.profile.isVisible()
+    assert not view.plot.isVisible()
+    assert view.profile.value() == ()
+    region = max(table.value(), key=lambda r: r.area_px)
+    table.select(region.id)
+    shown = view.profile.value()
+    # The fault is vertical: the profile is a mean of rows, through the centroid.
+    rows = made.document.analysis.severity[round(region.centroid[0]) - 30 : round(region.centroid[0]) + 30]
+    middle = round(region.centroid[1])
+    assert abs(abs(region.orientation_deg) - 90) < 5
+    where = np.array(shown.positions)
+    assert np.abs(where).max() > region.width_px / 2 + 60
+    assert np.nanmax(np.array(shown.severity)[np.abs(where) > region.width_px]) < np.nanmax(shown.severity)
+    assert shown.severity[len(where) // 2] == pytest.approx(rows[:, middle].mean(), rel=0.2)
+    made.qtbot.waitUntil(lambda: len(view.profile.axes.lines) == 2, timeout=TIMEOUT)
+    assert view.profile.axes.get_xlabel().startswith("distance (px)")
+    assert_allclose(view.profile.axes.lines[1].get_ydata(), shown.severity)
+    # Another frame was not analysed; without a selection there is none.
+    if series:
+        made.viewer.dims.set_current_step(0, 1)
+        assert view.profile.value() == ()
+        made.viewer.dims.set_current_step(0, 0)
+        table.select(region.id)
+        assert_allclose(view.profile.value().severity, shown.severity)
+    table.select()
+    assert view.profile.value() == ()

@@ -26,9 +26,9 @@ from napari_hrstem_defects.widgets.layers import (
 )
 from napari_hrstem_defects.widgets.layout import Links, box, button
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
-from napari_hrstem_defects.widgets.plots import SizeView
+from napari_hrstem_defects.widgets.plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
-from napari_hrstem_defects.widgets.source import pixels_of
+from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.theme import Colours
@@ -295,7 +295,8 @@ class ResultsDock:
         box(QHBoxLayout(self.widget), buttons, splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
-        self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.selected()))
+        self.table.selectionChanged.connect(self._selected)
+        self.sizes.choice.currentIndexChanged.connect(lambda _: self._show_profile())
         self.sizes.barChosen.connect(self._bar_chosen)
         self.sizes.frameChosen.connect(self._go_to_frame)
 
@@ -305,6 +306,33 @@ class ResultsDock:
             self._navigator.outline(*numbers)
         else:
             self._navigator.go_to(region)
+
+    def _selected(self) -> None:
+        self.sizes.setSelected(self.table.selected())
+        self._show_profile()
+
+    def _show_profile(self) -> None:
+        """The profile across the selected region of the frame that was analysed last."""
+        if self.sizes.profile.isHidden():
+            return
+        document, frame = self._session.document, self._session.shown_frame()
+        source, analysis, found = document.layer, document.analysis, document.found(frame)
+        regions = [region for region in self.table.value() if region.id in self.table.selected()]
+        profile: Profile | tuple[()] = ()
+        here = len(regions) == 1 and frame in (None, document.frame)
+        if (
+            here
+            and source is not None
+            and analysis is not None
+            and found is not None
+            and analysis.severity.size
+        ):
+            pixels = pixels_of(source) if frame is None else pixels_of(source)[frame]
+            pixels = pixels.reshape(document.frame_shape)
+            period = found.period_px or regions[0].width_px
+            size = pixel_size_nm(source)
+            profile = profile_across(regions[0], pixels, analysis.severity, period, size)
+        self.sizes.profile.setValue(profile)
 
     def _bar_chosen(self, numbers: frozenset[int]) -> None:
         self.table.select(*numbers)
@@ -364,6 +392,7 @@ class ResultsDock:
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
         self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
         self._navigator.hover(0)
+        self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
