@@ -12,6 +12,7 @@ import pytest
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.settings import get_plugin_settings
 from napari.utils import interactions
 from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
@@ -40,6 +41,13 @@ TIMEOUT = 120_000
 def _own_settings(tmp_path: Path) -> None:
     """What the panel remembers belongs to the test, not to the person who runs it."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_preferences(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor are napari's preferences of this plugin that person's."""
+    discover()
+    get_plugin_settings(path_dir=tmp_path_factory.mktemp("preferences"))
 
 
 @pytest.fixture(autouse=True)

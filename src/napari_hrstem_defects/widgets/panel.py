@@ -57,7 +57,7 @@ _TOOLTIPS = {
     "all frames": "Analyses every frame of the series; each chooses its best patch.",
     "this patch": "Analyses every frame of the series; the best patch of the frame shown serves all.",
     "auto": "Runs the steps that are out of date when a parameter, the best patch, a painted patch or the pixel size "
-    "changes. On by default up to 2048 × 2048 px.",
+    "changes. On by default up to 2048 × 2048 px, or what File → Preferences says.",
 }
 
 

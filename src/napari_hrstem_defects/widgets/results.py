@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
+from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.layers import (
     first_in_frame,
     fit,
@@ -422,7 +423,8 @@ class ResultsDock:
         """The region under the mouse is outlined, unless a tool is selected."""
         active = viewer.layers.selection.active
         free = active is None or str(active.mode) == "pan_zoom"
-        number = self._navigator.region_at(event.position) if free else 0
+        wanted = free and settings.preference("outline_hovered")
+        number = self._navigator.region_at(event.position) if wanted else 0
         self._navigator.hover(number, self.table.about(number))
 
     def _left(self, event: Any) -> None:

@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.widgets import layers
+from napari_hrstem_defects.widgets import layers, settings
 from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
-#: Images up to this many pixels are analysed anew as soon as something is moved or painted.
-AUTO_UPDATE_PX = 2048**2
 #: Message when a result came too late.
 REPLACED = "The image was replaced during the run; the result was discarded."
 
@@ -203,7 +201,7 @@ class Session:
         if self._auto is not None:
             return self._auto
         height, width = self.document.frame_shape
-        return height * width <= AUTO_UPDATE_PX
+        return bool(height * width <= settings.preference("update_at_once_px") ** 2)
 
     @auto_update.setter
     def auto_update(self, value: bool) -> None:
