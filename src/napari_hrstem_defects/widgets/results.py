@@ -188,29 +188,39 @@ class Navigator:
         if number == self._hovered:
             return
         document, frame = self._session.document, self._session.shown_frame()
-        known = document.known(frame)
+        numbers = self._numbers()
         region = next((r for r in document.regions(frame) if r.id == number), None)
         self._hovered = 0 if region is None else number
-        if region is None or known is None:
+        if region is None or numbers is None:
             mask, corner, text = np.zeros((0, 0), bool), (0, 0), ""
         else:
             # With a pixel around it, so that it is outlined on all sides.
             y0, x0, y1, x1 = region.bbox
             corner = max(y0 - 1, 0), max(x0 - 1, 0)
-            mask = known.numbered[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
+            mask = numbers[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
         with self._session.edits.ignored():
             outline_hovered(self._viewer, document, mask, corner, text)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
-        document, frame = self._session.document, self._session.shown_frame()
-        if (source := document.layer) is None:
+        source, numbers = self._session.document.layer, self._numbers()
+        if source is None or numbers is None:
             return 0
         y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
-        known = document.known(frame)
-        if known is None or not (0 <= y < known.shown.shape[0] and 0 <= x < known.shown.shape[1]):
-            return 0
-        return int(known.numbered[y, x])
+        return int(numbers[y, x]) if 0 <= y < numbers.shape[0] and 0 <= x < numbers.shape[1] else 0
+
+    def _numbers(self) -> NDArray[np.integer[Any]] | None:
+        """Numbers of the regions of the frame shown, of their layer: connecting the labels anew would take a while."""
+        document, frame = self._session.document, self._session.shown_frame()
+        layer, known = self._session.layer(Role.REGIONS), document.known(frame)
+        if known is None:
+            return None
+        if layer is None:
+            return known.numbered
+        if layer.data.ndim == 2:
+            return np.asarray(layer.data)
+        index = round(float(layer.world_to_data(self._viewer.dims.point)[-3]))
+        return np.asarray(layer.data[index]) if 0 <= index < len(layer.data) else None
 
     def _zoom_to(self, source: Image, region: Region) -> None:
         y0, x0, y1, x1 = region.bbox
