@@ -252,7 +252,7 @@ def _stroke(viewer, layer, points) -> None:
 
 def _lattices(viewer, panel) -> None:
     _result(viewer, panel)
-    panel.lattices.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    panel.lattices.table.item(1, 0).setCheckState(Qt.CheckState.Checked)
     _wait(panel)
     panel.lattices.map.click()
 

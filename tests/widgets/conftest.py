@@ -12,6 +12,7 @@ import pytest
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.settings import get_plugin_settings
 from napari.utils import interactions
 from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
@@ -40,6 +41,13 @@ TIMEOUT = 120_000
 def _own_settings(tmp_path: Path) -> None:
     """What the panel remembers belongs to the test, not to the person who runs it."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_preferences(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor are napari's preferences of this plugin that person's."""
+    discover()
+    get_plugin_settings(path_dir=tmp_path_factory.mktemp("preferences"))
 
 
 @pytest.fixture(autouse=True)
@@ -175,14 +183,19 @@ class Desk:
         world[-2:] = np.asarray(layer.data_to_world((0,) * (layer.ndim - 2) + tuple(point)))[-2:]
         return tuple(world)
 
-    def move(self, point: QPoint) -> None:
+    def hover(self, point: Any) -> None:
+        """Move the mouse to a point of the image (y, x in px) with no button down."""
+        self.qtbot.wait(50)  # napari drops moves in close succession
+        self.move(self.canvas_position(point), Qt.MouseButton.NoButton)
+
+    def move(self, point: QPoint, held: Qt.MouseButton = Qt.MouseButton.LeftButton) -> None:
         """Move the mouse to a place on the canvas with its left button down."""
         native = self.viewer.window._qt_viewer.canvas.native
-        # QTest's own move says that no button is down.
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        # QTest's own move says that no button is down, and comes late.
+        none = Qt.MouseButton.NoButton
         whole = QPointF(native.mapToGlobal(point))
         move = QMouseEvent(
-            QEvent.Type.MouseMove, QPointF(point), whole, none, left, Qt.KeyboardModifier.NoModifier
+            QEvent.Type.MouseMove, QPointF(point), whole, none, held, Qt.KeyboardModifier.NoModifier
         )
         QApplication.sendEvent(native, move)
         QApplication.processEvents()

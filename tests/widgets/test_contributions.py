@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari._app_model import get_app_model
 from napari.components import ViewerModel
+from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -38,6 +39,34 @@ MANIFEST = PluginManifest.from_distribution(PLUGIN)
 def test_manifest_is_valid() -> None:
     done = subprocess.run([sys.executable, "-m", "npe2", "validate", PLUGIN], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_preferences_are_those_of_napari(desk: Any, monkeypatch: Any) -> None:
+    made = desk(lattice_image((192, 192), period=11))
+    dialog = made.viewer.window._open_preferences_dialog()
+    pages = [dialog._list.item(row).text() for row in range(dialog._list.count())]
+    assert "HRSTEM defects" in pages
+    dialog.close()
+    preferences = get_plugin_settings(PLUGIN).panel
+    assert made.panel.auto.isChecked()
+    monkeypatch.setattr(preferences, "update_at_once_px", 191)
+    made.run_all()
+    assert not made.panel.auto.isChecked()
+    monkeypatch.setattr(preferences, "update_at_once_px", 192)
+    made.session.changed.emit()
+    assert made.panel.auto.isChecked()
+    monkeypatch.setattr(preferences, "outline_hovered", False)
+    made.show()
+    made.viewer.layers.selection.active = made.document.layer
+    inside = np.argwhere(made.layer(Role.LABELS).data)
+    made.hover(inside[len(inside) // 2])
+    assert made.layer(Role.HOVERED) is None
+    monkeypatch.setattr(preferences, "outline_hovered", True)
+    made.hover(inside[len(inside) // 3])
+    assert made.layer(Role.HOVERED).visible
+    # Kept in a file of their own beside napari's.
+    text = Path(get_plugin_settings(PLUGIN).config_path).read_text("utf-8")
+    assert "update_at_once_px: 192" in text
 
 
 def test_docks_of_single_steps_and_export_share_the_work_of_the_panel(desk: Any, tmp_path: Path) -> None:

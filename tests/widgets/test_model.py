@@ -10,7 +10,6 @@ from numpy.testing import assert_array_equal
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.widgets.corrections import (
-    ByHand,
     ClassMap,
     Correction,
     Labelled,
@@ -109,18 +108,6 @@ def test_pixel_of_a_bent_region_lies_in_it() -> None:
     assert place is not None
     assert ring[place] == 1
     assert place_of(ring, 2) is None
-
-
-def test_best_patch_is_kept_inside_and_taken_back() -> None:
-    layer = _Layer((40, 60))
-    document = Document(weakref.ref(layer), "image")  # type: ignore[arg-type]
-    document.place((-5.0, 70.0))
-    assert document.point == (0.0, 59.0)
-    document.place(None)
-    document.undo()
-    assert document.point == (0.0, 59.0)
-    document.forget()
-    assert (document.history, document.by_hand) == ([], ByHand((0.0, 59.0)))
 
 
 def test_a_second_scan_does_not_compete_with_the_first(labels: Any) -> None:

@@ -27,12 +27,11 @@ from napari_hrstem_defects.batch import analyze_files
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io import load, read
-from napari_hrstem_defects.widgets.actions import FolderDialog
 from napari_hrstem_defects.widgets.contributions import sample_folder
-from napari_hrstem_defects.widgets.editors import Column
+from napari_hrstem_defects.widgets.folders import FolderDialog, FolderJob
+from napari_hrstem_defects.widgets.layout import Column
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.roles import Role, role_of
-from napari_hrstem_defects.widgets.tasks import FolderJob
 
 from .conftest import TIMEOUT, analysed, lattice_image, record_steps
 
@@ -175,6 +174,10 @@ def test_every_warning_is_a_sentence_in_the_panel(bench: Any) -> None:
     assert made.document.analysis.screened.defective.all()
     assert made.panel.messages.text() == "\n".join(made.document.analysis.warnings)
     assert "No patch was found clean" in made.panel.messages.text()
+    made.add(np.random.default_rng(0).random((256, 256)).astype(np.float32))
+    made.run_all()
+    assert "No lattice was found" in made.panel.messages.text()
+    assert not made.layer(Role.LABELS).data.any()
 
 
 def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: Any) -> None:
@@ -185,6 +188,29 @@ def test_parameters_that_do_not_fit_together_are_refused_with_a_sentence(bench: 
     assert made.session.recipe == Recipe()
     assert made.panel.groups["preprocess"].editors["preprocess.band_low"].value() == 0.12
     assert editor.value() == 0.8
+
+
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_number_that_is_typed_replaces_the_one_clicked_into(bench: Any, clicks: int) -> None:
+    """Wherever it was clicked: 0.7 typed over a part of 0.57 became 0.07, and a digit behind a unit nothing."""
+    made = bench(None)
+    made.panel.activateWindow()
+    made.panel.run_row.run.setFocus()
+    made.qtbot.wait(50)
+    click = made.qtbot.mouseClick if clicks == 1 else made.qtbot.mouseDClick
+    for name, typed in (
+        ("segment.extent", "0.7"),
+        ("symmetry.kernel_periods", "2.5"),
+        ("classify.patch_size", "64"),
+    ):
+        editor = made.panel.groups[name.partition(".")[0]].editors[name]
+        line = editor.lineEdit()
+        click(line, Qt.MouseButton.LeftButton, pos=QPoint(line.width() - 8, line.height() // 2))
+        made.qtbot.wait(20)
+        made.qtbot.keyClicks(line, typed)
+        made.qtbot.keyClick(line, Qt.Key.Key_Return)
+        assert editor.value() == float(typed), name
+    assert (made.session.recipe.segment.extent, made.session.recipe.classify.patch_size) == (0.7, 64)
 
 
 def test_mode_says_which_parameters_there_are(bench: Any) -> None:
@@ -269,7 +295,7 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
     made = bench(lattice_image((256, 256)))
     made.run_all()
     view = made.panel.threshold.histogram
-    histogram = made.document.histogram
+    histogram = made.document.found().histogram
     judged = made.document.analysis.severity[made.document.analysis.judged]
     low, high = histogram.edges[[0, -1]]
     assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))
@@ -313,23 +339,6 @@ def test_empty_panel_says_what_to_do(bench: Any, tmp_path: Any) -> None:
     assert made.panel.actions_.export(tmp_path) is None
     assert "no complete result to export" in made.panel.messages.text()
     assert "10.1016/j.micron.2021.103069" in made.panel.citation.text()
-
-
-def test_pixel_size_is_taken_from_the_file(bench: Any) -> None:
-    """napari's own TIFF reader leaves it out; the panel looks it up, even while a run is under way."""
-    made = bench(None)
-    path = sample_folder() / "gaas_twin.tif"
-    made.viewer.open(path, plugin="napari")
-    made.run_all()
-    size = read(path).pixel_size_nm
-    made.qtbot.waitUntil(lambda: not made.panel.calibrate.isVisible(), timeout=TIMEOUT)
-    made.wait()
-    assert made.document.layer.scale[-1] == pytest.approx(size)
-    assert set(made.states().values()) == {"current"}
-    region = made.document.regions()[0]
-    assert region.area_nm2 == pytest.approx(region.area_px * size**2)
-    assert made.panel.results.table.model.headings()[3] == "Area (nm²)"
-    assert made.layer(Role.LABELS).scale[-1] == pytest.approx(size)
 
 
 def test_values_persist_and_reset_restores_the_defaults(bench: Any) -> None:
@@ -473,24 +482,6 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
         Source(data, None, "x", None, None, ()).micrograph()
-
-
-def test_image_without_a_lattice_gets_a_warning(bench: Any) -> None:
-    made = bench(np.random.default_rng(0).random((256, 256)).astype(np.float32))
-    made.run_all()
-    assert "No lattice was found" in made.panel.messages.text()
-    assert not made.layer(Role.LABELS).data.any()
-
-
-def test_best_patch_with_a_defect_gets_a_warning(bench: Any) -> None:
-    image = lattice_image((384, 384), fault=False)
-    image[192:320, 192:320] = np.random.default_rng(1).normal(2, 0.5, (128, 128))
-    made = bench(image)
-    made.run_all()
-    assert "The best patch" not in made.panel.messages.text()
-    made.session.edits.place((255.0, 255.0))
-    made.wait()
-    assert "The best patch" in made.panel.messages.text()
 
 
 def _assert_fits(made: Any) -> None:

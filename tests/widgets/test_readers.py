@@ -13,7 +13,8 @@ from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.widgets.contributions import get_reader, image_layer
 
-from .conftest import discover
+from ..io import writers
+from .conftest import PLUGIN, discover
 
 
 @pytest.mark.parametrize(
@@ -42,28 +43,6 @@ def test_notices_travel_with_the_layer() -> None:
     assert "colour" in notice
 
 
-def test_vendor_file_opened_in_napari_keeps_pixel_size_and_unit(tmp_path: Path) -> None:
-    hspy = pytest.importorskip("rsciio.hspy")
-    pixels = np.random.default_rng(1).random((64, 80), dtype=np.float32)
-    axes = [
-        {"size": size, "name": name, "scale": 0.02, "offset": 0.0, "units": "nm", "navigate": False}
-        for name, size in (("y", 64), ("x", 80))
-    ]
-    path = tmp_path / "a twin.hspy"
-    groups = ("original_metadata", "tmp_parameters", "learning_results", "package_info", "models")
-    signal = {"data": pixels, "axes": axes, "metadata": {"General": {"title": "twin"}}}
-    hspy.file_writer(str(path), signal | {"attributes": {"_lazy": False}} | {name: {} for name in groups})
-
-    discover()
-    viewer = ViewerModel()
-    (layer,) = viewer.open(path, plugin=None)
-
-    assert_array_equal(layer.data, pixels)
-    assert_allclose(layer.scale, (0.02, 0.02))
-    assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
-    assert layer.source.reader_plugin == "napari-hrstem-defects"
-
-
 def test_broken_file_is_one_sentence_in_napari(tmp_path: Path) -> None:
     path = tmp_path / "broken.hspy"
     path.write_bytes(b"not HDF5")
@@ -81,45 +60,11 @@ def test_real_dm3_dropped_on_napari() -> None:
     viewer = ViewerModel()
     (layer,) = viewer.open(DM3, plugin=None)
     expected = read(DM3)
-    assert layer.source.reader_plugin == "napari-hrstem-defects"
+    assert layer.source.reader_plugin == PLUGIN
     assert_array_equal(layer.data, expected.data)
     assert expected.pixel_size_nm == pytest.approx(0.0202, abs=1e-3)
     assert_allclose(layer.scale, [expected.pixel_size_nm] * 2)
     assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]
-
-
-def mrc(path: Path, pixels: np.ndarray, size_nm: float) -> None:
-    """A file of the format MRC2014, 32-bit numbers."""
-    header = np.zeros(256, "<i4")
-    header[:4] = pixels.shape[1], pixels.shape[0], 1, 2
-    header[7:10] = header[:3]
-    header.view("<f4")[10:13] = 10 * size_nm * header[:3]  # in Å
-    header.view("<f4")[13:16] = 90
-    header[16:19] = 1, 2, 3
-    header.view("S4")[52] = b"MAP "
-    header.view("u1")[212:214] = 0x44
-    path.write_bytes(header.tobytes() + pixels.astype("<f4").tobytes())
-
-
-def ser(path: Path, pixels: np.ndarray, size_nm: float) -> None:
-    """A file of the format of TIA, one image of 32-bit numbers."""
-    dimension = np.array([1], "<i4").tobytes() + np.array([0, 1], "<f8").tobytes()
-    dimension += np.array([0, 6], "<i4").tobytes() + b"Number" + np.array([0], "<i4").tobytes()
-    begin = 2 * 3 + 4 * 4 + 8 + 4 + len(dimension)
-    element = begin + 16
-    parts = [
-        np.array([0x4949, 0x0197, 0x0220], "<i2").tobytes(),
-        np.array([0x4122, 0x4152, 1, 1], "<i4").tobytes(),
-        np.array([begin], "<i8").tobytes(),
-        np.array([1], "<i4").tobytes(),
-        dimension,
-    ]
-    calibration = np.array([0, size_nm * 1e-9], "<f8").tobytes() + np.array([0], "<i4").tobytes()
-    data = 2 * calibration + np.array([7], "<i2").tobytes()
-    data += np.array(pixels.shape[::-1], "<i4").tobytes() + pixels.astype("<f4").tobytes()
-    parts += [np.array([element, element + len(data)], "<i8").tobytes(), data]
-    parts.append(np.array([0x4152, 0, 0, 0], "<i2").tobytes())
-    path.write_bytes(b"".join(parts))
 
 
 def dm4(path: Path, pixels: np.ndarray, size_nm: float) -> None:
@@ -170,33 +115,27 @@ def dm4(path: Path, pixels: np.ndarray, size_nm: float) -> None:
     path.write_bytes((4).to_bytes(4, "big") + number(len(root)) + (1).to_bytes(4, "big") + root + bytes(8))
 
 
-def emd(path: Path, pixels: np.ndarray, size_nm: float) -> None:
-    """A file as the EMD of Berkeley is described: one group with data and an axis a dimension."""
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(path, "w") as file:
-        file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
-        group = file.create_group("data/image")
-        group.attrs["emd_group_type"] = 1
-        group["data"] = pixels.T  # the first axis is x
-        for number, (name, length) in enumerate(zip("xy", pixels.shape[::-1], strict=True), start=1):
-            axis = group.create_dataset(f"dim{number}", data=size_nm * np.arange(length))
-            axis.attrs["name"], axis.attrs["units"] = np.bytes_(name), np.bytes_("[n_m]")
+#: Suffix → writes such a file of an image with pixels of 0.02 nm.
+WRITERS = {
+    "dm4": lambda path, pixels: dm4(path, pixels, 0.02),
+    "emd": writers.ncem_emd,
+    "hspy": lambda path, pixels: writers.hspy(path, pixels, [(axis, 0.02, "nm", False) for axis in "yx"]),
+    "mrc": lambda path, pixels: writers.mrc(path, pixels, mode=2, cell=(11.2, 8, 1)),  # in Å
+    "ser": lambda path, pixels: writers.ser(path, pixels[np.newaxis], 2e-11),
+}
 
 
-READERS = {mrc: "mrc", ser: "tia", dm4: "digitalmicrograph", emd: "emd"}
-
-
-@pytest.mark.parametrize("write", READERS)
-def test_files_of_other_microscopes_dropped_on_napari(write: Any, tmp_path: Path) -> None:
-    pytest.importorskip(f"rsciio.{READERS[write]}")
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_files_of_microscopes_dropped_on_napari(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("rsciio")
     pixels = np.random.default_rng(2).random((40, 56), dtype=np.float32)
-    path = tmp_path / f"image.{write.__name__}"
-    write(path, pixels, 0.0125)
+    path = tmp_path / f"a twin.{suffix}"
+    WRITERS[suffix](path, pixels)
     discover()
-    viewer = ViewerModel()
-    (layer,) = viewer.open(path, plugin=None)
-    assert layer.source.reader_plugin == "napari-hrstem-defects"
-    assert sorted(np.ravel(layer.data)) == pytest.approx(sorted(pixels.ravel()))
+    (layer,) = ViewerModel().open(path, plugin=None)
+    assert layer.source.reader_plugin == PLUGIN
+    # Some formats have their first line at the bottom.
+    assert sorted(np.ravel(layer.data)) == sorted(pixels.ravel())
     assert layer.data.shape == pixels.shape
-    assert_allclose(layer.scale, (0.0125, 0.0125), rtol=1e-6)
+    assert_allclose(layer.scale, (0.02, 0.02), rtol=1e-6)
     assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"]

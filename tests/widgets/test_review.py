@@ -1,19 +1,24 @@
 """Defects reviewed one by one, pixels not assessed, pixel sizes that cannot be, and the panel without an image."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
 
+from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
-from napari_hrstem_defects.widgets.roles import Role
+from napari_hrstem_defects.widgets.plots import profile_across
+from napari_hrstem_defects.widgets.roles import Role, entry
+from napari_hrstem_defects.widgets.source import Source
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -125,7 +130,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
     results.table.select(largest)
     made.panel.navigator.outline(largest)
     assert [bool(patch.get_hatch()) for patch in view.plot.axes.patches] == [False] * 9 + [True]
-    assert (numbered.show_selected_label, numbered.selected_label) == (True, largest)
+    assert numbered.selected_label == largest
     assert numbered.get_color(largest)[3] > 0
     # Beside the bars nothing is chosen.
     made.qtbot.mouseClick(view.plot, Qt.MouseButton.LeftButton, pos=QPoint(1, 40))
@@ -170,7 +175,7 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
     for shown in (False, True):
         made.panel.navigator.toggle_results()
         assert (severity.visible, hatched.visible) == (shown, shown)
-    assert made.document.histogram.counts.sum() <= judged.sum()
+    assert made.document.found().histogram.counts.sum() <= judged.sum()
 
 
 def test_a_pixel_size_that_no_crystal_has_is_pointed_out(bench: Any, monkeypatch: Any) -> None:
@@ -203,3 +208,127 @@ def test_without_an_image_the_panel_opens_one(bench: Any, monkeypatch: Any) -> N
     assert "GaAs, twin" in names
     samples.menu().actions()[names.index("GaAs, twin")].trigger()
     assert made.document.layer.name == "gaas_twin.tif"
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+\.\d+", text)]
+
+
+def test_cell_of_each_lattice(bench: Any) -> None:
+    """GaAs along [110]: a centred rectangle of 0.5653 nm × 0.5653/√2 nm, its shortest vectors to the centre."""
+    made = bench()
+    made.run_all()
+    view, side = made.panel.lattices, 0.5653 * np.sqrt(3 / 8)
+    gamma = np.degrees(np.arccos(-1 / 3))
+    assert view.table.horizontalHeaderItem(3).text() == "a, b (nm)"
+    for row in range(2):
+        sides, angle = (view.table.item(row, column).text() for column in (3, 4))
+        assert_allclose([*_numbers(sides), *_numbers(angle)], [side, side, gamma], rtol=0.02)
+    # The best patch's lattice is always intact.
+    assert not view.table.item(0, 0).flags() & Qt.ItemFlag.ItemIsEnabled
+    # Without a pixel size in px.
+    size = made.document.layer.scale[-1]
+    made.document.layer.scale, made.document.layer.units = (1, 1), ("pixel", "pixel")
+    made.wait()
+    assert_allclose(_numbers(view.table.item(0, 3).text()), [side / size, side / size], rtol=0.02)
+    assert view.table.horizontalHeaderItem(3).text() == "a, b (px)"
+
+
+def test_calibration_from_a_known_spacing(bench: Any, monkeypatch: Any) -> None:
+    """A square lattice of 14 px; the file says 0.02 nm, that is 0.28 nm for a vector of the lattice."""
+    made = bench(lattice_image((256, 256)), scale=(0.02, 0.02), units=("nm", "nm"))
+    assert not made.panel.lattices.calibrate.isVisible()
+    made.run_all()
+    view, asked = made.panel.lattices, []
+
+    def answer(parent: Any, title: str, text: str, *limits: Any) -> tuple[float, bool]:
+        asked.append(text)
+        return answers.pop(0)
+
+    monkeypatch.setattr(QInputDialog, "getDouble", answer)
+    answers = [(0.3, False), (0.287, True), (0.35, True), (0.02, True)]
+    made.click(view.calibrate)
+    assert made.document.layer.scale[-1] == 0.02
+    assert "shortest lattice vector" in asked[0]
+    assert_allclose(_numbers(asked[0]), [14, 0.28], rtol=0.01)
+    # 2.5 % more: as usual.
+    made.click(view.calibrate)
+    made.wait()
+    assert_allclose(made.document.layer.scale, 0.287 / 14, rtol=0.005)
+    assert view.about.text().startswith("a 0.287, b 0.28")
+    provenance = entry(made.layer(Role.LABELS))["provenance"]
+    assert provenance["pixel_size_nm"] == pytest.approx(made.document.layer.scale[-1])
+    assert Source.of(made.document.layer).by_hand
+    assert "disagrees" not in made.panel.messages.text()
+    # A quarter more, and a fifth less than that is what the file says.
+    made.click(view.calibrate)
+    made.wait()
+    assert_allclose(made.document.layer.scale, 0.025, rtol=0.005)
+    (share,) = re.findall(r"0\.02 nm, disagrees by (\S+) %", made.panel.messages.text())
+    assert float(share) == pytest.approx(20, abs=0.5)
+    made.click(made.panel.calibrate)
+    made.wait()
+    assert made.document.layer.scale[-1] == 0.02
+    assert "disagrees" not in made.panel.messages.text()
+    assert not made.panel.calibrate.isVisible()
+
+
+def test_profile_across_a_region_is_the_mean_along_it() -> None:
+    """Of a wave whose wave vector is perpendicular to the region; along it it changes linearly, about the centre."""
+    y, x = np.indices((200, 220), dtype=float)
+    centre, angle, period = (90.0, 120.0), np.radians(30), 10.0
+    # 30° counter-clockwise on screen: along it x grows and y falls.
+    across = (y - centre[0]) * np.cos(angle) + (x - centre[1]) * np.sin(angle)
+    along = (x - centre[1]) * np.cos(angle) - (y - centre[0]) * np.sin(angle)
+    labels = ((np.abs(across) < 4) & (np.abs(along) < 60)).astype(np.uint8)
+    (region,) = find_regions(labels, np.exp(-(across**2) / 200))
+    profile = profile_across(region, np.cos(across / 8) + along, np.exp(-(across**2) / 200), period, 0.02)
+    position = np.array(profile.positions) / 0.02
+    assert profile.unit == "nm"
+    assert profile.width == pytest.approx(0.02 * region.length_px / 2, rel=0.02)
+    assert_allclose(np.diff(position), 1, rtol=1e-6)
+    assert position[-1] == pytest.approx(region.width_px / 2 + 5 * period, abs=0.51)
+    assert_allclose(profile.severity, np.exp(-(position**2) / 200), atol=0.02)
+    assert_allclose(profile.image, np.cos(position / 8), atol=0.3)
+    # Beyond the image there is nothing.
+    cut = profile_across(region, y[:110], y[:110], period, None)
+    assert np.isnan(cut.severity[-1])
+    assert cut.severity[len(position) // 2] == pytest.approx(90, abs=0.5)
+
+
+@pytest.mark.parametrize("series", [False, True])
+def test_profile_of_the_selected_region_is_shown(bench: Any, series: bool) -> None:
+    image = lattice_image((256, 256))
+    made = bench(np.stack([image] * 2) if series else image)
+    made.run_all()
+    results = made.panel.results
+    view, table = results.sizes, results.table
+    results.widget.resize(900, 220)
+    results.widget.show()
+    view.choice.setCurrentIndex(view.choice.findText("Profile across"))
+    assert view.profile.isVisible()
+    assert not view.plot.isVisible()
+    assert view.profile.value() == ()
+    region = max(table.value(), key=lambda r: r.area_px)
+    table.select(region.id)
+    shown = view.profile.value()
+    # The fault is vertical: the profile is a mean of rows, through the centroid.
+    rows = made.document.analysis.severity[round(region.centroid[0]) - 30 : round(region.centroid[0]) + 30]
+    middle = round(region.centroid[1])
+    assert abs(abs(region.orientation_deg) - 90) < 5
+    where = np.array(shown.positions)
+    assert np.abs(where).max() > region.width_px / 2 + 60
+    assert np.nanmax(np.array(shown.severity)[np.abs(where) > region.width_px]) < np.nanmax(shown.severity)
+    assert shown.severity[len(where) // 2] == pytest.approx(rows[:, middle].mean(), rel=0.2)
+    made.qtbot.waitUntil(lambda: len(view.profile.axes.lines) == 2, timeout=TIMEOUT)
+    assert view.profile.axes.get_xlabel().startswith("distance (px)")
+    assert_allclose(view.profile.axes.lines[1].get_ydata(), shown.severity)
+    # Another frame was not analysed; without a selection there is none.
+    if series:
+        made.viewer.dims.set_current_step(0, 1)
+        assert view.profile.value() == ()
+        made.viewer.dims.set_current_step(0, 0)
+        table.select(region.id)
+        assert_allclose(view.profile.value().severity, shown.severity)
+    table.select()
+    assert view.profile.value() == ()

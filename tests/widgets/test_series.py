@@ -83,6 +83,58 @@ def test_best_patch_of_the_shown_frame_serves_all(bench: Any) -> None:
     assert_array_equal(np.asarray(made.layer(Role.LABELS).data), np.stack(expected))
 
 
+def test_every_frame_of_a_series_says_what_was_found_in_it(bench: Any) -> None:
+    frames = np.stack([lattice_image((192, 192), period=11, fault=t != 1, seed=t) for t in range(3)])
+    frames[2, :20, :20] = np.nan
+    made = bench(frames)
+    panel = made.panel
+
+    def nothing_is_said(frame: int) -> None:
+        _go_to(made, frame)
+        for part in (panel.patch_count, panel.best_patch.place, panel.region_count):
+            assert part.text() == "–"
+        assert "period" not in panel.info.text()
+        assert panel.best_patch.filters.count() == 0
+        assert panel.threshold.histogram.value() == ()
+        assert panel.messages.text() == ""
+
+    # Nothing is said of frames beside the one that was analysed.
+    _go_to(made, 2)
+    made.run_all()
+    assert "filled from the neighbours" in panel.messages.text()
+    nothing_is_said(0)
+    made.session.runs.series()
+    made.wait()
+    for t, frame in enumerate(frames):
+        expected = pipeline.analyze(Micrograph(frame))
+        best = expected.best_patch
+        _go_to(made, t)
+        assert f"period {expected.lattice.period_px:.1f} px" in panel.info.text()
+        assert panel.best_patch.place.text() == f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
+        defective = expected.patches.defective
+        assert panel.patch_count.text() == f"{defective.size} patches · {defective.sum()} defective"
+        assert panel.region_count.text().startswith(f"{expected.verdict} · ")
+        assert panel.best_patch.filters.count() > 0
+        histogram, _, _ = panel.threshold.histogram.value()
+        assert_allclose(histogram.area_periods, expected.area_periods)
+        # Its own square is the one that is selected to be dragged.
+        made.click(panel.best_patch.move_button)
+        layer = made.layer(Role.BEST_PATCH)
+        ((number,),) = (layer.selected_data,)
+        assert_allclose(layer.data[number], (t, best.y, best.x))
+    assert [expected.verdict for expected in map(pipeline.analyze, map(Micrograph, frames[:2]))] == [
+        "defective",
+        "non-defective",
+    ]
+    assert "filled from the neighbours. (frame 2)" in panel.messages.text()
+    # A frame that is analysed otherwise leaves nothing known about the others.
+    made.session.edits.place((60.0, 60.0))
+    made.wait()
+    assert_allclose(made.layer(Role.BEST_PATCH).data[0], (2, 60, 60), atol=5)
+    assert set(made.states().values()) == {"current"}
+    nothing_is_said(0)
+
+
 def _lazy(frames: Any, loaded: list[int]) -> Any:
     """Frames of a series on disk, so to speak; which are loaded is noted."""
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication, QImage
 from qtpy.QtWidgets import (
     QDialog,
@@ -28,10 +25,10 @@ from napari_hrstem_defects.batch.ratings import RATINGS, append_rating
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets import settings, tasks
-from napari_hrstem_defects.widgets.editors import box, button
+from napari_hrstem_defects.widgets.folders import FolderDialog, FolderJob, about_folder, run_folder
+from napari_hrstem_defects.widgets.layout import box, button
 from napari_hrstem_defects.widgets.model import SIGNS, STEPS, State
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.tasks import FolderJob
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.pipeline import Analysis
@@ -203,8 +200,8 @@ class Actions(QWidget):
         """Analyse a folder with the parameters of the panel, without the manual changes, which belong to one image."""
         session = self._session
         session.runs.background(
-            functools.partial(tasks.run_folder, job=job, recipe=session.recipe, process=session.keras),
-            lambda rows: session.noticed.emit(tasks.about_folder(rows, job.out)),
+            functools.partial(run_folder, job=job, recipe=session.recipe, process=session.keras),
+            lambda rows: session.noticed.emit(about_folder(rows, job.out)),
             "folder",
             about_image=False,
         )
@@ -279,74 +276,6 @@ class Actions(QWidget):
         if chosen:
             settings.remember("ratings", chosen)
         return chosen
-
-
-class FolderDialog(QDialog):
-    """Asks for the two folders; ``value()``, ``setValue()``.
-
-    Parameters
-    ----------
-    parent : QWidget or None
-    """
-
-    #: ``(FolderJob)``: a person pressed Start.
-    startRequested = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Analyse a folder")
-        self.images, self.out = (
-            FileEdit(label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
-            for label, tip in (
-                ("Images in", "Every micrograph and time series in it, not below it"),
-                ("Results in", "Each image gets a folder of its own, and all one table"),
-            )
-        )
-        most = max(os.cpu_count() or 1, 1)
-        self.jobs = SpinBox(label="Processes", min=1, max=most, value=1)
-        self.jobs.tooltip = "Number of images analysed at the same time, one process each; each needs memory"
-        self.jobs.native.setKeyboardTracking(False)
-        self.overwrite = CheckBox(text="Recompute existing results")
-        self.overwrite.tooltip = "Otherwise only missing results and those of other parameters"
-        note = Label(value="All images are analysed with the parameters of the panel.")
-        # Only what is added to a container that is there already gets labels of one width.
-        self.form: Container[Any] = Container()
-        self.form.extend([self.images, self.out, self.jobs, self.overwrite, note])
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
-        buttons.accepted.connect(self._start)
-        buttons.rejected.connect(self.reject)
-        box(QVBoxLayout(self), self.form.native, buttons, margins=None)
-        self.resize(460, self.sizeHint().height())
-        self.form.changed.connect(self._check)
-        known = settings.recall("folder.images")
-        if known:
-            out = settings.recall("folder.out") or str(Path(known) / "results")
-            self.setValue(FolderJob(Path(known), Path(out)))
-        self._check()
-
-    def value(self) -> FolderJob:
-        """What was chosen."""
-        folders = Path(str(self.images.value)), Path(str(self.out.value))
-        return FolderJob(*folders, int(self.jobs.value), bool(self.overwrite.value))
-
-    def setValue(self, job: FolderJob) -> None:
-        """Show a choice."""
-        self.images.value, self.out.value = job.images, job.out
-        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
-
-    def _check(self) -> None:
-        """Offer Start once both folders are named."""
-        chosen = self.value()
-        named = all(str(path) not in ("", ".") for path in (chosen.images, chosen.out))
-        self.start.setEnabled(named and chosen.images.is_dir())
-
-    def _start(self) -> None:
-        job = self.value()
-        settings.remember("folder.images", str(job.images))
-        settings.remember("folder.out", str(job.out))
-        self.accept()
-        self.startRequested.emit(job)
 
 
 class HelpDialog(QDialog):

@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.widgets.source import Source
-from napari_hrstem_defects.widgets.tasks import Monitor
+from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.data import LabelledImage

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +82,14 @@ def read_layers(path: Paths) -> list[LayerData]:
 def image_layer(micrograph: Micrograph) -> LayerData:
     """Image layer of a micrograph: scale and unit in nanometres where known, else in pixels.
 
-    Notices about what was changed on reading are kept in ``metadata["hrstem_defects"]["notices"]``.
+    The file, the data set that was selected in it, and notices about what was changed on reading, are kept in
+    ``metadata["hrstem_defects"]``.
     """
+    known = {key: micrograph.metadata.get(key) for key in ("path", "select")}
     options = {
         "name": micrograph.name,
         **place(micrograph.pixel_size_nm, len(micrograph.shape)),
-        "metadata": {KEY: {"notices": micrograph.notices}},
+        "metadata": {KEY: {**known, "notices": micrograph.notices}},
     }
     return micrograph.data, options, "image"
 
@@ -123,13 +126,15 @@ def read_result(path: Paths) -> list[LayerData]:
     assert folder is not None
     result = load(folder)
     layers: list[LayerData] = []
-    source = result.info["input"].get("path")
-    if source and Path(source).is_file():
+    known = result.info["input"]
+    source = known.get("path")
+    if source and Path(source).exists():
         try:
-            micrograph = read(source, pixel_size_nm=result.pixel_size_nm)
+            micrograph = read(source, pixel_size_nm=result.pixel_size_nm, select=known.get("select"))
             if micrograph.shape == result.labels.shape:
                 pixels, options, kind = image_layer(micrograph)
-                options["metadata"][KEY]["folder"] = str(result.folder)
+                by_hand = known.get("pixel_size_from") == "hand"
+                options["metadata"][KEY] |= {"folder": str(result.folder), "calibrated_by_hand": by_hand}
                 layers.append((pixels, options, kind))
         except HrstemDefectsError:
             pass  # the result is of use without it
@@ -149,12 +154,12 @@ def _folder(path: Paths) -> Path | None:
 
 
 def _layers(result: Result) -> list[LayerData]:
-    from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR, severity_range
+    from napari_hrstem_defects.io.display import severity_range
     from napari_hrstem_defects.widgets.layers import options_of
     from napari_hrstem_defects.widgets.outputs import (
         SEVERITY_OPTIONS,
         Output,
-        frame_options,
+        best_patches_of_series,
         labels_output,
         lattices_output,
     )
@@ -163,17 +168,14 @@ def _layers(result: Result) -> list[LayerData]:
     outputs = [
         Output(Role.VARIANCE, "image", result.variance, {"visible": False, "colormap": "viridis"}),
         Output(Role.SEVERITY, "image", result.severity, {**SEVERITY_OPTIONS, "contrast_limits": limits}),
-        labels_output(Role.LABELS, result.labels, opacity=0.5),
+        labels_output(Role.LABELS, result.labels),
     ]
     if result.domains is not None:
         outputs.append(lattices_output(result.domains))
-    patches = [(t, best) for t, best in enumerate(result.best_patches) if best is not None]
-    if patches:
-        series = result.labels.ndim == 3
-        points = np.array([(*((t,) if series else ()), best.y, best.x) for t, best in patches], dtype=float)
-        options = {**frame_options(patches[0][1].size), "border_color": BEST_PATCH_COLOUR}
-        outputs.append(Output(Role.BEST_PATCH, "points", points, options))
-    placed = place(result.pixel_size_nm, result.labels.ndim)
+    ndim = result.labels.ndim
+    for patches in best_patches_of_series(dict(enumerate(result.best_patches))):
+        outputs.append(replace(patches, data=patches.data[:, -ndim:]))
+    placed = place(result.pixel_size_nm, ndim)
     provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}
     about = {"provenance": provenance, "folder": str(result.folder), "reviewed": _verdicts(result)}
     return [
@@ -182,7 +184,7 @@ def _layers(result: Result) -> list[LayerData]:
             {
                 "metadata": {KEY: {"role": output.role.value, **about}},
                 **placed,
-                **options_of(output, str(result.info["name"])),
+                **options_of(output, Path(result.info["name"]).stem),
             },
             output.kind,
         )
@@ -227,7 +229,7 @@ def _sample(name: str) -> list[LayerData]:
         from napari_hrstem_defects.widgets.outputs import labels_output
 
         image, truth = (read_layers(str(sample_folder() / f"{name}{part}.tif"))[0] for part in ("", "_truth"))
-        labels = labels_output(Role.LABELS, np.asarray(truth[0]), opacity=0.6)
+        labels = labels_output(Role.LABELS, np.asarray(truth[0]))
         placed = {key: truth[1][key] for key in ("scale", "units", "axis_labels")}
         about = {"name": f"True defects · {name}", "visible": False}
         return [image, (labels.data, {**placed, **options_of(labels), **about}, "labels")]

@@ -20,11 +20,11 @@ from superqt.utils import signals_blocked
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.actions import Actions
-from napari_hrstem_defects.widgets.editors import ChoiceEditor, Links, Quiet, box
+from napari_hrstem_defects.widgets.editors import ChoiceEditor, Quiet
+from napari_hrstem_defects.widgets.layout import Links, box
 from napari_hrstem_defects.widgets.model import STEPS
 from napari_hrstem_defects.widgets.parts import Messages, RunRow, StepGroup
 from napari_hrstem_defects.widgets.session import Session
-from napari_hrstem_defects.widgets.source import UNKNOWN_SIZE
 from napari_hrstem_defects.widgets.theme import colours
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class SessionWidget(QWidget):
     def _show(self) -> None:
         """Show the states of the steps and what came out."""
         self.run_row.setRunning(self.session.running)
-        error, warnings = summary.messages(self.session.document)
+        error, warnings = summary.messages(self.session.document, self.session.shown_frame())
         self.messages.setMessages(error, warnings, self._colours, self._notice)
 
     def _show_recipe(self) -> None:
@@ -146,15 +146,12 @@ class SessionWidget(QWidget):
         images = [
             (str(image.unique_id), image.name) for image in self.session.images()
         ]  # by id, for names may be alike
-        document = self.session.document
-        chosen = document.source_id
+        chosen = self.session.document.source_id
         with signals_blocked(self.image):
             self.image.setChoices(images)
             self.image.setValue(chosen)
         self.image.setEnabled(bool(images))
         self.image.setToolTip(f"The image to analyse: {self.image.currentText() or '–'}")
-        if self._notice == UNKNOWN_SIZE and chosen and not summary.has_no_pixel_size(document):
-            self._notice = None
         if chosen != self._image_id:
             self._image_id = chosen
             # The notice was about another image.

@@ -1,26 +1,18 @@
-"""Editors of recipe parameters, generated from their descriptions in the recipe, and layout helpers."""
+"""Editors of recipe parameters, generated from their descriptions in the recipe."""
 
 from __future__ import annotations
 
-import contextlib
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFrame,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
-    QLayout,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
     QSpinBox,
     QWidget,
 )
@@ -28,38 +20,23 @@ from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
+from napari_hrstem_defects.widgets.layout import INDENT
+from napari_hrstem_defects.widgets.parameters import (
+    SPECIAL,
+    SUFFIXES,
+    changed_names,
+    is_read,
+    label_of,
+    tooltip_of,
+    value_of,
+)
 
-#: Units as they stand behind a number.
-_SUFFIXES = {"marks per image": "/ image", "cosine distance": ""}
-#: How far the parameters of a step stand in from its heading; width of a scroll bar with its margins; in screen px.
-INDENT, _SCROLL_BAR = 22, 16
-#: Names of parameters in plain words, where the name itself is not.
-_LABELS = {
-    "classify.patch_size": "patch",
-    "segment.min_area_periods": "smallest",
-    "segment.extent": "grow to",
-    "segment.false_marks": "false marks",
-    "variance.fraction": "amorphous below",
-    "domains.max_domains": "max. lattices",
-    "domains.crystal": "intact",
-}
-#: Texts of numbers with a meaning of their own.
-_SPECIAL = {"classify.patch_size": "automatic"}
 #: Thresholds with a slider in their row.
 _SLID = ("variance.fraction",)
-#: Where the panel shows the parameters that only the published mode reads.
-_PUBLISHED = {
-    "preprocess": ("filter", "log_kernel", "gauss_kernel", "dog_low", "dog_high"),
-    "variance": ("window_px", "variance_sigma", "ratio", "always_filter"),
-    "symmetry": ("kernel_px", "features", "eigenvectors", "comparison", "energy_window"),
-    "segment": ("min_maximum", "gauss_sigma", "median_size"),
-}
-#: What the published mode does not read.
-_LATTICE_ONLY = ("domains.crystal", "classify.patch_size", "variance.", "symmetry.", "segment.")
 
 
 class Quiet(QObject):
-    """Leaves the wheel to the panel's scroll bar unless the editor has the focus.
+    """Leaves the wheel to the panel's scroll bar unless the editor has the focus, and selects a number as a whole.
 
     Parameters
     ----------
@@ -68,15 +45,24 @@ class Quiet(QObject):
 
     def __init__(self, editor: QWidget) -> None:
         super().__init__(editor)
+        self._editor = editor
         for part in (editor, *editor.findChildren(QWidget)):
             part.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             part.installEventFilter(self)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Scroll the panel instead of changing a value by accident."""
+        """Scroll the panel instead of changing a value by accident; what is typed after a click is the new value."""
         if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
             event.ignore()
             return True
+        if isinstance(self._editor, QAbstractSpinBox):
+            if event.type() == QEvent.Type.FocusIn:
+                # After the click that it came with, which would place the cursor.
+                QTimer.singleShot(0, self._editor.selectAll)
+            elif event.type() == QEvent.Type.MouseButtonDblClick:
+                # A word would be selected: of 0.57 the part behind the point.
+                self._editor.selectAll()
+                return True
         return False
 
 
@@ -172,65 +158,13 @@ def editor_of(name: str) -> Any:
         editor.setMinimumWidth(64)
         editor.setAlignment(Qt.AlignmentFlag.AlignRight)
         if unit:
-            editor.setSuffix(f" {_SUFFIXES.get(unit, unit)}")
-        if name in _SPECIAL:
-            editor.setSpecialValueText(_SPECIAL[name])
-    editor.setToolTip(tooltip_of(name, about))
+            editor.setSuffix(f" {SUFFIXES.get(unit, unit)}")
+        if name in SPECIAL:
+            editor.setSpecialValueText(SPECIAL[name])
+    editor.setToolTip(tooltip_of(name))
     editor.setAccessibleName(name)
     Quiet(editor)
     return editor
-
-
-def tooltip_of(name: str, about: Mapping[str, Any]) -> str:
-    """What a parameter does, its unit, its limits and its default."""
-    doc = about["doc"][:1].upper() + about["doc"][1:]
-    facts = [f"Unit: {about['unit'] or 'none'}"]
-    low, high = about["minimum"], about["maximum"]
-    if low is not None or high is not None:
-        facts.append(f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip())
-    facts.append(f"default {_text(name, about['default'])}")
-    return f"<qt>{doc}.<br><i>{', '.join(facts)}</i> &nbsp; <code>{name}</code></qt>"
-
-
-def label_of(name: str) -> str:
-    """Name of a parameter in plain words; the unit stands behind the number."""
-    key = name.rpartition(".")[2].removesuffix("_px").removesuffix("_periods")
-    return _LABELS.get(name, key.replace("_", " "))
-
-
-def value_of(recipe: Recipe, name: str) -> Any:
-    """Value of the parameter ``step.key``."""
-    return operator.attrgetter(name)(recipe)
-
-
-def changed_names(recipe: Recipe) -> list[str]:
-    """Parameters that are not as they are by default, those that matter to most users first."""
-    found = [
-        (not about["shown"], name)
-        for name, value, about in recipe.parameters()
-        if value != about["default"] and not about["one_image"]
-    ]
-    return [name for _, name in sorted(found, key=lambda item: item[0])]
-
-
-def in_words(recipe: Recipe, name: str) -> str:
-    """A parameter as the panel calls it, its value and its default."""
-    default = PARAMETERS[name]["default"]
-    # The unit is that of the value.
-    plain = f"{default:g}" if type(default) is float else _text(name, default)
-    return f"{label_of(name)} {_text(name, value_of(recipe, name))} (default {plain})"
-
-
-def _text(name: str, value: Any) -> str:
-    """A value with its unit."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if not isinstance(value, int | float):
-        return str(value)
-    if not value and name in _SPECIAL:
-        return _SPECIAL[name]
-    unit = PARAMETERS[name]["unit"]
-    return f"{value:g} {_SUFFIXES.get(unit, unit)}".strip()
 
 
 def mark_changed(label: QLabel, changed: bool) -> None:
@@ -306,154 +240,3 @@ class ParameterGrid(QWidget):
             if editor.value() != value:
                 with signals_blocked(editor):
                     editor.setValue(value)
-
-
-def step_parameters(step: str, *, shown: bool) -> list[str]:
-    """Parameters of a step of the panel, in either mode, that matter to most users, or the others.
-
-    Those about one image's places are left out, and those of the published mode stand where their successors do.
-    """
-    own = [name for name in PARAMETERS if name.startswith(f"{step}.")]
-    names = own + [f"as_published.{key}" for key in _PUBLISHED.get(step, ())]
-    return [
-        name for name in names if PARAMETERS[name]["shown"] is shown and not PARAMETERS[name]["one_image"]
-    ]
-
-
-def is_read(name: str, mode: str) -> bool:
-    """Whether a mode reads a parameter."""
-    if name.startswith("as_published."):
-        return mode == "published"
-    return mode == "lattice" or not name.startswith(_LATTICE_ONLY)
-
-
-class Column(QScrollArea):
-    """Scrolls up and down only: as wide as its contents, so that nothing is cut off sideways.
-
-    Parameters
-    ----------
-    inside : QWidget
-    """
-
-    def __init__(self, inside: QWidget) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidget(inside)
-        self._inside = inside
-
-    def minimumSizeHint(self) -> QSize:
-        """Width of the contents and of the scroll bar."""
-        return QSize(self._inside.minimumSizeHint().width() + _SCROLL_BAR, 120)
-
-    def sizeHint(self) -> QSize:
-        """All of the contents."""
-        return QSize(self.minimumSizeHint().width(), self._inside.sizeHint().height())
-
-    def event(self, event: Any) -> bool:
-        """Take another width when the contents do."""
-        if event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return super().event(event)
-
-
-class Wrapped(QLabel):
-    """Text as high as its lines are at the width that it has; Qt would leave room for a narrower column."""
-
-    def __init__(self, text: str = "", name: str = "") -> None:
-        super().__init__(text)
-        self.setAccessibleName(name)
-        self.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:
-        """Height of the lines."""
-        return QSize(0, self.heightForWidth(max(self.width(), 1)))
-
-    minimumSizeHint = sizeHint
-
-    def resizeEvent(self, event: Any) -> None:
-        """Another width may take another height."""
-        super().resizeEvent(event)
-        if event.oldSize().width() != event.size().width():
-            self.updateGeometry()
-
-
-def button(
-    text: str, tooltip: str, pressed: Callable[[], Any] | None = None, *, fixed: bool = True
-) -> QPushButton:
-    """Button with a tooltip, no larger than its text if `fixed`; `pressed` is called without arguments."""
-    made = QPushButton(text)
-    made.setToolTip(f"<qt>{tooltip}</qt>")
-    if fixed:
-        made.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-    if pressed is not None:
-        made.clicked.connect(lambda: pressed())
-    return made
-
-
-def box(
-    layout: Any,
-    *parts: QWidget | QLayout | None,
-    margins: tuple[int, int, int, int] | None = (0, 0, 0, 0),
-    spacing: int | None = None,
-    stretch: int | None = None,
-) -> Any:
-    """A layout with widgets and layouts, None: a stretch; returns it.
-
-    Margins None are those of the style; the part with the index `stretch` takes the room that is left.
-    """
-    if margins is not None:
-        layout.setContentsMargins(*margins)
-    if spacing is not None:
-        layout.setSpacing(spacing)
-    for part in parts:
-        if part is None:
-            layout.addStretch(1)
-        elif isinstance(part, QWidget):
-            layout.addWidget(part)
-        else:
-            layout.addLayout(part)
-    if stretch is not None:
-        layout.setStretch(stretch, 1)
-    return layout
-
-
-def row(*widgets: QWidget) -> QWidget:
-    """Widgets side by side, spread out, unless a text among them takes what room is left."""
-    whole = QWidget()
-    layout = box(QHBoxLayout(whole), margins=(INDENT, 0, 0, 0))
-    spread = not any(isinstance(widget, Wrapped) for widget in widgets)
-    for i, widget in enumerate(widgets):
-        if i and spread:
-            layout.addStretch(1)
-        layout.addWidget(widget, 1 if isinstance(widget, Wrapped) else 0)
-    return whole
-
-
-class Links:
-    """Signal connections of a widget to things that outlive it, which end together.
-
-    Closing a dock neither deletes the widget at once nor sends it a close event, so what it is connected to must be
-    let go explicitly.
-    """
-
-    def __init__(self) -> None:
-        self._links: list[tuple[Any, Callable[..., Any]]] = []
-
-    def connect(self, signal: Any, slot: Callable[..., Any]) -> None:
-        """Connect and remember."""
-        signal.connect(slot)
-        self._links.append((signal, slot))
-
-    def clear(self) -> None:
-        """End all connections."""
-        for signal, slot in self._links:
-            # What is gone already needs no disconnecting.
-            with contextlib.suppress(ValueError, RuntimeError, TypeError):
-                signal.disconnect(slot)
-        self._links.clear()
-
-    def __len__(self) -> int:
-        return len(self._links)

@@ -20,6 +20,7 @@ from napari_hrstem_defects.widgets.corrections import (
     changed_frames,
     corrected,
 )
+from napari_hrstem_defects.widgets.layers import first_in_frame
 from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import (
     PATCH_DEFECTIVE,
@@ -90,9 +91,9 @@ class EditWatcher:
         role = role_of(layer)
         if role in POINTS:
             layer.events.data.connect(self._points_changed)
-        elif role is Role.SEVERITY:
-            layer.events.visible.connect(self._severity_shown)
-        elif role in (*PAINTABLE, Role.CLASS_VOTES):
+        if role in (Role.SEVERITY, Role.LABELS, Role.LATTICES):
+            layer.events.visible.connect(self._visibility_changed)
+        if role in (*PAINTABLE, Role.CLASS_VOTES):
             layer.events.paint.connect(self._painted)
         if role in PAINTABLE:
             layer.events.set_data.connect(self._redrawn)
@@ -101,8 +102,11 @@ class EditWatcher:
         if role in REFUSED:
             layer.events.selected_label.connect(self._label_chosen)
 
-    def _severity_shown(self, event: Any) -> None:
-        """The hatching of pixels not assessed is shown with the severity."""
+    def _visibility_changed(self, event: Any) -> None:
+        """Pixels not assessed are hatched with the severity, the legend and the button of the map follow the rest."""
+        if role_of(event.source) is not Role.SEVERITY:
+            self._session.changed.emit()
+            return
         for layer in outputs_of(self._session.layers, str(entry(event.source).get("source"))):
             if role_of(layer) is Role.NOT_ASSESSED:
                 layer.visible = event.source.visible
@@ -146,8 +150,8 @@ class EditWatcher:
             order = [chosen, *(i for i in range(len(layer.data)) if i not in (0, chosen))]
             with self.ignored():
                 layer.data = np.asarray(layer.data)[order]
-                layer.border_color = best_patch_colours(len(order))
-                layer.features = best_patch_kinds(len(order))
+                kinds = best_patch_kinds(len(order) - 1)
+                layer.border_color, layer.features = best_patch_colours(kinds), {"kind": kinds}
 
     def _moved(self) -> None:
         self._session.changed.emit()
@@ -175,7 +179,7 @@ class EditWatcher:
         layer = document.output(self._session.layers, Role.BEST_PATCH)
         if layer is not None and document.point is not None and len(layer.data):
             points = np.array(layer.data)
-            points[0, -2:] = document.point
+            points[first_in_frame(points, self._session.shown_frame(document)), -2:] = document.point
             with self.ignored():
                 layer.data = points
 
@@ -280,7 +284,7 @@ class EditWatcher:
         if role is Role.PATCHES:
             self._session.runs.update()
         elif role is Role.CLASSES:
-            self._session.runs.measure_classes(document)
+            self._session.runs.measure(document, self._session.shown_frame() or 0)
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +16,57 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets import layers
+from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.classifiers import Example
-from napari_hrstem_defects.widgets.editors import Links
-from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of
+from napari_hrstem_defects.widgets.layers import brush_px, hide, label_colours, show_again
+from napari_hrstem_defects.widgets.layout import Links
+from napari_hrstem_defects.widgets.outputs import NOT_ASSESSED_COLOUR
+from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of, placed_like
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
     from napari_hrstem_defects.widgets.session import Session
 
+#: Our outputs that can be used as marks of defects.
+_LEARNABLE = (Role.LABELS, Role.AMORPHOUS, Role.CLASSES)
 #: Choices beside the layers, text and value.
 _NO_CHOICE, _CLEAN = ("– choose –", ""), ("no defects in it", "clean")
+
+
+def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]]:
+    """Label layers in which the defects of an image may be marked, each with whether it has the image's shape.
+
+    What was found in the image comes first, then what a person made; what was found in other images is left out.
+    """
+    from napari.layers import Labels
+
+    shape, own = tuple(pixels_of(image).shape), str(image.unique_id)
+    found = [
+        (layer, tuple(layer.data.shape) == shape)
+        for layer in viewer.layers
+        if type(layer) is Labels and not layer.multiscale
+        if (role := role_of(layer)) is None or (role in _LEARNABLE and entry(layer).get("source") == own)
+    ]
+    return sorted(found, key=lambda pair: (not pair[1], role_of(pair[0]) is None))
+
+
+def new_marks(viewer: ViewerModel, image: Image) -> Labels:
+    """Add an empty layer for marks over an image; every label is visible."""
+    from napari_hrstem_defects.core.metrics import IGNORE
+
+    shape = pixels_of(image).shape
+    layer: Labels = viewer.add_labels(
+        np.zeros(shape, np.uint8),
+        name=f"Defects · {Path(image.name).stem}",
+        colormap=label_colours({IGNORE: NOT_ASSESSED_COLOUR}, SYMMETRY_COLOUR),
+        opacity=0.6,
+        **placed_like(image, len(shape)),
+    )
+    layer.brush_size = brush_px(shape)
+    return layer
 
 
 class ExamplesView(QTableWidget):
@@ -49,7 +89,9 @@ class ExamplesView(QTableWidget):
         self._rows: dict[str, tuple[QTableWidgetItem, QComboBox]] = {}
         # To the list of layers while it is shown, and to the brush on the layers that are offered.
         self._links, self._brushes = Links(), Links()
-        self._spotlight = layers.Spotlight()
+        # Ids of the layers that were hidden so that one image and its marks are seen, and of the marks.
+        self._hidden: set[object] = set()
+        self._marks: set[object] = set()
         self.setHorizontalHeaderLabels(["train on", "defects marked in"])
         rows: Any = self.verticalHeader()
         columns: Any = self.horizontalHeader()
@@ -69,11 +111,13 @@ class ExamplesView(QTableWidget):
         self.refresh()
 
     def let_go(self) -> None:
-        """End all connections, and show again what was hidden for painting."""
+        """End all connections, show again what was hidden for painting, and hide the marks."""
         self._links.clear()
         self._brushes.clear()
-        if self._session.alive:
-            self._spotlight.end(self._session.viewer)
+        # They would lie on other images.
+        hide(layer for layer in self._session.layers if layer.unique_id in self._marks)
+        show_again(self._session.layers, self._hidden - self._marks)
+        self._hidden, self._marks = set(), set()
 
     def refresh(self, event: Any = None) -> None:
         """Offer the images that are open, each with the label layers that fit it."""
@@ -114,7 +158,7 @@ class ExamplesView(QTableWidget):
         if not is_stack(image):
             choice.addItem(*_CLEAN)
         model: Any = choice.model()
-        for layer, fits in layers.offered_marks(self._session.viewer, image):
+        for layer, fits in offered_marks(self._session.viewer, image):
             shape = "" if fits else f" ({' × '.join(str(n) for n in layer.data.shape)} px, does not fit)"
             choice.addItem(f"{layer.name}{shape}", str(layer.unique_id) if fits else None)
             model.item(choice.count() - 1).setEnabled(fits)
@@ -168,7 +212,7 @@ class ExamplesView(QTableWidget):
         self.changed.emit()
 
     def paint_marks(self) -> None:
-        """Select the brush for the marks of the image of the chosen row; a missing layer is made."""
+        """Select the brush for the marks of the image of the chosen row, and hide all else; a missing layer is made."""
         viewer, key = self._session.viewer, self._chosen_image()
         image = next((i for i in self._session.images() if str(i.unique_id) == key), None)
         if image is None:
@@ -176,9 +220,15 @@ class ExamplesView(QTableWidget):
         chosen = self._rows[key][1].currentData()
         marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)
         if marks is None:
-            marks = layers.new_marks(viewer, image)
+            marks = new_marks(viewer, image)
             self.choose(image, marks)
-        self._spotlight.paint(viewer, image, marks)
+        # Of images that lie on each other only the topmost is seen.
+        self._hidden |= hide(layer for layer in viewer.layers if layer not in (image, marks))
+        image.visible = marks.visible = True
+        if role_of(marks) is None:
+            self._marks.add(marks.unique_id)
+        viewer.layers.selection.active = marks
+        marks.mode = "paint"
 
 
 def _tick(item: QTableWidgetItem, ticked: bool) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import NOT_ASSESSED_COLOUR, Output, raster_place
+from napari_hrstem_defects.widgets.outputs import Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
     PAINTABLE,
@@ -20,28 +21,30 @@ from napari_hrstem_defects.widgets.roles import (
     entry,
     name_of,
     outputs_of,
-    role_of,
     tag,
 )
-from napari_hrstem_defects.widgets.source import pixels_of, placed_like
+from napari_hrstem_defects.widgets.source import placed_like
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Image, Layer
 
 #: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
 #: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
 _OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
+_OUTLINE_OPACITY = 0.9
+#: Share of the canvas that a fitted image takes up, as napari has it.
+_FITTED = 0.95
 #: Id of an image → ids of the layers of it that were hidden because another one was chosen.
 Hidden = dict[str, set[object]]
-#: Our outputs that can be used as marks of defects.
-_LEARNABLE = (Role.LABELS, Role.AMORPHOUS, Role.CLASSES)
 #: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
 _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
 }
-_BEFORE = "hrstem_defects_before"
+_BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
+#: Most pixels along a side of the layer that outlines the region under the mouse.
+_LARGEST_HOVERED = 512
 
 
 def write(
@@ -147,7 +150,7 @@ def _fitted(source: Image, document: Document, output: Output, frame: int) -> tu
     """Data and place of an output in the dimensions of its image."""
     data, first = output.data, 0
     if output.role in POINTS:
-        if document.is_stack:
+        if document.is_stack and data.shape[1] == 2:
             data = np.column_stack([np.full(len(data), float(frame)), data])
         return data, placed_like(source, data.shape[1])
     if document.is_stack and data.ndim == 2:
@@ -169,18 +172,23 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         **options_of(output, Path(source.name).stem),
         "metadata": {KEY: _about(document, output)},
     }
-    layer: Any = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
-    if output.role in (Role.LABELS, Role.LABELS_BEFORE):
-        layer.contour = outline_px(data.shape)
-    if output.role is Role.LABELS_BEFORE:
+    layer: Layer = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
+    dress(layer, output.role)
+    return layer
+
+
+def dress(layer: Any, role: Role) -> None:
+    """Set what napari does not take when it makes a layer: outlines, brush, colour bar."""
+    if role in (Role.LABELS, Role.LABELS_BEFORE) and (width := outline_px(layer.data.shape)):
+        layer.contour, layer.opacity = width, _OUTLINE_OPACITY
+    if role is Role.LABELS_BEFORE:
         layer.editable = False
-    if output.role is Role.SEVERITY:
+    if role is Role.SEVERITY:
         layer.colorbar.size, layer.colorbar.font_size = (12, 100), 8
         layer.colorbar.visible = True
-    if output.role in PAINTABLE:
-        layer.brush_size = 1 if output.role is Role.PATCHES else brush_px(data.shape)
-        layer.selected_label = 2 if output.role is Role.PATCHES else 1
-    return layer
+    if role in PAINTABLE:
+        layer.brush_size = 1 if role is Role.PATCHES else brush_px(layer.data.shape)
+        layer.selected_label = 2 if role is Role.PATCHES else 1
 
 
 def options_of(output: Output, image: str = "") -> dict[str, Any]:
@@ -217,6 +225,13 @@ def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) ->
         layer.features = output.features
 
 
+def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
+    """Number of the first point that lies in a frame of a series; the first of all where there is none."""
+    if frame is None or points.shape[1] < 3 or not (points[:, 0] == frame).any():
+        return 0
+    return int(np.argmax(points[:, 0] == frame))
+
+
 def outline_px(shape: tuple[int, ...]) -> int:
     """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
     if max(shape[-2:]) > _LARGEST_OUTLINED:
@@ -243,7 +258,9 @@ def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
 
 
 def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
-    """Show an image with its results: hide the results of all others, and the images that lie above it.
+    """Show an image with its results, and hide all others: one of another size would be seen beside it.
+
+    Images below one that is laid over them, half transparent or added, are meant to be seen through it.
 
     Parameters
     ----------
@@ -257,14 +274,32 @@ def show_only(viewer: ViewerModel, document: Document, images: Collection[Image]
     source = document.layer
     if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
         return
+    overlay = source.opacity < 1 or source.blending in ("additive", "minimum", "multiplicative")
     top = viewer.layers.index(source)
     for index, layer in enumerate(viewer.layers):
-        of_image = layer in images
-        owner = str(layer.unique_id) if of_image else entry(layer).get("source")
-        covers = role_of(layer) is not None or (of_image and index > top)
-        if owner not in (None, document.source_id) and covers:
+        owner = str(layer.unique_id) if layer in images else entry(layer).get("source")
+        below = overlay and layer in images and index < top
+        if owner not in (None, document.source_id) and not below:
             hidden.setdefault(str(owner), set()).update(hide([layer]))
     show_again(viewer.layers, hidden.pop(document.source_id, ()))
+    active = viewer.layers.selection.active
+    if active is not None and not active.visible:  # a tool would work on what is not seen
+        viewer.layers.selection.active = source
+
+
+def bring_into_view(viewer: ViewerModel, image: Image, before: Image) -> None:
+    """Fit an image to the canvas, unless it lies where the one that was shown before lies."""
+    if viewer.dims.ndisplay == 2 and not viewer.canvas.grid.enabled:
+        ends = [layer.extent.world[:, -2:] for layer in (image, before)]
+        if not np.allclose(*ends):
+            fit(viewer, image)
+
+
+def fit(viewer: ViewerModel, image: Image) -> None:
+    """Fit an image to the canvas: napari fits all layers, or some that have as many axes as all together."""
+    extent = image.extent.world[:, -2:]
+    viewer.scene.camera.center = (0.0, *extent.mean(axis=0))
+    viewer.scene.camera.zoom = _FITTED * float((np.array(viewer.canvas.size) / np.ptp(extent, axis=0)).min())
 
 
 def hide(layers: Iterable[Layer]) -> set[object]:
@@ -282,6 +317,63 @@ def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
             layer.visible = True
 
 
+def outline_hovered(
+    viewer: ViewerModel, document: Document, mask: NDArray[np.bool_], corner: tuple[int, int], text: str
+) -> None:
+    """Outline a region, and say what it is, in a layer of its own that is as small as the region: cheap to draw.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    document : Document
+        Of the image, and that of the frame that is shown.
+    mask : bool array (n_y, n_x)
+        The region and its surroundings; every so many pixels are taken where it is large.
+    corner : tuple of int
+        Pixel of the image that the mask begins at.
+    text : str
+        Empty: no region.
+    """
+    source, layer = document.layer, document.output(viewer.layers, Role.HOVERED)
+    _line(viewer, _HOVERED, text, None, "bottom_left")
+    if not text or source is None:
+        if layer is not None:
+            layer.visible = False
+        return
+    step = -(-max(mask.shape) // _LARGEST_HOVERED)
+    data = mask[::step, ::step].astype(np.uint8)
+    if layer is None:
+        options = {"colormap": {1: BEST_PATCH_COLOUR}, "visible": False, "opacity": 1.0}
+        write(viewer, document, Output(Role.HOVERED, "labels", data, options), {})
+        layer = document.output(viewer.layers, Role.HOVERED)
+        layer.contour = _WIDEST_OUTLINE
+    layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
+    first = (corner[0] + (step - 1) / 2, corner[1] + (step - 1) / 2)
+    frame = (
+        0
+        if layer.data.ndim == 2
+        else round(float(viewer.dims.point[-3] - source.translate[0]) / source.scale[0])
+    )
+    placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=first, frame=frame)
+    layer.scale, layer.translate = placed["scale"], placed["translate"]
+    layer.visible = True
+
+
+def _line(viewer: ViewerModel, key: str, text: str, colour: str | None, position: str) -> None:
+    """Show a line of text in a corner of the canvas; an empty one is hidden."""
+    from napari.components.overlays import TextOverlay
+
+    known = viewer.canvas.overlays.get(key)
+    if known is not None:
+        known.visible = bool(text)
+        if text and known.text != text:
+            known.text = text
+    elif text:
+        # Whole from the start: each change of one that is shown draws it anew.
+        place = {"position": position, "box": True, "font_size": 8, "visible": True}
+        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, **place)
+
+
 def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
     """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
 
@@ -293,9 +385,8 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     before : bool
         Note that these are the labels before corrections.
     """
-    from napari.components.overlays import TextOverlay
-
-    overlays = viewer.canvas.overlays
+    if areas is not None and not set(_LEGEND) & set(viewer.canvas.overlays):
+        viewer.canvas.overlays.scale_bar.visible = True
     lines: dict[str, tuple[str, str | None]] = {
         key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
         for key, (share, name, colour) in _LEGEND.items()
@@ -303,72 +394,4 @@ def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bo
     # In the colour of the theme.
     lines[_BEFORE] = ("labels before corrections" if before else "", None)
     for key, (text, colour) in lines.items():
-        known = overlays.get(key)
-        if known is not None:
-            known.visible = bool(text)
-            if text and known.text != text:
-                known.text = text
-        elif text:
-            # Whole from the start: each change of one that is shown draws it anew.
-            place = {"position": "top_left", "box": True, "font_size": 8, "visible": True}
-            overlays[key] = TextOverlay(text=text, color=colour, **place)
-            overlays.scale_bar.visible = True
-
-
-# Marks for training ------------------------------------------------------------------------------------------
-
-
-def offered_marks(viewer: ViewerModel, image: Image) -> list[tuple[Labels, bool]]:
-    """Label layers in which the defects of an image may be marked, each with whether it has the image's shape.
-
-    What was found in the image comes first, then what a person made; what was found in other images is left out.
-    """
-    from napari.layers import Labels
-
-    shape, own = tuple(pixels_of(image).shape), str(image.unique_id)
-    found = [
-        (layer, tuple(layer.data.shape) == shape)
-        for layer in viewer.layers
-        if type(layer) is Labels and not layer.multiscale
-        if (role := role_of(layer)) is None or (role in _LEARNABLE and entry(layer).get("source") == own)
-    ]
-    return sorted(found, key=lambda pair: (not pair[1], role_of(pair[0]) is None))
-
-
-def new_marks(viewer: ViewerModel, image: Image) -> Labels:
-    """Add an empty layer for marks over an image; every label is visible."""
-    from napari_hrstem_defects.core.metrics import IGNORE
-
-    shape = pixels_of(image).shape
-    layer: Labels = viewer.add_labels(
-        np.zeros(shape, np.uint8),
-        name=f"Defects · {Path(image.name).stem}",
-        colormap=label_colours({IGNORE: NOT_ASSESSED_COLOUR}, SYMMETRY_COLOUR),
-        opacity=0.6,
-        **placed_like(image, len(shape)),
-    )
-    layer.brush_size = brush_px(shape)
-    return layer
-
-
-class Spotlight:
-    """Shows one image and its marks alone: of images that lie on each other only the topmost is seen."""
-
-    def __init__(self) -> None:
-        self._hidden: set[object] = set()
-        self._marks: set[object] = set()
-
-    def paint(self, viewer: ViewerModel, image: Image, marks: Labels) -> None:
-        """Hide all other layers, and select the brush."""
-        self._hidden |= hide(layer for layer in viewer.layers if layer not in (image, marks))
-        image.visible = marks.visible = True
-        if role_of(marks) is None:
-            self._marks.add(marks.unique_id)
-        viewer.layers.selection.active = marks
-        marks.mode = "paint"
-
-    def end(self, viewer: ViewerModel) -> None:
-        """Show again what was hidden and is still there, and hide the marks: they would lie on other images."""
-        hide(layer for layer in viewer.layers if layer.unique_id in self._marks)
-        show_again(viewer.layers, self._hidden - self._marks)
-        self._hidden, self._marks = set(), set()
+        _line(viewer, key, text, colour, "top_left")

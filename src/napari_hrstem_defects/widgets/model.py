@@ -21,7 +21,7 @@ from napari_hrstem_defects.widgets.corrections import (
     measured_in,
     place_of,
 )
-from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Histogram
+from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Findings
 from napari_hrstem_defects.widgets.roles import (
     PAINTABLE,
     Role,
@@ -134,7 +134,7 @@ STAGES = {
 #: Step → steps of the pipeline that it stands for, and the other way round.
 PARTS = {step.name: step.parts or (step.name,) for step in STEPS}
 SHOWN_AS = {part: name for name, parts in PARTS.items() for part in parts}
-TITLES = {step.name: step.title for step in STEPS}
+
 #: Parameters of the domains that say which of them count as crystal: read with the severity.
 _VERDICTS = ("crystal", "intact_at", "defective_at")
 
@@ -217,10 +217,8 @@ class Document:
         Role → what was last known to be in a paintable layer.
     rewritten : set of int
         Frames whose labels were computed anew since they were painted.
-    histogram : Histogram or None
-        Of the severity of `analysis`.
-    labelled, class_maps : dict
-        Frame (0 for a single image) → its labels and regions; what an ensemble found in it.
+    findings, labelled, class_maps : dict
+        Frame (0 for a single image) → what the panel says about it; its labels and regions; what an ensemble found.
     failed : tuple of str or None
         Step and sentence.
     series : SeriesResult or None
@@ -244,7 +242,7 @@ class Document:
     outputs: dict[tuple[Role, str], object] = field(default_factory=dict)
     references: dict[Role, NDArray[Any]] = field(default_factory=dict)
     rewritten: set[int] = field(default_factory=set)
-    histogram: Histogram | None = None
+    findings: dict[int, Findings] = field(default_factory=dict)
     labelled: dict[int, Labelled] = field(default_factory=dict)
     class_maps: dict[int, ClassMap] = field(default_factory=dict)
     failed: tuple[str, str] | None = None
@@ -280,8 +278,8 @@ class Document:
 
     def forget(self) -> None:
         """The pixels changed: no result holds any more. Layers stay."""
-        self.analysis = self.done = self.histogram = self.failed = self.series = None
-        for found in (self.written, self.class_maps, self.labelled, self.history):
+        self.analysis = self.done = self.failed = self.series = None
+        for found in (self.written, self.class_maps, self.findings, self.labelled, self.history):
             found.clear()
         self.by_hand = replace(self.by_hand, painted={}, reviewed={})
 
@@ -382,6 +380,10 @@ class Document:
         wanted = self.by_hand.in_recipe(analysis.recipe).domains
         return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
 
+    def found(self, frame: int | None = None) -> Findings | None:
+        """What the panel says about a frame; None: about the one that was analysed."""
+        return self.findings.get(self.frame if frame is None else frame)
+
     def known(self, frame: int | None = None) -> Labelled | None:
         """Labels and regions of a frame; None: of the one that was analysed."""
         return self.labelled.get(self.frame if frame is None else frame)
@@ -420,12 +422,6 @@ class Document:
         frame = self.frame if frame is None else frame
         known = self.labelled.get(frame)
         return {} if known is None else known.reviewed(frame, self.by_hand.reviewed)
-
-    def at(self, frame: int | None) -> Document:
-        """What is known about a frame: without the numbers of another one that was analysed."""
-        if frame is None or frame == self.frame or self.analysis is None:
-            return self
-        return replace(self, analysis=None, histogram=None, done=None)
 
     def result(self) -> Analysis | None:
         """The analysis as it stands: with what was painted and scanned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Output:
     role : Role
     kind : {"image", "labels", "points"}
     data : array
-        Of the frame, ``(y, x)``; points ``(n, 2)``.
+        Of the frame, ``(y, x)``, or of a series ``(t, y, x)``; points ``(n, 2)`` or ``(n, 3)``.
     options : dict
         Of the layer when it is made.
     if_there : bool
@@ -109,6 +109,60 @@ class Histogram:
     area_periods: float
 
 
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What the panel says about the analysis of a frame: small, so that it is kept for every frame of a series.
+
+    Attributes
+    ----------
+    period_px : float or None
+        Lattice period; None without a lattice.
+    patches : tuple of int or None
+        How many there are, and how many of them are defective.
+    best_patch : BestPatch or None
+    filters : float32 array (n, k, k) or None
+        Eigenfilters of the best patch.
+    lattices : tuple of dict
+        Rows of the table of domains, the best patch's first; with ``by_hand``, whether the model patch was placed.
+    count : int
+        How many lattices were found; 0: none, or they were not looked for.
+    histogram : Histogram or None
+        Of the severity.
+    verdict : str
+        On the image: defective or not; empty where nothing could be assessed.
+    """
+
+    period_px: float | None
+    patches: tuple[int, int] | None
+    best_patch: BestPatch | None
+    filters: NDArray[np.float32] | None
+    lattices: tuple[dict[str, Any], ...]
+    count: int
+    histogram: Histogram | None
+    verdict: str
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Findings:
+        """Look through an analysis; takes a while."""
+        from napari_hrstem_defects.io.domains import domain_rows
+
+        lattice = analysis.lattice or analysis.typical
+        defective = analysis.patches.defective
+        domains = () if analysis.domains is None else analysis.domains.domains
+        directions = 0 if analysis.plateaus is None else len(analysis.plateaus.directions)
+        rows = zip(domain_rows(analysis), domains, strict=True)
+        return cls(
+            period_px=None if lattice is None else lattice.period_px,
+            patches=(defective.size, int(defective.sum())) if "classify" in analysis.steps else None,
+            best_patch=analysis.best_patch,
+            filters=analysis.banks[0].filters if analysis.banks else None,
+            lattices=tuple({**row, "by_hand": domain.patch.placed == "hand"} for row, domain in rows),
+            count=len(domains) or directions,
+            histogram=_histogram(analysis),
+            verdict=analysis.verdict,
+        )
+
+
 def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     """Layers of some steps of an analysis, from the bottom up."""
     makers = {
@@ -131,7 +185,7 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     return sorted(outputs, key=lambda output: order.index(output.role))
 
 
-def histogram(analysis: Analysis) -> Histogram | None:
+def _histogram(analysis: Analysis) -> Histogram | None:
     """Histogram of the severity, None where no pixel was assessed."""
     values = analysis.severity[analysis.judged]
     if values.size == 0:
@@ -250,26 +304,32 @@ def _best_patch(analysis: Analysis) -> list[Output]:
     best = analysis.best_patch
     if best is None:
         return []
-    others = _candidates(analysis, best)
-    return [
-        Output(
-            Role.BEST_PATCH,
-            "points",
-            np.array([(best.y, best.x), *others], dtype=float),
-            {**frame_options(best.size), "border_color": best_patch_colours(1 + len(others))},
-            features=best_patch_kinds(1 + len(others)),
-        )
-    ]
+    points = np.array([(best.y, best.x), *_candidates(analysis, best)], dtype=float)
+    return [best_patch_output(points, best_patch_kinds(len(points) - 1), best.size)]
 
 
-def best_patch_colours(number: int) -> list[str]:
-    """Colours of so many frames: only that of the best patch, the first, is bright."""
-    return [BEST_PATCH_COLOUR] + [CANDIDATE_COLOUR] * (number - 1)
+def best_patches_of_series(patches: Mapping[int, BestPatch | None]) -> list[Output]:
+    """Layer of the best patches of the frames of a series."""
+    found = {frame: best for frame, best in patches.items() if best is not None}
+    points = np.array([(frame, best.y, best.x) for frame, best in found.items()], dtype=float)
+    sizes = [best.size for best in found.values()]
+    return [best_patch_output(points, ["best patch"] * len(points), sizes[0])] if found else []
 
 
-def best_patch_kinds(number: int) -> dict[str, list[str]]:
-    """Table of so many frames, the best patch's first."""
-    return {"kind": ["best patch"] + ["candidate"] * (number - 1)}
+def best_patch_output(points: NDArray[np.float64], kinds: Sequence[str], size: float) -> Output:
+    """Layer of the best patch, or those of several frames, and of the other places that are offered."""
+    options = {**frame_options(size), "border_color": best_patch_colours(kinds)}
+    return Output(Role.BEST_PATCH, "points", points, options, features={"kind": list(kinds)})
+
+
+def best_patch_kinds(candidates: int) -> list[str]:
+    """Kinds of the squares of one image: the best patch comes first."""
+    return ["best patch"] + ["candidate"] * candidates
+
+
+def best_patch_colours(kinds: Sequence[str]) -> list[str]:
+    """Colours of squares: only that of a best patch is bright."""
+    return [CANDIDATE_COLOUR if kind == "candidate" else BEST_PATCH_COLOUR for kind in kinds]
 
 
 def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]]:
@@ -335,10 +395,10 @@ def _labels(analysis: Analysis) -> list[Output]:
     return [region_outputs(analysis.labels, analysis.regions), labels]
 
 
-def labels_output(role: Role, labels: NDArray[np.uint8], *, opacity: float = 0.9) -> Output:
+def labels_output(role: Role, labels: NDArray[np.uint8]) -> Output:
     """Layer of labels, as they are shown or as they were before corrections."""
     table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
-    return _labelled(role, labels, LABEL_COLOURS, table, opacity=opacity)
+    return _labelled(role, labels, LABEL_COLOURS, table, opacity=0.6)
 
 
 def _image(role: Role, values: NDArray[Any], analysis: Analysis, **options: Any) -> Output:

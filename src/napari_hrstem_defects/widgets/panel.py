@@ -25,14 +25,16 @@ from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
-from napari_hrstem_defects.widgets.editors import Column, Wrapped, box, button, changed_names, is_read, row
+from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
+from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
 from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.runs import TaskWorker
+from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tables import LatticesView
-from napari_hrstem_defects.widgets.tasks import Monitor, import_early
+from napari_hrstem_defects.widgets.tasks import import_early
+from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:
     import napari
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 #: Parameters beside the heading of their step.
 _BESIDE = {"preprocess": "mode", "classify": "classify.classifier"}
 _TOOLTIPS = {
-    "calibrate": "Reads the pixel size from the file, or asks for it; lengths are then given in nm.",
+    "calibrate": "Asks for a pixel size that the file does not state, or states wrongly; lengths are then given in nm.",
     "files": "Opens micrographs with their pixel size; dropping them on the window does the same",
     "samples": "Micrographs with known defects that come with the program",
     "patches": "Shows the patches and selects the brush: paint a patch defective (2) or non-defective (1). The eraser "
@@ -55,7 +57,7 @@ _TOOLTIPS = {
     "all frames": "Analyses every frame of the series; each chooses its best patch.",
     "this patch": "Analyses every frame of the series; the best patch of the frame shown serves all.",
     "auto": "Runs the steps that are out of date when a parameter, the best patch, a painted patch or the pixel size "
-    "changes. On by default up to 2048 × 2048 px.",
+    "changes. On by default up to 2048 × 2048 px, or what File → Preferences says.",
 }
 
 
@@ -78,7 +80,7 @@ class DefectsPanel(SessionWidget):
         self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
         self._connect()
         self._begin()
-        self._fit = Fit(self._viewer)
+        self._fit = Fit(self.session)
         self._links.connect(self._viewer.canvas.events.size, self._fit.follow)
         if self.session.document.regions():
             # The panel was closed and is opened again; once it has its own place.
@@ -102,7 +104,7 @@ class DefectsPanel(SessionWidget):
         self.help.setText("Help")
         self.help.setToolTip("What the steps do, and how to correct them by hand (F1)")
         self.info = Wrapped(name="about the image")
-        self.calibrate = button("Pixel size…", tips["calibrate"], self._calibrate, fixed=False)
+        self.calibrate = button("Pixel size…", tips["calibrate"], self._ask_pixel_size, fixed=False)
         samples = button("Open a sample", tips["samples"], fixed=False)
         menu = QMenu(samples)
         for key, name in available_samples():
@@ -184,6 +186,7 @@ class DefectsPanel(SessionWidget):
             (self.best_patch.undo, session.edits.undo),
             (self.lattices.add, navigator.add_lattice),
             (self.lattices.move_button, navigator.move_lattices),
+            (self.lattices.calibrate, self._ask_spacing),
         ):
             pressed.clicked.connect(lambda _=False, slot=slot: slot())
         for keys, slot in (
@@ -237,20 +240,32 @@ class DefectsPanel(SessionWidget):
         if step is not None and not self.session.running:
             self._run_step(step)
 
-    def _calibrate(self) -> None:
-        document = self.session.document
-        if document.layer is not None and not summary.has_no_pixel_size(document):
-            self._ask_pixel_size()  # the one it has is wrong
-            return
-        # Later: a dialog must not hold up the run that looked into the file.
-        self.session.take_pixel_size(lambda: QTimer.singleShot(0, self._ask_pixel_size))
-
     def _ask_pixel_size(self) -> None:
         if (layer := self.session.document.layer) is not None:
-            asked = "Pixel size", "Edge of a pixel in nm", 0.02, 1e-5, 1e3, 6
-            size, given = QInputDialog.getDouble(self, *asked)
+            text = "Edge of a pixel in nm:"
+            if pixel_size_nm(layer) is None:
+                text = f"{layer.name} states no pixel size. {text}"
+            size, given = QInputDialog.getDouble(self, "Pixel size", text, 0.02, 1e-5, 1e3, 6)
             if given:
                 self.session.set_pixel_size(layer, size)
+
+    def _ask_spacing(self) -> None:
+        session = self.session
+        layer, found = session.document.layer, session.document.found(session.shown_frame())
+        measured = summary.spacing_px(found)
+        if layer is None or measured is None:
+            return
+        size = pixel_size_nm(layer)
+        now = "" if size is None else f", now {measured * size:.4g} nm"
+        text = (
+            f"Length a of the shortest lattice vector at the best patch, in nm (measured: {measured:.2f} px{now}).\n"
+            "In a projection this may differ from the edge of the unit cell."
+        )
+        shown = 0.4 if size is None else measured * size
+        title = "Calibrate from a known spacing"
+        spacing, given = QInputDialog.getDouble(self, title, text, shown, 0.01, 1e3, 5)
+        if given:
+            session.set_pixel_size(layer, spacing / measured, spacing)
 
     def _fold(self, shown: bool) -> None:
         self.folded.setVisible(shown)
@@ -295,10 +310,6 @@ class DefectsPanel(SessionWidget):
 
     # What is shown --------------------------------------------------------------------------------------------
 
-    def _show_images(self) -> None:
-        super()._show_images()
-        self.info.setText(summary.about_image(self.session.document))
-
     def _offer_classifiers(self, names: Any) -> None:
         if isinstance(names, list):
             editor, recipe = self.groups["classify"].editors["classify.classifier"], self.session.recipe
@@ -320,7 +331,7 @@ class DefectsPanel(SessionWidget):
         self.navigator.follow_before()
         session, frame = self.session, self.session.shown_frame()
         document, states, running = session.document, session.states(), session.running
-        seen, opened = document.at(frame), document.layer is not None
+        found, opened = document.found(frame), document.layer is not None
         following = None if running else session.next_step()
         nothing = all(state is State.EMPTY for state in states.values())
         accent(self.run_row.run, self._colours if nothing and opened else None)
@@ -329,24 +340,23 @@ class DefectsPanel(SessionWidget):
             note = "placed by hand" if placed else None
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
-        self.info.setText(summary.about_image(seen))
-        self.calibrate.setVisible(
-            summary.has_no_pixel_size(document) or summary.about_pixel_size(document) is not None
-        )
+        self.info.setText(summary.about_image(document, found))
+        wrong = summary.about_pixel_size(document) or summary.about_spacing(document)
+        self.calibrate.setVisible(summary.has_no_pixel_size(document) or wrong is not None)
         self.open.setVisible(not opened)
-        self.patch_count.setText(summary.about_patches(seen))
+        self.patch_count.setText(summary.about_patches(document, found))
         self.region_count.setText(summary.about_regions(document, frame))
-        self.best_patch.place.setText(summary.about_best_patch(seen))
+        self.best_patch.place.setText(summary.about_best_patch(document, found))
         self.best_patch.automatic.setEnabled(document.point is not None)
         self.best_patch.undo.setEnabled(bool(document.history))
-        banks = () if seen.analysis is None else seen.analysis.banks
-        self.best_patch.filters.setFilters(banks[0].filters if banks else None)
-        self.lattices.setValue(summary.lattices(seen))
+        self.best_patch.filters.setFilters(None if found is None else found.filters)
+        self.lattices.setValue(summary.lattices(document, found, frame))
         mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
-            count=summary.lattice_count(seen), mapped=mapped is not None and mapped.visible
+            count=0 if found is None else found.count,
+            mapped=mapped is not None and mapped.visible,
         )
-        self.threshold.setHistogram(seen.histogram)
+        self.threshold.setHistogram(None if found is None else found.histogram)
         # Without the layer there is nothing to move or paint: a run makes it again.
         for role, tool in (
             (Role.PATCHES, self.patches),

@@ -24,20 +24,11 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
-from napari_hrstem_defects.widgets.editors import (
-    INDENT,
-    ParameterGrid,
-    Quiet,
-    Wrapped,
-    box,
-    button,
-    editor_of,
-    label_of,
-    mark_changed,
-    step_parameters,
-)
+from napari_hrstem_defects.widgets.editors import ParameterGrid, Quiet, editor_of, mark_changed
+from napari_hrstem_defects.widgets.layout import INDENT, Wrapped, box, button
 from napari_hrstem_defects.widgets.model import SIGNS, STAGES, State, Step
 from napari_hrstem_defects.widgets.outputs import Histogram
+from napari_hrstem_defects.widgets.parameters import label_of, step_parameters
 from napari_hrstem_defects.widgets.plots import Plot, draw_histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -164,14 +155,17 @@ class StepGroup(QWidget):
         self.button.setFixedWidth(52)
         for widget in (self.sign, title):
             widget.setToolTip(f"<qt>{step.does}</qt>")
-        method = ParameterGrid([] if beside is None else [beside], named=False)
+        method = ParameterGrid([] if beside is None else [beside], columns=1, named=False)
         names = step_parameters(step.name, shown=True)
         shown = ParameterGrid([name for name in names if name != beside and name not in apart])
         self.folded = ParameterGrid(step_parameters(step.name, shown=False), columns=1)
         self._grids = method, shown, self.folded
         self.editors = {name: editor for grid in self._grids for name, editor in grid.editors.items()}
         self.labels = {name: label for grid in self._grids for name, label in grid.labels.items()}
-        head = box(QHBoxLayout(), self.sign, title, method, None, self.word, self.button, spacing=4)
+        space = None if beside is None else method
+        head = box(QHBoxLayout(), self.sign, title, space, self.word, self.button, spacing=4)
+        if beside is not None:
+            head.setStretchFactor(method, 1)
         self._layout = box(QVBoxLayout(self), head, shown, spacing=2)
         for grid in self._grids:
             grid.valueChanged.connect(self.valueChanged)
@@ -270,10 +264,10 @@ class ThresholdEditor(QWidget):
             "severity histogram",
             "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
             "false marks; dotted: the lower threshold to which defects are grown.",
-            "severity histogram: after a run",
+            "no severity histogram",
             (0, 0, 0, 0),
         )
-        self.histogram.setFixedHeight(42)
+        self.histogram.setFixedHeight(35)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setAccessibleName("threshold")

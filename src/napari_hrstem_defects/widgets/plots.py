@@ -1,4 +1,4 @@
-"""Plots of the panel: histogram of the severity with the threshold, sizes and areas of regions, loss of a training."""
+"""Plots of the panel: histogram of the severity, sizes, areas and profiles of regions, loss of a training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, SYMMETRY_COLOUR
-from napari_hrstem_defects.widgets.editors import box
+from napari_hrstem_defects.widgets.layout import box
 from napari_hrstem_defects.widgets.outputs import Histogram
 from napari_hrstem_defects.widgets.theme import Colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from napari_hrstem_defects.core.regions import Region
 
@@ -34,6 +35,8 @@ _AREAS = {
     "symmetry_defect": ("symmetry", SYMMETRY_COLOUR, "-"),
     "amorphous": ("amorphous", AMORPHOUS_COLOUR, "--"),
 }
+#: A profile goes on for so many periods on both sides of the region, and is the mean over so many along it.
+_BESIDE_PERIODS, _ALONG_PERIODS = 5, 8
 #: Sizes of regions by their names, in px and where the pixel size is known in nm.
 _SIZES = (
     {"Area (px²)": "area_px", "Length (px)": "length_px"},
@@ -271,11 +274,93 @@ def draw_sizes(axes: Axes, bars: Sequence[Bar], colours: Colours) -> None:
     _draw_axes(axes, colours, ticks=3)
     axes.xaxis.set_major_locator(FixedLocator(np.geomspace(ends[0], ends[-1], 3).tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}" if value < 100 else f"{value:.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Severity and image along a line through the centroid of a region, perpendicular to its long axis.
+
+    Attributes
+    ----------
+    positions : tuple of float
+        Distances from the centroid in `unit`, "nm" or "px"; they increase downwards or, for a vertical region, to the
+        right.
+    severity, image : tuple of float
+        Means over `width`, along the region; NaN beyond the image.
+    width : float
+        In `unit`.
+    unit : str
+    """
+
+    positions: tuple[float, ...]
+    severity: tuple[float, ...]
+    image: tuple[float, ...]
+    width: float
+    unit: str
+
+
+def profile_across(
+    region: Region, image: Any, severity: Any, period_px: float, size_nm: float | None
+) -> Profile:
+    """Profile across a region; only the pixels around it are read.
+
+    Parameters
+    ----------
+    region : Region
+    image, severity : array (y, x)
+        Real; numpy or dask.
+    period_px : float
+        Lattice period.
+    size_nm : float or None
+        Pixel size; None: distances in px.
+    """
+    from skimage.measure import profile_line
+
+    reach = round(region.width_px / 2 + _BESIDE_PERIODS * period_px)
+    width = max(1, round(min(region.length_px / 2, _ALONG_PERIODS * period_px)))
+    angle, centre = np.deg2rad(region.orientation_deg), np.array(region.centroid)
+    across = reach * np.array([np.cos(angle), np.sin(angle)])
+    first = np.maximum(np.floor(centre - reach - width).astype(int), 0)
+    last = np.maximum(np.ceil(centre + reach + width).astype(int) + 1, 0)
+    lines = []
+    for pixels in (severity, image):
+        near = np.asarray(pixels[first[0] : last[0], first[1] : last[1]], float)
+        ends = centre - across - first, centre + across - first
+        options = {"order": 1, "mode": "constant", "cval": np.nan, "reduce_func": _known_mean}
+        lines.append(profile_line(near, *ends, width, **options))
+    scale, unit = (1.0, "px") if size_nm is None else (size_nm, "nm")
+    positions = scale * np.linspace(-reach, reach, len(lines[0]))
+    return Profile(tuple(positions), tuple(lines[0]), tuple(lines[1]), scale * width, unit)
+
+
+def _known_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Mean of what is a number; NaN where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis)
+    total = np.where(known, values, 0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def draw_profile(axes: Axes, profile: Profile, colours: Colours) -> None:
+    """Severity in its unit, and the image scaled to the same height."""
+    ink, severity, image = colours.text.name(), np.array(profile.severity), np.array(profile.image)
+    low, high = float(np.nanmin(severity)), float(np.nanmax(severity))  # it is defined everywhere
+    if (known := image[np.isfinite(image)]).size:
+        scaled = low + (image - known.min()) * (high - low) / (np.ptp(known) or 1.0)
+        axes.plot(profile.positions, scaled, "--", color=ink, linewidth=0.8, label="image (scaled)")
+    axes.plot(profile.positions, severity, "-", color=SYMMETRY_COLOUR, label="severity")
+    _draw_axes(axes, colours)
+    axes.set_xlim(profile.positions[0], profile.positions[-1])
+    axes.set_ylim(low, high + 0.05 * (high - low or 1.0))
+    width = f"mean over {profile.width:.3g} {profile.unit}"
+    axes.set_xlabel(f"distance ({profile.unit}), {width}", color=ink, fontsize=_LETTERS, labelpad=0)
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.96), "ncols": 2, "frameon": False}
+    axes.legend(labelcolor=ink, fontsize=_LETTERS, handlelength=1, columnspacing=1, **place)
 
 
 class SizeView(QWidget):
-    """Histogram of the areas or of the lengths of the regions, or areas against time; chosen above it.
+    """Histogram of the areas or lengths of the regions, profile across one, or areas against time; chosen above it.
 
     Parameters
     ----------
@@ -290,8 +375,8 @@ class SizeView(QWidget):
     def __init__(self, colours: Colours) -> None:
         super().__init__()
         self.choice = QComboBox()
-        self.choice.setAccessibleName("size shown in the histogram")
-        self.choice.addItems(list(_SIZES[False]))
+        self.choice.setAccessibleName("what is shown of the regions")
+        self.choice.addItems([*_SIZES[False], "Profile across"])
         self.choice.currentIndexChanged.connect(lambda _: self._show())
         self.plot = Plot(
             colours,
@@ -307,6 +392,16 @@ class SizeView(QWidget):
             "area of the defects against time",
             "Area fraction of defects in each frame; click to go to a frame",
         )
+        self.profile = Plot(
+            colours,
+            draw_profile,
+            "profile across the region",
+            "Severity and image across the selected region, along a line through its centre, perpendicular to its long "
+            "axis",
+            "select one region",
+            (30, 10, 20, 34),
+        )
+        self.profile.setMinimumSize(250, 70)
         self.plot.setMinimumSize(140, 60)
         self.series.setMinimumSize(250, 70)
         self.plot.pressed.connect(self._bar_pressed)
@@ -314,9 +409,10 @@ class SizeView(QWidget):
         self._regions: tuple[Region, ...] = ()
         self._selected: frozenset[int] = frozenset()
         self._in_nm = False
-        layout = box(QVBoxLayout(self), self.choice, self.plot, self.series, spacing=1)
-        for index in (1, 2):
+        layout = box(QVBoxLayout(self), self.choice, self.plot, self.profile, self.series, spacing=1)
+        for index in (1, 2, 3):
             layout.setStretch(index, 1)
+        self.profile.hide()
         self.series.hide()
 
     def setValue(self, regions: Sequence[Region], *, in_nm: bool) -> None:
@@ -332,26 +428,29 @@ class SizeView(QWidget):
 
     def setSeries(self, areas: Sequence[Mapping[str, float]], frame: int) -> None:
         """Offer, and show at first, the shares of the frames of a series; none: it is no series."""
-        if bool(areas) != (self.choice.count() > len(_SIZES[False])):
+        last = len(_SIZES[False]) + 1
+        if bool(areas) != (self.choice.count() > last):
             with signals_blocked(self.choice):
                 if areas:
                     self.choice.addItem("Areas against time")
                 else:
-                    self.choice.removeItem(len(_SIZES[False]))
-                self.choice.setCurrentIndex(len(_SIZES[False]) if areas else 0)
+                    self.choice.removeItem(last)
+                self.choice.setCurrentIndex(last if areas else 0)
             self._show()
         self.series.setValue((areas, frame) if areas else ())
 
     def setColours(self, colours: Colours) -> None:
         """Follow the theme."""
         self.plot.setColours(colours)
+        self.profile.setColours(colours)
         self.series.setColours(colours)
 
     def _show(self) -> None:
         sizes, chosen = _SIZES[self._in_nm], self.choice.currentIndex()
         for index, text in enumerate(sizes):
             self.choice.setItemText(index, text)
-        self.series.setVisible(chosen == len(sizes))
+        self.profile.setVisible(chosen == len(sizes))
+        self.series.setVisible(chosen > len(sizes))
         self.plot.setVisible(chosen < len(sizes))
         if chosen < len(sizes):
             size = list(sizes.values())[chosen]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,23 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
-from napari_hrstem_defects.widgets.editors import Links, box, button
-from napari_hrstem_defects.widgets.layers import hide, label_colours, legend, outline_px, show_again
+from napari_hrstem_defects.widgets import settings
+from napari_hrstem_defects.widgets.layers import (
+    first_in_frame,
+    fit,
+    hide,
+    label_colours,
+    legend,
+    outline_hovered,
+    outline_px,
+    show_again,
+)
+from napari_hrstem_defects.widgets.layout import Links, box, button
 from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
-from napari_hrstem_defects.widgets.plots import SizeView
+from napari_hrstem_defects.widgets.plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
-from napari_hrstem_defects.widgets.source import pixels_of
-from napari_hrstem_defects.widgets.tables import RegionTable
+from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
+from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.theme import Colours
 
@@ -39,7 +48,7 @@ _HEIGHT = 130
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: The view is centred if it is off by no more than this share of the image.
 _CENTRED = 0.01
-#: Outline of several regions: that of one has its own colour.
+#: Colour of the outlines of chosen regions.
 _CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
 _REGION_SHARE = 0.35
@@ -57,6 +66,7 @@ class Navigator:
 
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         self._viewer, self._session = viewer, session
+        self._hovered = 0
         # Ids of the layers that were visible before the bare image was shown.
         self._hidden: set[object] = set()
 
@@ -72,7 +82,7 @@ class Navigator:
         """Select the square of the best patch, ready to be dragged."""
         layer = self._take(Role.BEST_PATCH, "select")
         if layer is not None and len(layer.data):
-            layer.selected_data = {0}
+            layer.selected_data = {first_in_frame(np.asarray(layer.data), self._session.shown_frame())}
 
     def move_lattices(self) -> None:
         """Select the patches of the other lattices, ready to be dragged."""
@@ -137,6 +147,7 @@ class Navigator:
 
     def toggle_results(self) -> None:
         """Show the bare image, or again what lay over it."""
+        self.hover(0)
         ours = outputs_of(self._viewer.layers, self._session.document.source_id)
         if hidden := hide(ours):
             self._hidden = hidden
@@ -146,45 +157,70 @@ class Navigator:
             show_again(ours, there or results)
 
     def go_to(self, region: Region) -> None:
-        """Outline a region, and bring it into the middle of the view."""
+        """Outline a region, and bring it into the view, in the middle unless that showed what is beyond the image."""
         document = self._session.document
         if (source := document.layer) is None:
             return
+        self._zoom_to(source, region)
         point = np.zeros(source.ndim)
         point[-2:] = region.centroid
-        if document.is_stack:
-            point[-3] = self._session.shown_frame() or 0
-        self._viewer.scene.camera.center = tuple(np.asarray(source.data_to_world(point))[-2:])
-        self._zoom_to(source, region)
+        centre = np.asarray(source.data_to_world(point))[-2:]
+        camera, (begin, end) = self._viewer.scene.camera, source.extent.world[:, -2:]
+        half = np.minimum(np.array(self._viewer.canvas.size) / camera.zoom, end - begin) / 2
+        camera.center = (0.0, *np.clip(centre, begin + half, end - half))
         self.outline(region.id)
 
     def outline(self, *numbers: int) -> None:
         """Outline some regions; 0: none."""
-        from napari.utils.colormaps import label_colormap
-
-        layer, one = self._session.layer(Role.REGIONS), len(numbers) == 1
+        layer = self._session.layer(Role.REGIONS)
         if layer is None:
             return
         layer.contour = outline_px(layer.data.shape)
-        # napari shows one label alone, or all.
-        if not one or not layer.show_selected_label:
-            with layer.events.selected_label.blocker():  # it is not another label
-                layer.colormap = label_colormap() if one else label_colours(dict.fromkeys(numbers, _CHOSEN))
-        layer.show_selected_label, layer.opacity = one, 1.0 if layer.contour else 0.6
-        if one:
+        layer.opacity = 1.0 if layer.contour else 0.6
+        with layer.events.selected_label.blocker():  # it is not another label
+            layer.colormap = label_colours(dict.fromkeys(numbers, _CHOSEN))
+        if len(numbers) == 1:
             layer.selected_label = numbers[0]
         layer.visible = any(numbers)
 
+    def hover(self, number: int, text: str = "") -> None:
+        """Outline the region under the mouse, and say what it is; 0: none."""
+        if number == self._hovered:
+            return
+        document, frame = self._session.document, self._session.shown_frame()
+        numbers = self._numbers()
+        region = next((r for r in document.regions(frame) if r.id == number), None)
+        self._hovered = 0 if region is None else number
+        if region is None or numbers is None:
+            mask, corner, text = np.zeros((0, 0), bool), (0, 0), ""
+        else:
+            # With a pixel around it, so that it is outlined on all sides.
+            y0, x0, y1, x1 = region.bbox
+            corner = max(y0 - 1, 0), max(x0 - 1, 0)
+            mask = numbers[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
+        with self._session.edits.ignored():
+            outline_hovered(self._viewer, document, mask, corner, text)
+
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
-        document, frame = self._session.document, self._session.shown_frame()
-        if (source := document.layer) is None:
+        source, numbers = self._session.document.layer, self._numbers()
+        if source is None or numbers is None:
             return 0
         y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
-        known = document.known(frame)
-        if known is None or not (0 <= y < known.shown.shape[0] and 0 <= x < known.shown.shape[1]):
-            return 0
-        return int(known.numbered[y, x])
+        return int(numbers[y, x]) if 0 <= y < numbers.shape[0] and 0 <= x < numbers.shape[1] else 0
+
+    def _numbers(self) -> NDArray[np.integer[Any]] | None:
+        """Numbers of the regions of the frame shown, of their layer: connecting the labels anew would take a while."""
+        document, frame = self._session.document, self._session.shown_frame()
+        layer, known = self._session.layer(Role.REGIONS), document.known(frame)
+        if known is None:
+            return None
+        if layer is None:
+            return known.numbered
+        if layer.data.ndim == 2:
+            return np.asarray(layer.data)
+        index = round(float(layer.world_to_data(self._viewer.dims.point)[-3]))
+        return np.asarray(layer.data[index]) if 0 <= index < len(layer.data) else None
 
     def _zoom_to(self, source: Image, region: Region) -> None:
         y0, x0, y1, x1 = region.bbox
@@ -206,27 +242,26 @@ class Fit:
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Only weakly referred to.
+    session : Session
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
-        self._size = viewer.canvas.size
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._size = session.viewer.canvas.size
 
     def follow(self, event: Any = None) -> None:
         """The canvas has another size."""
-        viewer = self._viewer()
-        if viewer is None:
+        if not self._session.alive:
             return
+        viewer, image = self._session.viewer, self._session.document.layer
         before, self._size = self._size, viewer.canvas.size
-        if before == self._size or not viewer.layers or viewer.dims.ndisplay != 2:
+        if before == self._size or image is None or viewer.dims.ndisplay != 2:
             return
-        camera, extent = viewer.scene.camera, viewer.layers.extent.world[:, -2:]
+        camera, extent = viewer.scene.camera, image.extent.world[:, -2:]
         size = np.ptp(extent, axis=0)
         centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
         if centred.all() and (size * camera.zoom <= np.array(before)).all():
-            viewer.reset_view()
+            fit(viewer, image)
 
 
 class ResultsDock:
@@ -271,7 +306,8 @@ class ResultsDock:
         box(QHBoxLayout(self.widget), buttons, splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
-        self.table.selectionChanged.connect(lambda: self.sizes.setSelected(self.table.selected()))
+        self.table.selectionChanged.connect(self._selected)
+        self.sizes.choice.currentIndexChanged.connect(lambda _: self._show_profile())
         self.sizes.barChosen.connect(self._bar_chosen)
         self.sizes.frameChosen.connect(self._go_to_frame)
 
@@ -281,6 +317,33 @@ class ResultsDock:
             self._navigator.outline(*numbers)
         else:
             self._navigator.go_to(region)
+
+    def _selected(self) -> None:
+        self.sizes.setSelected(self.table.selected())
+        self._show_profile()
+
+    def _show_profile(self) -> None:
+        """The profile across the selected region of the frame that was analysed last."""
+        if self.sizes.profile.isHidden():
+            return
+        document, frame = self._session.document, self._session.shown_frame()
+        source, analysis, found = document.layer, document.analysis, document.found(frame)
+        regions = [region for region in self.table.value() if region.id in self.table.selected()]
+        profile: Profile | tuple[()] = ()
+        here = len(regions) == 1 and frame in (None, document.frame)
+        if (
+            here
+            and source is not None
+            and analysis is not None
+            and found is not None
+            and analysis.severity.size
+        ):
+            pixels = pixels_of(source) if frame is None else pixels_of(source)[frame]
+            pixels = pixels.reshape(document.frame_shape)
+            period = found.period_px or regions[0].width_px
+            size = pixel_size_nm(source)
+            profile = profile_across(regions[0], pixels, analysis.severity, period, size)
+        self.sizes.profile.setValue(profile)
 
     def _bar_chosen(self, numbers: frozenset[int]) -> None:
         self.table.select(*numbers)
@@ -297,6 +360,8 @@ class ResultsDock:
         if self._dock is not None:
             return
         self._viewer.mouse_drag_callbacks.append(self._clicked)
+        self._viewer.mouse_move_callbacks.append(self._moved)
+        self._viewer.events.mouse_over_canvas.connect(self._left)
         window = getattr(self._viewer, "window", None)
         if window is not None:
             self._dock = window.add_dock_widget(self.widget, name="Defect regions", area="bottom")
@@ -318,8 +383,11 @@ class ResultsDock:
         self._watched = None
         dock, self._dock = self._dock, None
         legend(self._viewer, None)
+        self._navigator.hover(0)
+        self._viewer.events.mouse_over_canvas.disconnect(self._left)
         with contextlib.suppress(ValueError):
             self._viewer.mouse_drag_callbacks.remove(self._clicked)
+            self._viewer.mouse_move_callbacks.remove(self._moved)
         window = getattr(self._viewer, "window", None)
         if dock is not None and window is not None:
             with contextlib.suppress(LookupError, RuntimeError, AttributeError):
@@ -333,7 +401,9 @@ class ResultsDock:
         self.sizes.setValue(regions, in_nm=in_nm)
         colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
-        self.table.setValue(regions, colours, painted, reviewed, in_nm=in_nm)
+        self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
+        self._navigator.hover(0)
+        self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
         self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
@@ -358,6 +428,18 @@ class ResultsDock:
             number = self._navigator.region_at(position)
             self.table.select(number)
             self._navigator.outline(number)
+
+    def _moved(self, viewer: Viewer, event: Any) -> None:
+        """The region under the mouse is outlined, unless a tool is selected."""
+        active = viewer.layers.selection.active
+        free = active is None or str(active.mode) == "pan_zoom"
+        wanted = free and settings.preference("outline_hovered")
+        number = self._navigator.region_at(event.position) if wanted else 0
+        self._navigator.hover(number, self.table.about(number))
+
+    def _left(self, event: Any) -> None:
+        if not self._viewer.mouse_over_canvas:
+            self._navigator.hover(0)
 
     def _show_legend(self) -> None:
         session = self._session

@@ -31,6 +31,7 @@ class Role(StrEnum):
     LABELS_BEFORE = "labels_before"
     LABELS = "labels"
     REGIONS = "regions"
+    HOVERED = "hovered"
     LATTICE_PATCHES = "lattice_patches"
     BEST_PATCH = "best_patch"
 
@@ -45,6 +46,7 @@ _NAMES = {
     Role.CLASS_VOTES: "{part}: votes",
     Role.CLASSES: "Classes of the scan",
     Role.LABELS_BEFORE: "Labels before corrections",
+    Role.HOVERED: "Region under the mouse",
     Role.LATTICE_PATCHES: "Patches of other lattices",
 }
 #: Layers whose contents a person may paint.

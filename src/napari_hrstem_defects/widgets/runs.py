@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import WorkerBase, WorkerBaseSignals
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
 from napari_hrstem_defects.widgets import layers, tasks
 from napari_hrstem_defects.widgets.corrections import (
     ClassMap,
@@ -34,7 +31,7 @@ from napari_hrstem_defects.widgets.model import (
 )
 from napari_hrstem_defects.widgets.outputs import Layered, Output, region_outputs
 from napari_hrstem_defects.widgets.roles import Role
-from napari_hrstem_defects.widgets.tasks import Monitor
+from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
@@ -43,70 +40,6 @@ if TYPE_CHECKING:
 _PAUSE_MS = 20
 #: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a task failed, in words for the user, and what was last reported."""
-
-    message: str
-    during: str = ""
-
-
-class _Signals(WorkerBaseSignals):
-    progressed = Signal(str, float)
-    reported = Signal(object)
-
-
-class TaskWorker(WorkerBase):
-    """Calls a function in a thread, from now on; it can be cancelled.
-
-    Parameters
-    ----------
-    task : callable
-        Called with a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; asks it often whether to stop.
-    returned : callable
-        Takes the result, None or a :class:`Failure` in the GUI's thread; not called after `quit`.
-    progressed, reported : callable, optional
-        Takes text and fraction of each progress; takes whatever else the task reports.
-    """
-
-    def __init__(
-        self,
-        task: Callable[[Monitor], Any],
-        returned: Callable[[Any], None],
-        progressed: Callable[[str, float], None] | None = None,
-        reported: Callable[[Any], None] | None = None,
-    ) -> None:
-        super().__init__(SignalsClass=_Signals)
-        self._task = task
-        self.returned.connect(returned)
-        for signal, slot in ((self.progressed, progressed), (self.reported, reported)):
-            if slot is not None:
-                signal.connect(slot)
-        self.start()
-
-    def work(self) -> Any:
-        """Do the task; called in the thread."""
-        monitor = Monitor(
-            self.signals.progressed.emit, lambda: self.abort_requested, self.signals.reported.emit
-        )
-        try:
-            return self._task(monitor)
-        except Cancelled:
-            return None
-        except HrstemDefectsError as error:
-            return Failure(str(error), monitor.during)
-        except MemoryError:
-            return Failure("There is not enough memory for this image; crop or bin it.", monitor.during)
-        except Exception as error:  # a bug: the person gets a sentence, the log gets the rest
-            if self.abort_requested:
-                return None
-            _log.exception("internal error")
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            return Failure(f"Internal error ({text}); please report it.", monitor.during)
 
 
 @dataclass(eq=False)
@@ -230,7 +163,10 @@ class Runs:
         request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         previous = document.analysis if frame == document.frame else None
-        old = session.outdated() if previous is not None else frozenset(STEP_NAMES)
+        old = session.outdated()
+        if previous is None:
+            # Nothing of another frame holds, and all up to the last step is computed anyway.
+            old, steps = frozenset(STEP_NAMES), STEP_NAMES[: 1 + max(map(STEP_NAMES.index, steps))]
         kept, first = frozenset(STEP_NAMES) - old, first_of(steps)
         call = functools.partial(
             tasks.run,
@@ -306,7 +242,7 @@ class Runs:
         Parameters
         ----------
         call : callable
-            Takes a :class:`~napari_hrstem_defects.widgets.tasks.Monitor`; runs in a thread.
+            Takes a :class:`~napari_hrstem_defects.widgets.worker.Monitor`; runs in a thread.
         done : callable
             Takes its result, in the GUI's thread, once the layers that it brings are written.
         stage : str
@@ -342,7 +278,7 @@ class Runs:
                 document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
             self._job = None
             session.failed.emit(result.message)
-            self._ended()
+            self._ended(document)
         elif isinstance(result, Layered):
             job.result, job.left = result, list(result.outputs)
             document.notes = ()
@@ -395,7 +331,7 @@ class Runs:
             session.edits.restore(document)
         for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
             self.measure(document, frame)
-        self._ended()
+        self._ended(document)
 
     @staticmethod
     def _take(document: Document, job: _Job, result: tasks.Result) -> None:
@@ -407,15 +343,19 @@ class Runs:
             document.series = None  # the other frames were analysed otherwise
         document.written = set(job.kept | job.steps)
         document.shown |= job.steps
-        if "symmetry" in job.steps:
-            document.histogram = result.histogram
+        findings, earlier = result.findings, document.findings.get(job.frame)
+        if "symmetry" not in job.steps and earlier is not None:
+            # The layer is out of date, or still holds; so is its histogram.
+            findings = {job.frame: dataclasses.replace(findings[job.frame], histogram=earlier.histogram)}
+        whole = document.series is not None
+        document.findings = {**(document.findings if whole else {}), **findings}
         if result.labelled:
-            others = {} if document.series is None else document.labelled
-            document.labelled = {**others, **result.labelled}
+            document.labelled = {**(document.labelled if whole else {}), **result.labelled}
 
-    def _ended(self) -> None:
+    def _ended(self, document: Document) -> None:
         gc.unfreeze()
-        self._session.show_chosen()  # the result may be of another image
+        if document is not self._session.document:  # another image was chosen meanwhile
+            self._session.show_chosen()
         self._session.changed.emit()
         again, self._again = self._again, False
         if again:
@@ -424,11 +364,16 @@ class Runs:
     # Regions of labels that a person changed, so that table and layers follow ----------------------------------
 
     def measure(self, document: Document, frame: int) -> None:
-        """Measure the regions of the labels of a frame as they are shown now, at most once at a time."""
+        """Measure the regions of a frame as it is shown now, at most once at a time.
+
+        They are those of the labels, or of a scan as long as there are no others.
+        """
         analysis, known, series = document.analysis, document.labelled.get(frame), document.series
+        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
+        if analysis is None and class_map is not None:
+            self._measure(document, frame, lambda monitor: class_map.measured())
         if analysis is None or known is None or document.layer is None:
             return
-        correction, class_map = document.by_hand.painted.get(frame), document.class_maps.get(frame)
         other = series if frame != document.frame else None
 
         def measure(monitor: Monitor) -> tuple[Labelled, Output]:
@@ -438,15 +383,6 @@ class Runs:
             return found, region_outputs(found.shown, found.regions)
 
         self._measure(document, frame, measure)
-
-    def measure_classes(self, document: Document) -> None:
-        """Give the regions shown their classes anew: the map of the classes was painted."""
-        frame = self._session.shown_frame() or 0
-        known = document.class_maps.get(frame)
-        if document.analysis is not None:
-            self.measure(document, frame)
-        elif known is not None:  # the regions of a scan, as long as there are no others
-            self._measure(document, frame, lambda monitor: known.measured())
 
     def _measure(self, document: Document, frame: int, call: Callable[[Monitor], Any]) -> None:
         key = document.source_id, frame

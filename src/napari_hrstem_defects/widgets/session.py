@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,30 +15,29 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.widgets import layers
+from napari_hrstem_defects.widgets import layers, settings
 from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of, tag
-from napari_hrstem_defects.widgets.runs import Runs, TaskWorker
+from napari_hrstem_defects.widgets.runs import Runs
 from napari_hrstem_defects.widgets.source import (
-    UNKNOWN_SIZE,
     Source,
     calibrate,
     is_calibrated,
+    path_of,
     pixel_size_nm,
     pixels_of,
     size_in_file,
 )
 from napari_hrstem_defects.widgets.tasks import Request
+from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
-#: Images up to this many pixels are analysed anew as soon as something is moved or painted.
-AUTO_UPDATE_PX = 2048**2
 #: Message when a result came too late.
 REPLACED = "The image was replaced during the run; the result was discarded."
 
@@ -164,15 +163,21 @@ class Session:
 
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
-        chosen = None if layer is None else str(layer.unique_id)
-        if chosen != self._current:
-            self._current = chosen
-            self.show_chosen()
+        before = self.document.layer
+        if layer is not before:
+            self._show_instead(layer, before)
             self.image_changed.emit()
             self.changed.emit()
 
+    def _show_instead(self, layer: Image | None, before: Image | None) -> None:
+        """Choose an image, and show it and its results instead of those of another one."""
+        self._current = None if layer is None else str(layer.unique_id)
+        self.show_chosen()
+        if layer is not None and before is not None:
+            layers.bring_into_view(self.viewer, layer, before)
+
     def show_chosen(self) -> None:
-        """Show the chosen image and its results, and hide those of the others."""
+        """Show the chosen image and its results, and hide all others."""
         layers.show_only(self.viewer, self.document, self.images(), self._hidden)
 
     @property
@@ -196,7 +201,7 @@ class Session:
         if self._auto is not None:
             return self._auto
         height, width = self.document.frame_shape
-        return height * width <= AUTO_UPDATE_PX
+        return bool(height * width <= settings.preference("update_at_once_px") ** 2)
 
     @auto_update.setter
     def auto_update(self, value: bool) -> None:
@@ -277,9 +282,19 @@ class Session:
         if made is not None:
             self.edits.watch(made)
 
-    def set_pixel_size(self, layer: Image, size_nm: float, *, by_hand: bool = True) -> None:
-        """Calibrate an image; its view stays, and what was measured is measured anew."""
-        tag(layer, calibrated_by_hand=by_hand)
+    def set_pixel_size(self, layer: Image, size_nm: float, spacing_nm: float | None = None) -> None:
+        """Take a pixel size that was typed; the view stays, and what was measured is measured anew.
+
+        Parameters
+        ----------
+        layer : Image
+        size_nm : float
+        spacing_nm : float, optional
+            The lattice constant that it follows from, where this was typed.
+        """
+        known = entry(layer)
+        stated = known.get("stated_nm") if known.get("calibrated_by_hand") else pixel_size_nm(layer)
+        tag(layer, calibrated_by_hand=True, stated_nm=stated, spacing_nm=spacing_nm)
         calibrate(self.viewer, layer, size_nm)
 
     def _watch(self, layer: Layer) -> None:
@@ -302,15 +317,14 @@ class Session:
         if layer in self.images():
             # A new image is chosen, unless a run is under way.
             if self._current is None or not self.running:
-                self._current = str(layer.unique_id)
-                self.show_chosen()
+                self._show_instead(layer, self.document.layer)
             self.image_changed.emit()
             self.changed.emit()
             self._look_up_pixel_size(layer)
 
     def _look_up_pixel_size(self, layer: Image) -> None:
         """Read the pixel size from the file of an image: napari's own readers ignore it."""
-        path, known = layer.source.path, weakref.ref(layer)
+        path, known = path_of(layer), weakref.ref(layer)
         if path is None or is_calibrated(layer):
             return
 
@@ -320,23 +334,6 @@ class Session:
                 calibrate(self.viewer, image, size)
 
         TaskWorker(lambda monitor: size_in_file(path), apply)
-
-    def take_pixel_size(self, unknown: Callable[[], None]) -> None:
-        """Set the pixel size of the chosen image from its file; call `unknown` where that does not state it."""
-        layer = self.document.layer
-        if layer is None or layer.source.path is None:
-            unknown()
-            return
-        path = layer.source.path
-
-        def apply(size: float | None) -> None:
-            if size is None:
-                self.noticed.emit(UNKNOWN_SIZE)
-                unknown()
-            elif layer in self.layers:
-                self.set_pixel_size(layer, size, by_hand=False)
-
-        self.runs.background(lambda monitor: size_in_file(path), apply, "reading the pixel size")
 
     def _layer_removed(self, event: Any) -> None:
         layer = event.value
@@ -349,8 +346,7 @@ class Session:
                 other.moving = None
         if removed == self._current:
             images = self.images()
-            self._current = str(images[-1].unique_id) if images else None
-            self.show_chosen()
+            self._show_instead(images[-1] if images else None, layer)
         if role_of(layer) is None:
             self.image_changed.emit()
         self.changed.emit()
@@ -402,7 +398,7 @@ class Session:
         try:
             if image is None:
                 raise HrstemDefectsError(
-                    f"{folder}: the image of this result is no longer where it was; the result can be viewed only."
+                    f"{folder}: the image of this result was not found; the result can only be viewed."
                 )
             info = load_info(Path(folder) / INFO_FILE)
             recipe = Recipe.from_dict(info["recipe"])
@@ -416,6 +412,7 @@ class Session:
             if role is not None and entry(layer).get("folder") == folder:
                 tag(layer, source=document.source_id)
                 document.outputs[role, ""] = layer.unique_id
+                layers.dress(layer, role)
                 self.edits.watch(layer)
         point = info["best_patch_by_hand"]
         placed = None if point is None else (point[0], point[1])

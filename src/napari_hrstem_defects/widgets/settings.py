@@ -1,4 +1,4 @@
-"""What the panel remembers between sessions."""
+"""What the panel remembers between sessions, and what is set in napari's preferences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qtpy.QtCore import QSettings
 
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets.editors import changed_names, value_of
+from napari_hrstem_defects.widgets.parameters import changed_names, value_of
 
 
 def _settings() -> QSettings:
@@ -19,6 +19,13 @@ def _settings() -> QSettings:
         "napari-hrstem-defects",
         "napari-hrstem-defects",
     )
+
+
+def preference(name: str) -> Any:
+    """Value of one of our entries in napari's *Preferences*, as the manifest declares them."""
+    from napari.settings import get_plugin_settings
+
+    return getattr(get_plugin_settings("napari-hrstem-defects").panel, name)
 
 
 def remember(key: str, value: str) -> None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Pixels whose sides differ by more than this have no one edge length.
 SQUARE_TOLERANCE = 0.01
-#: Message for a file without a pixel size.
-UNKNOWN_SIZE = "The file states no pixel size; enter it, or continue in px."
 #: Message for areas and lengths in pixels.
 NOT_SQUARE = "The pixels are not square, so lengths are given in px only."
 
@@ -64,6 +62,12 @@ def calibrate(viewer: ViewerModel, layer: Layer, size_nm: float) -> None:
 def is_calibrated(layer: Layer) -> bool:
     """Whether a pixel size is set, even in a unit that is no length."""
     return any(str(unit) != "pixel" for unit in layer.units[-2:]) or not np.allclose(layer.scale[-2:], 1)
+
+
+def path_of(layer: Layer) -> str | None:
+    """File of an image: of a sample napari knows none, and of the image of a result folder only the folder."""
+    path: str | None = entry(layer).get("path") or layer.source.path
+    return path
 
 
 def size_in_file(path: str) -> float | None:
@@ -112,6 +116,8 @@ class Source:
         What was changed on reading, and warnings about the scale.
     by_hand : bool
         Whether the pixel size was typed, not read.
+    select : str, int or None
+        The data set of the file, where one was selected.
     """
 
     data: Any
@@ -121,11 +127,12 @@ class Source:
     pixel_size: float | None
     notices: tuple[str, ...]
     by_hand: bool = False
+    select: str | int | None = None
 
     @classmethod
     def of(cls, layer: Image, frame: int | None = None) -> Source:
         """Describe a layer; `frame` is used for time series only."""
-        path = layer.source.path
+        path = path_of(layer)
         notices = tuple(entry(layer).get("notices", ()))
         if not has_square_pixels(layer):
             notices = (*notices, NOT_SQUARE)
@@ -137,6 +144,7 @@ class Source:
             pixel_size=pixel_size_nm(layer),
             notices=notices,
             by_hand=bool(entry(layer).get("calibrated_by_hand", False)),
+            select=entry(layer).get("select"),
         )
 
     def micrograph(self, frame: int | None = None) -> Micrograph:
@@ -179,6 +187,7 @@ class Source:
                 "path": str(Path(self.path).absolute()),
                 "pixel_size_from": known,
                 "pixel_size_stated_nm": self.pixel_size,
+                "select": self.select,
             }
         return Micrograph(self.data, self.pixel_size, self.name, metadata, self.notices)
 

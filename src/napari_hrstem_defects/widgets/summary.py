@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import math
-import weakref
-from typing import TYPE_CHECKING
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.widgets.editors import changed_names, in_words
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import lattice_colour
+from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
+from napari_hrstem_defects.widgets.parameters import changed_names, in_words
+from napari_hrstem_defects.widgets.roles import entry
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import LatticeRow
 
-if TYPE_CHECKING:
-    from napari_hrstem_defects.core.domains import DomainMap
-    from napari_hrstem_defects.io.tables import Row
-
-#: Counting pixels takes too long to do it whenever the panel is drawn anew.
-_rows: weakref.WeakKeyDictionary[DomainMap, list[Row]] = weakref.WeakKeyDictionary()
+#: A pixel size of the file farther from that of an entered lattice constant gives a warning: magnifications are
+#: calibrated to some percent, and other lattice vectors differ by more.
+SPACING_TOLERANCE = 0.05
 #: Parameters listed in the message; the panel shows all.
 _LISTED = 3
 _BACK = "Recipe → Reset to defaults restores them."
 
 
-def about_image(document: Document) -> str:
+def about_image(document: Document, found: Findings | None) -> str:
     """Shape, pixel size and lattice period."""
     if document.layer is None:
         return "No image is open."
@@ -36,9 +33,8 @@ def about_image(document: Document) -> str:
         parts[0] = f"{len(pixels_of(document.layer))} frames of {parts[0]}"
     size = pixel_size_nm(document.layer)
     parts.append("no pixel size" if size is None else f"{size:.4g} nm/px")
-    if document.analysis is not None:
-        lattice = document.analysis.lattice or document.analysis.typical
-        parts.append("no lattice" if lattice is None else f"period {lattice.period_px:.1f} px")
+    if found is not None:
+        parts.append("no lattice" if found.period_px is None else f"period {found.period_px:.1f} px")
     return " · ".join(parts)
 
 
@@ -71,25 +67,42 @@ def about_pixel_size(document: Document) -> str | None:
     return None if warning is None else f"{warning.partition(';')[0]}; correct it with Pixel size…"
 
 
-def about_patches(document: Document) -> str:
+def about_spacing(document: Document) -> str | None:
+    """Warning if the pixel size of the file disagrees with the lattice constant that it was replaced by."""
+    layer = document.layer
+    known = {} if layer is None else entry(layer)
+    spacing, stated = known.get("spacing_nm"), known.get("stated_nm")
+    size = None if layer is None else pixel_size_nm(layer)
+    if spacing is None or stated is None or size is None:
+        return None
+    off = abs(stated / size - 1)
+    if off <= SPACING_TOLERANCE:
+        return None
+    return (
+        f"The pixel size of the file, {stated:.4g} nm, disagrees by {100 * off:.1f} % (more than "
+        f"{100 * SPACING_TOLERANCE:.0f} %) with the lattice constant a = {spacing:.4g} nm; correct it with Pixel size…"
+    )
+
+
+def about_patches(document: Document, found: Findings | None) -> str:
     """How many patches there are, and how many defective."""
-    if document.analysis is None or "classify" not in document.analysis.steps:
+    if found is None or found.patches is None:
         return "–"
-    defective = document.analysis.patches.defective
+    number, defective = found.patches
     by_hand = ", painted" if document.done is not None and document.done.patches is not None else ""
-    return f"{defective.size} patches · {np.count_nonzero(defective)} defective{by_hand}"
+    return f"{number} patches · {defective} defective{by_hand}"
 
 
-def about_best_patch(document: Document) -> str:
+def about_best_patch(document: Document, found: Findings | None) -> str:
     """Where the best patch is."""
-    if document.analysis is None or "best_patch" not in document.shown:
+    if found is None or document.analysis is None or "best_patch" not in document.shown:
         return "–"
     if document.done is not None and document.point not in (None, document.done.point):
         y, x = document.point
         return f"y {y:.0f}, x {x:.0f} px · not run yet"
     if "best_patch" not in document.analysis.steps:
         return "–"
-    best = document.analysis.best_patch
+    best = found.best_patch
     if best is None:
         return "none: no lattice was found"
     return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
@@ -102,48 +115,79 @@ def about_regions(document: Document, frame: int | None) -> str:
     frame = document.frame if frame is None else frame
     if frame not in document.labelled:
         return "–"
-    regions = document.regions(frame)
+    regions, found = document.regions(frame), document.found(frame)
     area = sum(region.area_px for region in regions)
     share = 100 * area / max(math.prod(document.frame_shape), 1)
     count = "no regions" if not regions else f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
     if frame in document.by_hand.painted:
         painted = document.by_hand.painted[frame].pixels.size
         return f"{count} · {share:.1f} % of the image · {painted} px painted"
-    verdict = f"{document.analysis.verdict} · " if document.analysis.verdict else ""
+    verdict = f"{found.verdict} · " if found is not None and found.verdict else ""
     return f"{verdict}{count} · {share:.1f} % of the image"
 
 
-def lattice_count(document: Document) -> int:
-    """How many lattices were found; 0 before they were looked for, and where there is none."""
-    if document.analysis is None or document.analysis.plateaus is None:
-        return 0
-    return len(document.lattices) or len(document.analysis.plateaus.directions)
+def cell(row: Mapping[str, Any], size_nm: float | None) -> tuple[float, float, float] | None:
+    """Lengths of the two shortest lattice vectors in nm, in px without a pixel size, and the angle between them.
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table of domains.
+    size_nm : float or None
+
+    Returns
+    -------
+    tuple of float or None
+        ``a <= b``, and γ in degrees: of the two angles the one of 90° or more, as for a hexagonal lattice.
+    """
+    if row["v1_y_px"] is None:
+        return None
+    (ay, ax), (by, bx) = ((row[f"{name}_y_px"], row[f"{name}_x_px"]) for name in ("v1", "v2"))
+    a, b = math.hypot(ay, ax), math.hypot(by, bx)
+    gamma = math.degrees(math.acos(-min(abs(ay * by + ax * bx) / (a * b), 1.0)))
+    scale = 1.0 if size_nm is None else size_nm
+    return scale * a, scale * b, gamma
 
 
-def lattices(document: Document) -> list[LatticeRow]:
-    """The lattices beside the best patch's."""
-    from napari_hrstem_defects.io.domains import domain_rows
+def spacing_px(found: Findings | None) -> float | None:
+    """Length of the shortest vector of the best patch's lattice; None without a lattice."""
+    known = None if found is None or not found.lattices else cell(found.lattices[0], None)
+    return None if known is None else known[0]
 
-    analysis = document.analysis
-    if analysis is None or analysis.domains is None or len(document.lattices) < 2:
+
+def lattices(document: Document, found: Findings | None, frame: int | None) -> list[LatticeRow]:
+    """The lattices, the best patch's first."""
+    if found is None:
         return []
-    if (rows := _rows.get(analysis.domains)) is None:
-        rows = _rows[analysis.domains] = domain_rows(analysis)
-    asked, found = document.verdicts(), []
-    for number, row in enumerate(rows):
+    # Those of the latest run as asked for by now.
+    asked = document.verdicts() if frame in (None, document.frame) else ()
+    size = None if document.layer is None else pixel_size_nm(document.layer)
+    rows = []
+    for number, row in enumerate(found.lattices):
         # Of a turned lattice the twin or coincidence relation, where it is one.
         special = row["coincidence"] if row["relation"] == "rotated" else None
-        by_hand = document.lattices[number].patch.placed == "hand"
-        about = special or row["relation"], row["misorientation_deg"], row["fraction"]
-        found.append(LatticeRow(number, *about, asked[number], by_hand, lattice_colour(number)))
-    return found[1:]
+        made = LatticeRow(
+            number=number,
+            relation=special or row["relation"],
+            turn_deg=row["misorientation_deg"],
+            share=row["fraction"],
+            intact=asked[number] if asked else row["crystal"] == "yes",
+            by_hand=row["by_hand"],
+            colour=lattice_colour(number) if number else BEST_PATCH_COLOUR,
+            cell=cell(row, size),
+            in_nm=size is not None,
+        )
+        rows.append(made)
+    return rows
 
 
-def messages(document: Document) -> tuple[str | None, list[str]]:
-    """Error and warnings."""
+def messages(document: Document, frame: int | None) -> tuple[str | None, list[str]]:
+    """Error and warnings, those of a series or of the frame that is shown."""
     error = None if document.failed is None else document.failed[1]
-    found = [] if document.analysis is None else list(document.analysis.warnings)
+    found: list[str] = []
     if document.series is not None:
         found = list(document.series.warnings)
-    size = about_pixel_size(document)
-    return error, list(dict.fromkeys([*found, *([size] if size else ()), *document.notes]))
+    elif document.analysis is not None and frame in (None, document.frame):
+        found = list(document.analysis.warnings)
+    sizes = [text for text in (about_pixel_size(document), about_spacing(document)) if text]
+    return error, list(dict.fromkeys([*found, *sizes, *document.notes]))

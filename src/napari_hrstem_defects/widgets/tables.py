@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.editors import INDENT, box, button
+from napari_hrstem_defects.widgets.layout import INDENT, box, button
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ _SIZE_COLUMNS = (3, 4, 5)
 #: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
 _WIDEST, _NARROWEST = 128, 30
 #: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
-_ROW, _WIDTH = 20, 240
+_ROW, _WIDTH = 18, 240
+#: Headings of the table of lattices, and what the cell of a lattice is.
+_LATTICE_HEADINGS = ("intact", "lattice", "rotation", "a, b ({unit})", "γ", "share")
+_CELL = "a, b: lengths of the two shortest lattice vectors; γ: angle between them, 90° or more."
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -57,38 +60,60 @@ def swatch(colour: str) -> QPixmap:
     return square
 
 
+@dataclass(frozen=True)
+class RegionRows:
+    """What the table of regions shows.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+    colours : mapping of str to str
+        Colours of their types in the image.
+    painted : frozenset of int
+        Numbers of those in which a person painted.
+    reviewed : mapping of int to str
+        Number → "accepted" or "rejected".
+    in_nm : bool
+        Whether lengths are known in nm.
+    """
+
+    regions: tuple[Region, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+    painted: frozenset[int] = frozenset()
+    reviewed: Mapping[int, str] = field(default_factory=dict)
+    in_nm: bool = False
+
+
 class RegionModel(QAbstractTableModel):
     """Regions as rows; lengths in nm, or in px where the pixel size is unknown."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.regions: tuple[Region, ...] = ()
-        self._colours: Mapping[str, str] = {}
-        self._painted: frozenset[int] = frozenset()
-        self._reviewed: Mapping[int, str] = {}
-        self._in_nm = False
+        self._rows = RegionRows()
 
-    def setValue(
-        self,
-        regions: Sequence[Region],
-        colours: Mapping[str, str],
-        painted: frozenset[int],
-        reviewed: Mapping[int, str],
-        in_nm: bool,
-    ) -> None:
-        """Show other regions; see :meth:`RegionTable.setValue`."""
-        shown = tuple(regions), colours, painted, in_nm
-        if shown != (self.regions, self._colours, self._painted, self._in_nm):
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions, in the order of their numbers."""
+        return self._rows.regions
+
+    def setValue(self, rows: RegionRows) -> None:
+        """Show other rows."""
+        if replace(rows, reviewed=self._rows.reviewed) != self._rows:
             self.beginResetModel()
-            self.regions, self._colours, self._painted, self._in_nm = shown
+            self._rows = rows
             self.endResetModel()
-        if reviewed != self._reviewed:
-            self._reviewed = reviewed
+        elif rows != self._rows:
+            self._rows = rows
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the lengths."""
+        return "nm" if self._rows.in_nm else "px"
 
     def headings(self) -> tuple[str, ...]:
         """Column headings with units."""
-        length = "nm" if self._in_nm else "px"
+        length = self.unit
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
         return (
@@ -109,11 +134,12 @@ class RegionModel(QAbstractTableModel):
     def row(self, region: Region) -> tuple[Any, ...]:
         """Values of a row, unrounded."""
         sizes = (region.area_px, region.length_px, region.width_px)
-        if self._in_nm:
+        if self._rows.in_nm:
             sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
         return (
             region.id,
-            KINDS.get(region.label, str(region.label)) + (", painted" if region.id in self._painted else ""),
+            KINDS.get(region.label, str(region.label))
+            + (", painted" if region.id in self._rows.painted else ""),
             "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
             *sizes,
             region.orientation_deg,
@@ -121,7 +147,7 @@ class RegionModel(QAbstractTableModel):
             region.mean_severity,
             region.max_severity,
             region.centroid,
-            self._reviewed.get(region.id, ""),
+            self._rows.reviewed.get(region.id, ""),
         )
 
     def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:
@@ -143,11 +169,11 @@ class RegionModel(QAbstractTableModel):
         """A cell: text to show, or the value itself to sort by."""
         region = self.regions[index.row()]
         if role == Qt.ItemDataRole.DecorationRole:
-            shown = index.column() == _TYPE_COLUMN and region.type in self._colours
-            return swatch(self._colours[region.type]) if shown else None
+            shown = index.column() == _TYPE_COLUMN and region.type in self._rows.colours
+            return swatch(self._rows.colours[region.type]) if shown else None
         value = self.row(region)[index.column()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            if index.column() == 0 and (verdict := self._reviewed.get(region.id)):
+            if index.column() == 0 and (verdict := self._rows.reviewed.get(region.id)):
                 return f"{value} {_SIGNS[verdict]}"
             if region.at_rim and index.column() in _SIZE_COLUMNS:
                 limit = f"≥ {_text(value)}"
@@ -234,36 +260,23 @@ class RegionTable(QWidget):
         """The regions shown."""
         return self.model.regions
 
-    def setValue(
-        self,
-        regions: Sequence[Region],
-        colours: Mapping[str, str],
-        painted: frozenset[int],
-        reviewed: Mapping[int, str],
-        *,
-        in_nm: bool,
-    ) -> None:
-        """Show other regions.
-
-        Parameters
-        ----------
-        regions : sequence of Region
-        colours : mapping of str to str
-            Colours of their types in the image.
-        painted : frozenset of int
-            Numbers of those in which a person painted.
-        reviewed : mapping of int to str
-            Number → "accepted" or "rejected".
-        in_nm : bool
-            Whether lengths are known in nm.
-        """
-        self.model.setValue(regions, colours, painted, reviewed, in_nm)
+    def setValue(self, rows: RegionRows) -> None:
+        """Show other regions."""
+        self.model.setValue(rows)
 
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""
         regions = (self._region(self._sorted.index(row, 0)) for row in range(len(self.value())))
         cells = [self.model.headings(), *(self.model.row(region) for region in regions)]
         return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
+
+    def about(self, number: int) -> str:
+        """The main columns of a region in one line; empty where there is none of this number."""
+        region = next((region for region in self.value() if region.id == number), None)
+        if region is None:
+            return ""
+        number, kind, name, area = self.model.row(region)[:4]
+        return f"{number} · {kind} · {name} · {_text(area)} {self.model.unit}²"
 
     def copy(self) -> None:
         """Put the whole table on the clipboard, so that a spreadsheet takes it."""
@@ -320,6 +333,10 @@ class LatticeRow:
     intact, by_hand : bool
         It counts as intact; its patch was placed by hand.
     colour : str
+    cell : tuple of float or None
+        Lengths a and b, angle γ in degrees.
+    in_nm : bool
+        Whether the lengths are in nm, not in px.
     """
 
     number: int
@@ -329,19 +346,35 @@ class LatticeRow:
     intact: bool
     by_hand: bool
     colour: str
+    cell: tuple[float, float, float] | None
+    in_nm: bool
+
+    def about_cell(self) -> str:
+        """The cell in one line, empty where it is unknown."""
+        if self.cell is None:
+            return ""
+        a, b, gamma = self.cell
+        return f"a {a:.4g}, b {b:.4g} {'nm' if self.in_nm else 'px'}, γ {gamma:.1f}°"
 
     def items(self) -> list[QTableWidgetItem]:
         """Cells of its row."""
         box = QTableWidgetItem(f"{self.number}")
-        box.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+        # The lattice of the best patch is intact.
+        free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
+        box.setFlags(free if self.number else Qt.ItemFlag.NoItemFlags)
         box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
         name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
         name.setIcon(QIcon(swatch(self.colour)))
         turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
         share = QTableWidgetItem(f"{100 * self.share:.1f} %")
-        for item in (turn, share):
+        sides, gamma = QTableWidgetItem("–"), QTableWidgetItem("–")
+        if self.cell is not None:
+            sides.setText(f"{self.cell[0]:.3g}, {self.cell[1]:.3g}")
+            sides.setToolTip(self.about_cell())
+            gamma.setText(f"{self.cell[2]:.1f}°")
+        for item in (turn, share, sides, gamma):
             item.setTextAlignment(_RIGHT)
-        return [box, name, turn, share]
+        return [box, name, turn, sides, gamma, share]
 
 
 class LatticesView(QWidget):
@@ -359,8 +392,9 @@ class LatticesView(QWidget):
         self.map.setCheckable(True)
         self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
         self.add = button("Add…", "Click into a lattice in the image that was not found.")
-        self.table = QTableWidget(0, 4)
-        self.table.setHorizontalHeaderLabels(["intact", "lattice", "rotation", "share"])
+        self.about.setToolTip(f"<qt>{_CELL}</qt>")
+        self.calibrate = button("Calibrate…", "Sets the pixel size by a known length of a lattice vector.")
+        self.table = QTableWidget(0, 6)
         rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
         assert rows is not None
         assert columns is not None
@@ -379,10 +413,12 @@ class LatticesView(QWidget):
         self.table.setAccessibleName("which lattices count as intact")
         self.table.setToolTip(
             "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
-            "it is a defect. The lattice of the best patch is always intact.</qt>"
+            "it is a defect. The lattice of the best patch is always intact. Rotation: the smallest that brings its "
+            f"lattice onto this one. {_CELL}</qt>"
         )
         self.table.itemChanged.connect(self._changed)
-        head = box(QHBoxLayout(), self.about, None, self.map, self.move_button, self.add, spacing=4)
+        buttons = self.calibrate, self.map, self.move_button, self.add
+        head = box(QHBoxLayout(), self.about, None, *buttons, spacing=4)
         box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
         self.table.hide()
         self.setState(count=0, mapped=False)
@@ -392,28 +428,32 @@ class LatticesView(QWidget):
         self.table.setStyleSheet(boxes(colours))
 
     def value(self) -> tuple[LatticeRow, ...]:
-        """The lattices shown, but the first."""
+        """The lattices, the best patch's first."""
         return self._rows
 
     def setValue(self, rows: Sequence[LatticeRow]) -> None:
-        """Show the lattices beside the best patch's; nothing is emitted."""
+        """Show the lattices in a table where there are several; nothing is emitted."""
         if tuple(rows) == self._rows:
             return
         self._rows = tuple(rows)
+        unit = "nm" if self._rows and self._rows[0].in_nm else "px"
         with signals_blocked(self.table):
+            self.table.setHorizontalHeaderLabels([heading.format(unit=unit) for heading in _LATTICE_HEADINGS])
             self.table.setRowCount(len(self._rows))
             for line, row in enumerate(self._rows):
                 for column, item in enumerate(row.items()):
                     self.table.setItem(line, column, item)
         self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
-        self.table.setVisible(bool(self._rows))
+        self.table.setVisible(len(self._rows) > 1)
 
     def setState(self, *, count: int, mapped: bool) -> None:
-        """Show the number of lattices (0: unknown), and whether their map is visible."""
-        self.about.setText(f"{count} lattice{'s' if count > 1 else ''}" if count else "–")
+        """Show the number of lattices (0: unknown), of a single one the cell, and whether their map is visible."""
+        cell = self._rows[0].about_cell() if self._rows else ""
+        self.about.setText("–" if not count else f"{count} lattices" if count > 1 else cell or "1 lattice")
+        self.calibrate.setVisible(bool(cell))
         self.add.setEnabled(count > 0)
-        self.map.setVisible(bool(self._rows))
-        self.move_button.setVisible(bool(self._rows))
+        self.map.setVisible(len(self._rows) > 1)
+        self.move_button.setVisible(len(self._rows) > 1)
         self.map.setChecked(mapped)
 
     def _changed(self, item: QTableWidgetItem) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import io
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,50 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
 from napari_hrstem_defects.widgets.outputs import (
-    Histogram,
+    Findings,
     Layered,
+    best_patches_of_series,
     describe,
-    histogram,
     region_outputs,
     scan_outputs,
 )
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import Source
+from napari_hrstem_defects.widgets.worker import Monitor
 
 if TYPE_CHECKING:
-    from napari_hrstem_defects.batch import Row
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
-#: Progress is reported at most this often, in seconds.
-_PROGRESS_INTERVAL = 0.1
-#: Failures of a folder listed in the message; the table has all.
+#: Failures of a folder and frames of a warning that are listed in a message.
 _LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
-
-
-@dataclass(eq=False)
-class Monitor:
-    """Progress, cancellation and reports of a task; handed to the pipeline."""
-
-    progressed: Callable[[str, float], None]
-    cancelled: Callable[[], bool]
-    report: Callable[[Any], None] = lambda report: None
-    during: str = ""
-    _last: float = field(default=0.0, repr=False)
-
-    def progress(self, text: str, fraction: float) -> None:
-        """Report progress."""
-        now = time.monotonic()
-        if text != self.during or now - self._last > _PROGRESS_INTERVAL:
-            self.during, self._last = text, now
-            self.progressed(text, fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +70,14 @@ class Result(Layered):
     Attributes
     ----------
     analysis : Analysis
-    histogram : Histogram or None
+    findings : dict
+        Frame → what the panel says about it.
     labelled : dict
         Frame → its labels and regions, with what was painted and scanned; empty unless they were asked for.
     """
 
     analysis: Analysis
-    histogram: Histogram | None
+    findings: dict[int, Findings]
     labelled: dict[int, Labelled]
 
 
@@ -111,7 +88,7 @@ class SeriesResult(Result):
     Attributes
     ----------
     warnings : tuple of str
-        Each with the number of frames it was raised for.
+        Each with the frames it was raised for.
     request : Request
         What it was asked for; its best patch may be that of the frame shown.
     again : dict
@@ -193,7 +170,7 @@ def run(
     outputs = describe(shown, write)
     if monitor.cancelled():
         raise Cancelled
-    return Result(outputs, provenance_of(analysis), analysis, histogram(analysis), known)
+    return Result(outputs, provenance_of(analysis), analysis, {frame: Findings.of(analysis)}, known)
 
 
 def import_early() -> None:
@@ -206,8 +183,7 @@ def import_early() -> None:
         "matplotlib.figure",
         "napari_hrstem_defects.io.tables",
     ):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        importlib.import_module(name)
 
 
 def provenance_of(analysis: Analysis) -> dict[str, Any]:
@@ -231,28 +207,37 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     frames = len(whole)
     labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
     known: dict[int, Labelled] = {}
+    findings: dict[int, Findings] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
-    counts: Counter[str] = Counter()
+    warned: dict[str, list[int]] = {}
     kept: Analysis | None = None
     for index, analysis in _analyses(monitor, request, range(frames)):
-        known[index] = request.labelled(index, analysis)
+        known[index], findings[index] = request.labelled(index, analysis), Findings.of(analysis)
         labels[index] = known[index].shown
         if severity is not None:
             severity[index] = analysis.severity
-        counts.update(analysis.warnings)
+        for text in analysis.warnings:
+            warned.setdefault(text, []).append(index)
         if kept is None or index == shown:
             kept = analysis
     assert kept is not None
-    warnings = tuple(f"{text} ({count} of {frames} frames)" for text, count in counts.items())
+    warnings = tuple(f"{text} ({_named(numbers, frames)})" for text, numbers in warned.items())
     whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
     outputs = [
         dataclasses.replace(output, data=data, frame=shown)
-        for output in describe(kept, ("best_patch", "symmetry", "segment"))
-        if output.role in (*whole_data, Role.BEST_PATCH)
-        and (data := whole_data.get(output.role, output.data)) is not None
+        for output in describe(kept, ("symmetry", "segment"))
+        if (data := whole_data.get(output.role)) is not None
     ]
-    found = provenance_of(kept), kept, histogram(kept), known
+    outputs += best_patches_of_series({index: found.best_patch for index, found in findings.items()})
+    found = provenance_of(kept), kept, findings, known
     return SeriesResult(outputs, *found, warnings, request)
+
+
+def _named(numbers: Sequence[int], frames: int) -> str:
+    """Which frames a warning is about, as far as they can be listed."""
+    if len(numbers) > _LISTED:
+        return f"{len(numbers)} of {frames} frames"
+    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _analyses(
@@ -433,61 +418,3 @@ def folder_name(name: str) -> str:
 
     stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
-
-
-@dataclass(frozen=True)
-class FolderJob:
-    """What to analyse and where to write.
-
-    Attributes
-    ----------
-    images, out : Path
-        Folder of the images, and folder of the results.
-    jobs : int
-        Local processes.
-    overwrite : bool
-        Recompute results with the same parameters.
-    """
-
-    images: Path
-    out: Path
-    jobs: int = 1
-    overwrite: bool = False
-
-
-def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasProcess) -> list[Row]:
-    """Analyse a folder.
-
-    Raises
-    ------
-    ReadError
-        If there are no images in it.
-    WriteError
-        If the results cannot be written.
-    """
-    from napari_hrstem_defects.batch import analyze_files
-    from napari_hrstem_defects.models.classifier import SCREENING
-
-    options: dict[str, Any] = {
-        "jobs": job.jobs,
-        "overwrite": job.overwrite,
-        "progress": lambda fraction, text: monitor.progress(text, fraction),
-        "cancelled": monitor.cancelled,
-    }
-    if recipe.classify.classifier == SCREENING:
-        return analyze_files([job.images], job.out, recipe, **options)
-    # Keras must not come into the viewer's process; that of its own may not start others.
-    rows: list[Row] = process.call(analyze_files, [job.images], job.out, recipe, **{**options, "jobs": 1})
-    return rows
-
-
-def about_folder(rows: Sequence[Row], out: Path) -> str:
-    """What came out of a folder, in a sentence or two."""
-    from napari_hrstem_defects.batch.summary import SUMMARY_FILE
-
-    counts = Counter(row.status for row in rows)
-    parts = [f"{counts[status]} {status}" for status in ("done", "skipped", "failed") if counts[status]]
-    text = f"Folder: {', '.join(parts)}; table in {out / SUMMARY_FILE}."
-    failed = [row.message for row in rows if row.status == "failed"]
-    more = f" And {len(failed) - _LISTED} more." if len(failed) > _LISTED else ""
-    return " ".join([text, *failed[:_LISTED]]) + more

@@ -29,11 +29,11 @@ from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, Train
 from napari_hrstem_defects.models.training import TrainingReport
 from napari_hrstem_defects.widgets import classifiers
 from napari_hrstem_defects.widgets.classifiers import Counted
-from napari_hrstem_defects.widgets.editors import Wrapped, box, button
 from napari_hrstem_defects.widgets.examples import ExamplesView
+from napari_hrstem_defects.widgets.layout import Wrapped, box, button
 from napari_hrstem_defects.widgets.plots import Plot, draw_losses
-from napari_hrstem_defects.widgets.runs import Failure, TaskWorker
 from napari_hrstem_defects.widgets.theme import Colours, boxes
+from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.widgets.session import Session
