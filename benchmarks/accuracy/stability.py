@@ -68,11 +68,36 @@ VALUES: dict[str, Callable[[Array], Array]] = {
         (image - np.quantile(image, 0.001)) * np.linspace(0.75, 1.25, image.shape[1])
     ),
 }
-CHANGES = (*VALUES, *PLACES)
+#: A hole beside the middle, where one third of the shorter side is larger than it: its truth is empty.
+HOLE = "a hole of 6 periods"
+CHANGES = (*VALUES, *PLACES, HOLE)
 
 
-def changed(sample: Sample, change: str) -> Sample:
-    """A sample whose images and truths are changed alike; the pixel size is left out."""
+def _hole(image: Array) -> tuple[Array, Array] | None:
+    """An image with a dark hole of uneven outline, and where it is; None where there is no room."""
+    lattice = hd.analyze(hd.Micrograph(image), stop="preprocess").results["preprocess"].typical
+    if lattice is None or 18 * lattice.period_px > min(image.shape):
+        return None
+    period = lattice.period_px
+    y, x = np.indices(image.shape)
+    y, x = y - 0.4 * image.shape[0], x - 0.6 * image.shape[1]
+    angle = np.arctan2(y, x)
+    hole = np.hypot(y, x) < 3 * period * (1 + 0.12 * np.sin(3 * angle) + 0.06 * np.sin(7 * angle))
+    low, high = np.quantile(image, (0.02, 0.98))
+    vacuum = low - (high - low) / 2 + np.random.default_rng(0).normal(0, 0.03 * (high - low), image.shape)
+    # An edge is a little unsharp.
+    weight = ndimage.gaussian_filter(hole.astype(np.float32), 0.12 * period)
+    return image * (1 - weight) + vacuum * weight, hole
+
+
+def _outside(truth: Truth, hole: Array) -> tuple[Target, ...]:
+    """Targets that a hole leaves."""
+    cut = (Target(t.kind, t.box, t.mask & ~hole[t.box]) for t in truth.targets)
+    return tuple(target for target in cut if target.mask.any())
+
+
+def changed(sample: Sample, change: str) -> Sample | None:
+    """A sample whose images and truths are changed alike, without pixel size; None where that cannot be done."""
 
     def moved(mask: Array) -> Array:
         return np.ascontiguousarray(PLACES[change](mask, 0)) if change in PLACES else mask
@@ -92,15 +117,30 @@ def changed(sample: Sample, change: str) -> Sample:
     frames = []
     for micrograph, truths in sample.frames:
         pixels = np.asarray(micrograph.frame().pixels, np.float32)
+        if change == HOLE:
+            found = _hole(pixels)
+            if found is None:
+                return None
+            pixels, hole = found
+            views = tuple(
+                replace(
+                    t, labels=np.where(hole, 2, t.labels), other=t.other & ~hole, targets=_outside(t, hole)
+                )
+                for t in truths
+            )
+            frames.append((hd.Micrograph(np.asarray(pixels, np.float32)), views))
+            continue
         pixels = PLACES[change](pixels, 1) if change in PLACES else VALUES[change](pixels)
         views = tuple(seen(truth) for truth in truths)
         frames.append((hd.Micrograph(np.ascontiguousarray(pixels, np.float32)), views))
     return replace(sample, frames=tuple(frames))
 
 
-def one(image: Image, change: str) -> Row:
-    """Scores of an image after one change."""
+def one(image: Image, change: str) -> Row | None:
+    """Scores of an image after one change; None where that cannot be made."""
     sample = changed(image.load(), change)
+    if sample is None:
+        return None
     scores = measure(sample, hd.Recipe())[0]
     kept = ("dice", "auroc", "false", "hit", "other", "amorphous", "passed", "error")
     return {**about(image, sample), "change": change, **{key: scores.get(key, "") for key in kept}}
@@ -119,7 +159,8 @@ def run(images: Sequence[Image], *, jobs: int = 1, out: Path) -> list[Row]:
     -------
     list of dict
     """
-    rows = in_processes(one, [(image, change) for image in images for change in CHANGES], jobs)
+    found = in_processes(one, [(image, change) for image in images for change in CHANGES], jobs)
+    rows = [row for row in found if row is not None]
     write_csv(out / f"{TABLE}.csv", rows)
     record(out, TABLE)
     return rows
