@@ -23,7 +23,7 @@ def _sample() -> Sample:
     return Sample(((hd.Micrograph(image), (truth,)),))
 
 
-@pytest.mark.parametrize("change", stability.CHANGES)
+@pytest.mark.parametrize("change", (*stability.VALUES, *stability.PLACES))
 def test_truth_stays_on_what_it_marks(change: str) -> None:
     ((micrograph, (truth,)),) = stability.changed(_sample(), change).frames
     image = micrograph.frame().pixels
@@ -35,6 +35,14 @@ def test_truth_stays_on_what_it_marks(change: str) -> None:
     whole = np.zeros(truth.labels.shape, bool)
     whole[target.box] = target.mask
     np.testing.assert_array_equal(whole, truth.labels == DEFECT)
+
+
+def test_hole_is_dark_and_true() -> None:
+    ((micrograph, (truth,)),) = stability.changed(_sample(), stability.HOLE).frames
+    image, hole = micrograph.frame().pixels, truth.labels == 2
+    assert 0.9 < np.count_nonzero(hole) / (np.pi * 30**2) < 1.1
+    assert image[hole].mean() < np.quantile(image[~hole], 0.02)
+    assert all(not hole[target.box][target.mask].any() for target in truth.targets)
 
 
 def test_table_counts_what_passes() -> None:
