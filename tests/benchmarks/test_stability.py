@@ -23,7 +23,7 @@ def _sample() -> Sample:
     return Sample(((hd.Micrograph(image), (truth,)),))
 
 
-@pytest.mark.parametrize("change", (*stability.VALUES, *stability.PLACES))
+@pytest.mark.parametrize("change", [*stability.VALUES, *stability.PLACES])
 def test_truth_stays_on_what_it_marks(change: str) -> None:
     ((micrograph, (truth,)),) = stability.changed(_sample(), change).frames
     image = micrograph.frame().pixels

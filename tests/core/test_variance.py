@@ -75,7 +75,7 @@ def columns(shape: tuple[int, int], period: float) -> np.ndarray:
 @pytest.mark.parametrize("periods", [5, 8])
 def test_hole_is_amorphous_and_nothing_around_it_is_a_lattice(periods, rim):
     """The edge of a hole, a step, is the strongest thing in the band-passed image."""
-    period, noise = 12, 0.03
+    period, noise = 12, 0.05
     y, x = np.indices((320, 320))
     distance = np.hypot(y - 150, x - 170) - periods * period / 2
     image = columns(distance.shape, period)
@@ -87,6 +87,8 @@ def test_hole_is_amorphous_and_nothing_around_it_is_a_lattice(periods, rim):
     assert not analysis.labels[distance > 4 * period].any()
     (hole,) = [region for region in analysis.regions if region.label == 2]
     assert hole.type == "amorphous"
+    assert not hole.at_rim
+    assert analysis.judged[distance < 2 * period].all()
 
 
 def test_weak_film_is_no_vacuum():

@@ -335,8 +335,14 @@ def compare(
         # Defined everywhere: what is not judged repeats what lies nearest.
         nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
         severity = severity[tuple(nearest)]
+    severity = prepared.to_frame(severity)
+    if seen.empty is not None and seen.empty.any():
+        # Of vacuum all is known, and it has no lattice; the neighbourhoods that reach into it are not at a rim.
+        severity[seen.empty] = 0
+        beside = dilate(seen.empty, (model.wide[0].kernel_px / 2 + 2 * STRIDE) / float(prepared.scale.min()))
+        judged |= beside & np.outer(judged.any(axis=1), judged.any(axis=0))
     return Compared(
-        prepared.to_frame(severity),
+        severity,
         judged & inputs.frame.valid,
         prepared.to_frame(excess),
         found,
