@@ -75,15 +75,16 @@ def columns(shape: tuple[int, int], period: float) -> np.ndarray:
 @pytest.mark.parametrize("periods", [5, 8])
 def test_hole_is_amorphous_and_nothing_around_it_is_a_lattice(periods, rim):
     """The edge of a hole, a step, is the strongest thing in the band-passed image."""
-    period, noise = 12, 0.05
+    period, noise = 12, 0.03
     y, x = np.indices((320, 320))
-    distance = np.hypot(y - 150, x - 170) - periods * period / 2
+    angle = np.arctan2(y - 150, x - 170)
+    distance = np.hypot(y - 150, x - 170) - periods * period / 2 * (1 + 0.15 * np.sin(3 * angle))
     image = columns(distance.shape, period)
     image = np.select([distance < 0, distance < 1.2 * period], [-1.0, rim * image], image)
     image += np.random.default_rng(0).normal(0, noise, image.shape)
     analysis = hd.analyze(hd.Micrograph(image.astype(np.float32)))
     assert len(analysis.domains.domains) == 1
-    assert (analysis.labels[distance < -4] == 2).all()
+    assert np.mean(analysis.labels[distance < -4] == 2) > 0.98
     assert not analysis.labels[distance > 4 * period].any()
     (hole,) = [region for region in analysis.regions if region.label == 2]
     assert hole.type == "amorphous"
