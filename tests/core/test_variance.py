@@ -89,6 +89,7 @@ def test_hole_is_amorphous_and_nothing_around_it_is_a_lattice(periods, rim):
     (hole,) = [region for region in analysis.regions if region.label == 2]
     assert hole.type == "amorphous"
     assert not hole.at_rim
+    assert analysis.results["preprocess"].field.strength.max() <= 1
     assert analysis.judged[distance < 2 * period].all()
 
 

@@ -191,7 +191,7 @@ def autocorrelation_field(
             raise Cancelled
         values, pairs[window], power[window] = tiles.compute(window)
         norm = np.sqrt(np.einsum("nyx,nyx->yx", values, values))
-        strength[window] = norm / np.float32(np.sqrt(len(values)))
+        strength[window] = np.where(pairs[window] < LEAST_PAIRS, 0, norm / np.float32(np.sqrt(len(values))))
         values /= np.maximum(norm, np.float32(TINY))
         return values
 

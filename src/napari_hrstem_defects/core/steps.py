@@ -338,7 +338,7 @@ def compare(
     severity = prepared.to_frame(severity)
     if seen.empty is not None and seen.empty.any():
         # Of vacuum all is known, and it has no lattice; the neighbourhoods that reach into it are not at a rim.
-        severity[seen.empty] = 0
+        severity[~dilate(~seen.empty, prepared.period_px / float(prepared.scale.min()))] = 0
         beside = dilate(seen.empty, (model.wide[0].kernel_px / 2 + 2 * STRIDE) / float(prepared.scale.min()))
         judged |= beside & np.outer(judged.any(axis=1), judged.any(axis=0))
     return Compared(
