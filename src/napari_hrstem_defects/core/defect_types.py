@@ -34,6 +34,7 @@ from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.lattice import SAME_SHAPE, Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
+from napari_hrstem_defects.core.severity import field_valid
 
 Floats = NDArray[np.float64]
 
@@ -148,9 +149,7 @@ class TypeJudge:
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
         """Whether a sample rests on an image of a crystal."""
-        block = self.phases.step_px
-        rows, columns = self._numbers.shape
-        return self.prepared.valid[block // 2 :: block, block // 2 :: block][:rows, :columns]
+        return field_valid(self.field, self.prepared)[tuple(map(slice, self._numbers.shape))]
 
     @cached_property
     def _numbers(self) -> NDArray[np.int32]:

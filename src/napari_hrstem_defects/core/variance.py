@@ -20,7 +20,7 @@ LEAST_THICKNESS = 3.0
 VACUUM_CONTRAST = 0.2
 #: Edge of a window that holds a cell wherever it lies, in periods.
 CELL_WINDOW = 1.5
-#: Pixels per period that it is measured with.
+#: Pixels per period of the binned image that vacuum is found in.
 VACUUM_BINS = 5
 #: Rows worked on at once: the double-precision intermediates then stay small whatever the image.
 _STRIP_ROWS = 256
