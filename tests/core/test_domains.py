@@ -19,7 +19,7 @@ from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
 
-from .helpers import crystal, dice, glass, noisy, vectors
+from .helpers import counted, crystal, dice, glass, noisy, vectors
 
 PERIOD, WALL, SHAPE = 12.0, 160, (288, 320)
 Y, X = np.indices(SHAPE)
@@ -175,6 +175,30 @@ def test_phases_of_one_contrast_differ_in_their_columns():
 def test_glass_and_vacuum_are_no_domains():
     for other in (BASE.mean() + 0.1 * glass(SHAPE, 2.0), np.zeros(SHAPE)):
         assert relations(analyzed(noisy(np.where(X < 200, BASE, other), 0.05))) == ["reference"]
+
+
+def test_glass_with_speckles_of_the_size_of_columns_is_no_domain():
+    shape, period = (512, 512), 7.0
+    speckles = 0.5 * np.maximum(1 + 0.3 * glass(shape, 0.27 * period, 2), 0)
+    columns = (((0.0, 0.0), 1.0), ((0.5, 0.5), 0.45))
+    image = crystal(shape, vectors("square", period, 34.0), columns, width=0.15)
+    found = analyzed(counted(np.where(np.indices(shape)[1] < 256, speckles, image) + 0.15, 20, 3))
+    assert relations(found) == ["reference"]
+    assert (found.labels[:, :240] == 2).mean() > 0.8
+    assert not found.labels[:, 272:].any()
+
+
+def test_layers_thinner_than_a_patch_are_phases_of_one_lattice():
+    """A superlattice of layers of six cells; patches show three of them."""
+    shape, period = (512, 512), 10.3
+    basis = np.array(vectors("square", period, 37.0))
+    layer = np.floor(np.tensordot(np.linalg.inv(basis)[:, 0], np.indices(shape), 1) / 6) % 2
+    image = crystal(
+        shape, vectors("square", period, 37.0), (((0.0, 0.0), 1.0), ((0.5, 0.5), 0.45)), width=0.14
+    )
+    found = analyzed(counted((image + 0.15) * np.where(layer, 0.72, 1), 20))
+    assert set(relations(found)[1:]) <= {"second phase"}
+    assert not found.labels.any()
 
 
 # Polarity ------------------------------------------------------------------------------------------------------

@@ -262,7 +262,8 @@ def _merged(
         if len(found) == params.max_domains or 2 * areas[i] < (thick * field.period) ** 2:
             break
         inside = owner == i
-        strength = float(np.median(field.strength[inside]))
+        # Glass is as strong as a dim crystal, but every window of it shows another direction.
+        strength = float(np.median(field.strength[inside])) * float(lengths[i])
         own = lattice_amplitude(np.float64(strength))
         if strength < CRYSTAL_STRENGTH or own < CRYSTAL_SHARE * amplitude:
             continue

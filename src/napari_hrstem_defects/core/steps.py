@@ -38,7 +38,7 @@ from napari_hrstem_defects.core.domains import (
 )
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.errors import RecipeError
-from napari_hrstem_defects.core.lattice import find_lattice, typical_lattice
+from napari_hrstem_defects.core.lattice import agreement, find_lattice, typical_lattice
 from napari_hrstem_defects.core.patches import (
     KnowsScale,
     KnowsSize,
@@ -365,21 +365,25 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
     count = len(plateaus.directions)
     reference = _plateau_at(patch, plateaus, field, prepared)
     given = dict(zip(plateaus.given, points_of(inputs.recipe.domains.given), strict=True))
-    patches, lattices = [], []
+    patches = []
     for number in range(count):
         if number == reference:
-            place = patch
+            patches.append(patch)
         elif number in given:
-            place = placed_by_hand(given[number], patch.size, inputs.shape)
+            patches.append(placed_by_hand(given[number], patch.size, inputs.shape))
         else:
-            place = _model_patch(seen, plateaus, number, patch.size)
-        patches.append(place)
-        lattice = find_lattice(inputs.frame.pixels[frame_slices(place, inputs.shape)])
+            patches.append(_model_patch(seen, plateaus, number, patch.size))
+    # Phases of one lattice have one direction; a patch of a thin layer shows its neighbours, too.
+    every = plateaus.directions
+    sources = [
+        next(i for i in (reference, *range(count)) if np.array_equal(every[i], each)) for each in every
+    ]
+    shown = {i: find_lattice(inputs.frame.pixels[frame_slices(patches[i], inputs.shape)]) for i in sources}
+    if shown[reference] is None:
         # Too few electrons in one patch; the image as a whole has shown its lattice.
-        lattices.append(typical if lattice is None and number == reference else lattice)
-    return describe(
-        plateaus, reference, tuple(patches), tuple(lattices), field, prepared, inputs.recipe.domains
-    )
+        shown[reference] = typical
+    lattices = tuple(shown[i] for i in sources)
+    return describe(plateaus, reference, tuple(patches), lattices, field, prepared, inputs.recipe.domains)
 
 
 def _with_phase(
@@ -404,10 +408,10 @@ def _with_phase(
     number = int(index[second][0])
     index[second] = len(plateaus.directions)
     directions = np.vstack([plateaus.directions, plateaus.directions[number]])
-    out = _domain_map(
-        inputs, seen, replace(plateaus, index=index, directions=directions), found.domains[0].patch
-    )
-    return out if out.domains[-1].relation == "second phase" else None
+    plateaus = replace(plateaus, index=index, directions=directions)
+    out = _domain_map(inputs, seen, plateaus, found.domains[0].patch)
+    shown = find_lattice(inputs.frame.pixels[frame_slices(out.domains[-1].patch, inputs.shape)])
+    return None if agreement(out.domains[0].lattice, shown) is None else out
 
 
 def _model_patch(seen: Preprocessed, plateaus: Plateaus, number: int, size: int) -> BestPatch:

@@ -203,7 +203,9 @@ def amorphous_areas(
     # The window still sees the crystal beside an area without contrast: the power tells where it ends.
     beside = distance_transform_edt(~lost) <= REACH_PERIODS * field.period
     lost |= beside & (amplitude * np.minimum(field.power, 1) < fraction * levels)
-    # The edge of a hole repeats along itself: what is as thin between lost areas has lost its order, too.
-    near = np.pad(distance_transform_edt(~lost) <= radius, margin, mode="edge")
-    closed = distance_transform_edt(near)[margin:-margin, margin:-margin] > radius
-    return np.asarray((lost | closed) & valid)
+    # An island is crystal only where a part of it lies beyond the reach of the windows around it.
+    islands, count = label(~lost)
+    depth = distance_transform_edt(np.pad(~lost, 1, mode="edge"))[1:-1, 1:-1]
+    crystal = np.zeros(count + 1, bool)
+    crystal[islands[depth > REACH_PERIODS * field.period]] = True
+    return np.asarray(~crystal[islands] & valid)
