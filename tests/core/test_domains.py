@@ -147,6 +147,17 @@ def test_one_crystal_stays_one(image):
     assert not found.labels.any()
 
 
+@pytest.mark.parametrize("begin", [2.0, 3.0])
+def test_strong_drift_makes_no_second_lattice(begin):
+    """Lines sheared by up to 3.5°, with turning points in the image: most of it has one of two shapes."""
+    columns = (((0.0, 0.0), 1.0), ((0.5, 0.5), 0.45))
+    image = crystal((512, 512), vectors("square", 16.0, 30.0), columns, width=0.13)
+    y, x = np.indices(image.shape)
+    lines = [y + 3.5 * np.sin(np.pi * y / 512), x + 7 * np.sin(1.4 * np.pi * y / 512 + begin)]
+    image = ndimage.map_coordinates(image, lines, order=3, mode="reflect")
+    assert relations(analyzed(noisy(image, 0.1))) == ["reference"]
+
+
 def test_film_and_substrate_are_phases_and_intact():
     image = BASE.copy()
     image[144:] = 0.45 * image[144:] + 0.1

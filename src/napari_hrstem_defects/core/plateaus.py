@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.autocorrelation import TINY, WINDOW_PERIODS, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, TINY, WINDOW_PERIODS, Field
 from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams
 
@@ -256,7 +256,7 @@ def _merged(
     thick = min(params.thickness, min(field.shape) / field.period / 2)
     found: list[NDArray[np.float64]] = []
     accepted: list[NDArray[np.bool_]] = []
-    amplitude = 0.0
+    amplitude, every = 0.0, lattice_amplitude(field.strength)
     for i in candidates:
         # A circle of that thickness covers more than half of a square of it.
         if len(found) == params.max_domains or 2 * areas[i] < (thick * field.period) ** 2:
@@ -272,13 +272,40 @@ def _merged(
         if _thickness(inside | (near & ~valid), field) < thick:
             continue
         direction = _unit(means[i])
-        along = (field.along(direction - other) for other in found)
-        # Where noise turns the direction of one crystal its ends are no two lattices.
-        if all(_step(t[whole], t[inside])[1] > APART for t, whole in zip(along, accepted, strict=True)):
+        solid = every >= CRYSTAL_SHARE * amplitude
+        if all(
+            _meet_in_a_step(field, step, direction - other, whole & solid, inside & solid, thick)
+            for other, whole in zip(found, accepted, strict=True)
+        ):
             amplitude = amplitude or float(own)
             found.append(direction)
             accepted.append(inside)
     return found
+
+
+def _meet_in_a_step(
+    field: Field,
+    step: NDArray[np.float32],
+    between: NDArray[np.float64],
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    thick: float,
+) -> bool:
+    """Whether two areas are lattices, not the ends of one crystal whose direction noise, drift or a bend turns.
+
+    Noise makes the scatter of either as wide as what is `between` their directions. Of a gradual change little occurs
+    where they meet, across a boundary most of it does; areas that meet in less than `thick` periods are apart.
+    """
+    along = field.along(between)
+    change, deviations = _step(along[first], along[second])
+    if deviations <= APART:
+        return False
+    both, above = first | second, along > np.median(along[second]) - change / 2
+    border = both & above & ndimage.binary_dilation(both & ~above)
+    if np.count_nonzero(border) < thick * field.period:
+        return True
+    clearest = np.quantile(step[border], 1 - MIN_SHARE)
+    return bool(2 * clearest > np.linalg.norm(between))
 
 
 def _step(low: NDArray[np.floating], high: NDArray[np.floating]) -> tuple[float, float]:
