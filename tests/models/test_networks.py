@@ -111,7 +111,7 @@ def test_weights_as_they_are_published(tmp_path):
     # What the first layer makes of a patch, by hand: the correlation with its kernel, its bias, no negative values.
     patch = np.random.default_rng(1).uniform(0, 1, (1, 32, 32)).astype(np.float32)
     first = keras().Model(network.input, network.get_layer("block1_conv1").output)
-    given = vgg16.network_input(patch)
+    given = kind_of("vgg16").network_input(patch)
     kernel, bias = weights["block1_conv1"]
     expected = max(0.0, float((given[0, 9:12, 4:7, :, None] * kernel).sum(axis=(0, 1, 2))[5] + bias[5]))
     assert np.asarray(first(given))[0, 10, 5, 5] == pytest.approx(expected, rel=1e-4, abs=1e-3)
@@ -179,7 +179,7 @@ def test_vgg16_input_is_that_of_keras():
     patches = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
     grey = np.repeat(patches[..., None] * 254, 3, axis=-1)
     expected = keras().applications.vgg16.preprocess_input(grey.copy())
-    np.testing.assert_allclose(vgg16.network_input(patches), expected, atol=1e-3)
+    np.testing.assert_allclose(kind_of("vgg16").network_input(patches), expected, atol=1e-3)
 
 
 def test_compact():

@@ -43,7 +43,6 @@ class Fitted:
     stopped: bool = False
 
 
-@dataclass(frozen=True)
 class Kind(abc.ABC):
     """One kind of classifier.
 
@@ -61,13 +60,13 @@ class Kind(abc.ABC):
         What is done to a frame before patches are cut from it.
     """
 
-    name: str
-    summary: str
-    patch_px: int
-    epochs: int
-    batch: int
-    learning_rate: float
-    filter: str = "none"
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    patch_px: ClassVar[int]
+    epochs: ClassVar[int]
+    batch: ClassVar[int]
+    learning_rate: ClassVar[float]
+    filter: ClassVar[str] = "none"
 
     @abc.abstractmethod
     def build(self, contract: Contract) -> dict[str, Any]:
