@@ -10,10 +10,17 @@ from scipy.ndimage import gaussian_filter
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.near_copies import COPY_PEAK, IMAGE_COPY_PEAK, clusters, copied
+from napari_hrstem_defects.models.near_copies import (
+    COPY_PEAK,
+    IMAGE_COPY_PEAK,
+    clusters,
+    copied,
+    overlapping,
+    shared_between,
+)
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.sampling import room
-from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
+from napari_hrstem_defects.models.splits import split_images, split_patches
 
 EDGE = 32
 

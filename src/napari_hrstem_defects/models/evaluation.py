@@ -20,10 +20,9 @@ from napari_hrstem_defects.core.metrics import (
 )
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.near_copies import copied
+from napari_hrstem_defects.models.near_copies import copied, overlapping
 from napari_hrstem_defects.models.preparing import filter_patches, filters_of, resize
 from napari_hrstem_defects.models.sampling import grid_patches
-from napari_hrstem_defects.models.splits import overlapping
 from napari_hrstem_defects.models.store import StoredModel
 
 #: The metrics of the published table, in its order.
