@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.simulation import SimulationError
-from napari_hrstem_defects.simulation.detector import counted, digitised, scan_jitter
+from napari_hrstem_defects.simulation.exposure import counted, digitised, scan_jitter
 from napari_hrstem_defects.simulation.optics import (
     COLUMN_SIGMA_NM,
     FWHM_PER_SIGMA,

@@ -16,16 +16,16 @@ from napari_hrstem_defects.simulation.crystals import (
     SimulationError,
     project,
 )
-from napari_hrstem_defects.simulation.optics import EXPONENTS
-from napari_hrstem_defects.simulation.parameters import Parameters
-from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
-from napari_hrstem_defects.simulation.regions import pair, pick
-from napari_hrstem_defects.simulation.visibility import (
+from napari_hrstem_defects.simulation.optics import (
+    EXPONENTS,
     domain_contrast,
     modulation,
     polarity,
     sharpest_spacing_nm,
 )
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
+from napari_hrstem_defects.simulation.regions import pair, pick
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
     return True
 
 
-#: A domain whose image differs less than this (see `visibility.domain_contrast`) is not seen in its surroundings:
+#: A domain whose image differs less than this (see `optics.domain_contrast`) is not seen in its surroundings:
 #: GaAs and CdTe have no visible polarity, SrTiO3 in bright field no visible antiphase domains.
 _LEAST_DOMAIN_CONTRAST = 0.3
 _LEAST_POLARITY = 0.03
