@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.signal import lfilter
 
-from napari_hrstem_defects.simulation.crystals import Array, SimulationError
+from napari_hrstem_defects.simulation.crystals import Array
 from napari_hrstem_defects.simulation.optics import (
     Image,
     filtered,
@@ -73,13 +73,10 @@ def expose(specimen: Specimen, parameters: Parameters, seed: int, index: int = 0
 
     qy, qx = frequencies(frame, p.pixel_size_nm)
     cy, cx = spline_correction(frame)
-    if p.mode == "hrtem":
-        transfer = phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv)
-    else:
-        transfer = probe_transfer(qy, qx, p.probe_nm, p.astigmatism, float(rng.uniform(0, np.pi)))
-    signal = filtered(density, transfer * cy * cx)
+    stretch = (0.0, 0.0) if p.mode == "hrtem" else (p.astigmatism, float(rng.uniform(0, np.pi)))
+    signal = filtered(density, _transfer(p, qy, qx, *stretch) * cy * cx)
     veil = 1 + _slow(stream(seed, "veil"), y, x, size, 2 * p.haze)
-    image = _contrast(signal, specimen, p, veil, transfer_of=partial(_transfer_at, p))
+    image = _contrast(signal, specimen, p, veil)
     relief = 1 + _slow(stream(seed, "haze"), y, x, size, p.haze)
     angle = float(rng.uniform(0, 2 * np.pi))
     wedge = 1 + np.float32(p.wedge / size) * (np.float32(np.sin(angle)) * y + np.float32(np.cos(angle)) * x)
@@ -138,18 +135,18 @@ def _area_maps(specimen: Specimen, y: Image, x: Image) -> tuple[Any, Any, Any]:
     return lattice, thickness, speckle
 
 
-def _transfer_at(p: Parameters, qy: Array, qx: Array) -> Array:
+def _transfer(p: Parameters, qy: Any, qx: Any, astigmatism: float = 0.0, angle: float = 0.0) -> Any:
     if p.mode == "hrtem":
-        return np.asarray(phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv))
-    return np.asarray(probe_transfer(qy, qx, p.probe_nm))
+        return phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv)
+    return probe_transfer(qy, qx, p.probe_nm, astigmatism, angle)
 
 
-def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any, transfer_of: Any) -> Image:
+def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any) -> Image:
     """Relative intensity, about 1 on average, of the filtered signal."""
     if p.mode == "haadf":
         return np.asarray(np.float32(1 - p.background) * signal + np.float32(p.background) * veil, np.float32)
     q, factor = structure_factors(specimen.base.crystal, specimen.exponent)
-    spread = float(np.sqrt(np.sum((np.abs(factor) * transfer_of(q[:, 0], q[:, 1])) ** 2)))
+    spread = float(np.sqrt(np.sum((np.abs(factor) * _transfer(p, q[:, 0], q[:, 1])) ** 2)))
     gain = np.float32(p.contrast / max(spread, 1e-6))
     if p.mode == "bf":
         return np.asarray(np.maximum(1 - gain * (signal - 1), 0.02), np.float32)
@@ -213,8 +210,6 @@ def digitised(counts: NDArray[np.float64], bits: int) -> NDArray[Any]:
         offset = max(0.0, -float(counts.min()))
         gain = min(40.0, 60000.0 / max(float(counts.max()) + offset, 1.0))
         return np.round((counts + offset) * gain + 500.0).clip(0, 65535).astype(np.uint16)
-    if bits != 8:
-        raise SimulationError(f"An image can have 8, 16 or 32 bits, not {bits}.")
     sample = counts[::2, ::2]
     low, high = np.percentile(sample, [0.05, 99.95])
     high = max(high, low + 1.0)
