@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import Job, Samples, fit_network, predict_in_batches
+from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
 from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, refuse_unknown
 from napari_hrstem_defects.models.preparing import symmetric
 
@@ -155,8 +155,8 @@ class SoftmaxKind(Kind):
         identity = np.eye(len(train.classes), dtype=np.float32)
         history = fit_network(
             fitted,
-            Samples(inputs[0], identity[train.labels], compute_sample_weight("balanced", train.labels)),
-            Samples(inputs[1], identity[validation.labels]),
+            (inputs[0], identity[train.labels], compute_sample_weight("balanced", train.labels)),
+            (inputs[1], identity[validation.labels]),
             self.completed(options),
             job,
             loss="categorical_crossentropy",

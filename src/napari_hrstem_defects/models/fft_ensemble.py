@@ -29,7 +29,7 @@ from napari_hrstem_defects.models.fft_features import (
     standardised,
     varied,
 )
-from napari_hrstem_defects.models.fitting import Job, Samples, fit_network, predict_in_batches
+from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
 from napari_hrstem_defects.models.options import (
     CancelCheck,
     TrainingOptions,
@@ -228,8 +228,8 @@ class FFTEnsemble(Kind):
             rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
         history = fit_network(
             whole,
-            Samples(pixels, targets),
-            Samples(stopping.pixels, identity[stopping.labels]),
+            (pixels, targets),
+            (stopping.pixels, identity[stopping.labels]),
             options,
             job,
             loss=balanced_loss(len(train.classes))
