@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
     from napari_hrstem_defects.models.store import StoredModel
 
+#: An array of the training part and one of the validation part.
+Parts = tuple[NDArray[np.float32], NDArray[np.float32]]
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -167,12 +170,8 @@ class SoftmaxKind(Kind):
         return Fitted({self.name: network}, self.preprocessing, {self.name: vars(history)}, history.stopped)
 
     def trained_part(
-        self,
-        network: Any,
-        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
-        options: TrainingOptions,
-        job: Job,
-    ) -> tuple[Any, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        self, network: Any, pixels: Parts, options: TrainingOptions, job: Job
+    ) -> tuple[Any, Parts]:
         """What is fitted, and its inputs of both parts: the whole network on patches, or some of its last layers."""
         return network, pixels
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.base import SoftmaxKind
+from napari_hrstem_defects.models.base import Parts, SoftmaxKind
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import Job, predict_in_batches
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
@@ -188,12 +188,8 @@ class VGG16(SoftmaxKind):
         return out
 
     def trained_part(
-        self,
-        network: Any,
-        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
-        options: TrainingOptions,
-        job: Job,
-    ) -> tuple[Any, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        self, network: Any, pixels: Parts, options: TrainingOptions, job: Job
+    ) -> tuple[Any, Parts]:
         """The whole network, or with a frozen base the layers after it, on the features of the base."""
         if options.train_base:
             return network, pixels
