@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hrstem_defects.core.preprocessing import Prepared
+
 Vector = tuple[float, float]
 Columns = Sequence[tuple[Vector, float]]
 
@@ -111,3 +113,9 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Dice overlap of two masks; 1 where both are empty."""
     total = np.count_nonzero(a) + np.count_nonzero(b)
     return 2 * np.count_nonzero(a & b) / total if total else 1.0
+
+
+def prepared_of(values: NDArray[np.floating], period: float = 8.0) -> Prepared:
+    """A prepared image of these very values, valid everywhere, of the frame's resolution."""
+    values = values.astype(np.float32)
+    return Prepared(values, values, np.ones(values.shape, bool), values.shape, period)

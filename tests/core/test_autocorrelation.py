@@ -7,20 +7,14 @@ import pytest
 
 from napari_hrstem_defects.core import autocorrelation as module
 from napari_hrstem_defects.core.autocorrelation import WINDOW_PERIODS, autocorrelation_field, shifts_of
-from napari_hrstem_defects.core.preprocessing import Prepared, prepare
+from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
 
-from .helpers import crystal, noisy, vectors
+from .helpers import crystal, noisy, prepared_of, vectors
 
 PERIOD = 8.0
 #: Vectors of whole, even pixels: lattice vectors are among the shifts.
 BASIS = ((0.0, 8.0), (8.0, 4.0))
-
-
-def plain(values):
-    """A prepared image of these very values."""
-    values = values.astype(np.float32)
-    return Prepared(values, values, np.ones(values.shape, bool), values.shape, PERIOD)
 
 
 def directions(field):
@@ -48,7 +42,7 @@ def test_shifts_are_a_half_disc():
 def test_perfect_lattice():
     """In the mean over a cell the field is the lattice's own normalised autocorrelation, 1 at lattice vectors."""
     image = centred((160, 160), width=0.2)
-    field = autocorrelation_field(plain(image))
+    field = autocorrelation_field(prepared_of(image))
     # A cell is 8 rows high; every second row is shifted by half a period: 16 px repeat both ways.
     cell = image[:16, :16]
     power = np.mean(cell**2)
@@ -71,7 +65,7 @@ def test_definition_by_loop():
     image = rng.normal(size=(72, 84)).astype(np.float32)
     valid = np.ones(image.shape, bool)
     valid[20:31, 40:60] = False
-    prepared = plain(np.clip(image, -2, 2))
+    prepared = prepared_of(np.clip(image, -2, 2))
     field = autocorrelation_field(prepared, valid)
     values = np.where(valid, prepared.values, 0).astype(float)
     most = np.quantile(np.abs(prepared.values), 0.97)
@@ -108,14 +102,17 @@ def test_definition_by_loop():
 )
 def test_contrast_does_not_matter(change):
     image = noisy(centred((160, 160)), 0.05)
-    field, other = autocorrelation_field(plain(image)), autocorrelation_field(plain(change(image)))
+    field, other = (
+        autocorrelation_field(prepared_of(image)),
+        autocorrelation_field(prepared_of(change(image))),
+    )
     same = np.einsum("nyx,nyx->yx", directions(field), directions(other))
     assert same.min() > 0.99
     np.testing.assert_allclose(other.strength, field.strength, rtol=0.1)
 
 
 def test_tiles_leave_no_seam(monkeypatch):
-    image = plain(noisy(centred((200, 260)), 0.1))
+    image = prepared_of(noisy(centred((200, 260)), 0.1))
     whole = autocorrelation_field(image)
     monkeypatch.setattr(module, "TILE", 17)
     monkeypatch.setattr(module, "BASIS_TILES", 10**6)
@@ -126,7 +123,7 @@ def test_tiles_leave_no_seam(monkeypatch):
 
 
 def test_distance_is_that_of_the_directions():
-    field = autocorrelation_field(plain(noisy(centred((120, 120)), 0.1)))
+    field = autocorrelation_field(prepared_of(noisy(centred((120, 120)), 0.1)))
     wanted = np.random.default_rng(0).normal(size=len(field.shifts))
     wanted /= np.linalg.norm(wanted)
     expected = np.maximum(1 - np.einsum("n,nyx->yx", wanted, directions(field)), 0)
@@ -147,9 +144,9 @@ def test_map_of_the_grid_in_the_frame():
 
 
 def test_an_image_without_anything():
-    field = autocorrelation_field(plain(np.zeros((64, 64))))
+    field = autocorrelation_field(prepared_of(np.zeros((64, 64))))
     assert np.isfinite(field.components).all()
     assert not field.strength.any()
-    nothing = autocorrelation_field(replace(plain(np.ones((64, 64)))), np.zeros((64, 64), bool))
+    nothing = autocorrelation_field(replace(prepared_of(np.ones((64, 64)))), np.zeros((64, 64), bool))
     assert np.isfinite(nothing.strength).all()
     assert not nothing.pairs.any()

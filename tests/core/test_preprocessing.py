@@ -57,19 +57,13 @@ def test_contrast_is_normalised_as_the_formula_says():
     assert values.dtype == np.float32
 
 
-@pytest.mark.parametrize("sigma", [1.5, 3.0, 17.0])
+@pytest.mark.parametrize("sigma", [0.0, 1.5, 3.0, 17.0])
 @pytest.mark.parametrize("shape", [(40, 61), (90, 33)])
 def test_gaussian_is_ndimages(sigma, shape):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     expected = ndimage.gaussian_filter(image.astype(float), sigma, mode="reflect", truncate=10)
     # A narrower Gaussian is sampled too coarsely in real space for the comparison to be close.
     np.testing.assert_allclose(gaussian(image, sigma), expected, atol=2e-4 if sigma < 2 else 2e-5)
-
-
-def test_gaussian_keeps_the_mean_and_does_nothing_at_zero():
-    image = np.random.default_rng(1).normal(5.0, 1.0, (50, 70)).astype(np.float32)
-    assert gaussian(image, 4.0).mean() == pytest.approx(image.mean(), rel=1e-5)
-    np.testing.assert_array_equal(gaussian(image, 0.0), image)
 
 
 @pytest.mark.parametrize("period", [13.7, 24.0, 50.0])
@@ -128,17 +122,6 @@ def test_gain_and_offset_do_not_matter(gain, offset):
     # Inverted contrast only changes the sign.
     np.testing.assert_allclose(other.values, np.sign(gain) * plain.values, atol=5e-3)
     np.testing.assert_allclose(other.band, gain * plain.band, atol=5e-3 * abs(gain) * plain.band.std())
-
-
-def test_slow_background_and_slow_contrast_are_gone():
-    clean = crystal((256, 256), vectors("square", 12.0))
-    clean -= clean.mean()
-    y, x = np.indices(clean.shape)
-    shaded = (1 + 0.6 * np.sin(x / 80)) * clean + 3 * np.cos(y / 90)
-    plain = prepare(clean.astype(np.float32), 12.0, PARAMS).values
-    values = prepare(shaded.astype(np.float32), 12.0, PARAMS).values
-    assert np.corrcoef(plain.ravel(), values.ravel())[0, 1] > 0.995
-    assert values.var() == pytest.approx(1, abs=0.1)
 
 
 def test_valid_is_out_of_reach_of_what_was_filled_in():

@@ -96,21 +96,6 @@ def test_any_image_is_filtered(filtered):
     assert filtered(np.eye(5)).shape == (5, 5)
 
 
-def test_plane_wave_has_two_eigenfilters():
-    """All phases of cos(q·r) covary as cos(q·(r − r')) / 2: an even and an odd wave, known in closed form."""
-    q = 2 * np.pi * np.array([3, 5]) / 64
-    y, x = np.indices((70, 70))  # neighbourhoods of 7 px start at 64 × 64 places: whole periods
-    filters, variances = eigenfilters(np.cos(q[0] * y + q[1] * x), 7)
-    t = np.arange(7) - 3
-    phase = q[0] * t[:, None] + q[1] * t[None]
-    for k, shape in enumerate(sorted((np.cos(phase), np.sin(phase)), key=lambda w: -(w**2).sum())):
-        norm = np.sqrt((shape**2).sum())
-        # 64² samples, divided by one less as covariances are.
-        assert variances[k] == pytest.approx(norm**2 / 2 * 64**2 / (64**2 - 1))
-        assert abs((filters[k] * shape).sum() / norm) == pytest.approx(1)
-    np.testing.assert_allclose(variances[2:], 0, atol=1e-10)
-
-
 def test_eigenfilters_decorrelate():
     patch = lattice((40, 33)).astype(float)
     samples = [patch[i : i + 5, j : j + 5].ravel() for i in range(36) for j in range(29)]

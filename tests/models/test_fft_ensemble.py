@@ -251,7 +251,7 @@ def test_published_recipe_in_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (told["epochs"], told["patience"], told["learning_rate"]) == (9, 0, 1e-3)
     assert EnsembleSettings.of(options.extra).preprocessing()["stride_px"] == 4
     # A pass holds each of the 12 patches in its four quarter turns, and its class with each.
-    pixels, targets, _ = told["train"]
+    pixels, targets = told["train"]
     given = make(12, 0)
     assert len(pixels) == 48
     for patch, label in zip(given.pixels, given.labels, strict=True):

@@ -1,5 +1,6 @@
 """The networks: VGG16 as published, the compact one, what they are given."""
 
+import itertools
 from types import SimpleNamespace
 
 import h5py
@@ -14,47 +15,32 @@ from napari_hrstem_defects.models.options import LEAST_PATCH_PX
 
 pytestmark = pytest.mark.keras
 
-# Table B.3 of Dennler et al. (2021): shapes and parameters; a 3 × 3 convolution from a to b channels has 9ab + b
-# parameters, a dense layer from a to b units ab + b.
+#: Blocks of table B.3 of Dennler et al. (2021): channels that come in and go out, convolutions of 3 × 3.
+BLOCKS = [(3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3)]
+#: Its convolutions: name, channels that come in and go out.
 CONVOLUTIONS = [
-    (3, 64),
-    (64, 64),
-    None,
-    (64, 128),
-    (128, 128),
-    None,
-    (128, 256),
-    (256, 256),
-    (256, 256),
-    None,
+    (f"block{block}_conv{k}", before if k == 1 else after, after)
+    for block, (before, after, count) in enumerate(BLOCKS, 1)
+    for k in range(1, count + 1)
 ]
-CONVOLUTIONS += [(256, 512), (512, 512), (512, 512), None, (512, 512), (512, 512), (512, 512), None]
 
 
 def test_vgg16_is_table_b3():
+    """A convolution from a to b channels has 9ab + b parameters, a dense layer from a to b units ab + b."""
     network = vgg16.build_vgg16(None)
-    rows = [((128, 128, 3), 0)]
-    side, channels = 128, 3
-    for layer in CONVOLUTIONS:
-        if layer is None:
-            side //= 2
-            rows.append(((side, side, channels), 0))
-        else:
-            channels = layer[1]
-            rows.append(((side, side, channels), 9 * layer[0] * layer[1] + layer[1]))
-    rows.append(((8192,), 0))
-    units = 8192
-    for width in (1024, 1024, 512):
-        rows += [((width,), units * width + width), ((width,), 0)]
-        units = width
-    rows.append(((2,), 512 * 2 + 2))
-    assert [(tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers] == rows
+    rows = [("input_1", (128, 128, 3), 0)]
+    for block, (_, channels, _) in enumerate(BLOCKS, 1):
+        side = 128 // 2 ** (block - 1)
+        own = (row for row in CONVOLUTIONS if row[0].startswith(f"block{block}_"))
+        rows += [(name, (side, side, b), 9 * a * b + b) for name, a, b in own]
+        rows.append((f"block{block}_pool", (side // 2, side // 2, channels), 0))
+    rows.append(("flatten_1", (8192,), 0))
+    for k, (a, b) in enumerate(itertools.pairwise((8192, 1024, 1024, 512)), 1):
+        rows += [(f"dense_{k}", (b,), a * b + b), (f"dropout_{k}", (b,), 0)]
+    rows.append(("dense_4", (2,), 512 * 2 + 2))
+    found = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in network.layers]
+    assert found == rows
     assert network.count_params() == 24_679_746
-    convolutions = [f"block{b}_conv{c}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)]
-    assert [layer.name for layer in network.layers if "conv" in layer.name] == convolutions
-    others = ["input_1", *(f"block{b}_pool" for b in range(1, 6)), "flatten_1"]
-    others += ["dense_1", "dropout_1", "dense_2", "dropout_2", "dense_3", "dropout_3", "dense_4"]
-    assert [layer.name for layer in network.layers if "conv" not in layer.name] == others
     assert [layer.rate for layer in network.layers if "dropout" in layer.name] == [0.5] * 3
     assert network.layers[-1].activation.__name__ == "softmax"
 
@@ -66,35 +52,22 @@ def test_base_frozen_or_trained(train_base):
     assert count == (14_714_688 if train_base else 0) + 512 * 4 + 4 + 4 * 2 + 2
 
 
-#: Members of the file that Keras downloads; the convolutional layers of table B.3 by block.
-PUBLISHED_LAYERS = [
-    f"block{block}_{part}"
-    for block, convolutions in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))
-    for part in (*(f"conv{k + 1}" for k in range(convolutions)), "pool")
-]
-
-
 def published_file(path, leave_out=""):
     """A file in the layout of vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5, its weights random."""
     rng = np.random.default_rng(0)
-    sizes = iter(layer for layer in CONVOLUTIONS if layer is not None)
-    weights = {}
+    weights = {
+        name: [0.02 * rng.standard_normal((3, 3, a, b), np.float32), rng.standard_normal(b, np.float32)]
+        for name, a, b in CONVOLUTIONS
+    }
+    pools = {f"block{block}_pool": [] for block in range(1, len(BLOCKS) + 1)}
     with h5py.File(path, "w") as file:
-        names = [name for name in PUBLISHED_LAYERS if name != leave_out]
+        names = sorted((weights | pools).keys() - {leave_out})
         file.attrs["layer_names"] = np.array([name.encode() for name in names])
-        for name in PUBLISHED_LAYERS:
-            held = []
-            if "conv" in name:
-                a, b = next(sizes)
-                kernel = (rng.standard_normal((3, 3, a, b), np.float32) * 0.02).astype(np.float32)
-                held = [kernel, rng.standard_normal(b).astype(np.float32)]
-                weights[name] = held
-            if name == leave_out:
-                continue
+        for name in names:
             group = file.create_group(name)
-            members = [f"{name}_{kind}_1:0" for kind in "Wb"][: len(held)]
-            group.attrs["weight_names"] = np.array([member.encode() for member in members])
-            for member, values in zip(members, held, strict=True):
+            held = dict(zip((f"{name}_W_1:0", f"{name}_b_1:0"), weights.get(name, ()), strict=False))
+            group.attrs["weight_names"] = np.array([member.encode() for member in held])
+            for member, values in held.items():
                 group.create_dataset(member, data=values)
     return weights
 
@@ -111,7 +84,7 @@ def test_weights_as_they_are_published(tmp_path):
     # What the first layer makes of a patch, by hand: the correlation with its kernel, its bias, no negative values.
     patch = np.random.default_rng(1).uniform(0, 1, (1, 32, 32)).astype(np.float32)
     first = keras().Model(network.input, network.get_layer("block1_conv1").output)
-    given = vgg16.network_input(patch)
+    given = kind_of("vgg16").network_input(patch)
     kernel, bias = weights["block1_conv1"]
     expected = max(0.0, float((given[0, 9:12, 4:7, :, None] * kernel).sum(axis=(0, 1, 2))[5] + bias[5]))
     assert np.asarray(first(given))[0, 10, 5, 5] == pytest.approx(expected, rel=1e-4, abs=1e-3)
@@ -179,12 +152,11 @@ def test_vgg16_input_is_that_of_keras():
     patches = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
     grey = np.repeat(patches[..., None] * 254, 3, axis=-1)
     expected = keras().applications.vgg16.preprocess_input(grey.copy())
-    np.testing.assert_allclose(vgg16.network_input(patches), expected, atol=1e-3)
+    np.testing.assert_allclose(kind_of("vgg16").network_input(patches), expected, atol=1e-3)
 
 
 def test_compact():
     network = compact.build_compact()
-    assert network.count_params() == 476_818 < 1_000_000
     assert network.input_shape == (None, 128, 128, 1)
     assert network.output_shape == (None, 2)
     assert compact.build_compact(LEAST_PATCH_PX).get_layer("block4_pool").output.shape == (None, 1, 1, 128)

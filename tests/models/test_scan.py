@@ -116,6 +116,7 @@ def test_scan_of_a_defect(known: Callable[..., SimpleNamespace]) -> None:
     assert [part.name for part in found.regions] == ["bright"]
     region = found.regions[0].region
     assert np.abs(np.subtract(region.centroid, 32)).max() <= 2  # half a stride
+    assert region.area_nm2 == pytest.approx(region.area_px * 0.02**2)
     assert found.labels[0, 0] == 0
     assert found.classes == CONTRACT.classes
     assert found.warnings == ()

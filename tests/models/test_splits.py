@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.near_copies import COPY_PEAK, IMAGE_COPY_PEAK, clusters, copied
+from napari_hrstem_defects.models.near_copies import (
+    COPY_PEAK,
+    IMAGE_COPY_PEAK,
+    clusters,
+    copied,
+    overlapping,
+    shared_between,
+)
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.sampling import room
-from napari_hrstem_defects.models.splits import overlapping, shared_between, split_images, split_patches
+from napari_hrstem_defects.models.splits import split_images, split_patches
 
 EDGE = 32
 
@@ -230,6 +237,16 @@ def test_copies_are_refused_unless_forced(copy, message):
 def test_too_little(images, message):
     with pytest.raises(ModelError, match=message):
         split_images(images, options())
+
+
+def test_cancelling():
+    """Comparing images or patches with each other takes long."""
+    for split, data in (
+        (split_images, [labelled("a", 0), labelled("b", 1)]),
+        (split_patches, patch_set([(0, 0), (0, 99), (99, 0), (99, 99)], [0, 1, 0, 1], known=False)),
+    ):
+        with pytest.raises(Cancelled):
+            split(data, options(), lambda: True)
 
 
 def test_too_many_test_images():

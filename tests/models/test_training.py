@@ -14,7 +14,7 @@ from napari_hrstem_defects.models import base, compact, evaluation, fitting, sca
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.fitting import Job, Samples, fit_network
+from napari_hrstem_defects.models.fitting import Job, fit_network
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.options import TrainingOptions
 from napari_hrstem_defects.models.store import load_model
@@ -102,7 +102,7 @@ def small_problem(count=120):
     inputs = rng.normal(size=(count, 8, 8, 1)).astype(np.float32)
     targets = (inputs.mean(axis=(1, 2, 3)) > 0).astype(np.float32)
     half = count // 2
-    return Samples(inputs[:half], targets[:half, None]), Samples(inputs[half:], targets[half:, None])
+    return (inputs[:half], targets[:half, None]), (inputs[half:], targets[half:, None])
 
 
 def small_network(library):
@@ -147,7 +147,7 @@ def learnt(tiny_networks):
 
 
 def test_it_learns_keeps_the_best_and_reports(learnt):
-    network, history, (_, (inputs, targets, _)), told = learnt
+    network, history, (_, (inputs, targets)), told = learnt
     assert type(network.optimizer).__name__ == "Adam"
     assert float(network.optimizer.learning_rate) == pytest.approx(0.01)
     assert history.loss[-1] < 0.7 * history.loss[0]
@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number():
         run_small(rate=1e30)
     train, validation = small_problem()
     with pytest.raises(ModelError, match="use a smaller learning rate"):
-        run_small(epochs=1, data=(train, validation._replace(inputs=validation.inputs * np.nan)))
+        run_small(epochs=1, data=(train, (validation[0] * np.nan, validation[1])))
 
 
 def test_damaged_checkpoints(tmp_path):
@@ -412,7 +412,7 @@ def test_vgg16_with_and_without_its_base(tmp_path, monkeypatch, train_base):
         return network
 
     def fitted(network, train, validation, options, job, **given):
-        settings.update(vars(options), **given, targets=train.targets)
+        settings.update(vars(options), **given, targets=train[1])
         return fit_network(network, train, validation, options, job, **given)
 
     def featured(network, patches, *args, **settings):

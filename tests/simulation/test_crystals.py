@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_hrstem_defects.simulation import MATERIALS, STRUCTURES, SimulationError, project
+from napari_hrstem_defects.simulation.optics import modulation, sharpest_spacing_nm
 from napari_hrstem_defects.simulation.specimen import Grain
-from napari_hrstem_defects.simulation.visibility import modulation, sharpest_spacing_nm
 
 A_SI = 0.54310
 

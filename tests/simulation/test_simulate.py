@@ -98,7 +98,7 @@ def test_mean_and_modulation_of_a_perfect_lattice(mode):
     spread = np.sqrt(counts.var() - counts.mean()) / counts.mean()
     if mode == "haadf":
         from napari_hrstem_defects.simulation import project
-        from napari_hrstem_defects.simulation.visibility import modulation
+        from napari_hrstem_defects.simulation.optics import modulation
 
         expected = 0.6 * modulation(project("si", "110"), 0.09)
     else:

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
-from napari_hrstem_defects.models.fitting import Job, Samples, fit_network, predict_in_batches
+from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
 from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, refuse_unknown
 from napari_hrstem_defects.models.preparing import symmetric
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.models.contract import Contract
     from napari_hrstem_defects.models.store import StoredModel
+
+#: An array of the training part and one of the validation part.
+Parts = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,6 @@ class Fitted:
     stopped: bool = False
 
 
-@dataclass(frozen=True)
 class Kind(abc.ABC):
     """One kind of classifier.
 
@@ -61,13 +63,13 @@ class Kind(abc.ABC):
         What is done to a frame before patches are cut from it.
     """
 
-    name: str
-    summary: str
-    patch_px: int
-    epochs: int
-    batch: int
-    learning_rate: float
-    filter: str = "none"
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    patch_px: ClassVar[int]
+    epochs: ClassVar[int]
+    batch: ClassVar[int]
+    learning_rate: ClassVar[float]
+    filter: ClassVar[str] = "none"
 
     @abc.abstractmethod
     def build(self, contract: Contract) -> dict[str, Any]:
@@ -156,8 +158,8 @@ class SoftmaxKind(Kind):
         identity = np.eye(len(train.classes), dtype=np.float32)
         history = fit_network(
             fitted,
-            Samples(inputs[0], identity[train.labels], compute_sample_weight("balanced", train.labels)),
-            Samples(inputs[1], identity[validation.labels]),
+            (inputs[0], identity[train.labels], compute_sample_weight("balanced", train.labels)),
+            (inputs[1], identity[validation.labels]),
             self.completed(options),
             job,
             loss="categorical_crossentropy",
@@ -168,12 +170,8 @@ class SoftmaxKind(Kind):
         return Fitted({self.name: network}, self.preprocessing, {self.name: vars(history)}, history.stopped)
 
     def trained_part(
-        self,
-        network: Any,
-        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
-        options: TrainingOptions,
-        job: Job,
-    ) -> tuple[Any, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        self, network: Any, pixels: Parts, options: TrainingOptions, job: Job
+    ) -> tuple[Any, Parts]:
         """What is fitted, and its inputs of both parts: the whole network on patches, or some of its last layers."""
         return network, pixels
 

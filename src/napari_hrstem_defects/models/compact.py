@@ -73,6 +73,9 @@ def build_compact(
 class Compact(SoftmaxKind):
     """The kind ``compact``."""
 
+    name = "compact"
+    summary = "compact (small, needs no GPU)"
+    patch_px, epochs, batch, learning_rate = 128, 60, 32, 1e-3
     preprocessing: ClassVar = {"scaling": "standard"}
 
     def network(self, patch_px: int, classes: int, settings: Mapping[str, Any]) -> Any:

@@ -20,10 +20,9 @@ from napari_hrstem_defects.core.metrics import (
 )
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
-from napari_hrstem_defects.models.near_copies import copied
-from napari_hrstem_defects.models.preparing import filter_patches, filters_of, resize
+from napari_hrstem_defects.models.near_copies import copied, overlapping
+from napari_hrstem_defects.models.preparing import filter_patches, resize
 from napari_hrstem_defects.models.sampling import grid_patches
-from napari_hrstem_defects.models.splits import overlapping
 from napari_hrstem_defects.models.store import StoredModel
 
 #: The metrics of the published table, in its order.
@@ -103,14 +102,13 @@ def classify_images(model: StoredModel, images: Sequence[LabelledImage]) -> Pred
     """Classify all patches of labelled images, those of the model's size on the grid that an analysis uses."""
     contract = model.contract
     secondary = contract.training.get("secondary", "defective")
-    of_frame, of_patch = filters_of(contract.preprocessing)
     images = [replace(image, secondary=secondary) for image in images]
-    patches = grid_patches(images, contract.patch_px, of_frame)
-    clean = kind_of(contract.kind).predict(model, filter_patches(patches.pixels, of_patch))[:, 0]
+    patches = grid_patches(images, contract.patch_px, contract.preprocessing)
+    probability = defect_probability(kind_of(contract.kind).predict(model, patches.pixels))
     assert patches.shares is not None
     middle = (CLEAN_BELOW + DEFECTIVE_ABOVE) / 2
     nearer = np.where(patches.labels == AMBIVALENT, patches.shares > middle, patches.labels)
-    found = (clean < 1 - THRESHOLD).astype(np.intp)
+    found = (probability > THRESHOLD).astype(np.intp)
     return Predictions(PATCH_CLASSES, patches.source, patches.labels, found, nearer)
 
 

@@ -29,7 +29,7 @@ from napari_hrstem_defects.models.fft_features import (
     standardised,
     varied,
 )
-from napari_hrstem_defects.models.fitting import Job, Samples, fit_network, predict_in_batches
+from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
 from napari_hrstem_defects.models.options import (
     CancelCheck,
     TrainingOptions,
@@ -149,6 +149,10 @@ class _Preprocessing(BaseModel):
 class FFTEnsemble(Kind):
     """The kind ``fft-ensemble``: its settings are :class:`EnsembleSettings`."""
 
+    name = "fft-ensemble"
+    summary = "FFT ensemble (can scan an image)"
+    patch_px, epochs, batch, learning_rate = 64, 16, 32, 2e-3
+
     def check_settings(self, extra: Mapping[str, Any]) -> None:
         """See :class:`EnsembleSettings`."""
         EnsembleSettings.of(extra)
@@ -207,7 +211,8 @@ class FFTEnsemble(Kind):
         if settings.balance:
             count = int(np.clip(max(train.counts.values()), LEAST_PER_EPOCH, MOST_PER_EPOCH))
             train = _balanced(train, count, options.seed)
-        pixels, targets = train.pixels, _targets(train)
+        identity = np.eye(len(train.classes), dtype=np.float32)
+        pixels, targets = train.pixels, identity[train.labels]
         full = settings.augmentation == "full"
         if not full:
             pixels, targets = np.concatenate(symmetries(pixels)[:4]), np.tile(targets, (4, 1))
@@ -223,8 +228,8 @@ class FFTEnsemble(Kind):
             rate = library.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.02)
         history = fit_network(
             whole,
-            Samples(pixels, targets),
-            Samples(stopping.pixels, _targets(stopping)),
+            (pixels, targets),
+            (stopping.pixels, identity[stopping.labels]),
             options,
             job,
             loss=balanced_loss(len(train.classes))
@@ -392,11 +397,6 @@ def _mean_logits(
     found = [predict_in_batches(whole, copy, prepare, cancelled, batch=BATCH) for copy in copies]
     mean: NDArray[np.float32] = np.mean(found, axis=0)
     return mean
-
-
-def _targets(patches: PatchSet) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = (patches.labels[:, None] == np.arange(len(patches.classes))).astype(np.float32)
-    return out
 
 
 def _balanced(patches: PatchSet, count: int, seed: int) -> PatchSet:

@@ -50,22 +50,8 @@ class Job(NamedTuple):
     cancelled: CancelCheck | None = None
 
 
-class Samples(NamedTuple):
-    """What a network is fitted to.
-
-    Attributes
-    ----------
-    inputs : array
-        The first axis counts patches.
-    targets : array
-        One-hot for ``categorical_crossentropy``, else 0 or 1 for each output.
-    weights : array (n,) or None
-        Of each patch in the loss.
-    """
-
-    inputs: NDArray[np.float32]
-    targets: NDArray[Any]
-    weights: NDArray[np.floating] | None = None
+#: Inputs and targets of a network, and perhaps weights of the patches in the loss; the first axes count patches.
+Samples = tuple[NDArray[Any], ...]
 
 
 @dataclass
@@ -122,7 +108,9 @@ def fit_network(
     ----------
     network : keras.Model
         Compiled here.
-    train, validation : Samples
+    train, validation : tuple of arrays
+        Inputs and targets (one-hot for ``categorical_crossentropy``, else 0 or 1 for each output), of the training part
+        perhaps the weight of each patch in the loss.
     options : TrainingOptions
         ``epochs``, ``batch``, ``patience``, ``seed`` and ``learning_rate`` are used, of which only `patience` and
         `seed` may be 0; with `patience` 0 it does not stop early, and the last weights are kept.
@@ -159,7 +147,7 @@ def fit_network(
         jit_compile=False,
     )
     network.optimizer.build(network.trainable_variables)
-    steps = -(-len(train.targets) // options.batch)
+    steps = -(-len(train[0]) // options.batch)
     often = max(1, steps // _REPORTS_PER_EPOCH)
     checkpoint = None if job.workspace is None else job.workspace / (tag + CHECKPOINT)
     history, best = History(), network.get_weights()
@@ -201,7 +189,7 @@ def fit_network(
         network.stop_training = history.ended(options)
 
     if not history.ended(options):
-        held_out = validation.inputs if prepare is None else prepare(validation.inputs, None)
+        held_out = validation[0] if prepare is None else prepare(validation[0], None)
         callback = library.callbacks.LambdaCallback(
             on_train_batch_begin=lambda step, logs: stop_if(job.cancelled),
             on_train_batch_end=step_ended,
@@ -213,7 +201,7 @@ def fit_network(
                 steps_per_epoch=steps,
                 initial_epoch=history.epochs,
                 epochs=options.epochs,
-                validation_data=(held_out, validation.targets),
+                validation_data=(held_out, validation[1]),
                 validation_batch_size=max(options.batch, _VALIDATED_AT_ONCE),
                 callbacks=[callback],
                 shuffle=False,
@@ -237,10 +225,10 @@ def _batches(
     for number in count(epoch):
         # A stream of its own for each epoch: where it goes on does not depend on where it was interrupted.
         rng = np.random.default_rng([options.seed, number])
-        order = rng.permutation(len(train.targets))
+        order = rng.permutation(len(train[0]))
         for start in range(0, len(order), options.batch):
             chosen = order[start : start + options.batch]
-            inputs, *others = (part[chosen] for part in train if part is not None)
+            inputs, *others = (part[chosen] for part in train)
             yield (inputs if prepare is None else prepare(inputs, rng), *others)
 
 

@@ -10,36 +10,7 @@ from napari_hrstem_defects.models.compact import Compact
 from napari_hrstem_defects.models.fft_ensemble import FFTEnsemble
 from napari_hrstem_defects.models.vgg16 import VGG16
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        VGG16(
-            name="vgg16",
-            summary="VGG16 (Dennler et al. 2021)",
-            patch_px=128,
-            epochs=60,
-            batch=8,
-            learning_rate=1e-5,
-            filter="log",
-        ),
-        Compact(
-            name="compact",
-            summary="compact (small, needs no GPU)",
-            patch_px=128,
-            epochs=60,
-            batch=32,
-            learning_rate=1e-3,
-        ),
-        FFTEnsemble(
-            name="fft-ensemble",
-            summary="FFT ensemble (can scan an image)",
-            patch_px=64,
-            epochs=16,
-            batch=32,
-            learning_rate=2e-3,
-        ),
-    )
-}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (VGG16(), Compact(), FFTEnsemble())}
 
 
 def kind_of(name: str) -> Kind:

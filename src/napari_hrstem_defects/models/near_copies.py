@@ -1,4 +1,4 @@
-"""Whether two pieces of image show the same exposure.
+"""Whether two images or two sets of patches have pixels in common: by position, or by what they show.
 
 Two images of the same crystal share its lattice, but not the noise. So their spectra agree in phase at the Bragg
 spots and nowhere else, while those of a crop, a shifted crop, a retouched or a rescaled-in-grey copy agree
@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
+from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.options import CancelCheck, stop_if
 from napari_hrstem_defects.models.preparing import resize, symmetries
 
@@ -28,6 +31,8 @@ COPY_PEAK = 0.25
 IMAGE_COPY_PEAK = 0.1
 #: Larger images are reduced to this many pixels along their longer side before they are compared.
 MOST_PX = 384
+#: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
+_MANY_PAIRS = 5000
 # Patches compared at once.
 _BATCH = 256
 # Spectra of images that a comparison keeps: 0.6 GB, as images of as many sizes have a spectrum for each size.
@@ -70,6 +75,61 @@ class Comparison:
     def _transformed(self, number: int, factor: float, side: int, turn: int) -> NDArray[np.complex64]:
         height, width = (max(8, round(n / factor)) for n in self._images[number].shape)
         return _phases(symmetries(_periodic(resize(self._images[number], (height, width))))[turn], side)
+
+
+def between_images(images: Sequence[LabelledImage], cancelled: CancelCheck | None = None) -> str:
+    """What images of different groups share, in words: those of the first pair that shows the same; empty if none does.
+
+    Raises
+    ------
+    Cancelled
+    """
+    pairs = [
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(images), 2)
+        # Simulated images were drawn independently, and there may be many.
+        if a.group != b.group and not (a.simulated and b.simulated)
+    ]
+    comparison = Comparison([image.pixels for image in images])
+    for i, j in pairs:
+        stop_if(cancelled)
+        names = f"{images[i].name} and {images[j].name}"
+        if images[i].sha256 == images[j].sha256:
+            return f"{names} are the same image"
+        if comparison.peak(i, j, turned=len(pairs) <= _MANY_PAIRS) > IMAGE_COPY_PEAK:
+            return f"{names} show the same exposure, whole or in part"
+    return ""
+
+
+def shared_between(train: PatchSet, test: PatchSet, cancelled: CancelCheck | None = None) -> str:
+    """What two sets of patches share, in words; empty if nothing.
+
+    Where positions in the same source are known they decide; contents are compared in any case, for the same pixels
+    may be there under two names.
+    """
+    if train.corners is not None and test.corners is not None:
+        hit = overlapping(test, train)
+        if hit.any():
+            return (
+                f"{np.count_nonzero(hit)} of the {len(test)} test patches share pixels with training patches"
+            )
+    copies = np.count_nonzero(copied(test.pixels, train.pixels, cancelled))
+    return f"{copies} of the {len(test)} test patches are near-copies of training patches" if copies else ""
+
+
+def overlapping(some: PatchSet, others: PatchSet) -> NDArray[np.bool_]:
+    """Which of `some` share a pixel of their source with any of `others`; positions must be known."""
+    if some.corners is None or others.corners is None:
+        raise ValueError("corners is None, expected known positions")
+    first, second = some.corners + some.edge / 2, others.corners + others.edge / 2
+    out = np.zeros(len(some), bool)
+    for source in np.unique(some.source):
+        mine, theirs = some.source == source, others.source == source
+        if theirs.any():
+            # Squares overlap whose centres are closer than an edge along both axes. A tree needs no table of all pairs.
+            nearest, _ = KDTree(second[theirs]).query(first[mine], p=np.inf)
+            out[mine] = nearest < (some.edge + others.edge) / 2
+    return out
 
 
 def copied(

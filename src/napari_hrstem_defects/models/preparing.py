@@ -89,16 +89,12 @@ def cut_patches(
         pixels = resize(pixels, shape)
         most = np.array(shape) - patch_px
         corners = np.clip(np.rint(corners * factor).astype(np.intp), 0, most)
-    of_frame, of_patch = filters_of(preprocessing)
-    pixels = filter_frame(pixels, of_frame)
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (patch_px, patch_px))
-    return filter_patches(np.ascontiguousarray(windows[corners[:, 0], corners[:, 1]]), of_patch)
-
-
-def filters_of(preprocessing: Mapping[str, Any]) -> tuple[str, str]:
-    """Filter of a whole frame and that of a single patch, from the ``filter`` and the ``scope`` of a contract."""
-    kind = preprocessing.get("filter", "none")
-    return (kind, "none") if preprocessing.get("scope", "frame") == "frame" else ("none", kind)
+    kind, whole = preprocessing.get("filter", "none"), preprocessing.get("scope", "frame") == "frame"
+    windows = np.lib.stride_tricks.sliding_window_view(
+        filter_frame(pixels, kind) if whole else pixels, (patch_px, patch_px)
+    )
+    patches = np.ascontiguousarray(windows[corners[:, 0], corners[:, 1]])
+    return patches if whole else filter_patches(patches, kind)
 
 
 def symmetries(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from napari_hrstem_defects.core.metrics import (
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, join
 from napari_hrstem_defects.models.options import CancelCheck, stop_if
-from napari_hrstem_defects.models.preparing import filter_frame
+from napari_hrstem_defects.models.preparing import cut_patches, filter_frame
 
 #: Label of amorphous and blurred areas.
 LOST = 2
@@ -105,8 +105,18 @@ def sample_patches(
     return PatchSet(pixels, labels, PATCH_CLASSES, np.array(source))
 
 
-def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: str = "none") -> PatchSet:
-    """All patches of the grid that an analysis uses, as they are.
+def grid_patches(
+    images: Sequence[LabelledImage], patch_px: int, preprocessing: Mapping[str, Any] | None = None
+) -> PatchSet:
+    """All patches of the grid that an analysis uses, as it gives them to a classifier.
+
+    Parameters
+    ----------
+    images : sequence of LabelledImage
+    patch_px : int
+        Edge of a patch in px.
+    preprocessing : mapping, optional
+        Of the contract, see :func:`~.preparing.cut_patches`.
 
     Returns
     -------
@@ -122,7 +132,7 @@ def grid_patches(images: Sequence[LabelledImage], patch_px: int, filter_kind: st
     sets = []
     for image in images:
         grid = PatchGrid((image.pixels.shape[0], image.pixels.shape[1]), patch_px)
-        patches = grid.extract(filter_frame(image.pixels, filter_kind)).reshape(-1, patch_px, patch_px)
+        patches = cut_patches(image.pixels, grid, patch_px, preprocessing or {})
         areas = [
             grid.extract(part.astype(np.float32)).sum(axis=(2, 3)).ravel() for part in _parts(image.mask)
         ]

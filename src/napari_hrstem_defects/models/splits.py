@@ -14,32 +14,33 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
-from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, stop_if
+from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions
 from napari_hrstem_defects.models.sampling import nothing_to_draw, room, upright_classes
 
 #: Fewer groups with defects than this in the training part: the validation part is cut off from them instead.
 ENOUGH_IMAGES = 4
 #: Share of the images with defects that test in the protocol of [D]: three of thirteen.
 PUBLISHED_TEST_SHARE = 3 / 13
-#: More pairs of images than this (of a hundred images) are not compared turned and mirrored as well.
-_MANY_PAIRS = 5000
 #: Patches of at least so many images, each class from two or more, are split by image.
 ENOUGH_SOURCES = 4
 #: Share of the expected training patches that must be left by a validation part that shares no pixel with them.
 ENOUGH_TRAIN = 0.6
 # Places along an axis where a strip of an image is tried, and random cuts through a table of patches.
 _PLACES, _CUTS = 9, 32
+_AMONG = (
+    " between training and test (those that stop the training early, and calibrate an ensemble, lie among the training "
+    "patches)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ def split_images(
     patch_px = options.patch_px
     if not any(image.has_defects for image in images):
         raise ModelError("No defect is marked in any of the images; mark some, or add images with defects.")
-    shared = _copies_of_images(images, cancelled)
+    shared = near_copies.between_images(images, cancelled)
     _refuse(shared, options, "scores on copies of training data are too high, so leave one of them out")
     # A vacancy in a large patch is too little to make it defective; such images have clean patches only.
     groups = {image.group for image in images if room(image, patch_px)[1]}
@@ -198,24 +199,6 @@ def _hold_out(
     return [images[i] for i in kept], [images[i] for i in held]
 
 
-def _copies_of_images(images: Sequence[LabelledImage], cancelled: CancelCheck | None) -> str:
-    pairs = [
-        (i, j)
-        for (i, a), (j, b) in combinations(enumerate(images), 2)
-        # Simulated images were drawn independently, and there may be many.
-        if a.group != b.group and not (a.simulated and b.simulated)
-    ]
-    comparison = near_copies.Comparison([image.pixels for image in images])
-    for i, j in pairs:
-        stop_if(cancelled)
-        names = f"{images[i].name} and {images[j].name}"
-        if images[i].sha256 == images[j].sha256:
-            return f"{names} are the same image"
-        if comparison.peak(i, j, turned=len(pairs) <= _MANY_PAIRS) > near_copies.IMAGE_COPY_PEAK:
-            return f"{names} show the same exposure, whole or in part"
-    return ""
-
-
 def _both_classes(images: Sequence[LabelledImage], patch_px: int) -> bool:
     rooms = [room(image, patch_px) for image in images]
     return any(clean for clean, _ in rooms) and any(defective for _, defective in rooms)
@@ -229,33 +212,13 @@ def _strips(
     *,
     needed: bool = False,
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Cut a strip out of each image that is large enough; what lies on either side of it is kept.
-
-    Of all ways the one with most classes in both, then in what is kept, then at the rim, then with most of the area.
-    With `needed` some image must be large enough.
-    """
+    """Cut a strip out of each image that is large enough, with `needed` at least one; what is left, and the strips."""
     kept: list[LabelledImage] = []
     strips: list[LabelledImage] = []
     for image in images:
-        classes = upright_classes(image, patch_px)
-
-        def score(way: _Way, image: LabelledImage = image, classes: NDArray[np.int64] = classes) -> Any:
-            def room_in(*spans: tuple[int, int]) -> int:
-                """How many of the two classes have patches between the lines of a span."""
-                parts = [classes[_between(way.axis, start, stop - patch_px + 1)] for start, stop in spans]
-                return sum(any((part == k).any() for part in parts) for k in (0, 1))
-
-            left = room_in(*way.sides)
-            area = sum(stop - start for start, stop in way.sides) * image.pixels.shape[1 - way.axis]
-            return left + room_in(way.strip), left, -len(way.sides), area, rng.random()
-
-        ways = _ways_to_cut(image.pixels.shape, share, patch_px)
-        if ways:
-            best = max(ways, key=score)
-            kept += [_piece(image, best.axis, *side) for side in best.sides]
-            strips.append(_piece(image, best.axis, *best.strip))
-        else:
-            kept.append(image)
+        sides, strip = _cut_strip(image, share, patch_px, rng)
+        kept += sides
+        strips += strip
     if needed and not strips:
         raise ModelError(
             f"{images[0].group}: it is the only image with defects, and too small to be cut into parts for training "
@@ -264,24 +227,35 @@ def _strips(
     return kept, strips
 
 
-class _Way(NamedTuple):
-    """A way to cut a strip out of an image: where the strip lies along an axis, and what is left on its sides."""
+def _cut_strip(
+    image: LabelledImage, share: float, patch_px: int, rng: np.random.Generator
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """What lies on either side of a strip of an image, and the strip; no strip where the image is too small.
 
-    axis: int
-    strip: tuple[int, int]
-    sides: list[tuple[int, int]]
+    Of all ways the one with most classes in both, then in what is kept, then at the rim, then with most of the area.
+    """
+    classes = upright_classes(image, patch_px)
 
+    def room_in(axis: int, spans: Sequence[tuple[int, int]]) -> int:
+        """How many of the two classes have patches between the lines of one of the spans."""
+        parts = [classes[_between(axis, start, stop - patch_px + 1)] for start, stop in spans]
+        return sum(any((part == k).any() for part in parts) for k in (0, 1))
 
-def _ways_to_cut(shape: tuple[int, ...], share: float, patch_px: int) -> list[_Way]:
     ways = []
-    for axis, length in enumerate(shape):
+    for axis, length in enumerate(image.pixels.shape):
         width = min(max(patch_px, round(share * length)), length)
         for start in np.linspace(0, length - width, _PLACES).astype(int).tolist():
-            stop = start + width
-            sides = [side for side in ((0, start), (stop, length)) if side[1] - side[0] >= patch_px]
+            strip, sides = (start, start + width), [(0, start), (start + width, length)]
+            sides = [side for side in sides if side[1] - side[0] >= patch_px]
             if sides:
-                ways.append(_Way(axis, (start, stop), sides))
-    return ways
+                left = room_in(axis, sides)
+                area = sum(b - a for a, b in sides) * image.pixels.shape[1 - axis]
+                worth = left + room_in(axis, [strip]), left, -len(sides), area, rng.random()
+                ways.append((worth, axis, strip, sides))
+    if not ways:
+        return [image], []
+    _, axis, strip, sides = max(ways)
+    return [_piece(image, axis, *side) for side in sides], [_piece(image, axis, *strip)]
 
 
 def _between(axis: int, start: int, stop: int) -> tuple[slice, ...]:
@@ -325,58 +299,40 @@ def split_patches(
     Cancelled
     """
     group, how = _groups(patches, options.split == "random", cancelled)
+    # Classes that cannot be held out are trained on, and what overlaps with them can be trained on only.
+    fixed = _inseparable(patches) if group is None else np.zeros(len(patches), bool)
+    free = np.flatnonzero(~fixed)
+    if group is None:
+        bound = np.zeros(len(patches), bool)
+        bound[free] = near_copies.overlapping(patches.take(free), patches.take(fixed))
+        hold_out = partial(_best_cut, patches, bound)
+    else:
+        hold_out = partial(_best_fold, patches, group)
+    share = options.validation_share / (1 - options.test_share)
     out = []
     for number in range(options.repeats):
         rng = np.random.default_rng([options.seed, 2, number])
-        if group is None:
-            split = _split_by_position(patches, options, rng)
-        else:
-            pool, test = _group_fold(patches, np.arange(len(patches)), group, options.test_share, rng)
-            share = options.validation_share / (1 - options.test_share)
-            parts = _group_fold(patches, pool, group, share, rng)
-            train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
-            split = Split(train, validation, test, how + aside)
-        shared = shared_between(patches.take(split.train), patches.take(split.test), cancelled)
+        pool, test = hold_out(free, options.test_share, rng)
+        train, validation = hold_out(pool, share, rng)
+        complete = np.isin(patches.labels[pool], patches.labels[train]).all()
+        apart = len(validation) and complete and len(train) >= ENOUGH_TRAIN * (1 - share) * len(pool)
+        if not apart:
+            # What only stops the training may resemble it rather than leave too little of it; the test never does.
+            order = rng.permutation(pool)
+            count = max(1, round(share * len(pool)))
+            train, validation = np.sort(order[count:]), np.sort(order[:count])
+        train = np.union1d(train, np.flatnonzero(fixed))
+        shared = near_copies.shared_between(patches.take(train), patches.take(test), cancelled)
         _refuse(shared, options, "scores on training data are too high, so split by position or by image")
-        tested = set(patches.labels[split.test].tolist())
+        tested = set(patches.labels[test].tolist())
         if len(tested) < 2:
             raise ModelError(
                 "All patches of a class overlap each other, or those of other classes, so no test without shared "
                 "pixels is possible; add patches from other places or images."
             )
         untested = tuple(name for k, name in enumerate(patches.classes) if k not in tested)
-        out.append(replace(split, shared=shared, untested=untested))
-    return out
-
-
-def shared_between(train: PatchSet, test: PatchSet, cancelled: CancelCheck | None = None) -> str:
-    """What two sets of patches share, in words; empty if nothing.
-
-    Where positions in the same source are known they decide; contents are compared in any case, for the same pixels
-    may be there under two names.
-    """
-    if train.corners is not None and test.corners is not None:
-        hit = overlapping(test, train)
-        if hit.any():
-            return (
-                f"{np.count_nonzero(hit)} of the {len(test)} test patches share pixels with training patches"
-            )
-    copies = np.count_nonzero(near_copies.copied(test.pixels, train.pixels, cancelled))
-    return f"{copies} of the {len(test)} test patches are near-copies of training patches" if copies else ""
-
-
-def overlapping(some: PatchSet, others: PatchSet) -> NDArray[np.bool_]:
-    """Which of `some` share a pixel of their source with any of `others`; positions must be known."""
-    if some.corners is None or others.corners is None:
-        raise ValueError("corners is None, expected known positions")
-    first, second = some.corners + some.edge / 2, others.corners + others.edge / 2
-    out = np.zeros(len(some), bool)
-    for source in np.unique(some.source):
-        mine, theirs = some.source == source, others.source == source
-        if theirs.any():
-            # Squares overlap whose centres are closer than an edge along both axes. A tree needs no table of all pairs.
-            nearest, _ = KDTree(second[theirs]).query(first[mine], p=np.inf)
-            out[mine] = nearest < (some.edge + others.edge) / 2
+        dropped = len(patches) - len(train) - len(validation) - len(test)
+        out.append(Split(train, validation, test, how + ("" if apart else _AMONG), shared, dropped, untested))
     return out
 
 
@@ -391,15 +347,15 @@ def _groups(
     if len(sources) >= ENOUGH_SOURCES and spread >= 2:
         return by_source.astype(np.intp), f"patches split by {len(sources)} sources"
     if patches.corners is not None:
-        return None, ""
+        return None, "patches split by position, no pixel shared"
     group = near_copies.clusters(patches.pixels, cancelled)
     return group, f"patches split by {len(np.unique(group))} groups that show no common pixels"
 
 
-def _group_fold(
+def _best_fold(
     patches: PatchSet,
-    among: NDArray[np.intp],
     group: NDArray[np.intp],
+    among: NDArray[np.intp],
     share: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -428,46 +384,6 @@ def _group_fold(
     return first or (among, among[:0])
 
 
-def _split_by_position(patches: PatchSet, options: TrainingOptions, rng: np.random.Generator) -> Split:
-    everything = np.arange(len(patches))
-    inseparable = _inseparable(patches)
-    # What cannot be tested is trained on, and what overlaps with it can be trained on only.
-    free = everything[~inseparable]
-    bound = np.zeros(len(patches), bool)
-    if inseparable.any():
-        bound[free] = overlapping(patches.take(free), patches.take(inseparable))
-    pool, test = _best_cut(patches, free, bound, options.test_share, rng)
-    share = options.validation_share / (1 - options.test_share)
-    parts = _best_cut(patches, pool, bound, share, rng)
-    train, validation, aside = _for_stopping(patches, pool, parts, share, rng)
-    how = "patches split by position, no pixel shared" + aside
-    train = np.union1d(train, everything[inseparable])
-    dropped = len(patches) - len(train) - len(validation) - len(test)
-    return Split(train, validation, test, how, dropped=dropped)
-
-
-def _for_stopping(
-    patches: PatchSet,
-    pool: NDArray[np.intp],
-    parts: tuple[NDArray[np.intp], NDArray[np.intp]],
-    share: float,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
-    """Training and validation part, and how else they were divided if these `parts` leave too little to train on."""
-    train, validation = parts
-    complete = np.isin(patches.labels[pool], patches.labels[train]).all()
-    if len(validation) and complete and len(train) >= ENOUGH_TRAIN * (1 - share) * len(pool):
-        return train, validation, ""
-    # What only stops the training may resemble it rather than leave too little of it; the test never does.
-    order = rng.permutation(pool)
-    count = max(1, round(share * len(pool)))
-    aside = (
-        " between training and test (those that stop the training early, and calibrate an ensemble, lie among the "
-        "training patches)"
-    )
-    return np.sort(order[count:]), np.sort(order[:count]), aside
-
-
 def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:
     """Patches of classes of which every two overlap."""
     assert patches.corners is not None
@@ -481,8 +397,8 @@ def _inseparable(patches: PatchSet) -> NDArray[np.bool_]:
 
 def _best_cut(
     patches: PatchSet,
-    among: NDArray[np.intp],
     bound: NDArray[np.bool_],
+    among: NDArray[np.intp],
     share: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -492,7 +408,7 @@ def _best_cut(
         held = _one_end(patches, among, share, rng)
         held = held[~bound[held]]
         left = np.setdiff1d(among, held)
-        ways.append((left[~overlapping(patches.take(left), patches.take(held))], held))
+        ways.append((left[~near_copies.overlapping(patches.take(left), patches.take(held))], held))
     return max(ways, key=lambda way: _balance(patches, among, way[0], way[1], share))
 
 

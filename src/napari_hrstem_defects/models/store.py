@@ -5,13 +5,14 @@ Nothing in a file is ever run: the networks are built from the code of their kin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,8 @@ _WEIGHTS = re.compile(r"([^/]+)/\d+-\w+\.npy")
 _MOST_TEXT_BYTES = 64 * 2**20
 # What stands before the values in an array of NumPy, at most.
 _HEADER_BYTES = 1024
+# What a damaged archive, or an array in it, raises.
+_DAMAGED = zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, MemoryError, OverflowError
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +108,8 @@ def _members(name: str, network: Any) -> dict[str, Any]:
 
 def read_contract(path: str | os.PathLike[str]) -> Contract:
     """Contract of a model file, read without Keras; a ModelError if it is none or damaged."""
-    path = Path(path)
-    with _open(path) as archive:
-        return _contract(archive, path)
+    with _opened(Path(path)) as archive:
+        return _contract(archive)
 
 
 def load_model(path: str | os.PathLike[str]) -> StoredModel:
@@ -119,16 +121,18 @@ def load_model(path: str | os.PathLike[str]) -> StoredModel:
         If it is no model file, is damaged, holds other weights than those of its networks, or if Keras is missing.
     """
     path = Path(path)
-    digest = file_sha256(path)
-    with _open(path) as archive:
-        contract = _contract(archive, path)
-        networks = kind_of(contract.kind).build(contract)
-        expected = {name: _members(name, network) for name, network in networks.items()}
+    digest, contract = file_sha256(path), read_contract(path)
+    networks = kind_of(contract.kind).build(contract)
+    expected = {name: _members(name, network) for name, network in networks.items()}
+    with _opened(path) as archive:
         if {_CONTRACT}.union(*expected.values()) != set(archive.namelist()):
-            raise _refused(path, "it does not hold the weights of its networks, and nothing else")
-        for name, network in networks.items():
-            weights = [_array(archive, member, v.shape, path) for member, v in expected[name].items()]
-            network.set_weights(weights)
+            raise ModelError("it does not hold the weights of its networks, and nothing else")
+        weights = {
+            name: [_array(archive, member, variable.shape) for member, variable in members.items()]
+            for name, members in expected.items()
+        }
+    for name, network in networks.items():
+        network.set_weights(weights[name])
     return StoredModel(path, digest, contract, networks)
 
 
@@ -136,18 +140,6 @@ def load_model(path: str | os.PathLike[str]) -> StoredModel:
 def loaded(path: Path, sha256: str) -> StoredModel:
     """Model of a file, read once in a process; another file under the same name is another model."""
     return load_model(path)
-
-
-def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:
-    size = 4 * int(np.prod(shape))
-    content = _member(archive, member, path, size + _HEADER_BYTES)
-    try:
-        values: NDArray[np.float32] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, MemoryError, OverflowError) as error:
-        raise _refused(path, f"its member {member} is damaged") from error
-    if values.shape != tuple(shape) or values.dtype != np.float32:
-        raise _refused(path, f"its member {member} does not fit into the network")
-    return values
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -159,60 +151,50 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         raise _unreadable(Path(path), error) from error
 
 
-def _open(path: Path) -> zipfile.ZipFile:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A model file, open; what goes wrong meanwhile, a ModelError of half a sentence too, becomes one that names it."""
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ModelError as problem:
+        raise ModelError(
+            f"{path}: the model cannot be used, {str(problem).rstrip('.')}; train it anew or ask for another file."
+        ) from problem
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except _DAMAGED as error:
         raise ModelError(
             f"{path}: this is not a model file of this program, or it is damaged; name a file that `train` wrote."
         ) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
-def _contract(archive: zipfile.ZipFile, path: Path) -> Contract:
+def _contract(archive: zipfile.ZipFile) -> Contract:
     names = archive.namelist()
     if _CONTRACT not in names:
-        raise ModelError(
-            f"{path}: this is not a model file of this program (it has no {_CONTRACT}); name one that `train` wrote."
-        )
-    text = _member(archive, _CONTRACT, path, _MOST_TEXT_BYTES)
-    try:
-        contract = Contract.from_json(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _refused(path, "its description is damaged") from error
-    except ModelError as error:
-        raise _refused(path, str(error)) from error
+        raise ModelError(f"it has no {_CONTRACT}")
     if len(set(names)) != len(names):
-        raise _refused(path, "it holds a member twice")
+        raise ModelError("it holds a member twice")
+    contract = Contract.from_json(_member(archive, _CONTRACT, _MOST_TEXT_BYTES).decode("utf-8"))
     kind = kind_of(contract.kind)
-    try:
-        wanted = kind.network_names(contract)
-    except ModelError as error:
-        raise _refused(path, str(error).rstrip(".")) from error
     found = {(match := _WEIGHTS.fullmatch(name)) and match[1] for name in names if name != _CONTRACT}
-    if found != set(wanted):
-        raise _refused(path, f"it does not hold the networks of the kind {kind.name}, and nothing else")
+    if found != set(kind.network_names(contract)):
+        raise ModelError(f"it does not hold the networks of the kind {kind.name}, and nothing else")
     return contract
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path, most: int) -> bytes:
-    try:
-        if archive.getinfo(name).file_size > most:
-            raise _refused(path, f"its member {name} is larger than any that this program writes")
-        return archive.read(name)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        OSError,
-    ) as error:  # also of unknown packing
-        raise _refused(path, f"its member {name} is damaged") from error
+def _array(archive: zipfile.ZipFile, member: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    content = _member(archive, member, 4 * int(np.prod(shape)) + _HEADER_BYTES)
+    values: NDArray[np.float32] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    if values.shape != tuple(shape) or values.dtype != np.float32:
+        raise ModelError(f"its member {member} does not fit into the network")
+    return values
 
 
-def _refused(path: Path, problem: str) -> ModelError:
-    return ModelError(f"{path}: the model cannot be used, {problem}; train it anew or ask for another file.")
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    if archive.getinfo(name).file_size > most:
+        raise ModelError(f"its member {name} is larger than any that this program writes")
+    return archive.read(name)
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import datetime
 import os
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,9 +34,8 @@ from napari_hrstem_defects.models.splits import Split, split_images, split_patch
 from napari_hrstem_defects.models.store import StoredModel, load_model, save_model
 from napari_hrstem_defects.models.workspace import (
     explained,
-    finished,
+    finished_result,
     open_workspace,
-    read_result,
     split_folder,
     unfinished,
     write_result,
@@ -127,38 +127,149 @@ def train(
     patch_px = options.patch_px or (data.edge if isinstance(data, PatchSet) else kind.patch_px)
     # No ambiguity from here on: the network sees what the contract says.
     options = replace(options, patch_px=patch_px)
-    source: _Images | _Patches
+    training: _Training
     if isinstance(data, PatchSet):
-        source = _Patches(kind, options, cancelled, data)
+        training = _OnPatches(kind, options, progress, cancelled, data)
     else:
-        data = [replace(image, secondary=options.secondary) for image in data]
-        source = _Images(kind, options, cancelled, data)
-    plan = {"kind": kind.name, "options": asdict(options), "data_sha256": source.sha256}
+        images = [replace(image, secondary=options.secondary) for image in data]
+        training = _OnImages(kind, options, progress, cancelled, images)
+    plan = {"kind": kind.name, "options": asdict(options), "data_sha256": training.data_sha256}
     workspace = open_workspace(path, plan, resume=resume, overwrite=overwrite)
     with explained(workspace):
-        return _Training(kind, source, options, workspace, progress, cancelled).run(path)
+        return training.run(path, workspace)
 
 
 @dataclass(frozen=True, eq=False)
-class _Images:
-    """Labelled images as a training uses them; :class:`_Patches` has the same members."""
+class _Training(abc.ABC):
+    """A training under way; what depends on the kind of data is left to the classes for images and for patches."""
 
     kind: Kind
     options: TrainingOptions
+    progress: Progress | None
     cancelled: CancelCheck | None
-    data: Sequence[LabelledImage]
-    scope: str = "frame"
+    data: Any
+    #: What the filter of the kind is applied to.
+    scope: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def data_sha256(self) -> str: ...
+
+    @abc.abstractmethod
+    def splits(self) -> list[Split]:
+        """As many as there are repetitions."""
+
+    @abc.abstractmethod
+    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
+        """Patches to train on and to stop by, filtered."""
+
+    @abc.abstractmethod
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        """Scores of each set of data that there is."""
+
+    @abc.abstractmethod
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        """Which image or patch went where, so that an evaluation recognises the training data."""
 
     @cached_property
-    def sha256(self) -> str:
+    @abc.abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Fields of the contract that describe the data."""
+
+    def run(self, path: Path, workspace: Path) -> TrainingReport:
+        """Fit and test on every split, and write the best model."""
+        self.report_progress(0.0, "splitting the data")
+        splits = self.splits()
+        done: list[dict[str, Any]] = []
+        stopped = False
+        for number, split in enumerate(splits):
+            folder = split_folder(workspace, number)
+            try:
+                done.append(finished_result(folder) or self.fit(split, number, folder))
+            except Cancelled:
+                if not done:
+                    raise
+                stopped = True
+            stopped = stopped or done[-1]["stopped"]
+            if stopped:
+                break
+        best = max(range(len(done)), key=lambda k: _merit(done[k], self.options.protocol))
+        stored = load_model(split_folder(workspace, best) / _MODEL)
+        metrics = evaluation.plain(_summary(done, best, splits, stopped))
+        contract = replace(stored.contract, metrics=metrics, seed=self.options.seed)
+        save_model(path, contract, stored.networks)
+        if not stopped:
+            shutil.rmtree(workspace, ignore_errors=True)
+        self.report_progress(self.options.repeats, "stopped" if stopped else "done")
+        return TrainingReport(path, contract, stopped)
+
+    def fit(self, split: Split, number: int, folder: Path) -> dict[str, Any]:
+        """Fit and test on one split; its scores and course, which are also written to its folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        options = replace(self.options, seed=self.options.seed + number)
+
+        def sampled(share: float) -> None:
+            self.report_progress(number + _PREPARING * share, "cutting patches", number)
+
+        def fitting(report: TrainingProgress) -> None:
+            share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
+            self.report_progress(number + share, report.text, number, report)
+
+        train, validation = self.parts(split, options.seed, sampled)
+        fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
+        self.report_progress(number + 1 - _TESTING, "testing", number)
+        settings = {**vars(options), "extra": dict(options.extra)}
+        contract = Contract(
+            kind=self.kind.name,
+            name=settings.pop("name"),
+            patch_px=options.patch_px,
+            preprocessing={"filter": self.kind.filter, "scope": self.scope, **fitted.preprocessing},
+            data_sha256=self.data_sha256,
+            seed=settings.pop("seed"),
+            training={**settings, **self.provenance(split)},
+            software=software(),
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **self.about,
+        )
+        model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
+        # A stopped training is evaluated, too: a classifier without scores is of no use.
+        result: dict[str, Any] = evaluation.plain(
+            {
+                **self.scores(model, split),
+                "validation": evaluation.classify_patches(model, validation, filtered=True).scores(),
+                "stopped": fitted.stopped,
+                "history": dict(fitted.history),
+                "counts": {"train": train.counts, "validation": validation.counts},
+            }
+        )
+        save_model(folder / _MODEL, contract, fitted.networks)
+        write_result(folder, result)
+        return result
+
+    def report_progress(
+        self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None
+    ) -> None:
+        """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
+        if self.progress is not None:
+            repeats = self.options.repeats
+            report = TrainingProgress(0.0, text) if report is None else report
+            self.progress(replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats))
+
+
+class _OnImages(_Training):
+    """On labelled images."""
+
+    data: Sequence[LabelledImage]
+    scope = "frame"
+
+    @cached_property
+    def data_sha256(self) -> str:
         return images_sha256(self.data)
 
     def splits(self) -> list[Split]:
-        """As many as there are repetitions."""
         return split_images(self.data, self.options, self.cancelled)
 
     def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
-        """Patches to train on and to stop by, filtered."""
         options = self.options
         common: dict[str, Any] = {"filter_kind": self.kind.filter, "cancelled": self.cancelled}
         train = sample_patches(
@@ -170,7 +281,6 @@ class _Images:
         return train, sample_patches(images, options.patch_px, wanted, seed=seed + 1, **common)
 
     def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
-        """Scores of each set of data that there is."""
         sets = {
             "train": [image for image in split.train if image.has_defects],
             "test": [image for image in split.test if image.has_defects],
@@ -182,17 +292,7 @@ class _Images:
             if images
         }
 
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        """Fields of the contract that describe the data."""
-        return {
-            "classes": PATCH_CLASSES,
-            "pixel_size_nm": scale.pixel_sizes(self.data),
-            "period_px": scale.image_periods(self.data),
-        }
-
     def provenance(self, split: Split) -> dict[str, list[Any]]:
-        """Which image or patch went where, so that an evaluation recognises the training data."""
         return {
             "images": [
                 {"name": image.name, "sha256": image.sha256, "part": part}
@@ -201,19 +301,23 @@ class _Images:
             ]
         }
 
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        return {
+            "classes": PATCH_CLASSES,
+            "pixel_size_nm": scale.pixel_sizes(self.data),
+            "period_px": scale.image_periods(self.data),
+        }
 
-@dataclass(frozen=True, eq=False)
-class _Patches:
-    """A table of patches as a training uses it, see :class:`_Images`."""
 
-    kind: Kind
-    options: TrainingOptions
-    cancelled: CancelCheck | None
+class _OnPatches(_Training):
+    """On a table of patches."""
+
     data: PatchSet
-    scope: str = "patch"
+    scope = "patch"
 
     @property
-    def sha256(self) -> str:
+    def data_sha256(self) -> str:
         return self.data.sha256
 
     def splits(self) -> list[Split]:
@@ -231,108 +335,13 @@ class _Patches:
             for part in ("train", "test")
         }
 
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        return {"patches": self.data.take(np.union1d(split.train, split.validation)).marks}
+
     @cached_property
     def about(self) -> dict[str, Any]:
         periods = scale.patch_periods(self.data, self.options.patch_px)
         return {"classes": self.data.classes, "period_px": periods}
-
-    def provenance(self, split: Split) -> dict[str, list[Any]]:
-        return {"patches": self.data.take(np.union1d(split.train, split.validation)).marks}
-
-
-@dataclass(frozen=True, eq=False)
-class _Training:
-    """A training under way."""
-
-    kind: Kind
-    source: _Images | _Patches
-    options: TrainingOptions
-    workspace: Path
-    progress: Progress | None
-    cancelled: CancelCheck | None
-
-    def run(self, path: Path) -> TrainingReport:
-        """Fit and test on every split, and write the best model."""
-        self.report_progress(0.0, "splitting the data")
-        splits = self.source.splits()
-        done: list[dict[str, Any]] = []
-        stopped = False
-        for number, split in enumerate(splits):
-            folder = split_folder(self.workspace, number)
-            if not finished(folder):
-                try:
-                    stopped = self.fit(split, number, folder)
-                except Cancelled:
-                    if not done:
-                        raise
-                    stopped = True
-                    break
-            done.append(read_result(folder))
-            if stopped:
-                break
-        best = max(range(len(done)), key=lambda k: _merit(done[k], self.options.protocol))
-        stored = load_model(split_folder(self.workspace, best) / _MODEL)
-        metrics = evaluation.plain(_summary(done, best, splits, stopped))
-        contract = replace(stored.contract, metrics=metrics, seed=self.options.seed)
-        save_model(path, contract, stored.networks)
-        if not stopped:
-            shutil.rmtree(self.workspace, ignore_errors=True)
-        self.report_progress(self.options.repeats, "stopped" if stopped else "done")
-        return TrainingReport(path, contract, stopped)
-
-    def fit(self, split: Split, number: int, folder: Path) -> bool:
-        """Fit and test on one split; True if the caller asked to stop."""
-        folder.mkdir(parents=True, exist_ok=True)
-        options = replace(self.options, seed=self.options.seed + number)
-
-        def sampled(share: float) -> None:
-            self.report_progress(number + _PREPARING * share, "cutting patches", number)
-
-        def fitting(report: TrainingProgress) -> None:
-            share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
-            self.report_progress(number + share, report.text, number, report)
-
-        train, validation = self.source.parts(split, options.seed, sampled)
-        fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
-        self.report_progress(number + 1 - _TESTING, "testing", number)
-        settings = {**vars(options), "extra": dict(options.extra)}
-        contract = Contract(
-            kind=self.kind.name,
-            name=settings.pop("name"),
-            patch_px=options.patch_px,
-            preprocessing={
-                "filter": self.kind.filter,
-                "scope": self.source.scope,
-                **fitted.preprocessing,
-            },
-            data_sha256=self.source.sha256,
-            seed=settings.pop("seed"),
-            training={**settings, **self.source.provenance(split)},
-            software=software(),
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **self.source.about,
-        )
-        model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
-        # A stopped training is evaluated, too: a classifier without scores is of no use.
-        result = {
-            **self.source.scores(model, split),
-            "validation": evaluation.classify_patches(model, validation, filtered=True).scores(),
-            "stopped": fitted.stopped,
-            "history": dict(fitted.history),
-            "counts": {"train": train.counts, "validation": validation.counts},
-        }
-        save_model(folder / _MODEL, contract, fitted.networks)
-        write_result(folder, evaluation.plain(result))
-        return fitted.stopped
-
-    def report_progress(
-        self, done: float, text: str, number: int = 0, report: TrainingProgress | None = None
-    ) -> None:
-        """Report how far it is; `done` counts splits, so that 1 is the end of the first."""
-        if self.progress is not None:
-            repeats = self.options.repeats
-            report = TrainingProgress(0.0, text) if report is None else report
-            self.progress(replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats))
 
 
 def _merit(result: Mapping[str, Any], protocol: str) -> float:

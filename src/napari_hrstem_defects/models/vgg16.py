@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
-from napari_hrstem_defects.models.base import SoftmaxKind
+from napari_hrstem_defects.models.base import Parts, SoftmaxKind
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import Job, predict_in_batches
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
@@ -71,7 +71,7 @@ def build_vgg16(
     Returns
     -------
     keras.Model
-        Input ``(n, patch_px, patch_px, 3)`` as `network_input` makes it, output probabilities ``(n, classes)``.
+        Input ``(n, patch_px, patch_px, 3)``, 0...254 less `IMAGENET_MEANS`, output probabilities ``(n, classes)``.
 
     Raises
     ------
@@ -139,23 +139,6 @@ def _check_members(path: Path) -> None:
         raise ValueError(f"its member {found} lies in another place")
 
 
-def network_input(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Three equal channels 0...254 less the ImageNet means, as VGG16 expects them.
-
-    Parameters
-    ----------
-    patches : float32 array (n, y, x)
-        0...1.
-
-    Returns
-    -------
-    float32 array (n, y, x, 3)
-    """
-    means = np.array(IMAGENET_MEANS, np.float32)
-    out: NDArray[np.float32] = patches[..., None] * np.float32(WHITE) - means
-    return out
-
-
 class VGG16(SoftmaxKind):
     """The kind ``vgg16``. Its only setting is ``dense``, the units of the dense layers.
 
@@ -163,6 +146,10 @@ class VGG16(SoftmaxKind):
     layers are trained on them. Otherwise every patch goes through the whole network, turned and mirrored at random.
     """
 
+    name = "vgg16"
+    summary = "VGG16 (Dennler et al. 2021)"
+    patch_px, epochs, batch, learning_rate = 128, 60, 8, 1e-5
+    filter = "log"
     preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
 
     def check_settings(self, extra: Mapping[str, Any]) -> None:
@@ -195,16 +182,14 @@ class VGG16(SoftmaxKind):
         )
 
     def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See :func:`network_input`."""
-        return network_input(patches)
+        """Three equal channels 0...254 less the ImageNet means, as VGG16 expects them."""
+        means = np.array(IMAGENET_MEANS, np.float32)
+        out: NDArray[np.float32] = patches[..., None] * np.float32(WHITE) - means
+        return out
 
     def trained_part(
-        self,
-        network: Any,
-        pixels: tuple[NDArray[np.float32], NDArray[np.float32]],
-        options: TrainingOptions,
-        job: Job,
-    ) -> tuple[Any, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        self, network: Any, pixels: Parts, options: TrainingOptions, job: Job
+    ) -> tuple[Any, Parts]:
         """The whole network, or with a frozen base the layers after it, on the features of the base."""
         if options.train_base:
             return network, pixels
@@ -227,7 +212,7 @@ class VGG16(SoftmaxKind):
             if cache is not None and cache.exists():
                 kept: NDArray[np.float32] = np.load(cache, allow_pickle=False)
                 return kept
-            found = predict_in_batches(base, patches, network_input, job.cancelled, progress=report)
+            found = predict_in_batches(base, patches, self.network_input, job.cancelled, progress=report)
             if cache is not None:
                 with replacing(cache) as partial:
                     np.save(partial, found)

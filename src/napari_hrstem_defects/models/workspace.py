@@ -114,20 +114,18 @@ def split_folder(workspace: Path, number: int) -> Path:
     return workspace / f"{_SPLIT}{number + 1}"
 
 
-def finished(folder: Path) -> bool:
-    """Whether the training on a split came to its end; one that was stopped goes on."""
-    return (folder / _RESULT).exists() and not read_result(folder)["stopped"]
-
-
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write the outcome of a split."""
     with replacing(folder / _RESULT) as partial:
         partial.write_text(json.dumps(result), encoding="utf-8")
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """What :func:`write_result` wrote."""
-    return _read(folder / _RESULT)
+def finished_result(folder: Path) -> dict[str, Any] | None:
+    """What :func:`write_result` wrote of a training on a split that came to its end; one that was stopped goes on."""
+    if not (folder / _RESULT).exists():
+        return None
+    result = _read(folder / _RESULT)
+    return None if result["stopped"] else result
 
 
 def _folder(path: Path) -> Path:

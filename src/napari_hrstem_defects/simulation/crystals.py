@@ -136,6 +136,14 @@ MATERIALS = {
     "mos2": Material("honeycomb", ("Mo", "S2"), 0.31600),
 }
 
+
+def material_of(name: str) -> Material:
+    """Material of a name; a SimulationError if there is none."""
+    if name not in MATERIALS:
+        raise SimulationError(f"There is no material {name!r}; there are {', '.join(MATERIALS)}.")
+    return MATERIALS[name]
+
+
 #: Zone axis → (zone, direction drawn to the right, direction drawn downwards), direct-lattice indices.
 _VIEWS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
     "100": ((0, 0, 1), (1, 0, 0), (0, 1, 0)),
@@ -276,9 +284,7 @@ def project(material: str, zone_axis: str) -> Projection:
     >>> round(si.period_nm / (0.54310 / 8**0.25), 6)
     1.0
     """
-    if material not in MATERIALS:
-        raise SimulationError(f"There is no material {material!r}; there are {', '.join(MATERIALS)}.")
-    kind = MATERIALS[material]
+    kind = material_of(material)
     structure = STRUCTURES[kind.structure]
     if zone_axis == "001" and not structure.hexagonal:
         zone_axis = "100"

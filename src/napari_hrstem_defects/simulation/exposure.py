@@ -1,4 +1,4 @@
-"""The image of a specimen: columns, faded areas, thickness, scan and counting noise."""
+"""The image of a specimen: columns, faded areas, thickness; scan distortions, counting noise, digitisation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.signal import lfilter
 
 from napari_hrstem_defects.simulation.crystals import Array
-from napari_hrstem_defects.simulation.detector import counted, digitised, scan_jitter
 from napari_hrstem_defects.simulation.optics import (
     Image,
     filtered,
@@ -19,11 +19,11 @@ from napari_hrstem_defects.simulation.optics import (
     probe_transfer,
     splat,
     spline_correction,
+    structure_factors,
 )
 from napari_hrstem_defects.simulation.parameters import Parameters
 from napari_hrstem_defects.simulation.presets import stream
 from napari_hrstem_defects.simulation.specimen import Columns, Specimen
-from napari_hrstem_defects.simulation.visibility import structure_factors
 
 #: Columns this far outside the image in nm still reach into it (probe tails, displacements).
 _MARGIN_NM = 0.6
@@ -31,6 +31,11 @@ _MARGIN_NM = 0.6
 _MOST_MARGIN_PX = 64
 #: How much brighter vacuum is than the specimen, in bright field and HRTEM.
 _TRANSMITTED = 0.3
+#: Expected counts are rounded to this step, so that the last bits of the arithmetic, which differ between processors,
+#: do not change the draw.
+_COUNT_STEP = 2.0**-8
+#: Correlation of the scan jitter from line to line.
+_JITTER_MEMORY = 0.6
 
 
 def expose(specimen: Specimen, parameters: Parameters, seed: int, index: int = 0) -> NDArray[Any]:
@@ -68,13 +73,10 @@ def expose(specimen: Specimen, parameters: Parameters, seed: int, index: int = 0
 
     qy, qx = frequencies(frame, p.pixel_size_nm)
     cy, cx = spline_correction(frame)
-    if p.mode == "hrtem":
-        transfer = phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv)
-    else:
-        transfer = probe_transfer(qy, qx, p.probe_nm, p.astigmatism, float(rng.uniform(0, np.pi)))
-    signal = filtered(density, transfer * cy * cx)
+    stretch = (0.0, 0.0) if p.mode == "hrtem" else (p.astigmatism, float(rng.uniform(0, np.pi)))
+    signal = filtered(density, _transfer(p, qy, qx, *stretch) * cy * cx)
     veil = 1 + _slow(stream(seed, "veil"), y, x, size, 2 * p.haze)
-    image = _contrast(signal, specimen, p, veil, transfer_of=partial(_transfer_at, p))
+    image = _contrast(signal, specimen, p, veil)
     relief = 1 + _slow(stream(seed, "haze"), y, x, size, p.haze)
     angle = float(rng.uniform(0, 2 * np.pi))
     wedge = 1 + np.float32(p.wedge / size) * (np.float32(np.sin(angle)) * y + np.float32(np.cos(angle)) * x)
@@ -133,19 +135,82 @@ def _area_maps(specimen: Specimen, y: Image, x: Image) -> tuple[Any, Any, Any]:
     return lattice, thickness, speckle
 
 
-def _transfer_at(p: Parameters, qy: Array, qx: Array) -> Array:
+def _transfer(p: Parameters, qy: Any, qx: Any, astigmatism: float = 0.0, angle: float = 0.0) -> Any:
     if p.mode == "hrtem":
-        return np.asarray(phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv))
-    return np.asarray(probe_transfer(qy, qx, p.probe_nm))
+        return phase_transfer(qy, qx, p.probe_nm, p.defocus_nm, p.cs_mm, p.voltage_kv)
+    return probe_transfer(qy, qx, p.probe_nm, astigmatism, angle)
 
 
-def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any, transfer_of: Any) -> Image:
+def _contrast(signal: Image, specimen: Specimen, p: Parameters, veil: Any) -> Image:
     """Relative intensity, about 1 on average, of the filtered signal."""
     if p.mode == "haadf":
         return np.asarray(np.float32(1 - p.background) * signal + np.float32(p.background) * veil, np.float32)
     q, factor = structure_factors(specimen.base.crystal, specimen.exponent)
-    spread = float(np.sqrt(np.sum((np.abs(factor) * transfer_of(q[:, 0], q[:, 1])) ** 2)))
+    spread = float(np.sqrt(np.sum((np.abs(factor) * _transfer(p, q[:, 0], q[:, 1])) ** 2)))
     gain = np.float32(p.contrast / max(spread, 1e-6))
     if p.mode == "bf":
         return np.asarray(np.maximum(1 - gain * (signal - 1), 0.02), np.float32)
     return np.asarray(np.maximum(1 + gain * signal, 0.02), np.float32)
+
+
+def scan_jitter(image: Image, rng: np.random.Generator, rms_px: float) -> Image:
+    """Shift every scan line by a small random amount along x (all of `rms_px`) and y (a third of it).
+
+    Parameters
+    ----------
+    image : float32 array (y, x)
+        Noise-free image, with a few pixels to spare at the rim.
+    rms_px : float
+        Root mean square of the shifts along x in pixels; lines are correlated with their neighbours.
+    """
+    rows = image.shape[0]
+    white = rng.standard_normal((rows, 2))
+    shifts = lfilter([np.sqrt(1 - _JITTER_MEMORY**2)], [1, -_JITTER_MEMORY], white, axis=0)
+    shifts *= (rms_px / 3, rms_px)
+    y = np.clip(np.arange(rows) + shifts[:, 0], 0, rows - 1)
+    low = np.minimum(np.floor(y).astype(int), rows - 2)
+    fraction = (y - low).astype(np.float32)[:, None]
+    moved = image[low] * (1 - fraction) + image[low + 1] * fraction
+    q = fft.rfftfreq(image.shape[1]).astype(np.float32)
+    phase = np.exp(np.complex64(-2j * np.pi) * shifts[:, 1, None].astype(np.float32) * q)
+    return np.asarray(fft.irfft(fft.rfft(moved, axis=1) * phase, n=image.shape[1], axis=1), np.float32)
+
+
+def counted(image: Image, rng: np.random.Generator, dose: float, readout: float = 0.0) -> NDArray[np.float64]:
+    """Poisson counts of an image whose mean of 1 stands for `dose` electrons per pixel.
+
+    Parameters
+    ----------
+    image : float32 array (y, x)
+        Relative intensity; negative values count as none.
+    dose : float
+        Detected electrons per pixel at intensity 1.
+    readout : float
+        Standard deviation of the electronic noise in electrons.
+    """
+    expected = np.round(np.maximum(image, 0).astype(np.float64) * (dose / _COUNT_STEP)) * _COUNT_STEP
+    counts = rng.poisson(expected).astype(np.float64)
+    if readout > 0:
+        counts += readout * rng.standard_normal(counts.shape)
+    return counts
+
+
+def digitised(counts: NDArray[np.float64], bits: int) -> NDArray[Any]:
+    """Counts as they are stored.
+
+    Parameters
+    ----------
+    bits : {8, 16, 32}
+        8: stretched between the 0.05 and 99.95 percentiles, as exported pictures are; 16: unsigned, with a gain that
+        uses the range and an offset; 32: the counts themselves, float32.
+    """
+    if bits == 32:
+        return counts.astype(np.float32)
+    if bits == 16:
+        offset = max(0.0, -float(counts.min()))
+        gain = min(40.0, 60000.0 / max(float(counts.max()) + offset, 1.0))
+        return np.round((counts + offset) * gain + 500.0).clip(0, 65535).astype(np.uint16)
+    sample = counts[::2, ::2]
+    low, high = np.percentile(sample, [0.05, 99.95])
+    high = max(high, low + 1.0)
+    return np.asarray(np.round((counts - low) * (255.0 / (high - low))).clip(0, 255), np.uint8)

@@ -14,18 +14,19 @@ from napari_hrstem_defects.simulation.crystals import (
     MATERIALS,
     STRUCTURES,
     SimulationError,
+    material_of,
     project,
 )
-from napari_hrstem_defects.simulation.optics import EXPONENTS
-from napari_hrstem_defects.simulation.parameters import Parameters
-from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
-from napari_hrstem_defects.simulation.regions import pair, pick
-from napari_hrstem_defects.simulation.visibility import (
+from napari_hrstem_defects.simulation.optics import (
+    EXPONENTS,
     domain_contrast,
     modulation,
     polarity,
     sharpest_spacing_nm,
 )
+from napari_hrstem_defects.simulation.parameters import Parameters
+from napari_hrstem_defects.simulation.planar import FAULT_PLANES, FILM_PLANES, FILMS, TWIN_PLANES
+from napari_hrstem_defects.simulation.regions import pair, pick
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def can_have(defect: str, material: str, zone_axis: str) -> bool:
     return True
 
 
-#: A domain whose image differs less than this (see `visibility.domain_contrast`) is not seen in its surroundings:
+#: A domain whose image differs less than this (see `optics.domain_contrast`) is not seen in its surroundings:
 #: GaAs and CdTe have no visible polarity, SrTiO3 in bright field no visible antiphase domains.
 _LEAST_DOMAIN_CONTRAST = 0.3
 _LEAST_POLARITY = 0.03
@@ -291,12 +292,9 @@ def _crystal(
     options = preset.crystals
     material, zone = overrides.get("material"), overrides.get("zone_axis")
     if material is not None or zone is not None:
-        pool = crystals_of()
-        if zone == "001" and material is not None and material in MATERIALS:
-            zone = "001" if STRUCTURES[MATERIALS[material].structure].hexagonal else "100"
-        if material is not None and material not in MATERIALS:
-            raise SimulationError(f"There is no material {material!r}; there are {', '.join(MATERIALS)}.")
-        fits = [c for c in pool if material in (None, c[0]) and zone in (None, c[1])]
+        cubic = material is not None and not STRUCTURES[material_of(material).structure].hexagonal
+        zone = "100" if cubic and zone == "001" else zone
+        fits = [c for c in crystals_of() if material in (None, c[0]) and zone in (None, c[1])]
         inside = [c for c in fits if c in options]
         options = tuple(inside or fits)
     options = tuple(c for c in options if all(can_have(defect, *c) for defect in defects))

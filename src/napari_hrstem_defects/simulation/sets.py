@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError
+from napari_hrstem_defects.simulation.crystals import MATERIALS, STRUCTURES, SimulationError, material_of
 from napari_hrstem_defects.simulation.presets import can_have, crystals_of, stream
 from napari_hrstem_defects.simulation.regions import pick
 from napari_hrstem_defects.simulation.simulate import SimulatedMicrograph, simulate
@@ -134,8 +134,7 @@ def _crystals(
     materials: Sequence[str] | None, zone_axes: Sequence[str] | None, structures: Sequence[str] | None
 ) -> list[tuple[str, str]]:
     for name in materials or ():
-        if name not in MATERIALS:
-            raise SimulationError(f"There is no material {name!r}; there are {', '.join(MATERIALS)}.")
+        material_of(name)
     for name in structures or ():
         if name not in STRUCTURES:
             raise SimulationError(f"There is no structure type {name!r}; there are {', '.join(STRUCTURES)}.")
