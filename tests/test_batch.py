@@ -451,22 +451,29 @@ def test_signals(folder, out, start, number):
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_ended(folder, out, start):
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and /proc")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_worker_that_hangs_is_ended(folder, out, start, jobs):
     """As in a library's code that never returns, where no Python runs."""
     for index in range(8):
         write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
-    process = start(folder, "--out", out, "--jobs", 2)
+    process = start(folder, "--out", out, "--jobs", jobs)
     wait_for((out / "summary.csv").exists, 240)
     workers = [
         pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-    assert len(workers) == 2
+    assert len(workers) == jobs
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
     process.terminate()
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10  # 5 on a machine that does nothing else
     assert process.returncode == 143
+    assert errors.strip().startswith("Interrupted; the same command")
     wait_for(lambda: all(map(ended, workers)), 5)
+    assert {row["status"] for row in table(out).values()} == {"done", "cancelled"}
 
 
 @pytest.mark.slow
@@ -704,6 +711,8 @@ def test_a_lock_is_waited_for_and_freed(tmp_path):
     path.touch()  # of a process that was killed
     with locked(path, lambda: True):
         pass
+    with locked(path) as ours, locked(path, wait=False) as theirs:
+        assert (ours, theirs) == (True, False)
     with pytest.raises(WriteError, match="cannot be written there"), locked(tmp_path / "gone" / "lock"):
         pass
 

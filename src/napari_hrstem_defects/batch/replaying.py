@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_hrstem_defects.batch.tiles import analyze_in_tiles
+from napari_hrstem_defects.batch.tiles import Tiles
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import ReadError
@@ -115,9 +115,7 @@ def replay(
             placed = BestPatch(**best) if best and best["placed"] != "automatic" else None
             if edge:
                 point = None if asked is None else (asked[0], asked[1])
-                found = analyze_in_tiles(
-                    frame, recipe, Path(scratch), edge_px=edge, best_patch=point, classifier=classifier
-                )
+                found = Tiles(Path(scratch), frame, recipe, point, classifier, edge_px=edge).whole()
             else:
                 analysis = pipeline.analyze(frame, recipe, best_patch=placed, classifier=classifier)
                 y, x = was.get("drift_px", (0.0, 0.0))

@@ -162,6 +162,8 @@ def analyze(
             select=select,
             memory_share=memory_share,
             jobs=jobs,
+            # A reader that does not return to Python would keep this process from ending.
+            isolated=True,
             scheduler=scheduler,
             overwrite=overwrite,
             progress=reporter.progress,

@@ -150,11 +150,11 @@ class Reporter:
         return self._bar is not None
 
     def progress(self, fraction: float, text: str) -> None:
-        """Move the bar; in a pipe, one line for each tenth of a series."""
+        """Move the bar; in a pipe, one line for each tenth of a series or large image."""
         if (
             self._bar is None
             and not self._quiet
-            and (frame := re.search(r"(.*): frame (\d+) of (\d+)$", text))
+            and (frame := re.search(r"(.*): (?:frame|tile) (\d+) of (\d+)$", text))
         ):
             tenth = 10 * (int(frame[2]) - 1) // int(frame[3])
             if tenth and (frame[1], tenth) != self._said:

@@ -57,6 +57,8 @@ class FrameResult:
         Name and SHA-256.
     drift_px : (float, float)
         Movement ``(y, x)`` of the specimen since the frame before.
+    area_periods : float
+        Area that was judged, in squared lattice periods.
     shown : FrameResult or None
         What the overview shows instead, a reduced copy of a large image.
     """
@@ -72,6 +74,7 @@ class FrameResult:
     record: Mapping[str, Any]
     classifier: tuple[str, str | None]
     drift_px: tuple[float, float] = (0.0, 0.0)
+    area_periods: float = 0.0
     shown: FrameResult | None = None
 
     @classmethod
@@ -99,6 +102,7 @@ class FrameResult:
             provenance.frame_record(analysis),
             (analysis.patches.classifier, analysis.patches.classifier_sha256),
             drift_px,
+            analysis.area_periods,
         )
 
     def pixels(self, name: str) -> NDArray[Any]:
@@ -127,6 +131,7 @@ class FrameResult:
             "record": self.record,
             "classifier": self.classifier,
             "drift_px": self.drift_px,
+            "area_periods": self.area_periods,
         }
         pages = [np.ascontiguousarray(pixels, MAPS[name]) for name, pixels in self.maps.items()]
         with whole_file(path) as aside, tifffile.TiffWriter(aside) as writer:
@@ -173,6 +178,7 @@ class FrameResult:
                 kept["record"],
                 (name, sha256),
                 (y, x),
+                kept["area_periods"],
             )
         except (*provenance.DAMAGE, MemoryError):  # of a size that is wrong
             return None
