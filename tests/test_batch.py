@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hrstem_defects import Recipe
-from napari_hrstem_defects.batch import analyze_files, find_inputs, replay
+from napari_hrstem_defects.batch import analyze_files, evaluate_folders, find_inputs, replay
 from napari_hrstem_defects.batch.inputs import result_names
 from napari_hrstem_defects.batch.summary import COLUMNS
 from napari_hrstem_defects.core import pipeline
@@ -559,6 +559,38 @@ def test_replay_notices_other_labels(folder, out):
     outcome = replay(record, out.parent / "again")
     assert outcome.differing == (0,)
     assert outcome.changed == (f"numpy 1.0 → {np.__version__}",)
+
+
+def test_ome_zarr(folder, out):
+    """Another format is another result; what is kept of frames serves both; a lost chunk is noticed."""
+    stack = np.stack([crystal(seed=s) for s in range(2)])
+    stack[1, 40:70] = np.roll(stack[1], 5, axis=1)[40:70]
+    tifffile.imwrite(folder / "s.tif", stack, photometric="minisblack")
+
+    def status(**options):
+        (row,) = analyze_files([folder], out, **options)
+        return row.status
+
+    zarr = {"image_format": "ome-zarr"}
+    assert [status(**options) for options in (zarr, zarr, {}, {}, zarr)] == [
+        "done",
+        "skipped",
+        "done",
+        "skipped",
+        "done",
+    ]
+    again = replay(out / "s" / "analysis.json", out.parent / "again")
+    assert again.differing == ()
+    assert (again.folder / "labels.ome.zarr").is_dir()
+    np.testing.assert_array_equal(load(again.folder).severity, load(out / "s").severity)
+    scores = evaluate_folders(out, out.parent / "again")
+    assert scores["accuracy"] == 1
+    assert scores["mean"]["auroc"] > 0.9
+    assert load(out / "s").labels.any()
+    for chunk in (out / "s" / "labels.ome.zarr").glob("0/c/1/*/*"):
+        chunk.unlink()
+    assert status(**zarr) == "done"
+    assert load(out / "s").labels.any()
 
 
 # -- damaged results, odd names -------------------------------------------------------------------------------

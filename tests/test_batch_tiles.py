@@ -74,6 +74,10 @@ def test_tiles_are_shared_out_kept_and_continued(tmp_path, monkeypatch):
     assert len(analysed) == 3
     assert len(before) == 2
     assert not kept.exists()
+    analyze_files([image], tmp_path / "zarr", tile_px=600, image_format="ome-zarr")
+    first, second = (load(tmp_path / name / "image") for name in ("out", "zarr"))
+    for name in ("labels", "severity", "variance"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     (row,) = analyze_files([image], tmp_path / "two", tile_px=600, jobs=2)
     assert row.status == "done"
     for name in ("labels.tif", "severity.tif", "regions.csv"):

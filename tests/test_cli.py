@@ -93,6 +93,7 @@ def test_help_imports_nothing_heavy():
         ["analyze", "--out", "out"],
         ["analyze", "image.tif", "--out", "out", "--jobs", "0"],
         ["analyze", "image.tif", "--out", "out", "--unknown"],
+        ["analyze", "image.tif", "--out", "out", "--image-format", "nrrd"],
         ["evaluate", "--pred", "x"],
         ["simulate", "--out", "x", "--count", "0", "--seed", "1"],
         ["simulate", "--out", "x", "--count", "1"],
@@ -119,6 +120,15 @@ def test_internal_errors_cost_one_line(monkeypatch, capsys):
 
 
 # -- analyze --------------------------------------------------------------------------------------------------
+
+
+def test_ome_zarr_on_request(image, out, monkeypatch):
+    run("analyze", image, "--out", out, "--image-format", "ome-zarr")
+    assert read(out / "crystal" / "severity.ome.zarr").shape == (128, 128)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    result = run("analyze", image, "--out", out / "x", "--image-format", "ome-zarr", status=2)
+    assert "needs zarr; install it with" in one_line(result.stderr)
+    assert not (out / "x").exists()
 
 
 def test_analyze_with_its_overview(image, out):

@@ -18,6 +18,7 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.patches import PatchGrid, TouchingGrid
 from napari_hrstem_defects.core.regions import LABEL_NAMES
 from napari_hrstem_defects.io.loading import load_info
+from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.io.tables import read_table
 from napari_hrstem_defects.models.evaluation import plain
@@ -65,9 +66,8 @@ def find_labels(folder: str | os.PathLike[str]) -> dict[str, Labelled]:
     masks: dict[str, Labelled] = {}
     results: dict[str, Labelled] = {}
     for path in sorted(folder.iterdir()):
-        if (path / "labels.tif").is_file():
-            severity = path / "severity.tif"
-            results[path.name] = Labelled(path / "labels.tif", severity if severity.is_file() else None, path)
+        if (labels := image_file(path, "labels")) is not None:
+            results[path.name] = Labelled(labels, image_file(path, "severity"), path)
         elif path.suffix.lower() in _SUFFIXES and path.is_file():
             ending = next((end for end in MASK_ENDINGS if path.stem.lower().endswith(end)), None)
             if ending is None:
@@ -200,6 +200,9 @@ def read_integers(path: Path) -> NDArray[Any]:
 
             with Image.open(path) as picture:  # of a palette the indices: they are the labels
                 return np.asarray(picture)
+        if suffix == ".zarr":
+            with open_image(path) as frames:
+                return frames[:]
         import tifffile
 
         return np.asarray(tifffile.imread(path))
@@ -236,9 +239,8 @@ def _auroc(path: Path | None, reference: NDArray[np.uint8], scored: NDArray[np.b
     if path is None:
         return math.nan
     try:
-        import tifffile
-
-        severity = np.asarray(tifffile.imread(path)).reshape(reference.shape)
+        with open_image(path) as frames:
+            severity = frames[:].reshape(reference.shape)
     except Exception as error:  # as above
         raise ReadError(f"{path}: the severity cannot be read ({error}); analyse the image again.") from error
     return metrics.auroc(severity, reference > 0, ~scored | np.isnan(severity))

@@ -196,7 +196,7 @@ class Parts(abc.ABC):
             found = FrameResult.load(self._path(index), self.pixels(index), self.recipe)
             yield self.analyze(index) if found is None else found
 
-    def finish(self, target: Path) -> None:
+    def finish(self, target: Path, image_format: str) -> None:
         """Write the result.
 
         Raises
@@ -214,6 +214,7 @@ class Parts(abc.ABC):
             cancelled=self.cancelled,
             facts=facts,
             frame_time_s=facts.get("frame_time_s"),
+            image_format=image_format,
         ) as writer:
             self.write(writer)
         shutil.rmtree(self.folder, ignore_errors=True)

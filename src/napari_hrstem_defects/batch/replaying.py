@@ -107,6 +107,7 @@ def replay(
             best_patch=None if asked is None else (asked[0], asked[1]),
             facts={key: info[key] for key in ("best_patch_from", "frame_time_s", "tile_px") if key in info},
             frame_time_s=info.get("frame_time_s"),
+            image_format=info.get("image_format", "ome-tiff"),
         ) as writer,
     ):
         for index, (frame, was) in enumerate(zip(micrograph, records, strict=True)):

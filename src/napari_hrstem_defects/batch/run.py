@@ -21,6 +21,7 @@ from napari_hrstem_defects.batch.summary import Row, Summary
 from napari_hrstem_defects.batch.task import Shared, Task, clear, internal_error, owner
 from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.ome import check_image_format
 from napari_hrstem_defects.models.classifier import for_recipe
 
 #: How often (s) workers are looked after, and what is done of a series is written into the table.
@@ -38,6 +39,7 @@ def analyze_files(
     pixel_size_nm: float | None = None,
     select: str | None = None,
     memory_share: float = 0.25,
+    image_format: str = "ome-tiff",
     jobs: int = 1,
     isolated: bool = False,
     scheduler: str | None = None,
@@ -74,6 +76,8 @@ def analyze_files(
         Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
     memory_share : float
         Largest share of the machine's memory that an image may take.
+    image_format : {"ome-tiff", "ome-zarr"}
+        Of the labels and maps; the latter needs the extra ``formats``.
     jobs : int
         Local processes; a single one is this one.
     isolated : bool
@@ -101,7 +105,7 @@ def analyze_files(
     Raises
     ------
     WriteError
-        If `out` cannot be written.
+        If `out` cannot be written, or the image format is not available.
     HrstemDefectsError
         If there is no scheduler at the address, it or its workers are gone, or the recipe's trained classifier cannot
         be used.
@@ -111,6 +115,7 @@ def analyze_files(
     out, recipe = Path(out), recipe or Recipe()
     # Once, before anything begins: a classifier that cannot be used fails every image.
     classifier = for_recipe(recipe)
+    check_image_format(image_format)
     sources = find_inputs(named)
     make_folder(out)
     names = result_names([source.path for source in sources], lambda name: owner(out / name))
@@ -126,6 +131,7 @@ def analyze_files(
             pixel_size_nm=pixel_size_nm,
             select=select,
             memory_share=memory_share,
+            image_format=image_format,
             overwrite=overwrite,
             classifier=classifier,
         )

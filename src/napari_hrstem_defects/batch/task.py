@@ -26,7 +26,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
-from napari_hrstem_defects.io.saving import FILES, INFO_FILE
+from napari_hrstem_defects.io.saving import INFO_FILE, is_whole
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
@@ -63,6 +63,7 @@ class Task:
         Time from frame to frame of a series.
     tile_px : int or None
         Edge of the tiles of large images, see :func:`~napari_hrstem_defects.batch.tiles.tile_edge`.
+    image_format : {"ome-tiff", "ome-zarr"}
     stage : {"plan", "work", "finish"}
         A series and an image in tiles are planned, worked at by all who are free, and finished; all other images are
         done when they are planned.
@@ -80,6 +81,7 @@ class Task:
     classifier: TrainedClassifier | None = None
     frame_time_s: float | None = None
     tile_px: int | None = None
+    image_format: str = "ome-tiff"
     stage: str = "plan"
 
     @property
@@ -231,11 +233,12 @@ def _write(task: Task, micrograph: Micrograph, parts: Parts) -> Row | Shared:
         asked, first = _asked(task, parts), task.stage == "plan"
         if not (task.overwrite and first) and (info := _up_to_date(folder, asked, micrograph)) is not None:
             return _finished(task, "skipped", info)
-        # Of what is asked, the time between frames changes no frame.
-        parts.begin({**asked, "frame_time_s": None, "shape": micrograph.shape, **_source(micrograph)})
+        # The time between frames and the format change no part.
+        same = {"frame_time_s": None, "image_format": None}
+        parts.begin({**asked, **same, "shape": micrograph.shape, **_source(micrograph)})
         if parts.missing():
             return Shared(task, parts.folder, len(parts), parts.part)
-    parts.finish(folder)
+    parts.finish(folder, task.image_format)
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
@@ -249,6 +252,8 @@ def _asked(task: Task, parts: Parts) -> dict[str, Any]:
         "software": software()["napari-hrstem-defects"],
         **dict.fromkeys(_FACTS),
         **parts.facts(),
+        # Said only of what is not usual.
+        "image_format": None if task.image_format == "ome-tiff" else task.image_format,
     }
 
 
@@ -260,10 +265,8 @@ def _source(micrograph: Micrograph) -> dict[str, Any]:
 def _up_to_date(folder: Path, asked: dict[str, Any], micrograph: Micrograph) -> dict[str, Any] | None:
     """Contents of analysis.json if the result there is what the task would make."""
     try:
-        if not all((folder / name).stat().st_size for name in FILES):
-            return None
         info = load_info(folder / INFO_FILE)
-    except (OSError, ReadError):
+    except ReadError:
         return None
     there = {
         **info,
@@ -271,7 +274,8 @@ def _up_to_date(folder: Path, asked: dict[str, Any], micrograph: Micrograph) -> 
         "software": info["software"].get("napari-hrstem-defects"),
     }
     same = (
-        all(there.get(key) == value for key, value in asked.items())
+        is_whole(folder)
+        and all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
         # Last, because they read all pixels.
         and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]

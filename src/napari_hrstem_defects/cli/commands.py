@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -94,6 +94,9 @@ def analyze(
             metavar="SHARE", min=0, max=1, help="Refuse images that take more of the machine's memory."
         ),
     ] = 0.25,
+    image_format: Annotated[
+        Literal["ome-tiff", "ome-zarr"], typer.Option(help="Of the labels and maps that are written.")
+    ] = "ome-tiff",
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Local processes.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
@@ -133,6 +136,7 @@ def analyze(
         errors_as_lines,
         stop_signals,
     )
+    from napari_hrstem_defects.io.ome import check_image_format
     from napari_hrstem_defects.models.classifier import for_recipe
 
     with errors_as_lines(USAGE):
@@ -142,6 +146,7 @@ def analyze(
         placement = placement_of(best_patch)
         check_positive("--pixel-size", pixel_size, "length in nm")
         check_positive("--frame-time", frame_time, "time in s")
+        check_image_format(image_format)
         make_folder(out)
     with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
 
@@ -161,6 +166,7 @@ def analyze(
             pixel_size_nm=pixel_size,
             select=select,
             memory_share=memory_share,
+            image_format=image_format,
             jobs=jobs,
             # A reader that does not return to Python would keep this process from ending.
             isolated=True,

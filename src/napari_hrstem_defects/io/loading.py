@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.provenance import DAMAGE, RESULT_VERSION, sha256_of
 from napari_hrstem_defects.io.saving import HISTORY_FILES, INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
@@ -144,7 +144,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         labels, severity, variance = (
             _map(folder, name, shape) for name in ("labels", "severity", "variance")
         )
-        several = (folder / "domains.tif").is_file()
+        several = image_file(folder, "domains") is not None
         return Result(
             folder,
             labels,
@@ -164,19 +164,22 @@ def load(folder: str | os.PathLike[str]) -> Result:
 
 
 def _map(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    with tifffile.TiffFile(folder / f"{name}.tif") as tif:
+    path = image_file(folder, name)
+    if path is None:
+        raise FileNotFoundError(f"there is no image {name}")
+    with open_image(path) as frames:
         # Before memory is taken for what a damaged file declares.
-        if (stated := math.prod(tif.series[0].shape)) != math.prod(shape):
-            raise ValueError(f"{name}.tif has {stated} pixels, not those of {shape}")
-        return np.asarray(tif.asarray()).reshape(shape)
+        if (stated := math.prod(frames.shape)) != math.prod(shape):
+            raise ValueError(f"{path.name} has {stated} pixels, not those of {shape}")
+        return frames[:].reshape(shape) if len(shape) == 3 else frames[0].reshape(shape)
 
 
 def labels_sha256(folder: Path) -> list[str]:
     """SHA-256 of the labels of each frame of a result; empty if they cannot be read."""
     try:
-        with tifffile.TiffFile(folder / "labels.tif") as tif:
-            return [sha256_of(page.asarray()) for page in tif.pages]
-    except (*DAMAGE, MemoryError):  # of a size that is wrong
+        with open_image(image_file(folder, "labels") or folder) as frames:
+            return [sha256_of(frames[t]) for t in range(len(frames))]
+    except (*DAMAGE, HrstemDefectsError, MemoryError):  # of a size that is wrong
         return []
 
 

@@ -141,6 +141,9 @@ class LazyFrames:
         self.ndim = len(shape)
         self._load = load
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def __getitem__(self, key: Any) -> NDArray[Any]:
         frames, *rest = key if isinstance(key, tuple) else (key,)
         indices = range(self.shape[0])[frames]
