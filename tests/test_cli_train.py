@@ -293,8 +293,8 @@ def test_tables_that_are_wrong(tmp_path):
     Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / "a.png")
     Image.fromarray(np.arange(40 * 40, dtype=np.uint8).reshape(40, 40)).save(tmp_path / "b.png")
     for text, message in (
-        ("name\na.png\n", "columns file and label"),
-        ("file,label\n", "columns file and label"),
+        ("name\na.png\n", "the column file is missing"),
+        ("file,label\n", "the column file is missing"),
         ("file,label\na.png,\n", "line 2 has no file or no label"),
         ("file,label\nnone.png,Bulk\n", "there is no such file"),
         ("file,label\na.png,Bulk\nb.png,Fault\n", "all patches must have one size"),

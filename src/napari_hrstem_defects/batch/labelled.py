@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import math
@@ -19,6 +18,7 @@ from napari_hrstem_defects.batch.inputs import find_inputs
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.reading import read
+from napari_hrstem_defects.io.tables import read_texts
 from napari_hrstem_defects.models.data import (
     LabelledImage,
     PatchSet,
@@ -297,18 +297,9 @@ def _json(path: Path) -> Any:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "it is not a CSV file"
-        raise ReadError(
-            f"{table}: the table of patches cannot be read ({reason}); check the name."
-        ) from error
-    if not rows or not {"file", "label"} <= rows[0].keys():
-        raise ReadError(f"{table}: a table of patches needs rows with the columns file and label.")
-    # Blanks around the name of a class make no other class; cells beyond the last column are ignored.
-    rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
+    rows = read_texts(table, "table of patches", ("file", "label"))
+    if not rows:
+        raise ReadError(f"{table}: the table of patches has no rows.")
     for number, row in enumerate(rows, start=2):
         if not row["file"] or not row["label"]:
             raise ReadError(f"{table}: line {number} has no file or no label; complete it or leave it out.")

@@ -19,7 +19,6 @@ from napari_hrstem_defects.core.errors import Cancelled, WriteError
 from napari_hrstem_defects.core.histories import Linker
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
-from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS
 from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.frames import MAPS, FrameResult
 from napari_hrstem_defects.io.ome import (
@@ -31,7 +30,6 @@ from napari_hrstem_defects.io.ome import (
 )
 from napari_hrstem_defects.io.tables import (
     HISTORY_COLUMNS,
-    PATCH_COLUMNS,
     REGION_COLUMNS,
     Table,
     history_rows,
@@ -226,12 +224,13 @@ class ResultWriter:
                 self._images[name] = OmeZarrWriter(*common, self._frame_time_s)
             else:
                 self._images[name] = self._files.enter_context(OmeTiffWriter(*common, key))
+        # There may be no regions.
         for name, columns in (
-            ("patches", PATCH_COLUMNS),
-            ("regions", (*REGION_COLUMNS, *last)),
-            ("domains", DOMAIN_COLUMNS),
+            ("patches", ()),
+            ("regions", (*leading, *REGION_COLUMNS, *last)),
+            ("domains", ()),
         ):
-            table = Table(self._folder / f"{name}.csv", (*leading, *columns))
+            table = Table(self._folder / f"{name}.csv", columns)
             self._tables[name] = self._files.enter_context(table)
 
     def __exit__(
