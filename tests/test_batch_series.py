@@ -14,7 +14,7 @@ from benchmarks.growing_fault import growing_fault
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.batch import analyze_files, replay
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.batch.parts import FromFrame
+from napari_hrstem_defects.batch.options import FromFrame
 from napari_hrstem_defects.cli.analyze import placement_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import HrstemDefectsError

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from napari_hrstem_defects.batch.locks import locked
+from napari_hrstem_defects.batch.options import Options
 from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
@@ -31,34 +33,6 @@ Progress = Callable[[float, str], None]
 _PLAN_FILE = "plan.json"
 
 
-@dataclass(frozen=True)
-class FromFrame:
-    """The best patch of one frame serves all frames of a series.
-
-    Attributes
-    ----------
-    frame : int
-        In which it is chosen.
-    tracked : bool
-        Whether it moves with the drift of the specimen.
-    point : tuple of float or None
-        Its centre ``(y, x)`` in px there, placed by hand; chosen automatically by default.
-    """
-
-    frame: int = 0
-    tracked: bool = False
-    point: tuple[float, float] | None = None
-
-
-#: Where the best patch is: ``(y, x)`` in px in all frames, as one of them shows, or chosen in each.
-Placement = tuple[float, float] | FromFrame | None
-
-
-def point_of(placement: Placement) -> tuple[float, float] | None:
-    """Where a hand placed the best patch."""
-    return placement.point if isinstance(placement, FromFrame) else placement
-
-
 @dataclass
 class Parts(abc.ABC):
     """An image or series under way: a folder with a file for each part of it that is done.
@@ -71,7 +45,7 @@ class Parts(abc.ABC):
         Hidden among the results; it is deleted when the result is complete, and when another recipe is asked for.
     micrograph : Micrograph
     recipe : Recipe
-    placement : FromFrame, tuple of float or None
+    options : Options
     classifier : TrainedClassifier or None
     progress : callable, optional
         ``progress(fraction, text)``.
@@ -81,15 +55,16 @@ class Parts(abc.ABC):
     folder: Path
     micrograph: Micrograph
     recipe: Recipe
-    placement: Placement = None
+    options: Options
     classifier: TrainedClassifier | None = None
     progress: Progress | None = None
     cancelled: Callable[[], bool] | None = None
 
     #: What :meth:`plan` gave, perhaps in another process.
     planned: dict[str, Any] = field(default_factory=dict, init=False)
-    #: What a part is called.
+    #: What a part is called, and the end of the name of the folder.
     part: ClassVar[str]
+    suffix: ClassVar[str]
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -196,28 +171,31 @@ class Parts(abc.ABC):
             found = FrameResult.load(self._path(index), self.pixels(index), self.recipe)
             yield self.analyze(index) if found is None else found
 
-    def finish(self, target: Path, image_format: str) -> None:
-        """Write the result.
+    def finish(self, target: Path, *, overwrite: bool = True) -> None:
+        """Write the result, with what is missing.
 
         Raises
         ------
         WriteError
         Cancelled
         """
-        self.work(wait=True)
-        facts = self.facts()
         with ResultWriter(
             target,
             frames=len(self) if self.micrograph.is_stack else None,
-            overwrite=True,
-            best_patch=point_of(self.placement),
+            overwrite=overwrite,
+            best_patch=self.options.point,
             cancelled=self.cancelled,
-            facts=facts,
-            frame_time_s=facts.get("frame_time_s"),
-            image_format=image_format,
+            facts=self.facts(),
+            frame_time_s=self.options.frame_time_s,
+            image_format=self.options.image_format,
         ) as writer:
             self.write(writer)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def patch(self, index: int) -> BestPatch | tuple[float, float] | None:
+        """Best patch of a part, as planned or as placed by hand for all."""
+        patch = self.planned.get("patches", {index: self.options.point})[index]
+        return BestPatch(**patch) if isinstance(patch, dict) else patch and (patch[0], patch[1])
 
     def reporter(self, index: int) -> Callable[[str, float], None] | None:
         """``report(step, share)`` of the analysis of a part."""
@@ -236,7 +214,7 @@ class Parts(abc.ABC):
 class Whole(Parts):
     """An image that is analysed at once; nothing is kept of it before it is done."""
 
-    part = "image"
+    part, suffix = "image", "image"
 
     def __len__(self) -> int:
         return 1
@@ -259,7 +237,7 @@ class Whole(Parts):
                 pipeline.analyze(
                     self.micrograph,
                     self.recipe,
-                    best_patch=point_of(self.placement),
+                    best_patch=self.patch(0),
                     classifier=self.classifier,
                     progress=self.reporter(index),
                     cancelled=self.cancelled,

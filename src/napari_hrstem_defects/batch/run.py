@@ -12,11 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from napari_hrstem_defects.batch import workers
 from napari_hrstem_defects.batch.inputs import find_inputs, result_names
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.batch.parts import Placement
+from napari_hrstem_defects.batch.options import Options
 from napari_hrstem_defects.batch.summary import Row, Summary
 from napari_hrstem_defects.batch.task import Shared, Task, clear, internal_error, owner
 from napari_hrstem_defects.core.errors import WriteError
@@ -33,22 +34,15 @@ def analyze_files(
     out: str | os.PathLike[str],
     recipe: Recipe | None = None,
     *,
-    best_patch: Placement = None,
-    frame_time_s: float | None = None,
-    tile_px: int | None = None,
-    pixel_size_nm: float | None = None,
-    select: str | None = None,
-    memory_share: float = 0.25,
-    image_format: str = "ome-tiff",
     jobs: int = 1,
     isolated: bool = False,
     scheduler: str | None = None,
     timeout_s: float = 300.0,
-    overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
     finished: Callable[[Row], None] | None = None,
     notify: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    **options: Any,
 ) -> list[Row]:
     """Analyse files, folders and patterns, mixed, and write ``out/<stem>/`` for each image and ``out/summary.csv``.
 
@@ -63,21 +57,6 @@ def analyze_files(
     out : path-like
         Made if missing.
     recipe : Recipe, optional
-    best_patch : tuple of float or FromFrame, optional
-        ``(y, x)`` in pixels, for every image and frame; or the one of one frame of a series for all of them; default:
-        chosen for each.
-    frame_time_s : float, optional
-        Time from frame to frame of a series, for growth rates per second.
-    tile_px : int, optional
-        Edge of the tiles that larger images are done in, 0 for none; default: 3072 for sides of more than 8192.
-    pixel_size_nm : float, optional
-        Instead of that in the files.
-    select : str, optional
-        Number (from 1) or title of the data set to analyse, in files that hold several; default: the largest image.
-    memory_share : float
-        Largest share of the machine's memory that an image may take.
-    image_format : {"ome-tiff", "ome-zarr"}
-        Of the labels and maps; the latter needs the extra ``formats``.
     jobs : int
         Local processes; a single one is this one.
     isolated : bool
@@ -86,8 +65,6 @@ def analyze_files(
         Address of a running dask scheduler, whose workers see the same files; `jobs` is ignored then.
     timeout_s : float
         How long to wait, s, while the cluster has no worker.
-    overwrite : bool
-        Analyse again what is there already.
     progress : callable, optional
         Called as ``progress(fraction, text)``, 0...1 of all.
     finished : callable, optional
@@ -96,6 +73,8 @@ def analyze_files(
         Called with a sentence while the batch waits for workers.
     cancelled : callable, optional
         Called often; as soon as it returns True the batch stops.
+    **options
+        See :class:`~napari_hrstem_defects.batch.options.Options`.
 
     Returns
     -------
@@ -112,29 +91,15 @@ def analyze_files(
     KeyboardInterrupt
         After an interrupt; the table is written and nothing is left half done.
     """
-    out, recipe = Path(out), recipe or Recipe()
+    out, recipe, asked = Path(out), recipe or Recipe(), Options(**options)
     # Once, before anything begins: a classifier that cannot be used fails every image.
     classifier = for_recipe(recipe)
-    check_image_format(image_format)
+    check_image_format(asked.image_format)
     sources = find_inputs(named)
     make_folder(out)
     names = result_names([source.path for source in sources], lambda name: owner(out / name))
     tasks = [
-        Task(
-            source,
-            name,
-            out.absolute(),
-            recipe,
-            best_patch=best_patch,
-            frame_time_s=frame_time_s,
-            tile_px=tile_px,
-            pixel_size_nm=pixel_size_nm,
-            select=select,
-            memory_share=memory_share,
-            image_format=image_format,
-            overwrite=overwrite,
-            classifier=classifier,
-        )
+        Task(source, name, out.absolute(), recipe, asked, classifier)
         for source, name in zip(sources, names, strict=True)
     ]
     batch = _Batch(tasks, Summary(out), progress, finished)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_hrstem_defects.batch.parts import FromFrame, Parts, implausible_size, point_of, unsized
+from napari_hrstem_defects.batch.options import FromFrame
+from napari_hrstem_defects.batch.parts import Parts, implausible_size, unsized
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.errors import Cancelled, RecipeError
 from napari_hrstem_defects.core.histories import frame_drift
 from napari_hrstem_defects.core.micrograph import Micrograph
@@ -21,17 +21,9 @@ from napari_hrstem_defects.io.saving import ResultWriter
 
 @dataclass
 class Series(Parts):
-    """A series under way.
+    """A series under way."""
 
-    Attributes
-    ----------
-    frame_time_s : float or None
-        Time from frame to frame.
-    """
-
-    frame_time_s: float | None = None
-
-    part = "frame"
+    part, suffix = "frame", "series"
 
     # The last analysis and its frame.
     _last: tuple[int, Analysis] | None = field(default=None, init=False)
@@ -42,7 +34,7 @@ class Series(Parts):
     @property
     def _first(self) -> int:
         """Frame that the plan is made from."""
-        return self.placement.frame if isinstance(self.placement, FromFrame) else 0
+        return self.options.best_patch.frame if isinstance(self.options.best_patch, FromFrame) else 0
 
     def begin(self, asked: Any) -> None:
         """As :meth:`Parts.begin`; the frame that the plan is made from is done then."""
@@ -52,14 +44,14 @@ class Series(Parts):
 
     def plan(self) -> dict[str, Any]:
         """Best patch of each frame, and whether the pixel size is plausible."""
-        rule, first, total = self.placement, self._first, len(self)
+        rule, first, total = self.options.best_patch, self._first, len(self)
         if first >= total:
             raise RecipeError(
                 f"The best patch is to be from frame {first}, but the series ends with frame {total - 1}; name one of "
                 "its frames, counted from 0."
             )
         patches: list[Any] = [rule if isinstance(rule, tuple) else None] * total
-        patches[first] = point_of(rule)
+        patches[first] = self.options.point
         # What the frame is analysed by.
         self.planned = {"patches": patches, "notice": None}
         analysis = self._analysis(first)
@@ -76,13 +68,6 @@ class Series(Parts):
                 if t != first:
                     patches[t] = dataclasses.asdict(dataclasses.replace(best, y=y, x=x, placed="series"))
         return {"patches": patches, "notice": notice}
-
-    def _patch(self, index: int) -> BestPatch | tuple[float, float] | None:
-        """Best patch of a frame as planned."""
-        patch = self.planned["patches"][index]
-        return (
-            BestPatch(**patch) if isinstance(patch, dict) else None if patch is None else (patch[0], patch[1])
-        )
 
     def pixels(self, index: int) -> Micrograph:
         """One frame, without an implausible pixel size."""
@@ -107,7 +92,7 @@ class Series(Parts):
         analysis = pipeline.analyze(
             self.pixels(index),
             self.recipe,
-            best_patch=self._patch(index),
+            best_patch=self.patch(index),
             classifier=self.classifier,
             progress=self.reporter(index),
             cancelled=self.cancelled,
@@ -124,9 +109,9 @@ class Series(Parts):
 
     def facts(self) -> dict[str, Any]:
         """The frame that the best patch is from, and the time between frames."""
-        rule = self.placement
+        rule = self.options.best_patch
         of = {"frame": rule.frame, "tracked": rule.tracked} if isinstance(rule, FromFrame) else None
-        return {"best_patch_from": of, "frame_time_s": self.frame_time_s}
+        return {"best_patch_from": of, "frame_time_s": self.options.frame_time_s}
 
     def write(self, writer: ResultWriter) -> None:
         """Write all frames."""

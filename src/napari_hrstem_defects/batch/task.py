@@ -16,7 +16,8 @@ from typing import Any
 
 from napari_hrstem_defects.batch.inputs import Input, other_name
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.batch.parts import Parts, Placement, Progress, Whole, done_in, point_of
+from napari_hrstem_defects.batch.options import Options
+from napari_hrstem_defects.batch.parts import Parts, Progress, Whole, done_in
 from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.batch.tiles import Tiles, tile_edge
@@ -46,24 +47,10 @@ class Task:
         Folder of the result, below `out`.
     out : Path
     recipe : Recipe
-    best_patch : tuple of float, FromFrame or None
-        ``(y, x)`` in px, for all frames; or how it is found in a series.
-    pixel_size_nm : float or None
-        Instead of that in the file.
-    select : str or None
-        Number or title of the data set, for files that hold several.
-    memory_share : float
-        Largest share of the machine's memory that an image may take.
-    overwrite : bool
-        Analyse again even if the result is there.
+    options : Options
     classifier : TrainedClassifier or None
         Classifier of the patches, if the recipe names a trained one. Only its file's name travels; a process reads
         the networks once.
-    frame_time_s : float or None
-        Time from frame to frame of a series.
-    tile_px : int or None
-        Edge of the tiles of large images, see :func:`~napari_hrstem_defects.batch.tiles.tile_edge`.
-    image_format : {"ome-tiff", "ome-zarr"}
     stage : {"plan", "work", "finish"}
         A series and an image in tiles are planned, worked at by all who are free, and finished; all other images are
         done when they are planned.
@@ -73,15 +60,8 @@ class Task:
     name: str
     out: Path
     recipe: Recipe
-    best_patch: Placement = None
-    pixel_size_nm: float | None = None
-    select: str | None = None
-    memory_share: float = 0.25
-    overwrite: bool = False
+    options: Options
     classifier: TrainedClassifier | None = None
-    frame_time_s: float | None = None
-    tile_px: int | None = None
-    image_format: str = "ome-tiff"
     stage: str = "plan"
 
     @property
@@ -165,13 +145,14 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         raise ReadError(task.source.error)
     micrograph = read(
         task.source.path,
-        pixel_size_nm=task.pixel_size_nm,
-        select=task.select,
-        memory_share=task.memory_share,
+        pixel_size_nm=task.options.pixel_size_nm,
+        select=task.options.select,
+        memory_share=task.options.memory_share,
         as_dask=False,
     )
+    described = micrograph, task.recipe, task.options, task.classifier, progress, cancelled
     if task.stage == "work":
-        parts = _parts(task, micrograph, progress, cancelled)
+        parts = divided(task.out / task.name, *described)
         try:
             if parts.resume():
                 parts.work()
@@ -185,8 +166,24 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
             # Another run may have made a result of another input of the same name in the meantime.
             if other is None or other == task.path or not os.path.exists(other):
                 task = dataclasses.replace(task, name=name)
-                return _write(task, micrograph, _parts(task, micrograph, progress, cancelled))
+                return _write(task, micrograph, divided(task.out / name, *described))
     raise WriteError(f"{task.out}: results of other images of this name lie there; choose another folder.")
+
+
+def divided(
+    folder: Path,
+    micrograph: Micrograph,
+    recipe: Recipe,
+    options: Options,
+    classifier: TrainedClassifier | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Parts:
+    """What is analysed of an image at a time; `folder` is that of its result, beside which the parts are kept."""
+    tiled = not micrograph.is_stack and tile_edge(micrograph, recipe, options.tile_px)
+    kind = Series if micrograph.is_stack else Tiles if tiled else Whole
+    folder = folder.with_name(f".{folder.name}.{kind.suffix}")
+    return kind(folder, micrograph, recipe, options, classifier, progress, cancelled)
 
 
 def owner(folder: Path) -> str | None:
@@ -206,45 +203,29 @@ def clear(out: Path, name: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _parts(
-    task: Task, micrograph: Micrograph, progress: Progress | None, cancelled: Callable[[], bool] | None
-) -> Parts:
-    """How an image is divided."""
-    edge = 0 if micrograph.is_stack else tile_edge(micrograph, task.recipe, task.tile_px)
-    suffix = "series" if micrograph.is_stack else "tiles"
-    common: dict[str, Any] = {
-        "folder": task.out / f".{task.name}.{suffix}",
-        "micrograph": micrograph,
-        "recipe": task.recipe,
-        "placement": task.best_patch,
-        "classifier": task.classifier,
-        "progress": progress,
-        "cancelled": cancelled,
-    }
-    if micrograph.is_stack:
-        return Series(**common, frame_time_s=task.frame_time_s)
-    return Tiles(**common, edge_px=edge) if edge else Whole(**common)
-
-
 def _write(task: Task, micrograph: Micrograph, parts: Parts) -> Row | Shared:
     clear(task.out, task.name)
     folder = task.out / task.name
     if task.stage == "plan" or not parts.resume():  # another run has finished it
         asked, first = _asked(task, parts), task.stage == "plan"
-        if not (task.overwrite and first) and (info := _up_to_date(folder, asked, micrograph)) is not None:
+        if (
+            not (task.options.overwrite and first)
+            and (info := _up_to_date(folder, asked, micrograph)) is not None
+        ):
             return _finished(task, "skipped", info)
         # The time between frames and the format change no part.
         same = {"frame_time_s": None, "image_format": None}
         parts.begin({**asked, **same, "shape": micrograph.shape, **_source(micrograph)})
         if parts.missing():
             return Shared(task, parts.folder, len(parts), parts.part)
-    parts.finish(folder, task.image_format)
+    parts.work(wait=True)
+    parts.finish(folder)
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
 def _asked(task: Task, parts: Parts) -> dict[str, Any]:
     """What is to be done with an image, as in analysis.json."""
-    point = point_of(task.best_patch)
+    point = task.options.point
     return {
         "recipe": task.recipe.to_dict(),
         "best_patch_by_hand": None if point is None else [float(v) for v in point],
@@ -253,7 +234,7 @@ def _asked(task: Task, parts: Parts) -> dict[str, Any]:
         **dict.fromkeys(_FACTS),
         **parts.facts(),
         # Said only of what is not usual.
-        "image_format": None if task.image_format == "ome-tiff" else task.image_format,
+        "image_format": None if task.options.image_format == "ome-tiff" else task.options.image_format,
     }
 
 

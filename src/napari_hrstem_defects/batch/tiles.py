@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from napari_hrstem_defects.batch.parts import Parts, point_of
+from napari_hrstem_defects.batch.parts import Parts
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.micrograph import Micrograph
@@ -85,20 +85,17 @@ def tiles_of(shape: tuple[int, int], edge_px: int, margin_px: int = MARGIN_PX) -
 
 @dataclass
 class Tiles(Parts):
-    """A large image under way; every tile has a best patch and statistics of its own.
+    """A large image under way; every tile has a best patch and statistics of its own."""
 
-    Attributes
-    ----------
-    edge_px : int
-        Largest edge of a tile, with its margin.
-    """
-
-    edge_px: int = TILE_PX
-
-    part = "tile"
+    part, suffix = "tile", "tiles"
 
     def __len__(self) -> int:
         return len(self._tiles)
+
+    @property
+    def edge_px(self) -> int:
+        """Largest edge of a tile, with its margin."""
+        return tile_edge(self.micrograph, self.recipe, self.options.tile_px)
 
     @cached_property
     def _tiles(self) -> list[Tile]:
@@ -112,7 +109,7 @@ class Tiles(Parts):
         RecipeError
             If it lies outside the image.
         """
-        point, shape = point_of(self.placement), self.micrograph.frame_shape
+        point, shape = self.options.point, self.micrograph.frame_shape
         if point is not None and not all(-0.5 <= v <= n - 0.5 for v, n in zip(point, shape, strict=True)):
             raise RecipeError(
                 "The best patch at y = {:g}, x = {:g} lies outside the image; place it on it.".format(*point)
@@ -126,7 +123,7 @@ class Tiles(Parts):
 
     def _point(self, tile: Tile) -> tuple[float, float] | None:
         """The best patch placed by hand, in pixels of the tile that it lies in."""
-        point = point_of(self.placement)
+        point = self.options.point
         if point is None or not tile.holds(*np.clip(point, 0, np.array(self.micrograph.frame_shape) - 1)):
             return None
         return point[0] - tile.corner[0], point[1] - tile.corner[1]
