@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_hrstem_defects.core.errors import ReadError, WriteError
-from napari_hrstem_defects.io.tables import read_texts
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis
@@ -79,6 +78,9 @@ def tabulate_ratings(path: str | os.PathLike[str]) -> dict[str, Any]:
     ReadError
         If the file cannot be read or is no table of ratings.
     """
+    # Here, because the panel imports this module at once.
+    from napari_hrstem_defects.io.tables import read_texts
+
     rows = read_texts(
         Path(path), "table of ratings", ("rating", "input_sha256", "recipe", "best_patch_placed")
     )
