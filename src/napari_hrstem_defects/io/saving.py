@@ -247,7 +247,8 @@ class ResultWriter:
                 raise Cancelled
 
     def _finish(self) -> None:
-        from napari_hrstem_defects.io.figure import save_histories, save_overview
+        from napari_hrstem_defects.io.charts import save_histories
+        from napari_hrstem_defects.io.figure import save_overview
 
         if not self._domains:
             (self._folder / "domains.csv").unlink(missing_ok=True)
