@@ -347,7 +347,7 @@ def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, 
     ("text", "words"),
     [
         (None, "cannot be read"),
-        ("{", "not a JSON file"),
+        ("{", "not the analysis.json"),
         ("[]", "not the analysis.json"),
         ('{"a": 1}', "not the analysis"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,14 @@ class Labelled:
     folder: Path | None = None
 
 
-def find_labels(folder: str | os.PathLike[str]) -> dict[str, Labelled]:
+def find_labels(
+    folder: str | os.PathLike[str], *, polygons: bool = False, images: Collection[Path] = ()
+) -> dict[str, Labelled]:
     """Label images in a folder, by stem.
 
     ``<stem>/labels.tif`` (a result folder), ``<stem>_mask.png`` (also ``_labels``, ``_truth``) or ``<stem>.tif``, in
-    this order where there are several; TIFF, PNG or npy.
+    this order where there are several; TIFF, PNG or npy. With `polygons` also those of labelme, ``<stem>.json``, where
+    there is no image. Of files that are `images` none is a label image.
 
     Raises
     ------
@@ -62,19 +65,21 @@ def find_labels(folder: str | os.PathLike[str]) -> dict[str, Labelled]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ReadError(f"{folder}: there is no such folder; name the one with the label images.")
-    plain: dict[str, Labelled] = {}
-    masks: dict[str, Labelled] = {}
-    results: dict[str, Labelled] = {}
+    others = {path.absolute() for path in images}
+    kinds: list[dict[str, Labelled]] = [{}, {}, {}, {}]
+    drawn, plain, masks, results = kinds
     for path in sorted(folder.iterdir()):
         if (labels := image_file(path, "labels")) is not None:
             results[path.name] = Labelled(labels, image_file(path, "severity"), path)
-        elif path.suffix.lower() in _SUFFIXES and path.is_file():
+        elif path.suffix.lower() in _SUFFIXES and path.is_file() and path.absolute() not in others:
             ending = next((end for end in MASK_ENDINGS if path.stem.lower().endswith(end)), None)
             if ending is None:
                 plain[path.stem] = Labelled(path)
             else:
                 masks[path.stem[: -len(ending)]] = Labelled(path)
-    found = {**plain, **masks, **results}
+        elif polygons and path.suffix == ".json":
+            drawn[path.stem] = Labelled(path)
+    found = {stem: label for kind in kinds for stem, label in kind.items()}
     if not found:
         raise ReadError(
             f"{folder}: there are no label images (<stem>/labels.tif, <stem>.tif, <stem>.png) in this folder."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -91,13 +92,12 @@ def read_labelled(
     else:
         files = _files(root)
         where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
-        known = _labels_in(where)
+        known = find_labels(where, polygons=True, images=files)
         for path in files:
-            label = known.get(path.stem)
-            if label is None or label.absolute() == path.absolute():
-                left_out.append(f"{path}: it has no labels, so it was left out.")
+            if path.stem in known:
+                pairs.append((path, known[path.stem].labels))
             else:
-                pairs.append((path, label))
+                left_out.append(f"{path}: it has no labels, so it was left out.")
     if not pairs:
         raise ReadError(
             f"{images}: no image there has labels; name them alike (<stem>.tif and <stem>_mask.png, <stem>.tif or "
@@ -222,29 +222,13 @@ def _files(named: Path) -> list[Path]:
     return [item.path for item in inputs]
 
 
-def _labels_in(folder: Path) -> dict[str, Path]:
-    """Label files in a folder, by stem; label images before polygons."""
-    found: dict[str, Path] = {}
-    if folder.is_dir():
-        found = {path.stem: path for path in sorted(folder.glob("*.json"))}
-    try:
-        found.update({stem: item.labels for stem, item in find_labels(folder).items()})
-    except ReadError:
-        if not found:
-            raise
-    return found
-
-
 def _published_label(folder: Path, stem: str) -> Path | None:
     # Polygons carry their class; label images are drawn from them.
     for kind in ("json", "labels"):
-        if (folder / kind).is_dir():
-            try:
-                found = _labels_in(folder / kind).get(stem)
-            except ReadError:
-                continue
+        with contextlib.suppress(ReadError):  # there are none of this kind
+            found = find_labels(folder / kind, polygons=True).get(stem)
             if found is not None:
-                return found
+                return found.labels
     return None
 
 

@@ -24,17 +24,10 @@ from napari_hrstem_defects.io.saving import HISTORY_FILES, INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
 
 
-class _BestPatch(BaseModel):
-    y: float
-    x: float
-    size: int
-    placed: str
-
-
 class _Frame(BaseModel):
     """What is recorded of a frame."""
 
-    best_patch: _BestPatch | None
+    best_patch: BestPatch | None
     labels_sha256: str
 
 
@@ -191,20 +184,17 @@ def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     ReadError
         If the file is missing, no JSON, or not one of ours.
     """
+    foreign = f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote."
     try:
         info = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ReadError(
             f"{path}: the file cannot be read ({error.strerror}); name the analysis.json of a result."
         ) from error
-    except ValueError as error:
-        raise ReadError(f"{path}: this is not a JSON file; name the analysis.json of a result.") from error
-    except RecursionError:
-        raise ReadError(
-            f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ReadError(foreign) from error
     if not isinstance(info, dict) or not {"layout", "input", "recipe", "software"} <= info.keys():
-        raise ReadError(f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote.")
+        raise ReadError(foreign)
     if info["layout"] != RESULT_VERSION:
         raise ReadError(
             f"{path}: the result has layout version {info['layout']!r}, this program reads {RESULT_VERSION}; "
