@@ -14,7 +14,8 @@ from benchmarks.growing_fault import growing_fault
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.batch import analyze_files, replay
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.batch.options import FromFrame
+from napari_hrstem_defects.batch.options import FromFrame, Options
+from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.cli.analyze import placement_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import HrstemDefectsError
@@ -149,6 +150,15 @@ def test_a_frame_that_another_run_works_at_is_left_to_it(movie, out, result, ana
     assert analysed == [f"fault.npy[{t}]" for t in (1, 3, 4, 5)]
     analyze_files([movie], out, **options)
     assert same(out / "fault", result)
+
+
+def test_several_begin_at_different_frames(movie, out, analysed):
+    """So that they share the frames also where there are no locks."""
+    out.mkdir()
+    series = Series(out / "kept", read(movie, as_dask=False), Recipe(), Options())
+    series.begin({})
+    series.work(begin=0.6)
+    assert analysed == [f"fault.npy[{t}]" for t in (0, 4, 5, 1, 2, 3)]
 
 
 def test_another_recipe_begins_anew(movie, out, analysed):

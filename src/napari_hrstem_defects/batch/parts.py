@@ -136,8 +136,18 @@ class Parts(abc.ABC):
         there = set(done_in(self.folder))
         return [index for index in range(len(self)) if self._path(index).name not in there]
 
-    def work(self, indices: Sequence[int] | None = None, *, wait: bool = False) -> None:
-        """Analyse what is missing (of some parts) and no other process is working at, or wait for that as well.
+    def work(self, indices: Sequence[int] | None = None, *, begin: float = 0.0, wait: bool = False) -> None:
+        """Analyse what is missing and no other process is working at.
+
+        Parameters
+        ----------
+        indices : sequence of int, optional
+            Of these parts only.
+        begin : float
+            Where to begin, as a fraction of what is missing; several processes that begin at different places do not
+            meet before the end, which matters on file systems without locks.
+        wait : bool
+            Wait for what others are working at.
 
         Raises
         ------
@@ -146,7 +156,9 @@ class Parts(abc.ABC):
         Cancelled
             The parts that are done stay.
         """
-        for index in self.missing() if indices is None else indices:
+        missing = self.missing() if indices is None else list(indices)
+        first = int(begin * len(missing))
+        for index in missing[first:] + missing[:first]:
             if self._path(index).exists():
                 continue
             with locked(self.folder / f".{index:06d}.lock", self.cancelled, wait=wait) as ours:

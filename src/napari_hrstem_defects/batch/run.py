@@ -193,7 +193,7 @@ class _Batch:
                 for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
                     task = running.pop(future)
                     if not future.cancelled() and task.path not in self._rows:
-                        waiting.extendleft(self._next(task, future, on.share))
+                        waiting.extendleft(reversed(self._next(task, future, on.share)))
                 self._look()
 
     def _next(self, task: Task, future: Future[Row | Shared | None], share: int) -> list[Task]:
@@ -210,10 +210,13 @@ class _Batch:
         if isinstance(found, Shared):
             self._shared[task.path] = found
             self._planned[task.path] = time.monotonic() - (found.seconds or 0)
-            self._left[task.path] = min(share, found.parts)
+            self._fractions.pop(task.path, None)
             self._looked = 0.0
-            return [replace(found.task, stage="work")] * self._left[task.path]
+            share = min(share, found.parts)
+            self._left[task.path] = share
+            return [replace(found.task, stage="work", begin=k / share) for k in range(share)]
         self._left[task.path] -= 1
+        self._looked = 0.0
         return [] if self._left[task.path] else [replace(task, stage="finish")]
 
     def _finish(self, row: Row) -> None:

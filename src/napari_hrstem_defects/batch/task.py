@@ -54,6 +54,8 @@ class Task:
     stage : {"plan", "work", "finish"}
         A series and an image in tiles are planned, worked at by all who are free, and finished; all other images are
         done when they are planned.
+    begin : float
+        Where work begins, see :meth:`.Parts.work`.
     """
 
     source: Input
@@ -63,6 +65,7 @@ class Task:
     options: Options
     classifier: TrainedClassifier | None = None
     stage: str = "plan"
+    begin: float = 0.0
 
     @property
     def path(self) -> str:
@@ -155,7 +158,7 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         parts = divided(task.out / task.name, *described)
         try:
             if parts.resume():
-                parts.work()
+                parts.work(begin=task.begin)
         except WriteError:
             if parts.folder.is_dir():
                 raise  # else another run has finished it

@@ -146,7 +146,8 @@ def _work(task: Task) -> Any:
     def progress(share: float, text: str) -> None:
         _reports.put((task.path, share, text))
 
-    return run_task(task, progress, _stop.is_set)
+    # How far one of several is at the parts of an image says nothing.
+    return run_task(task, None if task.stage == "work" else progress, _stop.is_set)
 
 
 @contextlib.contextmanager
