@@ -198,10 +198,10 @@ def test_an_input_that_goes_midway(movie, out, tmp_path):
 def test_a_full_disk_midway(movie, out, result, monkeypatch):
     save = FrameResult.save
 
-    def full(self, path):
+    def full(self, path, **options):
         if path.name == "000003.tif":
             raise OSError(28, "No space left on device")
-        save(self, path)
+        save(self, path, **options)
 
     monkeypatch.setattr(FrameResult, "save", full)
     options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}

@@ -23,6 +23,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.io.folders import unwritable
 from napari_hrstem_defects.io.frames import FrameResult
+from napari_hrstem_defects.io.ome import ZLIB_LEVEL
 from napari_hrstem_defects.io.provenance import write_record
 from napari_hrstem_defects.io.saving import ResultWriter
 from napari_hrstem_defects.models.classifier import TrainedClassifier
@@ -65,6 +66,8 @@ class Parts(abc.ABC):
     #: What a part is called, and the end of the name of the folder.
     part: ClassVar[str]
     suffix: ClassVar[str]
+    #: Level of zlib for maps of real numbers in the files of the parts.
+    level: ClassVar[int] = ZLIB_LEVEL
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -166,7 +169,7 @@ class Parts(abc.ABC):
                     continue
                 found = self.analyze(index)
                 try:
-                    found.save(self._path(index))
+                    found.save(self._path(index), level=self.level)
                 except OSError as error:
                     raise unwritable(self.folder, error) from error
 

@@ -88,6 +88,7 @@ class Tiles(Parts):
     """A large image under way; every tile has a best patch and statistics of its own."""
 
     part, suffix = "tile", "tiles"
+    level = 0
 
     def __len__(self) -> int:
         return len(self._tiles)
@@ -140,7 +141,8 @@ class Tiles(Parts):
                 classifier=self.classifier,
                 progress=self.reporter(index),
                 cancelled=self.cancelled,
-            )
+            ),
+            domains=False,
         )
 
     def facts(self) -> dict[str, Any]:

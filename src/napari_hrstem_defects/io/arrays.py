@@ -36,8 +36,10 @@ def read_npy(path: Path) -> list[DataSet]:
 
 
 def _npy(path: Path, series: bool, index: int) -> NDArray[Any]:
-    # A copy of a frame, which lets go of the file.
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[index if series else ...])
+    if not series:
+        return np.asarray(np.load(path, allow_pickle=False))
+    # A copy, which lets go of the file.
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[index])
 
 
 def read_npz(path: Path) -> list[DataSet]:

@@ -78,15 +78,17 @@ class FrameResult:
     shown: FrameResult | None = None
 
     @classmethod
-    def of(cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0)) -> FrameResult:
-        """Of an analysis."""
+    def of(
+        cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0), *, domains: bool = True
+    ) -> FrameResult:
+        """Of an analysis, with or without its domains."""
         maps: dict[str, NDArray[Any]] = {
             "labels": analysis.labels,
             "severity": analysis.severity,
             "variance": analysis.variance,
-            "domains": domain_image(analysis),
-            "walls": wall_image(analysis),
         }
+        if domains:
+            maps |= {"domains": domain_image(analysis), "walls": wall_image(analysis)}
         if analysis.recipe.domains.boundary_map:
             found = analysis.boundaries
             maps["boundaries"] = np.zeros(analysis.labels.shape, np.float32) if found is None else found
@@ -98,7 +100,7 @@ class FrameResult:
             analysis.judged,
             patch_rows(analysis.patches),
             analysis.regions,
-            domain_rows(analysis),
+            domain_rows(analysis) if domains else (),
             provenance.frame_record(analysis),
             (analysis.patches.classifier, analysis.patches.classifier_sha256),
             drift_px,
@@ -115,8 +117,14 @@ class FrameResult:
         """Number of marked pixels."""
         return int(np.count_nonzero(self.labels))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, level: int = ZLIB_LEVEL) -> None:
         """Write a file that is complete or absent: a TIFF with a page for each map, everything else in its description.
+
+        Parameters
+        ----------
+        path : Path
+        level : int
+            Of zlib for maps of real numbers, which are noise: 0 where they do not go into another file as they are.
 
         Raises
         ------
@@ -141,7 +149,7 @@ class FrameResult:
                     pixels,
                     photometric="minisblack",
                     compression="zlib",
-                    compressionargs={"level": ZLIB_LEVEL},
+                    compressionargs={"level": level if pixels.dtype.kind == "f" else ZLIB_LEVEL},
                     description=text,
                     metadata=None,
                 )
