@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import os
 import shutil
@@ -267,18 +266,13 @@ class ResultWriter:
     def _info(self) -> dict[str, Any]:
         first = self._first
         micrograph, series = first.micrograph, self._frames is not None
-        sha256 = micrograph.sha256
-        if series:
-            sha256 = self._digest.hexdigest()
+        sha256 = self._digest.hexdigest() if series else micrograph.sha256
+        name = micrograph.name.removesuffix("[0]") if series else micrograph.name
         asked, best = self._asked, first.record["best_patch"]
         if asked is None and not series and best is not None and best["placed"] == "hand":
             asked = best["y"], best["x"]
         info = {
-            "layout": provenance.RESULT_VERSION,
-            "name": micrograph.name.removesuffix("[0]") if series else micrograph.name,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "software": dict(provenance.software()),
-            "input": provenance.input_record(micrograph, self._shape, sha256),
+            **provenance.head(provenance.RESULT_VERSION, name, micrograph, self._shape, sha256),
             "recipe": first.recipe.to_dict(),
             "classifier": dict(zip(("name", "sha256"), first.classifier, strict=True)),
             "best_patch_by_hand": None if asked is None else [float(asked[0]), float(asked[1])],
