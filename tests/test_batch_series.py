@@ -161,6 +161,30 @@ def test_several_begin_at_different_frames(movie, out, analysed):
     assert analysed == [f"fault.npy[{t}]" for t in (0, 4, 5, 1, 2, 3)]
 
 
+def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
+    out.mkdir()
+    analyze, analysed = pipeline.analyze, []
+
+    def broken(micrograph, *args, **options):
+        if micrograph.name == "fault.npy[1]":
+            raise MemoryError
+        analysed.append(micrograph.name)
+        return analyze(micrograph, *args, **options)
+
+    monkeypatch.setattr(pipeline, "analyze", broken)
+    one, other = (Series(out / "kept", read(movie, as_dask=False), Recipe(), Options()) for _ in range(2))
+    one.begin({})
+    with pytest.raises(MemoryError):
+        one.work()
+    assert other.resume()
+    other.work(begin=0.5)
+    assert analysed == ["fault.npy[0]"]
+    monkeypatch.setattr(pipeline, "analyze", analyze)
+    other.begin({})
+    other.work()
+    assert other.missing() == []
+
+
 def test_another_recipe_begins_anew(movie, out, analysed):
     for recipe in (Recipe(), Recipe().replace({"segment.false_marks": "0.2"})):
         begun = len(analysed)

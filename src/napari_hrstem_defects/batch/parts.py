@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -31,7 +32,8 @@ from napari_hrstem_defects.models.classifier import TrainedClassifier
 #: ``progress(fraction, text)``, 0...1 of the file.
 Progress = Callable[[float, str], None]
 
-_PLAN_FILE = "plan.json"
+# What all parts depend on; there where one of them failed.
+_PLAN_FILE, _FAILED_FILE = "plan.json", "failed"
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Parts(abc.ABC):
                 (self.folder / "plan.tmp").replace(self.folder / _PLAN_FILE)
             except OSError as error:
                 raise unwritable(self.folder, error) from error
+        (self.folder / _FAILED_FILE).unlink(missing_ok=True)
         self.planned = plan
 
     def resume(self) -> bool:
@@ -140,7 +143,7 @@ class Parts(abc.ABC):
         return [index for index in range(len(self)) if self._path(index).name not in there]
 
     def work(self, indices: Sequence[int] | None = None, *, begin: float = 0.0, wait: bool = False) -> None:
-        """Analyse what is missing and no other process is working at.
+        """Analyse what is missing and no other process is working at, until one of them fails.
 
         Parameters
         ----------
@@ -162,16 +165,29 @@ class Parts(abc.ABC):
         missing = self.missing() if indices is None else list(indices)
         first = int(begin * len(missing))
         for index in missing[first:] + missing[:first]:
+            if (self.folder / _FAILED_FILE).exists():
+                return
             if self._path(index).exists():
                 continue
             with locked(self.folder / f".{index:06d}.lock", self.cancelled, wait=wait) as ours:
                 if not ours or self._path(index).exists():
                     continue
-                found = self.analyze(index)
-                try:
-                    found.save(self._path(index), level=self.level)
-                except OSError as error:
-                    raise unwritable(self.folder, error) from error
+                self._keep(index)
+
+    def _keep(self, index: int) -> None:
+        """Analyse a part and write its file."""
+        try:
+            found = self.analyze(index)
+            try:
+                found.save(self._path(index), level=self.level)
+            except OSError as error:
+                raise unwritable(self.folder, error) from error
+        except Cancelled:
+            raise
+        except Exception:
+            with contextlib.suppress(OSError):
+                (self.folder / _FAILED_FILE).touch()
+            raise
 
     def results(self) -> Iterator[FrameResult]:
         """Results of all parts; those that are missing, damaged or of other pixels are analysed.

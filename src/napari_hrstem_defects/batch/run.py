@@ -103,14 +103,14 @@ def analyze_files(
         for source, name in zip(sources, names, strict=True)
     ]
     batch = _Batch(tasks, Summary(out), progress, finished)
-    never = cancelled or (lambda: False)
+    stop = cancelled or (lambda: False)
     try:
         if scheduler is not None:
-            batch.run(workers.cluster(scheduler, timeout_s, notify, never))
+            batch.run(workers.cluster(scheduler, timeout_s, notify, stop))
         elif jobs > 1 or isolated:
-            batch.run_in_processes(jobs, never)
+            batch.run_in_processes(jobs, stop)
         else:
-            batch.run(workers.here(batch.report, never))
+            batch.run(workers.here(batch.report, stop))
     finally:
         batch.close()
     return batch.rows
