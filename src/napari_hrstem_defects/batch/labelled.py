@@ -7,14 +7,14 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.batch.evaluation import find_labels, read_integers
+from napari_hrstem_defects.batch.evaluation import Labelled, find_labels, read_integers
 from napari_hrstem_defects.batch.inputs import find_inputs
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.core.metrics import IGNORE
@@ -73,31 +73,19 @@ def read_labelled(
         If there is nothing to read, or a file is damaged or does not fit.
     """
     root = Path(images)
-    published = [name for name in PUBLISHED_FOLDERS if (root / name / "images").is_dir()]
-    pairs: list[tuple[Path, Path | None]] = []
-    left_out: list[str] = []
+    published = any((root / name / "images").is_dir() for name in PUBLISHED_FOLDERS)
     if published and labels is not None:
         raise ReadError(
             f"{images}: this folder has the layout of the published data set, which holds its labels; leave out "
             "--labels."
         )
-    if published:
-        for name in published:
-            for path in _files(root / name / "images"):
-                label = _published_label(root / name, path.stem)
-                if label is None and PUBLISHED_FOLDERS[name]:
-                    left_out.append(f"{path}: it has no labels, so it was left out.")
-                else:
-                    pairs.append((path, label))
-    else:
-        files = _files(root)
-        where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
-        known = find_labels(where, polygons=True, images=files)
-        for path in files:
-            if path.stem in known:
-                pairs.append((path, known[path.stem].labels))
-            else:
-                left_out.append(f"{path}: it has no labels, so it was left out.")
+    pairs: list[tuple[Path, Path | None]] = []
+    left_out: list[str] = []
+    for path, label, clean in _published(root) if published else _paired(root, labels):
+        if label is None and not clean:
+            left_out.append(f"{path}: it has no labels, so it was left out.")
+        else:
+            pairs.append((path, label))
     if not pairs:
         raise ReadError(
             f"{images}: no image there has labels; name them alike (<stem>.tif and <stem>_mask.png, <stem>.tif or "
@@ -222,14 +210,25 @@ def _files(named: Path) -> list[Path]:
     return [item.path for item in inputs]
 
 
-def _published_label(folder: Path, stem: str) -> Path | None:
-    # Polygons carry their class; label images are drawn from them.
-    for kind in ("json", "labels"):
-        with contextlib.suppress(ReadError):  # there are none of this kind
-            found = find_labels(folder / kind, polygons=True).get(stem)
-            if found is not None:
-                return found.labels
-    return None
+def _paired(root: Path, labels: str | os.PathLike[str] | None) -> Iterator[tuple[Path, Path | None, bool]]:
+    """Images with their labels, by default beside them; none is known to be clean without."""
+    files = _files(root)
+    where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
+    known = find_labels(where, polygons=True, images=files)
+    for path in files:
+        yield path, known[path.stem].labels if path.stem in known else None, False
+
+
+def _published(root: Path) -> Iterator[tuple[Path, Path | None, bool]]:
+    """Images of the published data set, their labels, and whether they are clean without."""
+    for name, defective in PUBLISHED_FOLDERS.items():
+        known: dict[str, Labelled] = {}
+        # Polygons carry their class; label images are drawn from them.
+        for kind in ("labels", "json"):
+            with contextlib.suppress(ReadError):  # there are none of this kind
+                known |= find_labels(root / name / kind, polygons=True)
+        for path in _files(root / name / "images") if (root / name / "images").is_dir() else ():
+            yield path, known[path.stem].labels if path.stem in known else None, not defective
 
 
 def _free_name(stem: str, taken: Collection[str]) -> str:
