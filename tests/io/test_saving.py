@@ -360,6 +360,17 @@ def test_what_is_no_analysis_json(tmp_path, text, words):
         load_info(path)
 
 
+@pytest.mark.parametrize(
+    "entry", [{"best_patch_from": 3}, {"image_format": "nrrd"}, {"tile_px": "large"}, {"frame_time_s": [1]}]
+)
+def test_damaged_records(tmp_path, make_analysis, entry):
+    save(make_analysis(), tmp_path / "out")
+    path = tmp_path / "out" / "analysis.json"
+    path.write_text(json.dumps({**load_info(path), **entry}))
+    with pytest.raises(ReadError, match="record of the result is damaged"):
+        load_info(path)
+
+
 def test_results_of_other_layouts(tmp_path, make_analysis):
     save(make_analysis(), tmp_path / "out")
     path = tmp_path / "out" / "analysis.json"

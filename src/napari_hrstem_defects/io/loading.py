@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ class _Classifier(BaseModel):
     sha256: str | None
 
 
+class _Chosen(BaseModel):
+    frame: int = Field(ge=0)
+    tracked: bool
+
+
 class _Record(BaseModel):
     """What must stand in an analysis.json to use it; there is more."""
 
@@ -55,6 +60,10 @@ class _Record(BaseModel):
     recipe: dict[str, Any]
     classifier: _Classifier
     best_patch_by_hand: tuple[float, float] | None
+    best_patch_from: _Chosen | None = None
+    frame_time_s: float | None = None
+    tile_px: int | None = None
+    image_format: Literal["ome-tiff", "ome-zarr"] = "ome-tiff"
     regions: int
     fractions: dict[str, float]
     warnings: list[str]
