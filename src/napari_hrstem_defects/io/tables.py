@@ -23,16 +23,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SPLIT = {"centroid": ("y_px", "x_px"), "bbox": ("y0", "x0", "y1", "x1")}
 
 
-def _region_columns() -> tuple[str, ...]:
-    columns: list[str] = []
-    for field in dataclasses.fields(Region):
-        columns += _SPLIT.get(field.name, (field.name,))
-        if field.name == "label":
-            columns.append("kind")
-    return tuple(columns)
-
-
-REGION_COLUMNS = _region_columns()
 # What is followed over the frames of a series.
 _SIZES = ("length_px", "area_px", "length_nm", "area_nm2")
 
@@ -51,18 +41,24 @@ def patch_rows(patches: PatchTable) -> list[Row]:
 
 def region_rows(regions: Sequence[Region]) -> list[Row]:
     """One row a region: centroid and bounding box in px, sizes in px and nm."""
-    rows = []
-    for region in regions:
-        row: Row = {}
-        for field in dataclasses.fields(region):
-            value = getattr(region, field.name)
-            row.update(
-                zip(_SPLIT[field.name], value, strict=True) if field.name in _SPLIT else [(field.name, value)]
-            )
-            if field.name == "label":
-                row["kind"] = LABEL_NAMES[region.label]
-        rows.append(row)
-    return rows
+    return [_region_row(region) for region in regions]
+
+
+def _region_row(region: Region | None) -> Row:
+    """Row of a region; of None the columns."""
+    row: Row = {}
+    for field in dataclasses.fields(Region):
+        value = getattr(region, field.name, None)
+        for number, column in enumerate(_SPLIT.get(field.name, ())):
+            row[column] = value and value[number]
+        if field.name not in _SPLIT:
+            row[field.name] = value
+        if field.name == "label":
+            row["kind"] = LABEL_NAMES.get(value or 0)
+    return row
+
+
+REGION_COLUMNS = tuple(_region_row(None))
 
 
 def history_rows(histories: Sequence[History], frame_time_s: float | None = None) -> list[Row]:
