@@ -258,12 +258,16 @@ def test_json_lines(image, out, tmp_path):
     assert "damaged" in second["message"]
 
 
-def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path, jobs):
     frames = np.stack([crystal((64, 64))] * 20)
-    tifffile.imwrite(tmp_path / "series.tif", frames, photometric="minisblack")
-    lines = run("analyze", tmp_path / "series.tif", "--out", out).stdout.splitlines()
-    assert lines[:9] == [f"        series.tif: {n}0 %" for n in range(1, 10)]
-    assert len(lines) == 11
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", frames, photometric="minisblack")
+    lines = run("analyze", tmp_path, "--out", out, "--jobs", jobs).stdout.splitlines()
+    for name in ("a", "b"):
+        found = [line for line in lines if line.startswith(f"        {name}.tif")]
+        assert found == [f"        {name}.tif: {n}0 %" for n in range(1, 10)]
+    assert len(lines) == 2 * 10 + 1
 
 
 # -- several data sets, pixel sizes ---------------------------------------------------------------------------
@@ -372,7 +376,7 @@ def test_replay(image, out, tmp_path):
     [
         ({"labels_sha256": ""}, "the labels are not those of the first run"),
         ({"recipe": {"version": 1, "segment": {"threshold": 8.0}}}, "layout version 1"),
-        (None, "not a JSON file"),
+        (None, "not the analysis.json of a result"),
     ],
 )
 def test_replay_that_differs_or_cannot_be(image, out, tmp_path, change, words):

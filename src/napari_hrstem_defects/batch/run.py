@@ -190,7 +190,9 @@ class _Batch:
                     task = waiting.popleft()
                     if task.path not in self._rows:
                         running[on.executor.submit(on.run, task)] = task
-                for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
+                done = wait(running, _POLL_S, FIRST_COMPLETED).done
+                on.listen()
+                for future in done:
                     task = running.pop(future)
                     if not future.cancelled() and task.path not in self._rows:
                         waiting.extendleft(reversed(self._next(task, future, on.share)))

@@ -59,6 +59,8 @@ class Workers:
         How many work at the parts of one image.
     ahead : int
         How many tasks are submitted at a time.
+    listen : callable
+        To be called often, and before a result is taken: passes on what the workers reported.
     """
 
     executor: Executor
@@ -66,6 +68,7 @@ class Workers:
     asked: Cancelled
     share: int
     ahead: int
+    listen: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
@@ -87,14 +90,14 @@ def processes(jobs: int, report: Report, cancelled: Cancelled) -> Iterator[Worke
     context = multiprocessing.get_context("spawn")
     stop, reports = context.Event(), context.SimpleQueue()
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, reports, threads))
+    pool = ProcessPoolExecutor(
+        jobs, context, initializer=_prepare, initargs=(stop, reports, threads, jobs == 1)
+    )
     others, since = set(multiprocessing.active_children()), None
 
     def asked() -> bool:
         nonlocal since
         if since is None:
-            while not reports.empty():
-                report(*reports.get())
             if not cancelled():
                 return False
             since = time.monotonic()
@@ -105,22 +108,28 @@ def processes(jobs: int, report: Report, cancelled: Cancelled) -> Iterator[Worke
                 worker.kill()
         return True
 
+    def listen() -> None:
+        # Not after some may have been ended in the middle of a report.
+        while since is None and not reports.empty():
+            report(*reports.get())
+
     try:
-        yield Workers(pool, _work, asked, share=jobs, ahead=2 * jobs)
+        yield Workers(pool, _work, asked, share=jobs, ahead=2 * jobs, listen=listen)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-# In a worker: whether to stop, and where reports go.
+# In a worker: whether to stop, where reports go, whether there are others.
 _stop: Any = None
 _reports: Any = None
+_alone = False
 
 
-def _prepare(stop: Any, reports: Any, threads: int) -> None:
+def _prepare(stop: Any, reports: Any, threads: int, alone: bool) -> None:
     """Set up a worker process."""
-    global _stop, _reports
-    _stop, _reports = stop, reports
+    global _stop, _reports, _alone
+    _stop, _reports, _alone = stop, reports, alone
     # Signals reach all processes of a group; the parent stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -147,7 +156,8 @@ def _work(task: Task) -> Any:
         _reports.put((task.path, share, text))
 
     # How far one of several is at the parts of an image says nothing.
-    return run_task(task, None if task.stage == "work" else progress, _stop.is_set)
+    told = _alone or task.stage != "work"
+    return run_task(task, progress if told else None, _stop.is_set)
 
 
 @contextlib.contextmanager
