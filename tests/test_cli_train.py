@@ -16,6 +16,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
+from napari_hrstem_defects.batch import run as batch_run
 from napari_hrstem_defects.cli import app, console
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.core.errors import ReadError
@@ -42,6 +43,11 @@ def tiny_networks(monkeypatch):
     monkeypatch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
+    # What is patched here is not in other processes.
+    analyze = batch_run.analyze_files
+    monkeypatch.setattr(
+        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "isolated": False})
+    )
 
 
 @pytest.fixture(autouse=True)
