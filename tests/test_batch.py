@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hrstem_defects import Recipe
-from napari_hrstem_defects.batch import analyze_files, find_inputs, replay
+from napari_hrstem_defects.batch import analyze_files, evaluate_folders, find_inputs, replay
 from napari_hrstem_defects.batch.inputs import result_names
 from napari_hrstem_defects.batch.summary import COLUMNS
 from napari_hrstem_defects.core import pipeline
@@ -451,22 +451,29 @@ def test_signals(folder, out, start, number):
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_ended(folder, out, start):
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and /proc")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_worker_that_hangs_is_ended(folder, out, start, jobs):
     """As in a library's code that never returns, where no Python runs."""
     for index in range(8):
         write(folder / f"{index:02}.tif", shape=(256, 256), seed=index)
-    process = start(folder, "--out", out, "--jobs", 2)
+    process = start(folder, "--out", out, "--jobs", jobs)
     wait_for((out / "summary.csv").exists, 240)
     workers = [
         pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-    assert len(workers) == 2
+    assert len(workers) == jobs
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
     process.terminate()
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10  # 5 on a machine that does nothing else
     assert process.returncode == 143
+    assert errors.strip().startswith("Interrupted; the same command")
     wait_for(lambda: all(map(ended, workers)), 5)
+    assert {row["status"] for row in table(out).values()} == {"done", "cancelled"}
 
 
 @pytest.mark.slow
@@ -552,6 +559,38 @@ def test_replay_notices_other_labels(folder, out):
     outcome = replay(record, out.parent / "again")
     assert outcome.differing == (0,)
     assert outcome.changed == (f"numpy 1.0 → {np.__version__}",)
+
+
+def test_ome_zarr(folder, out):
+    """Another format is another result; what is kept of frames serves both; a lost chunk is noticed."""
+    stack = np.stack([crystal(seed=s) for s in range(2)])
+    stack[1, 40:70] = np.roll(stack[1], 5, axis=1)[40:70]
+    tifffile.imwrite(folder / "s.tif", stack, photometric="minisblack")
+
+    def status(**options):
+        (row,) = analyze_files([folder], out, **options)
+        return row.status
+
+    zarr = {"image_format": "ome-zarr"}
+    assert [status(**options) for options in (zarr, zarr, {}, {}, zarr)] == [
+        "done",
+        "skipped",
+        "done",
+        "skipped",
+        "done",
+    ]
+    again = replay(out / "s" / "analysis.json", out.parent / "again")
+    assert again.differing == ()
+    assert (again.folder / "labels.ome.zarr").is_dir()
+    np.testing.assert_array_equal(load(again.folder).severity, load(out / "s").severity)
+    scores = evaluate_folders(out, out.parent / "again")
+    assert scores["accuracy"] == 1
+    assert scores["mean"]["auroc"] > 0.9
+    assert load(out / "s").labels.any()
+    for chunk in (out / "s" / "labels.ome.zarr").glob("0/c/1/*/*"):
+        chunk.unlink()
+    assert status(**zarr) == "done"
+    assert load(out / "s").labels.any()
 
 
 # -- damaged results, odd names -------------------------------------------------------------------------------
@@ -704,6 +743,8 @@ def test_a_lock_is_waited_for_and_freed(tmp_path):
     path.touch()  # of a process that was killed
     with locked(path, lambda: True):
         pass
+    with locked(path) as ours, locked(path, wait=False) as theirs:
+        assert (ours, theirs) == (True, False)
     with pytest.raises(WriteError, match="cannot be written there"), locked(tmp_path / "gone" / "lock"):
         pass
 

@@ -1,5 +1,6 @@
 """Time series: linked into histories, resumed at the frame where they stopped, shared out to processes."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 from benchmarks.growing_fault import growing_fault
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.batch import analyze_files, replay
-from napari_hrstem_defects.batch.series import FromFrame
+from napari_hrstem_defects.batch.locks import locked
+from napari_hrstem_defects.batch.options import FromFrame, Options
+from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.cli.analyze import placement_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import HrstemDefectsError
@@ -101,6 +104,87 @@ def test_a_series_goes_on_at_the_frame_where_it_stopped(movie, out, result, anal
     assert same(out / "fault", result)
 
 
+def row_of(out):
+    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    return row
+
+
+def test_the_table_grows_with_the_frames(movie, out, monkeypatch):
+    from napari_hrstem_defects.batch import run
+
+    monkeypatch.setattr(run, "_LOOK_S", 0.0)
+    rows = []
+
+    def progress(fraction, text):
+        if (out / "summary.csv").exists():  # not yet while the series is planned
+            rows.append(row_of(out))
+
+    (row,) = analyze_files([movie], out, progress=progress, cancelled=lambda: len(done(out)) == 4)
+    assert rows.pop()["status"] == "cancelled"
+    assert {row["status"] for row in rows} == {"running"}
+    counts = [int(row["frames_done"]) for row in rows]
+    assert counts == sorted(counts)
+    assert set(counts) == {1, 2, 3}
+    assert rows[-1]["message"] == "3 of 6 frames analysed"
+    assert (row.status, row.frames_done, row.frames) == ("cancelled", 4, 6)
+    assert row_of(out)["message"] == "4 of 6 frames analysed"
+    (row,) = analyze_files([movie], out)
+    assert (row.status, row.frames_done, row.frames) == ("done", 6, 6)
+    assert (row_of(out)["status"], row_of(out)["frames_done"]) == ("done", "6")
+    # What is there stays in the table until another takes its place.
+    (row,) = analyze_files([movie], out, overwrite=True, cancelled=lambda: len(done(out)) == 2)
+    assert row.status == "cancelled"
+    assert row_of(out)["status"] == "done"
+
+
+def test_a_frame_that_another_run_works_at_is_left_to_it(movie, out, result, analysed):
+    def stop():
+        return len(done(out)) == 5
+
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    analyze_files([movie], out, **options, cancelled=lambda: bool(done(out)))
+    analysed.clear()
+    with locked(out / ".fault.series" / ".000002.lock"):
+        analyze_files([movie], out, **options, cancelled=stop)
+    assert analysed == [f"fault.npy[{t}]" for t in (1, 3, 4, 5)]
+    analyze_files([movie], out, **options)
+    assert same(out / "fault", result)
+
+
+def test_several_begin_at_different_frames(movie, out, analysed):
+    """So that they share the frames also where there are no locks."""
+    out.mkdir()
+    series = Series(out / "kept", read(movie, as_dask=False), Recipe(), Options())
+    series.begin({})
+    series.work(begin=0.6)
+    assert analysed == [f"fault.npy[{t}]" for t in (0, 4, 5, 1, 2, 3)]
+
+
+def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
+    out.mkdir()
+    analyze, analysed = pipeline.analyze, []
+
+    def broken(micrograph, *args, **options):
+        if micrograph.name == "fault.npy[1]":
+            raise MemoryError
+        analysed.append(micrograph.name)
+        return analyze(micrograph, *args, **options)
+
+    monkeypatch.setattr(pipeline, "analyze", broken)
+    one, other = (Series(out / "kept", read(movie, as_dask=False), Recipe(), Options()) for _ in range(2))
+    one.begin({})
+    with pytest.raises(MemoryError):
+        one.work()
+    assert other.resume()
+    other.work(begin=0.5)
+    assert analysed == ["fault.npy[0]"]
+    monkeypatch.setattr(pipeline, "analyze", analyze)
+    other.begin({})
+    other.work()
+    assert other.missing() == []
+
+
 def test_another_recipe_begins_anew(movie, out, analysed):
     for recipe in (Recipe(), Recipe().replace({"segment.false_marks": "0.2"})):
         begun = len(analysed)
@@ -138,10 +222,10 @@ def test_an_input_that_goes_midway(movie, out, tmp_path):
 def test_a_full_disk_midway(movie, out, result, monkeypatch):
     save = FrameResult.save
 
-    def full(self, path):
+    def full(self, path, **options):
         if path.name == "000003.tif":
             raise OSError(28, "No space left on device")
-        save(self, path)
+        save(self, path, **options)
 
     monkeypatch.setattr(FrameResult, "save", full)
     options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}

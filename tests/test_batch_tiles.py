@@ -8,6 +8,7 @@ from scipy import ndimage
 from napari_hrstem_defects import Micrograph, analyze, simulate
 from napari_hrstem_defects.batch import analyze_files, replay
 from napari_hrstem_defects.batch.tiles import MARGIN_PX, tiles_of
+from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.io import load
 
 
@@ -49,6 +50,40 @@ def test_a_fault_through_several_tiles_is_one_region(tmp_path):
     assert found.severity.shape == found.variance.shape == (900, 900)
     (row,) = analyze_files([image], out, pixel_size_nm=0.03, tile_px=760)
     assert row.status == "skipped"
+
+
+def test_tiles_are_shared_out_kept_and_continued(tmp_path, monkeypatch):
+    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(520, 900))
+    image = save(tmp_path / "image.npy", made)
+    kept = tmp_path / "out" / ".image.tiles"
+
+    def done():
+        return {path.name: path.stat().st_mtime_ns for path in kept.glob("*.tif")}
+
+    (row,) = analyze_files([image], tmp_path / "out", tile_px=600, cancelled=lambda: len(done()) == 2)
+    assert (row.status, row.message) == ("cancelled", "2 of 5 tiles analysed")
+    before = done()
+    analysed, analyze = [], pipeline.analyze
+    monkeypatch.setattr(
+        pipeline,
+        "analyze",
+        lambda image, *args, **options: analysed.append(1) or analyze(image, *args, **options),
+    )
+    (row,) = analyze_files([image], tmp_path / "out", tile_px=600)
+    assert row.status == "done"
+    assert len(analysed) == 3
+    assert len(before) == 2
+    assert not kept.exists()
+    analyze_files([image], tmp_path / "zarr", tile_px=600, image_format="ome-zarr")
+    first, second = (load(tmp_path / name / "image") for name in ("out", "zarr"))
+    for name in ("labels", "severity", "variance"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    (row,) = analyze_files([image], tmp_path / "two", tile_px=600, jobs=2)
+    assert row.status == "done"
+    for name in ("labels.tif", "severity.tif", "regions.csv"):
+        assert (tmp_path / "out" / "image" / name).read_bytes() == (
+            tmp_path / "two" / "image" / name
+        ).read_bytes()
 
 
 def test_best_patch_by_hand_counts_in_its_tile_and_is_refused_outside(tmp_path):

@@ -93,6 +93,7 @@ def test_help_imports_nothing_heavy():
         ["analyze", "--out", "out"],
         ["analyze", "image.tif", "--out", "out", "--jobs", "0"],
         ["analyze", "image.tif", "--out", "out", "--unknown"],
+        ["analyze", "image.tif", "--out", "out", "--image-format", "nrrd"],
         ["evaluate", "--pred", "x"],
         ["simulate", "--out", "x", "--count", "0", "--seed", "1"],
         ["simulate", "--out", "x", "--count", "1"],
@@ -119,6 +120,15 @@ def test_internal_errors_cost_one_line(monkeypatch, capsys):
 
 
 # -- analyze --------------------------------------------------------------------------------------------------
+
+
+def test_ome_zarr_on_request(image, out, monkeypatch):
+    run("analyze", image, "--out", out, "--image-format", "ome-zarr")
+    assert read(out / "crystal" / "severity.ome.zarr").shape == (128, 128)
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    result = run("analyze", image, "--out", out / "x", "--image-format", "ome-zarr", status=2)
+    assert "needs zarr; install it with" in one_line(result.stderr)
+    assert not (out / "x").exists()
 
 
 def test_analyze_with_its_overview(image, out):
@@ -248,12 +258,16 @@ def test_json_lines(image, out, tmp_path):
     assert "damaged" in second["message"]
 
 
-def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_line_for_each_tenth_of_a_series_in_a_pipe(out, tmp_path, jobs):
     frames = np.stack([crystal((64, 64))] * 20)
-    tifffile.imwrite(tmp_path / "series.tif", frames, photometric="minisblack")
-    lines = run("analyze", tmp_path / "series.tif", "--out", out).stdout.splitlines()
-    assert lines[:9] == [f"        series.tif: {n}0 %" for n in range(1, 10)]
-    assert len(lines) == 11
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", frames, photometric="minisblack")
+    lines = run("analyze", tmp_path, "--out", out, "--jobs", jobs).stdout.splitlines()
+    for name in ("a", "b"):
+        found = [line for line in lines if line.startswith(f"        {name}.tif")]
+        assert found == [f"        {name}.tif: {n}0 %" for n in range(1, 10)]
+    assert len(lines) == 2 * 10 + 1
 
 
 # -- several data sets, pixel sizes ---------------------------------------------------------------------------
@@ -362,7 +376,7 @@ def test_replay(image, out, tmp_path):
     [
         ({"labels_sha256": ""}, "the labels are not those of the first run"),
         ({"recipe": {"version": 1, "segment": {"threshold": 8.0}}}, "layout version 1"),
-        (None, "not a JSON file"),
+        (None, "not the analysis.json of a result"),
     ],
 )
 def test_replay_that_differs_or_cannot_be(image, out, tmp_path, change, words):

@@ -16,6 +16,7 @@ import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
+from napari_hrstem_defects.batch import run as batch_run
 from napari_hrstem_defects.cli import app, console
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.core.errors import ReadError
@@ -42,6 +43,11 @@ def tiny_networks(monkeypatch):
     monkeypatch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
+    # What is patched here is not in other processes.
+    analyze = batch_run.analyze_files
+    monkeypatch.setattr(
+        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "isolated": False})
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -234,6 +240,20 @@ def test_labels_of_every_sort(folder):
     assert "i3.tif: it has no labels" in left_out[0]
 
 
+def test_polygons_and_masks_beside_the_images(folder, tmp_path):
+    from napari_hrstem_defects.batch.labelled import read_labelled
+
+    for name in ("drawn", "masked", "bare"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", micrograph(0)[0])
+    shape = {"label": "A", "points": [[0, 0], [20, 0], [20, 20]]}
+    (tmp_path / "drawn.json").write_text(json.dumps({"shapes": [shape]}))
+    Image.fromarray(micrograph(0)[1]).save(tmp_path / "masked_mask.png")
+    images, left_out = read_labelled(tmp_path)
+    assert [image.name for image in images] == ["drawn", "masked"]
+    assert set(np.unique(images[0].mask)) == {0, 2}
+    assert [line.partition(":")[0] for line in left_out] == [str(tmp_path / "bare.tif")]
+
+
 def test_the_published_folders(tmp_path):
     from napari_hrstem_defects.batch.labelled import read_labelled
 
@@ -293,8 +313,8 @@ def test_tables_that_are_wrong(tmp_path):
     Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / "a.png")
     Image.fromarray(np.arange(40 * 40, dtype=np.uint8).reshape(40, 40)).save(tmp_path / "b.png")
     for text, message in (
-        ("name\na.png\n", "columns file and label"),
-        ("file,label\n", "columns file and label"),
+        ("name\na.png\n", "the column file is missing"),
+        ("file,label\n", "the table of patches has no rows"),
         ("file,label\na.png,\n", "line 2 has no file or no label"),
         ("file,label\nnone.png,Bulk\n", "there is no such file"),
         ("file,label\na.png,Bulk\nb.png,Fault\n", "all patches must have one size"),

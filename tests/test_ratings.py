@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from napari_hrstem_defects.batch.ratings import COLUMNS, RATINGS, tabulate_ratings
+from napari_hrstem_defects.batch.ratings import RATINGS, tabulate_ratings
 from napari_hrstem_defects.cli.commands import app
 from napari_hrstem_defects.core.errors import ReadError
+
+COLUMNS = ("rating", "image", "input_sha256", "best_patch_placed", "recipe")
 
 
 def write(path: Path, rows: list[tuple[str, str, str]]) -> Path:

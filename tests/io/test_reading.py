@@ -181,6 +181,15 @@ def test_mrc_types(tmp_path, order, mode, dtype, stamp):
     check(tmp_path / "image.mrc", data)
 
 
+@pytest.mark.parametrize("as_dask", [True, False])
+def test_mrc_stack_of_grey_colours(tmp_path, as_dask):
+    data = np.arange(3 * 48 * 64, dtype=np.uint8).reshape(3, 48, 64)
+    path = tmp_path / "stack.mrc"
+    writers.mrc(path, data, 16)
+    path.write_bytes(path.read_bytes()[:1024] + np.repeat(data, 3).tobytes())
+    np.testing.assert_array_equal(np.asarray(read(path, as_dask=as_dask).data), data)
+
+
 def test_mrc_of_another_library(tmp_path):
     mrcfile = pytest.importorskip("mrcfile")
     with mrcfile.new(tmp_path / "image.mrc", STACK.astype(np.float32)) as file:

@@ -158,6 +158,52 @@ def test_series(tmp_path, make_micrograph, make_analysis):
     assert len(result.frames) == len(result.best_patches) == 3
 
 
+@pytest.mark.parametrize(("frames", "size", "step"), [(None, 0.02, None), (3, 0.02, 0.5), (3, None, None)])
+def test_ome_zarr(tmp_path, make_micrograph, make_analysis, frames, size, step):
+    """Laid out as in OME-NGFF 0.5, and read back as any Zarr is."""
+    analyses = [make_analysis(make_micrograph(seed=seed, pixel_size_nm=size)) for seed in range(frames or 1)]
+    options = {"frames": frames, "frame_time_s": step, "image_format": "ome-zarr"}
+    with ResultWriter(tmp_path / "out", **options) as writer:
+        for analysis in analyses:
+            writer.add(analysis)
+    images = {name.replace(".tif", ".ome.zarr") for name in IMAGES}
+    tables = {"histories.csv", "histories.png"} if frames else set()
+    assert names(tmp_path / "out") == FILES - IMAGES | images | tables
+    result = load(tmp_path / "out")
+    assert result.info["image_format"] == "ome-zarr"
+    for name in ("labels", "severity", "variance"):
+        expected = np.stack([getattr(analysis, name) for analysis in analyses])
+        expected = expected if frames else expected[0]
+        path = tmp_path / "out" / f"{name}.ome.zarr"
+        again = read(path)
+        assert again.pixel_size_nm == size
+        for found in (getattr(result, name), np.asarray(again.data)):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+        ome = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]
+        (image,) = ome["multiscales"]
+        (level,) = image["datasets"]
+        (transform,) = level["coordinateTransformations"]
+        assert (ome["version"], image["name"], transform["type"]) == ("0.5", name, "scale")
+        lengths = {"type": "space"} if size is None else {"type": "space", "unit": "nanometer"}
+        times = {"type": "time"} if step is None else {"type": "time", "unit": "second"}
+        axes = [{"name": "y", **lengths}, {"name": "x", **lengths}]
+        assert image["axes"] == ([{"name": "t", **times}] if frames else []) + axes
+        assert transform["scale"] == ([step or 1.0] if frames else []) + [size or 1.0] * 2
+        stored = json.loads((path / level["path"] / "zarr.json").read_text())
+        assert (stored["zarr_format"], stored["shape"]) == (3, list(expected.shape))
+        assert stored["dimension_names"] == [axis["name"] for axis in image["axes"]]
+
+
+def test_ome_zarr_without_its_library_and_other_formats(tmp_path, make_analysis, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(WriteError, match=r"needs zarr; install it with pip install .*\[formats\]"):
+        save(make_analysis(), tmp_path / "out", image_format="ome-zarr")
+    with pytest.raises(WriteError, match="'nrrd' is not known; name one of ome-tiff, ome-zarr"):
+        save(make_analysis(), tmp_path / "out", image_format="nrrd")
+    assert names(tmp_path) == set()
+
+
 def test_no_frames(tmp_path):
     with pytest.raises(WriteError, match="no frames"):
         save([], tmp_path / "out")
@@ -301,7 +347,7 @@ def test_any_shape_comes_back(tmp_path_factory, make_micrograph, make_analysis, 
     ("text", "words"),
     [
         (None, "cannot be read"),
-        ("{", "not a JSON file"),
+        ("{", "not the analysis.json"),
         ("[]", "not the analysis.json"),
         ('{"a": 1}', "not the analysis"),
     ],
@@ -311,6 +357,17 @@ def test_what_is_no_analysis_json(tmp_path, text, words):
     if text is not None:
         path.write_text(text)
     with pytest.raises(ReadError, match=words):
+        load_info(path)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"best_patch_from": 3}, {"image_format": "nrrd"}, {"tile_px": "large"}, {"frame_time_s": [1]}]
+)
+def test_damaged_records(tmp_path, make_analysis, entry):
+    save(make_analysis(), tmp_path / "out")
+    path = tmp_path / "out" / "analysis.json"
+    path.write_text(json.dumps({**load_info(path), **entry}))
+    with pytest.raises(ReadError, match="record of the result is damaged"):
         load_info(path)
 
 

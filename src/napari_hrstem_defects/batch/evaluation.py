@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.patches import PatchGrid, TouchingGrid
 from napari_hrstem_defects.core.regions import LABEL_NAMES
 from napari_hrstem_defects.io.loading import load_info
+from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.io.tables import read_table
 from napari_hrstem_defects.models.evaluation import plain
@@ -47,11 +48,14 @@ class Labelled:
     folder: Path | None = None
 
 
-def find_labels(folder: str | os.PathLike[str]) -> dict[str, Labelled]:
+def find_labels(
+    folder: str | os.PathLike[str], *, polygons: bool = False, images: Collection[Path] = ()
+) -> dict[str, Labelled]:
     """Label images in a folder, by stem.
 
     ``<stem>/labels.tif`` (a result folder), ``<stem>_mask.png`` (also ``_labels``, ``_truth``) or ``<stem>.tif``, in
-    this order where there are several; TIFF, PNG or npy.
+    this order where there are several; TIFF, PNG or npy. With `polygons` also those of labelme, ``<stem>.json``, where
+    there is no image. Of files that are `images` none is a label image.
 
     Raises
     ------
@@ -61,20 +65,21 @@ def find_labels(folder: str | os.PathLike[str]) -> dict[str, Labelled]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ReadError(f"{folder}: there is no such folder; name the one with the label images.")
-    plain: dict[str, Labelled] = {}
-    masks: dict[str, Labelled] = {}
-    results: dict[str, Labelled] = {}
+    others = {path.absolute() for path in images}
+    kinds: list[dict[str, Labelled]] = [{}, {}, {}, {}]
+    drawn, plain, masks, results = kinds
     for path in sorted(folder.iterdir()):
-        if (path / "labels.tif").is_file():
-            severity = path / "severity.tif"
-            results[path.name] = Labelled(path / "labels.tif", severity if severity.is_file() else None, path)
-        elif path.suffix.lower() in _SUFFIXES and path.is_file():
+        if (labels := image_file(path, "labels")) is not None:
+            results[path.name] = Labelled(labels, image_file(path, "severity"), path)
+        elif path.suffix.lower() in _SUFFIXES and path.is_file() and path.absolute() not in others:
             ending = next((end for end in MASK_ENDINGS if path.stem.lower().endswith(end)), None)
             if ending is None:
                 plain[path.stem] = Labelled(path)
             else:
                 masks[path.stem[: -len(ending)]] = Labelled(path)
-    found = {**plain, **masks, **results}
+        elif polygons and path.suffix == ".json":
+            drawn[path.stem] = Labelled(path)
+    found = {stem: label for kind in kinds for stem, label in kind.items()}
     if not found:
         raise ReadError(
             f"{folder}: there are no label images (<stem>/labels.tif, <stem>.tif, <stem>.png) in this folder."
@@ -200,6 +205,9 @@ def read_integers(path: Path) -> NDArray[Any]:
 
             with Image.open(path) as picture:  # of a palette the indices: they are the labels
                 return np.asarray(picture)
+        if suffix == ".zarr":
+            with open_image(path) as frames:
+                return frames[:]
         import tifffile
 
         return np.asarray(tifffile.imread(path))
@@ -236,9 +244,8 @@ def _auroc(path: Path | None, reference: NDArray[np.uint8], scored: NDArray[np.b
     if path is None:
         return math.nan
     try:
-        import tifffile
-
-        severity = np.asarray(tifffile.imread(path)).reshape(reference.shape)
+        with open_image(path) as frames:
+            severity = frames[:].reshape(reference.shape)
     except Exception as error:  # as above
         raise ReadError(f"{path}: the severity cannot be read ({error}); analyse the image again.") from error
     return metrics.auroc(severity, reference > 0, ~scored | np.isnan(severity))

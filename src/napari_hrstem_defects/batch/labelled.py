@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.batch.evaluation import find_labels, read_integers
+from napari_hrstem_defects.batch.evaluation import Labelled, find_labels, read_integers
 from napari_hrstem_defects.batch.inputs import find_inputs
 from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.core.metrics import IGNORE
 from napari_hrstem_defects.io.reading import read
+from napari_hrstem_defects.io.tables import read_texts
 from napari_hrstem_defects.models.data import (
     LabelledImage,
     PatchSet,
@@ -72,32 +73,19 @@ def read_labelled(
         If there is nothing to read, or a file is damaged or does not fit.
     """
     root = Path(images)
-    published = [name for name in PUBLISHED_FOLDERS if (root / name / "images").is_dir()]
-    pairs: list[tuple[Path, Path | None]] = []
-    left_out: list[str] = []
+    published = any((root / name / "images").is_dir() for name in PUBLISHED_FOLDERS)
     if published and labels is not None:
         raise ReadError(
             f"{images}: this folder has the layout of the published data set, which holds its labels; leave out "
             "--labels."
         )
-    if published:
-        for name in published:
-            for path in _files(root / name / "images"):
-                label = _published_label(root / name, path.stem)
-                if label is None and PUBLISHED_FOLDERS[name]:
-                    left_out.append(f"{path}: it has no labels, so it was left out.")
-                else:
-                    pairs.append((path, label))
-    else:
-        files = _files(root)
-        where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
-        known = _labels_in(where)
-        for path in files:
-            label = known.get(path.stem)
-            if label is None or label.absolute() == path.absolute():
-                left_out.append(f"{path}: it has no labels, so it was left out.")
-            else:
-                pairs.append((path, label))
+    pairs: list[tuple[Path, Path | None]] = []
+    left_out: list[str] = []
+    for path, label, clean in _published(root) if published else _paired(root, labels):
+        if label is None and not clean:
+            left_out.append(f"{path}: it has no labels, so it was left out.")
+        else:
+            pairs.append((path, label))
     if not pairs:
         raise ReadError(
             f"{images}: no image there has labels; name them alike (<stem>.tif and <stem>_mask.png, <stem>.tif or "
@@ -222,30 +210,25 @@ def _files(named: Path) -> list[Path]:
     return [item.path for item in inputs]
 
 
-def _labels_in(folder: Path) -> dict[str, Path]:
-    """Label files in a folder, by stem; label images before polygons."""
-    found: dict[str, Path] = {}
-    if folder.is_dir():
-        found = {path.stem: path for path in sorted(folder.glob("*.json"))}
-    try:
-        found.update({stem: item.labels for stem, item in find_labels(folder).items()})
-    except ReadError:
-        if not found:
-            raise
-    return found
+def _paired(root: Path, labels: str | os.PathLike[str] | None) -> Iterator[tuple[Path, Path | None, bool]]:
+    """Images with their labels, by default beside them; none is known to be clean without."""
+    files = _files(root)
+    where = Path(labels) if labels is not None else (root if root.is_dir() else root.parent)
+    known = find_labels(where, polygons=True, images=files)
+    for path in files:
+        yield path, known[path.stem].labels if path.stem in known else None, False
 
 
-def _published_label(folder: Path, stem: str) -> Path | None:
-    # Polygons carry their class; label images are drawn from them.
-    for kind in ("json", "labels"):
-        if (folder / kind).is_dir():
-            try:
-                found = _labels_in(folder / kind).get(stem)
-            except ReadError:
-                continue
-            if found is not None:
-                return found
-    return None
+def _published(root: Path) -> Iterator[tuple[Path, Path | None, bool]]:
+    """Images of the published data set, their labels, and whether they are clean without."""
+    for name, defective in PUBLISHED_FOLDERS.items():
+        known: dict[str, Labelled] = {}
+        # Polygons carry their class; label images are drawn from them.
+        for kind in ("labels", "json"):
+            with contextlib.suppress(ReadError):  # there are none of this kind
+                known |= find_labels(root / name / kind, polygons=True)
+        for path in _files(root / name / "images") if (root / name / "images").is_dir() else ():
+            yield path, known[path.stem].labels if path.stem in known else None, not defective
 
 
 def _free_name(stem: str, taken: Collection[str]) -> str:
@@ -297,18 +280,9 @@ def _json(path: Path) -> Any:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "it is not a CSV file"
-        raise ReadError(
-            f"{table}: the table of patches cannot be read ({reason}); check the name."
-        ) from error
-    if not rows or not {"file", "label"} <= rows[0].keys():
-        raise ReadError(f"{table}: a table of patches needs rows with the columns file and label.")
-    # Blanks around the name of a class make no other class; cells beyond the last column are ignored.
-    rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
+    rows = read_texts(table, "table of patches", ("file", "label"))
+    if not rows:
+        raise ReadError(f"{table}: the table of patches has no rows.")
     for number, row in enumerate(rows, start=2):
         if not row["file"] or not row["label"]:
             raise ReadError(f"{table}: line {number} has no file or no label; complete it or leave it out.")

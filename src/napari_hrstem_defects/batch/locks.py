@@ -16,7 +16,7 @@ _POLL_S = 0.1
 
 
 @contextlib.contextmanager
-def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
+def locked(path: Path, cancelled: Callable[[], bool] | None = None, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock for the length of the block, after waiting for those who hold it.
 
     The system frees the lock of a process that ends, however it ends. File systems without locks are used without.
@@ -27,6 +27,13 @@ def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[
         The lock's file, which is there as long as the lock is held.
     cancelled : callable, optional
         Asked while waiting.
+    wait : bool
+        Whether to wait.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held: not so where it would have to be waited for.
 
     Raises
     ------
@@ -48,11 +55,14 @@ def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[
             os.close(handle)
             continue
         os.close(handle)
+        if not wait:
+            yield False
+            return
         if cancelled is not None and cancelled():
             raise Cancelled
         time.sleep(_POLL_S)
     try:
-        yield
+        yield True
     finally:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -17,19 +17,6 @@ if TYPE_CHECKING:
 
 #: What a result can be, best first: the words of Dennler et al. (2021).
 RATINGS = ("Very helpful", "Potentially helpful", "Inadequate")
-#: Columns of the file.
-COLUMNS = (
-    "time",
-    "rating",
-    "image",
-    "path",
-    "input_sha256",
-    "pixel_size_nm",
-    "regions",
-    "best_patch_placed",
-    "version",
-    "recipe",
-)
 
 
 def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
@@ -59,7 +46,7 @@ def append_rating(path: Path, rating: str, analysis: Analysis) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists() or path.stat().st_size == 0
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow(row)
@@ -91,21 +78,12 @@ def tabulate_ratings(path: str | os.PathLike[str]) -> dict[str, Any]:
     ReadError
         If the file cannot be read or is no table of ratings.
     """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(
-            f"{path}: the ratings cannot be read ({error}); name the CSV file of the panel."
-        ) from error
-    missing = [
-        name for name in ("rating", "input_sha256", "recipe", "best_patch_placed") if name not in columns
-    ]
-    if missing:
-        raise ReadError(f"{path}: this is no table of ratings, the column {missing[0]} is missing.")
+    # Here, because the panel imports this module at once.
+    from napari_hrstem_defects.io.tables import read_texts
+
+    rows = read_texts(
+        Path(path), "table of ratings", ("rating", "input_sha256", "recipe", "best_patch_placed")
+    )
     last: dict[tuple[str, ...], dict[str, Any]] = {}
     for number, row in enumerate(rows, start=2):
         if row["rating"] not in RATINGS:
@@ -113,15 +91,11 @@ def tabulate_ratings(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{path}, line {number}: the rating is {row['rating']!r}, expected one of {', '.join(RATINGS)}."
             )
         last[row["input_sha256"], row["recipe"], row["best_patch_placed"]] = row
-    placed: dict[str, Counter[str]] = {}
-    for row in last.values():
-        placed.setdefault(row["best_patch_placed"] or "none", Counter())[row["rating"]] += 1
-    counts = Counter(row["rating"] for row in last.values())
+    placed = sorted({row["best_patch_placed"] or "none" for row in last.values()})
+    counts = Counter((row["best_patch_placed"] or "none", row["rating"]) for row in last.values())
     return {
         "count": len(last),
         "images": len({row["input_sha256"] for row in last.values()}),
-        "ratings": {name: counts[name] for name in RATINGS},
-        "by_best_patch": {
-            name: {rating: counter[rating] for rating in RATINGS} for name, counter in sorted(placed.items())
-        },
+        "ratings": {rating: sum(counts[by, rating] for by in placed) for rating in RATINGS},
+        "by_best_patch": {by: {rating: counts[by, rating] for rating in RATINGS} for by in placed},
     }

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_hrstem_defects.batch.tiles import analyze_in_tiles
-from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.batch.options import FromFrame, Options
+from napari_hrstem_defects.batch.task import divided
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.frames import FrameResult
 from napari_hrstem_defects.io.loading import load_info
-from napari_hrstem_defects.io.provenance import sha256_of, software
+from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
-from napari_hrstem_defects.io.saving import ResultWriter
+from napari_hrstem_defects.io.saving import INFO_FILE
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.registry import find_by_hash
 
@@ -92,41 +90,32 @@ def replay(
             f"{source}: the pixels are not those that were analysed (other SHA-256); name the original image."
         )
     recipe = Recipe.from_dict(info["recipe"])
-    classifier = _classifier(info, recipe)
     records = info.get("frames", [info])
+    by_hand, chosen = info["best_patch_by_hand"], info.get("best_patch_from")
+    point = None if by_hand is None else (by_hand[0], by_hand[1])
+    options = Options(
+        best_patch=FromFrame(**chosen, point=point) if chosen else point,
+        frame_time_s=info.get("frame_time_s"),
+        tile_px=info.get("tile_px") or 0,
+        image_format=info.get("image_format", "ome-tiff"),
+    )
     folder = Path(out) / record.absolute().parent.name
-    asked = info["best_patch_by_hand"]
-    differing = []
-    edge = info.get("tile_px") or 0
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        ResultWriter(
-            folder,
-            frames=len(records) if micrograph.is_stack else None,
-            overwrite=overwrite,
-            best_patch=None if asked is None else (asked[0], asked[1]),
-            facts={key: info[key] for key in ("best_patch_from", "frame_time_s", "tile_px") if key in info},
-            frame_time_s=info.get("frame_time_s"),
-        ) as writer,
-    ):
-        for index, (frame, was) in enumerate(zip(micrograph, records, strict=True)):
-            best = was["best_patch"]
-            # An automatic one follows from the pixels and the recipe.
-            placed = BestPatch(**best) if best and best["placed"] != "automatic" else None
-            if edge:
-                point = None if asked is None else (asked[0], asked[1])
-                found = analyze_in_tiles(
-                    frame, recipe, Path(scratch), edge_px=edge, best_patch=point, classifier=classifier
-                )
-            else:
-                analysis = pipeline.analyze(frame, recipe, best_patch=placed, classifier=classifier)
-                y, x = was.get("drift_px", (0.0, 0.0))
-                found = FrameResult.of(analysis, (y, x))
-            writer.add(found)
-            if sha256_of(found.labels) != was["labels_sha256"]:
-                differing.append(index)
-            if progress is not None:
-                progress((index + 1) / len(records), f"frame {index + 1} of {len(records)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = divided(
+            Path(scratch, "image"), micrograph, recipe, options, _classifier(info, recipe), progress
+        )
+        parts.folder.mkdir()
+        # An automatic best patch follows from the pixels and the recipe.
+        best = [was["best_patch"] for was in records]
+        placed = [patch if patch and patch["placed"] != "automatic" else None for patch in best]
+        parts.planned = {"patches": placed, "notice": None}
+        parts.finish(folder, overwrite=overwrite)
+    made = load_info(folder / INFO_FILE)
+    differing = [
+        index
+        for index, (was, now) in enumerate(zip(records, made.get("frames", [made]), strict=True))
+        if was["labels_sha256"] != now["labels_sha256"]
+    ]
     then, now = info["software"], software()
     changed = tuple(
         f"{name} {then.get(name, '?')} → {now[name]}" for name in now if then.get(name) != now[name]

@@ -46,7 +46,7 @@ class Reports:
         ------
         WriteError
         """
-        from napari_hrstem_defects.io.figure import save_confusions
+        from napari_hrstem_defects.io.charts import save_confusions
 
         columns = [f"{name}_{end}" for name in evaluation.METRICS for end in ("mean", "std")]
         rows = [

@@ -27,10 +27,11 @@ class Row:
         Folder of the result, below the folder of the batch.
     path : str
         Absolute path of the input.
-    status : {"done", "skipped", "failed", "cancelled"}
-        Skipped: the result was there already, made from the same input with the same recipe.
+    status : {"done", "skipped", "failed", "cancelled", "running"}
+        Skipped: the result was there already, made from the same input with the same recipe. Running: some of its
+        frames or tiles are done.
     message : str
-        Why it failed, or the warnings.
+        Why it failed, what is done of it, or the warnings.
     verdict : str
         "defective" or "non-defective"; empty where nothing could be judged.
     symmetry_fraction, amorphous_fraction : float or None
@@ -38,6 +39,8 @@ class Row:
     regions : int or None
         How many defects.
     seconds : float or None
+    frames_done, frames : int or None
+        Frames of a series that are analysed, and its length.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Row:
     amorphous_fraction: float | None = None
     regions: int | None = None
     seconds: float | None = None
+    frames_done: int | None = None
+    frames: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -91,7 +96,7 @@ class Summary:
             for row in rows:
                 # What was not done again leaves what is there.
                 there = self._rows.get(row.name)
-                if row.status != "cancelled" or there is None or not there.ok:
+                if row.status not in ("cancelled", "running") or there is None or not there.ok:
                     self._rows[row.name] = row
             self._own.update(row.name for row in rows)
             try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import glob
 import os
 import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -18,30 +16,24 @@ from typing import Any
 
 from napari_hrstem_defects.batch.inputs import Input, other_name
 from napari_hrstem_defects.batch.locks import locked
-from napari_hrstem_defects.batch.series import (
-    PARTS,
-    FromFrame,
-    Placement,
-    Progress,
-    Series,
-    placement_record,
-    plausible,
-    share_of_all,
-)
+from napari_hrstem_defects.batch.options import Options
+from napari_hrstem_defects.batch.parts import Parts, Progress, Whole, done_in
+from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.batch.summary import Row
-from napari_hrstem_defects.batch.tiles import analyze_in_tiles, tile_edge
-from napari_hrstem_defects.core import pipeline
+from napari_hrstem_defects.batch.tiles import Tiles, tile_edge
 from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
-from napari_hrstem_defects.io.saving import FILES, INFO_FILE, ResultWriter
+from napari_hrstem_defects.io.saving import INFO_FILE, is_whole
 from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
+#: Entries of analysis.json that say how an image was divided.
+_FACTS = ("best_patch_from", "frame_time_s", "tile_px")
 
 
 @dataclass(frozen=True)
@@ -55,104 +47,94 @@ class Task:
         Folder of the result, below `out`.
     out : Path
     recipe : Recipe
-    best_patch : tuple of float, FromFrame or None
-        ``(y, x)`` in px, for all frames; or how it is found in a series.
-    pixel_size_nm : float or None
-        Instead of that in the file.
-    select : str or None
-        Number or title of the data set, for files that hold several.
-    memory_share : float
-        Largest share of the machine's memory that an image may take.
-    overwrite : bool
-        Analyse again even if the result is there.
+    options : Options
     classifier : TrainedClassifier or None
         Classifier of the patches, if the recipe names a trained one. Only its file's name travels; a process reads
         the networks once.
-    frame_time_s : float or None
-        Time from frame to frame of a series.
-    tile_px : int or None
-        Edge of the tiles of large images, see :func:`~napari_hrstem_defects.batch.tiles.tile_edge`.
-    split : bool
-        Whether a series is to be shared out, see :class:`Parts`.
-    frames : tuple of int or None
-        Frames of a series that are to be analysed, and nothing else done.
+    stage : {"plan", "work", "finish"}
+        A series and an image in tiles are planned, worked at by all who are free, and finished; all other images are
+        done when they are planned.
+    begin : float
+        Where work begins, see :meth:`.Parts.work`.
     """
 
     source: Input
     name: str
     out: Path
     recipe: Recipe
-    best_patch: Placement = None
-    pixel_size_nm: float | None = None
-    select: str | None = None
-    memory_share: float = 0.25
-    overwrite: bool = False
+    options: Options
     classifier: TrainedClassifier | None = None
-    frame_time_s: float | None = None
-    tile_px: int | None = None
-    split: bool = False
-    frames: tuple[int, ...] | None = None
+    stage: str = "plan"
+    begin: float = 0.0
 
-    def series(self, micrograph: Micrograph, cancelled: Callable[[], bool] | None) -> Series:
-        """The series under way."""
-        folder = self.out / f".{self.name}.series"
-        return Series(folder, micrograph, self.recipe, self.best_patch, self.classifier, cancelled)
+    @property
+    def path(self) -> str:
+        """Absolute path of the input."""
+        return os.path.abspath(self.source.path)
 
     def row(self, status: str, message: str = "", **values: Any) -> Row:
         """Row of the summary for this file."""
-        return Row(self.name, os.path.abspath(self.source.path), status, message, **values)
+        return Row(self.name, self.path, status, message, **values)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a series was shared out to; when all are done, its task is run once more.
+class Shared:
+    """What is planned, to be worked at.
 
     Attributes
     ----------
-    tasks : tuple of Task
-    frames : int
-        Length of the series.
-    seconds : float
-        Spent so far.
+    task : Task
+        Under its final name.
+    folder : Path
+        Where a file lies for each part that is done.
+    parts : int
+    part : str
+        What a part is called.
+    seconds : float or None
+        That planning took.
     """
 
-    tasks: tuple[Task, ...]
-    frames: int
-    seconds: float
+    task: Task
+    folder: Path
+    parts: int
+    part: str
+    seconds: float | None = None
+
+    def done(self) -> int:
+        """Number of parts that are done, by whichever run."""
+        return len(done_in(self.folder))
 
 
 def run_task(
     task: Task, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
-) -> Row | Parts | None:
+) -> Row | Shared | None:
     """Analyse one file; any error becomes a row with its message.
 
     Returns
     -------
-    Row, Parts or None
-        What became of it; what it was shared out to (`task.split`); nothing, if only some frames were to be analysed.
+    Row, Shared or None
+        What became of it; what is planned; nothing after work at parts.
     """
     begin = time.perf_counter()
     try:
-        row = _run(task, progress, cancelled)
-        if not isinstance(row, Row):
-            return row
+        found = _run(task, progress, cancelled)
     except Cancelled:
         return task.row("cancelled", "cancelled before it was finished")
     except HrstemDefectsError as error:
-        row = task.row("failed", _named(str(error), task.source.path))
+        found = task.row("failed", _named(str(error), task.source.path))
     except MemoryError:
-        row = task.row(
+        found = task.row(
             "failed",
             f"{task.source.path}: there is not enough memory for it; crop or bin the image, or use fewer jobs.",
         )
     except OSError as error:  # what cannot be written is a WriteError
         reason = error.strerror or error
-        row = task.row("failed", f"{task.source.path}: the file cannot be read any more ({reason}).")
+        found = task.row("failed", f"{task.source.path}: the file cannot be read any more ({reason}).")
     except Exception as error:  # a bug, or a file that breaks a library: the other files continue
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc(file=sys.stderr)
-        row = task.row("failed", internal_error(error, task.source.path))
-    return dataclasses.replace(row, seconds=round(time.perf_counter() - begin, 3))
+        found = task.row("failed", internal_error(error, task.source.path))
+    return found and dataclasses.replace(found, seconds=round(time.perf_counter() - begin, 3))
 
 
 def internal_error(error: BaseException, path: Path | str) -> str:
@@ -161,29 +143,50 @@ def internal_error(error: BaseException, path: Path | str) -> str:
     return f"{path}: internal error ({text}); please report it, {DEBUG_VARIABLE}=1 shows where it comes from."
 
 
-def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row | Parts | None:
+def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | None) -> Row | Shared | None:
     if task.source.error is not None:
         raise ReadError(task.source.error)
     micrograph = read(
         task.source.path,
-        pixel_size_nm=task.pixel_size_nm,
-        select=task.select,
-        memory_share=task.memory_share,
+        pixel_size_nm=task.options.pixel_size_nm,
+        select=task.options.select,
+        memory_share=task.options.memory_share,
         as_dask=False,
     )
-    if task.frames is not None:
-        series = task.series(micrograph, cancelled)
-        if series.resume():
-            series.work(task.frames)
+    described = micrograph, task.recipe, task.options, task.classifier, progress, cancelled
+    if task.stage == "work":
+        parts = divided(task.out / task.name, *described)
+        try:
+            if parts.resume():
+                parts.work(begin=task.begin)
+        except WriteError:
+            if parts.folder.is_dir():
+                raise  # else another run has finished it
         return None
-    own = os.path.abspath(task.source.path)
     for name in (task.name, other_name(task.name, task.source.path)):
         with locked(task.out / f".{name}.lock", cancelled):
             other = owner(task.out / name)
             # Another run may have made a result of another input of the same name in the meantime.
-            if other is None or other == own or not os.path.exists(other):
-                return _write(dataclasses.replace(task, name=name), micrograph, progress, cancelled)
+            if other is None or other == task.path or not os.path.exists(other):
+                task = dataclasses.replace(task, name=name)
+                return _write(task, micrograph, divided(task.out / name, *described))
     raise WriteError(f"{task.out}: results of other images of this name lie there; choose another folder.")
+
+
+def divided(
+    folder: Path,
+    micrograph: Micrograph,
+    recipe: Recipe,
+    options: Options,
+    classifier: TrainedClassifier | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Parts:
+    """What is analysed of an image at a time; `folder` is that of its result, beside which the parts are kept."""
+    tiled = not micrograph.is_stack and tile_edge(micrograph, recipe, options.tile_px)
+    kind = Series if micrograph.is_stack else Tiles if tiled else Whole
+    folder = folder.with_name(f".{folder.name}.{kind.suffix}")
+    return kind(folder, micrograph, recipe, options, classifier, progress, cancelled)
 
 
 def owner(folder: Path) -> str | None:
@@ -203,100 +206,38 @@ def clear(out: Path, name: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write(
-    task: Task, micrograph: Micrograph, progress: Progress | None, cancelled: Callable[[], bool] | None
-) -> Row | Parts:
+def _write(task: Task, micrograph: Micrograph, parts: Parts) -> Row | Shared:
     clear(task.out, task.name)
     folder = task.out / task.name
-    if not task.overwrite:
-        info = _up_to_date(folder, task, micrograph)
-        if info is not None:
+    if task.stage == "plan" or not parts.resume():  # another run has finished it
+        asked, first = _asked(task, parts), task.stage == "plan"
+        if (
+            not (task.options.overwrite and first)
+            and (info := _up_to_date(folder, asked, micrograph)) is not None
+        ):
             return _finished(task, "skipped", info)
-    if micrograph.is_stack:
-        begin = time.perf_counter()
-        series = task.series(micrograph, cancelled)
-        series.begin({**_asked(task), "shape": micrograph.shape, **_source(micrograph)})
-        missing = series.missing()
-        if task.split and len(missing) > 1:
-            size = -(-len(missing) // PARTS)
-            parts = [tuple(missing[i : i + size]) for i in range(0, len(missing), size)]
-            return Parts(
-                tuple(dataclasses.replace(task, frames=part) for part in parts),
-                len(micrograph),
-                time.perf_counter() - begin,
-            )
-        series.work(missing, progress)
-        series.finish(folder, task.frame_time_s)
-    else:
-
-        def report(step: str, share: float) -> None:
-            if progress is not None:
-                progress(share_of_all(step, share), step.replace("_", " "))
-
-        analyze_image(
-            micrograph,
-            task.recipe,
-            folder,
-            best_patch=_point(task.best_patch),
-            classifier=task.classifier,
-            tile_px=task.tile_px,
-            progress=report,
-            cancelled=cancelled,
-        )
+        # The time between frames and the format change no part.
+        same = {"frame_time_s": None, "image_format": None}
+        parts.begin({**asked, **same, "shape": micrograph.shape, **_source(micrograph)})
+        if parts.missing():
+            return Shared(task, parts.folder, len(parts), parts.part)
+    parts.work(wait=True)
+    parts.finish(folder)
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
-def analyze_image(
-    micrograph: Micrograph,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    best_patch: tuple[float, float] | None = None,
-    classifier: TrainedClassifier | None = None,
-    tile_px: int | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> None:
-    """Analyse one image, in tiles if it is large, and write its result folder."""
-    edge = tile_edge(micrograph, recipe, tile_px)
-    options: dict[str, Any] = {"best_patch": best_patch, "classifier": classifier, "cancelled": cancelled}
-    with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(
-            ResultWriter(
-                folder,
-                overwrite=True,
-                best_patch=best_patch,
-                cancelled=cancelled,
-                facts={"tile_px": edge} if edge else None,
-            )
-        )
-        if edge:
-            prefix = f".{folder.name}."
-            scratch = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=folder.parent)
-            )
-            writer.add(
-                analyze_in_tiles(
-                    micrograph, recipe, Path(scratch), edge_px=edge, progress=progress, **options
-                )
-            )
-            return
-        writer.add(plausible(pipeline.analyze(micrograph, recipe, progress=progress, **options)))
-
-
-def _point(placement: Placement) -> tuple[float, float] | None:
-    return placement.point if isinstance(placement, FromFrame) else placement
-
-
-def _asked(task: Task) -> dict[str, Any]:
+def _asked(task: Task, parts: Parts) -> dict[str, Any]:
     """What is to be done with an image, as in analysis.json."""
-    point = _point(task.best_patch)
+    point = task.options.point
     return {
         "recipe": task.recipe.to_dict(),
         "best_patch_by_hand": None if point is None else [float(v) for v in point],
-        "best_patch_from": placement_record(task.best_patch),
         "classifier": None if task.classifier is None else task.classifier.sha256,
         "software": software()["napari-hrstem-defects"],
+        **dict.fromkeys(_FACTS),
+        **parts.facts(),
+        # Said only of what is not usual.
+        "image_format": None if task.options.image_format == "ome-tiff" else task.options.image_format,
     }
 
 
@@ -305,27 +246,20 @@ def _source(micrograph: Micrograph) -> dict[str, Any]:
     return {key: micrograph.metadata[key] for key in ("pixel_size_stated_nm", "pixel_size_from", "select")}
 
 
-def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, Any] | None:
+def _up_to_date(folder: Path, asked: dict[str, Any], micrograph: Micrograph) -> dict[str, Any] | None:
     """Contents of analysis.json if the result there is what the task would make."""
     try:
-        if not all((folder / name).stat().st_size for name in FILES):
-            return None
         info = load_info(folder / INFO_FILE)
-    except (OSError, ReadError):
+    except ReadError:
         return None
     there = {
         **info,
         "classifier": info["classifier"]["sha256"],
         "software": info["software"].get("napari-hrstem-defects"),
     }
-    asked = _asked(task)
-    if micrograph.is_stack:
-        asked["frame_time_s"] = task.frame_time_s
-    else:
-        del asked["best_patch_from"]
-        asked["tile_px"] = tile_edge(micrograph, task.recipe, task.tile_px) or None
     same = (
-        all(there.get(key) == value for key, value in asked.items())
+        is_whole(folder)
+        and all(there.get(key) == value for key, value in asked.items())
         and all(info["input"].get(key) == value for key, value in _source(micrograph).items())
         # Last, because they read all pixels.
         and labels_sha256(folder) == [frame["labels_sha256"] for frame in info.get("frames", [info])]
@@ -335,6 +269,7 @@ def _up_to_date(folder: Path, task: Task, micrograph: Micrograph) -> dict[str, A
 
 
 def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
+    frames = len(info["frames"]) if "frames" in info else None
     return task.row(
         status,
         " ".join(info["warnings"]),
@@ -342,6 +277,8 @@ def _finished(task: Task, status: str, info: dict[str, Any]) -> Row:
         symmetry_fraction=info["fractions"]["symmetry_defect"],
         amorphous_fraction=info["fractions"]["amorphous"],
         regions=info["regions"],
+        frames_done=frames,
+        frames=frames,
     )
 
 

@@ -1,34 +1,35 @@
-"""Where tasks run: here, in local processes, on a dask cluster. Each function yields rows as they come."""
+"""Where tasks run: executors of this process, of local processes and of a dask cluster."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import contextlib
+import functools
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # numpy must not be imported before a worker has limited its threads
-    from napari_hrstem_defects.batch.summary import Row
-    from napari_hrstem_defects.batch.task import Parts, Task
+    from napari_hrstem_defects.batch.task import Task
 
 #: How long (s) a worker may take to stop when asked, and a cluster be without workers before a warning.
 _GRACE_S, _ALONE_S = 2.5, 30
 #: After which more time (s) workers are ended that did not do so.
 _MORE_GRACE_S = 1.0
-#: How often (s) the caller is asked whether to stop.
+#: How often (s) workers look whether to stop.
 _POLL_S = 0.2
 #: How long (s) a scheduler may take to answer.
 _SCHEDULER_TIMEOUT_S = 10
+#: How many tasks at a time a cluster gets for the parts of one image: its workers come and go.
+_CLUSTER_SHARE = 32
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -38,161 +39,97 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-# What takes long to import and is used at the end of a series only, by one of the workers.
-_USED_AT_THE_END = (
-    "napari_hrstem_defects.batch.task",
-    "napari_hrstem_defects.io.figure",
-    "scipy.stats",
-)
-
 Cancelled = Callable[[], bool]
-Progress = Callable[[float, str], None]
+#: ``report(path of the input, fraction, text)``.
+Report = Callable[[str, float, str], None]
 
 
-def run_here(
-    tasks: Sequence[Task], progress: Progress | None, cancelled: Cancelled | None
-) -> Generator[Row, None, None]:
-    """One after the other in this process; `progress` gets the fraction of all and what is going on."""
-    from napari_hrstem_defects.batch.summary import Row
+@dataclass(frozen=True)
+class Workers:
+    """An executor and how to use it.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor
+    run : callable
+        ``run(task)``, as :func:`~napari_hrstem_defects.batch.task.run_task` there.
+    asked : callable
+        To be called often; whether to stop. Raises if the workers are lost.
+    share : int
+        How many work at the parts of one image.
+    ahead : int
+        How many tasks are submitted at a time.
+    listen : callable
+        To be called often, and before a result is taken: passes on what the workers reported.
+    """
+
+    executor: Executor
+    run: Callable[[Task], Any]
+    asked: Cancelled
+    share: int
+    ahead: int
+    listen: Callable[[], None] = lambda: None
+
+
+@contextlib.contextmanager
+def here(report: Report, cancelled: Cancelled) -> Iterator[Workers]:
+    """One task after the other in this process."""
+    from dask.local import synchronous_executor
+
     from napari_hrstem_defects.batch.task import run_task
 
-    for index, task in enumerate(tasks):
-        if cancelled is not None and cancelled():
-            return
-        report = None if progress is None else _overall(progress, task, index, len(tasks))
-        row = run_task(task, report, cancelled)
-        assert isinstance(row, Row)  # nothing is shared out here
-        yield row
+    def run(task: Task) -> Any:
+        return run_task(task, functools.partial(report, task.path), cancelled)
+
+    yield Workers(synchronous_executor, run, cancelled, share=1, ahead=1)
 
 
-def _overall(progress: Progress, task: Task, index: int, count: int) -> Progress:
-    def report(fraction: float, step: str) -> None:
-        progress((index + fraction) / count, f"{task.source.path.name}: {step}")
-
-    return report
-
-
-def run_in_processes(
-    tasks: Sequence[Task], jobs: int, progress: Progress | None, cancelled: Cancelled | None
-) -> Generator[Row, None, None]:
-    """Several at a time in local processes that share the processors evenly, of a series several frames."""
-    unfinished = dict(enumerate(tasks))
-    try:
-        for index, row in _pool(unfinished, jobs, progress, cancelled):
-            del unfinished[index]
-            yield row
-    except BrokenProcessPool:
-        # The system ended a process, usually for lack of memory, and which image was too large for it is unknown:
-        # what is left goes through a process of its own.
-        for index, task in list(unfinished.items()):
-            if cancelled is not None and cancelled():
-                return
-            try:
-                yield from (row for _, row in _pool({index: task}, 1, progress, cancelled))
-            except BrokenProcessPool:
-                yield task.row(
-                    "failed",
-                    f"{task.source.path}: the process that analysed it was ended by the system, usually for lack of "
-                    "memory; crop or bin the image, or use fewer jobs.",
-                )
-
-
-def _pool(
-    tasks: dict[int, Task], jobs: int, progress: Progress | None, cancelled: Cancelled | None
-) -> Generator[tuple[int, Row], None, None]:
+@contextlib.contextmanager
+def processes(jobs: int, report: Report, cancelled: Cancelled) -> Iterator[Workers]:
+    """Local processes that share the processors evenly and end with this one."""
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    stop, reports = context.Event(), context.SimpleQueue()
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(stop, threads))
+    pool = ProcessPoolExecutor(
+        jobs, context, initializer=_prepare, initargs=(stop, reports, threads, jobs == 1)
+    )
     others, since = set(multiprocessing.active_children()), None
 
     def asked() -> bool:
         nonlocal since
-        if cancelled is None or not cancelled():
-            return False
-        stop.set()
-        since = since or time.monotonic()
+        if since is None:
+            if not cancelled():
+                return False
+            since = time.monotonic()
+            stop.set()
         # Workers end by themselves, except where the code of a library never returns to Python.
         if time.monotonic() - since > _GRACE_S + _MORE_GRACE_S:
             for worker in set(multiprocessing.active_children()) - others:
                 worker.kill()
         return True
 
-    def when_idle() -> None:
-        for _ in range(jobs):
-            pool.submit(_import)
+    def listen() -> None:
+        # Not after some may have been ended in the middle of a report.
+        while since is None and not reports.empty():
+            report(*reports.get())
 
     try:
-        yield from _rows(tasks, lambda task: pool.submit(_work, task), jobs > 1, asked, progress, when_idle)
+        yield Workers(pool, _work, asked, share=jobs, ahead=2 * jobs, listen=listen)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _rows(
-    tasks: dict[int, Task],
-    submit: Callable[[Task], Future[Any]],
-    split: bool,
-    asked: Callable[[], bool],
-    progress: Progress | None,
-    when_idle: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[int, Row]]:
-    """Rows as they come, series shared out (`split`); what has not begun when `asked` gives True is cancelled.
-
-    `when_idle` is called after submitting, for what workers can do while there is no task for them.
-    """
-    from napari_hrstem_defects.batch.task import Parts, internal_error
-
-    running = {
-        submit(replace(task, split=split)): (index, replace(task, split=split))
-        for index, task in tasks.items()
-    }
-    when_idle()
-    at_work: dict[int, tuple[Parts, int, float]] = {}
-    finished: set[int] = set()
-    while running:
-        for future in wait(running, _POLL_S, FIRST_COMPLETED).done:
-            index, task = running.pop(future)
-            if future.cancelled() or index in finished:
-                continue
-            failure = future.exception()
-            if isinstance(failure, BrokenProcessPool):
-                raise failure
-            found = (
-                task.row("failed", internal_error(failure, task.source.path)) if failure else future.result()
-            )
-            if isinstance(found, Parts):
-                at_work[index] = found, len(found.tasks), time.monotonic() - found.seconds
-                running |= {submit(part): (index, part) for part in found.tasks}
-                when_idle()
-                continue
-            if found is None:
-                parts, left, begin = at_work[index]
-                at_work[index] = parts, left - 1, begin
-                if progress is not None:
-                    share = 1 - (left - 1) / len(parts.tasks)
-                    text = f"frame {round(share * parts.frames)} of {parts.frames}"
-                    progress((len(finished) + share) / len(tasks), f"{task.source.path.name}: {text}")
-                if left == 1:
-                    whole = tasks[index]
-                    running[submit(whole)] = index, whole
-                continue
-            finished.add(index)
-            if index in at_work:
-                found = replace(found, seconds=round(time.monotonic() - at_work[index][2], 3))
-            yield index, found
-        if asked():
-            for future in running:
-                future.cancel()
-
-
+# In a worker: whether to stop, where reports go, whether there are others.
 _stop: Any = None
+_reports: Any = None
+_alone = False
 
 
-def _prepare(stop: Any, threads: int) -> None:
+def _prepare(stop: Any, reports: Any, threads: int, alone: bool) -> None:
     """Set up a worker process."""
-    global _stop
-    _stop = stop
+    global _stop, _reports, _alone
+    _stop, _reports, _alone = stop, reports, alone
     # Signals reach all processes of a group; the parent stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -212,26 +149,28 @@ def _watch(stop: Any) -> None:
     os._exit(1)
 
 
-def _import() -> None:
-    for name in _USED_AT_THE_END:
-        importlib.import_module(name)
-
-
-def _work(task: Task) -> Row | Parts | None:
+def _work(task: Task) -> Any:
     from napari_hrstem_defects.batch.task import run_task
 
-    return run_task(task, cancelled=_stop.is_set)
+    def progress(share: float, text: str) -> None:
+        _reports.put((task.path, share, text))
+
+    # How far one of several is at the parts of an image says nothing.
+    told = _alone or task.stage != "work"
+    return run_task(task, progress if told else None, _stop.is_set)
 
 
-def run_on_cluster(
-    tasks: Sequence[Task],
-    address: str,
-    timeout_s: float,
-    progress: Progress | None,
-    notify: Callable[[str], None] | None,
-    cancelled: Cancelled | None,
-) -> Generator[Row, None, None]:
-    """On the workers of a running dask cluster, which must see the same files under the same paths."""
+@contextlib.contextmanager
+def cluster(
+    address: str, timeout_s: float, notify: Callable[[str], None] | None, cancelled: Cancelled
+) -> Iterator[Workers]:
+    """The workers of a running dask cluster, which must see the same files under the same paths.
+
+    Raises
+    ------
+    HrstemDefectsError
+        If there is no scheduler at the address, or it or its workers are gone.
+    """
     from distributed import Client, Security
     from distributed.comm import connect
 
@@ -271,16 +210,11 @@ def run_on_cluster(
         if waited > _ALONE_S and notify is not None and not warned:
             warned = True
             notify(f"{address}: the dask cluster has no worker; waiting for up to {timeout_s:g} s.")
-        return cancelled is not None and cancelled()
+        return cancelled()
 
     with client:
         executor = client.get_executor(pure=False)
         try:
-            unfinished = dict(enumerate(tasks))
-            rows = _rows(unfinished, lambda task: executor.submit(run_task, task), True, asked, progress)
-            for _, row in rows:
-                yield row
-                if cancelled is not None and cancelled():
-                    return
+            yield Workers(executor, run_task, asked, _CLUSTER_SHARE, ahead=1 << 30)
         finally:
             executor.shutdown(wait=False)

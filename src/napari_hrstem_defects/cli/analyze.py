@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_hrstem_defects.batch.series import FromFrame, Placement
+from napari_hrstem_defects.batch.options import FromFrame, Placement
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe

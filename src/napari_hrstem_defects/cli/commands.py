@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import napari_hrstem_defects
+from napari_hrstem_defects.cli.options import Out, PixelSize, Quiet, Select, flag, option
 
 app = typer.Typer(
     help="Find lattice defects in atomic-resolution HR(S)TEM micrographs.",
@@ -17,19 +18,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results; made if missing.")]
-Select = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|TITLE",
-        help="Which data set of a file with several, as `info` lists them; default: the largest image.",
-    ),
-]
-PixelSize = Annotated[
-    float | None, typer.Option(metavar="NM", help="Pixel size in nm, instead of that in the file.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -55,59 +43,55 @@ def analyze(
     ],
     out: Out,
     recipe: Annotated[
-        str, typer.Option(metavar="FILE", help="Recipe as JSON, or one of the built-in: default, published.")
+        str, option("FILE", "Recipe as JSON, or one of the built-in: default, published.")
     ] = "default",
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="STEP.KEY=VALUE", help="Change one parameter of the recipe; repeatable."
-        ),
+        option("STEP.KEY=VALUE", "Change one parameter of the recipe; repeatable.", name="--set"),
     ] = None,
     classifier: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Patch classifier, instead of the recipe's.")
+        str | None, option("NAME|FILE", "Patch classifier, instead of the recipe's.")
     ] = None,
     best_patch: Annotated[
         str | None,
-        typer.Option(
-            metavar="Y,X|frame:N|track:N",
-            help="Centre of the best patch in px, for all images; of a series also that of frame N for all frames "
+        option(
+            "Y,X|frame:N|track:N",
+            "Centre of the best patch in px, for all images; of a series also that of frame N for all frames "
             "(frame:N), moving with the drift (track:N, or track:Y,X as placed in the first frame).",
         ),
     ] = None,
     frame_time: Annotated[
-        float | None,
-        typer.Option(metavar="S", help="Series: time from frame to frame, for rates per second."),
+        float | None, option("S", "Series: time from frame to frame, for rates per second.")
     ] = None,
     pixel_size: PixelSize = None,
     tile: Annotated[
         int | None,
-        typer.Option(
-            metavar="PX",
+        option(
+            "PX",
+            "Do larger images in tiles of this edge, 0: never; default: 3072 for sides of more than 8192.",
             min=0,
-            help="Do larger images in tiles of this edge, 0: never; default: 3072 for sides of more than 8192.",
         ),
     ] = None,
     select: Select = None,
     memory_share: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", min=0, max=1, help="Refuse images that take more of the machine's memory."
-        ),
+        float, option("SHARE", "Refuse images that take more of the machine's memory.", min=0, max=1)
     ] = 0.25,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Local processes.")] = 1,
+    image_format: Annotated[
+        Literal["ome-tiff", "ome-zarr"], typer.Option(help="Of the labels and maps that are written.")
+    ] = "ome-tiff",
+    jobs: Annotated[int, option("N", "Local processes.", min=1)] = 1,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A running dask cluster that sees the same files.")
+        str | None, option("ADDRESS", "A running dask cluster that sees the same files.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="S", min=0, help="How long to wait while the cluster has no worker.")
+        float, option("S", "How long to wait while the cluster has no worker.", min=0)
     ] = 300.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Analyse again even where the result is up to date.")
+        bool, flag("--overwrite", "Analyse again even where the result is up to date.")
     ] = False,
     quiet: Quiet = False,
     json_lines: Annotated[
-        bool,
-        typer.Option("--json-lines", help="For programs: a JSON object a line for each image, nothing else."),
+        bool, flag("--json-lines", "For programs: a JSON object a line for each image, nothing else.")
     ] = False,
 ) -> None:
     """Find defects; writes DIR/<stem>/ for each image and DIR/summary.csv.
@@ -133,6 +117,7 @@ def analyze(
         errors_as_lines,
         stop_signals,
     )
+    from napari_hrstem_defects.io.ome import check_image_format
     from napari_hrstem_defects.models.classifier import for_recipe
 
     with errors_as_lines(USAGE):
@@ -142,6 +127,7 @@ def analyze(
         placement = placement_of(best_patch)
         check_positive("--pixel-size", pixel_size, "length in nm")
         check_positive("--frame-time", frame_time, "time in s")
+        check_image_format(image_format)
         make_folder(out)
     with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
 
@@ -161,7 +147,10 @@ def analyze(
             pixel_size_nm=pixel_size,
             select=select,
             memory_share=memory_share,
+            image_format=image_format,
             jobs=jobs,
+            # A reader that does not return to Python would keep this process from ending.
+            isolated=True,
             scheduler=scheduler,
             overwrite=overwrite,
             progress=reporter.progress,
@@ -225,10 +214,8 @@ def info(
 def replay(
     record: Annotated[Path, typer.Argument(metavar="analysis.json", help="Record of the result to repeat.")],
     out: Out,
-    image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the image is now, if it was moved.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier repetition.")] = False,
+    image: Annotated[Path | None, option("FILE", "Where the image is now, if it was moved.")] = None,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace an earlier repetition.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Repeat a result from its analysis.json and check that the labels are the same, bit for bit."""
@@ -251,17 +238,14 @@ def replay(
 def simulate(
     out: Out,
     count: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="How many images; of the presets …-defects patches of each class."
-        ),
+        int, option("N", "How many images; of the presets …-defects patches of each class.", min=1)
     ],
-    seed: Annotated[int, typer.Option(metavar="S", min=0, help="The same seed gives the same images.")],
+    seed: Annotated[int, option("S", "The same seed gives the same images.", min=0)],
     preset: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="What to simulate; without it a set of all kinds, a third with defects. cdte-defects and sto-defects: "
+        option(
+            "NAME",
+            "What to simulate; without it a set of all kinds, a third with defects. cdte-defects and sto-defects: "
             "labelled patches and whole images of the classes of Marvin, Holt et al.",
         ),
     ] = None,

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +129,8 @@ class Reporter:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._said = "", 0
+        # Tenths of each file that lines were written for.
+        self._said: Counter[str] = Counter()
         self._bar: Any = None
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
@@ -150,16 +152,16 @@ class Reporter:
         return self._bar is not None
 
     def progress(self, fraction: float, text: str) -> None:
-        """Move the bar; in a pipe, one line for each tenth of a series."""
+        """Move the bar; in a pipe, one line for each tenth of a series or large image."""
         if (
             self._bar is None
             and not self._quiet
-            and (frame := re.search(r"(.*): frame (\d+) of (\d+)$", text))
+            and (frame := re.search(r"(.*): (?:frame|tile) (\d+) of (\d+)$", text))
         ):
             tenth = 10 * (int(frame[2]) - 1) // int(frame[3])
-            if tenth and (frame[1], tenth) != self._said:
-                self._said = frame[1], tenth
-                typer.echo(printable(f"        {frame[1]}: {10 * tenth} %"))
+            for said in range(self._said[frame[1]], tenth):
+                typer.echo(printable(f"        {frame[1]}: {10 * (said + 1)} %"))
+            self._said[frame[1]] = max(tenth, self._said[frame[1]])
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction, description=printable(text))
 

@@ -10,38 +10,30 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_hrstem_defects.cli.commands import Out, PixelSize, Quiet, Select, app
+from napari_hrstem_defects.cli.commands import app
+from napari_hrstem_defects.cli.options import Out, PixelSize, Quiet, Select, flag, option
 from napari_hrstem_defects.models.options import TrainingOptions
 
-_Images = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Labelled images, or the folder of the published data set."),
-]
+_Images = Annotated[Path | None, option("DIR", "Labelled images, or the folder of the published data set.")]
 _Labels = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: same folder.",
+    option(
+        "DIR",
+        "Their labels by stem: label images (0 crystal, 255 ignore) or labelme polygons; default: same folder.",
     ),
 ]
 _Patches = Annotated[
-    Path | None,
-    typer.Option(metavar="CSV", help="Patches: columns file and label; where known also source, y, x."),
+    Path | None, option("CSV", "Patches: columns file and label; where known also source, y, x.")
 ]
-_Clean = Annotated[
-    str | None,
-    typer.Option(metavar="CLASS", help="The clean class, where its name does not show it."),
-]
+_Clean = Annotated[str | None, option("CLASS", "The clean class, where its name does not show it.")]
 _Report = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
+    option(
+        "DIR",
+        "Write table_1.csv (as in Dennler et al.), report.txt and report.json (each class), confusion.png there.",
     ),
 ]
-_Only = Annotated[
-    str | None, typer.Option(metavar="COLUMN=VALUE", help="Only the rows of the table with this value.")
-]
+_Only = Annotated[str | None, option("COLUMN=VALUE", "Only the rows of the table with this value.")]
 
 
 def _with_training_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +43,7 @@ def _with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     for item in fields(TrainingOptions):
         about, types = item.metadata, {"str": str, "int": int, "float": float, "bool": bool}
         if about.get("metavar") or about.get("option"):
-            option = typer.Option(
+            made = typer.Option(
                 *filter(None, [about["option"]]),
                 metavar=about["metavar"] or None,
                 min=about["least"],
@@ -62,7 +54,7 @@ def _with_training_options(command: Callable[..., None]) -> Callable[..., None]:
                     item.name,
                     inspect.Parameter.KEYWORD_ONLY,
                     default=item.default,
-                    annotation=Annotated[types[str(item.type)], option],
+                    annotation=Annotated[types[str(item.type)], made],
                 )
             )
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -72,43 +64,34 @@ def _with_training_options(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_with_training_options
 def train(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The model file to write (.hrstem).")],
-    model: Annotated[
-        str | None, typer.Option(metavar="KIND", help="vgg16, compact or fft-ensemble; not with a preset.")
-    ] = None,
+    out: Annotated[Path, option("FILE", "The model file to write (.hrstem).")],
+    model: Annotated[str | None, option("KIND", "vgg16, compact or fft-ensemble; not with a preset.")] = None,
     protocol: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="dennler2021: VGG16, split, trained and chosen as published."),
+        str | None, option("NAME", "dennler2021: VGG16, split, trained and chosen as published.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="marvin2025: the FFT ensemble as published.")
-    ] = None,
+    preset: Annotated[str | None, option("NAME", "marvin2025: the FFT ensemble as published.")] = None,
     images: _Images = None,
     labels: _Labels = None,
     patches: _Patches = None,
-    simulated: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Train on N simulated images instead.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the classifier; default: the file's.")
-    ] = None,
+    simulated: Annotated[int | None, option("N", "Train on N simulated images instead.", min=1)] = None,
+    name: Annotated[str | None, option("NAME", "Name of the classifier; default: the file's.")] = None,
     clean: _Clean = None,
     only: _Only = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
+        option(
+            "KEY=VALUE",
+            "A setting of one kind only; repeatable. fft-ensemble: architecture, branches, augmentation, balance, "
             "calibrate, threshold, momentum, stride, class_epochs. vgg16: dense.",
+            name="--set",
         ),
     ] = None,
     install: Annotated[
-        bool, typer.Option("--install", help="Also add it to the list of classifiers, under its name.")
+        bool, flag("--install", "Also add it to the list of classifiers, under its name.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
+    resume: Annotated[bool, flag("--resume", "Continue an unfinished training.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model, or start an unfinished training anew.")
+        bool, flag("--overwrite", "Replace a model, or start an unfinished training anew.")
     ] = False,
     report: _Report = None,
     quiet: Quiet = False,
@@ -127,27 +110,18 @@ def train(
 
 @app.command()
 def evaluate(
-    pred: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Results of analyze, or label images.")
-    ] = None,
+    pred: Annotated[Path | None, option("DIR", "Results of analyze, or label images.")] = None,
     truth: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Label images: 0 crystal, 1 symmetry defect, 2 amorphous, 255 ignore."
-        ),
+        Path | None, option("DIR", "Label images: 0 crystal, 1 symmetry defect, 2 amorphous, 255 ignore.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A trained classifier instead, by file or name.")
-    ] = None,
+    model: Annotated[str | None, option("FILE", "A trained classifier instead, by file or name.")] = None,
     images: _Images = None,
     labels: _Labels = None,
     patches: _Patches = None,
     clean: _Clean = None,
     only: _Only = None,
-    ratings: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Count the ratings given in the panel instead.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all numbers to this file.")] = None,
+    ratings: Annotated[Path | None, option("CSV", "Count the ratings given in the panel instead.")] = None,
+    json: Annotated[Path | None, option("FILE", "Write all numbers to this file.")] = None,
     report: _Report = None,
 ) -> None:
     """Compare label images with masks (--pred, --truth), or evaluate a trained classifier (--model) on labelled data.
@@ -163,21 +137,17 @@ def evaluate(
 @app.command()
 def scan(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A micrograph or a series.")],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="An FFT ensemble: of the registry, or a file.")
-    ],
+    model: Annotated[str, option("NAME|FILE", "An FFT ensemble: of the registry, or a file.")],
     out: Out,
     stride: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Step between windows in px; default 8, 4 as published."),
+        int | None, option("N", "Step between windows in px; default 8, 4 as published.", min=1)
     ] = None,
     least_probability: Annotated[
-        float | None,
-        typer.Option(metavar="P", min=0, max=1, help="Below this no class is named; default 0.5."),
+        float | None, option("P", "Below this no class is named; default 0.5.", min=0, max=1)
     ] = None,
     pixel_size: PixelSize = None,
     select: Select = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier scan.")] = False,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace an earlier scan.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Slide an FFT ensemble over an image; writes DIR/<stem>/ with a map for each class, a class map, its regions."""
@@ -232,18 +202,10 @@ def scan(
 
 @app.command()
 def models(
-    add: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add a model file, so that it is found by its name.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to call it; default: as it calls itself.")
-    ] = None,
-    remove: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Delete the classifier of this name.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --add: replace the one of the same name.")
-    ] = False,
+    add: Annotated[Path | None, option("FILE", "Add a model file, so that it is found by its name.")] = None,
+    name: Annotated[str | None, option("NAME", "What to call it; default: as it calls itself.")] = None,
+    remove: Annotated[str | None, option("NAME", "Delete the classifier of this name.")] = None,
+    overwrite: Annotated[bool, flag("--overwrite", "With --add: replace the one of the same name.")] = False,
 ) -> None:
     """List the trained classifiers that are installed: kind, classes, what they expect, how good they were.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
-from napari_hrstem_defects.io.source import DataSet, LazyFrames
+from napari_hrstem_defects.io.source import DataSet
 
 # Keys of Swift's metadata, the newest first.
 _CALIBRATIONS = ("dimensional_calibrations", "spatial_calibrations", "intrinsic_spatial_calibrations")
@@ -25,17 +25,20 @@ def read_npy(path: Path) -> list[DataSet]:
     """A numpy array; series stay on disk."""
     data = np.load(path, mmap_mode="r", allow_pickle=False)
     colour = data.ndim == 3 and data.shape[-1] in (3, 4)
-    load = functools.partial(_npy, path, data.shape, data.dtype, data.ndim == 3 and not colour)
-    return [DataSet(data.shape, data.dtype, load, colour=colour)]
+    return [
+        DataSet(
+            data.shape,
+            data.dtype,
+            functools.partial(_npy, path, data.ndim == 3 and not colour),
+            colour=colour,
+        )
+    ]
 
 
-def _npy(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], series: bool) -> Any:
-    if series:
-        return LazyFrames(shape, dtype, functools.partial(_npy_frame, path))
-    return np.load(path, allow_pickle=False)
-
-
-def _npy_frame(path: Path, index: int) -> NDArray[Any]:
+def _npy(path: Path, series: bool, index: int) -> NDArray[Any]:
+    if not series:
+        return np.asarray(np.load(path, allow_pickle=False))
+    # A copy, which lets go of the file.
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[index])
 
 
@@ -81,7 +84,7 @@ def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     return size
 
 
-def _unpack(path: Path, name: str) -> NDArray[Any]:
+def _unpack(path: Path, name: str, _: int) -> NDArray[Any]:
     with zipfile.ZipFile(path) as archive, archive.open(name) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 

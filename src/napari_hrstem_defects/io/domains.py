@@ -15,32 +15,6 @@ from napari_hrstem_defects.io.tables import Row
 #: Lattice vectors count as equally short up to this difference in length.
 EQUALLY_SHORT = 0.03
 
-DOMAIN_COLUMNS = (
-    "domain",
-    "relation",
-    "crystal",
-    "fraction",
-    "area_px",
-    "area_nm2",
-    "orientation_deg",
-    "misorientation_deg",
-    "zone_axis",
-    "coincidence",
-    "distance",
-    "period_px",
-    "v1_y_px",
-    "v1_x_px",
-    "v2_y_px",
-    "v2_x_px",
-    "v1_y_nm",
-    "v1_x_nm",
-    "v2_y_nm",
-    "v2_x_nm",
-    "patch_y_px",
-    "patch_x_px",
-    "patch_size_px",
-)
-
 
 def domain_image(analysis: Analysis) -> NDArray[np.uint8]:
     """Number of each pixel's domain, 0 the reference, uint8 ``(y, x)``."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -21,9 +20,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
+from napari_hrstem_defects.io.charts import CENTRED, DPI, FONT, PNG, name_axes
 from napari_hrstem_defects.io.display import (
     AMORPHOUS_COLOUR,
     BEST_PATCH_COLOUR,
@@ -35,17 +34,6 @@ from napari_hrstem_defects.io.display import (
 )
 from napari_hrstem_defects.io.frames import FrameResult
 
-_DPI = 150
-# Without "Software" the file would change with matplotlib's patch version for no reason; a higher level of compression
-# takes twice as long for files of the same size.
-_PNG: dict[str, Any] = {
-    "format": "png",
-    "dpi": _DPI,
-    "metadata": {"Software": None},
-    "pil_kwargs": {"compress_level": 3},
-}
-_FONT = "DejaVu Sans"  # comes with matplotlib: the same figure everywhere
-_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "family": _FONT}
 # Everything below in inches.
 _MARGIN = 0.35
 _GAP = 0.3
@@ -61,8 +49,6 @@ _WIDE = 1.9  # images wider than this times their height are put below each othe
 _WIDE_PANEL_HEIGHT = 2.3
 _SCALE_BAR = 0.45  # the scale bar is about this long at least
 _NUMBERED = 12  # the largest regions carry their number
-# Okabe & Ito's palette without yellow: of the largest defects of a series.
-_HISTORY_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 class _Layout(NamedTuple):
@@ -129,7 +115,7 @@ def overview_figure(
     display = Display.of(found)
     header = _header(found, frame, series)
     layout = _Layout.of(found.labels.shape, len(header), series is not None)
-    figure = Figure(figsize=(layout.width, layout.height), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(layout.width, layout.height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _draw_header(figure, layout, header)
     width, height = layout.panel
@@ -155,7 +141,7 @@ def save_overview(
     series: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
     """Write :func:`overview_figure` as PNG."""
-    overview_figure(analysis, frame=frame, series=series).savefig(path, **_PNG)
+    overview_figure(analysis, frame=frame, series=series).savefig(path, **PNG)
 
 
 def _header(
@@ -204,19 +190,19 @@ def _draw_header(figure: Figure, layout: _Layout, lines: Sequence[tuple[str, str
     available = layout.width - 2 * _MARGIN
     for i, (text, style) in enumerate(lines):
         y = 1 - (_MARGIN / 2 + (i + 0.5) * _LINE + 0.05) / layout.height
-        options = {**styles[style], "family": _FONT, "va": "center"}
+        options = {**styles[style], "family": FONT, "va": "center"}
         label = figure.text(_MARGIN / layout.width, y, text, parse_math=False, **options)
-        length = label.get_window_extent().width / _DPI
+        length = label.get_window_extent().width / DPI
         if length > available:
             label.set_fontsize(options["fontsize"] * available / length)
 
 
 def _note(strip: Axes, text: str, y: float = 0.72, size: float = 10) -> None:
-    strip.text(0.5, y, text, fontsize=size, **_CENTRED)
+    strip.text(0.5, y, text, fontsize=size, **CENTRED)
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=11.5, family=_FONT, pad=5)
+    axes.set_title(text, loc="left", fontsize=11.5, family=FONT, pad=5)
 
 
 def _draw_image(axes: Axes, strip: Axes, found: FrameResult, display: Display) -> None:
@@ -260,8 +246,8 @@ def _draw_severity(axes: Axes, strip: Axes, found: FrameResult, display: Display
     low, high = severity_range(found.pixels("severity"), threshold)
     display.show(axes, display.severity_overlay(low, high))
     _title(axes, "Symmetry breaking")
-    if not judged.all() and axes.get_window_extent().width / _DPI >= _MIN_PANEL_WIDTH:
-        axes.set_title("pale: not assessed", loc="right", fontsize=9, color="0.35", family=_FONT, pad=5)
+    if not judged.all() and axes.get_window_extent().width / DPI >= _MIN_PANEL_WIDTH:
+        axes.set_title("pale: not assessed", loc="right", fontsize=9, color="0.35", family=FONT, pad=5)
     if found.record["best_patch"] is None or not judged.any():
         _note(strip, "not computed")
         return
@@ -302,7 +288,7 @@ def _draw_number(axes: Axes, region: Region, shape: tuple[int, ...]) -> None:
     inset_y, inset_x = (min(0.02 * max(shape), 0.25 * n) for n in shape)
     place = min(max(x, inset_x), shape[1] - 1 - inset_x), min(max(y, inset_y), shape[0] - 1 - inset_y)
     number = axes.annotate(
-        str(region.id), place, offset, textcoords="offset points", color="white", fontsize=8.5, **_CENTRED
+        str(region.id), place, offset, textcoords="offset points", color="white", fontsize=8.5, **CENTRED
     )
     number.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
 
@@ -321,7 +307,7 @@ def _legend(strip: Axes, entries: Sequence[tuple[Any, str]], columns: int = 2) -
         handleheight=1.0,
         columnspacing=1.2,
         labelspacing=0.3,
-        prop={"family": _FONT, "size": 10 if len(entries) <= 2 else 8.5},
+        prop={"family": FONT, "size": 10 if len(entries) <= 2 else 8.5},
     )
 
 
@@ -330,7 +316,7 @@ def _draw_scale_bar(axes: Axes, found: FrameResult) -> None:
     width, size = found.labels.shape[1], found.micrograph.pixel_size_nm
     unit = 1.0 if size is None else size
     # Sized in inches on the page, so that it looks alike on every shape.
-    px_per_inch = width / (axes.get_window_extent().width / _DPI)
+    px_per_inch = width / (axes.get_window_extent().width / DPI)
     length = round_length(min(max(0.22 * width, _SCALE_BAR * px_per_inch), 0.7 * width) * unit)
     bar = AnchoredSizeBar(
         axes.transData,
@@ -343,7 +329,7 @@ def _draw_scale_bar(axes: Axes, found: FrameResult) -> None:
         pad=0.4,
         borderpad=0.5,
         sep=2,
-        fontproperties=FontProperties(family=_FONT, size=9.5),
+        fontproperties=FontProperties(family=FONT, size=9.5),
     )
     bar.patch.set(facecolor="black", alpha=0.6, linewidth=0)
     axes.add_artist(bar)
@@ -373,88 +359,4 @@ def _draw_series(figure: Figure, layout: _Layout, series: Sequence[Mapping[str, 
     axes.set_ylim(0, max(1.1 * axes.dataLim.ymax, 1.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=8.5)
-    _name_axes(axes, "frame", "area (%)", 9)
-
-
-def _name_axes(axes: Axes, x: str, y: str, size: float) -> None:
-    axes.set_xlabel(x, fontsize=size, family=_FONT, labelpad=1)
-    axes.set_ylabel(y, fontsize=size, family=_FONT)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def save_histories(
-    path: Path, histories: Sequence[History], *, frames: int, frame_time_s: float | None = None
-) -> None:
-    """Draw length and area of the largest defects of a series over the frames, with their growth, as a PNG file.
-
-    Parameters
-    ----------
-    path : Path
-    histories : sequence of History
-    frames : int
-        Length of the series.
-    frame_time_s : float, optional
-        Time from frame to frame; the axis then is in s.
-    """
-    step, unit = (1.0, "frame") if frame_time_s is None else (frame_time_s, "s")
-    largest = sorted(histories, key=lambda history: -max(region.area_px for region in history.regions))
-    shown = largest[: len(_HISTORY_COLOURS)]
-    known = all(region.length_nm is not None for history in shown for region in history.regions)
-    figure = Figure((_ROW_WIDTH, 0.42 * _ROW_WIDTH), layout="constrained", dpi=_DPI)
-    for number, (title, size, of) in enumerate(
-        (("length", "length_nm", "nm"), ("area", "area_nm2", "nm²"))
-        if known
-        else (("length", "length_px", "px"), ("area", "area_px", "px"))
-    ):
-        axes = figure.add_subplot(1, 2, number + 1)
-        for history, colour in zip(shown, _HISTORY_COLOURS, strict=False):
-            sizes = np.array([getattr(region, size) for region in history.regions])
-            rim = np.array([region.at_rim for region in history.regions])
-            times = step * np.array(history.frames)
-            label = f"{history.id}: {history.regions[-1].type}"
-            growth = history.growth(size)
-            if growth is not None:
-                label += f", {growth.rate / step:+.3g} {of} per {unit}"
-                level = np.median(sizes[~rim] - growth.rate / step * times[~rim])
-                axes.plot(times, level + growth.rate / step * times, color=colour, linewidth=1)
-            axes.plot(times[~rim], sizes[~rim], ".", color=colour, label=label)
-            axes.plot(times[rim], sizes[rim], "x", color=colour, markersize=4)
-        axes.set_xlim(-0.5 * step, (frames - 0.5) * step)
-        axes.set_ylim(bottom=0)
-        _name_axes(axes, "frame" if frame_time_s is None else "time (s)", f"{title} ({of})", 10)
-        if shown:
-            axes.legend(frameon=False, prop={"family": _FONT, "size": 9}, loc="best")
-    if not shown:
-        figure.suptitle("no defects", family=_FONT)
-    elif any(region.at_rim for history in shown for region in history.regions):
-        figure.suptitle("×: reaches the rim, a lower limit", fontsize=9, color="0.35", family=_FONT)
-    figure.savefig(path, **_PNG)
-
-
-def save_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
-    """Draw confusion matrices, shaded by the share of each true class, as a PNG file.
-
-    Parameters
-    ----------
-    path : Path
-    confusions : mapping
-        Heading → ``classes`` (names) and ``counts`` (rows: truth, columns: found).
-    """
-    columns = min(len(confusions), 3)
-    rows = -(-len(confusions) // columns)
-    most = max(len(confusion["classes"]) for confusion in confusions.values())
-    edge = max(3.2, 0.75 * most + 1.6)
-    figure = Figure((edge * columns, edge * rows), layout="constrained", dpi=_DPI)
-    for number, (heading, confusion) in enumerate(confusions.items(), start=1):
-        axes = figure.add_subplot(rows, columns, number)
-        counts, names = np.asarray(confusion["counts"], float), confusion["classes"]
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:.0f}", color=colour, **_CENTRED)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", family=_FONT)
-        axes.set_yticks(range(len(names)), names, family=_FONT)
-        _name_axes(axes, "found", "truth", 10)
-        axes.set_title(heading, fontsize=10, family=_FONT)
-    figure.savefig(path, **_PNG)
+    name_axes(axes, "frame", "area (%)", 9)

@@ -30,7 +30,7 @@ def whole_folder(target: Path, is_ours: Callable[[Path], bool], overwrite: bool)
     WriteError
         If `target` is in the way or cannot be written.
     """
-    check_target(target, is_ours, overwrite)
+    _check_target(target, is_ours, overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
@@ -65,14 +65,8 @@ def whole_file(target: Path) -> Iterator[Path]:
         raise
 
 
-def check_target(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
-    """Refuse a target that is in the way, see :func:`whole_folder`.
-
-    Raises
-    ------
-    WriteError
-        If something stands there that must not be replaced.
-    """
+def _check_target(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
+    """Refuse a target that must not be replaced."""
     try:
         if not target.exists():
             return
@@ -96,7 +90,6 @@ def move_into_place(folder: Path, target: Path) -> None:
     Raises
     ------
     OSError
-        If it cannot be moved.
     """
     folder.chmod(0o777 & ~_umask())  # mkdtemp keeps others out
     if target.exists():

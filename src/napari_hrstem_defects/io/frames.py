@@ -57,6 +57,8 @@ class FrameResult:
         Name and SHA-256.
     drift_px : (float, float)
         Movement ``(y, x)`` of the specimen since the frame before.
+    area_periods : float
+        Area that was judged, in squared lattice periods.
     shown : FrameResult or None
         What the overview shows instead, a reduced copy of a large image.
     """
@@ -72,18 +74,21 @@ class FrameResult:
     record: Mapping[str, Any]
     classifier: tuple[str, str | None]
     drift_px: tuple[float, float] = (0.0, 0.0)
+    area_periods: float = 0.0
     shown: FrameResult | None = None
 
     @classmethod
-    def of(cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0)) -> FrameResult:
-        """Of an analysis."""
+    def of(
+        cls, analysis: Analysis, drift_px: tuple[float, float] = (0.0, 0.0), *, domains: bool = True
+    ) -> FrameResult:
+        """Of an analysis, with or without its domains."""
         maps: dict[str, NDArray[Any]] = {
             "labels": analysis.labels,
             "severity": analysis.severity,
             "variance": analysis.variance,
-            "domains": domain_image(analysis),
-            "walls": wall_image(analysis),
         }
+        if domains:
+            maps |= {"domains": domain_image(analysis), "walls": wall_image(analysis)}
         if analysis.recipe.domains.boundary_map:
             found = analysis.boundaries
             maps["boundaries"] = np.zeros(analysis.labels.shape, np.float32) if found is None else found
@@ -95,10 +100,11 @@ class FrameResult:
             analysis.judged,
             patch_rows(analysis.patches),
             analysis.regions,
-            domain_rows(analysis),
+            domain_rows(analysis) if domains else (),
             provenance.frame_record(analysis),
             (analysis.patches.classifier, analysis.patches.classifier_sha256),
             drift_px,
+            analysis.area_periods,
         )
 
     def pixels(self, name: str) -> NDArray[Any]:
@@ -111,8 +117,14 @@ class FrameResult:
         """Number of marked pixels."""
         return int(np.count_nonzero(self.labels))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, level: int = ZLIB_LEVEL) -> None:
         """Write a file that is complete or absent: a TIFF with a page for each map, everything else in its description.
+
+        Parameters
+        ----------
+        path : Path
+        level : int
+            Of zlib for maps of real numbers, which are noise: 0 where they do not go into another file as they are.
 
         Raises
         ------
@@ -127,6 +139,7 @@ class FrameResult:
             "record": self.record,
             "classifier": self.classifier,
             "drift_px": self.drift_px,
+            "area_periods": self.area_periods,
         }
         pages = [np.ascontiguousarray(pixels, MAPS[name]) for name, pixels in self.maps.items()]
         with whole_file(path) as aside, tifffile.TiffWriter(aside) as writer:
@@ -136,7 +149,7 @@ class FrameResult:
                     pixels,
                     photometric="minisblack",
                     compression="zlib",
-                    compressionargs={"level": ZLIB_LEVEL},
+                    compressionargs={"level": level if pixels.dtype.kind == "f" else ZLIB_LEVEL},
                     description=text,
                     metadata=None,
                 )
@@ -173,6 +186,7 @@ class FrameResult:
                 kept["record"],
                 (name, sha256),
                 (y, x),
+                kept["area_periods"],
             )
         except (*provenance.DAMAGE, MemoryError):  # of a size that is wrong
             return None

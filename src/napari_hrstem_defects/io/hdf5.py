@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.calibration import is_reciprocal, nm_per_unit, pixel_size, size_of_axes
-from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
+from napari_hrstem_defects.io.source import DataSet, optional_library
 
 
 def read(path: Path) -> list[DataSet]:
@@ -21,7 +21,7 @@ def read(path: Path) -> list[DataSet]:
     h5py = optional_library("h5py", path)
     with h5py.File(path, "r") as file:
         if "Experiments" in file:
-            return list(hyperspy(file["Experiments"], functools.partial(_load, path)))
+            return list(hyperspy(file["Experiments"], functools.partial(_reader, path)))
         if "Data" in file and "Version" in file:
             return list(_velox(path, file["Data"]))
         return list(_ncem(path, file))
@@ -43,12 +43,10 @@ def _velox(path: Path, data: Any) -> Iterator[DataSet]:
         units = result.get("PixelUnitY", ""), result.get("PixelUnitX", "")
         y, x, t = pixels.shape
         shape = (y, x) if t == 1 else (t, y, x)
-        place = (path, pixels.name)
-        series = functools.partial(_load, *place, shape, pixels.dtype, (2, 0, 1))
         yield DataSet(
             shape,
             pixels.dtype,
-            series if t > 1 else functools.partial(_frame, *place, (2, 0, 1), 0),
+            functools.partial(_frame, path, pixels.name, (2, 0, 1)),
             pixel_size(sides.get("height"), sides.get("width"), *units),
             title=str(result.get("Detector") or f"image {number}"),
             metadata={"format": metadata},
@@ -58,7 +56,7 @@ def _velox(path: Path, data: Any) -> Iterator[DataSet]:
             if "Data" in group:
                 whole = group["Data"]
                 shown = (whole.shape[0],) if name == "Spectrum" else whole.shape
-                yield DataSet(shown, whole.dtype, _nothing, title=name, shown=1)
+                yield DataSet(shown, whole.dtype, _no_pixels, title=name, shown=1)
 
 
 def _ncem(path: Path, file: Any) -> Iterator[DataSet]:
@@ -79,7 +77,7 @@ def _ncem(path: Path, file: Any) -> Iterator[DataSet]:
         yield DataSet(
             shape,
             pixels.dtype,
-            functools.partial(_load, path, pixels.name, shape, pixels.dtype, order),
+            functools.partial(_frame, path, pixels.name, order),
             size_of_axes([_step(dims[axis]) for axis in order], units),
             title=group.name.rpartition("/")[2],
             units=units,
@@ -98,15 +96,15 @@ def _order(names: Sequence[str], units: Sequence[str]) -> tuple[int, ...]:
     return (*(k for k in range(len(names)) if k not in shown), *shown)
 
 
-def hyperspy(experiments: Any, load: Any) -> Iterator[DataSet]:
+def hyperspy(experiments: Any, reader: Callable[[str, int], Any]) -> Iterator[DataSet]:
     """Signals of HyperSpy, which are laid out alike in HDF5 and Zarr.
 
     Parameters
     ----------
     experiments : mapping
         Groups with an array ``data``, groups ``axis-0``, ... and a group ``metadata``.
-    load : callable
-        ``load(name, shape, dtype)`` gives the pixels of an array.
+    reader : callable
+        ``reader(name, axes)`` gives what reads a frame of an array, see :class:`~.source.DataSet`.
     """
     for group in _groups(experiments):
         pixels = group["data"]
@@ -119,7 +117,7 @@ def hyperspy(experiments: Any, load: Any) -> Iterator[DataSet]:
         yield DataSet(
             pixels.shape,
             pixels.dtype,
-            functools.partial(load, pixels.name, pixels.shape, pixels.dtype),
+            reader(pixels.name, len(pixels.shape)),
             size_of_axes([axis.get("scale") for axis in axes], units),
             title=group.name.rpartition("/")[2].replace("__unnamed__", ""),
             units=units,
@@ -151,12 +149,8 @@ def _step(axis: Any) -> float | None:
     return step if math.isfinite(step) else None
 
 
-def _load(
-    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...] = ()
-) -> Any:
-    if len(shape) == 3:
-        return LazyFrames(shape, dtype, functools.partial(_frame, path, name, order or (0, 1, 2)))
-    return _frame(path, name, order or tuple(range(len(shape))), 0)
+def _reader(path: Path, name: str, axes: int) -> Callable[[int], Any]:
+    return functools.partial(_frame, path, name, tuple(range(axes)))
 
 
 def _frame(path: Path, name: str, order: tuple[int, ...], index: int) -> NDArray[Any]:
@@ -171,5 +165,5 @@ def _frame(path: Path, name: str, order: tuple[int, ...], index: int) -> NDArray
     return pixels.T if order[-2] > order[-1] else pixels
 
 
-def _nothing() -> Any:
+def _no_pixels(_: int) -> Any:
     raise ValueError("spectra are not loaded")

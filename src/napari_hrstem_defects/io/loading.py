@@ -9,32 +9,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.provenance import DAMAGE, RESULT_VERSION, sha256_of
 from napari_hrstem_defects.io.saving import HISTORY_FILES, INFO_FILE
 from napari_hrstem_defects.io.tables import Row, read_table
 
 
-class _BestPatch(BaseModel):
-    y: float
-    x: float
-    size: int
-    placed: str
-
-
 class _Frame(BaseModel):
     """What is recorded of a frame."""
 
-    best_patch: _BestPatch | None
+    best_patch: BestPatch | None
     labels_sha256: str
 
 
@@ -53,6 +46,11 @@ class _Classifier(BaseModel):
     sha256: str | None
 
 
+class _Chosen(BaseModel):
+    frame: int = Field(ge=0)
+    tracked: bool
+
+
 class _Record(BaseModel):
     """What must stand in an analysis.json to use it; there is more."""
 
@@ -62,6 +60,10 @@ class _Record(BaseModel):
     recipe: dict[str, Any]
     classifier: _Classifier
     best_patch_by_hand: tuple[float, float] | None
+    best_patch_from: _Chosen | None = None
+    frame_time_s: float | None = None
+    tile_px: int | None = None
+    image_format: Literal["ome-tiff", "ome-zarr"] = "ome-tiff"
     regions: int
     fractions: dict[str, float]
     warnings: list[str]
@@ -144,7 +146,7 @@ def load(folder: str | os.PathLike[str]) -> Result:
         labels, severity, variance = (
             _map(folder, name, shape) for name in ("labels", "severity", "variance")
         )
-        several = (folder / "domains.tif").is_file()
+        several = image_file(folder, "domains") is not None
         return Result(
             folder,
             labels,
@@ -164,19 +166,22 @@ def load(folder: str | os.PathLike[str]) -> Result:
 
 
 def _map(folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    with tifffile.TiffFile(folder / f"{name}.tif") as tif:
+    path = image_file(folder, name)
+    if path is None:
+        raise FileNotFoundError(f"there is no image {name}")
+    with open_image(path) as frames:
         # Before memory is taken for what a damaged file declares.
-        if (stated := math.prod(tif.series[0].shape)) != math.prod(shape):
-            raise ValueError(f"{name}.tif has {stated} pixels, not those of {shape}")
-        return np.asarray(tif.asarray()).reshape(shape)
+        if (stated := math.prod(frames.shape)) != math.prod(shape):
+            raise ValueError(f"{path.name} has {stated} pixels, not those of {shape}")
+        return frames[:].reshape(shape) if len(shape) == 3 else frames[0].reshape(shape)
 
 
 def labels_sha256(folder: Path) -> list[str]:
     """SHA-256 of the labels of each frame of a result; empty if they cannot be read."""
     try:
-        with tifffile.TiffFile(folder / "labels.tif") as tif:
-            return [sha256_of(page.asarray()) for page in tif.pages]
-    except (*DAMAGE, MemoryError):  # of a size that is wrong
+        with open_image(image_file(folder, "labels") or folder) as frames:
+            return [sha256_of(frames[t]) for t in range(len(frames))]
+    except (*DAMAGE, HrstemDefectsError, MemoryError):  # of a size that is wrong
         return []
 
 
@@ -188,20 +193,17 @@ def load_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     ReadError
         If the file is missing, no JSON, or not one of ours.
     """
+    foreign = f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote."
     try:
         info = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ReadError(
             f"{path}: the file cannot be read ({error.strerror}); name the analysis.json of a result."
         ) from error
-    except ValueError as error:
-        raise ReadError(f"{path}: this is not a JSON file; name the analysis.json of a result.") from error
-    except RecursionError:
-        raise ReadError(
-            f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote."
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ReadError(foreign) from error
     if not isinstance(info, dict) or not {"layout", "input", "recipe", "software"} <= info.keys():
-        raise ReadError(f"{path}: this is not the analysis.json of a result; name one that `analyze` wrote.")
+        raise ReadError(foreign)
     if info["layout"] != RESULT_VERSION:
         raise ReadError(
             f"{path}: the result has layout version {info['layout']!r}, this program reads {RESULT_VERSION}; "

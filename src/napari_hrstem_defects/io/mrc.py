@@ -6,13 +6,13 @@ import functools
 import math
 import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, pixel_size
-from napari_hrstem_defects.io.source import DataSet, LazyFrames, raw_frame
+from napari_hrstem_defects.io.source import DataSet, raw_frame
 
 _HEADER_BYTES = 1024
 # Mode → type of a pixel.
@@ -59,7 +59,9 @@ def read(path: Path) -> list[DataSet]:
             f"and holds {held}; copy it again from its source."
         )
     shape = (*((nz,) if nz > 1 else ()), ny, nx, *colours)
-    load = functools.partial(_load, path, shape, dtype, _HEADER_BYTES + extra, nz > 1)
+    # Colours are loaded as a whole.
+    at_once = shape if colours else shape[-2:]
+    load = functools.partial(raw_frame, path, at_once, dtype, _HEADER_BYTES + extra)
     return [DataSet(shape, dtype, load, _pixel_size(header, fei, order), colour=bool(colours))]
 
 
@@ -89,9 +91,3 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
             ),
         )
     return pixel_size(y, x, "Å")
-
-
-def _load(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, series: bool) -> Any:
-    if series:
-        return LazyFrames(shape, dtype, functools.partial(raw_frame, path, shape[1:], dtype, offset))
-    return raw_frame(path, shape, dtype, offset)

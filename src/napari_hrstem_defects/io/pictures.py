@@ -43,7 +43,7 @@ def read(path: Path) -> list[DataSet]:
     ]
 
 
-def _load(path: Path, index: int) -> NDArray[Any]:
+def _load(path: Path, index: int, _: int) -> NDArray[Any]:
     from PIL import Image
 
     with Image.open(path) as picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import hashlib
 import json
@@ -54,19 +55,11 @@ def sha256_of(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def fractions(analysis: Analysis) -> dict[str, float]:
-    """Shares of the pixels: symmetry defect, amorphous, not judged."""
-    labels = analysis.labels
-    return {
-        "symmetry_defect": float(np.count_nonzero(labels == 1) / labels.size),
-        "amorphous": float(np.count_nonzero(labels == 2) / labels.size),
-        "not_judged": float(np.count_nonzero(~analysis.judged) / labels.size),
-    }
-
-
 def frame_record(analysis: Analysis) -> dict[str, Any]:
     """What was found out about one frame, without the arrays and tables."""
     best, lattice, typical = analysis.best_patch, analysis.lattice, analysis.typical
+    marked = {"symmetry_defect": analysis.labels == 1, "amorphous": analysis.labels == 2}
+    areas = {**marked, "not_judged": ~analysis.judged}
     return {
         "best_patch": None if best is None else dataclasses.asdict(best),
         "lattice": None if lattice is None else dataclasses.asdict(lattice),
@@ -76,7 +69,7 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
         "defective_patches": int(np.count_nonzero(analysis.patches.defective)),
         "verdict": analysis.verdict,
         "regions": len(analysis.regions),
-        "fractions": fractions(analysis),
+        "fractions": {name: float(np.count_nonzero(area) / area.size) for name, area in areas.items()},
         "warnings": list(analysis.warnings),
         "timings": {step: round(float(seconds), 4) for step, seconds in analysis.timings.items()},
         "labels_sha256": sha256_of(analysis.labels),
@@ -90,17 +83,23 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(escaped, encoding="utf-8")
 
 
-def input_record(micrograph: Micrograph, shape: Sequence[int], sha256: str) -> dict[str, Any]:
-    """Where the pixels came from."""
+def head(layout: int, name: str, micrograph: Micrograph, shape: Sequence[int], sha256: str) -> dict[str, Any]:
+    """What every record begins with: when and by what it was made, and where the pixels came from."""
     return {
-        "path": micrograph.metadata.get("path"),
-        "sha256": sha256,
-        "shape": list(shape),
-        "dtype": str(np.dtype(micrograph.data.dtype)),
-        "pixel_size_nm": micrograph.pixel_size_nm,
-        # "hand" or "file"; what was stated differs from what was used where it is implausible for the lattice.
-        "pixel_size_from": micrograph.metadata.get("pixel_size_from"),
-        "pixel_size_stated_nm": micrograph.metadata.get("pixel_size_stated_nm"),
-        "select": micrograph.metadata.get("select"),
-        "notices": list(micrograph.notices),
+        "layout": layout,
+        "name": name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "software": dict(software()),
+        "input": {
+            "path": micrograph.metadata.get("path"),
+            "sha256": sha256,
+            "shape": list(shape),
+            "dtype": str(np.dtype(micrograph.data.dtype)),
+            "pixel_size_nm": micrograph.pixel_size_nm,
+            # "hand" or "file"; what was stated differs from what was used where it is implausible for the lattice.
+            "pixel_size_from": micrograph.metadata.get("pixel_size_from"),
+            "pixel_size_stated_nm": micrograph.metadata.get("pixel_size_stated_nm"),
+            "select": micrograph.metadata.get("select"),
+            "notices": list(micrograph.notices),
+        },
     }

@@ -124,7 +124,7 @@ def read(
             f"The file holds {len(found)} data sets; number {number + 1}{title} was used, another can be selected."
         )
     _check_memory(path, chosen, memory_share)
-    data = _guarded(path, lambda _: chosen.load())
+    data = _guarded(path, lambda _: chosen.pixels())
     if isinstance(data, LazyFrames) and as_dask:
         data = data.as_dask()
     if chosen.colour and data.ndim > 2:

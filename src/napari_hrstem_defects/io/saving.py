@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +18,17 @@ from napari_hrstem_defects.core.errors import Cancelled, WriteError
 from napari_hrstem_defects.core.histories import Linker
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.io import provenance
-from napari_hrstem_defects.io.domains import DOMAIN_COLUMNS
 from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.frames import MAPS, FrameResult
-from napari_hrstem_defects.io.ome import OmeTiffWriter
+from napari_hrstem_defects.io.ome import (
+    IMAGE_FORMATS,
+    OmeTiffWriter,
+    OmeZarrWriter,
+    check_image_format,
+    image_file,
+)
 from napari_hrstem_defects.io.tables import (
     HISTORY_COLUMNS,
-    PATCH_COLUMNS,
     REGION_COLUMNS,
     Table,
     history_rows,
@@ -36,21 +40,18 @@ from napari_hrstem_defects.io.tables import (
 INFO_FILE = "analysis.json"
 #: Tables and plot of the defects of a series.
 HISTORY_FILES = ("histories.csv", "histories.png")
-#: Files of every result; where several lattices were found there are also domains.tif, walls.tif and domains.csv,
-#: boundaries.tif where the recipe asks for it, and `HISTORY_FILES` of a series.
-FILES = (
-    "labels.tif",
-    "severity.tif",
-    "variance.tif",
-    "patches.csv",
-    "regions.csv",
-    "overview.png",
-    INFO_FILE,
-)
+# Images and other files of every result; where several lattices were found there are also domains.tif, walls.tif and
+# domains.csv, boundaries.tif where the recipe asks for it, and `HISTORY_FILES` of a series.
+_IMAGES = ("labels", "severity", "variance")
+_FILES = ("patches.csv", "regions.csv", "overview.png", INFO_FILE)
 
 
 def save(
-    analysis: Analysis | Sequence[Analysis], out_dir: str | os.PathLike[str], *, overwrite: bool = False
+    analysis: Analysis | Sequence[Analysis],
+    out_dir: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    image_format: str = "ome-tiff",
 ) -> Path:
     """Write a result folder.
 
@@ -69,6 +70,8 @@ def save(
         The folder to make; missing parents are made too.
     overwrite : bool
         Replace a result that is already there. Folders that hold anything else are never replaced.
+    image_format : {"ome-tiff", "ome-zarr"}
+        The latter (OME-NGFF 0.5, ``labels.ome.zarr`` and so on) needs the extra ``formats``.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def save(
     Raises
     ------
     WriteError
-        If the folder exists or cannot be written.
+        If the folder exists or cannot be written, or the format is not available.
 
     Examples
     --------
@@ -90,12 +93,13 @@ def save(
     ['labels.tif', 'severity.tif', 'variance.tif']
     """
     if isinstance(analysis, Analysis):
-        with ResultWriter(out_dir, overwrite=overwrite) as writer:
+        with ResultWriter(out_dir, overwrite=overwrite, image_format=image_format) as writer:
             writer.add(analysis)
     else:
         if not analysis:
             raise WriteError(f"{out_dir}: there are no frames to write; analyse at least one.")
-        with ResultWriter(out_dir, frames=len(analysis), overwrite=overwrite) as writer:
+        options: Any = {"overwrite": overwrite, "image_format": image_format}
+        with ResultWriter(out_dir, frames=len(analysis), **options) as writer:
             for frame in analysis:
                 writer.add(frame)
     return Path(out_dir)
@@ -122,11 +126,12 @@ class ResultWriter:
         More to be said in analysis.json.
     frame_time_s : float, optional
         Time from frame to frame in s.
+    image_format : {"ome-tiff", "ome-zarr"}
 
     Raises
     ------
     WriteError
-        If the folder exists or cannot be written.
+        If the folder exists or cannot be written, or the format is not available.
     Cancelled
         If `cancelled` returned True.
     """
@@ -141,7 +146,10 @@ class ResultWriter:
         cancelled: Callable[[], bool] | None = None,
         facts: Mapping[str, Any] | None = None,
         frame_time_s: float | None = None,
+        image_format: str = "ome-tiff",
     ) -> None:
+        check_image_format(image_format)
+        self._format = image_format
         self._target, self._overwrite = Path(out_dir), overwrite
         self._cancelled = cancelled
         self._frames = frames
@@ -150,7 +158,7 @@ class ResultWriter:
         self._frame_time_s = frame_time_s
         self._count = 0
         self._whole, self._files = contextlib.ExitStack(), contextlib.ExitStack()
-        self._images: dict[str, OmeTiffWriter] = {}
+        self._images: dict[str, OmeTiffWriter | OmeZarrWriter] = {}
         self._tables: dict[str, Table] = {}
         self._records: list[dict[str, Any]] = []
         self._domains = False
@@ -208,20 +216,20 @@ class ResultWriter:
             # As Micrograph.sha256 of the whole series, without a second look at its pixels.
             self._digest.update(f"{np.dtype(frame.micrograph.data.dtype).str}{self._shape}".encode())
         for name in frame.maps:
-            writer = OmeTiffWriter(
-                self._folder / f"{name}.tif",
-                self._shape,
-                MAPS[name],
-                frame.micrograph.pixel_size_nm,
-                frame.micrograph.sha256 + frame.recipe.to_json(),
-            )
-            self._images[name] = self._files.enter_context(writer)
+            path = self._folder / f"{name}{IMAGE_FORMATS[self._format]}"
+            common = path, self._shape, MAPS[name], frame.micrograph.pixel_size_nm
+            key = frame.micrograph.sha256 + frame.recipe.to_json()
+            if self._format == "ome-zarr":
+                self._images[name] = OmeZarrWriter(*common, self._frame_time_s)
+            else:
+                self._images[name] = self._files.enter_context(OmeTiffWriter(*common, key))
+        # There may be no regions.
         for name, columns in (
-            ("patches", PATCH_COLUMNS),
-            ("regions", (*REGION_COLUMNS, *last)),
-            ("domains", DOMAIN_COLUMNS),
+            ("patches", ()),
+            ("regions", (*leading, *REGION_COLUMNS, *last)),
+            ("domains", ()),
         ):
-            table = Table(self._folder / f"{name}.csv", (*leading, *columns))
+            table = Table(self._folder / f"{name}.csv", columns)
             self._tables[name] = self._files.enter_context(table)
 
     def __exit__(
@@ -238,11 +246,13 @@ class ResultWriter:
                 raise Cancelled
 
     def _finish(self) -> None:
-        from napari_hrstem_defects.io.figure import save_histories, save_overview
+        from napari_hrstem_defects.io.charts import save_histories
+        from napari_hrstem_defects.io.figure import save_overview
 
         if not self._domains:
-            for name in ("domains.csv", "domains.tif", "walls.tif"):
-                (self._folder / name).unlink(missing_ok=True)
+            (self._folder / "domains.csv").unlink(missing_ok=True)
+            for path in filter(None, (image_file(self._folder, name) for name in ("domains", "walls"))):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self._frames is not None:
             found, step = self._linker.histories, self._frame_time_s
             table, plot = (self._folder / name for name in HISTORY_FILES)
@@ -256,23 +266,20 @@ class ResultWriter:
     def _info(self) -> dict[str, Any]:
         first = self._first
         micrograph, series = first.micrograph, self._frames is not None
-        sha256 = micrograph.sha256
-        if series:
-            sha256 = self._digest.hexdigest()
+        sha256 = self._digest.hexdigest() if series else micrograph.sha256
+        name = micrograph.name.removesuffix("[0]") if series else micrograph.name
         asked, best = self._asked, first.record["best_patch"]
         if asked is None and not series and best is not None and best["placed"] == "hand":
             asked = best["y"], best["x"]
         info = {
-            "layout": provenance.RESULT_VERSION,
-            "name": micrograph.name.removesuffix("[0]") if series else micrograph.name,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "software": dict(provenance.software()),
-            "input": provenance.input_record(micrograph, self._shape, sha256),
+            **provenance.head(provenance.RESULT_VERSION, name, micrograph, self._shape, sha256),
             "recipe": first.recipe.to_dict(),
             "classifier": dict(zip(("name", "sha256"), first.classifier, strict=True)),
             "best_patch_by_hand": None if asked is None else [float(asked[0]), float(asked[1])],
             **self._facts,
         }
+        if self._format != "ome-tiff":
+            info["image_format"] = self._format
         if not series:
             return {**info, **self._records[0]}
         timings: Counter[str] = Counter()
@@ -297,4 +304,13 @@ class ResultWriter:
 
 def is_result(folder: Path) -> bool:
     """Whether a folder is a result of ours (so that it may be replaced)."""
-    return (folder / INFO_FILE).is_file() and (folder / "labels.tif").is_file()
+    return (folder / INFO_FILE).is_file() and image_file(folder, "labels") is not None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds every file of a result, none of them empty."""
+    try:
+        paths = [*(image_file(folder, name) for name in _IMAGES), *(folder / name for name in _FILES)]
+        return all(path is not None and path.stat().st_size for path in paths)
+    except OSError:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.regions import Region
 from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.ome import OmeTiffWriter
-from napari_hrstem_defects.io.provenance import input_record, software, write_record
+from napari_hrstem_defects.io.provenance import head, write_record
 from napari_hrstem_defects.io.tables import REGION_COLUMNS, Row, region_rows, write_table
 
 #: The record of a scan, and its class map.
@@ -36,18 +35,6 @@ _RENAMED = {
 }
 _LEFT_OUT = ("to_lattice_deg", "type", "confidence")
 REGION_HEAD = tuple(_RENAMED.get(name, name) for name in REGION_COLUMNS if name not in _LEFT_OUT)
-
-
-def class_files(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Class → names of the files of its probability map, its published votes and its majority; any name will do."""
-    out = {}
-    for number, name in enumerate(classes):
-        plain = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "class"
-        probability, votes, majority = (
-            f"{kind}_{number}_{plain}.tif" for kind in ("probability", "votes", "majority")
-        )
-        out[name] = probability, votes, majority
-    return out
 
 
 def is_scan(folder: Path) -> bool:
@@ -94,29 +81,28 @@ def save_scan(
         If the folder exists or cannot be written.
     """
     target = Path(out_dir)
-    files = class_files(classes)
+    files = [_files(number, name) for number, name in enumerate(classes)]
     key = micrograph.sha256 + json.dumps(dict(record), sort_keys=True)
+    images: dict[str, OmeTiffWriter] = {}
     rows: list[Row] = []
     warnings: dict[str, None] = {}
     pixels = np.zeros(256, np.int64)
     count = 0
     with whole_folder(target, is_scan, overwrite) as folder:
         with contextlib.ExitStack() as stack:
-
-            def image(name: str, dtype: Any) -> OmeTiffWriter:
-                writer = OmeTiffWriter(folder / name, micrograph.shape, dtype, micrograph.pixel_size_nm, key)
-                return stack.enter_context(writer)
-
-            class_map = image(CLASS_MAP_FILE, np.uint8)
-            types = (np.float32, np.uint8, np.uint8)
-            maps = [[image(*pair) for pair in zip(files[name], types, strict=True)] for name in classes]
             for found in frames:
-                class_map.write(found.labels)
-                for k, writers in enumerate(maps):
-                    for writer, values in zip(
-                        writers, (found.probabilities, found.votes, found.majority), strict=True
-                    ):
-                        writer.write(values[k])
+                maps = {CLASS_MAP_FILE: found.labels}
+                for number, names in enumerate(files):
+                    maps |= {name: getattr(found, kind)[number] for kind, name in names.items()}
+                for name, values in maps.items():
+                    if name not in images:
+                        # Truth values are written as 0 and 1.
+                        dtype = np.promote_types(values.dtype, np.uint8)
+                        image = OmeTiffWriter(
+                            folder / name, micrograph.shape, dtype, micrograph.pixel_size_nm, key
+                        )
+                        images[name] = stack.enter_context(image)
+                    images[name].write(values)
                 stamp = {"frame": count} if micrograph.is_stack else {}
                 rows += [{**stamp, **_row(part)} for part in found.regions]
                 warnings.update(dict.fromkeys(found.warnings))
@@ -127,22 +113,18 @@ def save_scan(
         write_table(folder / "regions.csv", (("frame",) if micrograph.is_stack else ()) + REGION_HEAD, rows)
         shares = (pixels / pixels.sum()).tolist()
         info = {
-            "layout": SCAN_VERSION,
-            "name": micrograph.name,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "software": dict(software()),
-            "input": input_record(micrograph, micrograph.shape, micrograph.sha256),
+            **head(SCAN_VERSION, micrograph.name, micrograph, micrograph.shape, micrograph.sha256),
             **record,
             "classes": [
                 {
                     "name": name,
                     "value": number,
-                    "probability": files[name][0],
-                    "votes": files[name][1],
-                    "majority": files[name][2],
+                    "probability": names["probabilities"],
+                    "votes": names["votes"],
+                    "majority": names["majority"],
                     "fraction": shares[number],
                 }
-                for number, name in enumerate(classes)
+                for number, (name, names) in enumerate(zip(classes, files, strict=True))
             ],
             "uncertain": {"value": UNCERTAIN, "fraction": shares[UNCERTAIN]},
             "regions": len(rows),
@@ -150,6 +132,13 @@ def save_scan(
         }
         write_record(folder / SCAN_FILE, info)
     return target
+
+
+def _files(number: int, name: str) -> dict[str, str]:
+    """Field of a scan → name of the file of one class; any name of a class will do."""
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "class"
+    kinds = {"probabilities": "probability", "votes": "votes", "majority": "majority"}
+    return {field: f"{kind}_{number}_{plain}.tif" for field, kind in kinds.items()}
 
 
 def _row(part: Any) -> Row:

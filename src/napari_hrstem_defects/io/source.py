@@ -31,8 +31,8 @@ class DataSet:
     shape : tuple of int
         ``(y, x)``, ``(t, y, x)`` or with a last axis of colour channels.
     dtype : numpy.dtype
-    load : callable
-        Gives the pixels: numpy, or :class:`LazyFrames` where a series stays on disk.
+    frame : callable
+        ``frame(index)`` gives the pixels of one image of a series that stays on disk; otherwise ``frame(0)`` gives all.
     pixel : PixelSize
     title : str
     notices : tuple of str
@@ -51,7 +51,7 @@ class DataSet:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    load: Callable[[], Any]
+    frame: Callable[[int], Any]
     pixel: PixelSize = UNKNOWN
     title: str = ""
     notices: tuple[str, ...] = ()
@@ -61,6 +61,11 @@ class DataSet:
     shown: int = 2
     bilevel: bool = False
     whole: bool = False
+
+    def pixels(self) -> Any:
+        """The pixels: numpy, or :class:`LazyFrames` where a series stays on disk."""
+        series = len(self.shape) == 3 and not (self.colour or self.whole)
+        return LazyFrames(self.shape, self.dtype, self.frame) if series else self.frame(0)
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -140,6 +145,9 @@ class LazyFrames:
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.ndim = len(shape)
         self._load = load
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         frames, *rest = key if isinstance(key, tuple) else (key,)

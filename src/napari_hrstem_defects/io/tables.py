@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.regions import LABEL_NAMES, Region
@@ -18,21 +19,10 @@ Row = dict[str, Any]
 
 # What makes a spreadsheet take a cell for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-PATCH_COLUMNS = ("y", "x", "score", "label")
 # Fields of a region that take several columns.
 _SPLIT = {"centroid": ("y_px", "x_px"), "bbox": ("y0", "x0", "y1", "x1")}
 
 
-def _region_columns() -> tuple[str, ...]:
-    columns: list[str] = []
-    for field in dataclasses.fields(Region):
-        columns += _SPLIT.get(field.name, (field.name,))
-        if field.name == "label":
-            columns.append("kind")
-    return tuple(columns)
-
-
-REGION_COLUMNS = _region_columns()
 # What is followed over the frames of a series.
 _SIZES = ("length_px", "area_px", "length_nm", "area_nm2")
 
@@ -51,18 +41,24 @@ def patch_rows(patches: PatchTable) -> list[Row]:
 
 def region_rows(regions: Sequence[Region]) -> list[Row]:
     """One row a region: centroid and bounding box in px, sizes in px and nm."""
-    rows = []
-    for region in regions:
-        row: Row = {}
-        for field in dataclasses.fields(region):
-            value = getattr(region, field.name)
-            row.update(
-                zip(_SPLIT[field.name], value, strict=True) if field.name in _SPLIT else [(field.name, value)]
-            )
-            if field.name == "label":
-                row["kind"] = LABEL_NAMES[region.label]
-        rows.append(row)
-    return rows
+    return [_region_row(region) for region in regions]
+
+
+def _region_row(region: Region | None) -> Row:
+    """Row of a region; of None the columns."""
+    row: Row = {}
+    for field in dataclasses.fields(Region):
+        value = getattr(region, field.name, None)
+        for number, column in enumerate(_SPLIT.get(field.name, ())):
+            row[column] = value and value[number]
+        if field.name not in _SPLIT:
+            row[field.name] = value
+        if field.name == "label":
+            row["kind"] = LABEL_NAMES.get(value or 0)
+    return row
+
+
+REGION_COLUMNS = tuple(_region_row(None))
 
 
 def history_rows(histories: Sequence[History], frame_time_s: float | None = None) -> list[Row]:
@@ -130,18 +126,24 @@ class Table:
     Parameters
     ----------
     path : Path
-    columns : sequence of str
+    columns : sequence of str, optional
+        Default: the keys of the first row.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         self._file = path.open("w", newline="", encoding="utf-8")
         self._columns = columns
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(columns)
+        if columns:
+            self._writer.writerow(columns)
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows."""
-        self._writer.writerows([_cell(row[column]) for column in self._columns] for row in rows)
+        for row in rows:
+            if not self._columns:
+                self._columns = tuple(row)
+                self._writer.writerow(self._columns)
+            self._writer.writerow([_cell(row[column]) for column in self._columns])
 
     def __enter__(self) -> Table:
         return self
@@ -180,16 +182,49 @@ def read_table(path: Path, text: Collection[str] = ()) -> tuple[Row, ...]:
     ValueError
         If it is no table.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
-            rows = list(csv.DictReader(file))
-        except csv.Error as error:
-            raise ValueError(f"{path.name} is no table: {error}") from error
+    rows = _rows(path)
     if any(None in row or None in row.values() for row in rows):
         raise ValueError(f"{path.name} has rows that are longer or shorter than its head")
     return tuple(
         {key: _plain(value) if key in text else _value(value) for key, value in row.items()} for row in rows
     )
+
+
+def read_texts(path: Path, what: str, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of a table that a person may have edited: texts without blanks around them, empty where cells are missing.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it is, for the message.
+    columns : iterable of str
+        That it must have.
+
+    Raises
+    ------
+    ReadError
+    """
+    try:
+        rows = _rows(path, columns)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a CSV file"
+        raise ReadError(f"{path}: the {what} cannot be read ({reason}); check the name.") from error
+    except LookupError as error:
+        raise ReadError(f"{path}: this is no {what}, the column {error.args[0]} is missing.") from error
+    return [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
+
+
+def _rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise LookupError(missing[0])
+            return list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{path.name} is no table: {error}") from error
 
 
 #: Cells that are neither numbers nor names.

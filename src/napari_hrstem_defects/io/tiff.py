@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.colour import are_frames
-from napari_hrstem_defects.io.source import DataSet, LazyFrames, raw_frame
+from napari_hrstem_defects.io.source import DataSet, raw_frame
 from napari_hrstem_defects.io.tiff_calibration import find_pixel_size
 
 # Axes that tifffile names: samples (colour), channels, and everything that can be a time or a slice.
@@ -30,6 +30,8 @@ def read(path: Path) -> list[DataSet]:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as tif:
         _check_pages(tif, path)
+        for series in tif.series:
+            _check_complete(tif, series, path)
         return [found for index in range(len(tif.series)) for found in _data_sets(path, tif, index)]
 
 
@@ -37,36 +39,34 @@ def _data_sets(path: Path, tif: tifffile.TiffFile, index: int) -> Iterator[DataS
     series = tif.series[index]
     shape, axes = _squeezed(series.shape, series.axes)
     dtype = np.dtype(series.dtype)
-    if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+    palette = series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+    if palette:
         shape, axes, dtype = (*shape, 3), axes + _SAMPLES, np.dtype(np.uint16)
     channels = range(shape[axes.index(_CHANNEL)]) if _CHANNEL in axes else (None,)
     shape = tuple(n for n, axis in zip(shape, axes, strict=True) if axis != _CHANNEL)
-    axes = axes.replace(_CHANNEL, "")
     pixel = find_pixel_size(tif, index)
     name = series.name if len(tif.series) > 1 else ""
+    by_frame = len(axes) == 3 and axes[-2:] == "YX" and axes[0] not in (_SAMPLES, _CHANNEL)
     for channel in channels:
         title = name if channel is None else f"{name} channel {channel + 1}".strip()
         yield DataSet(
             shape,
             dtype,
-            functools.partial(_load, path, index, channel),
+            _frames(path, tif, index, shape) if by_frame else functools.partial(_load, path, index, channel),
             pixel,
             title=title,
             colour=_SAMPLES in axes,
             bilevel=series.keyframe.bitspersample == 1,
+            whole=not by_frame,
         )
 
 
-def _load(path: Path, index: int, channel: int | None) -> Any:
+def _load(path: Path, index: int, channel: int | None, _: int) -> Any:
     with tifffile.TiffFile(path) as tif:
         series = tif.series[index]
-        _check_complete(tif, series, path)
         shape, axes = _squeezed(series.shape, series.axes)
-        palette = series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
-        if len(axes) == 3 and _SAMPLES not in axes and channel is None and not palette:
-            return LazyFrames(shape, series.dtype, _frames(path, tif, index, shape))
         data = _pixels(series, shape)
-        if palette:
+        if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
             data, axes = np.moveaxis(np.asarray(series.keyframe.colormap)[:, data], 0, -1), axes + _SAMPLES
     if channel is not None:
         data, axes = data.take(channel, axes.index(_CHANNEL)), axes.replace(_CHANNEL, "")

@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
-from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
+from napari_hrstem_defects.io.source import DataSet, optional_library
 
 # Kinds of tags of DigitalMicrograph, of composed types, and bytes of plain types.
 _GROUP, _DATA = 20, 21
@@ -153,7 +153,7 @@ def _data_set(signal: Mapping[str, Any]) -> DataSet:
     return DataSet(
         tuple(int(n) for n in data.shape),
         np.dtype(data.dtype),
-        functools.partial(_load, data),
+        functools.partial(_frame, data),
         size_of_axes([axis.get("scale") for axis in axes], units),
         title=title,
         metadata={"title": title, "format": metadata},
@@ -162,8 +162,6 @@ def _data_set(signal: Mapping[str, Any]) -> DataSet:
     )
 
 
-def _load(data: Any) -> Any:
+def _frame(data: Any, index: int) -> Any:
     # In this thread: on a cluster the current scheduler would be the cluster itself, where open files cannot travel.
-    if data.ndim < 3:
-        return np.asarray(data.compute(scheduler="synchronous"))
-    return LazyFrames(data.shape, data.dtype, lambda t: np.asarray(data[t].compute(scheduler="synchronous")))
+    return np.asarray((data[index] if data.ndim == 3 else data).compute(scheduler="synchronous"))

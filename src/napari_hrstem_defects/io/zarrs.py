@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
 from napari_hrstem_defects.io.hdf5 import hyperspy
-from napari_hrstem_defects.io.source import DataSet, LazyFrames, optional_library
+from napari_hrstem_defects.io.source import DataSet, optional_library
 
 
 def read(path: Path) -> list[DataSet]:
@@ -23,7 +23,7 @@ def read(path: Path) -> list[DataSet]:
     try:
         with _opened(path) as root:
             if hasattr(root, "keys") and "Experiments" in root:
-                return list(hyperspy(root["Experiments"], functools.partial(_load, path)))
+                return list(hyperspy(root["Experiments"], functools.partial(_reader, path)))
             return list(_arrays(path, root))
     except FileNotFoundError as error:
         raise ReadError(
@@ -82,18 +82,18 @@ def _data_set(
     return DataSet(
         shape,
         array.dtype,
-        functools.partial(_load, path, array.name, shape, array.dtype, lead),
+        _reader(path, array.name, len(shape), (0,) * lead),
         size_of_axes(steps, units),
         title=str(title),
         units=units[lead:],
     )
 
 
-def _load(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], lead: int = 0) -> Any:
-    read_pixels = functools.partial(_pixels, path, name, (0,) * lead)
-    return LazyFrames(shape, dtype, read_pixels) if len(shape) == 3 else read_pixels()
+def _reader(path: Path, name: str, axes: int, at: tuple[int, ...] = ()) -> Callable[[int], Any]:
+    return functools.partial(_frame, path, name, at, axes == 3)
 
 
-def _pixels(path: Path, name: str, at: tuple[int, ...], *index: int) -> NDArray[Any]:
+def _frame(path: Path, name: str, at: tuple[int, ...], series: bool, index: int) -> NDArray[Any]:
     with _opened(path) as root:
-        return np.asarray((root[name] if hasattr(root, "keys") else root)[(*at, *index, ...)])
+        pixels = root[name] if hasattr(root, "keys") else root
+        return np.asarray(pixels[(*at, index, ...) if series else (*at, ...)])
