@@ -402,7 +402,7 @@ class SizeView(QWidget):
             (30, 10, 20, 34),
         )
         self.profile.setMinimumSize(250, 70)
-        self.plot.setMinimumSize(140, 60)
+        self.plot.setMinimumSize(116, 50)
         self.series.setMinimumSize(250, 70)
         self.plot.pressed.connect(self._bar_pressed)
         self.series.pressed.connect(self._frame_pressed)

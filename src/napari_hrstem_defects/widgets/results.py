@@ -287,9 +287,10 @@ class ResultsDock:
         self.sizes = SizeView(colours)
         self.plot = self.sizes.series
         self.setColours = self.sizes.setColours
+        beside = QWidget()
         splitter.addWidget(self.table)
-        splitter.addWidget(self.sizes)
-        buttons = box(QVBoxLayout(), spacing=1)
+        splitter.addWidget(beside)
+        buttons = box(QHBoxLayout(), spacing=2)
         forward, back = (functools.partial(self.table.step, by) for by in (1, -1))
         accept, reject = (functools.partial(self.review, accepted) for accepted in (True, False))
         for sign, tip, pressed in (
@@ -302,8 +303,8 @@ class ResultsDock:
             made.setAccessibleName(tip)
             made.setFixedSize(26, 22)
             buttons.addWidget(made)
-        buttons.addStretch(1)
-        box(QHBoxLayout(self.widget), buttons, splitter)
+        box(QVBoxLayout(beside), buttons, self.sizes, spacing=1)
+        box(QHBoxLayout(self.widget), splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
         self.table.selectionChanged.connect(self._selected)
@@ -383,7 +384,7 @@ class ResultsDock:
         self._watched = None
         dock, self._dock = self._dock, None
         legend(self._viewer, None)
-        self._navigator.hover(0)
+        self._hover(0)
         self._viewer.events.mouse_over_canvas.disconnect(self._left)
         with contextlib.suppress(ValueError):
             self._viewer.mouse_drag_callbacks.remove(self._clicked)
@@ -402,7 +403,7 @@ class ResultsDock:
         colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
         self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
-        self._navigator.hover(0)
+        self._hover(0)
         self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
@@ -435,11 +436,16 @@ class ResultsDock:
         free = active is None or str(active.mode) == "pan_zoom"
         wanted = free and settings.preference("outline_hovered")
         number = self._navigator.region_at(event.position) if wanted else 0
-        self._navigator.hover(number, self.table.about(number))
+        self._hover(number)
 
     def _left(self, event: Any) -> None:
         if not self._viewer.mouse_over_canvas:
-            self._navigator.hover(0)
+            self._hover(0)
+
+    def _hover(self, number: int) -> None:
+        """Point out a region, 0: none, in the image and in the table."""
+        self._navigator.hover(number, self.table.about(number))
+        self.table.point_out(number)
 
     def _show_legend(self) -> None:
         session = self._session

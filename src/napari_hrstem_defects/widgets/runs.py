@@ -149,9 +149,9 @@ class Runs:
         return True
 
     def _stop(self) -> None:
-        assert self._worker is not None
-        self._job = None
-        self._worker.quit()
+        if self._worker is not None:
+            self._worker.quit()
+        self._job = self._worker = None
         gc.unfreeze()
 
     def _run(self, steps: Collection[str]) -> None:
@@ -273,6 +273,8 @@ class Runs:
         session, document = self._session, job.document
         if job is not self._job or not session.alive:
             return  # cancelled, or about an image that is gone
+        # It holds what it was started with: the pixels, and the analysis before.
+        self._worker = None
         if isinstance(result, Failure):
             if job.done is None:
                 document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
