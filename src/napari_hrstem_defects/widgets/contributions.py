@@ -60,9 +60,23 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]]:
     Returns
     -------
     callable
-        Takes the path or paths and gives one image layer for each.
+        Takes the path or paths and gives one image layer for each. In a window a file that cannot be read is answered
+        with its sentence; napari would show a traceback around it.
     """
-    return read_layers
+    return _read_in_window
+
+
+def _read_in_window(path: Paths) -> list[Any]:
+    try:
+        return read_layers(path)
+    except HrstemDefectsError as error:
+        import napari
+        from napari.utils.notifications import show_error
+
+        if napari.current_viewer() is None:
+            raise
+        show_error(str(error))
+        return [(None,)]  # napari's sign for: nothing to add
 
 
 def read_layers(path: Paths) -> list[LayerData]:
@@ -71,7 +85,7 @@ def read_layers(path: Paths) -> list[LayerData]:
     Raises
     ------
     ReadError, MicrographError
-        If a file cannot be read or holds no micrograph; napari shows the message.
+        If a file cannot be read or holds no micrograph.
     """
     from napari_hrstem_defects.io import read
 

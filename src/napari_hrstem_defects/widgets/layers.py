@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
-from napari_hrstem_defects.widgets.model import Document
+from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import Output, raster_place
 from napari_hrstem_defects.widgets.roles import (
     KEY,
@@ -212,7 +212,9 @@ def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any
 def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) -> None:
     if output.role in POINTS:
         layer.selected_data = set()
-    layer.data = data
+    # The same data would be drawn anew.
+    if layer.data.size > COMPARED or not np.array_equal(layer.data, data):
+        layer.data = data
     if output.role in POINTS and len(data):
         layer.size, layer.border_color = output.options["size"], output.options["border_color"]
         layer.face_color = "transparent"

@@ -164,7 +164,7 @@ class Findings:
 
 
 def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
-    """Layers of some steps of an analysis, from the bottom up."""
+    """Layers of some steps of an analysis: those that are looked at first, then the others from the bottom up."""
     makers = {
         "preprocess": _preprocessed,
         "domains": _boundaries,
@@ -181,7 +181,7 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     # The final verdict on the patches is the share of labels in them.
     if "segment" in steps and "classify" not in steps:
         outputs.append(replace(_verdicts(analysis), if_there=True))
-    order = list(Role)
+    order = [Role.SEVERITY, Role.LABELS, *Role]
     return sorted(outputs, key=lambda output: order.index(output.role))
 
 

@@ -272,9 +272,13 @@ def draw_sizes(axes: Axes, bars: Sequence[Bar], colours: Colours) -> None:
     axes.set_xlim(ends[0], ends[-1])
     axes.set_ylim(0, 1.05 * max(counts))
     _draw_axes(axes, colours, ticks=3)
-    axes.xaxis.set_major_locator(FixedLocator(np.geomspace(ends[0], ends[-1], 3).tolist()))
+    axes.xaxis.set_major_locator(FixedLocator([ends[0], ends[-1]]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if value < 1000 else f"{value:.0f}")
+    # Both within the plot, however narrow it is.
+    left, right = axes.get_xticklabels()
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")
 
 
 @dataclass(frozen=True)

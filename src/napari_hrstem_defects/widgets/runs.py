@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Time for the window to draw itself and to answer between two layers.
 _PAUSE_MS = 20
+#: Layers that are written in less than this, in s, are written together: those that show the same as before.
+_TOGETHER_S = 0.004
 #: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
 
@@ -292,13 +295,15 @@ class Runs:
             self._accept(job, result)
 
     def _write(self, job: _Job) -> None:
-        """Write the layers one by one: together they would hold up the window."""
+        """Write the layers one after another, with pauses: together they would hold up the window."""
         document, result = job.document, job.result
         if job is not self._job or not self._session.alive or document.layer is None or result is None:
             return
         if job.left:
-            output = self._latest(document, job, job.left.pop(0))
-            self._session.write(document, output, result.provenance)
+            begin = time.perf_counter()
+            while job.left and time.perf_counter() - begin < _TOGETHER_S:
+                output = self._latest(document, job, job.left.pop(0))
+                self._session.write(document, output, result.provenance)
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._write, job))
         else:
             self._accept(job, result)
