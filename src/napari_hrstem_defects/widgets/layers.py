@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.model import COMPARED, Document
-from napari_hrstem_defects.widgets.outputs import Output, raster_place
+from napari_hrstem_defects.widgets.outputs import (
+    LABEL_CLASSES,
+    LABEL_COLOURS,
+    NOT_ASSESSED_COLOUR,
+    PATCH_COLOURS,
+    Output,
+    lattice_colour,
+    raster_place,
+)
 from napari_hrstem_defects.widgets.roles import (
+    IMAGES,
     KEY,
     PAINTABLE,
     PARTED,
@@ -41,6 +50,50 @@ Hidden = dict[str, set[object]]
 _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
+}
+_HIDDEN = {"visible": False}
+_LABELS = {"colormap": LABEL_COLOURS, "opacity": 0.6}
+#: Frames of the size of a patch.
+_FRAMES = {
+    "symbol": "square",
+    "face_color": "transparent",
+    "border_width": 0.03,
+    "border_width_is_relative": True,
+    "canvas_size_limits": (2, 10000),
+}
+#: What the layers of a role look like when they are made; colours of labels by their values.
+_OPTIONS: dict[Role, dict[str, Any]] = {
+    Role.PREPROCESSED: {"colormap": "gray", **_HIDDEN},
+    Role.SCORES: {"colormap": "viridis", "opacity": 0.5, "blending": "translucent", **_HIDDEN},
+    Role.VARIANCE: {"colormap": "viridis", **_HIDDEN},
+    Role.BOUNDARIES: {"colormap": "inferno", "blending": "additive", **_HIDDEN},
+    Role.SEVERITY: {"colormap": "inferno", "blending": "additive", "opacity": 0.5},
+    Role.NOT_ASSESSED: {"colormap": {1: NOT_ASSESSED_COLOUR}, "opacity": 0.5},
+    Role.AMORPHOUS: {"colormap": {1: AMORPHOUS_COLOUR}, "opacity": 0.5, **_HIDDEN},
+    Role.CLASS_SCORES: {
+        "colormap": "inferno",
+        "blending": "additive",
+        "contrast_limits": (0.0, 1.0),
+        **_HIDDEN,
+    },
+    Role.CLASS_VOTES: {"opacity": 0.5, **_HIDDEN},
+    Role.CLASSES: {"opacity": 0.5},
+    Role.PATCHES: {"colormap": PATCH_COLOURS, "opacity": 0.3, **_HIDDEN},
+    Role.LATTICES: {"colormap": {n: lattice_colour(n) for n in range(1, 256)}, "opacity": 0.4, **_HIDDEN},
+    Role.LABELS_BEFORE: _LABELS,
+    Role.LABELS: _LABELS,
+    Role.REGIONS: {"opacity": 0.5, **_HIDDEN},
+    Role.HOVERED: {"colormap": {1: BEST_PATCH_COLOUR}, "opacity": 1.0, **_HIDDEN},
+    Role.LATTICE_PATCHES: _FRAMES,
+    Role.BEST_PATCH: _FRAMES,
+}
+#: What the values of labels mean, where that is the same in all layers of the role.
+_CLASSES = {
+    Role.NOT_ASSESSED: ("assessed", "not assessed"),
+    Role.AMORPHOUS: LABEL_CLASSES[::2],
+    Role.PATCHES: ("automatic", "non-defective", "defective"),
+    Role.LABELS_BEFORE: LABEL_CLASSES,
+    Role.LABELS: LABEL_CLASSES,
 }
 _BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
 #: Most pixels along a side of the layer that outlines the region under the mouse.
@@ -172,7 +225,8 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         **options_of(output, Path(source.name).stem),
         "metadata": {KEY: _about(document, output)},
     }
-    layer: Layer = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
+    kinds = {"image": Image, "labels": Labels, "points": Points}
+    layer: Layer = kinds[kind_of(output.role)](data, **options)
     dress(layer, output.role)
     return layer
 
@@ -193,12 +247,18 @@ def dress(layer: Any, role: Role) -> None:
 
 def options_of(output: Output, image: str = "") -> dict[str, Any]:
     """Options that napari makes the layer of an output with, but for its place; `image` is named beside the role."""
-    options = {"name": f"{name_of(output.role, output.part)} · {image}", **output.options}
-    if "colormap" in options and output.kind == "labels":
+    role, features = output.role, output.features
+    options = {"name": f"{name_of(role, output.part)} · {image}", **_OPTIONS[role], **output.options}
+    if isinstance(options.get("colormap"), dict):
         options["colormap"] = label_colours(options["colormap"])
-    if output.features is not None:
-        options["features"] = output.features
-    return options
+    if features is None and (classes := _CLASSES.get(role)) is not None:
+        features = {"index": list(range(len(classes))), "class": list(classes)}
+    return options if features is None else {**options, "features": features}
+
+
+def kind_of(role: Role) -> str:
+    """Kind of the layers of a role, as napari names it."""
+    return "points" if role in POINTS else "image" if role in IMAGES else "labels"
 
 
 def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:
@@ -218,7 +278,7 @@ def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) ->
     if output.role in POINTS and len(data):
         layer.size, layer.border_color = output.options["size"], output.options["border_color"]
         layer.face_color = "transparent"
-    if "contrast_limits" in output.options and output.role not in PARTED:
+    if "contrast_limits" in output.options:
         layer.contrast_limits = output.options["contrast_limits"]
     for key in ("scale", "translate"):
         if not np.array_equal(getattr(layer, key), placed[key]):
@@ -345,8 +405,7 @@ def outline_hovered(
     step = -(-max(mask.shape) // _LARGEST_HOVERED)
     data = mask[::step, ::step].astype(np.uint8)
     if layer is None:
-        options = {"colormap": {1: BEST_PATCH_COLOUR}, "visible": False, "opacity": 1.0}
-        write(viewer, document, Output(Role.HOVERED, "labels", data, options), {})
+        write(viewer, document, Output(Role.HOVERED, data), {})
         layer = document.output(viewer.layers, Role.HOVERED)
         layer.contour = _WIDEST_OUTLINE
     layer.data = data if layer.data.ndim == 2 else data[np.newaxis]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from napari_hrstem_defects.widgets.layers import (
     show_again,
 )
 from napari_hrstem_defects.widgets.layout import Links, box, button
-from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
+from napari_hrstem_defects.widgets.outputs import Output, lattice_colour
 from napari_hrstem_defects.widgets.plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
@@ -126,8 +125,7 @@ class Navigator:
         if not before and layer is not None:
             self._viewer.layers.remove(layer)
         elif before and known is not None and not _shows(layer, known.automatic):
-            output = labels_output(Role.LABELS_BEFORE, known.automatic)
-            output = replace(output, frame=session.shown_frame())
+            output = Output(Role.LABELS_BEFORE, known.automatic, frame=session.shown_frame())
             session.write(document, output, provenance_of(document.analysis))
         if labels is not None and (layer is None) == before:
             labels.visible, labels.mode = not before, "pan_zoom"
