@@ -18,7 +18,6 @@ from napari_hrstem_defects.widgets.outputs import (
     PATCH_COLOURS,
     Output,
     lattice_colour,
-    raster_place,
 )
 from napari_hrstem_defects.widgets.roles import (
     IMAGES,
@@ -113,7 +112,8 @@ def write(
     source, role, made = document.layer, output.role, None
     assert source is not None
     frame = document.frame if output.frame is None else output.frame
-    data, placed = _fitted(source, document, output, frame)
+    data = _fitted(document, output, frame)
+    placed = _placed(source, document, role, data.shape, frame)
     layer = document.output(viewer.layers, role, output.part)
     # What is held with the mouse is run again when it is let go.
     if document.moving is role if layer is not None else output.if_there:
@@ -187,29 +187,31 @@ def follow(viewer: ViewerModel, document: Document) -> None:
     source = document.layer
     for role, part in document.outputs:
         layer = document.output(viewer.layers, role, part)
-        if layer is None or source is None:
-            continue
-        raster, frame = {}, 0
-        if role not in POINTS:
-            raster = raster_place(layer.data.shape, document.frame_shape)
-            if layer.data.ndim == 3 and layer.data.shape[0] == 1:
-                frame = int(entry(layer).get("frame", document.frame))
-        for key, value in placed_like(source, layer.ndim, frame=frame, **raster).items():
-            if value is not None:
-                setattr(layer, key, value)
+        if layer is not None and source is not None:
+            frame = int(entry(layer).get("frame", document.frame))
+            for key, value in _placed(source, document, role, layer.data.shape, frame).items():
+                if value is not None:
+                    setattr(layer, key, value)
 
 
-def _fitted(source: Image, document: Document, output: Output, frame: int) -> tuple[Any, dict[str, Any]]:
-    """Data and place of an output in the dimensions of its image."""
-    data, first = output.data, 0
-    if output.role in POINTS:
-        if document.is_stack and data.shape[1] == 2:
-            data = np.column_stack([np.full(len(data), float(frame)), data])
-        return data, placed_like(source, data.shape[1])
-    if document.is_stack and data.ndim == 2:
-        data, first = data[np.newaxis], frame
-    raster = {} if output.raster is None else raster_place(data.shape, output.raster)
-    return data, placed_like(source, data.ndim, frame=first, **raster)
+def _fitted(document: Document, output: Output, frame: int) -> Any:
+    """Data of an output in the dimensions of its image."""
+    data = output.data
+    if document.is_stack and output.role in POINTS and data.shape[1] == 2:
+        return np.column_stack([np.full(len(data), float(frame)), data])
+    return data[np.newaxis] if document.is_stack and output.role not in POINTS and data.ndim == 2 else data
+
+
+def _placed(
+    source: Image, document: Document, role: Role, shape: tuple[int, ...], frame: int
+) -> dict[str, Any]:
+    """Where data of a shape lie: over the whole image, whose pixels they may be coarser than, from a frame on."""
+    if role in POINTS:
+        return placed_like(source, shape[1])
+    (height, width), (rows, columns) = document.frame_shape, shape[-2:]
+    y, x = height / rows, width / columns
+    first = frame if document.is_stack and shape[0] == 1 else 0
+    return placed_like(source, len(shape), zoom=(y, x), offset=((y - 1) / 2, (x - 1) / 2), frame=first)
 
 
 def _about(document: Document, output: Output) -> dict[str, str]:
@@ -380,7 +382,12 @@ def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
 
 
 def outline_hovered(
-    viewer: ViewerModel, document: Document, mask: NDArray[np.bool_], corner: tuple[int, int], text: str
+    viewer: ViewerModel,
+    document: Document,
+    mask: NDArray[np.bool_],
+    corner: tuple[int, int],
+    frame: int,
+    text: str,
 ) -> None:
     """Outline a region, and say what it is, in a layer of its own that is as small as the region: cheap to draw.
 
@@ -393,6 +400,8 @@ def outline_hovered(
         The region and its surroundings; every so many pixels are taken where it is large.
     corner : tuple of int
         Pixel of the image that the mask begins at.
+    frame : int
+        Of a series.
     text : str
         Empty: no region.
     """
@@ -410,11 +419,6 @@ def outline_hovered(
         layer.contour = _WIDEST_OUTLINE
     layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
     first = (corner[0] + (step - 1) / 2, corner[1] + (step - 1) / 2)
-    frame = (
-        0
-        if layer.data.ndim == 2
-        else round(float(viewer.dims.point[-3] - source.translate[0]) / source.scale[0])
-    )
     placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=first, frame=frame)
     layer.scale, layer.translate = placed["scale"], placed["translate"]
     layer.visible = True

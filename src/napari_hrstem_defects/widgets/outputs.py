@@ -61,8 +61,6 @@ class Output:
         Of the layer, beside those that all layers of the role have.
     if_there : bool
         Only keeps up a layer that is there already.
-    raster : tuple of int or None
-        Shape of the image that a coarser raster covers; None: it has the image's pixels.
     features : dict or None
         Columns of the layer's table; None: that of the role, if it has one.
     part : str
@@ -75,7 +73,6 @@ class Output:
     data: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
     if_there: bool = False
-    raster: tuple[int, ...] | None = None
     features: dict[str, Any] | None = None
     part: str = ""
     frame: int | None = None
@@ -260,16 +257,16 @@ def _preprocessed(analysis: Analysis) -> list[Output]:
     values = analysis.filtered
     if values is None and analysis.prepared is not None:
         values = analysis.prepared.values
-    return [] if values is None else [_image(Role.PREPROCESSED, values, analysis)]
+    return [] if values is None else [_image(Role.PREPROCESSED, values)]
 
 
 def _patches(analysis: Analysis) -> list[Output]:
-    return [_image(Role.SCORES, analysis.patches.scores.astype(np.float32), analysis), _verdicts(analysis)]
+    return [_image(Role.SCORES, analysis.patches.scores.astype(np.float32)), _verdicts(analysis)]
 
 
 def _verdicts(analysis: Analysis) -> Output:
     verdict = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
-    return Output(Role.PATCHES, verdict, raster=analysis.micrograph.frame_shape)
+    return Output(Role.PATCHES, verdict)
 
 
 def _best_patch(analysis: Analysis) -> list[Output]:
@@ -337,7 +334,7 @@ def _boundaries(analysis: Analysis) -> list[Output]:
     """The map of boundaries without a reference, where the recipe asked for it."""
     if analysis.boundaries is None or not analysis.recipe.domains.boundary_map:
         return []
-    return [_image(Role.BOUNDARIES, analysis.boundaries, analysis)]
+    return [_image(Role.BOUNDARIES, analysis.boundaries)]
 
 
 def _lattices(analysis: Analysis) -> list[Output]:
@@ -355,7 +352,7 @@ def _lattices(analysis: Analysis) -> list[Output]:
 
 def _variance(analysis: Analysis) -> list[Output]:
     amorphous = Output(Role.AMORPHOUS, analysis.amorphous.astype(np.uint8))
-    return [_image(Role.VARIANCE, analysis.variance, analysis), amorphous]
+    return [_image(Role.VARIANCE, analysis.variance), amorphous]
 
 
 def _labels(analysis: Analysis) -> list[Output]:
@@ -363,14 +360,7 @@ def _labels(analysis: Analysis) -> list[Output]:
     return [region_outputs(analysis.labels, analysis.regions), labels]
 
 
-def _image(role: Role, values: NDArray[Any], analysis: Analysis) -> Output:
+def _image(role: Role, values: NDArray[Any]) -> Output:
     step = max(1, values.size // _SAMPLED)
     low, high = (float(v) for v in np.quantile(values.ravel()[::step], (0.002, 0.998)))
-    limits = {"contrast_limits": (low, high if high > low else low + 1.0)}
-    return Output(role, values, limits, raster=analysis.micrograph.frame_shape)
-
-
-def raster_place(counts: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, tuple[float, float]]:
-    """Pixels of the image per pixel of a raster that covers it, and the centre of the raster's first pixel."""
-    y, x = (shape[-2] / counts[-2], shape[-1] / counts[-1])
-    return {"zoom": (y, x), "offset": ((y - 1) / 2, (x - 1) / 2)}
+    return Output(role, values, {"contrast_limits": (low, high if high > low else low + 1.0)})

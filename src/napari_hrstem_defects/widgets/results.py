@@ -197,7 +197,7 @@ class Navigator:
             corner = max(y0 - 1, 0), max(x0 - 1, 0)
             mask = numbers[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
         with self._session.edits.ignored():
-            outline_hovered(self._viewer, document, mask, corner, text)
+            outline_hovered(self._viewer, document, mask, corner, frame or 0, text)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
