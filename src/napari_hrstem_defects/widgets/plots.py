@@ -224,8 +224,14 @@ def _draw_curves(
     _draw_axes(axes, colours)
     axes.set_xlabel(axis, color=ink, fontsize=_LETTERS, labelpad=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _legend(axes, colours)
+
+
+def _legend(axes: Axes, colours: Colours) -> None:
+    """Names of the curves, side by side above the axes."""
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.96), "ncols": 2, "frameon": False}
-    axes.legend(labelcolor=ink, fontsize=_LETTERS, **place)
+    ink = colours.text.name()
+    axes.legend(labelcolor=ink, fontsize=_LETTERS, handlelength=1, columnspacing=1, **place)
 
 
 @dataclass(frozen=True)
@@ -359,8 +365,7 @@ def draw_profile(axes: Axes, profile: Profile, colours: Colours) -> None:
     axes.set_ylim(low, high + 0.05 * (high - low or 1.0))
     width = f"mean over {profile.width:.3g} {profile.unit}"
     axes.set_xlabel(f"distance ({profile.unit}), {width}", color=ink, fontsize=_LETTERS, labelpad=0)
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.96), "ncols": 2, "frameon": False}
-    axes.legend(labelcolor=ink, fontsize=_LETTERS, handlelength=1, columnspacing=1, **place)
+    _legend(axes, colours)
 
 
 class SizeView(QWidget):

@@ -332,12 +332,14 @@ class Runs:
             job.done(result)
         elif isinstance(result, tasks.Result):
             self._take(document, job, result)
+            if document.saved and document.labelled:
+                session.edits.restore(document)
             session.finished.emit()
-        # What was painted while the result was computed, or in a result folder.
-        if document.saved and document.labelled:
-            session.edits.restore(document)
+        # What was painted while the result was computed.
         for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
-            self.measure(document, frame)
+            known = document.known(frame)
+            if known is None or known.correction is not document.by_hand.painted.get(frame):
+                self.measure(document, frame)
         self._ended(document)
 
     @staticmethod

@@ -228,7 +228,8 @@ class Session:
     def request(self, layer: Image, frame: int | None) -> Request:
         """What the next run of the chosen image, whose layer this is, is asked for."""
         document = self.document
-        return Request(Source.of(layer, frame), self.inputs(document), self.keras, dict(document.class_maps))
+        source, inputs = Source.of(layer, frame), self.inputs(document)
+        return Request(source, inputs, self.keras, dict(document.class_maps), dict(document.saved))
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""
