@@ -272,6 +272,13 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
             }
         else:
             assert metrics.horizontalAdvance(index.data()) < width
+    # Nor beside a scroll bar.
+    labels = made.layer(Role.LABELS)
+    for y in range(300, 700, 50):
+        labels.data[y : y + 10, 20:32] = 1
+    labels.events.paint(value=[])
+    made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
+    assert _columns(table) == first
     # The verdict is beside the number.
     table.step(1)
     results.review(True)

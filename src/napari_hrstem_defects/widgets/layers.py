@@ -1,15 +1,15 @@
-"""What is written to the viewer: outputs as layers, which of them are seen, the legend, layers for marks."""
+"""What is written to the viewer: outputs as layers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import (
     LABEL_CLASSES,
@@ -39,17 +39,8 @@ if TYPE_CHECKING:
 
 #: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
 #: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
-_OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
+_OUTLINED, WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
 _OUTLINE_OPACITY = 0.9
-#: Share of the canvas that a fitted image takes up, as napari has it.
-_FITTED = 0.95
-#: Id of an image → ids of the layers of it that were hidden because another one was chosen.
-Hidden = dict[str, set[object]]
-#: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
-_LEGEND = {
-    "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
-    "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
-}
 _HIDDEN = {"visible": False}
 _LABELS = {"colormap": LABEL_COLOURS, "opacity": 0.6}
 #: Frames of the size of a patch.
@@ -94,9 +85,6 @@ _CLASSES = {
     Role.LABELS_BEFORE: LABEL_CLASSES,
     Role.LABELS: LABEL_CLASSES,
 }
-_BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
-#: Most pixels along a side of the layer that outlines the region under the mouse.
-_LARGEST_HOVERED = 512
 
 
 def write(
@@ -300,7 +288,7 @@ def outline_px(shape: tuple[int, ...]) -> int:
     """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
     if max(shape[-2:]) > _LARGEST_OUTLINED:
         return 0
-    return min(max(1, min(shape[-2:]) // _OUTLINED), _WIDEST_OUTLINE)
+    return min(max(1, min(shape[-2:]) // _OUTLINED), WIDEST_OUTLINE)
 
 
 def brush_px(shape: tuple[int, ...]) -> int:
@@ -319,144 +307,3 @@ def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
     }
     above = [index for index, place in ours.items() if place > order.index(role)]
     return min(above, default=max(ours, default=first - 1) + 1)
-
-
-def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
-    """Show an image with its results, and hide all others: one of another size would be seen beside it.
-
-    Images below one that is laid over them, half transparent or added, are meant to be seen through it.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    document : Document
-    images : collection of Image
-        All that can be analysed.
-    hidden : dict
-        Id of an image → what was hidden of it; it is shown again when its turn comes.
-    """
-    source = document.layer
-    if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
-        return
-    overlay = source.opacity < 1 or source.blending in ("additive", "minimum", "multiplicative")
-    top = viewer.layers.index(source)
-    for index, layer in enumerate(viewer.layers):
-        owner = str(layer.unique_id) if layer in images else entry(layer).get("source")
-        below = overlay and layer in images and index < top
-        if owner not in (None, document.source_id) and not below:
-            hidden.setdefault(str(owner), set()).update(hide([layer]))
-    show_again(viewer.layers, hidden.pop(document.source_id, ()))
-    active = viewer.layers.selection.active
-    if active is not None and not active.visible:  # a tool would work on what is not seen
-        viewer.layers.selection.active = source
-
-
-def bring_into_view(viewer: ViewerModel, image: Image, before: Image) -> None:
-    """Fit an image to the canvas, unless it lies where the one that was shown before lies."""
-    if viewer.dims.ndisplay == 2 and not viewer.canvas.grid.enabled:
-        ends = [layer.extent.world[:, -2:] for layer in (image, before)]
-        if not np.allclose(*ends):
-            fit(viewer, image)
-
-
-def fit(viewer: ViewerModel, image: Image) -> None:
-    """Fit an image to the canvas: napari fits all layers, or some that have as many axes as all together."""
-    extent = image.extent.world[:, -2:]
-    viewer.scene.camera.center = (0.0, *extent.mean(axis=0))
-    viewer.scene.camera.zoom = _FITTED * float((np.array(viewer.canvas.size) / np.ptp(extent, axis=0)).min())
-
-
-def hide(layers: Iterable[Layer]) -> set[object]:
-    """Hide layers; returns the ids of those that were visible."""
-    visible = [layer for layer in layers if layer.visible]
-    for layer in visible:
-        layer.visible = False
-    return {layer.unique_id for layer in visible}
-
-
-def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
-    """Show those of some layers that were hidden."""
-    for layer in layers:
-        if layer.unique_id in hidden:
-            layer.visible = True
-
-
-def outline_hovered(
-    viewer: ViewerModel,
-    document: Document,
-    mask: NDArray[np.bool_],
-    corner: tuple[int, int],
-    frame: int,
-    text: str,
-) -> None:
-    """Outline a region, and say what it is, in a layer of its own that is as small as the region: cheap to draw.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    document : Document
-        Of the image, and that of the frame that is shown.
-    mask : bool array (n_y, n_x)
-        The region and its surroundings; every so many pixels are taken where it is large.
-    corner : tuple of int
-        Pixel of the image that the mask begins at.
-    frame : int
-        Of a series.
-    text : str
-        Empty: no region.
-    """
-    source, layer = document.layer, document.output(viewer.layers, Role.HOVERED)
-    _line(viewer, _HOVERED, text, None, "bottom_left")
-    if not text or source is None:
-        if layer is not None:
-            layer.visible = False
-        return
-    step = -(-max(mask.shape) // _LARGEST_HOVERED)
-    data = mask[::step, ::step].astype(np.uint8)
-    if layer is None:
-        write(viewer, document, Output(Role.HOVERED, data), {})
-        layer = document.output(viewer.layers, Role.HOVERED)
-        layer.contour = _WIDEST_OUTLINE
-    layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
-    first = (corner[0] + (step - 1) / 2, corner[1] + (step - 1) / 2)
-    placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=first, frame=frame)
-    layer.scale, layer.translate = placed["scale"], placed["translate"]
-    layer.visible = True
-
-
-def _line(viewer: ViewerModel, key: str, text: str, colour: str | None, position: str) -> None:
-    """Show a line of text in a corner of the canvas; an empty one is hidden."""
-    from napari.components.overlays import TextOverlay
-
-    known = viewer.canvas.overlays.get(key)
-    if known is not None:
-        known.visible = bool(text)
-        if text and known.text != text:
-            known.text = text
-    elif text:
-        # Whole from the start: each change of one that is shown draws it anew.
-        place = {"position": position, "box": True, "font_size": 8, "visible": True}
-        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, **place)
-
-
-def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
-    """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    areas : mapping of str to float or None
-        Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
-    before : bool
-        Note that these are the labels before corrections.
-    """
-    if areas is not None and not set(_LEGEND) & set(viewer.canvas.overlays):
-        viewer.canvas.overlays.scale_bar.visible = True
-    lines: dict[str, tuple[str, str | None]] = {
-        key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
-        for key, (share, name, colour) in _LEGEND.items()
-    }
-    # In the colour of the theme.
-    lines[_BEFORE] = ("labels before corrections" if before else "", None)
-    for key, (text, colour) in lines.items():
-        _line(viewer, key, text, colour, "top_left")

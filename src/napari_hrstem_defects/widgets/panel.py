@@ -30,10 +30,11 @@ from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, r
 from napari_hrstem_defects.widgets.model import STEPS, State
 from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
-from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
+from napari_hrstem_defects.widgets.results import Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tasks import import_early
+from napari_hrstem_defects.widgets.view import Fit
 from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:

@@ -14,24 +14,16 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets import settings
-from napari_hrstem_defects.widgets.layers import (
-    first_in_frame,
-    fit,
-    hide,
-    label_colours,
-    legend,
-    outline_hovered,
-    outline_px,
-    show_again,
-)
+from napari_hrstem_defects.widgets.layers import first_in_frame, label_colours, outline_px
 from napari_hrstem_defects.widgets.layout import Links, box, button
 from napari_hrstem_defects.widgets.outputs import Output, lattice_colour
-from napari_hrstem_defects.widgets.plots import Profile, SizeView, profile_across
+from napari_hrstem_defects.widgets.region_plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.theme import Colours
+from napari_hrstem_defects.widgets.view import hide, legend, outline_hovered, show_again
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -45,8 +37,6 @@ if TYPE_CHECKING:
 _HEIGHT = 130
 #: What is shown again if all was hidden by hand.
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
-#: The view is centred if it is off by no more than this share of the image.
-_CENTRED = 0.01
 #: Colour of the outlines of chosen regions.
 _CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
@@ -233,33 +223,6 @@ class Navigator:
 def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:
     """Whether a layer holds these very labels."""
     return layer is not None and np.may_share_memory(layer.data, labels)
-
-
-class Fit:
-    """Keeps the whole image in view when docks take room away from it, unless a person has chosen another view.
-
-    Parameters
-    ----------
-    session : Session
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._size = session.viewer.canvas.size
-
-    def follow(self, event: Any = None) -> None:
-        """The canvas has another size."""
-        if not self._session.alive:
-            return
-        viewer, image = self._session.viewer, self._session.document.layer
-        before, self._size = self._size, viewer.canvas.size
-        if before == self._size or image is None or viewer.dims.ndisplay != 2:
-            return
-        camera, extent = viewer.scene.camera, image.extent.world[:, -2:]
-        size = np.ptp(extent, axis=0)
-        centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
-        if centred.all() and (size * camera.zoom <= np.array(before)).all():
-            fit(viewer, image)
 
 
 class ResultsDock:

@@ -157,13 +157,19 @@ class Runs:
         self._job = self._worker = None
         gc.unfreeze()
 
+    def _request(self) -> tasks.Request | None:
+        """What the next run is asked for; the one under way ends. None, with a sentence, where no image is open."""
+        session = self._session
+        if (layer := session.document.layer) is None:
+            session.noticed.emit(NO_IMAGE)
+            return None
+        self.cancel()
+        return session.request(layer, session.shown_frame())
+
     def _run(self, steps: Collection[str]) -> None:
         session, document = self._session, self._session.document
-        if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
+        if (request := self._request()) is None:
             return
-        self.cancel()
-        request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         previous = document.analysis if frame == document.frame else None
         old = session.outdated()
@@ -191,11 +197,9 @@ class Runs:
             The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
             placed by hand.
         """
-        session, document = self._session, self._session.document
-        if document.layer is None or not document.is_stack:
+        document = self._session.document
+        if not document.is_stack or (request := self._request()) is None:
             return
-        self.cancel()
-        request = session.request(document.layer, session.shown_frame())
         wanted, frame = request.inputs, request.source.frame or 0
         point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
         if fixed and point is None and best is not None:
@@ -208,10 +212,8 @@ class Runs:
     def scan(self, model: Path) -> None:
         """Classify a sliding window over the chosen image; the classes become layers and types of the regions."""
         session, document = self._session, self._session.document
-        if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
+        if (request := self._request()) is None:
             return
-        request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         known = document.labelled.get(frame)
 

@@ -142,9 +142,9 @@ def _confidence(region: Region, rows: RegionRows) -> float | None:
 #: Those that matter most come first; from the last on they are left out where the table is too narrow for all.
 COLUMNS = (
     Column("No.", "Number", "", f"9 ✓ {_PAINTED}", lambda region, rows: region.id),
-    Column("Type", "Probable type", "", "amorphous", lambda region, rows: region.type, _known),
+    Column("Type", "Probable type", "", "lamella", lambda region, rows: region.type, _known),
     Column("Conf.", "Confidence of the type", "%", "Conf.", _confidence, _whole),
-    Column("Area", "Area", "{length}²", "≥ 0.99", _size("area", "2"), limit=True),
+    Column("Area", "Area", "{length}²", "≥ 99999", _size("area", "2"), limit=True),
     Column("Length", "Length", "{length}", "≥ 0.99", _size("length"), limit=True),
     Column("y, x", "Centre y, x", "px", "9999, 9999", lambda region, rows: region.centroid),
     Column("Kind", "Kind", "", "amorphous", _kind),
