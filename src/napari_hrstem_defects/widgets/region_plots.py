@@ -227,9 +227,9 @@ class SizeView(QWidget):
             "select one region",
             (30, 10, 20, 34),
         )
-        self.profile.setMinimumSize(250, 70)
+        self.profile.setMinimumSize(205, 70)
         self.plot.setMinimumSize(116, 50)
-        self.series.setMinimumSize(250, 70)
+        self.series.setMinimumSize(205, 70)
         self.plot.pressed.connect(self._bar_pressed)
         self.series.pressed.connect(self._frame_pressed)
         self._regions: tuple[Region, ...] = ()

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.session import Session
 
-#: Height that the dock opens with, in px of the screen: a heading and four rows.
-_HEIGHT = 130
+#: Height that the dock opens with, in px of the screen: a heading and five rows.
+_HEIGHT = 152
 #: What is shown again if all was hidden by hand.
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
 #: Colour of the outlines of chosen regions.

@@ -362,8 +362,8 @@ class RegionTable(QWidget):
         room = view.viewport().width() - sum(widths[number] for number, on in self._wanted.items() if on)
         for number, (width, action) in enumerate(zip(widths, self.actions_, strict=True)):
             shown = self._wanted.get(number, number <= _TYPE or room >= width)
-            if shown and number not in self._wanted:
-                room -= width
+            if number not in self._wanted:
+                room = room - width if shown else -1  # none of those that matter less
             self._columns.setSectionHidden(number, not shown)
             action.setChecked(shown)
             if number != _TYPE:
