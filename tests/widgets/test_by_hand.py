@@ -178,7 +178,8 @@ def test_painted_labels_survive_and_the_table_follows(bench: Any) -> None:
     assert made.layer(Role.LABELS) is layer
     assert len(made.viewer.layers) == count
     model = made.panel.results.table.model
-    kinds = {region.id: model.row(region)[1] for region in model.regions}
+    kind = model.headings().index("Kind")
+    kinds = {region.id: model.row(region)[kind] for region in model.regions}
     assert [number for number, kind in kinds.items() if "painted" in kind] == [new.id]
     # The twin goes on beyond the rim, so its size is a lower limit.
     areas = {region.id: model.data(model.index(row, 3)) for row, region in enumerate(model.regions)}
@@ -536,7 +537,8 @@ def test_stroke_survives_threshold_best_patch_and_steps(bench: Any, tmp_path: Pa
         assert_array_equal(made.document.result().labels, layer.data)
         model = made.panel.results.table.model
         near = [r for r in model.regions if np.hypot(r.centroid[0] - y, r.centroid[1] - x) < 40]
-        assert ["painted" in model.row(region)[1] for region in near] == [True]
+        rows = [model.regions.index(region) for region in near]
+        assert ["✎" in model.index(row, 0).data() for row in rows] == [True]
 
     check()
     before = made.document.analysis.labels.copy()

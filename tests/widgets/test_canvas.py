@@ -168,6 +168,18 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     assert table.selected() == [table.value()[-1].id]
 
 
+def _marked_rows(table: Any) -> list[str]:
+    """Numbers of the regions whose rows are yellow, as drawn on the screen."""
+    rows, picture = table.view.model(), table.view.viewport().grab().toImage()
+    found = []
+    for row in range(rows.rowCount()):
+        corner = table.view.visualRect(rows.index(row, 0)).bottomLeft()
+        ground = picture.pixelColor(corner.x() + 2, corner.y() - 2)
+        if min(ground.red(), ground.green()) > ground.blue() + 20:
+            found.append(rows.index(row, 0).data())
+    return found
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
     desk: Any, frames: int, monkeypatch: Any
@@ -207,18 +219,82 @@ def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
     assert f"{100 * region.confidence:.0f} %" in said.text
     assert f"{region.area_px:.0f} px²" in said.text
     assert table.selected() == []
+    # So is its row, and no other; nothing is selected or scrolled to meanwhile.
+    assert _marked_rows(table) == [str(region.id)]
+    scrolled = table.view.verticalScrollBar().value()
     made.hover(crystal)
     assert not hovered.visible
     assert not said.visible
+    assert _marked_rows(table) == []
+    assert table.view.verticalScrollBar().value() == scrolled
     assert not drawn  # no large layer was drawn anew
     # Not with a tool in hand, and not after the mouse has left.
     made.hover(points[len(points) // 2])
     assert hovered.visible
     made.viewer.mouse_over_canvas = False
     assert not hovered.visible
+    assert _marked_rows(table) == []
     made.click(made.panel.paint_labels)
     made.hover(points[len(points) // 3])
     assert not hovered.visible
+
+
+def _columns(table: Any) -> list[str]:
+    """Titles of the columns that are seen as a whole."""
+    header, room = table.view.horizontalHeader(), table.view.viewport().width()
+    numbers = [i for i in range(header.count()) if not header.isSectionHidden(i)]
+    ends = [header.sectionViewportPosition(i) + header.sectionSize(i) for i in numbers]
+    return [table.model.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
+
+
+def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(desk: Any) -> None:
+    made = desk("si_fault_amorphous", size=(1280, 800))
+    made.run_all()
+    made.qtbot.wait(300)
+    results = made.panel.results
+    table, titles = results.table, list(results.table.model.headings())
+    first = [
+        "Number",
+        "Probable type",
+        "Confidence of the type (%)",
+        "Area (nm²)",
+        "Length (nm)",
+        "Centre y, x (px)",
+    ]
+    assert _columns(table) == first == titles[: len(first)]
+    # No value is cut off but the type, whose tooltip has the whole of it.
+    model, metrics = table.view.model(), table.view.fontMetrics()
+    for row, column in np.ndindex(model.rowCount(), len(first)):
+        index, width = model.index(row, column), table.view.columnWidth(column)
+        if column == 1:
+            assert "intrinsic stacking fault" in {
+                model.index(r, 1).data(Qt.ItemDataRole.ToolTipRole) for r in (0, 1)
+            }
+        else:
+            assert metrics.horizontalAdvance(index.data()) < width
+    # Nor beside a scroll bar.
+    labels = made.layer(Role.LABELS)
+    for y in range(300, 700, 50):
+        labels.data[y : y + 10, 20:32] = 1
+    labels.events.paint(value=[])
+    made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
+    assert _columns(table) == first
+    # The verdict is beside the number.
+    table.step(1)
+    results.review(True)
+    assert model.index(0, 0).data() == "1 ✓"
+    # What is chosen in the menu of the headings is seen, in the place of others.
+    actions = {action.text(): action for action in table.view.horizontalHeader().actions()}
+    assert not actions["Kind"].isChecked()
+    actions["Length"].trigger()
+    actions["Kind"].trigger()
+    seen = _columns(table)
+    assert "Kind" in seen
+    assert "Length (nm)" not in seen
+    assert len(seen) == sum(action.isChecked() for action in actions.values())
+    actions["Length"].trigger()
+    made.viewer.window.resize(1920, 1080)
+    made.qtbot.waitUntil(lambda: _columns(table) == titles, timeout=TIMEOUT)
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
@@ -229,6 +305,7 @@ def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
     made.qtbot.keyClick(table.view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = [line.split("\t") for line in QApplication.clipboard().text().split("\n")]
     assert lines[0] == list(table.model.headings())
+    assert {"Probable type", "Area (px²)", "Length (px)", "Centre y, x (px)", "Reviewed"} < set(lines[0])
     assert [line[0] for line in lines[1:]] == [str(region.id) for region in table.value()]
     assert {len(line) for line in lines} == {len(table.model.headings())}
 

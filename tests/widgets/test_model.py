@@ -59,8 +59,15 @@ def labels() -> Any:
 )
 def test_what_was_changed_makes_its_step_and_those_after_it_out_of_date(change: Any, first: Any) -> None:
     before = Inputs(Recipe())
-    expected = STEP_NAMES[len(STEP_NAMES) if first is None else STEP_NAMES.index(first) :]
-    assert outdated(before, Inputs(**{"recipe": Recipe(), **change})) == set(expected)
+    expected = set(STEP_NAMES[len(STEP_NAMES) if first is None else STEP_NAMES.index(first) :])
+    if first in ("classify", "best_patch"):
+        expected.discard("variance")  # of the image alone
+    assert outdated(before, Inputs(**{"recipe": Recipe(), **change})) == expected
+
+
+def test_published_variance_filter_follows_the_best_patch() -> None:
+    published = Recipe.published()
+    assert "variance" in outdated(Inputs(published), Inputs(published, point=(3.0, 4.0)))
 
 
 def test_stroke_erased_and_undone(labels: Any) -> None:

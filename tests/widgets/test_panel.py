@@ -98,7 +98,7 @@ def test_the_next_thing_to_press_is_accented(bench: Any) -> None:
     (button,) = (b for b in made.panel.findChildren(QPushButton) if "background" in b.styleSheet())
     assert button is made.panel.groups["segment"].button
     made.panel.groups["classify"].editors["classify.max_defect_area"].setValue(0.04)
-    current = dict.fromkeys(("preprocess", "domains"), "current")
+    current = dict.fromkeys(("preprocess", "domains", "variance"), "current")
     assert made.states() == {**dict.fromkeys(made.states(), "stale"), **current}
 
 

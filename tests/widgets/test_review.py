@@ -16,7 +16,7 @@ from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.io.figure import overview_figure
 from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
-from napari_hrstem_defects.widgets.plots import profile_across
+from napari_hrstem_defects.widgets.region_plots import profile_across
 from napari_hrstem_defects.widgets.roles import Role, entry
 from napari_hrstem_defects.widgets.source import Source
 

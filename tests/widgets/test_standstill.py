@@ -50,7 +50,10 @@ def _tick(made: Any, folder: Path) -> None:
 
 
 def _move(made: Any, folder: Path) -> None:
-    made.session.edits.place((300.0, 300.0))
+    made.click(made.panel.best_patch.move_button)
+    best = made.document.analysis.best_patch
+    made.drag((best.y, best.x), (300.0, 300.0), steps=12)
+    assert made.document.point is not None
 
 
 def _paint(made: Any, folder: Path) -> None:
@@ -181,6 +184,32 @@ def test_corrections_never_hold_up_the_window(desk: Any, tmp_path: Path, record_
     assert max(busy for _, busy in worst.values()) < frozen
     assert any(tmp_path.glob("*/labels.tif"))
     assert np.any(made.layer(Role.LABELS).data)
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_another_frame_never_holds_up_the_window(desk: Any, record_property: Any) -> None:
+    """With results of the series and without: its numbers, plot, histogram and best patch are those of the frame."""
+    made = desk(np.stack([lattice_image((SIDE, SIDE), seed=seed) for seed in range(3)]))
+    made.show()
+    worst = {}
+    for name, run in (("one frame", made.run_all), ("series", made.session.runs.series)):
+        run()
+        made.wait()
+        frozen = max(FROZEN_MS, 2 * napari_ms(made))
+        for frame in (1, 2):  # the first time napari loads and draws it
+            made.viewer.dims.set_current_step(0, frame)
+            made.qtbot.wait(300)
+        clock = Clock()
+        for frame in (0, 1, 2):
+            made.viewer.dims.set_current_step(0, frame)
+            made.qtbot.wait(300)
+        clock.timer.stop()
+        worst[name] = (round(clock.longest), round(clock.busiest))
+    print("standstill and work in ms:", worst)
+    record_property("frame_ms", worst)
+    assert max(busy for _, busy in worst.values()) < frozen
+    assert made.session.shown_frame() == 2
 
 
 @pytest.mark.alone

@@ -66,7 +66,7 @@ def test_exported_result_is_taken_up_again(bench: Any, tmp_path: Path, frames: i
     assert set(other.states().values()) == {"current"}
     assert_array_equal(other.layer(Role.LABELS).data, labels)
     assert other.document.point == point
-    other.qtbot.waitUntil(lambda: other.panel.results.table.value() == rows, timeout=TIMEOUT)
+    assert other.panel.results.table.value() == rows  # at once, not after those of the automatic labels
     ((_, correction),) = other.document.by_hand.painted.items()
     assert correction.pixels.size == np.count_nonzero(
         labels[frame] != other.document.labelled[frame[0] if frame else 0].automatic

@@ -96,8 +96,8 @@ class Actions(QWidget):
         ):
             self.buttons[text].clicked.connect(lambda _=False, pressed=pressed: pressed())
         menu = QMenu(self)
-        menu.addAction("Save recipe…", self._save_recipe)
-        menu.addAction("Load recipe…", self._load_recipe)
+        menu.addAction("Save recipe…", lambda: self.save_recipe())
+        menu.addAction("Load recipe…", lambda: self.load_recipe())
         menu.addSeparator()
         self.reset = menu.addAction("Reset to defaults", lambda: setattr(session, "recipe", Recipe()))
         menu.addAction(
@@ -214,8 +214,12 @@ class Actions(QWidget):
 
     # Recipes --------------------------------------------------------------------------------------------------
 
-    def save_recipe(self, path: Path) -> None:
-        """Write the parameters, with the manual settings for the lattices of the chosen image, as JSON."""
+    def save_recipe(self, path: Path | None = None) -> None:
+        """Write the parameters and what was set by hand for the lattices of the image as JSON; None: ask where."""
+        chosen = path or QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", _JSON)[0]
+        if not chosen:
+            return
+        path = Path(chosen)
         said = f"The parameters were written to {path}."
         recipe = self._session.inputs(self._session.document).recipe
         try:
@@ -224,9 +228,12 @@ class Actions(QWidget):
             said = f"{path}: the recipe cannot be written ({error.strerror or error}); choose another folder."
         self._session.noticed.emit(said)
 
-    def load_recipe(self, path: Path) -> None:
-        """Take parameters from a JSON file; a file that holds none is refused with a sentence."""
-        session = self._session
+    def load_recipe(self, path: Path | None = None) -> None:
+        """Take parameters from a JSON file, None: ask which; one that holds none is refused with a sentence."""
+        chosen = path or QFileDialog.getOpenFileName(self, "Load recipe", "", _JSON)[0]
+        if not chosen:
+            return
+        session, path = self._session, Path(chosen)
         try:
             recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
         except RecipeError as error:
@@ -239,16 +246,6 @@ class Actions(QWidget):
             session.recipe = recipe
             session.document.ask(session.document.by_hand.from_recipe(recipe))
             session.changed.emit()
-
-    def _save_recipe(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save recipe", "recipe.json", _JSON)
-        if chosen:
-            self.save_recipe(Path(chosen))
-
-    def _load_recipe(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Load recipe", "", _JSON)
-        if chosen:
-            self.load_recipe(Path(chosen))
 
     # Ratings --------------------------------------------------------------------------------------------------
 

@@ -60,9 +60,23 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]]:
     Returns
     -------
     callable
-        Takes the path or paths and gives one image layer for each.
+        Takes the path or paths and gives one image layer for each. In a window a file that cannot be read is answered
+        with its sentence; napari would show a traceback around it.
     """
-    return read_layers
+    return _read_in_window
+
+
+def _read_in_window(path: Paths) -> list[Any]:
+    try:
+        return read_layers(path)
+    except HrstemDefectsError as error:
+        import napari
+        from napari.utils.notifications import show_error
+
+        if napari.current_viewer() is None:
+            raise
+        show_error(str(error))
+        return [(None,)]  # napari's sign for: nothing to add
 
 
 def read_layers(path: Paths) -> list[LayerData]:
@@ -71,7 +85,7 @@ def read_layers(path: Paths) -> list[LayerData]:
     Raises
     ------
     ReadError, MicrographError
-        If a file cannot be read or holds no micrograph; napari shows the message.
+        If a file cannot be read or holds no micrograph.
     """
     from napari_hrstem_defects.io import read
 
@@ -155,23 +169,17 @@ def _folder(path: Paths) -> Path | None:
 
 def _layers(result: Result) -> list[LayerData]:
     from napari_hrstem_defects.io.display import severity_range
-    from napari_hrstem_defects.widgets.layers import options_of
-    from napari_hrstem_defects.widgets.outputs import (
-        SEVERITY_OPTIONS,
-        Output,
-        best_patches_of_series,
-        labels_output,
-        lattices_output,
-    )
+    from napari_hrstem_defects.widgets.layers import kind_of, options_of
+    from napari_hrstem_defects.widgets.outputs import Output, best_patches_of_series
 
     limits = severity_range(result.severity[..., ::4, ::4], result.threshold)
     outputs = [
-        Output(Role.VARIANCE, "image", result.variance, {"visible": False, "colormap": "viridis"}),
-        Output(Role.SEVERITY, "image", result.severity, {**SEVERITY_OPTIONS, "contrast_limits": limits}),
-        labels_output(Role.LABELS, result.labels),
+        Output(Role.VARIANCE, result.variance),
+        Output(Role.SEVERITY, result.severity, {"contrast_limits": limits}),
+        Output(Role.LABELS, result.labels),
     ]
     if result.domains is not None:
-        outputs.append(lattices_output(result.domains))
+        outputs.append(Output(Role.LATTICES, result.domains))
     ndim = result.labels.ndim
     for patches in best_patches_of_series(dict(enumerate(result.best_patches))):
         outputs.append(replace(patches, data=patches.data[:, -ndim:]))
@@ -186,7 +194,7 @@ def _layers(result: Result) -> list[LayerData]:
                 **placed,
                 **options_of(output, Path(result.info["name"]).stem),
             },
-            output.kind,
+            kind_of(output.role),
         )
         for output in outputs
     ]
@@ -226,10 +234,10 @@ def _sample(name: str) -> list[LayerData]:
         waiting = busy("Opening the sample…")
     with waiting:
         from napari_hrstem_defects.widgets.layers import options_of
-        from napari_hrstem_defects.widgets.outputs import labels_output
+        from napari_hrstem_defects.widgets.outputs import Output
 
         image, truth = (read_layers(str(sample_folder() / f"{name}{part}.tif"))[0] for part in ("", "_truth"))
-        labels = labels_output(Role.LABELS, np.asarray(truth[0]))
+        labels = Output(Role.LABELS, np.asarray(truth[0]))
         placed = {key: truth[1][key] for key in ("scale", "units", "axis_labels")}
         about = {"name": f"True defects · {name}", "visible": False}
         return [image, (labels.data, {**placed, **options_of(labels), **about}, "labels")]

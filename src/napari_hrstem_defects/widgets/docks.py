@@ -116,8 +116,7 @@ class SessionWidget(QWidget):
     # What a person does ---------------------------------------------------------------------------------------
 
     def _choose(self, unique_id: str) -> None:
-        layer = next((image for image in self.session.images() if str(image.unique_id) == unique_id), None)
-        self.session.choose(layer)
+        self.session.choose(self.session.image(unique_id))
 
     def _run_step(self, step: str) -> None:
         self._notice = None

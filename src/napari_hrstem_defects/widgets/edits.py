@@ -339,14 +339,11 @@ class EditWatcher:
         self._session.changed.emit()
 
     def restore(self, document: Document) -> None:
-        """Take what the labels of a result folder differ in from those found again for corrections by hand."""
-        saved, document.saved, before = document.saved, {}, document.by_hand
-        for frame, labels in saved.items():
-            found = document.labelled.get(frame)
-            if found is not None and found.automatic.shape == labels.shape:
-                correction = after_stroke(None, found.automatic, labels, found.automatic)
-                document.by_hand = document.by_hand.with_correction(frame, correction)
-        self._show_corrections(document, before)
+        """Take over what was painted in a result folder, as the run has found it."""
+        saved, document.saved = document.saved, {}
+        for frame in saved:
+            if (found := document.labelled.get(frame)) is not None:
+                document.by_hand = document.by_hand.with_correction(frame, found.correction)
 
     def _show_corrections(self, document: Document, before: ByHand) -> None:
         """Show the labels of frames whose corrections are others than before."""

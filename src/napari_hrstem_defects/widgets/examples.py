@@ -18,11 +18,12 @@ from superqt.utils import signals_blocked
 
 from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.classifiers import Example
-from napari_hrstem_defects.widgets.layers import brush_px, hide, label_colours, show_again
+from napari_hrstem_defects.widgets.layers import brush_px, label_colours
 from napari_hrstem_defects.widgets.layout import Links
 from napari_hrstem_defects.widgets.outputs import NOT_ASSESSED_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 from napari_hrstem_defects.widgets.source import Source, is_stack, pixels_of, placed_like
+from napari_hrstem_defects.widgets.view import hide, show_again
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -214,8 +215,7 @@ class ExamplesView(QTableWidget):
     def paint_marks(self) -> None:
         """Select the brush for the marks of the image of the chosen row, and hide all else; a missing layer is made."""
         viewer, key = self._session.viewer, self._chosen_image()
-        image = next((i for i in self._session.images() if str(i.unique_id) == key), None)
-        if image is None:
+        if (image := self._session.image(key)) is None:
             return
         chosen = self._rows[key][1].currentData()
         marks: Any = next((layer for layer in viewer.layers if str(layer.unique_id) == chosen), None)

@@ -1,18 +1,26 @@
-"""What is written to the viewer: outputs as layers, which of them are seen, the legend, layers for marks."""
+"""What is written to the viewer: outputs as layers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
-from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import Output, raster_place
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR
+from napari_hrstem_defects.widgets.model import COMPARED, Document
+from napari_hrstem_defects.widgets.outputs import (
+    LABEL_CLASSES,
+    LABEL_COLOURS,
+    NOT_ASSESSED_COLOUR,
+    PATCH_COLOURS,
+    Output,
+    lattice_colour,
+)
 from napari_hrstem_defects.widgets.roles import (
+    IMAGES,
     KEY,
     PAINTABLE,
     PARTED,
@@ -31,20 +39,52 @@ if TYPE_CHECKING:
 
 #: Outlines are as wide as this part of the image, at most so many px, and drawn up to this side: napari takes a time
 #: that grows with the square of the width for each change of the layer, and the window stands still meanwhile.
-_OUTLINED, _WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
+_OUTLINED, WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
 _OUTLINE_OPACITY = 0.9
-#: Share of the canvas that a fitted image takes up, as napari has it.
-_FITTED = 0.95
-#: Id of an image → ids of the layers of it that were hidden because another one was chosen.
-Hidden = dict[str, set[object]]
-#: Overlay of the legend → share of the pixels that it shows, what that is called, and its colour.
-_LEGEND = {
-    "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
-    "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
+_HIDDEN = {"visible": False}
+_LABELS = {"colormap": LABEL_COLOURS, "opacity": 0.6}
+#: Frames of the size of a patch.
+_FRAMES = {
+    "symbol": "square",
+    "face_color": "transparent",
+    "border_width": 0.03,
+    "border_width_is_relative": True,
+    "canvas_size_limits": (2, 10000),
 }
-_BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
-#: Most pixels along a side of the layer that outlines the region under the mouse.
-_LARGEST_HOVERED = 512
+#: What the layers of a role look like when they are made; colours of labels by their values.
+_OPTIONS: dict[Role, dict[str, Any]] = {
+    Role.PREPROCESSED: {"colormap": "gray", **_HIDDEN},
+    Role.SCORES: {"colormap": "viridis", "opacity": 0.5, "blending": "translucent", **_HIDDEN},
+    Role.VARIANCE: {"colormap": "viridis", **_HIDDEN},
+    Role.BOUNDARIES: {"colormap": "inferno", "blending": "additive", **_HIDDEN},
+    Role.SEVERITY: {"colormap": "inferno", "blending": "additive", "opacity": 0.5},
+    Role.NOT_ASSESSED: {"colormap": {1: NOT_ASSESSED_COLOUR}, "opacity": 0.5},
+    Role.AMORPHOUS: {"colormap": {1: AMORPHOUS_COLOUR}, "opacity": 0.5, **_HIDDEN},
+    Role.CLASS_SCORES: {
+        "colormap": "inferno",
+        "blending": "additive",
+        "contrast_limits": (0.0, 1.0),
+        **_HIDDEN,
+    },
+    Role.CLASS_VOTES: {"opacity": 0.5, **_HIDDEN},
+    Role.CLASSES: {"opacity": 0.5},
+    Role.PATCHES: {"colormap": PATCH_COLOURS, "opacity": 0.3, **_HIDDEN},
+    Role.LATTICES: {"colormap": {n: lattice_colour(n) for n in range(1, 256)}, "opacity": 0.4, **_HIDDEN},
+    Role.LABELS_BEFORE: _LABELS,
+    Role.LABELS: _LABELS,
+    Role.REGIONS: {"opacity": 0.5, **_HIDDEN},
+    Role.HOVERED: {"colormap": {1: BEST_PATCH_COLOUR}, "opacity": 1.0, **_HIDDEN},
+    Role.LATTICE_PATCHES: _FRAMES,
+    Role.BEST_PATCH: _FRAMES,
+}
+#: What the values of labels mean, where that is the same in all layers of the role.
+_CLASSES = {
+    Role.NOT_ASSESSED: ("assessed", "not assessed"),
+    Role.AMORPHOUS: LABEL_CLASSES[::2],
+    Role.PATCHES: ("automatic", "non-defective", "defective"),
+    Role.LABELS_BEFORE: LABEL_CLASSES,
+    Role.LABELS: LABEL_CLASSES,
+}
 
 
 def write(
@@ -60,7 +100,8 @@ def write(
     source, role, made = document.layer, output.role, None
     assert source is not None
     frame = document.frame if output.frame is None else output.frame
-    data, placed = _fitted(source, document, output, frame)
+    data = _fitted(document, output, frame)
+    placed = _placed(source, document, role, data.shape, frame)
     layer = document.output(viewer.layers, role, output.part)
     # What is held with the mouse is run again when it is let go.
     if document.moving is role if layer is not None else output.if_there:
@@ -134,29 +175,31 @@ def follow(viewer: ViewerModel, document: Document) -> None:
     source = document.layer
     for role, part in document.outputs:
         layer = document.output(viewer.layers, role, part)
-        if layer is None or source is None:
-            continue
-        raster, frame = {}, 0
-        if role not in POINTS:
-            raster = raster_place(layer.data.shape, document.frame_shape)
-            if layer.data.ndim == 3 and layer.data.shape[0] == 1:
-                frame = int(entry(layer).get("frame", document.frame))
-        for key, value in placed_like(source, layer.ndim, frame=frame, **raster).items():
-            if value is not None:
-                setattr(layer, key, value)
+        if layer is not None and source is not None:
+            frame = int(entry(layer).get("frame", document.frame))
+            for key, value in _placed(source, document, role, layer.data.shape, frame).items():
+                if value is not None:
+                    setattr(layer, key, value)
 
 
-def _fitted(source: Image, document: Document, output: Output, frame: int) -> tuple[Any, dict[str, Any]]:
-    """Data and place of an output in the dimensions of its image."""
-    data, first = output.data, 0
-    if output.role in POINTS:
-        if document.is_stack and data.shape[1] == 2:
-            data = np.column_stack([np.full(len(data), float(frame)), data])
-        return data, placed_like(source, data.shape[1])
-    if document.is_stack and data.ndim == 2:
-        data, first = data[np.newaxis], frame
-    raster = {} if output.raster is None else raster_place(data.shape, output.raster)
-    return data, placed_like(source, data.ndim, frame=first, **raster)
+def _fitted(document: Document, output: Output, frame: int) -> Any:
+    """Data of an output in the dimensions of its image."""
+    data = output.data
+    if document.is_stack and output.role in POINTS and data.shape[1] == 2:
+        return np.column_stack([np.full(len(data), float(frame)), data])
+    return data[np.newaxis] if document.is_stack and output.role not in POINTS and data.ndim == 2 else data
+
+
+def _placed(
+    source: Image, document: Document, role: Role, shape: tuple[int, ...], frame: int
+) -> dict[str, Any]:
+    """Where data of a shape lie: over the whole image, whose pixels they may be coarser than, from a frame on."""
+    if role in POINTS:
+        return placed_like(source, shape[1])
+    (height, width), (rows, columns) = document.frame_shape, shape[-2:]
+    y, x = height / rows, width / columns
+    first = frame if document.is_stack and shape[0] == 1 else 0
+    return placed_like(source, len(shape), zoom=(y, x), offset=((y - 1) / 2, (x - 1) / 2), frame=first)
 
 
 def _about(document: Document, output: Output) -> dict[str, str]:
@@ -172,7 +215,8 @@ def _make(document: Document, source: Image, output: Output, data: Any, placed: 
         **options_of(output, Path(source.name).stem),
         "metadata": {KEY: _about(document, output)},
     }
-    layer: Layer = {"image": Image, "labels": Labels, "points": Points}[output.kind](data, **options)
+    kinds = {"image": Image, "labels": Labels, "points": Points}
+    layer: Layer = kinds[kind_of(output.role)](data, **options)
     dress(layer, output.role)
     return layer
 
@@ -193,12 +237,18 @@ def dress(layer: Any, role: Role) -> None:
 
 def options_of(output: Output, image: str = "") -> dict[str, Any]:
     """Options that napari makes the layer of an output with, but for its place; `image` is named beside the role."""
-    options = {"name": f"{name_of(output.role, output.part)} · {image}", **output.options}
-    if "colormap" in options and output.kind == "labels":
+    role, features = output.role, output.features
+    options = {"name": f"{name_of(role, output.part)} · {image}", **_OPTIONS[role], **output.options}
+    if isinstance(options.get("colormap"), dict):
         options["colormap"] = label_colours(options["colormap"])
-    if output.features is not None:
-        options["features"] = output.features
-    return options
+    if features is None and (classes := _CLASSES.get(role)) is not None:
+        features = {"index": list(range(len(classes))), "class": list(classes)}
+    return options if features is None else {**options, "features": features}
+
+
+def kind_of(role: Role) -> str:
+    """Kind of the layers of a role, as napari names it."""
+    return "points" if role in POINTS else "image" if role in IMAGES else "labels"
 
 
 def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:
@@ -212,11 +262,13 @@ def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any
 def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) -> None:
     if output.role in POINTS:
         layer.selected_data = set()
-    layer.data = data
+    # The same data would be drawn anew.
+    if layer.data.size > COMPARED or not np.array_equal(layer.data, data):
+        layer.data = data
     if output.role in POINTS and len(data):
         layer.size, layer.border_color = output.options["size"], output.options["border_color"]
         layer.face_color = "transparent"
-    if "contrast_limits" in output.options and output.role not in PARTED:
+    if "contrast_limits" in output.options:
         layer.contrast_limits = output.options["contrast_limits"]
     for key in ("scale", "translate"):
         if not np.array_equal(getattr(layer, key), placed[key]):
@@ -236,7 +288,7 @@ def outline_px(shape: tuple[int, ...]) -> int:
     """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
     if max(shape[-2:]) > _LARGEST_OUTLINED:
         return 0
-    return min(max(1, min(shape[-2:]) // _OUTLINED), _WIDEST_OUTLINE)
+    return min(max(1, min(shape[-2:]) // _OUTLINED), WIDEST_OUTLINE)
 
 
 def brush_px(shape: tuple[int, ...]) -> int:
@@ -255,143 +307,3 @@ def _position(viewer: ViewerModel, source: Image, role: Role) -> int:
     }
     above = [index for index, place in ours.items() if place > order.index(role)]
     return min(above, default=max(ours, default=first - 1) + 1)
-
-
-def show_only(viewer: ViewerModel, document: Document, images: Collection[Image], hidden: Hidden) -> None:
-    """Show an image with its results, and hide all others: one of another size would be seen beside it.
-
-    Images below one that is laid over them, half transparent or added, are meant to be seen through it.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    document : Document
-    images : collection of Image
-        All that can be analysed.
-    hidden : dict
-        Id of an image → what was hidden of it; it is shown again when its turn comes.
-    """
-    source = document.layer
-    if source is None or source not in viewer.layers or viewer.canvas.grid.enabled:
-        return
-    overlay = source.opacity < 1 or source.blending in ("additive", "minimum", "multiplicative")
-    top = viewer.layers.index(source)
-    for index, layer in enumerate(viewer.layers):
-        owner = str(layer.unique_id) if layer in images else entry(layer).get("source")
-        below = overlay and layer in images and index < top
-        if owner not in (None, document.source_id) and not below:
-            hidden.setdefault(str(owner), set()).update(hide([layer]))
-    show_again(viewer.layers, hidden.pop(document.source_id, ()))
-    active = viewer.layers.selection.active
-    if active is not None and not active.visible:  # a tool would work on what is not seen
-        viewer.layers.selection.active = source
-
-
-def bring_into_view(viewer: ViewerModel, image: Image, before: Image) -> None:
-    """Fit an image to the canvas, unless it lies where the one that was shown before lies."""
-    if viewer.dims.ndisplay == 2 and not viewer.canvas.grid.enabled:
-        ends = [layer.extent.world[:, -2:] for layer in (image, before)]
-        if not np.allclose(*ends):
-            fit(viewer, image)
-
-
-def fit(viewer: ViewerModel, image: Image) -> None:
-    """Fit an image to the canvas: napari fits all layers, or some that have as many axes as all together."""
-    extent = image.extent.world[:, -2:]
-    viewer.scene.camera.center = (0.0, *extent.mean(axis=0))
-    viewer.scene.camera.zoom = _FITTED * float((np.array(viewer.canvas.size) / np.ptp(extent, axis=0)).min())
-
-
-def hide(layers: Iterable[Layer]) -> set[object]:
-    """Hide layers; returns the ids of those that were visible."""
-    visible = [layer for layer in layers if layer.visible]
-    for layer in visible:
-        layer.visible = False
-    return {layer.unique_id for layer in visible}
-
-
-def show_again(layers: Iterable[Layer], hidden: Collection[object]) -> None:
-    """Show those of some layers that were hidden."""
-    for layer in layers:
-        if layer.unique_id in hidden:
-            layer.visible = True
-
-
-def outline_hovered(
-    viewer: ViewerModel, document: Document, mask: NDArray[np.bool_], corner: tuple[int, int], text: str
-) -> None:
-    """Outline a region, and say what it is, in a layer of its own that is as small as the region: cheap to draw.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    document : Document
-        Of the image, and that of the frame that is shown.
-    mask : bool array (n_y, n_x)
-        The region and its surroundings; every so many pixels are taken where it is large.
-    corner : tuple of int
-        Pixel of the image that the mask begins at.
-    text : str
-        Empty: no region.
-    """
-    source, layer = document.layer, document.output(viewer.layers, Role.HOVERED)
-    _line(viewer, _HOVERED, text, None, "bottom_left")
-    if not text or source is None:
-        if layer is not None:
-            layer.visible = False
-        return
-    step = -(-max(mask.shape) // _LARGEST_HOVERED)
-    data = mask[::step, ::step].astype(np.uint8)
-    if layer is None:
-        options = {"colormap": {1: BEST_PATCH_COLOUR}, "visible": False, "opacity": 1.0}
-        write(viewer, document, Output(Role.HOVERED, "labels", data, options), {})
-        layer = document.output(viewer.layers, Role.HOVERED)
-        layer.contour = _WIDEST_OUTLINE
-    layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
-    first = (corner[0] + (step - 1) / 2, corner[1] + (step - 1) / 2)
-    frame = (
-        0
-        if layer.data.ndim == 2
-        else round(float(viewer.dims.point[-3] - source.translate[0]) / source.scale[0])
-    )
-    placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=first, frame=frame)
-    layer.scale, layer.translate = placed["scale"], placed["translate"]
-    layer.visible = True
-
-
-def _line(viewer: ViewerModel, key: str, text: str, colour: str | None, position: str) -> None:
-    """Show a line of text in a corner of the canvas; an empty one is hidden."""
-    from napari.components.overlays import TextOverlay
-
-    known = viewer.canvas.overlays.get(key)
-    if known is not None:
-        known.visible = bool(text)
-        if text and known.text != text:
-            known.text = text
-    elif text:
-        # Whole from the start: each change of one that is shown draws it anew.
-        place = {"position": position, "box": True, "font_size": 8, "visible": True}
-        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, **place)
-
-
-def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
-    """Show the classes of the labels with their shares of the image, and the scale bar with them; None: no legend.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-    areas : mapping of str to float or None
-        Shares (0...1) by the keys ``symmetry_defect`` and ``amorphous``.
-    before : bool
-        Note that these are the labels before corrections.
-    """
-    if areas is not None and not set(_LEGEND) & set(viewer.canvas.overlays):
-        viewer.canvas.overlays.scale_bar.visible = True
-    lines: dict[str, tuple[str, str | None]] = {
-        key: ("" if areas is None else f"■ {name} {100 * areas[share]:.1f} %", colour)
-        for key, (share, name, colour) in _LEGEND.items()
-    }
-    # In the colour of the theme.
-    lines[_BEFORE] = ("labels before corrections" if before else "", None)
-    for key, (text, colour) in lines.items():
-        _line(viewer, key, text, colour, "top_left")

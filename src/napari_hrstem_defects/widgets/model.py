@@ -186,8 +186,11 @@ class Inputs:
 
 def outdated(done: Inputs, now: Inputs) -> frozenset[str]:
     """Steps whose result would change: those asked for something else, and all that follow from them."""
-    first = next((i for i, step in enumerate(STEPS) if done.differs(now, step)), len(STEPS))
-    return frozenset(STEP_NAMES[first:])
+    asked = [step.name for step in STEPS if done.differs(now, step)]
+    old = frozenset(STEP_NAMES[STEP_NAMES.index(asked[0]) :] if asked else ())
+    if now.recipe.mode == "lattice" and not {"preprocess", "domains", "variance"}.intersection(asked):
+        old -= {"variance"}  # of the image alone, whatever the patches
+    return old
 
 
 def first_of(steps: Collection[str]) -> str:

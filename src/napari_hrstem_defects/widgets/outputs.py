@@ -31,6 +31,7 @@ LABEL_COLOURS = {1: SYMMETRY_COLOUR, 2: AMORPHOUS_COLOUR}
 PATCH_CLEAN, PATCH_DEFECTIVE = 1, 2
 #: Okabe & Ito's bluish green and vermillion: distinct in any colour vision.
 CLEAN_COLOUR = "#009E73"
+PATCH_COLOURS = {PATCH_CLEAN: CLEAN_COLOUR, PATCH_DEFECTIVE: SYMMETRY_COLOUR}
 #: Other good places for the best patch that are offered, and the grey of their frames.
 CANDIDATES, CANDIDATE_COLOUR = 4, "#BBBBBB80"
 #: Okabe & Ito's colours that are not taken yet: reddish purple, blue, orange, bluish green, grey.
@@ -43,8 +44,6 @@ NOT_ASSESSED_COLOUR = "#80808080"
 _BINS, _SAMPLED = 120, 200_000
 #: Stripes, and gaps as wide, along the shorter side in the hatching of pixels not assessed.
 _STRIPES = 128
-#: How the severity is shown, and what is laid over it.
-SEVERITY_OPTIONS = {"colormap": "inferno", "blending": "additive", "opacity": 0.5}
 #: Columns of the table of the numbered regions.
 _REGION_KEYS = ("kind", "type", "confidence", "area_px", "area_nm2", "length_nm", "width_nm", "max_severity")
 
@@ -56,17 +55,14 @@ class Output:
     Attributes
     ----------
     role : Role
-    kind : {"image", "labels", "points"}
     data : array
         Of the frame, ``(y, x)``, or of a series ``(t, y, x)``; points ``(n, 2)`` or ``(n, 3)``.
     options : dict
-        Of the layer when it is made.
+        Of the layer, beside those that all layers of the role have.
     if_there : bool
         Only keeps up a layer that is there already.
-    raster : tuple of int or None
-        Shape of the image that a coarser raster covers; None: it has the image's pixels.
     features : dict or None
-        Columns of the layer's table.
+        Columns of the layer's table; None: that of the role, if it has one.
     part : str
         Which of several layers of the role; empty where there is one.
     frame : int or None
@@ -74,11 +70,9 @@ class Output:
     """
 
     role: Role
-    kind: str
     data: NDArray[Any]
     options: dict[str, Any] = field(default_factory=dict)
     if_there: bool = False
-    raster: tuple[int, ...] | None = None
     features: dict[str, Any] | None = None
     part: str = ""
     frame: int | None = None
@@ -164,7 +158,7 @@ class Findings:
 
 
 def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
-    """Layers of some steps of an analysis, from the bottom up."""
+    """Layers of some steps of an analysis: those that are looked at first, then the others from the bottom up."""
     makers = {
         "preprocess": _preprocessed,
         "domains": _boundaries,
@@ -181,7 +175,7 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     # The final verdict on the patches is the share of labels in them.
     if "segment" in steps and "classify" not in steps:
         outputs.append(replace(_verdicts(analysis), if_there=True))
-    order = list(Role)
+    order = [Role.SEVERITY, Role.LABELS, *Role]
     return sorted(outputs, key=lambda output: order.index(output.role))
 
 
@@ -205,7 +199,7 @@ def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]
     features: dict[str, Any] = {"index": [0, *(row["id"] for row in rows)]}
     if rows:
         features |= {key: [None, *(row[key] for row in rows)] for key in _REGION_KEYS}
-    return _labelled(Role.REGIONS, label_regions(labels), None, features, opacity=0.5, visible=False)
+    return Output(Role.REGIONS, label_regions(labels), features=features)
 
 
 def class_colour(number: int) -> str:
@@ -216,24 +210,6 @@ def class_colour(number: int) -> str:
 def lattice_colour(number: int) -> str:
     """Colour of a lattice; number 0, the best patch's, has none."""
     return LATTICE_COLOURS[(number - 1) % len(LATTICE_COLOURS)]
-
-
-def lattices_output(numbers: NDArray[np.uint8]) -> Output:
-    """Layer of the map of lattices."""
-    colours = {number: lattice_colour(number) for number in range(1, 256)}
-    return _labelled(Role.LATTICES, numbers, colours, None, opacity=0.4, visible=False)
-
-
-def frame_options(size: float) -> dict[str, Any]:
-    """Options of points that are drawn as frames of the size of a patch."""
-    return {
-        "symbol": "square",
-        "size": size,
-        "face_color": "transparent",
-        "border_width": 0.03,
-        "border_width_is_relative": True,
-        "canvas_size_limits": (2, 10000),
-    }
 
 
 def lattice_patches(
@@ -247,9 +223,8 @@ def lattice_patches(
     colours = [lattice_colour(number) for number in numbers] or LATTICE_COLOURS[0]
     return Output(
         Role.LATTICE_PATCHES,
-        "points",
         np.array(points, dtype=float).reshape(-1, 2),
-        {**frame_options(size), "border_color": colours},
+        {"size": size, "border_color": colours},
         if_there=not points and not make,
         features={"lattice": [str(number) for number in numbers], "by_hand": by_hand[: len(points)]},
     )
@@ -262,20 +237,19 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
     """
     from napari_hrstem_defects.models.scan import UNCERTAIN
 
-    shown = {"visible": False, "colormap": "inferno", "blending": "additive", "contrast_limits": (0.0, 1.0)}
     outputs = [
-        Output(Role.CLASS_SCORES, "image", scan.probabilities[number], dict(shown), part=name)
+        Output(Role.CLASS_SCORES, scan.probabilities[number], part=name)
         for number, name in enumerate(scan.classes)
     ]
     for number, name in enumerate(scan.classes):
         table = {"index": [0, 1], "class": [f"not {name}", name]}
-        votes, colours = scan.votes[number].view(np.uint8), {1: class_colour(number)}
-        made = _labelled(Role.CLASS_VOTES, votes, colours, table, opacity=0.5, visible=False)
-        outputs.append(replace(made, part=name))
+        colours = {"colormap": {1: class_colour(number)}}
+        votes = scan.votes[number].view(np.uint8)
+        outputs.append(Output(Role.CLASS_VOTES, votes, colours, features=table, part=name))
     known = [*range(len(scan.classes)), UNCERTAIN]
-    colours = {number: class_colour(number) for number in known[1:-1]} | {UNCERTAIN: NOT_ASSESSED_COLOUR}
+    shown = {number: class_colour(number) for number in known[1:-1]} | {UNCERTAIN: NOT_ASSESSED_COLOUR}
     table = {"index": known, "class": [*scan.classes, "uncertain"]}
-    outputs.append(_labelled(Role.CLASSES, scan.labels, colours, table, opacity=0.5))
+    outputs.append(Output(Role.CLASSES, scan.labels, {"colormap": shown}, features=table))
     return [replace(output, frame=frame) for output in outputs]
 
 
@@ -283,21 +257,16 @@ def _preprocessed(analysis: Analysis) -> list[Output]:
     values = analysis.filtered
     if values is None and analysis.prepared is not None:
         values = analysis.prepared.values
-    return [] if values is None else [_image(Role.PREPROCESSED, values, analysis, colormap="gray")]
+    return [] if values is None else [_image(Role.PREPROCESSED, values)]
 
 
 def _patches(analysis: Analysis) -> list[Output]:
-    scores = analysis.patches.scores.astype(np.float32)
-    options = {"colormap": "viridis", "opacity": 0.5, "blending": "translucent"}
-    return [_image(Role.SCORES, scores, analysis, **options), _verdicts(analysis)]
+    return [_image(Role.SCORES, analysis.patches.scores.astype(np.float32)), _verdicts(analysis)]
 
 
 def _verdicts(analysis: Analysis) -> Output:
     verdict = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
-    colours = {PATCH_CLEAN: CLEAN_COLOUR, PATCH_DEFECTIVE: SYMMETRY_COLOUR}
-    table = {"index": [0, 1, 2], "class": ["automatic", "non-defective", "defective"]}
-    made = _labelled(Role.PATCHES, verdict, colours, table, opacity=0.3, visible=False)
-    return replace(made, raster=analysis.micrograph.frame_shape)
+    return Output(Role.PATCHES, verdict)
 
 
 def _best_patch(analysis: Analysis) -> list[Output]:
@@ -318,8 +287,8 @@ def best_patches_of_series(patches: Mapping[int, BestPatch | None]) -> list[Outp
 
 def best_patch_output(points: NDArray[np.float64], kinds: Sequence[str], size: float) -> Output:
     """Layer of the best patch, or those of several frames, and of the other places that are offered."""
-    options = {**frame_options(size), "border_color": best_patch_colours(kinds)}
-    return Output(Role.BEST_PATCH, "points", points, options, features={"kind": list(kinds)})
+    options = {"size": size, "border_color": best_patch_colours(kinds)}
+    return Output(Role.BEST_PATCH, points, options, features={"kind": list(kinds)})
 
 
 def best_patch_kinds(candidates: int) -> list[str]:
@@ -351,23 +320,21 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
 
 def _severity(analysis: Analysis) -> list[Output]:
     limits = severity_range(analysis.severity, analysis.threshold)
-    options = {**SEVERITY_OPTIONS, "contrast_limits": limits}
-    severity = Output(Role.SEVERITY, "image", analysis.severity, options)
+    severity = Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits})
     # Hatched: oblique stripes of the pixels that no defect can be found in.
     height, width = analysis.judged.shape
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
     hatched = (~analysis.judged & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-    table = {"index": [0, 1], "class": ["assessed", "not assessed"]}
-    rest = _labelled(Role.NOT_ASSESSED, hatched, {1: NOT_ASSESSED_COLOUR}, table, opacity=0.5)
-    return [severity, replace(rest, if_there=bool(analysis.judged.all())), *_lattices(analysis)]
+    rest = Output(Role.NOT_ASSESSED, hatched, if_there=bool(analysis.judged.all()))
+    return [severity, rest, *_lattices(analysis)]
 
 
 def _boundaries(analysis: Analysis) -> list[Output]:
     """The map of boundaries without a reference, where the recipe asked for it."""
     if analysis.boundaries is None or not analysis.recipe.domains.boundary_map:
         return []
-    return [_image(Role.BOUNDARIES, analysis.boundaries, analysis, colormap="inferno", blending="additive")]
+    return [_image(Role.BOUNDARIES, analysis.boundaries)]
 
 
 def _lattices(analysis: Analysis) -> list[Output]:
@@ -379,51 +346,21 @@ def _lattices(analysis: Analysis) -> list[Output]:
     table: dict[str, Any] = {"index": [row["domain"] for row in rows]}
     if rows:
         table |= {key: [row[key] for row in rows] for key in ("relation", "crystal", "fraction")}
-    made = replace(lattices_output(domain_image(analysis)), features=table)
-    patches = lattice_patches(analysis, [(d.patch.y, d.patch.x) for d in others])
-    return [replace(made, if_there=not others), patches]
+    numbers = Output(Role.LATTICES, domain_image(analysis), features=table, if_there=not others)
+    return [numbers, lattice_patches(analysis, [(d.patch.y, d.patch.x) for d in others])]
 
 
 def _variance(analysis: Analysis) -> list[Output]:
-    mask, table = analysis.amorphous.astype(np.uint8), {"index": [0, 1], "class": list(LABEL_CLASSES[::2])}
-    amorphous = _labelled(Role.AMORPHOUS, mask, {1: AMORPHOUS_COLOUR}, table, opacity=0.5, visible=False)
-    return [_image(Role.VARIANCE, analysis.variance, analysis, colormap="viridis"), amorphous]
+    amorphous = Output(Role.AMORPHOUS, analysis.amorphous.astype(np.uint8))
+    return [_image(Role.VARIANCE, analysis.variance), amorphous]
 
 
 def _labels(analysis: Analysis) -> list[Output]:
-    labels = labels_output(Role.LABELS, analysis.labels.astype(np.uint8))
+    labels = Output(Role.LABELS, analysis.labels.astype(np.uint8))
     return [region_outputs(analysis.labels, analysis.regions), labels]
 
 
-def labels_output(role: Role, labels: NDArray[np.uint8]) -> Output:
-    """Layer of labels, as they are shown or as they were before corrections."""
-    table = {"index": [0, 1, 2], "class": list(LABEL_CLASSES)}
-    return _labelled(role, labels, LABEL_COLOURS, table, opacity=0.6)
-
-
-def _image(role: Role, values: NDArray[Any], analysis: Analysis, **options: Any) -> Output:
+def _image(role: Role, values: NDArray[Any]) -> Output:
     step = max(1, values.size // _SAMPLED)
     low, high = (float(v) for v in np.quantile(values.ravel()[::step], (0.002, 0.998)))
-    options = {"visible": False, "contrast_limits": (low, high if high > low else low + 1.0), **options}
-    return Output(role, "image", values, options, raster=analysis.micrograph.frame_shape)
-
-
-def _labelled(
-    role: Role,
-    values: NDArray[Any],
-    colours: dict[int, str] | None,
-    features: dict[str, Any] | None,
-    *,
-    opacity: float,
-    visible: bool = True,
-) -> Output:
-    options: dict[str, Any] = {"visible": visible, "opacity": opacity}
-    if colours is not None:
-        options["colormap"] = colours
-    return Output(role, "labels", values, options, features=features)
-
-
-def raster_place(counts: tuple[int, ...], shape: tuple[int, ...]) -> dict[str, tuple[float, float]]:
-    """Pixels of the image per pixel of a raster that covers it, and the centre of the raster's first pixel."""
-    y, x = (shape[-2] / counts[-2], shape[-1] / counts[-1])
-    return {"zoom": (y, x), "offset": ((y - 1) / 2, (x - 1) / 2)}
+    return Output(role, values, {"contrast_limits": (low, high if high > low else low + 1.0)})

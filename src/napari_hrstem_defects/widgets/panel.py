@@ -25,15 +25,16 @@ from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
+from napari_hrstem_defects.widgets.lattices import LatticesView, lattice_rows, spacing_px
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
 from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
-from napari_hrstem_defects.widgets.results import Fit, Navigator, ResultsDock
+from napari_hrstem_defects.widgets.results import Navigator, ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm
-from napari_hrstem_defects.widgets.tables import LatticesView
 from napari_hrstem_defects.widgets.tasks import import_early
+from napari_hrstem_defects.widgets.view import Fit
 from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class DefectsPanel(SessionWidget):
     def _ask_spacing(self) -> None:
         session = self.session
         layer, found = session.document.layer, session.document.found(session.shown_frame())
-        measured = summary.spacing_px(found)
+        measured = spacing_px(found)
         if layer is None or measured is None:
             return
         size = pixel_size_nm(layer)
@@ -350,7 +351,7 @@ class DefectsPanel(SessionWidget):
         self.best_patch.automatic.setEnabled(document.point is not None)
         self.best_patch.undo.setEnabled(bool(document.history))
         self.best_patch.filters.setFilters(None if found is None else found.filters)
-        self.lattices.setValue(summary.lattices(document, found, frame))
+        self.lattices.setValue(lattice_rows(document, found, frame))
         mapped = session.layer(Role.LATTICES)
         self.lattices.setState(
             count=0 if found is None else found.count,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,24 +14,16 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets import settings
-from napari_hrstem_defects.widgets.layers import (
-    first_in_frame,
-    fit,
-    hide,
-    label_colours,
-    legend,
-    outline_hovered,
-    outline_px,
-    show_again,
-)
+from napari_hrstem_defects.widgets.layers import first_in_frame, label_colours, outline_px
 from napari_hrstem_defects.widgets.layout import Links, box, button
-from napari_hrstem_defects.widgets.outputs import labels_output, lattice_colour
-from napari_hrstem_defects.widgets.plots import Profile, SizeView, profile_across
+from napari_hrstem_defects.widgets.outputs import Output, lattice_colour
+from napari_hrstem_defects.widgets.region_plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.theme import Colours
+from napari_hrstem_defects.widgets.view import hide, legend, outline_hovered, show_again
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -42,12 +33,10 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.session import Session
 
-#: Height that the dock opens with, in px of the screen: a heading and four rows.
-_HEIGHT = 130
+#: Height that the dock opens with, in px of the screen: a heading and five rows.
+_HEIGHT = 152
 #: What is shown again if all was hidden by hand.
 _RESULTS = (Role.SEVERITY, Role.LABELS, Role.BEST_PATCH)
-#: The view is centred if it is off by no more than this share of the image.
-_CENTRED = 0.01
 #: Colour of the outlines of chosen regions.
 _CHOSEN = BEST_PATCH_COLOUR
 #: A region that was clicked takes up this share of the view's shorter side, at most.
@@ -126,8 +115,7 @@ class Navigator:
         if not before and layer is not None:
             self._viewer.layers.remove(layer)
         elif before and known is not None and not _shows(layer, known.automatic):
-            output = labels_output(Role.LABELS_BEFORE, known.automatic)
-            output = replace(output, frame=session.shown_frame())
+            output = Output(Role.LABELS_BEFORE, known.automatic, frame=session.shown_frame())
             session.write(document, output, provenance_of(document.analysis))
         if labels is not None and (layer is None) == before:
             labels.visible, labels.mode = not before, "pan_zoom"
@@ -199,7 +187,7 @@ class Navigator:
             corner = max(y0 - 1, 0), max(x0 - 1, 0)
             mask = numbers[corner[0] : y1 + 1, corner[1] : x1 + 1] == number
         with self._session.edits.ignored():
-            outline_hovered(self._viewer, document, mask, corner, text)
+            outline_hovered(self._viewer, document, mask, corner, frame or 0, text)
 
     def region_at(self, position: Sequence[float]) -> int:
         """Number of the region at a place of the world, 0 where there is none."""
@@ -237,33 +225,6 @@ def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:
     return layer is not None and np.may_share_memory(layer.data, labels)
 
 
-class Fit:
-    """Keeps the whole image in view when docks take room away from it, unless a person has chosen another view.
-
-    Parameters
-    ----------
-    session : Session
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._size = session.viewer.canvas.size
-
-    def follow(self, event: Any = None) -> None:
-        """The canvas has another size."""
-        if not self._session.alive:
-            return
-        viewer, image = self._session.viewer, self._session.document.layer
-        before, self._size = self._size, viewer.canvas.size
-        if before == self._size or image is None or viewer.dims.ndisplay != 2:
-            return
-        camera, extent = viewer.scene.camera, image.extent.world[:, -2:]
-        size = np.ptp(extent, axis=0)
-        centred = np.abs(np.asarray(camera.center[-2:]) - extent.mean(axis=0)) <= _CENTRED * size
-        if centred.all() and (size * camera.zoom <= np.array(before)).all():
-            fit(viewer, image)
-
-
 class ResultsDock:
     """Opens with the first result and closes with the panel.
 
@@ -287,9 +248,10 @@ class ResultsDock:
         self.sizes = SizeView(colours)
         self.plot = self.sizes.series
         self.setColours = self.sizes.setColours
+        beside = QWidget()
         splitter.addWidget(self.table)
-        splitter.addWidget(self.sizes)
-        buttons = box(QVBoxLayout(), spacing=1)
+        splitter.addWidget(beside)
+        buttons = box(QHBoxLayout(), spacing=2)
         forward, back = (functools.partial(self.table.step, by) for by in (1, -1))
         accept, reject = (functools.partial(self.review, accepted) for accepted in (True, False))
         for sign, tip, pressed in (
@@ -302,8 +264,8 @@ class ResultsDock:
             made.setAccessibleName(tip)
             made.setFixedSize(26, 22)
             buttons.addWidget(made)
-        buttons.addStretch(1)
-        box(QHBoxLayout(self.widget), buttons, splitter)
+        box(QVBoxLayout(beside), buttons, self.sizes, spacing=1)
+        box(QHBoxLayout(self.widget), splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
         self.table.selectionChanged.connect(self._selected)
@@ -383,7 +345,7 @@ class ResultsDock:
         self._watched = None
         dock, self._dock = self._dock, None
         legend(self._viewer, None)
-        self._navigator.hover(0)
+        self._hover(0)
         self._viewer.events.mouse_over_canvas.disconnect(self._left)
         with contextlib.suppress(ValueError):
             self._viewer.mouse_drag_callbacks.remove(self._clicked)
@@ -402,7 +364,7 @@ class ResultsDock:
         colours = {} if scanned is None else scanned.colours
         painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
         self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
-        self._navigator.hover(0)
+        self._hover(0)
         self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
@@ -435,11 +397,16 @@ class ResultsDock:
         free = active is None or str(active.mode) == "pan_zoom"
         wanted = free and settings.preference("outline_hovered")
         number = self._navigator.region_at(event.position) if wanted else 0
-        self._navigator.hover(number, self.table.about(number))
+        self._hover(number)
 
     def _left(self, event: Any) -> None:
         if not self._viewer.mouse_over_canvas:
-            self._navigator.hover(0)
+            self._hover(0)
+
+    def _hover(self, number: int) -> None:
+        """Point out a region, 0: none, in the image and in the table."""
+        self._navigator.hover(number, self.table.about(number))
+        self.table.point_out(number)
 
     def _show_legend(self) -> None:
         session = self._session

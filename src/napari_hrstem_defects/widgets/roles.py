@@ -51,7 +51,11 @@ _NAMES = {
 }
 #: Layers whose contents a person may paint.
 PAINTABLE = (Role.PATCHES, Role.LABELS, Role.CLASSES)
-#: Outputs that are points, in pixels of the image.
+#: Outputs that are images, and those that are points, in pixels of the image; all others are labels.
+IMAGES = (
+    *(Role.PREPROCESSED, Role.SCORES, Role.VARIANCE, Role.BOUNDARIES),
+    *(Role.SEVERITY, Role.CLASS_SCORES),
+)
 POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
 #: Outputs with one layer for each class of a scan.
 PARTED = (Role.CLASS_SCORES, Role.CLASS_VOTES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Time for the window to draw itself and to answer between two layers.
 _PAUSE_MS = 20
+#: Layers that are written in less than this, in s, are written together: those that show the same as before.
+_TOGETHER_S = 0.004
 #: Message without an image.
 NO_IMAGE = "Open an image first: drop a file on the window, or take one of File → Open Sample."
 
@@ -149,18 +152,24 @@ class Runs:
         return True
 
     def _stop(self) -> None:
-        assert self._worker is not None
-        self._job = None
-        self._worker.quit()
+        if self._worker is not None:
+            self._worker.quit()
+        self._job = self._worker = None
         gc.unfreeze()
+
+    def _request(self) -> tasks.Request | None:
+        """What the next run is asked for; the one under way ends. None, with a sentence, where no image is open."""
+        session = self._session
+        if (layer := session.document.layer) is None:
+            session.noticed.emit(NO_IMAGE)
+            return None
+        self.cancel()
+        return session.request(layer, session.shown_frame())
 
     def _run(self, steps: Collection[str]) -> None:
         session, document = self._session, self._session.document
-        if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
+        if (request := self._request()) is None:
             return
-        self.cancel()
-        request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         previous = document.analysis if frame == document.frame else None
         old = session.outdated()
@@ -188,11 +197,9 @@ class Runs:
             The best patch of the frame that is shown serves all frames; else each frame chooses its own, unless it was
             placed by hand.
         """
-        session, document = self._session, self._session.document
-        if document.layer is None or not document.is_stack:
+        document = self._session.document
+        if not document.is_stack or (request := self._request()) is None:
             return
-        self.cancel()
-        request = session.request(document.layer, session.shown_frame())
         wanted, frame = request.inputs, request.source.frame or 0
         point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
         if fixed and point is None and best is not None:
@@ -205,10 +212,8 @@ class Runs:
     def scan(self, model: Path) -> None:
         """Classify a sliding window over the chosen image; the classes become layers and types of the regions."""
         session, document = self._session, self._session.document
-        if document.layer is None:
-            session.noticed.emit(NO_IMAGE)
+        if (request := self._request()) is None:
             return
-        request = session.request(document.layer, session.shown_frame())
         frame = request.source.frame or 0
         known = document.labelled.get(frame)
 
@@ -273,6 +278,8 @@ class Runs:
         session, document = self._session, job.document
         if job is not self._job or not session.alive:
             return  # cancelled, or about an image that is gone
+        # It holds what it was started with: the pixels, and the analysis before.
+        self._worker = None
         if isinstance(result, Failure):
             if job.done is None:
                 document.failed = (SHOWN_AS.get(result.during, first_of(job.steps)), result.message)
@@ -290,13 +297,15 @@ class Runs:
             self._accept(job, result)
 
     def _write(self, job: _Job) -> None:
-        """Write the layers one by one: together they would hold up the window."""
+        """Write the layers one after another, with pauses: together they would hold up the window."""
         document, result = job.document, job.result
         if job is not self._job or not self._session.alive or document.layer is None or result is None:
             return
         if job.left:
-            output = self._latest(document, job, job.left.pop(0))
-            self._session.write(document, output, result.provenance)
+            begin = time.perf_counter()
+            while job.left and time.perf_counter() - begin < _TOGETHER_S:
+                output = self._latest(document, job, job.left.pop(0))
+                self._session.write(document, output, result.provenance)
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._write, job))
         else:
             self._accept(job, result)
@@ -325,12 +334,14 @@ class Runs:
             job.done(result)
         elif isinstance(result, tasks.Result):
             self._take(document, job, result)
+            if document.saved and document.labelled:
+                session.edits.restore(document)
             session.finished.emit()
-        # What was painted while the result was computed, or in a result folder.
-        if document.saved and document.labelled:
-            session.edits.restore(document)
+        # What was painted while the result was computed.
         for frame in changed_frames(document.by_hand.painted, job.inputs.painted):
-            self.measure(document, frame)
+            known = document.known(frame)
+            if known is None or known.correction is not document.by_hand.painted.get(frame):
+                self.measure(document, frame)
         self._ended(document)
 
     @staticmethod

@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.widgets import layers, settings
+from napari_hrstem_defects.widgets import layers, settings, view
 from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
@@ -93,7 +93,7 @@ class Session:
         #: What a task is about that is about no image that is open.
         self.no_image = Document(lambda: None, "")
         self._current: str | None = None
-        self._hidden: layers.Hidden = {}
+        self._hidden: view.Hidden = {}
         self._auto: bool | None = None
         self.runs = Runs(self)
         self.edits = EditWatcher(self)
@@ -148,14 +148,17 @@ class Session:
 
         return [layer for layer in self.layers if type(layer) is Image and role_of(layer) is None]
 
+    def image(self, unique_id: str) -> Image | None:
+        """The image with an id; None where there is none."""
+        return next((image for image in self.images() if str(image.unique_id) == unique_id), None)
+
     @property
     def document(self) -> Document:
         """The chosen image and what is known about it; without an image an empty one, whose layer is None."""
-        if self._current is not None and self._current not in self._documents:
-            for image in self.images():
-                if str(image.unique_id) == self._current:
-                    self._documents[self._current] = Document.of(image, self.layers)
-        return self._documents.get(self._current or "", self.no_image)
+        key = self._current or ""
+        if key not in self._documents and (image := self.image(key)) is not None:
+            self._documents[key] = Document.of(image, self.layers)
+        return self._documents.get(key, self.no_image)
 
     def layer(self, role: Role) -> Any:
         """Layer of a role of the chosen image; None without one."""
@@ -174,11 +177,11 @@ class Session:
         self._current = None if layer is None else str(layer.unique_id)
         self.show_chosen()
         if layer is not None and before is not None:
-            layers.bring_into_view(self.viewer, layer, before)
+            view.bring_into_view(self.viewer, layer, before)
 
     def show_chosen(self) -> None:
         """Show the chosen image and its results, and hide all others."""
-        layers.show_only(self.viewer, self.document, self.images(), self._hidden)
+        view.show_only(self.viewer, self.document, self.images(), self._hidden)
 
     @property
     def recipe(self) -> Recipe:
@@ -228,7 +231,8 @@ class Session:
     def request(self, layer: Image, frame: int | None) -> Request:
         """What the next run of the chosen image, whose layer this is, is asked for."""
         document = self.document
-        return Request(Source.of(layer, frame), self.inputs(document), self.keras, dict(document.class_maps))
+        source, inputs = Source.of(layer, frame), self.inputs(document)
+        return Request(source, inputs, self.keras, dict(document.class_maps), dict(document.saved))
 
     def states(self) -> Mapping[str, State]:
         """State of every step of the chosen image."""

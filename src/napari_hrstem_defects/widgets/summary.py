@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from napari_hrstem_defects.core.recipe import Recipe
-from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
+from napari_hrstem_defects.widgets.outputs import Findings
 from napari_hrstem_defects.widgets.parameters import changed_names, in_words
 from napari_hrstem_defects.widgets.roles import entry
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
-from napari_hrstem_defects.widgets.tables import LatticeRow
 
 #: A pixel size of the file farther from that of an entered lattice constant gives a warning: magnifications are
 #: calibrated to some percent, and other lattice vectors differ by more.
@@ -124,61 +120,6 @@ def about_regions(document: Document, frame: int | None) -> str:
         return f"{count} · {share:.1f} % of the image · {painted} px painted"
     verdict = f"{found.verdict} · " if found is not None and found.verdict else ""
     return f"{verdict}{count} · {share:.1f} % of the image"
-
-
-def cell(row: Mapping[str, Any], size_nm: float | None) -> tuple[float, float, float] | None:
-    """Lengths of the two shortest lattice vectors in nm, in px without a pixel size, and the angle between them.
-
-    Parameters
-    ----------
-    row : mapping
-        Of the table of domains.
-    size_nm : float or None
-
-    Returns
-    -------
-    tuple of float or None
-        ``a <= b``, and γ in degrees: of the two angles the one of 90° or more, as for a hexagonal lattice.
-    """
-    if row["v1_y_px"] is None:
-        return None
-    (ay, ax), (by, bx) = ((row[f"{name}_y_px"], row[f"{name}_x_px"]) for name in ("v1", "v2"))
-    a, b = math.hypot(ay, ax), math.hypot(by, bx)
-    gamma = math.degrees(math.acos(-min(abs(ay * by + ax * bx) / (a * b), 1.0)))
-    scale = 1.0 if size_nm is None else size_nm
-    return scale * a, scale * b, gamma
-
-
-def spacing_px(found: Findings | None) -> float | None:
-    """Length of the shortest vector of the best patch's lattice; None without a lattice."""
-    known = None if found is None or not found.lattices else cell(found.lattices[0], None)
-    return None if known is None else known[0]
-
-
-def lattices(document: Document, found: Findings | None, frame: int | None) -> list[LatticeRow]:
-    """The lattices, the best patch's first."""
-    if found is None:
-        return []
-    # Those of the latest run as asked for by now.
-    asked = document.verdicts() if frame in (None, document.frame) else ()
-    size = None if document.layer is None else pixel_size_nm(document.layer)
-    rows = []
-    for number, row in enumerate(found.lattices):
-        # Of a turned lattice the twin or coincidence relation, where it is one.
-        special = row["coincidence"] if row["relation"] == "rotated" else None
-        made = LatticeRow(
-            number=number,
-            relation=special or row["relation"],
-            turn_deg=row["misorientation_deg"],
-            share=row["fraction"],
-            intact=asked[number] if asked else row["crystal"] == "yes",
-            by_hand=row["by_hand"],
-            colour=lattice_colour(number) if number else BEST_PATCH_COLOUR,
-            cell=cell(row, size),
-            in_nm=size is not None,
-        )
-        rows.append(made)
-    return rows
 
 
 def messages(document: Document, frame: int | None) -> tuple[str | None, list[str]]:

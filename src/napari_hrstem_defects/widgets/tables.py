@@ -1,8 +1,9 @@
-"""Tables of the defect regions and of the lattices."""
+"""Table of the defect regions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,44 +14,38 @@ from qtpy.QtCore import (
     QModelIndex,
     QSortFilterProxyModel,
     Qt,
+    QTimer,
     Signal,
 )
-from qtpy.QtGui import QColor, QGuiApplication, QIcon, QKeySequence, QPixmap
+from qtpy.QtGui import QAction, QBrush, QColor, QGuiApplication, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
-    QLabel,
     QTableView,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.widgets.layout import INDENT, box, button
-from napari_hrstem_defects.widgets.theme import Colours, boxes
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
+from napari_hrstem_defects.widgets.layout import box
+from napari_hrstem_defects.widgets.outputs import LABEL_COLOURS
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region
 
 #: Words for the kinds of defects.
 KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
-#: Sign of a verdict beside the number, for the column itself may lie beyond the edge of the dock.
+#: Signs beside the number: of the verdicts, and of what was painted.
 _SIGNS = {"accepted": "✓", "rejected": "✕"}
+_PAINTED = "✎"
 _NO_INDEX = QModelIndex()
-_TYPE_COLUMN = 2
-#: Area, length and width: lower limits of what may go on beyond the rim.
-_SIZE_COLUMNS = (3, 4, 5)
-#: Widest and narrowest columns, in px of the screen; a text that does not fit is in the tooltip.
-_WIDEST, _NARROWEST = 128, 30
-#: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
-_ROW, _WIDTH = 18, 240
-#: Headings of the table of lattices, and what the cell of a lattice is.
-_LATTICE_HEADINGS = ("intact", "lattice", "rotation", "a, b ({unit})", "γ", "share")
-_CELL = "a, b: lengths of the two shortest lattice vectors; γ: angle between them, 90° or more."
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+#: Room beside the text of a cell, that of a swatch, and the narrowest column, in px of the screen.
+_MARGIN, _SWATCH, _NARROWEST = 8, 16, 20
+#: The row of the region under the mouse is scrolled to when the mouse has rested there for so long, in ms.
+_REST_MS = 400
+#: Opacity of the ground of that row.
+_HOVERED_ALPHA = 90
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 def swatch(colour: str) -> QPixmap:
@@ -84,12 +79,95 @@ class RegionRows:
     in_nm: bool = False
 
 
+def _known(value: str) -> str:
+    return "–" if value == "unknown" else value
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(f"{part:.0f}" for part in value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of regions.
+
+    Attributes
+    ----------
+    head, title : str
+        What it is, as short as can be and in full; ``{measure}`` stands for severity or probability.
+    unit : str
+        Unit, where there is one; ``{length}`` stands for nm or px.
+    fits : str
+        A text that it is wide enough for.
+    value : callable
+        ``value(region, rows)``, unrounded.
+    text : callable
+        How a value is shown.
+    limit : bool
+        Whether the value is a lower limit where the region may go on beyond the rim.
+    """
+
+    head: str
+    title: str
+    unit: str
+    fits: str
+    value: Callable[[Region, RegionRows], Any]
+    text: Callable[[Any], str] = _text
+    limit: bool = False
+
+
+def _size(name: str, power: str = "") -> Callable[[Region, RegionRows], float]:
+    """A size of a region in nm, or in px where the pixel size is unknown."""
+    return lambda region, rows: getattr(region, f"{name}_nm{power}" if rows.in_nm else f"{name}_px") or 0.0
+
+
+def _kind(region: Region, rows: RegionRows) -> str:
+    return KINDS[region.label] + (", painted" if region.id in rows.painted else "")
+
+
+def _confidence(region: Region, rows: RegionRows) -> float | None:
+    return None if region.type == "unknown" else 100 * region.confidence
+
+
+#: Those that matter most come first; from the last on they are left out where the table is too narrow for all.
+COLUMNS = (
+    Column("No.", "Number", "", f"9 ✓ {_PAINTED}", lambda region, rows: region.id),
+    Column("Type", "Probable type", "", "lamella", lambda region, rows: region.type, _known),
+    Column("Conf.", "Confidence of the type", "%", "Conf.", _confidence, _whole),
+    Column("Area", "Area", "{length}²", "≥ 99999", _size("area", "2"), limit=True),
+    Column("Length", "Length", "{length}", "≥ 0.99", _size("length"), limit=True),
+    Column("y, x", "Centre y, x", "px", "9999, 9999", lambda region, rows: region.centroid),
+    Column("Kind", "Kind", "", "amorphous", _kind),
+    Column("Width", "Width", "{length}", "≥ 0.999", _size("width"), limit=True),
+    Column("Max.", "Max. {measure}", "", "0.999", lambda region, rows: region.max_severity),
+    Column("Mean", "Mean {measure}", "", "0.999", lambda region, rows: region.mean_severity),
+    Column("Angle", "Angle", "°", "-99.9", lambda region, rows: region.orientation_deg),
+    Column(
+        "To lattice", "Angle to the lattice", "°", "To lattice", lambda region, rows: region.to_lattice_deg
+    ),
+    Column("Reviewed", "Reviewed", "", "accepted", lambda region, rows: rows.reviewed.get(region.id, "")),
+)
+#: The column that takes the room that is left.
+_TYPE = 1
+
+
 class RegionModel(QAbstractTableModel):
     """Regions as rows; lengths in nm, or in px where the pixel size is unknown."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rows = RegionRows()
+        self.hovered = 0
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -106,49 +184,45 @@ class RegionModel(QAbstractTableModel):
             self._rows = rows
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.regions) - 1, self.columnCount() - 1))
 
+    def setHovered(self, number: int) -> None:
+        """Mark the row of the region under the mouse; 0: none."""
+        before, self.hovered = self.hovered, number
+        for row, region in enumerate(self.regions):
+            if region.id in {before, number} and before != number:
+                self.dataChanged.emit(self.index(row, 0), self.index(row, self.columnCount() - 1))
+
     @property
     def unit(self) -> str:
         """Unit of the lengths."""
         return "nm" if self._rows.in_nm else "px"
 
     def headings(self) -> tuple[str, ...]:
-        """Column headings with units."""
-        length = self.unit
+        """What the columns are, with units."""
+        units = [f" ({unit})" if unit else "" for unit in self._units()]
         scanned = bool(self.regions) and self.regions[0].label == 0
         measure = "probability" if scanned else "severity"
-        return (
-            "No.",
-            "Kind",
-            "Probable type",
-            f"Area ({length}²)",
-            f"Length ({length})",
-            f"Width ({length})",
-            "Angle (°)",
-            "To lattice (°)",
-            f"Mean {measure}",
-            f"Max. {measure}",
-            "Centre y, x (px)",
-            "Reviewed",
-        )
+        titles = (column.title.format(measure=measure) for column in COLUMNS)
+        return tuple(title + unit for title, unit in zip(titles, units, strict=True))
+
+    def _units(self) -> list[str]:
+        return [column.unit.format(length=self.unit) for column in COLUMNS]
 
     def row(self, region: Region) -> tuple[Any, ...]:
         """Values of a row, unrounded."""
-        sizes = (region.area_px, region.length_px, region.width_px)
-        if self._rows.in_nm:
-            sizes = (region.area_nm2 or 0.0, region.length_nm or 0.0, region.width_nm or 0.0)
-        return (
-            region.id,
-            KINDS.get(region.label, str(region.label))
-            + (", painted" if region.id in self._rows.painted else ""),
-            "–" if region.type == "unknown" else f"{region.type} ({100 * region.confidence:.0f} %)",
-            *sizes,
-            region.orientation_deg,
-            region.to_lattice_deg,
-            region.mean_severity,
-            region.max_severity,
-            region.centroid,
-            self._rows.reviewed.get(region.id, ""),
-        )
+        return tuple(column.value(region, self._rows) for column in COLUMNS)
+
+    def _marks(self, region: Region) -> dict[str, str]:
+        """Signs beside the number of a region, and what they mean."""
+        verdict, painted = self._rows.reviewed.get(region.id), region.id in self._rows.painted
+        marks = {} if verdict is None else {_SIGNS[verdict]: verdict}
+        return marks | ({_PAINTED: "painted"} if painted else {})
+
+    def about(self, region: Region) -> str:
+        """The main columns of a row in one line."""
+        known = region.type != "unknown"
+        name = f"{region.type} ({100 * region.confidence:.0f} %)" if known else "–"
+        kind, area = _kind(region, self._rows), _text(_size("area", "2")(region, self._rows))
+        return f"{region.id} · {kind} · {name} · {area} {self.unit}²"
 
     def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:
         """Number of regions."""
@@ -156,50 +230,53 @@ class RegionModel(QAbstractTableModel):
 
     def columnCount(self, parent: QModelIndex = _NO_INDEX) -> int:
         """Number of columns."""
-        return 0 if parent.isValid() else len(self.headings())
+        return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        """Heading of a column."""
+        """Heading of a column, with its unit below."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            # In two lines a column takes half the room.
-            return "\n".join(self.headings()[section].rsplit(" ", 1))
+            return f"{COLUMNS[section].head}\n{self._units()[section]}"
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
+            return f"{self.headings()[section]}. Right-click to choose the columns."
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """A cell: text to show, or the value itself to sort by."""
-        region = self.regions[index.row()]
-        if role == Qt.ItemDataRole.DecorationRole:
-            shown = index.column() == _TYPE_COLUMN and region.type in self._rows.colours
-            return swatch(self._rows.colours[region.type]) if shown else None
-        value = self.row(region)[index.column()]
+        region, column = self.regions[index.row()], COLUMNS[index.column()]
+        if role == Qt.ItemDataRole.BackgroundRole and region.id == self.hovered:
+            ground = QColor(BEST_PATCH_COLOUR)
+            ground.setAlpha(_HOVERED_ALPHA)
+            return QBrush(ground)
+        if role == Qt.ItemDataRole.DecorationRole and index.column() == _TYPE:
+            colour = self._rows.colours.get(region.type) or LABEL_COLOURS.get(region.label)
+            return None if colour is None else swatch(colour)
+        value = column.value(region, self._rows)
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            if index.column() == 0 and (verdict := self._rows.reviewed.get(region.id)):
-                return f"{value} {_SIGNS[verdict]}"
-            if region.at_rim and index.column() in _SIZE_COLUMNS:
-                limit = f"≥ {_text(value)}"
-                return limit if role == Qt.ItemDataRole.DisplayRole else f"{limit}: it reaches the rim"
-            return _text(value)
+            text, more = column.text(value), ""
+            if column.limit and region.at_rim:
+                text, more = f"≥ {text}", ", for it reaches the rim"
+            elif index.column() == 0:
+                marks = self._marks(region)
+                text, more = " ".join([text, *marks]), "".join(f", {mark}" for mark in marks.values())
+            return text if role == Qt.ItemDataRole.DisplayRole else text + more
         if role == Qt.ItemDataRole.UserRole:
             return float("-inf") if value is None else value[0] if isinstance(value, tuple) else value
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
-            return _RIGHT
+            return RIGHT
         return None
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, tuple):
-        return ", ".join(f"{part:.0f}" for part in value)
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    return str(value)
 
 
 class _View(QTableView):
     """Emits signals for the keys of the table."""
 
     copyRequested = Signal()
+    #: It is as wide as it was not before.
+    resized = Signal()
+
+    def resizeEvent(self, event: Any) -> None:
+        """More or fewer columns fit."""
+        super().resizeEvent(event)
+        self.resized.emit()
 
     def keyPressEvent(self, event: Any) -> None:
         """Copy the whole table, not one cell; a row that is reached by key is chosen as by a click."""
@@ -238,11 +315,24 @@ class RegionTable(QWidget):
         rows.setDefaultSectionSize(22)
         self.view.setStyleSheet("QHeaderView::section { padding: 1px 2px; }")
         columns: Any = self.view.horizontalHeader()
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        columns.setStretchLastSection(True)
-        columns.setMaximumSectionSize(_WIDEST)
-        columns.setMinimumSectionSize(_NARROWEST)
-        self.view.setAlternatingRowColors(False)
+        self._columns = columns
+        self._columns.setSectionResizeMode(_TYPE, QHeaderView.ResizeMode.Stretch)
+        self._columns.setMinimumSectionSize(_NARROWEST)
+        self._columns.setHighlightSections(False)
+        # What a person has chosen to see, or not to.
+        self._wanted: dict[int, bool] = {}
+        self._columns.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        self.actions_ = [QAction(column.title.format(measure="severity"), self) for column in COLUMNS]
+        for number, action in enumerate(self.actions_):
+            action.setCheckable(True)
+            action.triggered.connect(functools.partial(self._choose_column, number))
+        self._columns.addActions(self.actions_)
+        self.view.resized.connect(self._arrange)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._scroll_to_hovered)
+        self.view.setWordWrap(False)  # a long type is cut off at the edge, not after its first word
         self.view.setAccessibleName("defect regions")
         self.view.clicked.connect(self._chosen)
         self.view.activated.connect(self._chosen)
@@ -256,6 +346,29 @@ class RegionTable(QWidget):
         self.setMinimumHeight(90)
         box(QVBoxLayout(self), self.view)
 
+    def _choose_column(self, number: int, shown: bool) -> None:
+        self._wanted[number] = shown
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Show the columns that a person has asked for, and of the others as many as fit, the first ones first."""
+        view: Any = self.view
+        measure = view.fontMetrics().horizontalAdvance
+        widths = [
+            max(map(measure, (column.fits, column.head, "nm²" if column.unit else ""))) + _MARGIN
+            for column in COLUMNS
+        ]
+        widths[_TYPE] += _SWATCH
+        room = view.viewport().width() - sum(widths[number] for number, on in self._wanted.items() if on)
+        for number, (width, action) in enumerate(zip(widths, self.actions_, strict=True)):
+            shown = self._wanted.get(number, number <= _TYPE or room >= width)
+            if number not in self._wanted:
+                room = room - width if shown else -1  # none of those that matter less
+            self._columns.setSectionHidden(number, not shown)
+            action.setChecked(shown)
+            if number != _TYPE:
+                self._columns.resizeSection(number, width)
+
     def value(self) -> tuple[Region, ...]:
         """The regions shown."""
         return self.model.regions
@@ -267,16 +380,12 @@ class RegionTable(QWidget):
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""
         regions = (self._region(self._sorted.index(row, 0)) for row in range(len(self.value())))
-        cells = [self.model.headings(), *(self.model.row(region) for region in regions)]
-        return "\n".join("\t".join(_text(cell) for cell in line) for line in cells)
+        rows = [self.model.headings(), *(map(_text, self.model.row(region)) for region in regions)]
+        return "\n".join("\t".join(row) for row in rows)
 
     def about(self, number: int) -> str:
         """The main columns of a region in one line; empty where there is none of this number."""
-        region = next((region for region in self.value() if region.id == number), None)
-        if region is None:
-            return ""
-        number, kind, name, area = self.model.row(region)[:4]
-        return f"{number} · {kind} · {name} · {_text(area)} {self.model.unit}²"
+        return next((self.model.about(region) for region in self.value() if region.id == number), "")
 
     def copy(self) -> None:
         """Put the whole table on the clipboard, so that a spreadsheet takes it."""
@@ -296,6 +405,16 @@ class RegionTable(QWidget):
             self._selection.setCurrentIndex(first, flags.NoUpdate)
             self.view.scrollTo(first)
 
+    def point_out(self, number: int) -> None:
+        """Mark the row of the region under the mouse, 0: none; it is scrolled to only if the mouse rests there."""
+        self.model.setHovered(number)
+        self._rest.start()
+
+    def _scroll_to_hovered(self) -> None:
+        row = next((row for row, region in enumerate(self.value()) if region.id == self.model.hovered), None)
+        if row is not None:
+            self.view.scrollTo(self._sorted.mapFromSource(self.model.index(row, 0)))
+
     def step(self, by: int) -> None:
         """Choose the row so many further down, as it is sorted; past the end it goes on at the other one."""
         if count := self._sorted.rowCount():
@@ -314,148 +433,3 @@ class RegionTable(QWidget):
 
     def _chosen(self, index: QModelIndex) -> None:
         self.regionChosen.emit(self._region(index))
-
-
-@dataclass(frozen=True)
-class LatticeRow:
-    """One lattice of the image.
-
-    Attributes
-    ----------
-    number : int
-        As in the layer of lattices; 0 is the best patch's.
-    relation : str
-        To the first.
-    turn_deg : float or None
-        Misorientation to the first.
-    share : float
-        Of the image, 0...1.
-    intact, by_hand : bool
-        It counts as intact; its patch was placed by hand.
-    colour : str
-    cell : tuple of float or None
-        Lengths a and b, angle γ in degrees.
-    in_nm : bool
-        Whether the lengths are in nm, not in px.
-    """
-
-    number: int
-    relation: str
-    turn_deg: float | None
-    share: float
-    intact: bool
-    by_hand: bool
-    colour: str
-    cell: tuple[float, float, float] | None
-    in_nm: bool
-
-    def about_cell(self) -> str:
-        """The cell in one line, empty where it is unknown."""
-        if self.cell is None:
-            return ""
-        a, b, gamma = self.cell
-        return f"a {a:.4g}, b {b:.4g} {'nm' if self.in_nm else 'px'}, γ {gamma:.1f}°"
-
-    def items(self) -> list[QTableWidgetItem]:
-        """Cells of its row."""
-        box = QTableWidgetItem(f"{self.number}")
-        # The lattice of the best patch is intact.
-        free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
-        box.setFlags(free if self.number else Qt.ItemFlag.NoItemFlags)
-        box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
-        name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
-        name.setIcon(QIcon(swatch(self.colour)))
-        turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
-        share = QTableWidgetItem(f"{100 * self.share:.1f} %")
-        sides, gamma = QTableWidgetItem("–"), QTableWidgetItem("–")
-        if self.cell is not None:
-            sides.setText(f"{self.cell[0]:.3g}, {self.cell[1]:.3g}")
-            sides.setToolTip(self.about_cell())
-            gamma.setText(f"{self.cell[2]:.1f}°")
-        for item in (turn, share, sides, gamma):
-            item.setTextAlignment(_RIGHT)
-        return [box, name, turn, sides, gamma, share]
-
-
-class LatticesView(QWidget):
-    """Table of the lattices with a tick box each, and what can be done about them."""
-
-    #: ``(number, intact)``: a box was ticked or unticked.
-    verdictGiven = Signal(int, bool)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._rows: tuple[LatticeRow, ...] = ()
-        self.about = QLabel("–")
-        self.about.setAccessibleName("lattices")
-        self.map = button("Map", "Shows which lattice each part of the image belongs to.")
-        self.map.setCheckable(True)
-        self.move_button = button("Move…", "Selects the patches of the other lattices: drag them.")
-        self.add = button("Add…", "Click into a lattice in the image that was not found.")
-        self.about.setToolTip(f"<qt>{_CELL}</qt>")
-        self.calibrate = button("Calibrate…", "Sets the pixel size by a known length of a lattice vector.")
-        self.table = QTableWidget(0, 6)
-        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
-        rows.hide()
-        rows.setMinimumSectionSize(_ROW)
-        rows.setDefaultSectionSize(_ROW)
-        columns.setFixedHeight(_ROW)
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        # As high as its rows: it never scrolls inside the panel.
-        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setMinimumWidth(_WIDTH)
-        self.table.setAccessibleName("which lattices count as intact")
-        self.table.setToolTip(
-            "<qt>Ticked: the lattice counts as intact crystal; only deviations from it are defects. Not ticked: all of "
-            "it is a defect. The lattice of the best patch is always intact. Rotation: the smallest that brings its "
-            f"lattice onto this one. {_CELL}</qt>"
-        )
-        self.table.itemChanged.connect(self._changed)
-        buttons = self.calibrate, self.map, self.move_button, self.add
-        head = box(QHBoxLayout(), self.about, None, *buttons, spacing=4)
-        box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
-        self.table.hide()
-        self.setState(count=0, mapped=False)
-
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        self.table.setStyleSheet(boxes(colours))
-
-    def value(self) -> tuple[LatticeRow, ...]:
-        """The lattices, the best patch's first."""
-        return self._rows
-
-    def setValue(self, rows: Sequence[LatticeRow]) -> None:
-        """Show the lattices in a table where there are several; nothing is emitted."""
-        if tuple(rows) == self._rows:
-            return
-        self._rows = tuple(rows)
-        unit = "nm" if self._rows and self._rows[0].in_nm else "px"
-        with signals_blocked(self.table):
-            self.table.setHorizontalHeaderLabels([heading.format(unit=unit) for heading in _LATTICE_HEADINGS])
-            self.table.setRowCount(len(self._rows))
-            for line, row in enumerate(self._rows):
-                for column, item in enumerate(row.items()):
-                    self.table.setItem(line, column, item)
-        self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
-        self.table.setVisible(len(self._rows) > 1)
-
-    def setState(self, *, count: int, mapped: bool) -> None:
-        """Show the number of lattices (0: unknown), of a single one the cell, and whether their map is visible."""
-        cell = self._rows[0].about_cell() if self._rows else ""
-        self.about.setText("–" if not count else f"{count} lattices" if count > 1 else cell or "1 lattice")
-        self.calibrate.setVisible(bool(cell))
-        self.add.setEnabled(count > 0)
-        self.map.setVisible(len(self._rows) > 1)
-        self.move_button.setVisible(len(self._rows) > 1)
-        self.map.setChecked(mapped)
-
-    def _changed(self, item: QTableWidgetItem) -> None:
-        if item.column() == 0:
-            self.verdictGiven.emit(self._rows[item.row()].number, item.checkState() == Qt.CheckState.Checked)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.models.process import KerasProcess
-from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, labelled
+from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, after_stroke, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs
 from napari_hrstem_defects.widgets.outputs import (
     Findings,
@@ -51,16 +51,22 @@ class Request:
         Where trained classifiers run.
     class_maps : mapping of int to ClassMap
         Frame → what an ensemble found in it.
+    saved : mapping of int to uint8 array (y, x)
+        Frame → labels of a result folder; where they differ from the automatic ones they were painted.
     """
 
     source: Source
     inputs: Inputs
     process: KerasProcess
     class_maps: Mapping[int, ClassMap]
+    saved: Mapping[int, NDArray[np.uint8]]
 
     def labelled(self, frame: int, analysis: Analysis) -> Labelled:
         """Labels and regions of the analysis of a frame, with what was painted and scanned."""
-        return labelled(analysis, self.inputs.painted.get(frame), self.class_maps.get(frame))
+        painted, saved = self.inputs.painted.get(frame), self.saved.get(frame)
+        if saved is not None and saved.shape == analysis.labels.shape:
+            painted = after_stroke(None, analysis.labels, saved, analysis.labels)
+        return labelled(analysis, painted, self.class_maps.get(frame))
 
 
 @dataclass(frozen=True, eq=False)
