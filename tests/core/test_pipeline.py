@@ -13,7 +13,7 @@ from napari_hrstem_defects.core.errors import Cancelled, MicrographError, Recipe
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
 
-from .helpers import crystal, dice, fault, glass, noisy, vectors
+from .helpers import counted, crystal, dice, fault, glass, noisy, vectors
 
 PERIOD, SHAPE, AT = 12.0, (256, 288), 175
 BASIS = vectors("oblique", PERIOD, 8.0)
@@ -554,6 +554,20 @@ def test_a_particle_on_an_amorphous_support():
     own, other = (x < 268, x > 312) if best.x < 290 else (x > 312, x < 268)
     assert (found.labels == 1)[(radius < 140) & other].mean() > 0.95
     assert (found.labels == 1)[(radius < 140) & own].mean() < 0.05
+
+
+def test_support_with_speckles_like_columns():
+    """Carbon below and beside a particle repeats as strongly as the dim columns at its rim, but in no one direction."""
+    shape, period, radius = (512, 512), 11.0, 150
+    y, x = np.indices(shape)
+    distance = np.hypot(y - 240, x - 270)
+    columns = (((0.0, 0.0), 1.0), ((0.5, 0.5), 0.45))
+    particle = crystal(shape, vectors("square", period, 20.0), columns, width=0.15)
+    particle *= np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1))
+    carbon = 0.35 * np.maximum(1 + 0.3 * glass(shape, 0.18 * period), 0)
+    found = run(counted(particle + carbon + 0.15, 75))
+    assert (found.labels[distance > radius + 15] == 2).mean() > 0.9
+    assert (found.labels > 0)[distance < radius - 30].mean() < 0.02
 
 
 @pytest.mark.slow

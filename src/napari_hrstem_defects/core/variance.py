@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt, label, maximum_filter, uniform_filter
 
-from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, REACH_PERIODS, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, REACH_PERIODS, TINY, Field
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import gaussian
@@ -190,7 +190,10 @@ def amorphous_areas(
             continue
         level = crystal_amplitude(amplitude[own], fraction)
         levels[own] = level
-        low |= own & (amplitude < fraction * level)
+        # Speckles of glass may be as strong, but the direction is another in each: it is what neighbours share.
+        kept = own & (amplitude >= fraction * level)
+        shared = lattice_amplitude(field.strength * _coherence(field, kept))
+        low |= own & (shared < fraction * crystal_amplitude(shared[kept], fraction))
     if not (low & valid).any():
         return np.zeros(low.shape, bool)
     radius = LEAST_THICKNESS / 2 * field.period
@@ -209,3 +212,14 @@ def amorphous_areas(
     crystal = np.zeros(count + 1, bool)
     crystal[islands[depth > REACH_PERIODS * field.period]] = True
     return np.asarray(~crystal[islands] & valid)
+
+
+def _coherence(field: Field, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Length of the mean direction of some samples in a Gaussian window of `REACH_PERIODS`, 0 to 1."""
+    sigma = REACH_PERIODS * field.period
+    weight = gaussian(where.astype(np.float32), sigma)
+    mean = np.stack([gaussian(each * where, sigma) for each in field.components])
+    mean /= np.maximum(weight, np.float32(TINY))
+    square = np.einsum("nyx,nyx->yx", mean, mean) + field.mean @ field.mean
+    square += 2 * np.tensordot(field.basis @ field.mean, mean, 1)
+    return np.sqrt(np.clip(square, 0, 1))
