@@ -150,10 +150,7 @@ def test_afm_first_rows_of_a_creeping_scanner_are_marked() -> None:
 
 
 def test_sem_fainter_than_half_its_noise_shows_nothing() -> None:
-    labels = analysed(sem(0, 0.5, boundary=True)).labels
-    assert not (labels == 1).any()
-    # Where noise turns the direction most, a spot may count as lost: 0.3 % here, 0.6 % in one perfect one of four.
-    assert (labels == 2).mean() < 0.005
+    assert not analysed(sem(0, 0.5, boundary=True)).labels.any()
 
 
 @pytest.mark.parametrize("fringes", [False, True], ids=["lattice", "fringes in one direction"])

@@ -183,26 +183,23 @@ def amorphous_areas(
         Without what is thinner than `LEAST_THICKNESS` periods: the core of a boundary is no amorphous area.
     """
     amplitude = lattice_amplitude(field.strength)
-    low, levels = ~valid, np.zeros(index.shape)
+    low, vague, levels = ~valid, np.zeros(index.shape, bool), np.zeros(index.shape)
     for number in np.unique(index).tolist():
         own = (index == number) & valid
         if not own.any():
             continue
         level = crystal_amplitude(amplitude[own], fraction)
         levels[own] = level
-        # Speckles of glass may be as strong, but the direction is another in each: it is what neighbours share.
         kept = own & (amplitude >= fraction * level)
+        low |= own & ~kept
+        # Speckles of glass may be as strong, but the direction is another in each: it is what neighbours share.
         shared = lattice_amplitude(field.strength * _coherence(field, kept))
-        low |= own & (shared < fraction * crystal_amplitude(shared[kept], fraction))
-    if not (low & valid).any():
+        vague |= kept & (shared < fraction * crystal_amplitude(shared[kept], fraction))
+    # A foreign column disturbs the mean direction as far as its window reaches.
+    low |= _opened(low | vague, REACH_PERIODS * field.period)
+    lost = _opened(low, LEAST_THICKNESS / 2 * field.period)
+    if not (lost & valid).any():
         return np.zeros(low.shape, bool)
-    radius = LEAST_THICKNESS / 2 * field.period
-    margin = int(radius) + 1
-    depth = distance_transform_edt(np.pad(low, margin, mode="edge"))
-    core = depth[margin:-margin, margin:-margin] > radius
-    if not core.any():
-        return core
-    lost = low & (distance_transform_edt(~core) <= radius + 1)
     # The window still sees the crystal beside an area without contrast: the power tells where it ends.
     beside = distance_transform_edt(~lost) <= REACH_PERIODS * field.period
     lost |= beside & (amplitude * np.minimum(field.power, 1) < fraction * levels)
@@ -212,6 +209,14 @@ def amorphous_areas(
     crystal = np.zeros(count + 1, bool)
     crystal[islands[depth > REACH_PERIODS * field.period]] = True
     return np.asarray(~crystal[islands] & valid)
+
+
+def _opened(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """A mask without what is thinner than a circle of that radius in samples; it goes on beyond the rim."""
+    margin = int(radius) + 1
+    depth = distance_transform_edt(np.pad(mask, margin, mode="edge"))
+    core = depth[margin:-margin, margin:-margin] > radius
+    return mask & core.any() & (distance_transform_edt(~core) <= radius + 1)
 
 
 def _coherence(field: Field, where: NDArray[np.bool_]) -> NDArray[np.float32]:
