@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from napari_hrstem_defects.core import threads
+from napari_hrstem_defects import threads
 
 
 @pytest.mark.parametrize("pixels", [100, 10**7])
