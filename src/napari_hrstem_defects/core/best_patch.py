@@ -8,7 +8,9 @@ from math import factorial
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
+from napari_hrstem_defects.core.autocorrelation import Field
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.errors import RecipeError
 
@@ -251,6 +253,30 @@ def placed_by_hand(wanted: BestPatch | tuple[float, float], size: int, shape: tu
         )
     y, x = np.clip(point, wanted.size / 2 - 0.5, last - wanted.size / 2)
     return replace(wanted, y=float(y), x=float(x))
+
+
+def clean_patch(unlike: NDArray[np.floating], size: int, field: Field, prepared: Prepared) -> BestPatch:
+    """Cleanest patch of a domain: the least unlikeness to it on average.
+
+    Parameters
+    ----------
+    unlike : float array (y'', x'')
+        Unlikeness to the domain, on the samples of the field.
+    size : int
+        Edge in pixels of the frame.
+    field : Field
+    prepared : Prepared
+    """
+    edge = max(1, min(round(size * float(prepared.scale.mean()) / field.step_px), *field.shape))
+    mean = ndimage.uniform_filter(unlike, edge, mode="nearest")
+    half = edge // 2
+    inner = np.full(mean.shape, np.inf)
+    inside = tuple(slice(half, max(n - (edge - 1 - half), half + 1)) for n in mean.shape)
+    inner[inside] = mean[inside]
+    place = np.array(np.unravel_index(int(inner.argmin()), inner.shape))
+    point = prepared.to_frame_points((place + 0.5) * field.step_px - 0.5)
+    y, x = np.clip(point, size / 2 - 0.5, np.array(prepared.shape) - size / 2 - 0.5)
+    return BestPatch(float(y), float(x), size)
 
 
 def patch_edge(prepared: Prepared, size: int) -> int:

@@ -260,8 +260,7 @@ def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
 
 def _places(blank: Mask, pixels: NDArray[Any]) -> str:
     """Where the blank parts are, in words."""
-    borders: list[str] = []
-    bars: list[str] = []
+    borders, bars = list[str](), list[str]()
     for turns, side in enumerate(("top", "right", "bottom", "left")):
         mask, turned = np.rot90(blank, turns), np.rot90(pixels, turns)
         if 2 * np.count_nonzero(mask[0]) <= mask.shape[1]:

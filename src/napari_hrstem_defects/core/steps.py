@@ -24,6 +24,7 @@ from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field, aut
 from napari_hrstem_defects.core.best_patch import (
     BestPatch,
     choose,
+    clean_patch,
     frame_slices,
     placed_by_hand,
     prepared_slices,
@@ -380,7 +381,7 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
         elif number in given:
             patches.append(placed_by_hand(given[number], patch.size, inputs.shape))
         else:
-            patches.append(_model_patch(seen, plateaus, number, patch.size))
+            patches.append(clean_patch(unlikeness(seen, plateaus, number), patch.size, field, prepared))
     # Phases of one lattice have one direction; a patch of a thin layer shows its neighbours, too.
     every = plateaus.directions
     sources = [
@@ -424,25 +425,6 @@ def _with_phase(
     other = out.domains[number + 1 if _plateau_at(patch, plateaus, field, prepared) == added else -1]
     shown = find_lattice(inputs.frame.pixels[frame_slices(other.patch, inputs.shape)])
     return None if agreement(out.domains[0].lattice, shown) is None else out
-
-
-def _model_patch(seen: Preprocessed, plateaus: Plateaus, number: int, size: int) -> BestPatch:
-    """Cleanest patch of a domain: least unlikeness to it on average."""
-    prepared, field = seen.prepared, seen.field
-    assert prepared is not None
-    assert field is not None
-    unlike = unlikeness(seen, plateaus, number)
-    edge = max(1, min(round(size * float(prepared.scale.mean()) / field.step_px), *field.shape))
-    mean = ndimage.uniform_filter(unlike, edge, mode="nearest")
-    half = edge // 2
-    inner = np.full(mean.shape, np.inf)
-    inside = tuple(slice(half, max(n - (edge - 1 - half), half + 1)) for n in mean.shape)
-    inner[inside] = mean[inside]
-    y, x = np.unravel_index(int(inner.argmin()), inner.shape)
-    point = prepared.to_frame_points((np.array([y, x]) + 0.5) * field.step_px - 0.5)
-    low = size / 2 - 0.5
-    y, x = np.clip(point, low, np.array(prepared.shape) - size / 2 - 0.5)
-    return BestPatch(float(y), float(x), size)
 
 
 def list_regions(
