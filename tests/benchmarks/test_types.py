@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import types
-from napari_hrstem_defects.core.defect_types import FEATURES, TypeClassifier
+from napari_hrstem_defects.core.defect_types import FEATURES
+from napari_hrstem_defects.core.type_classifier import TypeClassifier
 
 #: The last: nothing that was simulated.
 KINDS = ("stacking fault", "dislocation core", "amorphous", "")
@@ -21,12 +22,13 @@ def rows():
             kind = int(rng.integers(len(KINDS)))
             values = rng.normal(size=len(names))
             values[kind] += 6
+            features = dict(zip(names, values.tolist(), strict=True)) | dict.fromkeys(types.OF_DOMAINS, 0.0)
             found.append(
                 {
                     "name": f"image {image}",
                     "seed": 1,
                     "truth": KINDS[kind],
-                    "features": dict(zip(names, values.tolist(), strict=True)),
+                    "features": features,
                 }
             )
     return found
@@ -45,6 +47,18 @@ def test_types_that_features_tell_apart_are_learnt(rows):
     probable = np.array([list(fitted.probabilities(row["features"]).values()) for row in rows])
     truth = np.array([[(row["truth"] or "unknown") == kind for kind in fitted.types] for row in rows])
     assert weight @ probable == pytest.approx(weight @ truth, rel=1e-2)
+
+
+def test_types_hold_where_the_domains_are_not_known(rows):
+    """In training a domain gives one kind away; without the domains the other feature has to do."""
+    taught = [
+        {**row, "features": {**row["features"], "other_rotated": 1.0}} if row["truth"] == "amorphous" else row
+        for row in rows
+    ]
+    fitted, _ = types.fit(taught)
+    for some in (rows, taught):
+        lost = [row["features"] for row in some if row["truth"] == "amorphous"]
+        assert np.mean([fitted.classify(features)[0] == "amorphous" for features in lost]) > 0.9
 
 
 def test_what_is_unlike_all_regions_is_unknown(rows):

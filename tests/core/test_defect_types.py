@@ -5,18 +5,12 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.defect_types import (
-    CONFIDENT,
-    FEATURES,
-    TYPES,
-    UNKNOWN,
-    default_classifier,
-    region_classifier,
-)
+from napari_hrstem_defects.core.defect_types import FEATURES, region_classifier
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.core.regions import Region, find_regions
+from napari_hrstem_defects.core.type_classifier import CONFIDENT, TYPES, UNKNOWN, default_classifier
 from napari_hrstem_defects.simulation import simulate
 
 from .helpers import crystal, glass, noisy, vectors

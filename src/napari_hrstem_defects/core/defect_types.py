@@ -1,19 +1,13 @@
-"""Probable type of a marked region with a calibrated confidence: a multinomial logistic regression on its features.
+"""Features of a marked region that decide its probable type: geometry, domains, order, walls, cores, layers, points.
 
-The coefficients in ``defect_types.json`` are fitted to simulated micrographs that the whole analysis has run on
-(``python -m benchmarks.accuracy.types fit``). A region unlike all of those is of unknown type, however clearly the
-regression would decide.
+:mod:`.type_classifier` makes a type and a confidence of them.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.resources import files
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +29,20 @@ from napari_hrstem_defects.core.lattice import SAME_SHAPE, Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, label_regions
 from napari_hrstem_defects.core.severity import field_valid
+from napari_hrstem_defects.core.type_classifier import default_classifier
 
 Floats = NDArray[np.float64]
 
-#: Every type there is.
-# fmt: off
-TYPES = (
-    "stacking fault", "intrinsic stacking fault", "extrinsic stacking fault", "twin boundary", "twin lamella",
-    "grain boundary", "second grain", "second phase", "inversion domain", "antiphase domain", "dislocation core",
-    "vacancy-like", "interstitial-like", "amorphous", "interface", "unknown",
-)
-# fmt: on
-UNKNOWN = ("unknown", 0.0)
-#: A type is given from this confidence on: it is then more probable than all others together.
-CONFIDENT = 0.5
 #: Skewness of three plane waves 60° apart with dark columns.
 _HONEYCOMB = -math.sqrt(2 / 3)
 _EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
-_FAULTS = ("stacking fault", "intrinsic stacking fault", "extrinsic stacking fault")
+
+#: Relations of a domain to the reference that are one feature.
+_RELATIONS = {
+    "other_rotated": ("rotated", "other lattice"),
+    "other_inverted": ("inverted",),
+    "other_phase": ("second phase",),
+}
 
 #: Name of each feature and what it is. Lengths are in lattice periods, amplitudes relative to the model patch; what
 #: does not apply is 0.
@@ -64,6 +54,9 @@ FEATURES = {
     "beside_lost": "share in an area that lost its order or within 2 periods of one",
     "beside_larger": "logarithm of the area of the largest region within 2 periods over its own, at least 0",
     "other_turn": "share in a domain that counts as a defect, times its misorientation over `TURN_DEG`, at most 1",
+    "other_rotated": "share in domains of another orientation or lattice that count as defects",
+    "other_inverted": "share in domains of opposite polarity that count as defects",
+    "other_phase": "share in coherent second phases that count as defects",
     "order": "strength of the field in the inner half times how uniform its direction is: 0 for amorphous areas",
     "foreign": "that less the amplitude of the reference lattice: positive for another lattice",
     "amplitude_around": "tenth percentile of that amplitude between 1 and 2 periods around it, at most 2",
@@ -71,6 +64,7 @@ FEATURES = {
     "direction": "cosine distance of the field's direction to the model patch's in the inner half, median",
     "inverted": "invariant phase in the inner half: likeness to the reference's inverse less that to the reference's",
     "wall": "1 if the crystal on both sides can be compared",
+    "wall_coherent": "how well one displacement explains all of it",
     "wall_half": "likeness of the displacement across it to half a lattice vector, times how well one explains it",
     "wall_none": "likeness of it to nothing, times the same",
     "wall_step": "logarithm of the ratio of contrasts of the two sides, absolute, at most 0.5",
@@ -278,9 +272,14 @@ class RegionClassifier:
         # A mark inside an intact domain is a defect of that one, whatever the domain is.
         defective = np.array([domain.defective for domain in self.domains.domains])
         counts = np.bincount(index, minlength=len(defective)) * defective
+        shares = counts / index.size
         turn = self.domains.domains[int(np.argmax(counts))].misorientation_deg
         turned = 1.0 if turn is None else min(turn / TURN_DEG, 1.0)
-        return {"other_turn": turned * float(counts.max()) / index.size}
+        out = {"other_turn": turned * float(shares.max())}
+        for name, relations in _RELATIONS.items():
+            of_kind = [domain.relation in relations for domain in self.domains.domains]
+            out[name] = float(shares[of_kind].sum())
+        return out
 
     def _order(self, inner: NDArray[np.bool_]) -> dict[str, float]:
         values = self.phases.values
@@ -311,7 +310,13 @@ class RegionClassifier:
             max(coherence, 0.0) * math.exp(-0.5 * (float(length[of].min()) / 0.1) ** 2)
             for of in (whole, ~whole)
         )
-        return {"wall": 1.0, "wall_half": half, "wall_none": none, "wall_step": min(abs(step), 0.5)}
+        return {
+            "wall": 1.0,
+            "wall_coherent": max(coherence, 0.0),
+            "wall_half": half,
+            "wall_none": none,
+            "wall_step": min(abs(step), 0.5),
+        }
 
     def _core(self, inside: NDArray[np.bool_]) -> dict[str, float]:
         places = np.argwhere(inside)
@@ -345,87 +350,6 @@ class RegionClassifier:
             "spot_brighter": size * sense,
             "spot_excess": max(size * usual_size, 0.0),
         }
-
-
-@dataclass(frozen=True, eq=False)
-class TypeClassifier:
-    """Multinomial logistic regression on standardised features, and where the regions lie that it was fitted to.
-
-    Attributes
-    ----------
-    features : tuple of str
-        Names of the features that are used, keys of `FEATURES`.
-    types : tuple of str
-        Some of `TYPES`.
-    mean, scale : float array (d,)
-        Of the features.
-    weights : float array (d, k)
-        Of each standardised feature for each type.
-    bias : float array (k,)
-    centres : float array (k, d)
-        Mean standardised features of each type.
-    whitening : float array (d, d)
-        Turns standardised features into uncorrelated ones of variance 1 within a type.
-    most : float
-        Standardised features beyond this are what a division by a small scale makes.
-    limit : float
-        Distance to the centre of their own type that one in two hundred regions exceeds.
-    """
-
-    features: tuple[str, ...]
-    types: tuple[str, ...]
-    mean: Floats
-    scale: Floats
-    weights: Floats
-    bias: Floats
-    centres: Floats
-    whitening: Floats
-    most: float
-    limit: float
-
-    @classmethod
-    def from_json(cls, text: str) -> TypeClassifier:
-        """Read a file of coefficients."""
-        known: dict[str, Any] = json.loads(text)
-        for key, value in known.items():
-            known[key] = tuple(value) if key in ("features", "types") else np.array(value, np.float64)[()]
-        return cls(**known)
-
-    def standardised(self, features: Mapping[str, float]) -> Floats:
-        """Features in standard deviations from their mean."""
-        values = np.array([features[name] for name in self.features])
-        return np.clip((values - self.mean) / self.scale, -self.most, self.most)
-
-    def probabilities(self, features: Mapping[str, float]) -> dict[str, float]:
-        """Of each type, if the region is like those it was fitted to."""
-        exponents = self.standardised(features) @ self.weights + self.bias
-        powers = np.exp(exponents - exponents.max())
-        return dict(zip(self.types, (powers / powers.sum()).tolist(), strict=True))
-
-    def familiarity(self, features: Mapping[str, float], name: str) -> float:
-        """1 within `limit` of the centre of a type (Mahalanobis distance), the inverse square of the excess beyond.
-
-        Distances to class centres with a common covariance: Lee et al., NeurIPS 31 (2018) 7167.
-        """
-        gap = (self.standardised(features) - self.centres[self.types.index(name)]) @ self.whitening
-        return self.limit**2 / max(float(gap @ gap), self.limit**2)
-
-    def classify(self, features: Mapping[str, float]) -> tuple[str, float]:
-        """Type and confidence; unknown below `CONFIDENT`."""
-        found = self.probabilities(features)
-        best = max(found, key=lambda name: found[name])
-        familiar = self.familiarity(features, best)
-        confidence = found[best] * familiar
-        if best in _FAULTS and confidence < CONFIDENT:
-            # A fault, but not certain of which layers.
-            best, confidence = "stacking fault", familiar * sum(found.get(name, 0.0) for name in _FAULTS)
-        return UNKNOWN if best == "unknown" or confidence < CONFIDENT else (best, float(confidence))
-
-
-@cache
-def default_classifier() -> TypeClassifier:
-    """The classifier of the package."""
-    return TypeClassifier.from_json(files(__package__).joinpath("defect_types.json").read_text("utf-8"))
 
 
 def region_classifier(
