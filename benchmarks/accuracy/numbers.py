@@ -23,8 +23,6 @@ LEFT_OUT = (
     "__init__.py",
     "published.py",
     "metrics.py",
-    "errors.py",
-    "threads.py",
     "histories.py",
 )
 #: Parameters of the published mode.
@@ -105,7 +103,7 @@ FIXED: dict[tuple[str, str], str] = {
     ),
     **dict.fromkeys(
         (
-            ("defect_types.py", "CONFIDENT"),
+            ("type_classifier.py", "CONFIDENT"),
             ("defect_types.py", "_HONEYCOMB"),
             ("domains.py", "SYMMETRY_DEG"),
             ("domains.py", "(MOST_COINCIDENCE, BRANDON_DEG)"),
