@@ -350,6 +350,19 @@ def test_processes(folder, out):
     assert multiprocessing.active_children() == []
 
 
+def test_all_processes_begin_at_once_and_end_unused():
+    from napari_hrstem_defects.batch.workers import Processes
+
+    before = set(multiprocessing.active_children())
+    begin = time.monotonic()
+    pool = Processes(2)
+    begun = set(multiprocessing.active_children()) - before
+    pool.close()
+    assert len(begun) == 2
+    assert time.monotonic() - begin < 20
+    assert set(multiprocessing.active_children()) == before
+
+
 _DEADLY = """
 import os
 
@@ -448,6 +461,19 @@ def test_signals(folder, out, start, number):
     rows = analyze_files([folder], out)
     assert {row.name for row in rows if row.status == "skipped"} == whole
     assert names(out) == {row.name for row in rows} | {"summary.csv"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and /proc")
+def test_an_interrupt_while_all_begins(folder, out, start):
+    """Ctrl-C reaches the workers before they can say what is to be done with it."""
+    write(folder / "a.tif")
+    process = start(folder, "--out", out, "--jobs", 2)
+    wait_for(lambda: len(children_of(process.pid)) > 2, 60)  # workers and a helper of multiprocessing
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "Interrupted; the same command, run again, continues from there."
 
 
 @pytest.mark.slow

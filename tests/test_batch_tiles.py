@@ -86,6 +86,41 @@ def test_tiles_are_shared_out_kept_and_continued(tmp_path, monkeypatch):
         ).read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the cluster
+def test_tiles_on_a_cluster_are_those_of_one_process(tmp_path):
+    from distributed import LocalCluster
+
+    made = simulate("si_stacking_fault", seed=3, px_per_period=16.0, shape=(520, 900))
+    image = save(tmp_path / "image.npy", made)
+    analyze_files([image], tmp_path / "alone", tile_px=600)
+    out = tmp_path / "out"
+    kept = out / ".image.tiles"
+
+    def done():
+        return {path.name: path.stat().st_mtime_ns for path in kept.glob("*.tif")}
+
+    before, later = {}, {}
+
+    def stop():
+        before.update(done())
+        return len(before) >= 2
+
+    def progress(fraction, text):
+        later.update(done())
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        options = {"tile_px": 600, "scheduler": cluster.scheduler_address}
+        (row,) = analyze_files([image], out, **options, cancelled=stop)
+        assert row.status == "cancelled"
+        (row,) = analyze_files([image], out, **options, progress=progress)
+    assert row.status == "done"
+    assert before.items() <= later.items()  # none is analysed twice
+    assert not kept.exists()
+    for name in ("labels.tif", "severity.tif", "regions.csv"):
+        assert (out / "image" / name).read_bytes() == (tmp_path / "alone" / "image" / name).read_bytes()
+
+
 def test_best_patch_by_hand_counts_in_its_tile_and_is_refused_outside(tmp_path):
     image = save(tmp_path / "image.npy", simulate("si_perfect", seed=3, px_per_period=16.0, shape=(300, 640)))
     (row,) = analyze_files([image], tmp_path / "out", tile_px=600, best_patch=(150.0, 400.0))
