@@ -30,7 +30,6 @@ from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.io import load
 
-
 CASES = Path(__file__).parents[2] / "shared/data/cases"
 
 
