@@ -1,5 +1,8 @@
 """Large images in tiles: the same labels as without, away from seams."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -84,6 +87,29 @@ def test_tiles_are_shared_out_kept_and_continued(tmp_path, monkeypatch):
         assert (tmp_path / "out" / "image" / name).read_bytes() == (
             tmp_path / "two" / "image" / name
         ).read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="files are not allocated here")
+def test_a_full_disk_where_tiles_are_put_together(tmp_path, monkeypatch):
+    made = simulate("si_perfect", seed=3, px_per_period=16.0, shape=(300, 640))
+    image, out = save(tmp_path / "image.npy", made), tmp_path / "out"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    (row,) = analyze_files([image], out, tile_px=600)
+    assert row.status == "failed"
+    assert "No space left on device" in row.message
+    assert {path.name for path in out.iterdir()} == {".image.tiles", "summary.csv"}
+    monkeypatch.undo()
+    # As a process leaves it that is killed there.
+    (out / ".image.x1y2.partial").mkdir()
+    (out / ".image.tiles" / "severity.raw").write_bytes(bytes(10))
+    (row,) = analyze_files([image], out, tile_px=600)
+    assert row.status == "done"
+    assert {path.name for path in out.iterdir()} == {"image", "summary.csv"}
+    assert load(out / "image").severity.shape == (300, 640)
 
 
 @pytest.mark.slow

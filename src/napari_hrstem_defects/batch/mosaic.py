@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,7 @@ class Mosaic:
         self._marks = np.zeros(self._shape, np.uint8)
         self._files = {name: scratch / f"{name}.raw" for name in _MAPS}
         for name, path in self._files.items():
-            np.memmap(path, _MAPS[name], "w+", shape=self._shape)
+            _allocate(path, math.prod(self._shape) * np.dtype(_MAPS[name]).itemsize)
         reduced = [-(-n // _COARSE) for n in self._shape]
         self._coarse = {name: np.zeros(reduced, np.float32) for name in ("pixels", "severity")}
         self._regions: list[Region] = []
@@ -200,6 +201,15 @@ class Mosaic:
             for region in whole.regions
         )
         return replace(whole, micrograph=small, maps=maps, labels=marked, regions=regions, record=record)
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Make a file of this size: writing into one that is mapped ends the process where the disk is full."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _strips(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[bytes]:
