@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_hrstem_defects import Micrograph, analyze, simulate
 from napari_hrstem_defects.batch import analyze_files, replay
-from napari_hrstem_defects.batch.tiles import MARGIN_PX, tiles_of
+from napari_hrstem_defects.batch.tiles import MARGIN_PX, TILE_PX, tiles_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.io import load
 
@@ -191,3 +191,27 @@ def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
         assert mine["area_nm2"] == pytest.approx(theirs.area_nm2, rel=0.05)
     # Every tile has a model patch of its own: the severity is alike, not equal.
     assert np.median(np.abs(found.severity - whole.severity)[whole.judged]) < 0.5
+
+
+@pytest.mark.slow
+def test_tiles_of_the_usual_size_at_4096(tmp_path):
+    """Four copies of a simulated image beside each other, whose edges are faults that cross the seams."""
+    part = np.asarray(simulate("si_demo", seed=11, px_per_period=16.0, shape=(1024, 1024)).micrograph.data)
+    pixels = np.tile(part.astype(np.float32), (4, 4))
+    np.save(tmp_path / "image.npy", pixels)
+    whole = analyze(Micrograph(pixels))
+    analyze_files([tmp_path / "image.npy"], tmp_path / "out", tile_px=TILE_PX)
+    found = load(tmp_path / "out" / "image")
+    assert found.info["tile_px"] == TILE_PX
+    theirs = whole.labels > 0
+    seams = np.zeros(pixels.shape, bool)
+    for tile in tiles_of(pixels.shape, TILE_PX):
+        for axis, part in enumerate(tile.inner):
+            if part.start:
+                seams[(slice(part.start - 16, part.start + 16), slice(None))[:: 1 - 2 * axis]] = True
+    assert 0.01 < seams.mean() < 0.05
+    differ = (found.labels != whole.labels) & ~seams
+    # By less than a lattice period, and only at the edges of regions.
+    edge = theirs ^ ndimage.binary_erosion(theirs)
+    assert not differ[ndimage.distance_transform_edt(~edge) > 16].any()
+    assert np.count_nonzero(differ) < 0.01 * np.count_nonzero(theirs)

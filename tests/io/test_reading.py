@@ -638,6 +638,7 @@ def test_what_cannot_be_analysed_is_refused(tmp_path, name, write, words):
     [
         ("missing.tif", "there is no such file"),
         ("a\0b.tif", "there is no such file"),
+        (f"{'a' * 300}.tif", "cannot be reached"),
         ("folder", "this is a folder"),
         ("table.csv", "the format '.csv' is not known"),
         ("README", "no suffix"),

@@ -319,7 +319,7 @@ def owner_in(folder: Path) -> str | None:
 def _plan_in(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
