@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.growing_fault import growing_fault
 from napari_hrstem_defects import Recipe
-from napari_hrstem_defects.batch import analyze_files, replay
+from napari_hrstem_defects.batch import analyze_files, locks, replay
 from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import FromFrame, Options
 from napari_hrstem_defects.batch.series import Series
@@ -262,6 +262,22 @@ def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
     other.begin({})
     list(other.work())
     assert other.missing() == []
+
+
+def test_two_runs_where_there_are_no_locks(movie, out, result, monkeypatch):
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    monkeypatch.setattr(locks, "_take", lambda handle: True)
+    rows = []
+
+    def meanwhile(fraction, text):
+        if "frame 4 of" in text and not rows:
+            rows.append(None)
+            rows[0] = analyze_files([movie], out, **options)[0]
+
+    (row,) = analyze_files([movie], out, **options, progress=meanwhile)
+    assert [rows[0].status, row.status] == ["done", "skipped"]
+    assert same(out / "fault", result)
+    assert {path.name for path in out.iterdir()} == {"fault", "summary.csv"}
 
 
 def test_another_recipe_begins_anew(movie, out, analysed):

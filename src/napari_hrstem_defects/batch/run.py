@@ -223,7 +223,7 @@ class _Batch:
             return [
                 replace(found.task, stage="work" if k else "finish", place=(k, share)) for k in range(share)
             ]
-        # A part failed in another run, else there would be a row.
+        # Another run stands in the way, else there would be a row.
         return [] if self._left[task.path] else [replace(task, stage="plan")]
 
     def _finish(self, row: Row) -> None:

@@ -117,7 +117,7 @@ def run_task(
     Returns
     -------
     Row, Shared or None
-        What became of it; what is planned; nothing after work at parts, of which one may have failed elsewhere.
+        What became of it; what is planned; nothing after work at parts, and where another run stands in the way.
     """
     begin = time.perf_counter()
     try:
@@ -189,9 +189,14 @@ def _work(parts: Parts) -> None:
     try:
         for _ in parts.work():
             pass
-    except WriteError:
-        if parts.folder.is_dir():
-            raise  # else another run has finished it
+    except WriteError as error:
+        if not _was_removed(error):
+            raise
+
+
+def _was_removed(error: WriteError) -> bool:
+    """Whether a file or folder is gone: another run has finished it, or begun anew where there are no locks."""
+    return isinstance(error.__cause__, FileNotFoundError)
 
 
 def divided(
@@ -232,7 +237,7 @@ def clear(out: Path, name: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write(task: Task, micrograph: Micrograph, parts: Parts, key: dict[str, Any]) -> Row | Shared:
+def _write(task: Task, micrograph: Micrograph, parts: Parts, key: dict[str, Any]) -> Row | Shared | None:
     clear(task.out, task.name)
     folder = task.out / task.name
     if task.stage == "plan" or not parts.resume(key):  # another run has finished it
@@ -242,7 +247,12 @@ def _write(task: Task, micrograph: Micrograph, parts: Parts, key: dict[str, Any]
         parts.begin(key)
         if parts.missing():
             return Shared(task, parts.folder, len(parts), parts.part)
-    parts.finish(folder)
+    try:
+        parts.finish(folder)
+    except WriteError as error:
+        if task.stage == "finish" and _was_removed(error):
+            return None
+        raise
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
