@@ -85,6 +85,18 @@ def test_help_imports_nothing_heavy():
     assert result.stderr.strip() == "[]"
 
 
+def test_processes_begin_before_anything_that_takes_long_is_imported():
+    code = (
+        "import sys, napari_hrstem_defects.cli.commands, napari_hrstem_defects.cli.console\n"
+        "import napari_hrstem_defects.batch.workers\n"
+        "print(*{'numpy', 'pydantic', 'distributed'} & set(sys.modules))\n"
+        "import napari_hrstem_defects.batch.run\n"
+        "print(*{'napari_hrstem_defects.models.classifier', 'matplotlib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "\n\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
