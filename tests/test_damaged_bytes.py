@@ -21,7 +21,7 @@ from napari_hrstem_defects import Micrograph, Recipe, analyze, save
 from napari_hrstem_defects.batch.labelled import read_labelled, read_patches
 from napari_hrstem_defects.batch.ratings import append_rating, tabulate_ratings
 from napari_hrstem_defects.cli.analyze import recipe_of
-from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.store import read_contract

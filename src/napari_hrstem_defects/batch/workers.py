@@ -230,7 +230,7 @@ def cluster(
     from distributed import Client, Security
     from distributed.comm import connect
 
-    from napari_hrstem_defects.core.errors import HrstemDefectsError
+    from napari_hrstem_defects.errors import HrstemDefectsError
 
     async def knock() -> None:
         options = Security().get_connection_args("client")

@@ -30,7 +30,7 @@ from napari_hrstem_defects.core.autocorrelation import (
     mean_autocorrelation,
     tile_products,
 )
-from napari_hrstem_defects.core.threads import side_by_side
+from napari_hrstem_defects.threads import side_by_side
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
