@@ -6,6 +6,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -28,6 +29,8 @@ from napari_hrstem_defects.batch.summary import COLUMNS
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.errors import HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.io import load
+
+CASES = Path(__file__).parents[2] / "shared/data/cases"
 
 
 def crystal(shape=(128, 128), period=12.0, seed=0):
@@ -350,6 +353,19 @@ def test_processes(folder, out):
     assert multiprocessing.active_children() == []
 
 
+def test_all_processes_begin_at_once_and_end_unused():
+    from napari_hrstem_defects.batch.workers import Processes
+
+    before = set(multiprocessing.active_children())
+    begin = time.monotonic()
+    pool = Processes(2)
+    begun = set(multiprocessing.active_children()) - before
+    pool.close()
+    assert len(begun) == 2
+    assert time.monotonic() - begin < 20
+    assert set(multiprocessing.active_children()) == before
+
+
 _DEADLY = """
 import os
 
@@ -448,6 +464,19 @@ def test_signals(folder, out, start, number):
     rows = analyze_files([folder], out)
     assert {row.name for row in rows if row.status == "skipped"} == whole
     assert names(out) == {row.name for row in rows} | {"summary.csv"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="POSIX signals and /proc")
+def test_an_interrupt_while_all_begins(folder, out, start):
+    """Ctrl-C reaches the workers before they can say what is to be done with it."""
+    write(folder / "a.tif")
+    process = start(folder, "--out", out, "--jobs", 2)
+    wait_for(lambda: len(children_of(process.pid)) > 2, 60)  # workers and a helper of multiprocessing
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "Interrupted; the same command, run again, continues from there."
 
 
 @pytest.mark.slow
@@ -654,6 +683,21 @@ def test_one_damaged_result_is_made_anew_and_stops_no_other(two_results, damage)
     assert [row.status for row in analyze_files([folder], out)] == ["skipped", "skipped"]
 
 
+@pytest.mark.skipif(not CASES.exists(), reason="the sample files are not here")
+def test_damaged_files_of_others(folder, out):
+    write(folder / "a.tif")
+    write(folder / "b.tif")
+    shutil.copytree(CASES / "result_input_null", out / "a", copy_function=shutil.copyfile)
+    os.chmod(out / "a", 0o700)
+    assert statuses(analyze_files([folder], out)) == {"a": "done", "b": "done"}
+    with pytest.raises(ReadError, match="the record of the result is damaged"):
+        replay(CASES / "replay-1-1187-f.json", out)
+    with pytest.raises(HrstemDefectsError, match="not a model file of this program, or it is damaged"):
+        analyze_files(
+            [folder], out, Recipe().replace({"classify.classifier": str(CASES / "models-2-3340-f.hrstem")})
+        )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_names_that_are_no_text(folder, out):
     names = [b"a\xff.tif", b"a\xfe.tif", b"a\xfd.txt"]
@@ -750,8 +794,6 @@ def test_a_lock_is_waited_for_and_freed(tmp_path):
 
 
 def test_a_folder_that_goes_midway(folder, out, monkeypatch):
-    import shutil
-
     write(folder / "a.tif")
     write(folder / "b.tif")
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks.growing_fault import growing_fault
 from napari_hrstem_defects import Recipe
-from napari_hrstem_defects.batch import analyze_files, replay
+from napari_hrstem_defects.batch import analyze_files, locks, replay
 from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import FromFrame, Options
 from napari_hrstem_defects.batch.series import Series
@@ -152,13 +153,91 @@ def test_a_frame_that_another_run_works_at_is_left_to_it(movie, out, result, ana
     assert same(out / "fault", result)
 
 
-def test_several_begin_at_different_frames(movie, out, analysed):
-    """So that they share the frames also where there are no locks."""
+def test_a_series_is_written_while_others_work_at_it(movie, out, analysed):
     out.mkdir()
     series = Series(out / "kept", read(movie, as_dask=False), Recipe(), Options())
     series.begin({})
-    series.work(begin=0.6)
-    assert analysed == [f"fault.npy[{t}]" for t in (0, 4, 5, 1, 2, 3)]
+    found = series.results()
+    with locked(series.folder / ".000001.lock"):
+        assert next(found).micrograph.name == "fault.npy[0]"
+        late = threading.Thread(target=lambda: next(found))
+        late.start()
+        deadline = time.monotonic() + 60
+        while len(analysed) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # Nothing else is left to do.
+        late.join(0.3)
+        assert late.is_alive()
+        assert analysed == [f"fault.npy[{t}]" for t in (0, 2, 3, 4, 5)]
+    late.join()
+    assert analysed[5:] == ["fault.npy[1]"]
+    assert [each.micrograph.name for each in found] == [f"fault.npy[{t}]" for t in range(2, 6)]
+    assert len(analysed) == 6
+
+
+def test_a_series_that_another_run_finishes_is_shared(movie, out, result):
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    analyze_files([movie], out, **options, cancelled=lambda: bool(done(out)))
+    waited = []
+
+    def stop():
+        waited.append(len(done(out)) == FRAMES)
+        return sum(waited) > 2
+
+    with locked(out / ".fault.lock"):
+        (row,) = analyze_files([movie], out, **options, cancelled=stop)
+    assert (row.status, row.message) == ("cancelled", "6 of 6 frames analysed")
+    (row,) = analyze_files([movie], out, **options)
+    assert row.status == "done"
+    assert same(out / "fault", result)
+
+
+def test_another_series_of_the_same_name_is_not_shared(movie, out, tmp_path):
+    other = tmp_path / "other" / "fault.npy"
+    other.parent.mkdir()
+    np.save(other, np.asarray(read(movie).data)[::-1])
+    analyze_files([movie], out, cancelled=lambda: bool(done(out)))
+    (row,) = analyze_files([other], out, cancelled=lambda: len(list(out.glob(".fault*.series"))) == 2)
+    assert row.name.startswith("fault-")
+    assert len(done(out)) == 1
+
+
+def test_a_part_of_something_else_does_not_count(movie, out, result, tmp_path, analysed):
+    """As a process leaves it that was late."""
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    recipe = Recipe().replace({"segment.false_marks": "10"})
+    for where, asked in ((out, Recipe()), (tmp_path / "other", recipe)):
+        analyze_files([movie], where, asked, **options, cancelled=lambda where=where: len(done(where)) == 2)
+    name = ".fault.series/000001.tif"
+    (out / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    analysed.clear()
+    analyze_files([movie], out, **options)
+    assert "fault.npy[1]" in analysed
+    assert same(out / "fault", result)
+
+
+def test_where_another_run_failed_this_one_tries_itself(movie, out, result):
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+
+    def failed_elsewhere(fraction, text):
+        if "frame 3 of" in text and not failures:
+            failures.append(text)
+            (out / ".fault.series" / "failed").touch()
+
+    failures = []
+    (row,) = analyze_files([movie], out, **options, progress=failed_elsewhere)
+    assert failures
+    assert row.status == "done"
+    assert same(out / "fault", result)
+
+
+def test_several_begin_at_different_frames(movie, out, analysed):
+    """So that they share the frames also where there are no locks."""
+    out.mkdir()
+    series = Series(out / "kept", read(movie, as_dask=False), Recipe(), Options(), place=(0, 3))
+    series.begin({})
+    list(series.work())
+    assert analysed == [f"fault.npy[{t}]" for t in (0, 1, 4, 2, 5, 3)]
 
 
 def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
@@ -175,14 +254,30 @@ def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
     one, other = (Series(out / "kept", read(movie, as_dask=False), Recipe(), Options()) for _ in range(2))
     one.begin({})
     with pytest.raises(MemoryError):
-        one.work()
-    assert other.resume()
-    other.work(begin=0.5)
+        list(one.work())
+    assert other.resume({})
+    list(other.work())
     assert analysed == ["fault.npy[0]"]
     monkeypatch.setattr(pipeline, "analyze", analyze)
     other.begin({})
-    other.work()
+    list(other.work())
     assert other.missing() == []
+
+
+def test_two_runs_where_there_are_no_locks(movie, out, result, monkeypatch):
+    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
+    monkeypatch.setattr(locks, "_take", lambda handle: True)
+    rows = []
+
+    def meanwhile(fraction, text):
+        if "frame 4 of" in text and not rows:
+            rows.append(None)
+            rows[0] = analyze_files([movie], out, **options)[0]
+
+    (row,) = analyze_files([movie], out, **options, progress=meanwhile)
+    assert [rows[0].status, row.status] == ["done", "skipped"]
+    assert same(out / "fault", result)
+    assert {path.name for path in out.iterdir()} == {"fault", "summary.csv"}
 
 
 def test_another_recipe_begins_anew(movie, out, analysed):
@@ -222,10 +317,10 @@ def test_an_input_that_goes_midway(movie, out, tmp_path):
 def test_a_full_disk_midway(movie, out, result, monkeypatch):
     save = FrameResult.save
 
-    def full(self, path, **options):
+    def full(self, path, key, **options):
         if path.name == "000003.tif":
             raise OSError(28, "No space left on device")
-        save(self, path, **options)
+        save(self, path, key, **options)
 
     monkeypatch.setattr(FrameResult, "save", full)
     options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}

@@ -1,8 +1,10 @@
 """The command line: options, exit statuses, messages, bad input."""
 
+import contextlib
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -81,6 +83,18 @@ def test_help_imports_nothing_heavy():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr.strip() == "[]"
+
+
+def test_processes_begin_before_anything_that_takes_long_is_imported():
+    code = (
+        "import sys, napari_hrstem_defects.cli.commands, napari_hrstem_defects.cli.console\n"
+        "import napari_hrstem_defects.batch.workers\n"
+        "print(*{'numpy', 'pydantic', 'distributed'} & set(sys.modules))\n"
+        "import napari_hrstem_defects.batch.run\n"
+        "print(*{'napari_hrstem_defects.models.classifier', 'matplotlib'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "\n\n"
 
 
 @pytest.mark.parametrize(
@@ -232,6 +246,7 @@ BAD_INPUTS = {
     "complex.npy": (lambda path: np.save(path, crystal() * 1j), "complex numbers"),
     "text.tif": (lambda path: path.write_text("This is a text.\n" * 100), "damaged or not really a tif file"),
     "missing.tif": (lambda path: None, "there is no such file"),
+    f"{'long' * 70}.tif": (lambda path: None, "cannot be reached (File name too long)"),
     "folder": (lambda path: path.mkdir(), "there is no image in this folder"),
     "*.emd": (lambda path: None, "no image matches this pattern"),
 }
@@ -256,6 +271,33 @@ def test_json_lines(image, out, tmp_path):
     assert (first["name"], first["status"], first["path"]) == ("crystal", "done", str(image))
     assert second["status"] == "failed"
     assert "damaged" in second["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_bar_on_a_terminal(out, tmp_path):
+    import pty
+
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([crystal((64, 64))] * 3), photometric="minisblack")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from napari_hrstem_defects.cli import main; main()", "analyze"]
+    process = subprocess.Popen(
+        [*command, tmp_path / "a.tif", "--out", out],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while some := os.read(ours, 1 << 16):
+            shown += some
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "a.tif: frame 3 of 3" in text
+    assert re.search(r"\d+ %.*\d:\d\d:\d\d", text)  # share and time left
+    assert "done    a: " in text
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

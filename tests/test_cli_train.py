@@ -46,7 +46,7 @@ def tiny_networks(monkeypatch):
     # What is patched here is not in other processes.
     analyze = batch_run.analyze_files
     monkeypatch.setattr(
-        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "isolated": False})
+        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "pool": None})
     )
 
 

@@ -59,6 +59,12 @@ def test_json_and_pickle_round_trip(changes):
     assert json.loads(recipe.to_json())["version"] == RECIPE_VERSION
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{"])
+def test_what_is_no_json(text):
+    with pytest.raises(RecipeError, match="not valid JSON"):
+        Recipe.from_json(text)
+
+
 @settings(max_examples=30)
 @given(RECIPES)
 def test_values_may_be_text(changes):

@@ -24,6 +24,7 @@ from . import writers
 from .writers import GREY, IMAGE, RNG, STACK, TESCAN
 
 SHARED = Path(__file__).parents[3] / "shared/data"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the sample files are not here")
 FOLDED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
@@ -98,6 +99,11 @@ SIZED = [
 ]
 UNSIZED = [
     ("tif", writers.ome, (IMAGE, 1, "pixel")),
+    ("tif", writers.ome, (IMAGE, 0.3, "reference frame")),
+    ("tif", writers.imagej, 1, "nm"),
+    ("emd", writers.velox_emd, IMAGE, ("", "2e-11")),
+    ("emd", writers.ncem_emd, IMAGE, ("y", "x"), ("pixels", "pixels")),
+    ("hspy", writers.old_hspy, IMAGE, 1.0, "Å"),
     ("tif", writers.imagej, 72, "inch"),
     ("tif", writers.resolution, 72, "INCH"),
     ("tif", writers.resolution, 300, "INCH"),
@@ -138,8 +144,17 @@ def test_image_without_a_pixel_size(tmp_path, case):
 
 def test_the_placeholder_of_ome(path):
     writers.ome(path, (IMAGE, 1.0, "µm"))
-    assert "a pixel of 1e+03 nm, which cannot show a lattice" in check(path, IMAGE, None).notices[0]
+    assert "a pixel of 1 um, as files without a calibration do" in check(path, IMAGE, None).notices[0]
+    writers.ome(path, (IMAGE, 1.2, "µm"))
+    assert "a pixel of 1.2e+03 nm, which cannot show a lattice" in check(path, IMAGE, None).notices[0]
+    writers.ome(path, (IMAGE, 1.0, "µm"))
     assert check(path, IMAGE, 0.02, pixel_size_nm=0.02).notices == ()
+
+
+def test_a_pixel_size_without_a_unit_is_said(tmp_path):
+    (notice,) = check(write(tmp_path, ("hspy", writers.old_hspy, IMAGE, 0.00933)), IMAGE, None).notices
+    assert notice.startswith("The file states a pixel of 0.00933 without a unit")
+    assert check(write(tmp_path, ("hspy", writers.old_hspy, IMAGE, 1.0)), IMAGE, None).notices == ()
 
 
 def test_oblong_pixels_and_swapped_axes(tmp_path):
@@ -240,20 +255,71 @@ def test_zarr_in_an_archive_with_missing_chunks(tmp_path):
     check(tmp_path / "zipped.zarr", expected)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the sample files are not here")
-@pytest.mark.parametrize(
-    ("name", "shape", "size"),
-    [
-        ("formats/cdte_twin_haadf26.dm3", (512, 512), 0.0202168),
-        ("cases/ome_preview_si.ome.tif", (768, 768), 0.01699627),
-        ("cases/olympus_SIS.tif", (101, 112), 0.0239279178),
-        ("cases/cella0_mx0.mrc", (128, 128), None),
-        ("cases/x.rec", (128, 128), 0.0123),
-        ("cases/r15_driftstack.tif", (4, 512, 512), None),
-        ("cases/example_velox_EELS_EDS.emd", (128, 128), None),
-    ],
-)
-def test_files_of_others(name, shape, size):
+#: Shape and pixel size of the files of others that are read.
+OTHERS = {
+    "formats/cdte_twin_haadf26.dm3": ((512, 512), 0.0202168),
+    "cases/cella0_mx0.mrc": ((128, 128), None),
+    "cases/example_velox_EELS_EDS.emd": ((128, 128), None),
+    "cases/olympus_SIS.tif": ((101, 112), 0.0239279178),
+    "cases/ome_preview_si.ome.tif": ((768, 768), 0.01699627),
+    "cases/r12b_zeroborder.tif": ((546, 546), None),
+    "cases/r13_infobar.png": ((560, 512), None),
+    "cases/r15_driftstack.tif": ((4, 512, 512), None),
+    "cases/r26_moire.tif": ((512, 512), None),
+    "cases/r28_fft.tif": ((512, 512), None),
+    "cases/x.rec": ((128, 128), 0.0123),
+    "real2/abf.hspy": ((512, 512), None),  # 0.00933 without a unit
+    "real2/acq18.emd": ((1024, 1024), 0.0122465),
+    "real2/benke_01.tif": ((128, 128), None),
+    "real2/benke_05.tif": ((128, 128), None),
+    "real2/benke_09.tif": ((128, 128), None),
+    "real2/bto1.dm4": ((413, 469), 0.0296599),
+    "real2/gr_dim.npy": ((512, 512), None),
+    "real2/gr_gb.tif": ((512, 512), None),
+    "real2/gr_si.npy": ((256, 256), None),
+    "real2/kine_np.dm3": ((512, 512), 0.0156162),
+    "real2/manish_at.jpg": ((569, 569), None),
+    "real2/mos2_001.npy": ((512, 512), None),
+    "real2/osiris_sto.tif": ((512, 512), 0.0135172),
+    "real2/pzt_grey.tif": ((512, 512), None),
+    "real2/pzt_strainpp.jpg": ((512, 512), None),
+    "real2/rbr_grey.tif": ((1024, 1024), None),
+    "real2/sfd_sihaadf.dm3": ((1568, 192), None),
+    "real2/sfd_survey.dm3": ((512, 512), None),
+    "real2/si1c3_187.tif": ((128, 128), None),
+    "real2/soot.tif": ((512, 512), None),
+    "real2/sto_ser.ser": ((1024, 1024), 0.0100127),
+    "real2/tio2_462ev.tif": ((256, 256), 0.0614634),
+    "real2/zj_28.jpg": ((512, 512), None),
+    "real2/zj_38.jpg": ((512, 512), None),
+    "real2/zj_48.jpg": ((512, 512), None),
+    "real2/zj_sv40.jpg": ((2048, 2048), None),
+}
+#: Why others are refused.
+REFUSED = {
+    "cases/64x64_diffraction_acquire_1.ser": "diffraction pattern (pixels in 1/m)",
+    "cases/gatan_1_per_nm.tif": "diffraction pattern (pixels in 1/nm)",
+    "cases/mrc-hang-2-553-f.mrc": "it declares 1409286147 images",
+    "cases/ser-2-642-f.ser": "it declares more pixels than it holds",
+    "cases/temp_70.mrc": "it declares 3 images of 128 × 128 px and holds 2",
+    "real2/eds_sto.emd": "only a spectrum image, a spectrum",
+    "real2/field_prototype.jpg": "a colour picture",
+}
+
+
+@needs_shared
+def test_every_file_of_others_is_known():
+    folders = ("formats", "cases", "real2")
+    there = {
+        path for name in folders for path in (SHARED / name).iterdir() if path.suffix.lower() in SUFFIXES
+    }
+    assert {path.relative_to(SHARED).as_posix() for path in there} == OTHERS.keys() | REFUSED.keys()
+
+
+@needs_shared
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_of_others(name):
+    shape, size = OTHERS[name]
     micrograph = read(SHARED / name)
     assert micrograph.shape == shape
     assert micrograph.pixel_size_nm == (size if size is None else pytest.approx(size, rel=1e-5))
@@ -365,7 +431,7 @@ def test_first_of_several_channels(path):
 
 def test_velox_file_with_spectra(tmp_path):
     path = tmp_path / "image.emd"
-    writers.velox_emd(path, IMAGE[:33, :33], IMAGE, spectra=True)
+    writers.velox_emd(path, [IMAGE[:33, :33], IMAGE], spectra=True)
     assert "number 2 (HAADF) was used" in check(path, IMAGE).notices[0]
     assert [one.kind for one in data_sets(path)][2:] == ["a spectrum image"] * 2 + ["a spectrum"]
     refused(path, "there is no image in the file, only a spectrum image", select=3)
@@ -484,6 +550,16 @@ def test_colour_planes_are_no_frames(path, planes):
         ("ndata", writers.ndata, IMAGE, "rad", 1e-3),
         ("zarr", writers.ome_zarr, IMAGE, "1/nm"),
         ("ser", writers.ser, [IMAGE], 1e8),  # 0.1 1/nm in 1/m
+        ("mrc", writers.fei_mrc, 1e8),
+        ("emd", writers.velox_emd, IMAGE, ("1/m", "1e8")),
+        ("emd", writers.velox_emd, IMAGE, ("rad", "1e-4")),
+        ("emd", writers.ncem_emd, IMAGE, ("Qy", "Qx"), ("[1/n_m]", "[1/n_m]")),
+        ("hspy", writers.old_hspy, IMAGE, 0.1, "Å⁻¹"),
+        ("hspy", writers.old_hspy, IMAGE, 0.1, "cyc/nm"),
+        ("hspy", writers.hspy, IMAGE, [("y", 0.02, "nm", False), ("kx", 0.1, "1/nm", False)]),
+        ("ndata", writers.ndata, IMAGE, "1/nm", 0.1),
+        ("tif", writers.imagej, 1000, "mrad"),
+        ("tif", writers.ome, (IMAGE, 0.3, "nm⁻¹")),
     ],
     ids=name_of,
 )
@@ -562,6 +638,7 @@ def test_what_cannot_be_analysed_is_refused(tmp_path, name, write, words):
     [
         ("missing.tif", "there is no such file"),
         ("a\0b.tif", "there is no such file"),
+        (f"{'a' * 300}.tif", "cannot be reached"),
         ("folder", "this is a folder"),
         ("table.csv", "the format '.csv' is not known"),
         ("README", "no suffix"),
@@ -576,19 +653,10 @@ def test_wrong_paths(tmp_path, name, words):
         read(tmp_path / name)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the sample files are not here")
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("gatan_1_per_nm.tif", "diffraction pattern (pixels in 1/nm)"),
-        ("64x64_diffraction_acquire_1.ser", "diffraction pattern (pixels in 1/m)"),
-        ("mrc-hang-2-553-f.mrc", "it declares 1409286147 images"),
-        ("temp_70.mrc", "it declares 3 images of 128 × 128 px and holds 2"),
-        ("ser-2-642-f.ser", "it declares more pixels than it holds"),
-    ],
-)
-def test_files_of_others_that_are_refused(name, words):
-    refused(SHARED / "cases" / name, words)
+@needs_shared
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_of_others_that_are_refused(name):
+    refused(SHARED / name, REFUSED[name])
 
 
 @pytest.mark.parametrize("name", ["image.npz", "series.npz", "image.emd", "image.zarr"])

@@ -116,9 +116,9 @@ def mrc(
     path.write_bytes(bytes(header) + extended + data.astype(data.dtype.newbyteorder(order)).tobytes())
 
 
-def fei_mrc(path):
+def fei_mrc(path, side=2e-11):
     """The size of a pixel stands in the extended header."""
-    extended = bytes(156) + struct.pack("<2d", 2e-11, 2e-11) + bytes(596)
+    extended = bytes(156) + struct.pack("<2d", side, side) + bytes(596)
     mrc(path, IMAGE, cell=(64, 48, 1), extended=extended, kind=b"FEI1")
 
 
@@ -133,11 +133,12 @@ def ncem_emd(path, data, names=("y", "x"), units=("[n_m]", "[n_m]"), step=0.02, 
             group[f"dim{k}"].attrs.update(name=name, units=unit)
 
 
-def velox_emd(path, *images, spectra=False):
+def velox_emd(path, images, pixel=("m", "2e-11"), spectra=False):
     """One group an image, (y, x, frames), JSON metadata as bytes."""
     h5py = pytest.importorskip("h5py")
-    side = {"width": "2e-11", "height": "2e-11"}
-    about = {"BinaryResult": {"PixelSize": side, "PixelUnitX": "m", "PixelUnitY": "m", "Detector": "HAADF"}}
+    unit, size = pixel
+    side, images = {"width": size, "height": size}, images if isinstance(images, list) else [images]
+    about = {"BinaryResult": {"PixelSize": side, "PixelUnitX": unit, "PixelUnitY": unit, "Detector": "HAADF"}}
     text = np.frombuffer(json.dumps(about).encode() + bytes(9), np.uint8)
     with h5py.File(path, "w") as file:
         file["Version"] = [b'{"format": "Velox"}']

@@ -8,8 +8,8 @@ import pytest
 
 from napari_hrstem_defects import Micrograph, Recipe, analyze
 from napari_hrstem_defects.core.patches import PatchGrid
-from napari_hrstem_defects.models import evaluation, vgg16
-from napari_hrstem_defects.models.classifier import TrainedClassifier, for_recipe
+from napari_hrstem_defects.models import evaluation, for_recipe, vgg16
+from napari_hrstem_defects.models.classifier import TrainedClassifier
 from napari_hrstem_defects.models.compact import build_compact
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage

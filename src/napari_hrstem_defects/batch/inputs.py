@@ -92,7 +92,7 @@ def _without_masks(files: list[Path]) -> list[Path]:
 
 def _is_folder(path: Path) -> bool:
     """Whether a path is a folder of images, not an image that is kept as a folder."""
-    return path.is_dir() and path.suffix.lower() not in FOLDERS
+    return os.path.isdir(path) and path.suffix.lower() not in FOLDERS
 
 
 def _has_image(folder: Path, stem: str) -> bool:

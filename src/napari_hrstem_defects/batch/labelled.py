@@ -273,7 +273,7 @@ def _labelled(path: Path, label: Path | None, name: str, meanings: Mapping[int, 
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadError(
             f"{path}: these are no labelme polygons (not readable as JSON); export them again."
         ) from error

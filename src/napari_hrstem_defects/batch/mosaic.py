@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ _KEPT, _VALID = np.uint8(128), np.uint8(64)
 _LABELS = np.arange(256, dtype=np.uint8) & np.uint8(3)
 _AT_SEAMS = np.where(np.arange(256) < _KEPT, _LABELS, np.uint8(0))
 _MAPS = {"severity": np.float32, "variance": np.float32}
+# What is kept in files: labels and flags as well, as there is no memory to spare while tiles are analysed.
+_KEPT_IN_FILES = {**_MAPS, "marks": np.uint8}
 
 
 class Mosaic:
@@ -53,10 +56,9 @@ class Mosaic:
     def __init__(self, micrograph: Micrograph, recipe: Recipe, scratch: Path) -> None:
         self._micrograph, self._recipe = micrograph, recipe
         self._shape = micrograph.frame_shape
-        self._marks = np.zeros(self._shape, np.uint8)
-        self._files = {name: scratch / f"{name}.raw" for name in _MAPS}
+        self._files = {name: scratch / f"{name}.raw" for name in _KEPT_IN_FILES}
         for name, path in self._files.items():
-            np.memmap(path, _MAPS[name], "w+", shape=self._shape)
+            _allocate(path, math.prod(self._shape) * np.dtype(_KEPT_IN_FILES[name]).itemsize)
         reduced = [-(-n // _COARSE) for n in self._shape]
         self._coarse = {name: np.zeros(reduced, np.float32) for name in ("pixels", "severity")}
         self._regions: list[Region] = []
@@ -72,11 +74,8 @@ class Mosaic:
     def add(self, tile: Tile, found: FrameResult, *, preferred: bool) -> None:
         """Take over a tile; a `preferred` one is the reference of the whole image."""
         self._count += 1
-        for name, path in self._files.items():
-            # Opened for each tile: what is mapped counts as memory of the process.
-            np.memmap(path, _MAPS[name], "r+", shape=self._shape)[tile.inner] = found.pixels(name)[
-                tile.within
-            ]
+        for name in _MAPS:
+            self._keep(name, tile, found.pixels(name)[tile.within])
         for name, values in (("pixels", found.micrograph.data), ("severity", found.pixels("severity"))):
             _reduce_into(self._coarse[name], tile.inner, values[tile.within])
         flags = np.zeros(len(found.regions) + 1, np.uint8)
@@ -88,16 +87,13 @@ class Mosaic:
                 self._regions.append(moved)
             else:
                 self._at_seams.append(moved)
-        self._marks[tile.inner] = (
-            found.labels[tile.within]
-            | _VALID * found.pixels("valid_mask")[tile.within]
-            | flags[label_regions(found.labels)[tile.within]]
-        )
+        marks = found.labels | _VALID * found.pixels("valid_mask") | flags[label_regions(found.labels)]
+        self._keep("marks", tile, marks[tile.within])
         rows = ({**row, "y": row["y"] + y, "x": row["x"] + x} for row in found.patches)
         self._patches += (row for row in rows if tile.holds(row["y"], row["x"]))
         self._warnings.update(dict.fromkeys(found.record["warnings"]))
         self._timings.update(found.record["timings"])
-        self._area_periods += found.area_periods * self._marks[tile.inner].size / found.labels.size
+        self._area_periods += found.area_periods * marks[tile.within].size / found.labels.size
         # The reference of the image: the first tile with a crystal, or the preferred one.
         best = found.record["best_patch"]
         first = self._reference is None or (self._reference.record["best_patch"] is None and best is not None)
@@ -105,6 +101,10 @@ class Mosaic:
             moved_patch = best and {**best, "y": best["y"] + y, "x": best["x"] + x}
             # Only what is said about the tile.
             self._reference = replace(found, maps={}, record={**found.record, "best_patch": moved_patch})
+
+    def _keep(self, name: str, tile: Tile, values: NDArray[Any]) -> None:
+        # Opened for each tile: what is mapped counts as memory of the process.
+        np.memmap(self._files[name], _KEPT_IN_FILES[name], "r+", shape=self._shape)[tile.inner] = values
 
     def _without_wrong_size(self, record: Mapping[str, Any]) -> None:
         """Forget the pixel size and all lengths where no crystal has the lattice that they make of the reference."""
@@ -126,7 +126,8 @@ class Mosaic:
         self._warnings[
             f"The image was analysed in {self._count} tiles, each with a best patch of its own."
         ] = None
-        marks, size = self._marks, self._micrograph.pixel_size_nm
+        marks = np.fromfile(self._files["marks"], np.uint8).reshape(self._shape)
+        size = self._micrograph.pixel_size_nm
         lattice = reference["lattice"] and Lattice(**reference["lattice"])
         found = self._regions + _across_seams(
             marks, self._files["severity"], size, lattice, self._at_seams, edge_px
@@ -156,8 +157,8 @@ class Mosaic:
             "labels_sha256": provenance.sha256_of(labels),
         }
         maps: dict[str, Any] = {"labels": labels}
-        for name, path in self._files.items():
-            strips = _strips(path, self._shape, _MAPS[name])
+        for name in _MAPS:
+            strips = _strips(self._files[name], self._shape, _MAPS[name])
             maps[name] = Page(self._shape, np.dtype(_MAPS[name]), _STRIP_ROWS, strips)
         whole = FrameResult(
             self._micrograph,
@@ -200,6 +201,15 @@ class Mosaic:
             for region in whole.regions
         )
         return replace(whole, micrograph=small, maps=maps, labels=marked, regions=regions, record=record)
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Make a file of this size: writing into one that is mapped ends the process where the disk is full."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _strips(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[bytes]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import Options
@@ -27,13 +28,19 @@ from napari_hrstem_defects.io.frames import FrameResult
 from napari_hrstem_defects.io.ome import ZLIB_LEVEL
 from napari_hrstem_defects.io.provenance import write_record
 from napari_hrstem_defects.io.saving import ResultWriter
-from napari_hrstem_defects.models.classifier import TrainedClassifier
+
+if TYPE_CHECKING:  # takes long to import
+    from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: ``progress(fraction, text)``, 0...1 of the file.
 Progress = Callable[[float, str], None]
 
 # What all parts depend on; there where one of them failed.
 _PLAN_FILE, _FAILED_FILE = "plan.json", "failed"
+
+
+class PartError(Exception):
+    """A part failed in another process, which says why."""
 
 
 @dataclass
@@ -45,7 +52,7 @@ class Parts(abc.ABC):
     Attributes
     ----------
     folder : Path
-        Hidden among the results; it is deleted when the result is complete, and when another recipe is asked for.
+        Hidden among the results; it is deleted when the result is complete, and when something else is asked for.
     micrograph : Micrograph
     recipe : Recipe
     options : Options
@@ -53,6 +60,9 @@ class Parts(abc.ABC):
     progress : callable, optional
         ``progress(fraction, text)``.
     cancelled : callable, optional
+    place : (int, int)
+        Number of this process, from 0, and how many work at the parts. Each begins with parts of its own, so that they
+        do not meet before the end, which matters on file systems without locks.
     """
 
     folder: Path
@@ -62,6 +72,7 @@ class Parts(abc.ABC):
     classifier: TrainedClassifier | None = None
     progress: Progress | None = None
     cancelled: Callable[[], bool] | None = None
+    place: tuple[int, int] = (0, 1)
 
     #: What :meth:`plan` gave, perhaps in another process.
     planned: dict[str, Any] = field(default_factory=dict, init=False)
@@ -107,32 +118,30 @@ class Parts(abc.ABC):
         WriteError
             If the folder cannot be written.
         """
-        plan = self._read()
-        if plan is None or plan["asked"] != json.loads(json.dumps(asked)):
-            plan = {"asked": asked, "parts": len(self), **self.plan()}
+        if not self.resume(asked):
+            head = {"path": self.micrograph.metadata.get("path"), "asked": asked, "parts": len(self)}
+            self.planned = {**head, **self.plan()}
             try:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(exist_ok=True)
-                write_record(self.folder / "plan.tmp", plan)
+                write_record(self.folder / "plan.tmp", self.planned)
                 (self.folder / "plan.tmp").replace(self.folder / _PLAN_FILE)
             except OSError as error:
                 raise unwritable(self.folder, error) from error
         (self.folder / _FAILED_FILE).unlink(missing_ok=True)
-        self.planned = plan
 
-    def resume(self) -> bool:
-        """Continue what another process has begun; False if that is gone."""
-        plan = self._read()
-        if plan is not None:
+    def resume(self, asked: Any) -> bool:
+        """Continue what another process has begun; False if there is nothing or something else was asked for."""
+        plan = _plan_in(self.folder)
+        same = plan.get("parts") == len(self) and plan.get("asked") == json.loads(json.dumps(asked))
+        if same:
             self.planned = plan
-        return plan is not None
+        return same
 
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads((self.folder / _PLAN_FILE).read_text(encoding="utf-8"))
-            return found if found["parts"] == len(self) and "asked" in found else None
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+    @property
+    def _key(self) -> str:
+        """What was asked for, in short: a process that is late may leave a part of something else."""
+        return hashlib.sha256(json.dumps(self.planned.get("asked"), sort_keys=True).encode()).hexdigest()
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.tif"
@@ -142,18 +151,8 @@ class Parts(abc.ABC):
         there = set(done_in(self.folder))
         return [index for index in range(len(self)) if self._path(index).name not in there]
 
-    def work(self, indices: Sequence[int] | None = None, *, begin: float = 0.0, wait: bool = False) -> None:
-        """Analyse what is missing and no other process is working at, until one of them fails.
-
-        Parameters
-        ----------
-        indices : sequence of int, optional
-            Of these parts only.
-        begin : float
-            Where to begin, as a fraction of what is missing; several processes that begin at different places do not
-            meet before the end, which matters on file systems without locks.
-        wait : bool
-            Wait for what others are working at.
+    def work(self) -> Iterator[int]:
+        """Analyse what is missing and no other process is working at, until one of them fails; yields what is done.
 
         Raises
         ------
@@ -162,24 +161,37 @@ class Parts(abc.ABC):
         Cancelled
             The parts that are done stay.
         """
-        missing = self.missing() if indices is None else list(indices)
-        first = int(begin * len(missing))
-        for index in missing[first:] + missing[:first]:
-            if (self.folder / _FAILED_FILE).exists():
-                return
-            if self._path(index).exists():
-                continue
-            with locked(self.folder / f".{index:06d}.lock", self.cancelled, wait=wait) as ours:
-                if not ours or self._path(index).exists():
-                    continue
-                self._keep(index)
+        missing, (first, step) = self.missing(), self.place
+        for turn in range(first, first + step):
+            for index in missing[turn % step :: step]:
+                if (self.folder / _FAILED_FILE).exists():
+                    return
+                if self.do(index):
+                    yield index
+
+    def do(self, index: int, *, wait: bool = False) -> bool:
+        """Analyse a part, unless it is done or another process is working at it; whether it was analysed.
+
+        Parameters
+        ----------
+        index : int
+        wait : bool
+            Wait for the other process.
+        """
+        if self._path(index).exists():
+            return False
+        with locked(self.folder / f".{index:06d}.lock", self.cancelled, wait=wait) as ours:
+            if not ours or self._path(index).exists():
+                return False
+            self._keep(index)
+        return True
 
     def _keep(self, index: int) -> None:
         """Analyse a part and write its file."""
         try:
             found = self.analyze(index)
             try:
-                found.save(self._path(index), level=self.level)
+                found.save(self._path(index), self._key, level=self.level)
             except OSError as error:
                 raise unwritable(self.folder, error) from error
         except Cancelled:
@@ -190,23 +202,36 @@ class Parts(abc.ABC):
             raise
 
     def results(self) -> Iterator[FrameResult]:
-        """Results of all parts; those that are missing, damaged or of other pixels are analysed.
+        """Results of all parts in their order; what is missing, damaged or of other pixels is analysed.
 
         Raises
         ------
+        PartError
+            If a part failed in another process.
+        WriteError
+            If the disk is full.
         Cancelled
         """
+        own = self.work()
         for index in range(len(self)):
+            # While others work at this part, there are more.
+            while not self._path(index).exists() and next(own, None) is not None:
+                pass
             if self.cancelled is not None and self.cancelled():
                 raise Cancelled
-            found = FrameResult.load(self._path(index), self.pixels(index), self.recipe)
+            if (self.folder / _FAILED_FILE).exists():
+                raise PartError
+            self.do(index, wait=True)
+            found = FrameResult.load(self._path(index), self.pixels(index), self.recipe, self._key)
             yield self.analyze(index) if found is None else found
 
     def finish(self, target: Path, *, overwrite: bool = True) -> None:
-        """Write the result, with what is missing.
+        """Write the result while what is missing is analysed.
 
         Raises
         ------
+        PartError
+            See :meth:`results`.
         WriteError
         Cancelled
         """
@@ -283,6 +308,20 @@ class Whole(Parts):
     def write(self, writer: ResultWriter) -> None:
         """Write the image."""
         writer.add(self.analyze(0))
+
+
+def owner_in(folder: Path) -> str | None:
+    """Path of the input whose parts are kept in a folder."""
+    path = _plan_in(folder).get("path")
+    return path if isinstance(path, str) else None
+
+
+def _plan_in(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def done_in(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from napari_hrstem_defects.batch.options import FromFrame, Options
 from napari_hrstem_defects.batch.task import divided
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.errors import ReadError
+from napari_hrstem_defects.io.folders import make_folder
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
@@ -100,7 +101,9 @@ def replay(
         image_format=info.get("image_format", "ome-tiff"),
     )
     folder = Path(out) / record.absolute().parent.name
-    with tempfile.TemporaryDirectory() as scratch:
+    make_folder(Path(out))
+    # Where there is space for the result.
+    with tempfile.TemporaryDirectory(".partial", f".{folder.name}.", out) as scratch:
         parts = divided(
             Path(scratch, "image"), micrograph, recipe, options, _classifier(info, recipe), progress
         )

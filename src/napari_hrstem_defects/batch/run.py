@@ -22,8 +22,9 @@ from napari_hrstem_defects.batch.summary import Row, Summary
 from napari_hrstem_defects.batch.task import Shared, Task, clear, internal_error, owner
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.errors import WriteError
+from napari_hrstem_defects.io.folders import make_folder
 from napari_hrstem_defects.io.ome import check_image_format
-from napari_hrstem_defects.models.classifier import for_recipe
+from napari_hrstem_defects.models import for_recipe
 
 #: How often (s) workers are looked after, and what is done of a series is written into the table.
 _POLL_S, _LOOK_S = 0.2, 1.0
@@ -35,7 +36,7 @@ def analyze_files(
     recipe: Recipe | None = None,
     *,
     jobs: int = 1,
-    isolated: bool = False,
+    pool: workers.Processes | None = None,
     scheduler: str | None = None,
     timeout_s: float = 300.0,
     progress: Callable[[float, str], None] | None = None,
@@ -59,8 +60,9 @@ def analyze_files(
     recipe : Recipe, optional
     jobs : int
         Local processes; a single one is this one.
-    isolated : bool
-        Use another process even for a single job: the batch then stops also where a library does not return.
+    pool : Processes, optional
+        Local processes to use instead, which began before. With another process even for a single job the batch stops
+        also where a library does not return.
     scheduler : str, optional
         Address of a running dask scheduler, whose workers see the same files; `jobs` is ignored then.
     timeout_s : float
@@ -107,8 +109,8 @@ def analyze_files(
     try:
         if scheduler is not None:
             batch.run(workers.cluster(scheduler, timeout_s, notify, stop))
-        elif jobs > 1 or isolated:
-            batch.run_in_processes(jobs, stop)
+        elif jobs > 1 or pool is not None:
+            batch.run_in_processes(pool or workers.Processes(jobs), stop)
         else:
             batch.run(workers.here(batch.report, stop))
     finally:
@@ -136,8 +138,8 @@ class _Batch:
     ) -> None:
         self._tasks = {task.path: task for task in tasks}
         self._summary, self._progress, self._finished = summary, progress, finished
-        # By the path of the input: what became of it; of what is at work the fraction that is done, the plan, and the
-        # number of tasks that are to be run before it can be finished.
+        # By the path of the input: what became of it; of what is at work the fraction that is done, the plan, how many
+        # tasks work at it, and when it was planned.
         self._rows: dict[str, Row] = {}
         self._fractions: dict[str, float] = {}
         self._shared: dict[str, Shared] = {}
@@ -150,10 +152,10 @@ class _Batch:
         """In the order of the tasks."""
         return [self._rows[path] for path in self._tasks]
 
-    def run_in_processes(self, jobs: int, cancelled: Callable[[], bool]) -> None:
+    def run_in_processes(self, pool: workers.Processes, cancelled: Callable[[], bool]) -> None:
         """Run all in local processes, also if the system ends one of them."""
         try:
-            self.run(workers.processes(jobs, self.report, cancelled))
+            self.run(workers.local(pool, self.report, cancelled))
         except BrokenProcessPool:
             # Usually for lack of memory, and which image was too large is unknown: what is left goes through a process
             # of its own.
@@ -161,7 +163,7 @@ class _Batch:
                 if path in self._rows or cancelled():
                     continue
                 try:
-                    self.run(workers.processes(1, self.report, cancelled), [task])
+                    self.run(workers.local(workers.Processes(1), self.report, cancelled), [task])
                 except BrokenProcessPool:
                     message = (
                         f"{task.source.path}: the process that analysed it was ended by the system, usually for lack "
@@ -177,6 +179,7 @@ class _Batch:
         running: dict[Future[Row | Shared | None], Task] = {}
         self._fractions.clear()
         self._shared.clear()
+        self._left.clear()
         with opened as on:
             while True:
                 # Once more at the end: a scheduler that goes cancels what runs.
@@ -209,17 +212,19 @@ class _Batch:
         if isinstance(found, Row):
             self._finish(found)
             return []
+        self._left[task.path] -= task.stage != "plan"
+        self._looked = 0.0
         if isinstance(found, Shared):
             self._shared[task.path] = found
-            self._planned[task.path] = time.monotonic() - (found.seconds or 0)
+            self._planned.setdefault(task.path, time.monotonic() - (found.seconds or 0))
             self._fractions.pop(task.path, None)
-            self._looked = 0.0
             share = min(share, found.parts)
-            self._left[task.path] = share
-            return [replace(found.task, stage="work", begin=k / share) for k in range(share)]
-        self._left[task.path] -= 1
-        self._looked = 0.0
-        return [] if self._left[task.path] else [replace(task, stage="finish")]
+            self._left[task.path] += share
+            return [
+                replace(found.task, stage="work" if k else "finish", place=(k, share)) for k in range(share)
+            ]
+        # Another run stands in the way, else there would be a row.
+        return [] if self._left[task.path] else [replace(task, stage="plan")]
 
     def _finish(self, row: Row) -> None:
         path = row.path
@@ -284,21 +289,3 @@ class _Batch:
                     if ours:
                         clear(task.out, name)
         self._summary.add(row for row in self._rows.values() if row.status == "cancelled")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results if it is missing.
-
-    Raises
-    ------
-    WriteError
-        If it cannot be made or written into.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{folder}: the folder cannot be made ({error.strerror}); choose another place for the results."
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(f"{folder}: there is no permission to write; choose another place for the results.")

@@ -40,7 +40,7 @@ class Series(Parts):
         """As :meth:`Parts.begin`; the frame that the plan is made from is done then."""
         super().begin(asked)
         # Here, where its analysis is at hand.
-        self.work([self._first])
+        self.do(self._first, wait=True)
 
     def plan(self) -> dict[str, Any]:
         """Best patch of each frame, and whether the pixel size is plausible."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import os
@@ -12,12 +13,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_hrstem_defects.batch.inputs import Input, other_name
 from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import Options
-from napari_hrstem_defects.batch.parts import Parts, Progress, Whole, done_in
+from napari_hrstem_defects.batch.parts import PartError, Parts, Progress, Whole, done_in, owner_in
 from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.batch.tiles import Tiles, tile_edge
@@ -28,7 +29,9 @@ from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.saving import INFO_FILE, is_whole
-from napari_hrstem_defects.models.classifier import TrainedClassifier
+
+if TYPE_CHECKING:  # takes long to import
+    from napari_hrstem_defects.models.classifier import TrainedClassifier
 
 #: Set to 1 to see where an internal error comes from.
 DEBUG_VARIABLE = "HRSTEM_DEFECTS_DEBUG"
@@ -52,10 +55,11 @@ class Task:
         Classifier of the patches, if the recipe names a trained one. Only its file's name travels; a process reads
         the networks once.
     stage : {"plan", "work", "finish"}
-        A series and an image in tiles are planned, worked at by all who are free, and finished; all other images are
-        done when they are planned.
-    begin : float
-        Where work begins, see :meth:`.Parts.work`.
+        A series and an image in tiles are planned; then one process finishes them, that is writes the parts in their
+        order as they are done, and it and all others that are free work at the parts. All other images are done when
+        they are planned.
+    place : (int, int)
+        See :class:`~napari_hrstem_defects.batch.parts.Parts`.
     """
 
     source: Input
@@ -65,7 +69,7 @@ class Task:
     options: Options
     classifier: TrainedClassifier | None = None
     stage: str = "plan"
-    begin: float = 0.0
+    place: tuple[int, int] = (0, 1)
 
     @property
     def path(self) -> str:
@@ -113,11 +117,13 @@ def run_task(
     Returns
     -------
     Row, Shared or None
-        What became of it; what is planned; nothing after work at parts.
+        What became of it; what is planned; nothing after work at parts, and where another run stands in the way.
     """
     begin = time.perf_counter()
     try:
         found = _run(task, progress, cancelled)
+    except PartError:
+        return None
     except Cancelled:
         return task.row("cancelled", "cancelled before it was finished")
     except HrstemDefectsError as error:
@@ -153,24 +159,44 @@ def _run(task: Task, progress: Progress | None, cancelled: Callable[[], bool] | 
         memory_share=task.options.memory_share,
         as_dask=False,
     )
-    described = micrograph, task.recipe, task.options, task.classifier, progress, cancelled
-    if task.stage == "work":
-        parts = divided(task.out / task.name, *described)
-        try:
-            if parts.resume():
-                parts.work(begin=task.begin)
-        except WriteError:
-            if parts.folder.is_dir():
-                raise  # else another run has finished it
-        return None
     for name in (task.name, other_name(task.name, task.source.path)):
-        with locked(task.out / f".{name}.lock", cancelled):
+        task = dataclasses.replace(task, name=name)
+        described = micrograph, task.recipe, task.options, task.classifier, progress, cancelled, task.place
+        parts = divided(task.out / name, *described)
+        key = _key(task, parts, micrograph)
+        if task.stage == "work":
+            if parts.resume(key):
+                _work(parts)
+            return None
+        lock = task.out / f".{name}.lock"
+        with contextlib.ExitStack() as held:
+            if not held.enter_context(locked(lock, wait=False)):
+                # Another run finishes it: the parts are shared.
+                if owner(task.out / name) == task.path and parts.resume(key):
+                    if task.stage == "plan":
+                        return Shared(task, parts.folder, len(parts), parts.part)
+                    _work(parts)
+                held.enter_context(locked(lock, cancelled))
             other = owner(task.out / name)
             # Another run may have made a result of another input of the same name in the meantime.
             if other is None or other == task.path or not os.path.exists(other):
-                task = dataclasses.replace(task, name=name)
-                return _write(task, micrograph, divided(task.out / name, *described))
+                return _write(task, micrograph, parts, key)
     raise WriteError(f"{task.out}: results of other images of this name lie there; choose another folder.")
+
+
+def _work(parts: Parts) -> None:
+    """Work at the parts until nothing is left that no other process works at."""
+    try:
+        for _ in parts.work():
+            pass
+    except WriteError as error:
+        if not _was_removed(error):
+            raise
+
+
+def _was_removed(error: WriteError) -> bool:
+    """Whether a file or folder is gone: another run has finished it, or begun anew where there are no locks."""
+    return isinstance(error.__cause__, FileNotFoundError)
 
 
 def divided(
@@ -181,23 +207,28 @@ def divided(
     classifier: TrainedClassifier | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    place: tuple[int, int] = (0, 1),
 ) -> Parts:
     """What is analysed of an image at a time; `folder` is that of its result, beside which the parts are kept."""
     tiled = not micrograph.is_stack and tile_edge(micrograph, recipe, options.tile_px)
     kind = Series if micrograph.is_stack else Tiles if tiled else Whole
-    folder = folder.with_name(f".{folder.name}.{kind.suffix}")
-    return kind(folder, micrograph, recipe, options, classifier, progress, cancelled)
+    return kind(_folder_of(folder, kind), micrograph, recipe, options, classifier, progress, cancelled, place)
 
 
 def owner(folder: Path) -> str | None:
-    """Path of the input whose result lies in a folder."""
-    if not (folder / INFO_FILE).is_file():
-        return None
-    try:
-        path: str | None = load_info(folder / INFO_FILE)["input"]["path"]
-    except ReadError:
-        return None
-    return path
+    """Path of the input whose result lies in a folder, or is on its way there."""
+    for kind in (Series, Tiles):
+        if (path := owner_in(_folder_of(folder, kind))) is not None:
+            return path
+    if (folder / INFO_FILE).is_file():
+        with contextlib.suppress(ReadError):
+            return load_info(folder / INFO_FILE)["input"]["path"]
+    return None
+
+
+def _folder_of(result: Path, kind: type[Parts]) -> Path:
+    """Where the parts of a result are kept."""
+    return result.with_name(f".{result.name}.{kind.suffix}")
 
 
 def clear(out: Path, name: str) -> None:
@@ -206,23 +237,22 @@ def clear(out: Path, name: str) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write(task: Task, micrograph: Micrograph, parts: Parts) -> Row | Shared:
+def _write(task: Task, micrograph: Micrograph, parts: Parts, key: dict[str, Any]) -> Row | Shared | None:
     clear(task.out, task.name)
     folder = task.out / task.name
-    if task.stage == "plan" or not parts.resume():  # another run has finished it
-        asked, first = _asked(task, parts), task.stage == "plan"
-        if (
-            not (task.options.overwrite and first)
-            and (info := _up_to_date(folder, asked, micrograph)) is not None
-        ):
+    if task.stage == "plan" or not parts.resume(key):  # another run has finished it
+        anew = task.options.overwrite and task.stage == "plan"
+        if not anew and (info := _up_to_date(folder, _asked(task, parts), micrograph)) is not None:
             return _finished(task, "skipped", info)
-        # The time between frames and the format change no part.
-        same = {"frame_time_s": None, "image_format": None}
-        parts.begin({**asked, **same, "shape": micrograph.shape, **_source(micrograph)})
+        parts.begin(key)
         if parts.missing():
             return Shared(task, parts.folder, len(parts), parts.part)
-    parts.work(wait=True)
-    parts.finish(folder)
+    try:
+        parts.finish(folder)
+    except WriteError as error:
+        if task.stage == "finish" and _was_removed(error):
+            return None
+        raise
     return _finished(task, "done", load_info(folder / INFO_FILE))
 
 
@@ -239,6 +269,13 @@ def _asked(task: Task, parts: Parts) -> dict[str, Any]:
         # Said only of what is not usual.
         "image_format": None if task.options.image_format == "ome-tiff" else task.options.image_format,
     }
+
+
+def _key(task: Task, parts: Parts, micrograph: Micrograph) -> dict[str, Any]:
+    """What determines the parts of an image, besides their pixels."""
+    # The time between frames and the format change no part.
+    same = {"frame_time_s": None, "image_format": None}
+    return {**_asked(task, parts), **same, "shape": micrograph.shape, **_source(micrograph)}
 
 
 def _source(micrograph: Micrograph) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -84,16 +83,71 @@ def here(report: Report, cancelled: Cancelled) -> Iterator[Workers]:
     yield Workers(synchronous_executor, run, cancelled, share=1, ahead=1)
 
 
+class Processes:
+    """Local processes that share the processors evenly and end with this one.
+
+    All begin at once and import what they need meanwhile: start them first.
+
+    Parameters
+    ----------
+    jobs : int
+
+    Attributes
+    ----------
+    jobs : int
+    executor : concurrent.futures.Executor
+    stop : event
+        Makes them stop.
+    reports : queue
+        Of what they report, ``(path of the input, fraction, text)``.
+    begun : bool
+        Whether they were given work.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.jobs, self.begun = jobs, False
+        self.stop, self.reports = context.Event(), context.SimpleQueue()
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        self.executor = ProcessPoolExecutor(
+            jobs, context, initializer=_prepare, initargs=(self.stop, self.reports, threads, jobs == 1)
+        )
+        others = set(multiprocessing.active_children())
+        with _signals_blocked():
+            for _ in range(jobs):  # one begins with each
+                self.executor.submit(int)
+        self._all = set(multiprocessing.active_children()) - others
+
+    def kill(self) -> None:
+        """End them wherever they are."""
+        for process in self._all:
+            process.kill()
+
+    def close(self) -> None:
+        """Wait for what they do to stop."""
+        self.stop.set()
+        if not self.begun:
+            self.kill()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+
 @contextlib.contextmanager
-def processes(jobs: int, report: Report, cancelled: Cancelled) -> Iterator[Workers]:
-    """Local processes that share the processors evenly and end with this one."""
-    context = multiprocessing.get_context("spawn")
-    stop, reports = context.Event(), context.SimpleQueue()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    pool = ProcessPoolExecutor(
-        jobs, context, initializer=_prepare, initargs=(stop, reports, threads, jobs == 1)
-    )
-    others, since = set(multiprocessing.active_children()), None
+def _signals_blocked() -> Iterator[None]:
+    """Signals reach all processes of a group: those that begin here inherit that they do not get them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def local(pool: Processes, report: Report, cancelled: Cancelled) -> Iterator[Workers]:
+    """Local processes, which are closed in the end."""
+    since = None
 
     def asked() -> bool:
         nonlocal since
@@ -101,23 +155,22 @@ def processes(jobs: int, report: Report, cancelled: Cancelled) -> Iterator[Worke
             if not cancelled():
                 return False
             since = time.monotonic()
-            stop.set()
+            pool.stop.set()
         # Workers end by themselves, except where the code of a library never returns to Python.
         if time.monotonic() - since > _GRACE_S + _MORE_GRACE_S:
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.kill()
+            pool.kill()
         return True
 
     def listen() -> None:
         # Not after some may have been ended in the middle of a report.
-        while since is None and not reports.empty():
-            report(*reports.get())
+        while since is None and not pool.reports.empty():
+            report(*pool.reports.get())
 
+    pool.begun = True
     try:
-        yield Workers(pool, _work, asked, share=jobs, ahead=2 * jobs, listen=listen)
+        yield Workers(pool.executor, _work, asked, share=pool.jobs, ahead=2 * pool.jobs, listen=listen)
     finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.close()
 
 
 # In a worker: whether to stop, where reports go, whether there are others.
@@ -130,11 +183,12 @@ def _prepare(stop: Any, reports: Any, threads: int, alone: bool) -> None:
     """Set up a worker process."""
     global _stop, _reports, _alone
     _stop, _reports, _alone = stop, reports, alone
-    # Signals reach all processes of a group; the parent stops the workers.
+    # The parent stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    import napari_hrstem_defects.batch.task  # noqa: F401 - takes long
 
 
 def _watch(stop: Any) -> None:
@@ -156,7 +210,7 @@ def _work(task: Task) -> Any:
         _reports.put((task.path, share, text))
 
     # How far one of several is at the parts of an image says nothing.
-    told = _alone or task.stage != "work"
+    told = _alone or task.stage == "plan"
     return run_task(task, progress if told else None, _stop.is_set)
 
 
@@ -171,10 +225,11 @@ def cluster(
     HrstemDefectsError
         If there is no scheduler at the address, or it or its workers are gone.
     """
+    import asyncio
+
     from distributed import Client, Security
     from distributed.comm import connect
 
-    from napari_hrstem_defects.batch.task import run_task
     from napari_hrstem_defects.errors import HrstemDefectsError
 
     async def knock() -> None:
@@ -215,6 +270,22 @@ def cluster(
     with client:
         executor = client.get_executor(pure=False)
         try:
-            yield Workers(executor, run_task, asked, _CLUSTER_SHARE, ahead=1 << 30)
+            yield Workers(executor, _work_for_client, asked, _CLUSTER_SHARE, ahead=1 << 30)
         finally:
             executor.shutdown(wait=False)
+
+
+def _work_for_client(task: Task) -> Any:
+    """Run a task on a worker of a cluster, as long as its client waits for it."""
+    from distributed import get_worker
+
+    from napari_hrstem_defects.batch.task import run_task
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def given_up() -> bool:
+        known = worker.state.tasks.get(key)
+        return known is None or known.state == "cancelled"
+
+    return run_task(task, cancelled=given_up)

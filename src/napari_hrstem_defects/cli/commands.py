@@ -101,14 +101,9 @@ def analyze(
     job array does. Exit status: 0 all done, 1 some image failed, 2 wrong usage, 130 and 143 interrupted by Ctrl-C
     and SIGTERM.
     """
-    from collections import Counter
-    from dataclasses import asdict
-    from json import dumps
+    from contextlib import closing, nullcontext
 
-    from napari_hrstem_defects import batch
-    from napari_hrstem_defects.batch.run import make_folder
-    from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
-    from napari_hrstem_defects.cli.analyze import check_positive, line_of, placement_of, recipe_of
+    from napari_hrstem_defects.batch.workers import Processes
     from napari_hrstem_defects.cli.console import (
         FAILED,
         USAGE,
@@ -117,48 +112,62 @@ def analyze(
         errors_as_lines,
         stop_signals,
     )
-    from napari_hrstem_defects.io.ome import check_image_format
-    from napari_hrstem_defects.models.classifier import for_recipe
 
-    with errors_as_lines(USAGE):
-        chosen = recipe_of(recipe, settings or [], classifier)
-        # Refused here rather than after the folder is made.
-        for_recipe(chosen)
-        placement = placement_of(best_patch)
-        check_positive("--pixel-size", pixel_size, "length in nm")
-        check_positive("--frame-time", frame_time, "time in s")
-        check_image_format(image_format)
-        make_folder(out)
-    with errors_as_lines(FAILED), stop_signals() as stop, Reporter(quiet or json_lines) as reporter:
+    # Processes also for a single job: a reader that does not return to Python would keep this one from ending. They
+    # begin here because they import what takes long while this one does.
+    with (
+        errors_as_lines(FAILED),
+        stop_signals() as stop,
+        nullcontext() if scheduler else closing(Processes(jobs)) as pool,
+    ):
+        from collections import Counter
+        from dataclasses import asdict
+        from json import dumps
 
-        def finished(row: Row) -> None:
-            if json_lines:
-                typer.echo(dumps(asdict(row)))
-                return
-            (reporter.say if row.ok else reporter.complain)(line_of(row))
+        from napari_hrstem_defects import batch
+        from napari_hrstem_defects.batch.summary import SUMMARY_FILE, Row
+        from napari_hrstem_defects.cli.analyze import check_positive, line_of, placement_of, recipe_of
+        from napari_hrstem_defects.io.folders import make_folder
+        from napari_hrstem_defects.io.ome import check_image_format
+        from napari_hrstem_defects.models import for_recipe
 
-        rows = batch.analyze_files(
-            paths,
-            out,
-            chosen,
-            best_patch=placement,
-            frame_time_s=frame_time,
-            tile_px=tile,
-            pixel_size_nm=pixel_size,
-            select=select,
-            memory_share=memory_share,
-            image_format=image_format,
-            jobs=jobs,
-            # A reader that does not return to Python would keep this process from ending.
-            isolated=True,
-            scheduler=scheduler,
-            overwrite=overwrite,
-            progress=reporter.progress,
-            timeout_s=timeout,
-            finished=finished,
-            notify=reporter.complain,
-            cancelled=stop.is_set,
-        )
+        with errors_as_lines(USAGE):
+            chosen = recipe_of(recipe, settings or [], classifier)
+            # Refused here rather than after the folder is made.
+            for_recipe(chosen)
+            placement = placement_of(best_patch)
+            check_positive("--pixel-size", pixel_size, "length in nm")
+            check_positive("--frame-time", frame_time, "time in s")
+            check_image_format(image_format)
+            make_folder(out)
+        with Reporter(quiet or json_lines) as reporter:
+
+            def finished(row: Row) -> None:
+                if json_lines:
+                    typer.echo(dumps(asdict(row)))
+                    return
+                (reporter.say if row.ok else reporter.complain)(line_of(row))
+
+            rows = batch.analyze_files(
+                paths,
+                out,
+                chosen,
+                best_patch=placement,
+                frame_time_s=frame_time,
+                tile_px=tile,
+                pixel_size_nm=pixel_size,
+                select=select,
+                memory_share=memory_share,
+                image_format=image_format,
+                pool=pool,
+                scheduler=scheduler,
+                overwrite=overwrite,
+                progress=reporter.progress,
+                timeout_s=timeout,
+                finished=finished,
+                notify=reporter.complain,
+                cancelled=stop.is_set,
+            )
     counts = Counter(row.status for row in rows)
     if not quiet and not json_lines:
         order = ("done", "skipped", "failed", "cancelled")
@@ -220,8 +229,8 @@ def replay(
 ) -> None:
     """Repeat a result from its analysis.json and check that the labels are the same, bit for bit."""
     from napari_hrstem_defects import batch
-    from napari_hrstem_defects.batch.run import make_folder
     from napari_hrstem_defects.cli.console import FAILED, USAGE, Reporter, errors_as_lines
+    from napari_hrstem_defects.io.folders import make_folder
 
     with errors_as_lines(USAGE):
         make_folder(out)

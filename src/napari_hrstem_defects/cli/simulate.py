@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_hrstem_defects.batch.run import make_folder
 from napari_hrstem_defects.cli.console import USAGE, Reporter, errors_as_lines
 from napari_hrstem_defects.core.metrics import IGNORE
-from napari_hrstem_defects.io.folders import unwritable
+from napari_hrstem_defects.io.folders import make_folder, unwritable
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.io.tables import write_table
 from napari_hrstem_defects.simulation import SimulatedMicrograph, sample_set, simulate

@@ -389,6 +389,8 @@ class Recipe(_Params):
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise RecipeError(f"The recipe is not valid JSON (line {error.lineno}: {error.msg}).") from error
+        except (ValueError, RecursionError) as error:  # a number or nesting beyond all bounds
+            raise RecipeError("The recipe is not valid JSON of a recipe; export it again.") from error
         return cls.from_dict(values)
 
     def parameters(self) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:

@@ -91,7 +91,7 @@ def is_reciprocal(unit: Any) -> bool:
     if text in _ANGLES or text.removesuffix("s") in _ANGLES:
         return True
     match = re.fullmatch(
-        r"(?:1|cycles?)?(?:/|per)(.+)|(?:reciprocal|inverse)(.+)|(.+?)(?:\^|\*\*)?\(?-1\)?", text
+        r"(?:1|cyc\w*|lines?|lp)?(?:/|per)(.+)|(?:reciprocal|inverse)(.+)|(.+?)(?:\^|\*\*)?\(?-1\)?", text
     )
     inner = "" if match is None else next(filter(None, match.groups())).strip("()")
     return inner in ("px", "pixel", "pixels") or nm_per_unit(inner) is not None
@@ -116,16 +116,22 @@ def pixel_size(y: Any, x: Any, unit: Any, unit_x: Any = None) -> PixelSize:
     for text in units:
         if is_reciprocal(text):
             return PixelSize(reciprocal=text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    sides = []
-    for value, factor in zip((y, x), map(nm_per_unit, units), strict=True):
-        try:
-            side = abs(float(value)) * factor if factor is not None else math.nan
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(side) and side > 0:
-            sides.append(side)
-    if not sides:
+    stated = [
+        (number, factor)
+        for number, factor in zip(map(_positive, (y, x)), map(nm_per_unit, units), strict=True)
+        if number is not None and factor is not None
+    ]
+    if not stated:
         return UNKNOWN
+    if all(math.isclose(number, 1, rel_tol=1e-6) for number, _ in stated):
+        return PixelSize(
+            None,
+            (
+                f"The file states a pixel of 1 {_plain(unit)}, as files without a calibration do; it was not used, "
+                "give the pixel size by hand.",
+            ),
+        )
+    sides = [number * factor for number, factor in stated]
     size = math.sqrt(sides[0]) * math.sqrt(sides[-1])
     if size > _RECIPROCAL_NM:
         return PixelSize(reciprocal="1/m")
@@ -148,9 +154,24 @@ def pixel_size(y: Any, x: Any, unit: Any, unit_x: Any = None) -> PixelSize:
     return PixelSize(size)
 
 
+def _positive(value: Any) -> float | None:
+    """Absolute value of a number; None for others."""
+    try:
+        number = abs(float(value))
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
 def size_of_axes(steps: Sequence[Any], units: Sequence[Any]) -> PixelSize:
     """Size of a pixel from the steps and units of the axes ``(..., y, x)`` of an array."""
-    return pixel_size(*steps[-2:], *units[-2:]) if len(steps) == len(units) >= 2 else UNKNOWN
+    if not len(steps) == len(units) >= 2:
+        return UNKNOWN
+    step = _positive(steps[-1])
+    if step not in (None, 1) and not any(map(_plain, units[-2:])):
+        notice = f"The file states a pixel of {step:.4g} without a unit; it was not used, give the pixel size by hand."
+        return PixelSize(None, (notice,))
+    return pixel_size(*steps[-2:], *units[-2:])
 
 
 def implausible(period_px: float, pixel_size_nm: float) -> str | None:

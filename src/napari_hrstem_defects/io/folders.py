@@ -65,6 +65,24 @@ def whole_file(target: Path) -> Iterator[Path]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results if it is missing.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be made or written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{folder}: the folder cannot be made ({error.strerror}); choose another place for the results."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: there is no permission to write; choose another place for the results.")
+
+
 def _check_target(target: Path, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
     """Refuse a target that must not be replaced."""
     try:

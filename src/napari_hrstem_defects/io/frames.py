@@ -117,12 +117,14 @@ class FrameResult:
         """Number of marked pixels."""
         return int(np.count_nonzero(self.labels))
 
-    def save(self, path: Path, *, level: int = ZLIB_LEVEL) -> None:
+    def save(self, path: Path, key: str, *, level: int = ZLIB_LEVEL) -> None:
         """Write a file that is complete or absent: a TIFF with a page for each map, everything else in its description.
 
         Parameters
         ----------
         path : Path
+        key : str
+            What was asked for.
         level : int
             Of zlib for maps of real numbers, which are noise: 0 where they do not go into another file as they are.
 
@@ -132,6 +134,7 @@ class FrameResult:
         """
         kept = {
             "input_sha256": self.micrograph.sha256,
+            "key": key,
             "maps": list(self.maps),
             "patches": self.patches,
             "regions": [dataclasses.asdict(region) for region in self.regions],
@@ -156,12 +159,12 @@ class FrameResult:
                 text = None
 
     @classmethod
-    def load(cls, path: Path, micrograph: Micrograph, recipe: Recipe) -> FrameResult | None:
-        """Read such a file; None if it is damaged or of other pixels than those of `micrograph`."""
+    def load(cls, path: Path, micrograph: Micrograph, recipe: Recipe, key: str) -> FrameResult | None:
+        """Read such a file; None if it is damaged, of another `key` or other pixels than those of `micrograph`."""
         try:
             with tifffile.TiffFile(path) as tif:
                 kept = json.loads(tif.pages.first.description)
-                if kept["input_sha256"] != micrograph.sha256:
+                if kept["key"] != key or kept["input_sha256"] != micrograph.sha256:
                     return None
                 *pages, valid_mask = map(Page.of, tif.pages)
                 maps = dict(zip(kept["maps"], pages, strict=True))

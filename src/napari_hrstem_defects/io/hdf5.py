@@ -141,7 +141,7 @@ def _text(value: Any) -> str:
 
 
 def _step(axis: Any) -> float | None:
-    """Distance of the entries of an axis; some programs give the first and the last only."""
+    """Distance of the entries of an axis, of which the first two suffice."""
     if axis is None or axis.ndim != 1 or len(axis) < 2:
         return None
     values = np.asarray(axis, np.float64)

@@ -80,14 +80,6 @@ def _pixel_size(header: bytes, fei: bytes, order: str) -> PixelSize:
     if any(samples[axis - 1] < 1 or not cell[axis - 1] > 0 for axis in axes):
         return UNKNOWN
     x, y = (cell[axis - 1] / samples[axis - 1] for axis in axes)
-    if all(math.isclose(side, 1, rel_tol=1e-6) for side in (x, y)) or all(
-        cell[axis - 1] == 1 for axis in axes
-    ):
-        return PixelSize(
-            None,
-            (
-                "The file states 1 Å, the value of MRC files without a calibration; it was not used, give the pixel "
-                "size by hand.",
-            ),
-        )
+    if all(cell[axis - 1] == 1 for axis in axes):  # the default
+        return UNKNOWN
     return pixel_size(y, x, "Å")

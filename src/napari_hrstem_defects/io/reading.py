@@ -269,7 +269,7 @@ def _begin(path: Path) -> bytes:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):  # raises nothing, whatever the name
         if path.suffix.lower() in FOLDERS:
             return
         raise ReadError(f"{path}: this is a folder, not an image; name a file in it.")

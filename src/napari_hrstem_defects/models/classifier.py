@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
-from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models import scale
-from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.evaluation import THRESHOLD, defect_probability
 from napari_hrstem_defects.models.kinds import kind_of
@@ -23,9 +21,6 @@ from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.models.registry import find
 from napari_hrstem_defects.models.scan import patch_scores
 from napari_hrstem_defects.models.store import file_sha256, loaded, read_contract
-
-#: Name of the training-free classifier, which needs no file.
-SCREENING = "screening"
 
 
 class TrainedClassifier:
@@ -112,26 +107,6 @@ class TrainedClassifier:
     def __reduce__(self) -> tuple[Any, ...]:
         # To another process travels where the file is, not the networks.
         return partial(TrainedClassifier, name=self.name, threshold=self.threshold), (self.path,)
-
-
-def for_recipe(
-    recipe: Recipe,
-    *,
-    process: KerasProcess | None = None,
-    cancelled: CancelCheck | None = None,
-) -> TrainedClassifier | None:
-    """The trained classifier that a recipe asks for; None if it asks for the screening.
-
-    A ModelError if there is none of the name, the file cannot be used, or Keras is not installed.
-    """
-    params = recipe.classify
-    if params.classifier == SCREENING:
-        return None
-    found = TrainedClassifier(
-        params.classifier, threshold=params.probability, process=process, cancelled=cancelled
-    )
-    check_installed()
-    return found
 
 
 def scores_of(

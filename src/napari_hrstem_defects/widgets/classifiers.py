@@ -43,8 +43,7 @@ _NAME = "my classifier"
 
 def names() -> list[str]:
     """What can be chosen: the screening, and the trained classifiers that can be used."""
-    from napari_hrstem_defects.models import registry
-    from napari_hrstem_defects.models.classifier import SCREENING
+    from napari_hrstem_defects.models import SCREENING, registry
 
     return [SCREENING, *(entry.name for entry in registry.entries() if entry.contract is not None)]
 

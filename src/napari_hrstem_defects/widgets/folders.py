@@ -58,7 +58,7 @@ def run_folder(monitor: Monitor, job: FolderJob, recipe: Recipe, process: KerasP
         If the results cannot be written.
     """
     from napari_hrstem_defects.batch import analyze_files
-    from napari_hrstem_defects.models.classifier import SCREENING
+    from napari_hrstem_defects.models import SCREENING
 
     options: dict[str, Any] = {
         "jobs": job.jobs,

@@ -136,7 +136,7 @@ def run(
         Steps of the panel whose layers are wanted, and those whose earlier results still hold.
     """
     from napari_hrstem_defects.core import pipeline
-    from napari_hrstem_defects.models.classifier import for_recipe
+    from napari_hrstem_defects.models import for_recipe
 
     import_early()
     source, inputs = request.source, request.inputs
@@ -251,7 +251,7 @@ def _analyses(
 ) -> Iterator[tuple[int, Analysis]]:
     """Analyse frames of a series one after another, each with its number."""
     from napari_hrstem_defects.core import pipeline
-    from napari_hrstem_defects.models.classifier import for_recipe
+    from napari_hrstem_defects.models import for_recipe
 
     import_early()
     inputs = request.inputs
