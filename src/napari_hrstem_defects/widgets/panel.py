@@ -28,9 +28,10 @@ from napari_hrstem_defects.widgets.docks import SessionWidget
 from napari_hrstem_defects.widgets.lattices import LatticesView, lattice_rows, spacing_px
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
+from napari_hrstem_defects.widgets.navigator import Navigator
 from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
-from napari_hrstem_defects.widgets.results import Navigator, ResultsDock
+from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tasks import import_early

@@ -142,15 +142,16 @@ def _confidence(region: Region, rows: RegionRows) -> float | None:
 #: Those that matter most come first; from the last on they are left out where the table is too narrow for all.
 COLUMNS = (
     Column("No.", "Number", "", f"9 ✓ {_PAINTED}", lambda region, rows: region.id),
-    Column("Type", "Probable type", "", "lamella", lambda region, rows: region.type, _known),
+    Column("Type", "Probable type", "", "intrinsic stacking fault", lambda region, rows: region.type, _known),
     Column("Conf.", "Confidence of the type", "%", "Conf.", _confidence, _whole),
-    Column("Area", "Area", "{length}²", "≥ 99999", _size("area", "2"), limit=True),
-    Column("Length", "Length", "{length}", "≥ 0.99", _size("length"), limit=True),
+    Column("Area", "Area", "{length}²", "≥99999", _size("area", "2"), limit=True),
+    Column("Length", "Length", "{length}", "≥0.999", _size("length"), limit=True),
     Column("y, x", "Centre y, x", "px", "9999, 9999", lambda region, rows: region.centroid),
-    Column("Kind", "Kind", "", "amorphous", _kind),
-    Column("Width", "Width", "{length}", "≥ 0.999", _size("width"), limit=True),
-    Column("Max.", "Max. {measure}", "", "0.999", lambda region, rows: region.max_severity),
-    Column("Mean", "Mean {measure}", "", "0.999", lambda region, rows: region.mean_severity),
+    # The sign beside the number says already what was painted.
+    Column("Kind", "Kind", "", "amorphous", _kind, lambda kind: kind.partition(",")[0]),
+    Column("Width", "Width", "{length}", "≥0.999", _size("width"), limit=True),
+    Column("Max.", "Max. {measure}", "", "0.0999", lambda region, rows: region.max_severity),
+    Column("Mean", "Mean {measure}", "", "0.0999", lambda region, rows: region.mean_severity),
     Column("Angle", "Angle", "°", "-99.9", lambda region, rows: region.orientation_deg),
     Column(
         "To lattice", "Angle to the lattice", "°", "To lattice", lambda region, rows: region.to_lattice_deg
@@ -254,7 +255,7 @@ class RegionModel(QAbstractTableModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             text, more = column.text(value), ""
             if column.limit and region.at_rim:
-                text, more = f"≥ {text}", ", for it reaches the rim"
+                text, more = f"≥{text}", ", for it reaches the rim"
             elif index.column() == 0:
                 marks = self._marks(region)
                 text, more = " ".join([text, *marks]), "".join(f", {mark}" for mark in marks.values())
