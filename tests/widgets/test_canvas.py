@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QApplication, QDockWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QSplitter
 
 from napari_hrstem_defects.core import regions
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
@@ -323,6 +323,13 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     labels.events.paint(value=[])
     made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
     assert _columns(table) == first
+    # Where there is less room, as beside the plot of a series, sizes matter more than the whole of the type.
+    splitter = results.widget.findChild(QSplitter)
+    sizes = splitter.sizes()
+    splitter.setSizes([280, sum(sizes) - 280])
+    assert table.width() < sizes[0] - 50
+    assert _columns(table) == first
+    splitter.setSizes(sizes)
     # The verdict is beside the number.
     table.step(1)
     results.review(True)

@@ -15,6 +15,7 @@ from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.io import load
 from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry
+from napari_hrstem_defects.widgets.summary import about_series
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -42,9 +43,12 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
     assert_allclose(labels.data_to_world((0, 0, 0)), made.document.layer.data_to_world((3, 0, 0)))
     assert_allclose(made.layer(Role.BEST_PATCH).data[:, 0], 3)
     assert [str(unit) for unit in labels.units] == [str(unit) for unit in made.document.layer.units]
-    # Another frame was never analysed, so nothing is said about it.
+    # Another frame was never analysed, so nothing is said about it, and there is nothing to move or paint in it.
+    tools = made.panel.patches, made.panel.best_patch.move_button, made.panel.paint_labels
+    assert all(tool.isEnabled() for tool in tools)
     _go_to(made, 1)
     assert set(made.states().values()) == {"stale"}
+    assert not any(tool.isEnabled() for tool in tools)
 
     made.session.runs.series(fixed=False)
     made.wait()
@@ -63,6 +67,7 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
         made.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(x_of(plot, frame), 40))
         assert made.session.shown_frame() == frame
         assert len(made.panel.results.table.value()) == len(expected[frame].regions)
+        assert [tool.isEnabled() for tool in tools] == [False, True, True]
 
     folder = made.panel.actions_.export(tmp_path, all_frames=True)
     made.wait()
@@ -126,7 +131,11 @@ def test_every_frame_of_a_series_says_what_was_found_in_it(bench: Any) -> None:
         "defective",
         "non-defective",
     ]
+    # The warnings are those of the frame, and it is said which frames have others.
     assert "filled from the neighbours. (frame 2)" in panel.messages.text()
+    _go_to(made, 0)
+    assert panel.messages.text() == "There are other warnings about frame 2; they are shown there."
+    _go_to(made, 2)
     # A frame that is analysed otherwise leaves nothing known about the others.
     made.session.edits.place((60.0, 60.0))
     made.wait()
@@ -284,3 +293,17 @@ def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
     frames = result.info["frames"]
     corrected = [any("corrected by hand" in text for text in frame["warnings"]) for frame in frames]
     assert corrected == [False, True, False, False]
+
+
+def test_warnings_that_differ_in_a_number_do_not_fill_the_panel() -> None:
+    """Of a series whose hole grows each frame has its own sentence."""
+    warnings = {"no crystal.": list(range(40)), **{f"{t} % is left out.": [t] for t in range(20, 40)}}
+    assert about_series(warnings, 40, 0) == [
+        "no crystal. (40 of 40 frames)",
+        "There are other warnings about frames 20, 21, 22 and 17 more; they are shown there.",
+    ]
+    assert about_series(warnings, 40, 39)[:2] == [
+        "no crystal. (40 of 40 frames)",
+        "39 % is left out. (frame 39)",
+    ]
+    assert about_series({"hole.": [1, 2]}, 40, 1) == ["hole. (frames 1, 2)"]

@@ -284,6 +284,15 @@ def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
     return int(np.argmax(points[:, 0] == frame))
 
 
+def is_in_frame(layer: Any, role: Role, frame: int | None) -> bool:
+    """Whether a layer of a series shows something in a frame; None: of a single image."""
+    if frame is None:
+        return True
+    return (
+        frame in layer.data[:, 0] if role in POINTS else len(layer.data) > 1 or entry(layer)["frame"] == frame
+    )
+
+
 def outline_px(shape: tuple[int, ...]) -> int:
     """Width of outlines, which have one colour whatever lies below; 0, filled areas, in large images."""
     if max(shape[-2:]) > _LARGEST_OUTLINED:

@@ -26,6 +26,7 @@ from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Action
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
 from napari_hrstem_defects.widgets.lattices import LatticesView, lattice_rows, spacing_px
+from napari_hrstem_defects.widgets.layers import is_in_frame
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
 from napari_hrstem_defects.widgets.navigator import Navigator
@@ -359,13 +360,14 @@ class DefectsPanel(SessionWidget):
             mapped=mapped is not None and mapped.visible,
         )
         self.threshold.setHistogram(None if found is None else found.histogram)
-        # Without the layer there is nothing to move or paint: a run makes it again.
+        # Without the layer, or in a frame that it does not show, there is nothing to move or paint.
         for role, tool in (
             (Role.PATCHES, self.patches),
             (Role.BEST_PATCH, self.best_patch.move_button),
             (Role.LABELS, self.paint_labels),
         ):
-            tool.setEnabled(session.layer(role) is not None)
+            layer = session.layer(role)
+            tool.setEnabled(layer is not None and is_in_frame(layer, role, frame))
         self.corrections.setVisible(bool(document.by_hand.painted))
         before = session.layer(Role.LABELS_BEFORE) is not None
         self.before.setChecked(before)

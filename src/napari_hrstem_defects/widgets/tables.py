@@ -158,8 +158,8 @@ COLUMNS = (
     ),
     Column("Reviewed", "Reviewed", "", "accepted", lambda region, rows: rows.reviewed.get(region.id, "")),
 )
-#: The column that takes the room that is left.
-_TYPE = 1
+#: The column that takes the room that is left; the columns before this one are shown if the type is cut off by it.
+_TYPE, _ALWAYS = 1, 5
 
 
 class RegionModel(QAbstractTableModel):
@@ -362,7 +362,7 @@ class RegionTable(QWidget):
         widths[_TYPE] += _SWATCH
         room = view.viewport().width() - sum(widths[number] for number, on in self._wanted.items() if on)
         for number, (width, action) in enumerate(zip(widths, self.actions_, strict=True)):
-            shown = self._wanted.get(number, number <= _TYPE or room >= width)
+            shown = self._wanted.get(number, number < _ALWAYS or room >= width)
             if number not in self._wanted:
                 room = room - width if shown else -1  # none of those that matter less
             self._columns.setSectionHidden(number, not shown)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
-#: Failures of a folder and frames of a warning that are listed in a message.
-_LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
 
@@ -93,15 +91,15 @@ class SeriesResult(Result):
 
     Attributes
     ----------
-    warnings : tuple of str
-        Each with the frames it was raised for.
+    warnings : dict
+        Sentence → frames that it was raised for.
     request : Request
         What it was asked for; its best patch may be that of the frame shown.
     again : dict
         Frame that was analysed again last → its analysis.
     """
 
-    warnings: tuple[str, ...]
+    warnings: dict[str, list[int]]
     request: Request
     again: dict[int, Analysis] = field(default_factory=dict)
 
@@ -227,7 +225,6 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
         if kept is None or index == shown:
             kept = analysis
     assert kept is not None
-    warnings = tuple(f"{text} ({_named(numbers, frames)})" for text, numbers in warned.items())
     whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
     outputs = [
         dataclasses.replace(output, data=data, frame=shown)
@@ -236,14 +233,7 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     ]
     outputs += best_patches_of_series({index: found.best_patch for index, found in findings.items()})
     found = provenance_of(kept), kept, findings, known
-    return SeriesResult(outputs, *found, warnings, request)
-
-
-def _named(numbers: Sequence[int], frames: int) -> str:
-    """Which frames a warning is about, as far as they can be listed."""
-    if len(numbers) > _LISTED:
-        return f"{len(numbers)} of {frames} frames"
-    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    return SeriesResult(outputs, *found, warned, request)
 
 
 def _analyses(
