@@ -76,6 +76,20 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
     assert_array_equal(result.labels, stack.data)
 
 
+def test_what_is_not_assessed_is_hatched_in_every_frame(bench: Any) -> None:
+    frames = _frames()
+    frames[1, 60:120, 60:120] = np.nan
+    made = bench(frames)
+    _go_to(made, 3)
+    made.run_all()
+    made.session.runs.series()
+    made.wait()
+    hatched = np.asarray(made.layer(Role.NOT_ASSESSED).data)
+    assert hatched.shape == frames.shape
+    assert [np.mean(frame[60:120, 60:120]) > 0.4 for frame in hatched] == [False, True, False, False]
+    assert not hatched[0, 60:120, 60:120].any()
+
+
 def test_best_patch_of_the_shown_frame_serves_all(bench: Any) -> None:
     frames = _frames()
     made = bench(frames)

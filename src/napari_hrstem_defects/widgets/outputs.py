@@ -321,13 +321,16 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
 def _severity(analysis: Analysis) -> list[Output]:
     limits = severity_range(analysis.severity, analysis.threshold)
     severity = Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits})
-    # Hatched: oblique stripes of the pixels that no defect can be found in.
+    rest = Output(Role.NOT_ASSESSED, hatched(analysis), if_there=bool(analysis.valid_mask.all()))
+    return [severity, rest, *_lattices(analysis)]
+
+
+def hatched(analysis: Analysis) -> NDArray[np.uint8]:
+    """Oblique stripes, 1, of the pixels that no defect can be found in."""
     height, width = analysis.valid_mask.shape
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
-    hatched = (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-    rest = Output(Role.NOT_ASSESSED, hatched, if_there=bool(analysis.valid_mask.all()))
-    return [severity, rest, *_lattices(analysis)]
+    return (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
 
 
 def _boundaries(analysis: Analysis) -> list[Output]:

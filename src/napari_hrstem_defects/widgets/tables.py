@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 #: Words for the kinds of defects.
 KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
-#: Signs beside the number: of the verdicts, and of what was painted.
+#: Signs beside the number: of the verdicts, and of what a person painted or placed.
 _SIGNS = {"accepted": "✓", "rejected": "✕"}
-_PAINTED = "✎"
+PAINTED = "✎"
 _NO_INDEX = QModelIndex()
 #: Room beside the text of a cell, that of a swatch, and the narrowest column, in px of the screen.
 _MARGIN, _SWATCH, _NARROWEST = 8, 16, 20
@@ -141,7 +141,7 @@ def _confidence(region: Region, rows: RegionRows) -> float | None:
 
 #: Those that matter most come first; from the last on they are left out where the table is too narrow for all.
 COLUMNS = (
-    Column("No.", "Number", "", f"9 ✓ {_PAINTED}", lambda region, rows: region.id),
+    Column("No.", "Number", "", f"9 ✓ {PAINTED}", lambda region, rows: region.id),
     Column("Type", "Probable type", "", "intrinsic stacking fault", lambda region, rows: region.type, _known),
     Column("Conf.", "Confidence of the type", "%", "Conf.", _confidence, _whole),
     Column("Area", "Area", "{length}²", "≥99999", _size("area", "2"), limit=True),
@@ -216,7 +216,7 @@ class RegionModel(QAbstractTableModel):
         """Signs beside the number of a region, and what they mean."""
         verdict, painted = self._rows.reviewed.get(region.id), region.id in self._rows.painted
         marks = {} if verdict is None else {_SIGNS[verdict]: verdict}
-        return marks | ({_PAINTED: "painted"} if painted else {})
+        return marks | ({PAINTED: "painted"} if painted else {})
 
     def about(self, region: Region) -> str:
         """The main columns of a row in one line."""

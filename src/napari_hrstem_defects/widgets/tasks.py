@@ -22,6 +22,7 @@ from napari_hrstem_defects.widgets.outputs import (
     Layered,
     best_patches_of_series,
     describe,
+    hatched,
     region_outputs,
     scan_outputs,
 )
@@ -209,7 +210,7 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
     whole, shown = request.source.series(), request.source.frame or 0
     frames = len(whole)
-    labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
+    labels, rest = (np.zeros(whole.shape, np.uint8) for _ in range(2))
     known: dict[int, Labelled] = {}
     findings: dict[int, Findings] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
@@ -217,7 +218,7 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     kept: Analysis | None = None
     for index, analysis in _analyses(monitor, request, range(frames)):
         known[index], findings[index] = request.labelled(index, analysis), Findings.of(analysis)
-        labels[index] = known[index].shown
+        labels[index], rest[index] = known[index].shown, hatched(analysis)
         if severity is not None:
             severity[index] = analysis.severity
         for text in analysis.warnings:
@@ -225,9 +226,9 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
         if kept is None or index == shown:
             kept = analysis
     assert kept is not None
-    whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
+    whole_data = {Role.LABELS: labels, Role.SEVERITY: severity, Role.NOT_ASSESSED: rest}
     outputs = [
-        dataclasses.replace(output, data=data, frame=shown)
+        dataclasses.replace(output, data=data, frame=shown, if_there=output.if_there and not data.any())
         for output in describe(kept, ("symmetry", "segment"))
         if (data := whole_data.get(output.role)) is not None
     ]
