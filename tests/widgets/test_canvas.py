@@ -121,8 +121,10 @@ def test_keys_of_the_panel_and_of_the_viewer(desk: Any) -> None:
     made.viewer.layers.selection.active = made.layer(Role.LABELS)
     focused = QApplication.focusWidget()
     assert focused is None or not made.panel.isAncestorOf(focused)
-    for key in (Qt.Key.Key_3, Qt.Key.Key_5):
+    labels = made.layer(Role.LABELS)
+    for key, mode in ((Qt.Key.Key_3, "polygon"), (Qt.Key.Key_5, "pick"), (Qt.Key.Key_2, "paint")):
         made.qtbot.keyClick(focused or window, key)
+        assert labels.mode == mode
     made.wait()
     assert made.session.recipe == recipe
 
