@@ -12,6 +12,7 @@ from qtpy.QtGui import QColor
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.regions import label_regions
 from napari_hrstem_defects.io import load
 from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry
@@ -74,6 +75,30 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
     result = load(folder)
     assert result.info["input"]["sha256"] == series.sha256
     assert_array_equal(result.labels, stack.data)
+
+
+def test_click_and_row_speak_of_the_frame_shown(bench: Any) -> None:
+    """After a run on one frame and one on all, whose layer of regions was that of the first."""
+    made = bench(np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(3)]))
+    made.run_all()
+    made.session.runs.series()
+    made.wait()
+    table = made.panel.results.table
+    for frame in (2, 0, 1):
+        _go_to(made, frame)
+        assert table.selected() == []
+        numbers = label_regions(np.asarray(made.layer(Role.LABELS).data[frame]))
+        region = max(table.value(), key=lambda r: r.area_px)
+        inside = np.argwhere(numbers == region.id)
+        made.viewer.layers.selection.active = made.document.layer
+        made.click_at(inside[len(inside) // 2])
+        assert table.selected() == [region.id]
+        outlined = made.layer(Role.REGIONS)
+        assert outlined.visible
+        assert outlined.get_color(region.id)[3] > 0
+        begin = outlined.data_to_world((0, 0, 0))
+        assert_allclose(begin, made.document.layer.data_to_world((frame, 0, 0)))
+        assert_array_equal(outlined.data[0], numbers)
 
 
 def test_what_is_not_assessed_is_hatched_in_every_frame(bench: Any) -> None:

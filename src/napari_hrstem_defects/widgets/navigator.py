@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.corrections import place_of
-from napari_hrstem_defects.widgets.layers import first_in_frame, label_colours, outline_px
-from napari_hrstem_defects.widgets.outputs import Output, lattice_colour
+from napari_hrstem_defects.widgets.layers import first_in_frame, is_in_frame, label_colours, outline_px
+from napari_hrstem_defects.widgets.outputs import Output, lattice_colour, region_output
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
 from napari_hrstem_defects.widgets.source import pixels_of
 from napari_hrstem_defects.widgets.tasks import provenance_of
@@ -146,8 +146,8 @@ class Navigator:
         self.outline(region.id)
 
     def outline(self, *numbers: int) -> None:
-        """Outline some regions; 0: none."""
-        layer = self._session.layer(Role.REGIONS)
+        """Outline some regions of the frame shown; 0: none."""
+        layer = self._region_layer() if any(numbers) else self._session.layer(Role.REGIONS)
         if layer is None:
             return
         layer.contour = outline_px(layer.data.shape)
@@ -157,6 +157,16 @@ class Navigator:
         if len(numbers) == 1:
             layer.selected_label = numbers[0]
         layer.visible = any(numbers)
+
+    def _region_layer(self) -> Any:
+        """The layer of the numbers of the regions; of a series it has those of one frame, now of the one shown."""
+        session, document, frame = self._session, self._session.document, self._session.shown_frame()
+        layer, known = session.layer(Role.REGIONS), document.known(frame)
+        if known is None or document.analysis is None or (layer is not None and is_in_frame(layer, frame)):
+            return layer
+        output = region_output(known.numbered, known.regions, frame)
+        session.write(document, output, provenance_of(document.analysis))
+        return session.layer(Role.REGIONS)
 
     def hover(self, number: int, text: str = "") -> None:
         """Outline the region under the mouse, and say what it is; 0: none."""
@@ -184,18 +194,10 @@ class Navigator:
         y, x = np.rint(np.asarray(source.world_to_data(position))[-2:]).astype(int)
         return int(numbers[y, x]) if 0 <= y < numbers.shape[0] and 0 <= x < numbers.shape[1] else 0
 
-    def _numbers(self) -> NDArray[np.integer[Any]] | None:
-        """Numbers of the regions of the frame shown, of their layer: connecting the labels anew would take a while."""
-        document, frame = self._session.document, self._session.shown_frame()
-        layer, known = self._session.layer(Role.REGIONS), document.known(frame)
-        if known is None:
-            return None
-        if layer is None:
-            return known.numbered
-        if layer.data.ndim == 2:
-            return np.asarray(layer.data)
-        index = round(float(layer.world_to_data(self._viewer.dims.point)[-3]))
-        return np.asarray(layer.data[index]) if 0 <= index < len(layer.data) else None
+    def _numbers(self) -> NDArray[np.int32] | None:
+        """Numbers of the regions of the frame shown."""
+        known = self._session.document.known(self._session.shown_frame())
+        return None if known is None else known.numbered
 
     def places_in(self, regions: Iterable[Region]) -> list[tuple[int, int]]:
         """A pixel in each of some regions, by which they are found again when the labels have changed."""

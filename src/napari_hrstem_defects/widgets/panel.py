@@ -367,7 +367,7 @@ class DefectsPanel(SessionWidget):
             (Role.LABELS, self.paint_labels),
         ):
             layer = session.layer(role)
-            tool.setEnabled(layer is not None and is_in_frame(layer, role, frame))
+            tool.setEnabled(layer is not None and is_in_frame(layer, frame))
         self.corrections.setVisible(bool(document.by_hand.painted))
         before = session.layer(Role.LABELS_BEFORE) is not None
         self.before.setChecked(before)

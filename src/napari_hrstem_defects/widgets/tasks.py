@@ -23,7 +23,7 @@ from napari_hrstem_defects.widgets.outputs import (
     best_patches_of_series,
     describe,
     hatched,
-    region_outputs,
+    region_output,
     scan_outputs,
 )
 from napari_hrstem_defects.widgets.roles import Role
@@ -173,6 +173,7 @@ def run(
         found = known[frame] = request.labelled(frame, analysis)
         shown = analysis.with_labels(found.shown, found.regions)
     outputs = describe(shown, write)
+    outputs += [region_output(found.numbered, found.regions, source.frame) for found in known.values()]
     if monitor.cancelled():
         raise Cancelled
     return Result(outputs, provenance_of(analysis), analysis, {frame: Findings.of(analysis)}, known)
@@ -283,9 +284,7 @@ class Scanned(Layered):
     known: Labelled | None
 
 
-def scan_image(
-    monitor: Monitor, request: Request, model: Path, known: Labelled | None, numbered: bool
-) -> Scanned:
+def scan_image(monitor: Monitor, request: Request, model: Path, known: Labelled | None) -> Scanned:
     """Slide an ensemble over an image, in the other process, and describe the layers.
 
     Parameters
@@ -295,8 +294,6 @@ def scan_image(
     model : Path
     known : Labelled or None
         Labels and regions of the frame, if there are any already.
-    numbered : bool
-        Whether a layer shows the numbers of the regions.
 
     Raises
     ------
@@ -327,8 +324,7 @@ def scan_image(
     outputs = scan_outputs(found, request.source.frame)
     if known is not None:
         known = known.classified(class_map)
-        if numbered:
-            outputs.append(region_outputs(known.shown, known.regions))
+        outputs.append(region_output(known.numbered, known.regions, request.source.frame))
     return Scanned(outputs, provenance, found, class_map, known)
 
 
