@@ -2,9 +2,12 @@
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from qtpy.QtWidgets import QApplication
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
@@ -66,3 +69,26 @@ def test_text_is_read_on_its_ground(theme: str) -> None:
     # An error is red, a warning amber.
     assert abs((ink.error.hsvHue() + 180) % 360 - 180) < 15
     assert 30 < ink.warning.hsvHue() < 60
+
+
+def test_panel_and_dialog_follow_the_theme_while_they_are_open(bench: Any) -> None:
+    made = bench("gaas_twin")
+    made.run_all()
+    made.panel.results.widget.show()
+    dialog = made.panel.show_training()
+    dialog.plot.setValue([(1.0, 2.0)])
+    made.click(made.panel.auto)
+    made.session.edits.place((300.0, 300.0))  # what follows is stale, in the colour of warnings
+    for theme in ("light", "dark", "light"):
+        made.viewer.theme = theme
+        QApplication.processEvents()
+        ink = colours(made.viewer)
+        for plot in (made.panel.threshold.histogram, made.panel.results.sizes.plot, dialog.plot):
+            ground, lines = to_hex(plot.axes.get_facecolor()), [line.get_color() for line in plot.axes.lines]
+            assert ground == ink.background.name()
+            assert plot is not made.panel.threshold.histogram or set(lines) == {ink.text.name()}
+        assert ink.text.name() in made.panel.citation.text()
+        assert ink.warning.name() in made.panel.groups["segment"].sign.text()
+        for table in (made.panel.lattices.table, dialog.images):
+            assert f"theme_{theme}" in table.styleSheet()
+    dialog.close()

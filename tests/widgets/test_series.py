@@ -60,7 +60,7 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
         np.asarray(made.layer(Role.SEVERITY).data), np.stack([frame.severity for frame in expected])
     )
     assert_allclose(stack.translate, made.document.layer.translate)
-    plot = made.panel.results.plot
+    plot = made.panel.results.sizes.series
     assert plot.isVisible()
     shares = [np.count_nonzero(frame.labels == 1) / frame.labels.size for frame in expected]
     assert_allclose([area["symmetry_defect"] for area in plot.value()[0]], shares)
@@ -225,7 +225,7 @@ def test_all_frames_are_loaded_one_at_a_time(bench: Any, monkeypatch: Any) -> No
     made.wait()
     # When a frame is analysed it is the latest that was loaded.
     assert known == [1, 2, 3, 4]
-    assert len(made.panel.results.plot.value()[0]) == 4
+    assert len(made.panel.results.sizes.series.value()[0]) == 4
 
 
 def test_plot_shows_the_areas_and_the_frame(bench: Any) -> None:
@@ -233,7 +233,7 @@ def test_plot_shows_the_areas_and_the_frame(bench: Any) -> None:
     made.panel.results.widget.show()
     made.session.runs.series(fixed=False)
     made.wait()
-    plot = made.panel.results.plot
+    plot = made.panel.results.sizes.series
     made.qtbot.wait(100)
 
     shares = [[100 * area[key] for area in plot.value()[0]] for key in ("symmetry_defect", "amorphous")]
@@ -279,7 +279,7 @@ def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
     made.wait()
     _go_to(made, 1)
     made.show()
-    before, areas = made.panel.results.table.value(), made.panel.results.plot.value()[0][1]
+    before, areas = made.panel.results.table.value(), made.panel.results.sizes.series.value()[0][1]
     made.click(made.panel.paint_labels)
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 2, 30
@@ -288,7 +288,7 @@ def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
     layer.undo()
     made.qtbot.waitUntil(lambda: not made.document.painted_regions(1), timeout=TIMEOUT)
     assert made.panel.results.table.value() == before
-    assert made.panel.results.plot.value()[0][1] == pytest.approx(areas)
+    assert made.panel.results.sizes.series.value()[0][1] == pytest.approx(areas)
 
 
 def test_series_can_be_cancelled(bench: Any) -> None:
@@ -321,7 +321,7 @@ def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)
-    assert made.panel.results.plot.value()[0][1]["amorphous"] == share > np.mean(found[1] == 2)
+    assert made.panel.results.sizes.series.value()[0][1]["amorphous"] == share > np.mean(found[1] == 2)
     folder = made.panel.actions_.export(tmp_path, all_frames=True)
     made.wait()
     result = load(folder)

@@ -344,8 +344,8 @@ class DefectsPanel(SessionWidget):
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document, found))
-        wrong = summary.about_pixel_size(document) or summary.about_spacing(document)
-        self.calibrate.setVisible(summary.has_no_pixel_size(document) or wrong is not None)
+        unknown = document.layer is not None and pixel_size_nm(document.layer) is None
+        self.calibrate.setVisible(unknown or bool(summary.about_pixel_size(document)))
         self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(document, found))
         self.region_count.setText(summary.about_regions(document, frame))
@@ -383,7 +383,7 @@ class DefectsPanel(SessionWidget):
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self._colour()
-        self.results.setColours(self._colours)
+        self.results.sizes.setColours(self._colours)
         if self._training is not None:
             self._training.setColours(self._colours)
 

@@ -55,8 +55,6 @@ class ResultsDock:
         self.widget = QWidget()
         splitter = QSplitter(Qt.Orientation.Horizontal)
         self.sizes = SizeView(colours)
-        self.plot = self.sizes.series
-        self.setColours = self.sizes.setColours
         beside = QWidget()
         splitter.addWidget(self.table)
         splitter.addWidget(beside)

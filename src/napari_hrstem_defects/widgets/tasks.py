@@ -405,9 +405,12 @@ def overview_png(monitor: Monitor, analysis: Analysis) -> bytes:
     return buffer.getvalue()
 
 
-def folder_name(name: str) -> str:
-    """Name of the result's folder: the image's, without its suffix."""
+def folder_in(parent: Path, source: Source) -> Path:
+    """Folder of the result of an image: named like it, without its suffix."""
     from napari_hrstem_defects.io import SUFFIXES
 
-    stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
-    return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+    name = Path(source.name)
+    stem = name.stem if name.suffix.lower() in SUFFIXES else source.name
+    return parent / (
+        "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+    )
