@@ -158,6 +158,7 @@ def test_every_frame_of_a_series_says_what_was_found_in_it(bench: Any) -> None:
         defective = expected.patches.defective
         assert panel.patch_count.text() == f"{defective.size} patches · {defective.sum()} defective"
         assert panel.region_count.text().startswith(f"{expected.verdict} · ")
+        assert panel.results.table.value() == expected.regions
         assert panel.best_patch.filters.count() > 0
         histogram, _, _ = panel.threshold.histogram.value()
         assert_allclose(histogram.area_periods, expected.area_periods)

@@ -13,13 +13,11 @@ from napari_hrstem_defects.widgets.corrections import place_of
 from napari_hrstem_defects.widgets.layers import first_in_frame, is_in_frame, label_colours, outline_px
 from napari_hrstem_defects.widgets.outputs import Output, lattice_colour, region_output
 from napari_hrstem_defects.widgets.roles import Role, outputs_of, role_of
-from napari_hrstem_defects.widgets.source import pixels_of
 from napari_hrstem_defects.widgets.tasks import provenance_of
 from napari_hrstem_defects.widgets.view import hide, outline_hovered, show_again
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.session import Session
@@ -101,7 +99,11 @@ class Navigator:
         known = document.known(session.shown_frame())
         if not before and layer is not None:
             self._viewer.layers.remove(layer)
-        elif before and known is not None and not _shows(layer, known.automatic):
+        elif (
+            before
+            and known is not None
+            and (layer is None or not np.may_share_memory(layer.data, known.automatic))
+        ):
             output = Output(Role.LABELS_BEFORE, known.automatic, frame=session.shown_frame())
             session.write(document, output, provenance_of(document.analysis))
         if labels is not None and (layer is None) == before:
@@ -136,7 +138,12 @@ class Navigator:
         document = self._session.document
         if (source := document.layer) is None:
             return
-        self._zoom_to(source, region)
+        y0, x0, y1, x1 = region.bbox
+        pixel = float(np.abs(source.scale[-1]))
+        whole = max(document.frame_shape) * pixel
+        # Never so near that the surroundings are lost, nor farther away than the whole image.
+        wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
+        self._viewer.scene.camera.zoom = min(self._viewer.canvas.size) / min(wanted, whole)
         point = np.zeros(source.ndim)
         point[-2:] = region.centroid
         centre = np.asarray(source.data_to_world(point))[-2:]
@@ -213,17 +220,3 @@ class Navigator:
         """Numbers of the regions at some pixels."""
         numbers = self._numbers()
         return set() if numbers is None else {int(numbers[place]) for place in places} - {0}
-
-    def _zoom_to(self, source: Image, region: Region) -> None:
-        y0, x0, y1, x1 = region.bbox
-        pixel = float(np.abs(source.scale[-1]))
-        height, width = pixels_of(source).shape[-2:]
-        whole = max(height, width) * pixel
-        # Never so near that the surroundings are lost, nor farther away than the whole image.
-        wanted = max(max(y1 - y0, x1 - x0) * pixel / _REGION_SHARE, whole / 6)
-        self._viewer.scene.camera.zoom = min(self._viewer.canvas.size) / min(wanted, whole)
-
-
-def _shows(layer: Any, labels: NDArray[np.uint8]) -> bool:
-    """Whether a layer holds these very labels."""
-    return layer is not None and np.may_share_memory(layer.data, labels)
