@@ -186,3 +186,20 @@ def test_constraints_name_versions_and_no_address() -> None:
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
         assert re.fullmatch(r"[a-z0-9._-]+==[\w.!+]+( ; .+)?", line), line
         assert "/" not in line
+
+
+def test_widgets_use_public_names_only() -> None:
+    """Private names of napari, Qt and vispy change without a word, and those of our own classes are theirs."""
+    found = []
+    for path in sorted((PACKAGE / "widgets").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute):
+                names, own = [node.attr], ast.unparse(node.value) in ("self", "cls", "super()")
+            elif isinstance(node, ast.ImportFrom | ast.Import):
+                whole = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                names, own = [part for name in whole for part in name.split(".")], False
+            else:
+                continue
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            found += [f"{path.name}:{node.lineno} {name}" for name in private if not own]
+    assert found == []

@@ -15,8 +15,8 @@ from napari.layers import Image
 from napari.settings import get_plugin_settings
 from napari.utils import interactions
 from npe2 import PluginManager
-from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QMessageBox
 
 from napari_hrstem_defects.core import pipeline
@@ -200,6 +200,17 @@ class Desk:
         QApplication.sendEvent(native, move)
         QApplication.processEvents()
 
+    def drop(self, path: Path) -> None:
+        """Drop a file or folder on the middle of the window."""
+        window, dropped = self.viewer.window._qt_viewer, QMimeData()
+        dropped.setUrls([QUrl.fromLocalFile(str(path))])
+        centre, options = window.rect().center(), (Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+        for event in (
+            QDragEnterEvent(centre, Qt.DropAction.CopyAction, dropped, *options),
+            QDropEvent(QPointF(centre), Qt.DropAction.CopyAction, dropped, *options),
+        ):
+            QApplication.sendEvent(window, event)
+
     def canvas_position(self, point: Any) -> QPoint:
         """Where a point of the image lies on the canvas."""
         world = np.asarray(self._world(point)[-2:])
@@ -312,6 +323,14 @@ def record_steps(monkeypatch: Any) -> list[str]:
 
     monkeypatch.setattr(_Run, "step", step)
     return ran
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Contrast of two colours (red, green, blue, 0...1), 1...21, by the Web Content Accessibility Guidelines 2.1."""
+    rgb = np.array([one[:3], other[:3]])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    dark, bright = sorted(linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return float(bright / dark)
 
 
 def x_of(plot: Any, value: float) -> int:

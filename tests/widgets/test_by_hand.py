@@ -315,7 +315,9 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     moved = made.document.lattices[1].patch
     assert moved.placed == "hand"
     assert_allclose((moved.y, moved.x), made.document.by_hand.lattices[0], atol=2)
-    assert "by hand" in made.panel.lattices.table.item(1, 1).text()
+    name = made.panel.lattices.table.item(1, 1)
+    assert name.text().endswith(" ✎")
+    assert name.toolTip().endswith(", patch placed by hand")
     expected = pipeline.analyze(
         read(sample_folder() / "gaas_twin.tif"), made.session.inputs(made.document).recipe
     )

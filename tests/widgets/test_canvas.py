@@ -7,13 +7,13 @@ import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QApplication, QDockWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QSplitter
 
 from napari_hrstem_defects.core import regions
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
 
-from .conftest import PLUGIN, TIMEOUT, lattice_image
+from .conftest import PLUGIN, TIMEOUT, contrast, lattice_image
 
 
 def _owner(layer: Any) -> str:
@@ -121,8 +121,10 @@ def test_keys_of_the_panel_and_of_the_viewer(desk: Any) -> None:
     made.viewer.layers.selection.active = made.layer(Role.LABELS)
     focused = QApplication.focusWidget()
     assert focused is None or not made.panel.isAncestorOf(focused)
-    for key in (Qt.Key.Key_3, Qt.Key.Key_5):
+    labels = made.layer(Role.LABELS)
+    for key, mode in ((Qt.Key.Key_3, "polygon"), (Qt.Key.Key_5, "pick"), (Qt.Key.Key_2, "paint")):
         made.qtbot.keyClick(focused or window, key)
+        assert labels.mode == mode
     made.wait()
     assert made.session.recipe == recipe
 
@@ -166,6 +168,44 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     # The label chosen in the layer is the row that is marked.
     layer.selected_label = table.value()[-1].id
     assert table.selected() == [table.value()[-1].id]
+
+
+def test_selected_region_stays_selected_when_the_labels_change(bench: Any) -> None:
+    made = bench("si_fault_amorphous")
+    made.run_all()
+    table, regions = made.panel.results.table, made.layer(Role.REGIONS)
+
+    def select(region: Any) -> None:
+        table.select(region.id)
+        table.regionChosen.emit(region)
+
+    def outlined() -> list[int]:
+        return [r.id for r in table.value() if regions.visible and regions.get_color(r.id)[3] > 0]
+
+    first, fault = table.value()
+    select(fault)
+    # What is painted above it is another region with its number.
+    labels = made.layer(Role.LABELS)
+    labels.data[20:40, 300:340] = 1
+    labels.events.paint(value=[])
+    made.qtbot.waitUntil(lambda: len(table.value()) == 3, timeout=TIMEOUT)
+    (chosen,) = table.selected()
+    assert outlined() == [chosen]
+    assert next(r for r in table.value() if r.id == chosen).centroid == fault.centroid
+    # With another best patch it has another size and is the same all the same.
+    made.session.edits.place((300.0, 400.0))
+    made.wait()
+    (chosen,) = table.selected()
+    again = next(r for r in table.value() if r.id == chosen)
+    assert (again.type, outlined()) == (fault.type, [chosen])
+    assert again.area_px != fault.area_px
+    # One that is gone is neither selected nor outlined.
+    select(next(region for region in table.value() if region.id in made.document.painted_regions()))
+    assert len(table.selected()) == 1
+    made.click(made.panel.discard)
+    made.qtbot.waitUntil(lambda: not made.document.painted_regions(), timeout=TIMEOUT)
+    assert (table.selected(), outlined(), regions.visible) == ([], [], False)
+    assert first.type == "amorphous"
 
 
 def _marked_rows(table: Any) -> list[str]:
@@ -247,6 +287,19 @@ def _columns(table: Any) -> list[str]:
     return [table.model.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
 
 
+def _cut_off(table: Any) -> list[str]:
+    """Texts that are wider than their cell, beside a swatch in the column of the type."""
+    model, metrics = table.view.model(), table.view.fontMetrics()
+    cells = [model.index(row, column) for row, column in np.ndindex(model.rowCount(), model.columnCount())]
+    return [
+        index.data()
+        for index in cells
+        if not table.view.isColumnHidden(index.column())
+        and metrics.horizontalAdvance(index.data()) + 16 * (index.column() == 1)
+        >= table.view.visualRect(index).width()
+    ]
+
+
 def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(desk: Any) -> None:
     made = desk("si_fault_amorphous", size=(1280, 800))
     made.run_all()
@@ -259,19 +312,12 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
         "Confidence of the type (%)",
         "Area (nm²)",
         "Length (nm)",
-        "Centre y, x (px)",
     ]
     assert _columns(table) == first == titles[: len(first)]
-    # No value is cut off but the type, whose tooltip has the whole of it.
-    model, metrics = table.view.model(), table.view.fontMetrics()
-    for row, column in np.ndindex(model.rowCount(), len(first)):
-        index, width = model.index(row, column), table.view.columnWidth(column)
-        if column == 1:
-            assert "intrinsic stacking fault" in {
-                model.index(r, 1).data(Qt.ItemDataRole.ToolTipRole) for r in (0, 1)
-            }
-        else:
-            assert metrics.horizontalAdvance(index.data()) < width
+    # No value is cut off.
+    model = table.view.model()
+    assert "intrinsic stacking fault" in {model.index(row, 1).data() for row in (0, 1)}
+    assert _cut_off(table) == []
     # Nor beside a scroll bar.
     labels = made.layer(Role.LABELS)
     for y in range(300, 700, 50):
@@ -279,6 +325,13 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     labels.events.paint(value=[])
     made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
     assert _columns(table) == first
+    # Where there is less room, as beside the plot of a series, sizes matter more than the whole of the type.
+    splitter = results.widget.findChild(QSplitter)
+    sizes = splitter.sizes()
+    splitter.setSizes([280, sum(sizes) - 280])
+    assert table.width() < sizes[0] - 50
+    assert _columns(table) == first
+    splitter.setSizes(sizes)
     # The verdict is beside the number.
     table.step(1)
     results.review(True)
@@ -295,6 +348,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     actions["Length"].trigger()
     made.viewer.window.resize(1920, 1080)
     made.qtbot.waitUntil(lambda: _columns(table) == titles, timeout=TIMEOUT)
+    assert _cut_off(table) == []
 
 
 def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
@@ -364,6 +418,7 @@ def test_legend_scale_bar_and_colour_bar(bench: Any) -> None:
         assert line.visible
         assert f"{100 * np.mean(labels.data == value):.1f} %" in line.text
         assert_allclose(line.color, labels.get_color(value), atol=0.01)
+        assert contrast(line.color, line.box_color) >= 4.5  # in a light theme as well
     assert labels.contour > 0
     assert made.layer(Role.SEVERITY).colorbar.visible
     # It goes and comes with the labels, hidden by the eye in napari's list as well.

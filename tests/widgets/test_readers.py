@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication
 
 from napari_hrstem_defects import Micrograph
 from napari_hrstem_defects.errors import ReadError
@@ -60,16 +57,9 @@ def test_broken_file_dropped_on_the_window_is_one_sentence(
     writers.mrc(path, np.zeros((40, 56), np.float32), mode=2, cell=(11.2, 8, 1))
     path.write_bytes(path.read_bytes()[:-100])
     made = desk(None)
-    window = made.viewer.window._qt_viewer
-    files = QMimeData()
-    files.setUrls([QUrl.fromLocalFile(str(path))])
-    centre, options = window.rect().center(), (Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
-    enter = QDragEnterEvent(centre, Qt.DropAction.CopyAction, files, *options)
-    drop = QDropEvent(QPointF(centre), Qt.DropAction.CopyAction, files, *options)
     shown: list[str] = []
     monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
-    for event in (enter, drop):
-        QApplication.sendEvent(window, event)
+    made.drop(path)
     (text,) = shown
     assert text.startswith(f"{path}: the file is cut off")
     assert len(made.viewer.layers) == 0

@@ -12,9 +12,11 @@ from qtpy.QtGui import QColor
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.core.regions import label_regions
 from napari_hrstem_defects.io import load
 from napari_hrstem_defects.io.display import SYMMETRY_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry
+from napari_hrstem_defects.widgets.summary import about_series
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -42,9 +44,12 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
     assert_allclose(labels.data_to_world((0, 0, 0)), made.document.layer.data_to_world((3, 0, 0)))
     assert_allclose(made.layer(Role.BEST_PATCH).data[:, 0], 3)
     assert [str(unit) for unit in labels.units] == [str(unit) for unit in made.document.layer.units]
-    # Another frame was never analysed, so nothing is said about it.
+    # Another frame was never analysed, so nothing is said about it, and there is nothing to move or paint in it.
+    tools = made.panel.patches, made.panel.best_patch.move_button, made.panel.paint_labels
+    assert all(tool.isEnabled() for tool in tools)
     _go_to(made, 1)
     assert set(made.states().values()) == {"stale"}
+    assert not any(tool.isEnabled() for tool in tools)
 
     made.session.runs.series(fixed=False)
     made.wait()
@@ -55,7 +60,7 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
         np.asarray(made.layer(Role.SEVERITY).data), np.stack([frame.severity for frame in expected])
     )
     assert_allclose(stack.translate, made.document.layer.translate)
-    plot = made.panel.results.plot
+    plot = made.panel.results.sizes.series
     assert plot.isVisible()
     shares = [np.count_nonzero(frame.labels == 1) / frame.labels.size for frame in expected]
     assert_allclose([area["symmetry_defect"] for area in plot.value()[0]], shares)
@@ -63,12 +68,51 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
         made.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(x_of(plot, frame), 40))
         assert made.session.shown_frame() == frame
         assert len(made.panel.results.table.value()) == len(expected[frame].regions)
+        assert [tool.isEnabled() for tool in tools] == [False, True, True]
 
     folder = made.panel.actions_.export(tmp_path, all_frames=True)
     made.wait()
     result = load(folder)
     assert result.info["input"]["sha256"] == series.sha256
     assert_array_equal(result.labels, stack.data)
+
+
+def test_click_and_row_speak_of_the_frame_shown(bench: Any) -> None:
+    """After a run on one frame and one on all, whose layer of regions was that of the first."""
+    made = bench(np.stack([lattice_image((192, 192), period=11, seed=t) for t in range(3)]))
+    made.run_all()
+    made.session.runs.series()
+    made.wait()
+    table = made.panel.results.table
+    for frame in (2, 0, 1):
+        _go_to(made, frame)
+        assert table.selected() == []
+        numbers = label_regions(np.asarray(made.layer(Role.LABELS).data[frame]))
+        region = max(table.value(), key=lambda r: r.area_px)
+        inside = np.argwhere(numbers == region.id)
+        made.viewer.layers.selection.active = made.document.layer
+        made.click_at(inside[len(inside) // 2])
+        assert table.selected() == [region.id]
+        outlined = made.layer(Role.REGIONS)
+        assert outlined.visible
+        assert outlined.get_color(region.id)[3] > 0
+        begin = outlined.data_to_world((0, 0, 0))
+        assert_allclose(begin, made.document.layer.data_to_world((frame, 0, 0)))
+        assert_array_equal(outlined.data[0], numbers)
+
+
+def test_what_is_not_assessed_is_hatched_in_every_frame(bench: Any) -> None:
+    frames = _frames()
+    frames[1, 60:120, 60:120] = np.nan
+    made = bench(frames)
+    _go_to(made, 3)
+    made.run_all()
+    made.session.runs.series()
+    made.wait()
+    hatched = np.asarray(made.layer(Role.NOT_ASSESSED).data)
+    assert hatched.shape == frames.shape
+    assert [np.mean(frame[60:120, 60:120]) > 0.4 for frame in hatched] == [False, True, False, False]
+    assert not hatched[0, 60:120, 60:120].any()
 
 
 def test_best_patch_of_the_shown_frame_serves_all(bench: Any) -> None:
@@ -114,6 +158,7 @@ def test_every_frame_of_a_series_says_what_was_found_in_it(bench: Any) -> None:
         defective = expected.patches.defective
         assert panel.patch_count.text() == f"{defective.size} patches · {defective.sum()} defective"
         assert panel.region_count.text().startswith(f"{expected.verdict} · ")
+        assert panel.results.table.value() == expected.regions
         assert panel.best_patch.filters.count() > 0
         histogram, _, _ = panel.threshold.histogram.value()
         assert_allclose(histogram.area_periods, expected.area_periods)
@@ -126,7 +171,11 @@ def test_every_frame_of_a_series_says_what_was_found_in_it(bench: Any) -> None:
         "defective",
         "non-defective",
     ]
+    # The warnings are those of the frame, and it is said which frames have others.
     assert "filled from the neighbours. (frame 2)" in panel.messages.text()
+    _go_to(made, 0)
+    assert panel.messages.text() == "There are other warnings about frame 2; they are shown there."
+    _go_to(made, 2)
     # A frame that is analysed otherwise leaves nothing known about the others.
     made.session.edits.place((60.0, 60.0))
     made.wait()
@@ -177,7 +226,7 @@ def test_all_frames_are_loaded_one_at_a_time(bench: Any, monkeypatch: Any) -> No
     made.wait()
     # When a frame is analysed it is the latest that was loaded.
     assert known == [1, 2, 3, 4]
-    assert len(made.panel.results.plot.value()[0]) == 4
+    assert len(made.panel.results.sizes.series.value()[0]) == 4
 
 
 def test_plot_shows_the_areas_and_the_frame(bench: Any) -> None:
@@ -185,7 +234,7 @@ def test_plot_shows_the_areas_and_the_frame(bench: Any) -> None:
     made.panel.results.widget.show()
     made.session.runs.series(fixed=False)
     made.wait()
-    plot = made.panel.results.plot
+    plot = made.panel.results.sizes.series
     made.qtbot.wait(100)
 
     shares = [[100 * area[key] for area in plot.value()[0]] for key in ("symmetry_defect", "amorphous")]
@@ -231,7 +280,7 @@ def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
     made.wait()
     _go_to(made, 1)
     made.show()
-    before, areas = made.panel.results.table.value(), made.panel.results.plot.value()[0][1]
+    before, areas = made.panel.results.table.value(), made.panel.results.sizes.series.value()[0][1]
     made.click(made.panel.paint_labels)
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 2, 30
@@ -240,7 +289,7 @@ def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
     layer.undo()
     made.qtbot.waitUntil(lambda: not made.document.painted_regions(1), timeout=TIMEOUT)
     assert made.panel.results.table.value() == before
-    assert made.panel.results.plot.value()[0][1] == pytest.approx(areas)
+    assert made.panel.results.sizes.series.value()[0][1] == pytest.approx(areas)
 
 
 def test_series_can_be_cancelled(bench: Any) -> None:
@@ -273,7 +322,7 @@ def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)
-    assert made.panel.results.plot.value()[0][1]["amorphous"] == share > np.mean(found[1] == 2)
+    assert made.panel.results.sizes.series.value()[0][1]["amorphous"] == share > np.mean(found[1] == 2)
     folder = made.panel.actions_.export(tmp_path, all_frames=True)
     made.wait()
     result = load(folder)
@@ -284,3 +333,17 @@ def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
     frames = result.info["frames"]
     corrected = [any("corrected by hand" in text for text in frame["warnings"]) for frame in frames]
     assert corrected == [False, True, False, False]
+
+
+def test_warnings_that_differ_in_a_number_do_not_fill_the_panel() -> None:
+    """Of a series whose hole grows each frame has its own sentence."""
+    warnings = {"no crystal.": list(range(40)), **{f"{t} % is left out.": [t] for t in range(20, 40)}}
+    assert about_series(warnings, 40, 0) == [
+        "no crystal. (40 of 40 frames)",
+        "There are other warnings about frames 20, 21, 22 and 17 more; they are shown there.",
+    ]
+    assert about_series(warnings, 40, 39)[:2] == [
+        "no crystal. (40 of 40 frames)",
+        "39 % is left out. (frame 39)",
+    ]
+    assert about_series({"hole.": [1, 2]}, 40, 1) == ["hole. (frames 1, 2)"]

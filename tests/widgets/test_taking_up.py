@@ -1,5 +1,6 @@
 """A result that was exported is opened again and gone on with; files bring their pixel size along."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,15 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtWidgets import QInputDialog
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QInputDialog
 
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.io import load, read, save
 from napari_hrstem_defects.io.ome import OmeTiffWriter
 from napari_hrstem_defects.widgets.roles import Role
 
-from .conftest import PLUGIN, TIMEOUT, lattice_image
+from .conftest import PLUGIN, TIMEOUT, analysed, lattice_image
 
 
 def _paint(made: Any, where: tuple[Any, ...], label: int) -> None:
@@ -90,6 +92,53 @@ def test_exported_result_is_taken_up_again(bench: Any, tmp_path: Path, frames: i
     third.qtbot.waitUntil(lambda: bool(third.document.by_hand.painted), timeout=TIMEOUT)
     third.wait()
     assert_array_equal(third.layer(Role.LABELS).data, labels)
+
+
+@pytest.fixture
+def asked(qtbot: Any) -> Iterator[list[str]]:
+    """napari reads folders itself, too, and asks which reader to take; Return takes the one that is chosen already."""
+    questions: list[str] = []
+
+    def answer() -> None:
+        if (question := QApplication.activeModalWidget()) is not None:
+            questions.append(question.reader_btn_group.checkedButton().text())
+            qtbot.keyClick(question, Qt.Key.Key_Return)
+
+    timer = QTimer(interval=100)
+    timer.timeout.connect(answer)
+    timer.start()
+    yield questions
+    timer.stop()
+
+
+def test_result_folder_dropped_on_the_window_is_taken_up(desk: Any, tmp_path: Path, asked: list[str]) -> None:
+    image = tmp_path / "image.tif"
+    _ours(image, lattice_image((256, 256)))
+    analysis = pipeline.analyze(read(image))
+    folder = save(analysis, tmp_path / "image")
+    made = desk(None)
+    made.drop(folder)
+    made.qtbot.waitUntil(lambda: made.session.running, timeout=TIMEOUT)
+    made.wait()
+    assert asked == ["HRSTEM defects"]
+    assert set(made.states().values()) == {"current"}
+    assert_array_equal(made.layer(Role.LABELS).data, analysis.labels)
+
+
+def test_other_and_damaged_folders_dropped_on_the_window_are_a_sentence(
+    desk: Any, tmp_path: Path, asked: list[str], monkeypatch: Any
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
+    damaged = save(analysed("si_perfect"), tmp_path / "damaged")
+    (damaged / "severity.tif").write_bytes(b"")
+    made = desk(None)
+    made.drop(tmp_path)
+    made.drop(damaged)
+    assert asked == ["HRSTEM defects"] * 2
+    assert f"{tmp_path} is not a result folder" in shown[0]
+    assert f"{damaged}: the result is incomplete or damaged" in shown[1]
+    assert len(made.viewer.layers) == 0
 
 
 def test_result_of_a_sample_is_taken_up_and_corrected_again(bench: Any, tmp_path: Path) -> None:

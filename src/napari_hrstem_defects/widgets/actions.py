@@ -139,7 +139,7 @@ class Actions(QWidget):
         session, document, analysis = self._session, self._session.document, self.result("export")
         if document.layer is None or analysis is None:
             return None
-        folder = parent / tasks.folder_name(Source.of(document.layer).name)
+        folder = tasks.folder_in(parent, Source.of(document.layer))
         call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
         if all_frames and document.is_stack:
             request = session.request(document.layer, document.frame)
@@ -170,7 +170,7 @@ class Actions(QWidget):
         if not chosen:
             return
         settings.remember("export", chosen)
-        target = Path(chosen) / tasks.folder_name(Source.of(document.layer).name)
+        target = tasks.folder_in(Path(chosen), Source.of(document.layer))
         overwrite = target.exists()
         if overwrite:
             question = f"“{target.name}” is there already. Replace the result in it?"

@@ -127,9 +127,7 @@ class Counted:
     trainable: bool
 
 
-def count_patches(
-    monitor: Monitor, examples: Sequence[Example], kind: str, patch_px: int, secondary: str = "defective"
-) -> Counted:
+def count_patches(monitor: Monitor, examples: Sequence[Example], patch_px: int, secondary: str) -> Counted:
     """Count the patches of each class on the grid of the images; `secondary` as in the training options.
 
     Raises
@@ -141,10 +139,8 @@ def count_patches(
     Cancelled
     """
     from napari_hrstem_defects.core.metrics import IGNORE
-    from napari_hrstem_defects.models.kinds import kind_of
     from napari_hrstem_defects.models.sampling import grid_patches, nothing_to_draw, room
 
-    patch_px = patch_px or kind_of(kind).patch_px
     images = [replace(image, secondary=secondary) for image in labelled_images(examples, monitor)]
     patches = grid_patches(images, patch_px)
     counts = ", ".join(f"{count} {name}" for name, count in patches.counts.items())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.errors import HrstemDefectsError, WriteError
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.widgets.roles import KEY, Role
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]]:
         Takes the path or paths and gives one image layer for each. In a window a file that cannot be read is answered
         with its sentence; napari would show a traceback around it.
     """
-    return _read_in_window
+    return functools.partial(_in_window, read_layers)
 
 
-def _read_in_window(path: Paths) -> list[Any]:
+def _in_window(read: Callable[[Paths], list[LayerData]], path: Paths) -> list[Any]:
     try:
-        return read_layers(path)
+        return read(path)
     except HrstemDefectsError as error:
         import napari
         from napari.utils.notifications import show_error
@@ -122,8 +122,15 @@ def place(size_nm: float | None, ndim: int) -> dict[str, Any]:
 
 
 def get_result_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
-    """Answer napari's question for a reader: None unless it is a result folder or its analysis.json."""
-    return None if _folder(path) is None else read_result
+    """Answer napari's question for a reader: None unless it is a result folder or its analysis.json.
+
+    In a window a person chose this reader for the folder: whatever is wrong with it is answered with a sentence.
+    """
+    import napari
+
+    if _folder(path) is None and napari.current_viewer() is None:
+        return None
+    return functools.partial(_in_window, read_result)
 
 
 def read_result(path: Paths) -> list[LayerData]:
@@ -132,12 +139,16 @@ def read_result(path: Paths) -> list[LayerData]:
     Raises
     ------
     ReadError
-        If a file of the result is missing or damaged.
+        If it is no result folder, or a file of the result is missing or damaged.
     """
     from napari_hrstem_defects.io import load, read
 
     folder = _folder(path)
-    assert folder is not None
+    if folder is None:
+        raise ReadError(
+            f"{path if isinstance(path, str) else ', '.join(path)} is not a result folder of HRSTEM defects;"
+            " choose one folder with an analysis.json in it, or another reader."
+        )
     result = load(folder)
     layers: list[LayerData] = []
     known = result.info["input"]

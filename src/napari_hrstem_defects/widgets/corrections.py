@@ -50,7 +50,7 @@ class Correction:
         return corrected
 
 
-def place_of(numbered: NDArray[np.int32], number: int) -> tuple[int, int] | None:
+def place_of(numbered: NDArray[np.integer[Any]], number: int) -> tuple[int, int] | None:
     """The pixel of a region nearest to its centre, which most likely stays in it when the threshold is moved."""
     pixels = np.argwhere(numbered == number)
     if not len(pixels):

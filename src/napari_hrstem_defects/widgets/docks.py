@@ -43,6 +43,7 @@ class SessionWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
+        # Widgets are handed a proxy.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session.of(self._viewer)
         self._links = Links()

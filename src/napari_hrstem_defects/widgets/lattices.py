@@ -26,7 +26,7 @@ from napari_hrstem_defects.widgets.layout import INDENT, box, button
 from napari_hrstem_defects.widgets.model import Document
 from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
 from napari_hrstem_defects.widgets.source import pixel_size_nm
-from napari_hrstem_defects.widgets.tables import RIGHT, swatch
+from napari_hrstem_defects.widgets.tables import PAINTED, RIGHT, swatch
 from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 #: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
@@ -83,7 +83,8 @@ class LatticeRow:
         free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
         box.setFlags(free if self.number else Qt.ItemFlag.NoItemFlags)
         box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
-        name = QTableWidgetItem(f"{self.relation}{', by hand' if self.by_hand else ''}")
+        name = QTableWidgetItem(f"{self.relation}{f' {PAINTED}' if self.by_hand else ''}")
+        name.setToolTip(f"{self.relation}{', patch placed by hand' if self.by_hand else ''}")
         name.setIcon(QIcon(swatch(self.colour)))
         turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
         share = QTableWidgetItem(f"{100 * self.share:.1f} %")

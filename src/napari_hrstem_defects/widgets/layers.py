@@ -29,6 +29,7 @@ from napari_hrstem_defects.widgets.roles import (
     entry,
     name_of,
     outputs_of,
+    role_of,
     tag,
 )
 from napari_hrstem_defects.widgets.source import placed_like
@@ -282,6 +283,15 @@ def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
     if frame is None or points.shape[1] < 3 or not (points[:, 0] == frame).any():
         return 0
     return int(np.argmax(points[:, 0] == frame))
+
+
+def is_in_frame(layer: Any, frame: int | None) -> bool:
+    """Whether a layer of a series shows something in a frame; None: of a single image."""
+    if frame is None:
+        return True
+    if role_of(layer) in POINTS:
+        return frame in layer.data[:, 0]
+    return len(layer.data) > 1 or entry(layer)["frame"] == frame
 
 
 def outline_px(shape: tuple[int, ...]) -> int:

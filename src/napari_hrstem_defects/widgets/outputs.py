@@ -190,16 +190,17 @@ def _histogram(analysis: Analysis) -> Histogram | None:
     return Histogram(counts, edges, 0.0 if analysis.threshold is None else analysis.area_periods)
 
 
-def region_outputs(labels: NDArray[np.integer[Any]], regions: tuple[Region, ...]) -> Output:
-    """Layer of the numbered regions; its table is the table of regions."""
-    from napari_hrstem_defects.core.regions import label_regions
+def region_output(
+    numbered: NDArray[np.integer[Any]], regions: tuple[Region, ...], frame: int | None
+) -> Output:
+    """Layer of the numbered regions of a frame; its table is the table of regions."""
     from napari_hrstem_defects.io.tables import region_rows
 
     rows = region_rows(regions)
     features: dict[str, Any] = {"index": [0, *(row["id"] for row in rows)]}
     if rows:
         features |= {key: [None, *(row[key] for row in rows)] for key in _REGION_KEYS}
-    return Output(Role.REGIONS, label_regions(labels), features=features)
+    return Output(Role.REGIONS, numbered, features=features, frame=frame)
 
 
 def class_colour(number: int) -> str:
@@ -321,13 +322,16 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
 def _severity(analysis: Analysis) -> list[Output]:
     limits = severity_range(analysis.severity, analysis.threshold)
     severity = Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits})
-    # Hatched: oblique stripes of the pixels that no defect can be found in.
+    rest = Output(Role.NOT_ASSESSED, hatched(analysis), if_there=bool(analysis.valid_mask.all()))
+    return [severity, rest, *_lattices(analysis)]
+
+
+def hatched(analysis: Analysis) -> NDArray[np.uint8]:
+    """Oblique stripes, 1, of the pixels that no defect can be found in."""
     height, width = analysis.valid_mask.shape
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
-    hatched = (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-    rest = Output(Role.NOT_ASSESSED, hatched, if_there=bool(analysis.valid_mask.all()))
-    return [severity, rest, *_lattices(analysis)]
+    return (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
 
 
 def _boundaries(analysis: Analysis) -> list[Output]:
@@ -356,8 +360,7 @@ def _variance(analysis: Analysis) -> list[Output]:
 
 
 def _labels(analysis: Analysis) -> list[Output]:
-    labels = Output(Role.LABELS, analysis.labels.astype(np.uint8))
-    return [region_outputs(analysis.labels, analysis.regions), labels]
+    return [Output(Role.LABELS, analysis.labels.astype(np.uint8))]
 
 
 def _image(role: Role, values: NDArray[Any]) -> Output:

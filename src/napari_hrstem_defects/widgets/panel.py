@@ -26,11 +26,13 @@ from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Action
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
 from napari_hrstem_defects.widgets.lattices import LatticesView, lattice_rows, spacing_px
+from napari_hrstem_defects.widgets.layers import is_in_frame
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
 from napari_hrstem_defects.widgets.model import STEPS, State
+from napari_hrstem_defects.widgets.navigator import Navigator
 from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
-from napari_hrstem_defects.widgets.results import Navigator, ResultsDock
+from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tasks import import_early
@@ -342,8 +344,8 @@ class DefectsPanel(SessionWidget):
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document, found))
-        wrong = summary.about_pixel_size(document) or summary.about_spacing(document)
-        self.calibrate.setVisible(summary.has_no_pixel_size(document) or wrong is not None)
+        unknown = document.layer is not None and pixel_size_nm(document.layer) is None
+        self.calibrate.setVisible(unknown or bool(summary.about_pixel_size(document)))
         self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(document, found))
         self.region_count.setText(summary.about_regions(document, frame))
@@ -358,13 +360,14 @@ class DefectsPanel(SessionWidget):
             mapped=mapped is not None and mapped.visible,
         )
         self.threshold.setHistogram(None if found is None else found.histogram)
-        # Without the layer there is nothing to move or paint: a run makes it again.
+        # Without the layer, or in a frame that it does not show, there is nothing to move or paint.
         for role, tool in (
             (Role.PATCHES, self.patches),
             (Role.BEST_PATCH, self.best_patch.move_button),
             (Role.LABELS, self.paint_labels),
         ):
-            tool.setEnabled(session.layer(role) is not None)
+            layer = session.layer(role)
+            tool.setEnabled(layer is not None and is_in_frame(layer, frame))
         self.corrections.setVisible(bool(document.by_hand.painted))
         before = session.layer(Role.LABELS_BEFORE) is not None
         self.before.setChecked(before)
@@ -380,7 +383,7 @@ class DefectsPanel(SessionWidget):
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self._colour()
-        self.results.setColours(self._colours)
+        self.results.sizes.setColours(self._colours)
         if self._training is not None:
             self._training.setColours(self._colours)
 

@@ -267,9 +267,8 @@ class SizeView(QWidget):
 
     def setColours(self, colours: Colours) -> None:
         """Follow the theme."""
-        self.plot.setColours(colours)
-        self.profile.setColours(colours)
-        self.series.setColours(colours)
+        for plot in (self.plot, self.profile, self.series):
+            plot.setColours(colours)
 
     def _show(self) -> None:
         sizes, chosen = _SIZES[self._in_nm], self.choice.currentIndex()

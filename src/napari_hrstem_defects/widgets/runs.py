@@ -30,7 +30,7 @@ from napari_hrstem_defects.widgets.model import (
     first_of,
     outdated,
 )
-from napari_hrstem_defects.widgets.outputs import Layered, Output, region_outputs
+from napari_hrstem_defects.widgets.outputs import Layered, Output, region_output
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.worker import Failure, Monitor, TaskWorker
 
@@ -228,10 +228,7 @@ class Runs:
             if scanned.scan.warnings:
                 session.noticed.emit(" ".join(scanned.scan.warnings))
 
-        numbered = document.series is None
-        call = functools.partial(
-            tasks.scan_image, request=request, model=model, known=known, numbered=numbered
-        )
+        call = functools.partial(tasks.scan_image, request=request, model=model, known=known)
         self.background(call, done, "scanning")
 
     def background(
@@ -391,7 +388,7 @@ class Runs:
             # Types need the pixels of the frame, as in an export.
             own = analysis if other is None else other.analysis_of(monitor, frame)
             found = known.corrected(correction, measured_in(own), class_map)
-            return found, region_outputs(found.shown, found.regions)
+            return found, region_output(found.numbered, found.regions, frame)
 
         self._measure(document, frame, measure)
 
@@ -420,8 +417,7 @@ class Runs:
             document.class_maps[frame] = result
         elif document.analysis is not None:
             document.labelled[frame], output = result
-            if document.series is None:
-                painted = frame in document.by_hand.painted
-                provenance = {**tasks.provenance_of(document.analysis), "corrected_by_hand": painted}
-                self._session.write(document, output, provenance)
+            painted = frame in document.by_hand.painted
+            provenance = {**tasks.provenance_of(document.analysis), "corrected_by_hand": painted}
+            self._session.write(document, output, provenance)
         self._session.changed.emit()

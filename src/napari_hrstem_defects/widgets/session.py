@@ -79,7 +79,6 @@ class Session:
     @classmethod
     def of(cls, viewer: ViewerModel) -> Session:
         """The session of a viewer, made on first use; it lives as long as the viewer."""
-        viewer = getattr(viewer, "__wrapped__", viewer)  # widgets are handed a proxy
         if viewer not in cls._of:
             cls._of[viewer] = cls(viewer)
         return cls._of[viewer]

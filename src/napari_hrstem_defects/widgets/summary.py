@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.widgets.model import Document
@@ -14,7 +15,7 @@ from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 #: A pixel size of the file farther from that of an entered lattice constant gives a warning: magnifications are
 #: calibrated to some percent, and other lattice vectors differ by more.
 SPACING_TOLERANCE = 0.05
-#: Parameters listed in the message; the panel shows all.
+#: Parameters and frames listed in a message; the panel shows all.
 _LISTED = 3
 _BACK = "Recipe → Reset to defaults restores them."
 
@@ -46,38 +47,25 @@ def about_recipe(recipe: Recipe) -> str | None:
     return f"Parameters differ from the defaults: {listed}{more}. {_BACK}"
 
 
-def has_no_pixel_size(document: Document) -> bool:
-    """Whether lengths can be given in px only."""
-    return document.layer is not None and pixel_size_nm(document.layer) is None
-
-
-def about_pixel_size(document: Document) -> str | None:
-    """Warning if the pixel size makes the lattice period implausible for a crystal."""
-    lattice = None if document.analysis is None else document.analysis.lattice
-    size = None if document.layer is None else pixel_size_nm(document.layer)
-    if lattice is None or size is None:
-        return None
+def about_pixel_size(document: Document) -> list[str]:
+    """Warnings if the pixel size makes the lattice period implausible for a crystal, or is not that of the file."""
+    if document.layer is None or (size := pixel_size_nm(document.layer)) is None:
+        return []
     from napari_hrstem_defects.io.calibration import implausible
 
-    warning = implausible(lattice.period_px, size)
-    return None if warning is None else f"{warning.partition(';')[0]}; correct it with Pixel size…"
-
-
-def about_spacing(document: Document) -> str | None:
-    """Warning if the pixel size of the file disagrees with the lattice constant that it was replaced by."""
-    layer = document.layer
-    known = {} if layer is None else entry(layer)
+    found = []
+    lattice = None if document.analysis is None else document.analysis.lattice
+    if lattice is not None and (warning := implausible(lattice.period_px, size)) is not None:
+        found.append(f"{warning.partition(';')[0]}; correct it with Pixel size…")
+    known = entry(document.layer)
     spacing, stated = known.get("spacing_nm"), known.get("stated_nm")
-    size = None if layer is None else pixel_size_nm(layer)
-    if spacing is None or stated is None or size is None:
-        return None
-    off = abs(stated / size - 1)
-    if off <= SPACING_TOLERANCE:
-        return None
-    return (
-        f"The pixel size of the file, {stated:.4g} nm, disagrees by {100 * off:.1f} % (more than "
-        f"{100 * SPACING_TOLERANCE:.0f} %) with the lattice constant a = {spacing:.4g} nm; correct it with Pixel size…"
-    )
+    if spacing is not None and stated is not None and (off := abs(stated / size - 1)) > SPACING_TOLERANCE:
+        found.append(
+            f"The pixel size of the file, {stated:.4g} nm, disagrees by {100 * off:.1f} % (more than "
+            f"{100 * SPACING_TOLERANCE:.0f} %) with the lattice constant a = {spacing:.4g} nm; correct it with "
+            "Pixel size…"
+        )
+    return found
 
 
 def about_patches(document: Document, found: Findings | None) -> str:
@@ -122,13 +110,31 @@ def about_regions(document: Document, frame: int | None) -> str:
     return f"{verdict}{count} · {share:.1f} % of the image"
 
 
+def about_series(warnings: Mapping[str, Sequence[int]], frames: int, frame: int) -> list[str]:
+    """Warnings about a frame of a series of so many, each with how many it is about, and which frames have others."""
+    here = [text for text, numbers in warnings.items() if frame in numbers]
+    others = sorted({number for text, numbers in warnings.items() if text not in here for number in numbers})
+    about = [
+        f"{text} ({_named(warnings[text], f'{len(warnings[text])} of {frames} frames')})" for text in here
+    ]
+    if others:
+        listed = f"frames {', '.join(map(str, others[:_LISTED]))} and {len(others) - _LISTED} more"
+        about.append(f"There are other warnings about {_named(others, listed)}; they are shown there.")
+    return about
+
+
+def _named(numbers: Sequence[int], many: str) -> str:
+    """Frames by their numbers, if they are not too many."""
+    few = f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    return many if len(numbers) > _LISTED else few
+
+
 def messages(document: Document, frame: int | None) -> tuple[str | None, list[str]]:
     """Error and warnings, those of a series or of the frame that is shown."""
     error = None if document.failed is None else document.failed[1]
     found: list[str] = []
     if document.series is not None:
-        found = list(document.series.warnings)
+        found = about_series(document.series.warnings, len(document.findings), frame or 0)
     elif document.analysis is not None and frame in (None, document.frame):
         found = list(document.analysis.warnings)
-    sizes = [text for text in (about_pixel_size(document), about_spacing(document)) if text]
-    return error, list(dict.fromkeys([*found, *sizes, *document.notes]))
+    return error, list(dict.fromkeys([*found, *about_pixel_size(document), *document.notes]))

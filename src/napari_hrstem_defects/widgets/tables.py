@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 #: Words for the kinds of defects.
 KINDS = {0: "class of the scan", 1: "symmetry", 2: "amorphous"}
-#: Signs beside the number: of the verdicts, and of what was painted.
+#: Signs beside the number: of the verdicts, and of what a person painted or placed.
 _SIGNS = {"accepted": "✓", "rejected": "✕"}
-_PAINTED = "✎"
+PAINTED = "✎"
 _NO_INDEX = QModelIndex()
 #: Room beside the text of a cell, that of a swatch, and the narrowest column, in px of the screen.
 _MARGIN, _SWATCH, _NARROWEST = 8, 16, 20
@@ -141,24 +141,25 @@ def _confidence(region: Region, rows: RegionRows) -> float | None:
 
 #: Those that matter most come first; from the last on they are left out where the table is too narrow for all.
 COLUMNS = (
-    Column("No.", "Number", "", f"9 ✓ {_PAINTED}", lambda region, rows: region.id),
-    Column("Type", "Probable type", "", "lamella", lambda region, rows: region.type, _known),
+    Column("No.", "Number", "", f"9 ✓ {PAINTED}", lambda region, rows: region.id),
+    Column("Type", "Probable type", "", "intrinsic stacking fault", lambda region, rows: region.type, _known),
     Column("Conf.", "Confidence of the type", "%", "Conf.", _confidence, _whole),
-    Column("Area", "Area", "{length}²", "≥ 99999", _size("area", "2"), limit=True),
-    Column("Length", "Length", "{length}", "≥ 0.99", _size("length"), limit=True),
+    Column("Area", "Area", "{length}²", "≥99999", _size("area", "2"), limit=True),
+    Column("Length", "Length", "{length}", "≥0.999", _size("length"), limit=True),
     Column("y, x", "Centre y, x", "px", "9999, 9999", lambda region, rows: region.centroid),
-    Column("Kind", "Kind", "", "amorphous", _kind),
-    Column("Width", "Width", "{length}", "≥ 0.999", _size("width"), limit=True),
-    Column("Max.", "Max. {measure}", "", "0.999", lambda region, rows: region.max_severity),
-    Column("Mean", "Mean {measure}", "", "0.999", lambda region, rows: region.mean_severity),
+    # The sign beside the number says already what was painted.
+    Column("Kind", "Kind", "", "amorphous", _kind, lambda kind: kind.partition(",")[0]),
+    Column("Width", "Width", "{length}", "≥0.999", _size("width"), limit=True),
+    Column("Max.", "Max. {measure}", "", "0.0999", lambda region, rows: region.max_severity),
+    Column("Mean", "Mean {measure}", "", "0.0999", lambda region, rows: region.mean_severity),
     Column("Angle", "Angle", "°", "-99.9", lambda region, rows: region.orientation_deg),
     Column(
         "To lattice", "Angle to the lattice", "°", "To lattice", lambda region, rows: region.to_lattice_deg
     ),
     Column("Reviewed", "Reviewed", "", "accepted", lambda region, rows: rows.reviewed.get(region.id, "")),
 )
-#: The column that takes the room that is left.
-_TYPE = 1
+#: The column that takes the room that is left; the columns before this one are shown if the type is cut off by it.
+_TYPE, _ALWAYS = 1, 5
 
 
 class RegionModel(QAbstractTableModel):
@@ -215,7 +216,7 @@ class RegionModel(QAbstractTableModel):
         """Signs beside the number of a region, and what they mean."""
         verdict, painted = self._rows.reviewed.get(region.id), region.id in self._rows.painted
         marks = {} if verdict is None else {_SIGNS[verdict]: verdict}
-        return marks | ({_PAINTED: "painted"} if painted else {})
+        return marks | ({PAINTED: "painted"} if painted else {})
 
     def about(self, region: Region) -> str:
         """The main columns of a row in one line."""
@@ -254,7 +255,7 @@ class RegionModel(QAbstractTableModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             text, more = column.text(value), ""
             if column.limit and region.at_rim:
-                text, more = f"≥ {text}", ", for it reaches the rim"
+                text, more = f"≥{text}", ", for it reaches the rim"
             elif index.column() == 0:
                 marks = self._marks(region)
                 text, more = " ".join([text, *marks]), "".join(f", {mark}" for mark in marks.values())
@@ -361,7 +362,7 @@ class RegionTable(QWidget):
         widths[_TYPE] += _SWATCH
         room = view.viewport().width() - sum(widths[number] for number, on in self._wanted.items() if on)
         for number, (width, action) in enumerate(zip(widths, self.actions_, strict=True)):
-            shown = self._wanted.get(number, number <= _TYPE or room >= width)
+            shown = self._wanted.get(number, number < _ALWAYS or room >= width)
             if number not in self._wanted:
                 room = room - width if shown else -1  # none of those that matter less
             self._columns.setSectionHidden(number, not shown)

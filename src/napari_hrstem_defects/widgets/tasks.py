@@ -22,7 +22,8 @@ from napari_hrstem_defects.widgets.outputs import (
     Layered,
     best_patches_of_series,
     describe,
-    region_outputs,
+    hatched,
+    region_output,
     scan_outputs,
 )
 from napari_hrstem_defects.widgets.roles import Role
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.models.scan import Scan
 
-#: Failures of a folder and frames of a warning that are listed in a message.
-_LISTED = 3
 #: The severity of a series is kept if it needs no more memory than this, in bytes; the labels always are.
 SEVERITY_BYTES = 2 * 2**30
 
@@ -93,15 +92,15 @@ class SeriesResult(Result):
 
     Attributes
     ----------
-    warnings : tuple of str
-        Each with the frames it was raised for.
+    warnings : dict
+        Sentence → frames that it was raised for.
     request : Request
         What it was asked for; its best patch may be that of the frame shown.
     again : dict
         Frame that was analysed again last → its analysis.
     """
 
-    warnings: tuple[str, ...]
+    warnings: dict[str, list[int]]
     request: Request
     again: dict[int, Analysis] = field(default_factory=dict)
 
@@ -174,6 +173,7 @@ def run(
         found = known[frame] = request.labelled(frame, analysis)
         shown = analysis.with_labels(found.shown, found.regions)
     outputs = describe(shown, write)
+    outputs += [region_output(found.numbered, found.regions, source.frame) for found in known.values()]
     if monitor.cancelled():
         raise Cancelled
     return Result(outputs, provenance_of(analysis), analysis, {frame: Findings.of(analysis)}, known)
@@ -211,7 +211,7 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
     whole, shown = request.source.series(), request.source.frame or 0
     frames = len(whole)
-    labels: NDArray[np.uint8] = np.zeros(whole.shape, np.uint8)
+    labels, rest = (np.zeros(whole.shape, np.uint8) for _ in range(2))
     known: dict[int, Labelled] = {}
     findings: dict[int, Findings] = {}
     severity = np.zeros(whole.shape, np.float32) if labels.size * 4 <= SEVERITY_BYTES else None
@@ -219,7 +219,7 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     kept: Analysis | None = None
     for index, analysis in _analyses(monitor, request, range(frames)):
         known[index], findings[index] = request.labelled(index, analysis), Findings.of(analysis)
-        labels[index] = known[index].shown
+        labels[index], rest[index] = known[index].shown, hatched(analysis)
         if severity is not None:
             severity[index] = analysis.severity
         for text in analysis.warnings:
@@ -227,23 +227,15 @@ def run_series(monitor: Monitor, request: Request) -> SeriesResult:
         if kept is None or index == shown:
             kept = analysis
     assert kept is not None
-    warnings = tuple(f"{text} ({_named(numbers, frames)})" for text, numbers in warned.items())
-    whole_data = {Role.LABELS: labels, Role.SEVERITY: severity}
+    whole_data = {Role.LABELS: labels, Role.SEVERITY: severity, Role.NOT_ASSESSED: rest}
     outputs = [
-        dataclasses.replace(output, data=data, frame=shown)
+        dataclasses.replace(output, data=data, frame=shown, if_there=output.if_there and not data.any())
         for output in describe(kept, ("symmetry", "segment"))
         if (data := whole_data.get(output.role)) is not None
     ]
     outputs += best_patches_of_series({index: found.best_patch for index, found in findings.items()})
     found = provenance_of(kept), kept, findings, known
-    return SeriesResult(outputs, *found, warnings, request)
-
-
-def _named(numbers: Sequence[int], frames: int) -> str:
-    """Which frames a warning is about, as far as they can be listed."""
-    if len(numbers) > _LISTED:
-        return f"{len(numbers)} of {frames} frames"
-    return f"frame{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    return SeriesResult(outputs, *found, warned, request)
 
 
 def _analyses(
@@ -292,9 +284,7 @@ class Scanned(Layered):
     known: Labelled | None
 
 
-def scan_image(
-    monitor: Monitor, request: Request, model: Path, known: Labelled | None, numbered: bool
-) -> Scanned:
+def scan_image(monitor: Monitor, request: Request, model: Path, known: Labelled | None) -> Scanned:
     """Slide an ensemble over an image, in the other process, and describe the layers.
 
     Parameters
@@ -304,8 +294,6 @@ def scan_image(
     model : Path
     known : Labelled or None
         Labels and regions of the frame, if there are any already.
-    numbered : bool
-        Whether a layer shows the numbers of the regions.
 
     Raises
     ------
@@ -336,8 +324,7 @@ def scan_image(
     outputs = scan_outputs(found, request.source.frame)
     if known is not None:
         known = known.classified(class_map)
-        if numbered:
-            outputs.append(region_outputs(known.shown, known.regions))
+        outputs.append(region_output(known.numbered, known.regions, request.source.frame))
     return Scanned(outputs, provenance, found, class_map, known)
 
 
@@ -418,9 +405,12 @@ def overview_png(monitor: Monitor, analysis: Analysis) -> bytes:
     return buffer.getvalue()
 
 
-def folder_name(name: str) -> str:
-    """Name of the result's folder: the image's, without its suffix."""
+def folder_in(parent: Path, source: Source) -> Path:
+    """Folder of the result of an image: named like it, without its suffix."""
     from napari_hrstem_defects.io import SUFFIXES
 
-    stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
-    return "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+    name = Path(source.name)
+    stem = name.stem if name.suffix.lower() in SUFFIXES else source.name
+    return parent / (
+        "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
+    )

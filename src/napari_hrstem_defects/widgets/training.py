@@ -253,7 +253,6 @@ class TrainDialog(QDialog):
         call = functools.partial(
             classifiers.count_patches,
             examples=self.images.value(),
-            kind=self._kind_name(),
             patch_px=int(self.patch.value),
             secondary=str(self.secondary.value),
         )

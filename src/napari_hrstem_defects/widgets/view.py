@@ -30,6 +30,8 @@ _LEGEND = {
     "hrstem_defects_symmetry_defect": ("symmetry_defect", "symmetry defect", SYMMETRY_COLOUR),
     "hrstem_defects_amorphous": ("amorphous", "amorphous", AMORPHOUS_COLOUR),
 }
+#: Colours of classes are read on it; on a light one they are not.
+_GROUND = "black"
 _BEFORE, _HOVERED = "hrstem_defects_before", "hrstem_defects_hovered"
 #: Most pixels along a side of the layer that outlines the region under the mouse.
 _LARGEST_HOVERED = 512
@@ -152,7 +154,8 @@ def _line(viewer: ViewerModel, key: str, text: str, colour: str | None, position
     elif text:
         # Whole from the start: each change of one that is shown draws it anew.
         place = {"position": position, "box": True, "font_size": 8, "visible": True}
-        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, **place)
+        ground = None if colour is None else _GROUND
+        viewer.canvas.overlays[key] = TextOverlay(text=text, color=colour, box_color=ground, **place)
 
 
 def legend(viewer: ViewerModel, areas: Mapping[str, float] | None, *, before: bool = False) -> None:
