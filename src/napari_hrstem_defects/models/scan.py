@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.core.lattice import typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.core.threads import own_threads
