@@ -2,7 +2,7 @@
 A patch classifier of your own
 ==============================
 
-Anything with a ``name`` and a method ``classify`` can judge the patches: a network, or a plain function as here. It
+Anything with a ``name`` and a method ``classify`` can classify the patches: a network, or a plain function as here. It
 decides which patches may become the best patch; the filters that draw the severity stay the same. Networks are trained
 with ``hrstem-defects train``: :doc:`/training`.
 """

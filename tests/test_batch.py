@@ -26,7 +26,7 @@ from napari_hrstem_defects.batch import analyze_files, evaluate_folders, find_in
 from napari_hrstem_defects.batch.inputs import result_names
 from napari_hrstem_defects.batch.summary import COLUMNS
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError, WriteError
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.io import load
 
 
@@ -731,7 +731,7 @@ def test_two_runs_into_one_folder_share_it(folder, out, tmp_path, start):
 
 def test_a_lock_is_waited_for_and_freed(tmp_path):
     from napari_hrstem_defects.batch.locks import locked
-    from napari_hrstem_defects.core.errors import Cancelled
+    from napari_hrstem_defects.errors import Cancelled
 
     path = tmp_path / ".a.lock"
     with locked(path):

@@ -18,7 +18,7 @@ from napari_hrstem_defects.batch.options import FromFrame, Options
 from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.cli.analyze import placement_of
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.frames import FrameResult
 

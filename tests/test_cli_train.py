@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from napari_hrstem_defects.batch import run as batch_run
 from napari_hrstem_defects.cli import app, console
 from napari_hrstem_defects.cli import train as cli_train
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.models import backend, registry
 from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
@@ -306,7 +306,7 @@ def test_two_series_of_one_name_are_two_groups(tmp_path):
 
 def test_tables_that_are_wrong(tmp_path):
     from napari_hrstem_defects.batch.labelled import read_patches
-    from napari_hrstem_defects.core.errors import HrstemDefectsError
+    from napari_hrstem_defects.errors import HrstemDefectsError
 
     table = tmp_path / "t.csv"
     np.save(tmp_path / "nan.npy", np.where(np.eye(32), np.nan, np.arange(32.0)))
@@ -497,9 +497,9 @@ def test_published_protocol_from_the_command_line(folder, tmp_path, monkeypatch)
     assert [row["set"] for row in rows] == ["train", "test", "defect-free"]
     assert rows[2]["precision_mean"] == ""
     assert "defect-free" in (report / "report.txt").read_text("utf-8")
-    judged = run("evaluate", "--model", model, *labelled, "--report", tmp_path / "again").stdout
-    assert "as in table 1 of Dennler et al." in judged
-    assert "weighted average" in judged
+    scored = run("evaluate", "--model", model, *labelled, "--report", tmp_path / "again").stdout
+    assert "as in table 1 of Dennler et al." in scored
+    assert "weighted average" in scored
     assert (tmp_path / "again" / "confusion.png").is_file()
 
 
@@ -522,8 +522,8 @@ def test_tables_of_patches(tmp_path):
     forced = run("train", *options, "--out", model, "--split", "random", "--force", "--overwrite").stdout
     assert "Train/test overlap, the split was forced" in forced
     assert "share pixels with training patches" in load_model(model).contract.metrics["shared"]
-    judged = run("evaluate", "--model", model, "--patches", table)
-    assert "were left out" in judged.stderr or "scores are too high" in judged.stderr
+    scored = run("evaluate", "--model", model, "--patches", table)
+    assert "were left out" in scored.stderr or "scores are too high" in scored.stderr
     # Nothing in its file says which images these patches are from.
     pixels, mask = micrograph(5, (220, 400))
     tifffile.imwrite(tmp_path / "whole.tif", pixels)
@@ -543,8 +543,8 @@ def test_an_ensemble_from_the_table_to_the_pipeline(tmp_path, folder):
     assert contract.preprocessing["branches"] == "fft"
     assert contract.preprocessing["calibration"] == {}
     assert set(load_model(model).networks) == {"class-0", "class-1"}
-    judged = run("evaluate", "--model", "e", "--patches", table).stdout
-    assert all(name in judged for name in ("Bulk", "Fault", "accuracy"))
+    scored = run("evaluate", "--model", "e", "--patches", table).stdout
+    assert all(name in scored for name in ("Bulk", "Fault", "accuracy"))
 
     image = folder / "images" / "i3.tif"
     run("scan", image, "--model", "e", "--out", tmp_path / "scanned", "--stride", 16)

@@ -122,12 +122,12 @@ def assert_sound(image, analysis):
     assert analysis.labels.shape == shape
     assert analysis.labels.dtype == np.uint8
     assert analysis.labels.max() <= 2
-    assert analysis.severity.shape == analysis.variance.shape == analysis.judged.shape == shape
+    assert analysis.severity.shape == analysis.variance.shape == analysis.valid_mask.shape == shape
     assert np.isfinite(analysis.severity).all()
     assert np.isfinite(analysis.variance).all()
     assert analysis.variance.min() >= 0
-    assert analysis.judged.dtype == bool
-    assert not (analysis.judged & ~np.isfinite(image.astype(float))).any()
+    assert analysis.valid_mask.dtype == bool
+    assert not (analysis.valid_mask & ~np.isfinite(image.astype(float))).any()
     if analysis.best_patch is None:
         assert not analysis.labels.any()
         assert analysis.warnings

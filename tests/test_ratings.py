@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from napari_hrstem_defects.batch.ratings import RATINGS, tabulate_ratings
 from napari_hrstem_defects.cli.commands import app
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 
 COLUMNS = ("rating", "image", "input_sha256", "best_patch_placed", "recipe")
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from napari_hrstem_defects.batch import reports
-from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.metrics import classification
+from napari_hrstem_defects.errors import WriteError
 from napari_hrstem_defects.models import evaluation
 
 CLASSES = ("Bulk", "SF1", "Vacancy")

@@ -23,7 +23,7 @@ PARTS = (1.0, 0.5, 0.3)
 
 
 def peaks(index: int) -> tuple[float, list[int]]:
-    """Judged area in squared periods of one micrograph and its parts, and its peaks above each of `LEVELS`."""
+    """Assessed area in squared periods of one micrograph and its parts, and its peaks above each of `LEVELS`."""
     area, counts = 0.0, np.zeros(len(LEVELS), int)
     pixels = np.asarray(sample(index, OWN_SETS["tuning"][0], 0.0).micrograph.data)
     rng = np.random.default_rng(index)
@@ -35,7 +35,7 @@ def peaks(index: int) -> tuple[float, list[int]]:
         analysis = hd.analyze(hd.Micrograph(pixels[y : y + edge, x : x + edge]), stop="symmetry")
         if analysis.typical is None:
             continue
-        severity = np.where(analysis.judged, analysis.severity, 0)
+        severity = np.where(analysis.valid_mask, analysis.severity, 0)
         highest = ndimage.maximum_filter(severity, round(1.5 * analysis.typical.period_px))
         found = severity[(severity == highest) & (severity > LEVELS[0])]
         counts += (found[:, None] > LEVELS).sum(axis=0)

@@ -154,7 +154,7 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge the models; 1 if one did not pass."""
+    """Score the models; 1 if one did not pass."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.ensemble", description=__doc__)
     parser.add_argument(
         "model", nargs="+", type=Path, help="model file of an ensemble of the simulated classes"

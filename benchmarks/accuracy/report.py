@@ -295,4 +295,4 @@ def _classifiers(rows: Sequence[Row]) -> str:
             "–" if average == "" else f"{100 * average:.1f} ± {100 * spread:.1f}" for average, spread in pairs
         ]
         lines.append([row["classifier"], places[row["set"]], *shown])
-    return markdown(("classifier", "judged on", *keys[:-1], "defect-free"), lines)
+    return markdown(("classifier", "evaluated on", *keys[:-1], "defect-free"), lines)

@@ -150,12 +150,12 @@ def _overlap(result: Result, truth: Truth) -> Row:
     positive = defect & truth.scored
     found = result.labels > 0 if truth.either_label else result.labels == DEFECT
     # Label 1 on an amorphous area is counted by the Dice of the amorphous area.
-    judged = truth.scored & (truth.labels != AMORPHOUS)
+    crystal = truth.scored & (truth.labels != AMORPHOUS)
     severity = np.nan_to_num(result.severity)
     ranked = positive | (truth.scored & (truth.labels == CRYSTAL))
     boundary = positive & ~truth.other
     scores = {
-        "dice": _dice(found & judged, positive) if positive.any() else math.nan,
+        "dice": _dice(found & crystal, positive) if positive.any() else math.nan,
         "auroc": metrics.auroc(severity, positive, ~ranked),
         "dice_amorphous": math.nan,
         "auroc_boundary": math.nan,
@@ -236,7 +236,7 @@ def _summed(tables: Sequence[dict[str, tuple[int, int]]]) -> dict[str, tuple[int
 
 
 def _patches(table: PatchTable | None, truth: Truth) -> Row:
-    """Patches judged defective, by what they are (1 % / 10 % rule of Dennler et al.); ambivalent ones left out."""
+    """Patches classified as defective, by what they are (1 % / 10 % rule of Dennler et al.); ambivalent ones left out."""
     counts: Row = {}
     if table is None or not table.defective.size:
         return counts

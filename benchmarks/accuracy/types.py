@@ -30,7 +30,7 @@ from napari_hrstem_defects.core.defect_types import (
     TYPES,
     TypeClassifier,
     default_classifier,
-    type_judge,
+    region_classifier,
 )
 from napari_hrstem_defects.core.regions import find_regions, label_regions
 from napari_hrstem_defects.simulation.sets import SET_DEFECTS, sample
@@ -113,7 +113,7 @@ def regions(chosen: Set, index: int) -> list[Row]:
         found += [(mask.astype(np.uint8), [(kind, kind, mask)]) for kind, mask in walls]
     rows: list[Row] = []
     for drawn, (labels, masks) in enumerate(found):
-        known = type_judge(
+        known = region_classifier(
             labels, analysis.prepared, analysis.lattice, patch, analysis.domains, analysis.field
         )
         if known is None:
@@ -227,7 +227,7 @@ def to_json(fitted: TypeClassifier) -> str:
 # -- score ------------------------------------------------------------------------------------------------------
 
 
-def judged(rows: Sequence[Row], classifier: TypeClassifier) -> list[Row]:
+def classified(rows: Sequence[Row], classifier: TypeClassifier) -> list[Row]:
     """Rows of the table: the type and the confidence instead of the features."""
     out = []
     for row in rows:
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         COEFFICIENTS.write_text(to_json(fitted), "utf-8")
         print(json.dumps(losses))
         return 0
-    rows = judged(measured((TEST,), options.jobs), default_classifier())
+    rows = classified(measured((TEST,), options.jobs), default_classifier())
     write_csv(RESULTS / "types.csv", rows)
     write_csv(RESULTS / "types_confusion.csv", confusion(rows))
     run.record(RESULTS, "types")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.displacement import lattice_phases
     from napari_hrstem_defects.core.domains import coincidence
     from napari_hrstem_defects.core.eigenfilters import Bank, fit_bank, log_distances
-    from napari_hrstem_defects.core.errors import HrstemDefectsError
     from napari_hrstem_defects.core.lattice import Lattice, find_lattice
     from napari_hrstem_defects.core.metrics import auroc, classification, dice, patch_truth
     from napari_hrstem_defects.core.micrograph import Micrograph
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from napari_hrstem_defects.core.regions import Region, find_regions
     from napari_hrstem_defects.core.segmentation import hysteresis
     from napari_hrstem_defects.core.variance import local_variance
+    from napari_hrstem_defects.errors import HrstemDefectsError
     from napari_hrstem_defects.io import read, save
     from napari_hrstem_defects.simulation import simulate
 
@@ -47,7 +47,7 @@ _PUBLIC = {
     "Analysis": "core.analysis",
     "Bank": "core.eigenfilters",
     "BestPatch": "core.best_patch",
-    "HrstemDefectsError": "core.errors",
+    "HrstemDefectsError": "errors",
     "Lattice": "core.lattice",
     "Micrograph": "core.micrograph",
     "PatchGrid": "core.patches",

@@ -11,7 +11,7 @@ from napari_hrstem_defects.core.defect_types import (
     TYPES,
     UNKNOWN,
     default_classifier,
-    type_judge,
+    region_classifier,
 )
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.preprocessing import prepare
@@ -37,11 +37,11 @@ def seen(image, basis, mask, label=1):
     return labels, prepare(image.astype(np.float32), PERIOD, PreprocessParams()), lattice, PATCH, None
 
 
-def judged(image, basis, mask, label=1) -> Region:
+def classified(image, basis, mask, label=1) -> Region:
     """The one region that a mask makes, with its type."""
     inputs = seen(image, basis, mask, label)
     (region,) = find_regions(
-        inputs[0], np.zeros(SHAPE, np.float32), lattice=inputs[2], judge=type_judge(*inputs)
+        inputs[0], np.zeros(SHAPE, np.float32), lattice=inputs[2], classify=region_classifier(*inputs)
     )
     assert region.type in TYPES
     assert 0 <= region.confidence <= 1
@@ -51,13 +51,13 @@ def judged(image, basis, mask, label=1) -> Region:
 def features(image, basis, mask, label=1) -> dict[str, float]:
     """Features of the one region that a mask makes."""
     inputs = seen(image, basis, mask, label)
-    judge = type_judge(*inputs)
+    known = region_classifier(*inputs)
     found = []
     find_regions(
         inputs[0],
         np.zeros(SHAPE, np.float32),
         lattice=inputs[2],
-        judge=lambda region, part: found.append(judge.features(region)) or UNKNOWN,
+        classify=lambda region, part: found.append(known.features(region)) or UNKNOWN,
     )
     assert set(found[0]) == set(FEATURES)
     assert np.isfinite(list(found[0].values())).all()
@@ -101,7 +101,7 @@ def test_a_blurred_honeycomb_is_not_read_as_dark_columns(sense):
     found = features(image, basis, mask)
     assert found["spot_contrast"] > 0.5
     assert found["spot_brighter"] > 0.5 if sense > 0 else abs(found["spot_brighter"]) < 0.2
-    assert judged(image, basis, mask).type != "vacancy-like"
+    assert classified(image, basis, mask).type != "vacancy-like"
 
 
 # Types ---------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_blurred_honeycomb_is_not_read_as_dark_columns(sense):
 def test_bright_points_are_no_vacancies(size, wrong):
     at = column(SQUARE)
     image = noisy(crystal(SHAPE, SQUARE) + spot(at, size), 0.1)
-    region = judged(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
+    region = classified(image, SQUARE, np.hypot(Y - at[0], X - at[1]) < 1.2 * PERIOD)
     assert region.type != wrong
     assert region.type in ("interstitial-like" if size > 0 else "vacancy-like", "unknown")
 
@@ -122,10 +122,10 @@ def test_areas():
     inside = np.hypot(Y - 150, X - 150) < 55
     own = crystal(SHAPE, SQUARE, POLAR)
     lost = noisy(np.where(inside, 0.2 * glass(SHAPE, 2.0), own), 0.1)
-    assert judged(lost, SQUARE, inside, label=2).type == "amorphous"
+    assert classified(lost, SQUARE, inside, label=2).type == "amorphous"
     # Ordered crystal is not amorphous, whatever its label says.
     turned = noisy(np.where(inside, crystal(SHAPE, vectors("square", PERIOD, 30.0), POLAR), own), 0.1)
-    assert judged(turned, SQUARE, inside, label=2).type != "amorphous"
+    assert classified(turned, SQUARE, inside, label=2).type != "amorphous"
 
 
 def test_what_is_unlike_all_simulations_is_unknown():
@@ -157,8 +157,8 @@ def test_probabilities_and_confidence():
 
 def test_without_a_lattice_nothing_is_said():
     labels = np.ones((8, 8), np.uint8)
-    assert type_judge(labels, None, None, None, None) is None
-    region = find_regions(labels, np.zeros((8, 8)), judge=None)[0]
+    assert region_classifier(labels, None, None, None, None) is None
+    region = find_regions(labels, np.zeros((8, 8)), classify=None)[0]
     assert (region.type, region.confidence) == UNKNOWN
 
 

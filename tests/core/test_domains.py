@@ -14,10 +14,10 @@ from napari_hrstem_defects.core.domains import (
     point_in,
     walls,
 )
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
+from napari_hrstem_defects.errors import RecipeError
 
 from .helpers import counted, crystal, dice, glass, noisy, vectors
 
@@ -55,7 +55,7 @@ def side_of(analysis, number=1):
 
 def marked(analysis, right):
     far = X > WALL + 3 * PERIOD if right else X < WALL - 3 * PERIOD
-    return (analysis.labels == 1)[far & analysis.judged].mean()
+    return (analysis.labels == 1)[far & analysis.valid_mask].mean()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_inverted_domain(sigma, wall):
     assert relations(found) == ["reference", "inverted"]
     turned = (wall > x) == (found.domains.domains[1].patch.x < wall)
     assert dice(second(found), turned) > 0.93
-    far = (np.abs(x - wall) > 30) & found.judged
+    far = (np.abs(x - wall) > 30) & found.valid_mask
     assert (found.labels == 1)[turned & far].mean() > 0.97
     assert (found.labels == 1)[~turned & far].mean() < 0.01
 
@@ -237,7 +237,7 @@ def test_polarity_of_most_of_the_crystal_is_the_reference():
     image = noisy(np.where(inside, one, other), 0.1)
     found = hd.analyze(hd.Micrograph(image), hd.Recipe().replace({"classify.max_defect_area": 0.5}))
     assert not inside[0, round(found.best_patch.x)]
-    assert (found.labels == 1)[found.judged & inside].mean() > 0.95
+    assert (found.labels == 1)[found.valid_mask & inside].mean() > 0.95
     assert (found.labels > 0)[np.abs(x - 256) > 130].mean() < 0.01
 
 

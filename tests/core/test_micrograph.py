@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, MicrographError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
+from napari_hrstem_defects.errors import HrstemDefectsError, MicrographError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.normal(100, 10, (80, 90))

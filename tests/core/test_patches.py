@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.patches import PatchGrid, patch_size, shares
+from napari_hrstem_defects.errors import RecipeError
 
 
 @st.composite

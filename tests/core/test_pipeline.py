@@ -9,9 +9,9 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch, weights
-from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError, WriteError
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
+from napari_hrstem_defects.errors import Cancelled, MicrographError, RecipeError, WriteError
 
 from .helpers import counted, crystal, dice, fault, glass, noisy, vectors
 
@@ -43,7 +43,7 @@ def run(image, *args, **kwargs):
 
 
 def assert_same(a, b, *, warnings=True):
-    for name in ("labels", "severity", "judged", "variance", "amorphous"):
+    for name in ("labels", "severity", "valid_mask", "variance", "amorphous"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
     for name in ("best_patch", "lattice", "typical", "regions", "threshold", "area_periods"):
         assert getattr(a, name) == getattr(b, name), name
@@ -71,7 +71,7 @@ def whole():
 def test_maps_have_the_shape_of_the_input(recipe):
     shape = (129, 257)
     analysis = run(perfect(shape), recipe)
-    types = {"labels": "u1", "severity": "f4", "variance": "f4", "judged": "?", "amorphous": "?"}
+    types = {"labels": "u1", "severity": "f4", "variance": "f4", "valid_mask": "?", "amorphous": "?"}
     for name, dtype in types.items():
         array = getattr(analysis, name)
         assert (array.shape, array.dtype) == (shape, dtype), name
@@ -108,11 +108,11 @@ def test_crossed_waves_are_clean(period):
 @pytest.mark.parametrize("sigma", [0.05, 0.25])
 def test_fault_is_found_where_it_is(sigma):
     analysis = run(faulted((300, 360), sigma, 215))
-    x, judged, marked = np.arange(360), analysis.judged, analysis.labels == 1
+    x, valid_mask, marked = np.arange(360), analysis.valid_mask, analysis.labels == 1
     near, far = np.abs(x - 215) < 0.3 * PERIOD, np.abs(x - 215) > 2.2 * PERIOD
-    assert marked[judged & near].mean() > 0.95
-    assert marked[judged & far].mean() < 0.005
-    assert np.median(analysis.severity[judged & near]) > 2 * analysis.threshold
+    assert marked[valid_mask & near].mean() > 0.95
+    assert marked[valid_mask & far].mean() < 0.005
+    assert np.median(analysis.severity[valid_mask & near]) > 2 * analysis.threshold
     assert np.median(np.nonzero(marked)[1]) == pytest.approx(215, abs=0.35 * PERIOD)
     region = max(analysis.regions, key=lambda r: r.area_px)
     assert region.length_px > 0.85 * 300
@@ -145,7 +145,7 @@ def test_crystal_beside_vacuum(edge):
 def test_pure_noise_has_no_lattice(blur, mode):
     analysis = run(glass(SHAPE, blur).astype(np.float32), RECIPES[mode])
     assert any("lattice" in text for text in analysis.warnings)
-    for name in ("labels", "severity", "judged"):
+    for name in ("labels", "severity", "valid_mask"):
         assert not getattr(analysis, name).any()
     assert analysis.best_patch is analysis.typical is analysis.prepared is analysis.field is None
     assert analysis.domains is analysis.plateaus is analysis.boundaries is analysis.threshold is None
@@ -501,7 +501,13 @@ def test_published_ends_without_a_defective_patch():
     assert not analysis.patches.defective.any()
     assert analysis.warnings == ("no defective patch: the image is non-defective",)
     assert analysis.verdict == run(image).verdict == "non-defective"
-    for nothing in (analysis.labels, analysis.severity, analysis.variance, analysis.judged, analysis.regions):
+    for nothing in (
+        analysis.labels,
+        analysis.severity,
+        analysis.variance,
+        analysis.valid_mask,
+        analysis.regions,
+    ):
         assert not np.any(nothing)
     # On request the maps are made; nothing is marked all the same.
     asked = run(image, hd.Recipe.published().replace({"published.always_filter": "true"}))
@@ -509,13 +515,13 @@ def test_published_ends_without_a_defective_patch():
     assert not asked.labels.any()
     assert asked.verdict == "non-defective"
     assert asked.best_patch == analysis.best_patch
-    assert asked.judged[16:-32, 16:-16].mean() > 0.8
-    assert asked.severity[asked.judged].min() >= 0
+    assert asked.valid_mask[16:-32, 16:-16].mean() > 0.8
+    assert asked.severity[asked.valid_mask].min() >= 0
     assert asked.variance.min() > 0
     # A patch that somebody calls defective is one.
     painted = run(image, hd.Recipe.published(), patch_labels=[[True, False, False], [False, False, False]])
     assert painted.verdict == "defective"
-    assert painted.judged.any()
+    assert painted.valid_mask.any()
 
 
 def test_published_best_patch_is_the_maximum_of_w():
@@ -583,6 +589,6 @@ def test_many_grains():
         image[grain == k] = grown[grain == k]
     found = run(noisy(image, 0.1, 2))
     own = grain == grain[round(found.best_patch.y), round(found.best_patch.x)]
-    assert (found.labels == 1)[~own & found.judged].mean() > 0.8
-    assert (found.labels > 0)[own & found.judged].mean() < 0.25
+    assert (found.labels == 1)[~own & found.valid_mask].mean() > 0.8
+    assert (found.labels > 0)[own & found.valid_mask].mean() < 0.25
     assert len(found.domains.domains) > 4

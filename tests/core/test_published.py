@@ -8,7 +8,6 @@ from scipy.ndimage import convolve, correlate, gaussian_filter, median_filter, u
 from skimage.filters import threshold_triangle
 
 from napari_hrstem_defects.core import published
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.patches import TouchingGrid
 from napari_hrstem_defects.core.published import (
     difference_of_gaussians,
@@ -22,6 +21,7 @@ from napari_hrstem_defects.core.published import (
     window_sums,
 )
 from napari_hrstem_defects.core.recipe import PublishedParams
+from napari_hrstem_defects.errors import RecipeError
 
 SHAPE = (96, 120)
 MODEL = np.s_[8:72, 30:94]
@@ -175,30 +175,30 @@ def naive_severity(image, patch, kind, eigenvectors, comparison):
 def test_severity_is_the_formula(options):
     image = lattice((150, 131))
     image[100:, :60] = image[100:, :60][::-1]
-    severity, judged = eigenfilter_severity(image, MODEL, PublishedParams(**options))
+    severity, valid_mask = eigenfilter_severity(image, MODEL, PublishedParams(**options))
     expected = naive_severity(image, MODEL, *(options[k] for k in ("features", "eigenvectors", "comparison")))
-    np.testing.assert_array_equal(judged, np.isfinite(expected))
-    np.testing.assert_allclose(severity[judged], expected[judged], rtol=5e-3, atol=0.08)
-    assert not severity[~judged].any()
+    np.testing.assert_array_equal(valid_mask, np.isfinite(expected))
+    np.testing.assert_allclose(severity[valid_mask], expected[valid_mask], rtol=5e-3, atol=0.08)
+    assert not severity[~valid_mask].any()
 
 
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
 def test_tiles_leave_no_trace(monkeypatch, options):
     image = lattice((97, 140))
-    whole, judged = eigenfilter_severity(image, MODEL, PublishedParams(**options))
+    whole, valid_mask = eigenfilter_severity(image, MODEL, PublishedParams(**options))
     monkeypatch.setattr(published, "_TILE", (13, 37))
-    tiled, judged_tiled = eigenfilter_severity(image, MODEL, PublishedParams(**options))
+    tiled, valid_tiled = eigenfilter_severity(image, MODEL, PublishedParams(**options))
     np.testing.assert_allclose(tiled, whole, rtol=1e-3, atol=1e-2)
-    np.testing.assert_array_equal(judged_tiled, judged)
+    np.testing.assert_array_equal(valid_tiled, valid_mask)
 
 
 @pytest.mark.parametrize("options", EVERY, ids=IDS)
 def test_degenerate_images_stay_finite(options):
     shape = (96, 101)
     for image in (np.full(shape, 7.0), lattice(shape, 0.0), np.eye(*shape)):
-        severity, judged = eigenfilter_severity(image, np.s_[16:80, 20:84], PublishedParams(**options))
+        severity, valid_mask = eigenfilter_severity(image, np.s_[16:80, 20:84], PublishedParams(**options))
         assert severity.dtype == np.float32
-        assert severity.shape == judged.shape == shape
+        assert severity.shape == valid_mask.shape == shape
         assert np.isfinite(severity).all()
         assert severity.min() >= 0
 
@@ -206,9 +206,9 @@ def test_degenerate_images_stay_finite(options):
 def test_small_patches():
     image = lattice((64, 64))
     for size in (40, 44, 48):
-        severity, judged = eigenfilter_severity(image, np.s_[:size, :size], PublishedParams())
+        severity, valid_mask = eigenfilter_severity(image, np.s_[:size, :size], PublishedParams())
         assert np.isfinite(severity).all()
-        assert judged[16 : size - 16, 16 : size - 16].all()
+        assert valid_mask[16 : size - 16, 16 : size - 16].all()
     with pytest.raises(RecipeError, match="40 px"):
         eigenfilter_severity(image, np.s_[:39, :50], PublishedParams())
 
@@ -301,7 +301,7 @@ def test_maps_are_those_of_the_paper(kind):
     severity, variance, amorphous, labels = naive_maps(filtered.astype(float), MODEL, params)
     np.testing.assert_allclose(maps.variance, variance, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(maps.severity, severity, rtol=5e-3, atol=0.08)
-    assert maps.judged[16:144, 16:144].all()
+    assert maps.valid_mask[16:144, 16:144].all()
     assert np.mean(maps.amorphous != amorphous) < 1e-3
     # One grey level more or less: another library's triangle.
     assert np.mean(maps.labels != labels) < 0.02
@@ -311,7 +311,7 @@ def test_maps_are_those_of_the_paper(kind):
 def test_maps_without_a_best_patch():
     image = lattice((60, 50))
     maps = published_maps(image, None, PublishedParams())
-    for nothing in (maps.severity, maps.judged, maps.variance, maps.amorphous, maps.labels):
+    for nothing in (maps.severity, maps.valid_mask, maps.variance, maps.amorphous, maps.labels):
         assert nothing.shape == (60, 50)
         assert not nothing.any()
     np.testing.assert_array_equal(maps.filtered, log_gaussian(image))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import (
     PARAMETERS,
     RECIPE_VERSION,
@@ -18,6 +17,7 @@ from napari_hrstem_defects.core.recipe import (
     points_of,
     points_text,
 )
+from napari_hrstem_defects.errors import HrstemDefectsError, RecipeError
 
 NUMBERS = [name for name, about in PARAMETERS.items() if about["kind"] in (int, float)]
 #: Parameters that must stay in order, and the values the other keeps.

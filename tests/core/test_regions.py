@@ -158,9 +158,9 @@ def test_bad_arguments_are_named():
 def test_region_that_may_go_on_where_nothing_is_judged():
     mask = np.zeros((60, 80), bool)
     mask[20:30, 30:50] = True
-    judged = np.ones(mask.shape, bool)
-    judged[:, 50:] = False
+    valid_mask = np.ones(mask.shape, bool)
+    valid_mask[:, 50:] = False
     assert not measure(mask).at_rim
-    assert measure(mask, judged=judged).at_rim
-    assert not measure(np.roll(mask, -1, axis=1), judged=judged).at_rim
+    assert measure(mask, valid_mask=valid_mask).at_rim
+    assert not measure(np.roll(mask, -1, axis=1), valid_mask=valid_mask).at_rim
     assert measure(np.roll(mask, -20, axis=0)).at_rim

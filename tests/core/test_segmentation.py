@@ -54,11 +54,11 @@ def test_localise_looks_nearby_only():
 
 
 def test_priorities():
-    """Not judged before amorphous before symmetry."""
-    symmetry, amorphous, judged = (
+    """Not assessed before amorphous before symmetry."""
+    symmetry, amorphous, valid_mask = (
         np.array(list(bits), bool) for bits in zip(*np.ndindex(2, 2, 2), strict=True)
     )
-    found = join(symmetry[None], amorphous[None], judged[None])
+    found = join(symmetry[None], amorphous[None], valid_mask[None])
     assert found.dtype == np.uint8
     wanted = [(2 if a else int(s)) if j else 0 for s, a, j in np.ndindex(2, 2, 2)]
     assert found[0].tolist() == wanted

@@ -33,14 +33,14 @@ def test_no_more_false_marks_than_expected():
     for seed, (kind, sigma) in enumerate(kinds):
         analysis = analyzed(noisy(crystal((384, 384), vectors(kind, 12.0, 7.0 * seed)), sigma, seed))
         assert not analysis.labels.any()
-        found += ndimage.label((analysis.severity > z) & analysis.judged, np.ones((3, 3)))[1]
+        found += ndimage.label((analysis.severity > z) & analysis.valid_mask, np.ones((3, 3)))[1]
         expected += false_marks_of(z, analysis.area_periods)
     assert 0 < found < expected
 
 
 def test_clean_crystal_has_unit_severity():
     analysis = analyzed(noisy(crystal(SHAPE, BASIS), 0.15))
-    inside = analysis.severity[analysis.judged]
+    inside = analysis.severity[analysis.valid_mask]
     # The largest of four standardised maps: a bit above 0, hardly above 3.
     assert 0 < np.median(inside) < 1.3
     assert np.quantile(inside, 0.99) < 3.5
@@ -55,7 +55,7 @@ def test_one_column_stands_out(weight):
     place = np.array(BASIS[0]) * 12 + np.array(BASIS[1]) * 11
     image += (weight - 1) * np.exp(-((Y - place[0]) ** 2 + (X - place[1]) ** 2) / 2 / (0.16 * 12) ** 2)
     analysis = analyzed(noisy(image, 0.05))
-    peak = np.unravel_index(np.where(analysis.judged, analysis.severity, 0).argmax(), SHAPE)
+    peak = np.unravel_index(np.where(analysis.valid_mask, analysis.severity, 0).argmax(), SHAPE)
     assert np.hypot(*(np.array(peak) - place)) < 9
     assert analysis.severity.max() > analysis.threshold
     assert not analysis.amorphous.any()
@@ -69,10 +69,10 @@ def test_severity_is_defined_everywhere_and_nothing_marked_where_not_judged():
     analysis = analyzed(image)
     assert any("1200 pixels" in text for text in analysis.warnings)
     assert np.isfinite(analysis.severity).all()
-    assert not analysis.judged[40:70, 60:100].any()
-    assert not analysis.labels[~analysis.judged].any()
-    rim = ~analysis.judged
+    assert not analysis.valid_mask[40:70, 60:100].any()
+    assert not analysis.labels[~analysis.valid_mask].any()
+    rim = ~analysis.valid_mask
     rim[8:-8, 8:-8] = False
-    assert rim.sum() == analysis.judged.size - (SHAPE[0] - 16) * (SHAPE[1] - 16)
+    assert rim.sum() == analysis.valid_mask.size - (SHAPE[0] - 16) * (SHAPE[1] - 16)
     # Not much beyond the hole and the rim is given up.
-    assert analysis.judged[30:-30, 150:-30].all()
+    assert analysis.valid_mask[30:-30, 150:-30].all()

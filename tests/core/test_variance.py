@@ -90,7 +90,7 @@ def test_hole_is_amorphous_and_nothing_around_it_is_a_lattice(periods, rim):
     assert hole.type == "amorphous"
     assert not hole.at_rim
     assert analysis.results["preprocess"].field.strength.max() <= 1
-    assert analysis.judged[distance < 2 * period].all()
+    assert analysis.valid_mask[distance < 2 * period].all()
 
 
 def test_weak_film_is_no_vacuum():

@@ -47,8 +47,8 @@ def fake_analysis(
     labels[height // 4 : height // 3] = 1
     labels[3 * height // 4 :, 3 * width // 4 :] = 2
     severity = (frame.pixels + 10 * (labels > 0)).astype(np.float32)
-    judged = np.zeros((height, width), bool)
-    judged[8:-8, 8:-8] = True
+    valid_mask = np.zeros((height, width), bool)
+    valid_mask[8:-8, 8:-8] = True
     grid = PatchGrid((height, width), 32)
     scores = np.linspace(0, 6, grid.counts[0] * grid.counts[1], dtype=np.float32).reshape(grid.counts)
     size = micrograph.pixel_size_nm
@@ -93,7 +93,7 @@ def fake_analysis(
         "classify": Classified(patches),
         "best_patch": Chosen(placed),
         "variance": Varied(np.full((height, width), 0.25, np.float32), labels == 2),
-        "symmetry": Compared(severity, judged, lattice=lattice, area_periods=height * width / 12**2),
+        "symmetry": Compared(severity, valid_mask, lattice=lattice, area_periods=height * width / 12**2),
         "segment": Segmented(labels, patches),
         "regions": Listed(tuple(regions)),
     }

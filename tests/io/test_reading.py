@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.io import SUFFIXES, data_sets, read
 
 from . import writers

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from napari_hrstem_defects import Micrograph, Recipe, analyze
 from napari_hrstem_defects.core.best_patch import BestPatch
 from napari_hrstem_defects.core.domains import Domain, DomainMap
-from napari_hrstem_defects.core.errors import ReadError, WriteError
+from napari_hrstem_defects.errors import ReadError, WriteError
 from napari_hrstem_defects.io import ResultWriter, load, read, save
 from napari_hrstem_defects.io.loading import load_info
 

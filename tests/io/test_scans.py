@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.errors import WriteError
 from napari_hrstem_defects.io import read
 from napari_hrstem_defects.io.scans import is_scan, save_scan
 from napari_hrstem_defects.io.tables import read_table

@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import sys
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import check_installed, keras
 {before}
 try:

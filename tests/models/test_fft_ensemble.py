@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import fft_ensemble
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.data import mask_of_labels, mask_of_polygons
 
 SHAPE = (40, 60)

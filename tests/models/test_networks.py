@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import compact, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.kinds import kind_of

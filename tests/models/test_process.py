@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
+from napari_hrstem_defects.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.models.process import KerasProcess
 

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.store import file_sha256

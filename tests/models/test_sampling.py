@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.data import LabelledImage
 from napari_hrstem_defects.models.sampling import grid_patches, room, sample_patches
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import scan as scanning
 from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.contract import Contract

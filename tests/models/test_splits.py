@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.near_copies import (

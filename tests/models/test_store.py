@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError, WriteError
 from napari_hrstem_defects.models import store
 from napari_hrstem_defects.models.compact import build_compact
 from napari_hrstem_defects.models.contract import Contract

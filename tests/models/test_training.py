@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.errors import Cancelled, ModelError, WriteError
 from napari_hrstem_defects.models import base, compact, evaluation, fitting, scale, training, vgg16
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.classifier import TrainedClassifier

@@ -296,9 +296,9 @@ def test_histogram_marks_the_threshold(bench: Any) -> None:
     made.run_all()
     view = made.panel.threshold.histogram
     histogram = made.document.found().histogram
-    judged = made.document.analysis.severity[made.document.analysis.judged]
+    assessed = made.document.analysis.severity[made.document.analysis.valid_mask]
     low, high = histogram.edges[[0, -1]]
-    assert histogram.counts.sum() == np.count_nonzero((judged >= low) & (judged <= high))
+    assert histogram.counts.sum() == np.count_nonzero((assessed >= low) & (assessed <= high))
     assert view.value()[1] == pytest.approx(made.document.analysis.threshold)
     low, high = view.axes.get_xlim()
     pointed = made.document.analysis.threshold + 1
@@ -477,7 +477,7 @@ def test_bad_images_get_a_sentence_and_a_notification(bench: Any, monkeypatch: A
 @pytest.mark.parametrize("data", [np.eye(64, dtype=np.complex64), np.arange(64.0), np.full((64, 64), "a")])
 def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
     """Complex, 1-D and text arrays never become a layer, but the session would say why."""
-    from napari_hrstem_defects.core.errors import MicrographError
+    from napari_hrstem_defects.errors import MicrographError
     from napari_hrstem_defects.widgets.source import Source
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):

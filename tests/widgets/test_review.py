@@ -161,9 +161,9 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
         for y0, x0, y1, x1 in (region.bbox for region in made.document.regions())
     )
     hatched = made.layer(Role.NOT_ASSESSED)
-    judged = made.document.analysis.judged
-    assert not judged[140:220, 150:240].any()
-    assert not hatched.data[judged].any()
+    valid_mask = made.document.analysis.valid_mask
+    assert not valid_mask[140:220, 150:240].any()
+    assert not hatched.data[valid_mask].any()
     # Stripes and gaps of one width.
     assert np.mean(hatched.data[140:220, 150:240]) == pytest.approx(0.5, abs=0.05)
     severity = made.layer(Role.SEVERITY)
@@ -175,7 +175,7 @@ def test_pixels_without_a_value_are_no_defect_and_hatched(bench: Any) -> None:
     for shown in (False, True):
         made.panel.navigator.toggle_results()
         assert (severity.visible, hatched.visible) == (shown, shown)
-    assert made.document.found().histogram.counts.sum() <= judged.sum()
+    assert made.document.found().histogram.counts.sum() <= valid_mask.sum()
 
 
 def test_a_pixel_size_that_no_crystal_has_is_pointed_out(bench: Any, monkeypatch: Any) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.batch.inputs import MASK_ENDINGS
 from napari_hrstem_defects.core import metrics
-from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.patches import PatchGrid, TouchingGrid
 from napari_hrstem_defects.core.regions import LABEL_NAMES
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.saving import INFO_FILE

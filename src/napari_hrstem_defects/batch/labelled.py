@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from napari_hrstem_defects.batch.evaluation import Labelled, find_labels, read_integers
 from napari_hrstem_defects.batch.inputs import find_inputs
-from napari_hrstem_defects.core.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.core.metrics import IGNORE
+from napari_hrstem_defects.errors import Cancelled, ModelError, ReadError
 from napari_hrstem_defects.io.reading import read
 from napari_hrstem_defects.io.tables import read_texts
 from napari_hrstem_defects.models.data import (

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.errors import Cancelled
 from napari_hrstem_defects.io.folders import unwritable
 
 _POLL_S = 0.1

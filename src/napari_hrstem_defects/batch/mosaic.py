@@ -29,8 +29,8 @@ from napari_hrstem_defects.io.tables import Row
 
 # Rows of a strip in the files, and reduction for the overview and for finding what touches a seam.
 _STRIP_ROWS, _COARSE = 64, 8
-# Flags beside the labels in one image: regions that touch no seam, pixels that are judged.
-_KEPT, _JUDGED = np.uint8(128), np.uint8(64)
+# Flags beside the labels in one image: regions that touch no seam, pixels that are assessed.
+_KEPT, _VALID = np.uint8(128), np.uint8(64)
 # Label by value of that image: of all regions, and of those at seams.
 _LABELS = np.arange(256, dtype=np.uint8) & np.uint8(3)
 _AT_SEAMS = np.where(np.arange(256) < _KEPT, _LABELS, np.uint8(0))
@@ -90,7 +90,7 @@ class Mosaic:
                 self._at_seams.append(moved)
         self._marks[tile.inner] = (
             found.labels[tile.within]
-            | _JUDGED * found.pixels("judged")[tile.within]
+            | _VALID * found.pixels("valid_mask")[tile.within]
             | flags[label_regions(found.labels)[tile.within]]
         )
         rows = ({**row, "y": row["y"] + y, "x": row["x"] + x} for row in found.patches)
@@ -136,7 +136,7 @@ class Mosaic:
         counts = np.zeros(256)
         for strip in _in_strips(marks):
             counts += np.bincount(strip.ravel(), minlength=256) / marks.size
-        marked, judged = _largest(marks, _LABELS), marks[::_COARSE, ::_COARSE] & _JUDGED > 0
+        marked, valid_mask = _largest(marks, _LABELS), marks[::_COARSE, ::_COARSE] & _VALID > 0
         labels = np.bitwise_and(marks, 3, out=marks)
         area, shares = self._area_periods, {k: float(counts[k == _LABELS].sum()) for k in (1, 2)}
         sound = reference["verdict"] and "non-defective"
@@ -149,7 +149,7 @@ class Mosaic:
             "fractions": {
                 "symmetry_defect": shares[1],
                 "amorphous": shares[2],
-                "not_judged": float(counts[np.arange(256) & _JUDGED == 0].sum()),
+                "not_assessed": float(counts[np.arange(256) & _VALID == 0].sum()),
             },
             "warnings": list(self._warnings),
             "timings": {step: round(seconds, 4) for step, seconds in self._timings.items()},
@@ -164,7 +164,7 @@ class Mosaic:
             self._recipe,
             maps,
             labels,
-            judged,
+            valid_mask,
             self._patches,
             regions,
             (),
@@ -275,9 +275,9 @@ def _across_seams(
         part = marks[window]
         own = np.where(coarse[np.ix_(rows, columns)] == number, _AT_SEAMS[part], 0)
         values = np.array(np.memmap(severity, np.float32, "r", shape=marks.shape)[window])
-        known = (part & _JUDGED > 0) | (own > 0)
+        known = (part & _VALID > 0) | (own > 0)
         nm = None if size is None else size * step
-        for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, judged=known):
+        for region in find_regions(own, values, pixel_size_nm=nm, lattice=lattice, valid_mask=known):
             moved = _moved(region, (window[0].start, window[1].start), step)
             like = [part for part in parts if part.label == moved.label and _touch(part.bbox, moved.bbox)]
             if like:

@@ -16,11 +16,11 @@ from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import Options
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import Cancelled
 from napari_hrstem_defects.io.calibration import implausible
 from napari_hrstem_defects.io.folders import unwritable
 from napari_hrstem_defects.io.frames import FrameResult

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_hrstem_defects.core.errors import ReadError, WriteError
+from napari_hrstem_defects.errors import ReadError, WriteError
 
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis

@@ -12,8 +12,8 @@ from typing import Any
 
 from napari_hrstem_defects.batch.options import FromFrame, Options
 from napari_hrstem_defects.batch.task import divided
-from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.loading import load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read

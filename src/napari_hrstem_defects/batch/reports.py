@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.errors import WriteError
 from napari_hrstem_defects.io.tables import write_table
 from napari_hrstem_defects.models import evaluation
 

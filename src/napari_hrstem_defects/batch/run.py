@@ -20,8 +20,8 @@ from napari_hrstem_defects.batch.locks import locked
 from napari_hrstem_defects.batch.options import Options
 from napari_hrstem_defects.batch.summary import Row, Summary
 from napari_hrstem_defects.batch.task import Shared, Task, clear, internal_error, owner
-from napari_hrstem_defects.core.errors import WriteError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import WriteError
 from napari_hrstem_defects.io.ome import check_image_format
 from napari_hrstem_defects.models.classifier import for_recipe
 

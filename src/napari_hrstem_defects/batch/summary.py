@@ -33,7 +33,7 @@ class Row:
     message : str
         Why it failed, what is done of it, or the warnings.
     verdict : str
-        "defective" or "non-defective"; empty where nothing could be judged.
+        "defective" or "non-defective"; empty where nothing could be assessed.
     symmetry_fraction, amorphous_fraction : float or None
         Shares of the image (of a series: means over its frames).
     regions : int or None

@@ -21,9 +21,9 @@ from napari_hrstem_defects.batch.parts import Parts, Progress, Whole, done_in
 from napari_hrstem_defects.batch.series import Series
 from napari_hrstem_defects.batch.summary import Row
 from napari_hrstem_defects.batch.tiles import Tiles, tile_edge
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import Cancelled, HrstemDefectsError, ReadError, WriteError
 from napari_hrstem_defects.io.loading import labels_sha256, load_info
 from napari_hrstem_defects.io.provenance import software
 from napari_hrstem_defects.io.reading import read

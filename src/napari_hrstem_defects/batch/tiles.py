@@ -11,9 +11,9 @@ import numpy as np
 
 from napari_hrstem_defects.batch.parts import Parts
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import RecipeError
 from napari_hrstem_defects.io.frames import FrameResult
 from napari_hrstem_defects.io.saving import ResultWriter
 

@@ -175,7 +175,7 @@ def cluster(
     from distributed.comm import connect
 
     from napari_hrstem_defects.batch.task import run_task
-    from napari_hrstem_defects.core.errors import HrstemDefectsError
+    from napari_hrstem_defects.errors import HrstemDefectsError
 
     async def knock() -> None:
         options = Security().get_connection_args("client")

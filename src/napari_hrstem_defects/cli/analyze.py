@@ -6,8 +6,8 @@ from pathlib import Path
 
 from napari_hrstem_defects.batch.options import FromFrame, Placement
 from napari_hrstem_defects.batch.summary import Row
-from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import HrstemDefectsError, RecipeError
 
 _RECIPES = {"default": Recipe, "published": Recipe.published}
 

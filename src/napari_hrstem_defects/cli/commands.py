@@ -180,7 +180,7 @@ def info(
     Exit status: 0 all can be analysed, 1 some cannot.
     """
     from napari_hrstem_defects.cli.console import FAILED, complain, printable
-    from napari_hrstem_defects.core.errors import ReadError
+    from napari_hrstem_defects.errors import ReadError
     from napari_hrstem_defects.io.reading import choose, data_sets
 
     status = 0

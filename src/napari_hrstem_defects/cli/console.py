@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
+from napari_hrstem_defects.errors import HrstemDefectsError, WriteError
 
 #: Exit statuses.
 FAILED, USAGE = 1, 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from napari_hrstem_defects.cli.console import FAILED, USAGE, complain, errors_as_lines
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.contract import Contract
 

@@ -23,7 +23,7 @@ from napari_hrstem_defects.cli.console import (
     show_table,
     stop_signals,
 )
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError, ModelError
+from napari_hrstem_defects.errors import Cancelled, HrstemDefectsError, ModelError
 from napari_hrstem_defects.models import evaluation, registry
 from napari_hrstem_defects.models.backend import check_installed
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet

@@ -39,7 +39,7 @@ class Inputs:
     recipe : Recipe
     classifier : PatchClassifier or None
     patch_labels : array or None
-        Patches judged by hand.
+        Patches classified by hand.
     wanted_patch : BestPatch, (y, x) or None
         Placed by hand.
     cancelled : callable or None
@@ -127,7 +127,7 @@ class Compared:
     Attributes
     ----------
     severity : float32 array (y, x)
-    judged : bool array (y, x)
+    valid_mask : bool array (y, x)
     domains : DomainMap or None
     banks : tuple of Bank
         The models that distances were taken to: usual scale and that of point defects, of each intact domain.
@@ -136,11 +136,11 @@ class Compared:
     lattice : Lattice or None
         Of the reference crystal, in pixels of the frame.
     area_periods : float
-        Area judged, in squared lattice periods.
+        Area assessed, in squared lattice periods.
     """
 
     severity: NDArray[np.float32]
-    judged: NDArray[np.bool_]
+    valid_mask: NDArray[np.bool_]
     excess: NDArray[np.float32] | None = None
     domains: DomainMap | None = None
     banks: tuple[Bank, ...] = ()
@@ -293,10 +293,10 @@ class Analysis:
         return found.severity if isinstance(found, Compared) else np.zeros((0, 0), np.float32)
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def valid_mask(self) -> NDArray[np.bool_]:
         """False where a pixel is too near the rim or holds no image."""
         found = self._of("symmetry")
-        return found.judged if isinstance(found, Compared) else np.zeros((0, 0), np.bool_)
+        return found.valid_mask if isinstance(found, Compared) else np.zeros((0, 0), np.bool_)
 
     @property
     def domains(self) -> DomainMap | None:
@@ -318,7 +318,7 @@ class Analysis:
 
     @property
     def area_periods(self) -> float:
-        """Area that was judged, in squared lattice periods: the number of trials."""
+        """Area that was assessed, in squared lattice periods: the number of trials."""
         found = self._of("symmetry")
         return found.area_periods if isinstance(found, Compared) else 0.0
 
@@ -349,7 +349,7 @@ class Analysis:
 
     @property
     def verdict(self) -> str:
-        """``"defective"`` or ``"non-defective"``, empty where nothing could be judged.
+        """``"defective"`` or ``"non-defective"``, empty where nothing could be assessed.
 
         Defective is an image with marked pixels; in the published mode one with a defective patch ([D], figure 2d).
         """

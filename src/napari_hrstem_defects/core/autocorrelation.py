@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import CLIP_SHARE, Prepared, even_sample, sample_linear
-from napari_hrstem_defects.core.threads import own_threads, side_by_side
+from napari_hrstem_defects.errors import Cancelled
+from napari_hrstem_defects.threads import own_threads, side_by_side
 
 Floats = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.preprocessing import Prepared
+from napari_hrstem_defects.errors import RecipeError
 
 #: Base b of the weights by connectivity: large enough that one patch more at distance i outweighs whatever lies
 #: further away, as a patch has 4i (8i) others at distance i around it ([D], choice of the model patch).

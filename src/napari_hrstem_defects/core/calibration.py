@@ -150,7 +150,7 @@ def severity_of(false_marks: float, area_periods: float) -> float:
     false_marks : float
         Expected number of false marks.
     area_periods : float
-        Area that is judged, in squared lattice periods: the number of trials.
+        Area that is assessed, in squared lattice periods: the number of trials.
 
     Returns
     -------

@@ -85,7 +85,7 @@ FEATURES = {
 
 
 @dataclass(frozen=True, eq=False)
-class TypeJudge:
+class RegionClassifier:
     """What is known of the lattice everywhere in one image; gives the features and the type of a region.
 
     Parameters
@@ -428,26 +428,26 @@ def default_classifier() -> TypeClassifier:
     return TypeClassifier.from_json(files(__package__).joinpath("defect_types.json").read_text("utf-8"))
 
 
-def type_judge(
+def region_classifier(
     labels: NDArray[np.uint8],
     prepared: Prepared | None,
     lattice: Lattice | None,
     best_patch: BestPatch | None,
     domains: DomainMap | None,
     field: Field | None = None,
-) -> TypeJudge | None:
+) -> RegionClassifier | None:
     """What gives the type of a region, or None where the lattice is not known or nothing is marked.
 
     Parameters
     ----------
     labels, prepared, best_patch, domains, field
-        See :class:`TypeJudge`; the field is computed if it is not given.
+        See :class:`RegionClassifier`; the field is computed if it is not given.
     lattice : Lattice or None
         Of the model patch, in pixels of the frame.
 
     Returns
     -------
-    TypeJudge or None
+    RegionClassifier or None
         Give it to :func:`~.regions.find_regions`.
     """
     if prepared is None or lattice is None or best_patch is None or not labels.any():
@@ -456,4 +456,4 @@ def type_judge(
     if phases is None:
         return None
     field = autocorrelation_field(prepared, prepared.valid) if field is None else field
-    return TypeJudge(labels, prepared, field, best_patch, domains, phases)
+    return RegionClassifier(labels, prepared, field, best_patch, domains, phases)

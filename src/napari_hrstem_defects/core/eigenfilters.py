@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from napari_hrstem_defects.core.errors import Cancelled
 from napari_hrstem_defects.core.preprocessing import BAND_REACH, Prepared, gaussian
 from napari_hrstem_defects.core.recipe import SymmetryParams
-from napari_hrstem_defects.core.threads import own_threads, side_by_side
+from napari_hrstem_defects.errors import Cancelled
+from napari_hrstem_defects.threads import own_threads, side_by_side
 
 #: Least edge of the tiles that are filtered at once, in px: large enough that the overlap costs little, small enough
 #: that a dozen filter responses stay in the cache and a large image does not fill the memory.
@@ -268,9 +268,9 @@ def log_distances(
         for _ in side_by_side(tile, corners, pixels=edge**2):
             pass
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
-    judged = out[rim : coarse[0] - rim, rim : coarse[1] - rim]
+    inner = out[rim : coarse[0] - rim, rim : coarse[1] - rim]
     sigma = smoothing * prepared.period_px / STRIDE
-    smooth = np.log(np.maximum(gaussian(np.ascontiguousarray(judged), sigma), np.float32(1e-6)))
+    smooth = np.log(np.maximum(gaussian(np.ascontiguousarray(inner), sigma), np.float32(1e-6)))
     return np.pad(smooth, rim, mode="edge")
 
 

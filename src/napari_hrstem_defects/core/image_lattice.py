@@ -43,8 +43,8 @@ from napari_hrstem_defects.core.plateaus import CRYSTAL_STRENGTH, crystalline_ar
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, Recipe
 from napari_hrstem_defects.core.severity import field_valid
-from napari_hrstem_defects.core.threads import side_by_side
 from napari_hrstem_defects.core.variance import empty_areas
+from napari_hrstem_defects.threads import side_by_side
 
 #: Most tiles of an image.
 MOST_TILES = 24

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.errors import MicrographError
+from napari_hrstem_defects.errors import MicrographError
 
 Mask = NDArray[np.bool_]
 

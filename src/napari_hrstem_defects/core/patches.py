@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
+from napari_hrstem_defects.errors import RecipeError
 
 #: Usual edge of a patch in pixels ([D]).
 PATCH_PX = 128
@@ -27,7 +27,7 @@ class PatchGrid:
     """Square patches that cover an image of any shape evenly.
 
     Neighbouring patches touch where the image is a multiple of the patch size and overlap a little where it is
-    not, so that rims are judged too. Each patch stands for one cell of an ``n_y × n_x`` raster laid over the image.
+    not, so that rims are classified too. Each patch stands for one cell of an ``n_y × n_x`` raster laid over the image.
 
     Attributes
     ----------

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from napari_hrstem_defects.core import segmentation, steps
 from napari_hrstem_defects.core.analysis import STEPS, Analysis, Inputs, Result
 from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices
-from napari_hrstem_defects.core.errors import Cancelled, MicrographError, RecipeError
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.patches import PatchClassifier
 from napari_hrstem_defects.core.published import NON_DEFECTIVE, PublishedMaps, published_maps
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.severity import Models
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.errors import Cancelled, MicrographError, RecipeError
+from napari_hrstem_defects.threads import own_threads
 
 __all__ = ["STEPS", "Analysis", "Progress", "analyze"]
 
@@ -48,9 +48,9 @@ def analyze(
     best_patch : BestPatch or (y, x), optional
         Centre of the model patch in pixels, placed by hand; default: chosen automatically.
     classifier : PatchClassifier, optional
-        Judges the patches instead of the training-free screening.
+        Classifies the patches instead of the training-free screening.
     patch_labels : bool array (n_y, n_x), optional
-        Patches judged by hand (True: defective) instead of by any classifier.
+        Patches classified by hand (True: defective) instead of by any classifier.
     previous : Analysis, optional
         An earlier result for the same micrograph whose steps before `start` are taken over.
     start : str, optional
@@ -180,7 +180,7 @@ class _Run:
             case "variance":
                 if inputs.recipe.mode == "published":
                     params, patch = inputs.recipe.as_published, done["best_patch"].best_patch
-                    # Without a lattice the screening has judged nothing.
+                    # Without a lattice the screening has classified nothing.
                     table, typical = done["classify"].screened, done["preprocess"].typical
                     unknown = typical is None and table.classifier == "screening"
                     defective = unknown or bool(table.defective.any())

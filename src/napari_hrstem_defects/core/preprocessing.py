@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from napari_hrstem_defects.core.recipe import PreprocessParams
-from napari_hrstem_defects.core.threads import side_by_side, threads_for
+from napari_hrstem_defects.threads import side_by_side, threads_for
 
 #: Rows that are resampled at once.
 STRIP_ROWS = 128

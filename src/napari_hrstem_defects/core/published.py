@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d, gaussian_filter, uniform_filter
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Eigenvectors, PublishedParams
 from napari_hrstem_defects.core.variance import local_variance
+from napari_hrstem_defects.errors import RecipeError
 
 #: What is said where the analysis ends ([D], figure 2d).
 NON_DEFECTIVE = "no defective patch: the image is non-defective"
@@ -62,7 +62,7 @@ class PublishedMaps:
     ----------
     filtered : 0...254; the image itself where the filter is "none".
     severity : Sum of the Mahalanobis distances of the four patches around a pixel; 0 where none was compared.
-    judged : Where patches were compared.
+    valid_mask : Where patches were compared.
     variance : Local variance of `filtered`, in its units squared.
     amorphous : Less variance than anywhere in the model patch.
     labels : 0 crystal, 1 symmetry defect, 2 amorphous or blurred.
@@ -70,7 +70,7 @@ class PublishedMaps:
 
     filtered: NDArray[np.float32]
     severity: NDArray[np.float32]
-    judged: NDArray[np.bool_]
+    valid_mask: NDArray[np.bool_]
     variance: NDArray[np.float32]
     amorphous: NDArray[np.bool_]
     labels: NDArray[np.uint8]
@@ -99,7 +99,7 @@ def published_maps(
     Returns
     -------
     PublishedMaps
-        ``filtered``, ``severity``, ``judged``, ``variance``, ``amorphous`` and ``labels``, all ``(y, x)``.
+        ``filtered``, ``severity``, ``valid_mask``, ``variance``, ``amorphous`` and ``labels``, all ``(y, x)``.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def published_maps(
     if best_patch is None:
         severity, labels, nothing = (np.zeros(filtered.shape, kind) for kind in (np.float32, np.uint8, bool))
         return PublishedMaps(filtered, severity, nothing, severity, nothing, labels)
-    severity, judged = eigenfilter_severity(filtered, best_patch, params)
+    severity, valid_mask = eigenfilter_severity(filtered, best_patch, params)
     # [D], variance filter.
     variance = local_variance(filtered, params.window_px, mode="mirror")
     least = float(local_variance(filtered[best_patch], params.window_px, mode="mirror").min())
@@ -136,7 +136,7 @@ def published_maps(
         severity, sigma=params.gauss_sigma, median_size=params.median_size, min_maximum=params.min_maximum
     )
     labels = fuse(symmetry & defective, amorphous & defective)
-    return PublishedMaps(filtered, severity, judged, variance, amorphous, labels)
+    return PublishedMaps(filtered, severity, valid_mask, variance, amorphous, labels)
 
 
 def log_gaussian(pixels: ArrayLike, *, kernel: int = 19, gauss_kernel: int = 5) -> NDArray[np.float32]:
@@ -232,8 +232,8 @@ def eigenfilter_severity(
     Returns
     -------
     severity : float32 array (y, x)
-        0 where `judged` is False.
-    judged : bool array (y, x)
+        0 where `valid_mask` is False.
+    valid_mask : bool array (y, x)
         False at the rim, where neighbourhoods or patches would reach outside the image.
 
     Raises
@@ -257,8 +257,8 @@ def eigenfilter_severity(
     >>> import numpy as np, napari_hrstem_defects as hd
     >>> image = np.tile(np.random.default_rng(0).normal(size=(16, 16)), (12, 12))
     >>> params = hd.Recipe.published().as_published
-    >>> severity, judged = hd.eigenfilter_severity(image, (slice(0, 64), slice(0, 64)), params)
-    >>> severity[judged].max() < 0.1
+    >>> severity, valid_mask = hd.eigenfilter_severity(image, (slice(0, 64), slice(0, 64)), params)
+    >>> severity[valid_mask].max() < 0.1
     np.True_
     """
     _check_odd(params.kernel_px, 3, "kernel_px")
@@ -290,9 +290,9 @@ def eigenfilter_severity(
             y1, x1 = min(y + _TILE[0], bottom), min(x + _TILE[1], right)
             values = model(centred[y - before : y1 + after, x - before : x1 + after])
             severity[y:y1, x:x1] = distances(values, y, x)
-    judged = np.zeros(pixels.shape, bool)
-    judged[near:bottom, near:right] = True
-    return severity, judged
+    valid_mask = np.zeros(pixels.shape, bool)
+    valid_mask[near:bottom, near:right] = True
+    return severity, valid_mask
 
 
 def eigenfilters(

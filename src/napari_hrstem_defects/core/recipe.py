@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.errors import RecipeError
 
 #: Version of the JSON layout; raised when a file of an older version no longer means the same.
 RECIPE_VERSION = 2

@@ -48,7 +48,7 @@ class Region:
     confidence : float
         Of the type, 0...1.
     at_rim : bool
-        Whether it touches the rim of the image or of what is judged: it may go on there, and its sizes are lower
+        Whether it touches the rim of the image or of the valid mask: it may go on there, and its sizes are lower
         limits.
 
     Examples
@@ -86,8 +86,8 @@ def find_regions(
     pixel_size_nm: float | None = None,
     lattice: Lattice | None = None,
     min_area_px: float = 0.0,
-    judge: Callable[[Region, NDArray[np.bool_]], tuple[str, float]] | None = None,
-    judged: NDArray[np.bool_] | None = None,
+    classify: Callable[[Region, NDArray[np.bool_]], tuple[str, float]] | None = None,
+    valid_mask: NDArray[np.bool_] | None = None,
 ) -> tuple[Region, ...]:
     """Measure the 8-connected regions of each label.
 
@@ -102,9 +102,9 @@ def find_regions(
         Lattice that `to_lattice_deg` refers to.
     min_area_px : float
         Smaller regions are left out.
-    judge : callable, optional
-        Says type and confidence of a region with its mask, a bool array that fills its bounding box.
-    judged : bool array (y, x), optional
+    classify : callable, optional
+        Gives type and confidence of a region and its mask, a bool array that fills its bounding box.
+    valid_mask : bool array (y, x), optional
         Where anything can be marked; everywhere by default.
 
     Returns
@@ -145,7 +145,7 @@ def find_regions(
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise ValueError(f"pixel_size_nm is {pixel_size_nm}, expected a positive length or None")
     # What has a neighbour outside the image or where nothing can be marked lies at the rim.
-    known = np.pad(np.ones(image.shape, bool) if judged is None else judged, 1)
+    known = np.pad(np.ones(image.shape, bool) if valid_mask is None else valid_mask, 1)
     around = np.ones((3, 3), bool)
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
@@ -176,8 +176,8 @@ def find_regions(
                 (ndimage.binary_dilation(np.pad(mask, 1), around) & ~known[y0 : y1 + 2, x0 : x1 + 2]).any()
             ),
         )
-        if judge is not None:
-            kind, confidence = judge(region, mask)
+        if classify is not None:
+            kind, confidence = classify(region, mask)
             region = dataclasses.replace(region, type=kind, confidence=confidence)
         regions.append(region)
     return tuple(regions)

@@ -29,7 +29,7 @@ def segment(
     *,
     maps: PublishedMaps | None,
 ) -> Segmented:
-    """Labels by priority: not judged, amorphous, domains that count as defects, severity."""
+    """Labels by priority: not assessed, amorphous, domains that count as defects, severity."""
     params, typical, table = inputs.recipe.segment, seen.typical, classified.screened
     prepared, found = seen.prepared, compared.domains
     if maps is not None:
@@ -39,18 +39,18 @@ def segment(
     period = typical.period_px
     threshold = severity_of(params.false_marks, compared.area_periods)
     edge = dilate(varied.amorphous, REACH_PERIODS * period)
-    away = np.where(edge | ~compared.judged, np.float32(0), compared.severity)
+    away = np.where(edge | ~compared.valid_mask, np.float32(0), compared.severity)
     mask = hysteresis(away, params.extent * threshold, threshold)
     reach = inputs.recipe.symmetry.kernel_periods * period
     mask = localise(mask, compared.excess, params.overlap, reach)
-    judged = compared.judged
+    valid_mask = compared.valid_mask
     if found.defective.any():
         # The field tells domains apart up to the rim.
         grains = prepared.to_frame(found.defective.astype(np.float32)) > 0.5
         grains &= inputs.frame.valid
-        judged = judged | grains
+        valid_mask = valid_mask | grains
         mask |= dilate(grains, WALL_PERIODS * period)
-    labels = join(mask, varied.amorphous, judged | varied.amorphous)
+    labels = join(mask, varied.amorphous, valid_mask | varied.amorphous)
     labels = remove_small(labels, params.min_area_periods * period**2)
     if table.classifier == "hand":
         return Segmented(labels, table)
@@ -118,15 +118,15 @@ def localise(
 
 
 def join(
-    symmetry: NDArray[np.bool_], amorphous: NDArray[np.bool_], judged: NDArray[np.bool_]
+    symmetry: NDArray[np.bool_], amorphous: NDArray[np.bool_], valid_mask: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """One label image of the masks.
 
-    What is not judged is not marked; amorphous comes before symmetry defects.
+    What is not assessed is not marked; amorphous comes before symmetry defects.
     """
     labels = np.where(symmetry, np.uint8(SYMMETRY), np.uint8(CRYSTAL))
     labels[amorphous] = AMORPHOUS
-    labels[~judged] = CRYSTAL
+    labels[~valid_mask] = CRYSTAL
     return labels
 
 

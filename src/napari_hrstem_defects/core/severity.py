@@ -20,13 +20,13 @@ from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.plateaus import (
     Plateaus,
     lattice_amplitude,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
+from napari_hrstem_defects.errors import RecipeError
 
 #: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
 POINT_SCALE = 0.5
@@ -138,7 +138,7 @@ class Grid:
         Contrast level.
     interface : float32 array (y, x) or None
         Distance to the nearest interface of intact lattices, in periods; None if there is none.
-    judged : bool array (y, x)
+    valid_mask : bool array (y, x)
         Where field and templates rest on pixels that hold an image.
     period : float
         Lattice period in samples.
@@ -149,7 +149,7 @@ class Grid:
     index: NDArray[np.uint8]
     level: NDArray[np.float32]
     interface: NDArray[np.float32] | None
-    judged: NDArray[np.bool_]
+    valid_mask: NDArray[np.bool_]
     period: float
 
 
@@ -219,7 +219,7 @@ def severity_grid(
     """
     strength, pairs = (from_field(values, field, prepared) for values in (field.strength, field.pairs))
     valid = prepared.valid[::STRIDE, ::STRIDE]
-    judged = valid & (pairs > MIN_SHARE)
+    valid_mask = valid & (pairs > MIN_SHARE)
     period = prepared.period_px / STRIDE
     index = found.index[::STRIDE, ::STRIDE]
     interface = None
@@ -230,16 +230,21 @@ def severity_grid(
         if not alike.all():
             interface = (ndimage.distance_transform_edt(alike) / period).astype(np.float32)
     rim = -(-rim_px(kernel_px, prepared.period_px, prepared.values.shape) // STRIDE)
-    judged[:rim], judged[-rim:], judged[:, :rim], judged[:, -rim:] = False, False, False, False
+    valid_mask[:rim], valid_mask[-rim:], valid_mask[:, :rim], valid_mask[:, -rim:] = (
+        False,
+        False,
+        False,
+        False,
+    )
     if not valid.all():
-        judged &= ndimage.distance_transform_edt(valid) > kernel_px / 2 / STRIDE
+        valid_mask &= ndimage.distance_transform_edt(valid) > kernel_px / 2 / STRIDE
     return Grid(
         -np.log(np.maximum(strength, np.float32(1e-4))),
         pairs,
         index,
         level,
         interface,
-        judged,
+        valid_mask,
         period,
     )
 
@@ -270,7 +275,7 @@ def domain_severity(
         Squared template distance relative to the undisturbed one, less 1, sum of both scales: falls off with the
         overlap of a defect.
     """
-    where = own & grid.judged
+    where = own & grid.valid_mask
 
     def standard(values: NDArray[np.float32], floor: float, *, field: bool) -> NDArray[np.float32]:
         return standardise(
@@ -306,7 +311,7 @@ def inverted_areas(model: Model, own: NDArray[np.bool_], thickness: float) -> ND
     model : Model
         Of the domain's best patch.
     own : bool array (y, x)
-        Judged inside of the domain, on the grid of the severity.
+        Assessed inside of the domain, on the grid of the severity.
     thickness : float
         Least thickness of such an area, in periods.
 

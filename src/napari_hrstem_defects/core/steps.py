@@ -29,7 +29,7 @@ from napari_hrstem_defects.core.best_patch import (
     prepared_slices,
 )
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
-from napari_hrstem_defects.core.defect_types import type_judge
+from napari_hrstem_defects.core.defect_types import region_classifier
 from napari_hrstem_defects.core.domains import (
     WALL_PERIODS,
     DomainMap,
@@ -37,7 +37,6 @@ from napari_hrstem_defects.core.domains import (
     with_inverted,
 )
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.image_lattice import lattice_of_image
 from napari_hrstem_defects.core.lattice import agreement, find_lattice
 from napari_hrstem_defects.core.patches import (
@@ -73,6 +72,7 @@ from napari_hrstem_defects.core.severity import (
     unlikeness,
 )
 from napari_hrstem_defects.core.variance import CELL_WINDOW, amorphous_areas, local_variance
+from napari_hrstem_defects.errors import RecipeError
 
 #: An image of fewer periods along its shorter side is analysed at the scale that this many would have: parts of it
 #: could not be distinguished by windows of several periods. The smallest windows still hold a cell.
@@ -158,7 +158,7 @@ def classify(inputs: Inputs, seen: Preprocessed, divided: Divided, warn: Warn) -
             "classify.classifier to screening."
         )
     if seen.field is None or seen.prepared is None or divided.plateaus is None:
-        # Nothing to judge by: nothing is marked.
+        # No field to screen by: nothing is marked.
         nothing = np.zeros(grid.counts, bool)
         return Classified(PatchTable(grid, nothing.astype(np.float32), params.max_defect_area, nothing))
     unlike = unlikeness(seen, divided.plateaus, 0)
@@ -271,7 +271,7 @@ def compare(
     shape, patch = inputs.shape, chosen.best_patch
     prepared, field, plateaus, level = seen.prepared, seen.field, divided.plateaus, seen.level
     if maps is not None:
-        return Compared(maps.severity, maps.judged & inputs.frame.valid, lattice=seen.typical)
+        return Compared(maps.severity, maps.valid_mask & inputs.frame.valid, lattice=seen.typical)
     if patch is None or prepared is None or field is None or plateaus is None or level is None:
         return Compared(np.zeros(shape, np.float32), np.zeros(shape, bool))
     found = _domain_map(inputs, seen, plateaus, patch)
@@ -281,10 +281,14 @@ def compare(
     lost = resize_linear(varied.amorphous.astype(np.float32), prepared.values.shape) > 0.5
     grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     edge = dilate(lost[::STRIDE, ::STRIDE], REACH_PERIODS * grid.period)
-    inverted = inverted_areas(model, (grid.index == 0) & grid.judged & ~edge, inputs.recipe.domains.thickness)
+    inverted = inverted_areas(
+        model, (grid.index == 0) & grid.valid_mask & ~edge, inputs.recipe.domains.thickness
+    )
     if inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
-        # Beyond what is judged it goes on as far as it came.
-        nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
+        # Beyond what is assessed it goes on as far as it came.
+        nearest = ndimage.distance_transform_edt(
+            ~grid.valid_mask, return_distances=False, return_indices=True
+        )
         places = [np.arange(n) / STRIDE for n in prepared.values.shape]
         share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
@@ -312,7 +316,9 @@ def compare(
             # All of it is as severe as where it begins.
             inside = grid.index == number
             wall = (
-                inside & (ndimage.distance_transform_edt(inside) <= WALL_PERIODS * grid.period) & grid.judged
+                inside
+                & (ndimage.distance_transform_edt(inside) <= WALL_PERIODS * grid.period)
+                & grid.valid_mask
             )
             if wall.any():
                 np.maximum(severity, np.median(severity[wall]), out=severity, where=inside)
@@ -320,23 +326,25 @@ def compare(
     in_patch = severity[
         rows.start // STRIDE : rows.stop // STRIDE, columns.start // STRIDE : columns.stop // STRIDE
     ]
-    area = float(np.count_nonzero(grid.judged & ~edge)) / grid.period**2
+    area = float(np.count_nonzero(grid.valid_mask & ~edge)) / grid.period**2
     if np.mean(in_patch > severity_of(1.0, area)) > inputs.recipe.classify.max_defect_area:
         warn(IMPURE)
-    judged = prepared.to_frame(grid.judged.astype(np.float32)) > 0.5
-    if not grid.judged.all():
-        # Defined everywhere: what is not judged repeats what lies nearest.
-        nearest = ndimage.distance_transform_edt(~grid.judged, return_distances=False, return_indices=True)
+    valid_mask = prepared.to_frame(grid.valid_mask.astype(np.float32)) > 0.5
+    if not grid.valid_mask.all():
+        # Defined everywhere: what is not assessed repeats what lies nearest.
+        nearest = ndimage.distance_transform_edt(
+            ~grid.valid_mask, return_distances=False, return_indices=True
+        )
         severity = severity[tuple(nearest)]
     severity = prepared.to_frame(severity)
     if seen.empty is not None and seen.empty.any():
         # Of vacuum all is known, and it has no lattice; the neighbourhoods that reach into it are not at a rim.
         severity[~dilate(~seen.empty, prepared.period_px / float(prepared.scale.min()))] = 0
         beside = dilate(seen.empty, (model.wide[0].kernel_px / 2 + 2 * STRIDE) / float(prepared.scale.min()))
-        judged |= beside & np.outer(judged.any(axis=1), judged.any(axis=0))
+        valid_mask |= beside & np.outer(valid_mask.any(axis=1), valid_mask.any(axis=0))
     return Compared(
         severity,
-        judged & inputs.frame.valid,
+        valid_mask & inputs.frame.valid,
         prepared.to_frame(excess),
         found,
         tuple(banks),
@@ -437,8 +445,8 @@ def list_regions(
             compared.severity,
             pixel_size_nm=inputs.micrograph.pixel_size_nm,
             lattice=compared.lattice,
-            judged=compared.judged | (segmented.labels > 0),
-            judge=type_judge(
+            valid_mask=compared.valid_mask | (segmented.labels > 0),
+            classify=region_classifier(
                 segmented.labels,
                 seen.prepared,
                 compared.lattice,

@@ -11,7 +11,7 @@ from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.plateaus import Plateaus, crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import gaussian
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, PreprocessParams
-from napari_hrstem_defects.core.threads import side_by_side
+from napari_hrstem_defects.threads import side_by_side
 
 #: Smallest thickness of an amorphous area, in periods: a single foreign column disturbs a window's width, 2.6.
 LEAST_THICKNESS = 3.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 
 #: Channels of grey pixels, averaged over a square of this side, differ by at most this share of the range: the noise of
 #: cameras and of JPEG's chroma channels.

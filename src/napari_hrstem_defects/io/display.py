@@ -46,7 +46,7 @@ class Display:
         The image, 0...1.
     severity : float array
     labels : uint8 array
-    judged : bool array
+    valid_mask : bool array
     domains : uint8 array
         0 the reference.
     """
@@ -55,7 +55,7 @@ class Display:
     grey: NDArray[np.float32]
     severity: NDArray[np.float32]
     labels: NDArray[np.uint8]
-    judged: NDArray[np.bool_]
+    valid_mask: NDArray[np.bool_]
     domains: NDArray[np.uint8]
 
     @classmethod
@@ -76,7 +76,7 @@ class Display:
             grey,
             _blocks(found.pixels("severity"), factor).max(axis=(1, 3)),
             _blocks(found.labels, factor).max(axis=(1, 3)),
-            np.asarray(_blocks(found.pixels("judged"), factor).any(axis=(1, 3)), np.bool_),
+            np.asarray(_blocks(found.pixels("valid_mask"), factor).any(axis=(1, 3)), np.bool_),
             np.asarray(_blocks(found.pixels("domains"), factor)[:, 0, :, 0], np.uint8),
         )
 
@@ -99,8 +99,8 @@ class Display:
         colours = colormaps[COLOUR_MAP](scaled)[..., :3]
         opacity = np.clip(0.25 + 1.2 * scaled, 0, 0.9)[..., None]
         picture = (1 - opacity) * 0.8 * self.grey[..., None] + opacity * colours
-        # Not judged: washed out.
-        return np.where(self.judged[..., None], picture, 0.55 * picture + 0.45 * 0.6)
+        # Not assessed: washed out.
+        return np.where(self.valid_mask[..., None], picture, 0.55 * picture + 0.45 * 0.6)
 
     def label_overlay(self) -> NDArray[np.floating]:
         """The image with the labels in colour and their outlines in full colour."""

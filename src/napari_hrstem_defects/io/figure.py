@@ -242,13 +242,13 @@ def _patch_square(y: float, x: float, edge: int, colour: str) -> Rectangle:
 
 
 def _draw_severity(axes: Axes, strip: Axes, found: FrameResult, display: Display) -> None:
-    threshold, judged = found.record["threshold"], found.pixels("judged")
+    threshold, valid_mask = found.record["threshold"], found.pixels("valid_mask")
     low, high = severity_range(found.pixels("severity"), threshold)
     display.show(axes, display.severity_overlay(low, high))
     _title(axes, "Symmetry breaking")
-    if not judged.all() and axes.get_window_extent().width / DPI >= _MIN_PANEL_WIDTH:
+    if not valid_mask.all() and axes.get_window_extent().width / DPI >= _MIN_PANEL_WIDTH:
         axes.set_title("pale: not assessed", loc="right", fontsize=9, color="0.35", family=FONT, pad=5)
-    if found.record["best_patch"] is None or not judged.any():
+    if found.record["best_patch"] is None or not valid_mask.any():
         _note(strip, "not computed")
         return
     bar = strip.inset_axes((0.02, 0.62, 0.96, 0.16))

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.errors import WriteError
 
 
 @contextlib.contextmanager

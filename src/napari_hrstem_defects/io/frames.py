@@ -47,7 +47,7 @@ class FrameResult:
     maps : mapping of str to array or Page
         See `MAPS`.
     labels : uint8 array (y, x)
-    judged : bool array (y, x) or Page
+    valid_mask : bool array (y, x) or Page
     patches, domains : sequence of dict
         Rows of the tables.
     regions : sequence of Region
@@ -58,7 +58,7 @@ class FrameResult:
     drift_px : (float, float)
         Movement ``(y, x)`` of the specimen since the frame before.
     area_periods : float
-        Area that was judged, in squared lattice periods.
+        Area that was assessed, in squared lattice periods.
     shown : FrameResult or None
         What the overview shows instead, a reduced copy of a large image.
     """
@@ -67,7 +67,7 @@ class FrameResult:
     recipe: Recipe
     maps: Mapping[str, NDArray[Any] | Page]
     labels: NDArray[np.uint8]
-    judged: NDArray[np.bool_] | Page
+    valid_mask: NDArray[np.bool_] | Page
     patches: Sequence[Row]
     regions: Sequence[Region]
     domains: Sequence[Row]
@@ -97,7 +97,7 @@ class FrameResult:
             analysis.recipe,
             maps,
             analysis.labels,
-            analysis.judged,
+            analysis.valid_mask,
             patch_rows(analysis.patches),
             analysis.regions,
             domain_rows(analysis) if domains else (),
@@ -108,8 +108,8 @@ class FrameResult:
         )
 
     def pixels(self, name: str) -> NDArray[Any]:
-        """A map, or ``judged``, as an array."""
-        found = self.judged if name == "judged" else self.maps[name]
+        """A map, or ``valid_mask``, as an array."""
+        found = self.valid_mask if name == "valid_mask" else self.maps[name]
         return found.pixels() if isinstance(found, Page) else found
 
     @functools.cached_property
@@ -144,7 +144,7 @@ class FrameResult:
         pages = [np.ascontiguousarray(pixels, MAPS[name]) for name, pixels in self.maps.items()]
         with whole_file(path) as aside, tifffile.TiffWriter(aside) as writer:
             text: str | None = json.dumps(kept)
-            for pixels in (*pages, np.asarray(self.judged, np.uint8)):
+            for pixels in (*pages, np.asarray(self.valid_mask, np.uint8)):
                 writer.write(
                     pixels,
                     photometric="minisblack",
@@ -163,7 +163,7 @@ class FrameResult:
                 kept = json.loads(tif.pages.first.description)
                 if kept["input_sha256"] != micrograph.sha256:
                     return None
-                *pages, judged = map(Page.of, tif.pages)
+                *pages, valid_mask = map(Page.of, tif.pages)
                 maps = dict(zip(kept["maps"], pages, strict=True))
                 labels = tif.pages.first.asarray()
             regions = [
@@ -179,7 +179,7 @@ class FrameResult:
                 recipe,
                 maps,
                 labels,
-                judged,
+                valid_mask,
                 kept["patches"],
                 regions,
                 kept["domains"],

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.io.ome import image_file, open_image
 from napari_hrstem_defects.io.provenance import DAMAGE, RESULT_VERSION, sha256_of
 from napari_hrstem_defects.io.saving import HISTORY_FILES, INFO_FILE

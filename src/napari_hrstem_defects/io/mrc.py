@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, pixel_size
 from napari_hrstem_defects.io.source import DataSet, raw_frame
 

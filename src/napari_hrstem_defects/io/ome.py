@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import WriteError
+from napari_hrstem_defects.errors import WriteError
 from napari_hrstem_defects.io.source import LazyFrames, optional_library
 
 #: Format of the images of a result → suffix of their names.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.source import DataSet
 
 _CHANNELS = {"LA": 2, "RGB": 3, "RGBA": 4, "RGBX": 4}

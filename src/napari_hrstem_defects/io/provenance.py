@@ -59,7 +59,7 @@ def frame_record(analysis: Analysis) -> dict[str, Any]:
     """What was found out about one frame, without the arrays and tables."""
     best, lattice, typical = analysis.best_patch, analysis.lattice, analysis.typical
     marked = {"symmetry_defect": analysis.labels == 1, "amorphous": analysis.labels == 2}
-    areas = {**marked, "not_judged": ~analysis.judged}
+    areas = {**marked, "not_assessed": ~analysis.valid_mask}
     return {
         "best_patch": None if best is None else dataclasses.asdict(best),
         "lattice": None if lattice is None else dataclasses.asdict(lattice),

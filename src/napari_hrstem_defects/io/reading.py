@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.core.micrograph import Micrograph
+from napari_hrstem_defects.errors import HrstemDefectsError, ReadError
 from napari_hrstem_defects.io import arrays, hdf5, mrc, pictures, tiff, vendor, zarrs
 from napari_hrstem_defects.io.calibration import beside
 from napari_hrstem_defects.io.colour import to_grey

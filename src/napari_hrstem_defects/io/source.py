@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ReadError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.calibration import UNKNOWN, PixelSize, is_reciprocal
 
 #: Kind of the data sets that can be analysed.

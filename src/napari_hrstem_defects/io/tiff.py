@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.colour import are_frames
 from napari_hrstem_defects.io.source import DataSet, raw_frame
 from napari_hrstem_defects.io.tiff_calibration import find_pixel_size

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ReadError
+from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.io.calibration import size_of_axes
 from napari_hrstem_defects.io.hdf5 import hyperspy
 from napari_hrstem_defects.io.source import DataSet, optional_library

@@ -16,8 +16,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from napari_hrstem_defects.core.errors import ModelError
-from napari_hrstem_defects.core.threads import thread_count
+from napari_hrstem_defects.errors import ModelError
+from napari_hrstem_defects.threads import thread_count
 
 #: What to do about a missing or broken TensorFlow.
 INSTALL = 'pip install "napari-hrstem-defects[tensorflow]"'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX, first_problem
 from napari_hrstem_defects.models.preparing import FILTERS

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import IGNORE, PATCH_CLASSES
+from napari_hrstem_defects.errors import ModelError
 
 #: Names of classes that mean "nothing wrong here", lower case.
 CLEAN_NAMES = (

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import (
     AMBIVALENT,
     CLEAN_BELOW,
@@ -18,6 +17,7 @@ from napari_hrstem_defects.core.metrics import (
     PATCH_CLASSES,
     classification,
 )
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.kinds import kind_of
 from napari_hrstem_defects.models.near_copies import copied, overlapping

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import expit
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import Fitted, Kind
 from napari_hrstem_defects.models.data import PatchSet, join

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.options import (

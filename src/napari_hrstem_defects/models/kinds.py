@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.base import Kind
 from napari_hrstem_defects.models.compact import Compact
 from napari_hrstem_defects.models.fft_ensemble import FFTEnsemble

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from types import ModuleType, TracebackType
 from typing import Any
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 
 #: How often (s) the caller is asked whether to stop.
 _POLL_S = 0.05

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from napari_hrstem_defects.core.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract

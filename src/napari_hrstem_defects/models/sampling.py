@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import (
     AMBIVALENT,
     CLEAN_BELOW,
@@ -18,6 +17,7 @@ from napari_hrstem_defects.core.metrics import (
     PATCH_CLASSES,
 )
 from napari_hrstem_defects.core.patches import PatchGrid
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet, join
 from napari_hrstem_defects.models.options import CancelCheck, stop_if
 from napari_hrstem_defects.models.preparing import cut_patches, filter_frame

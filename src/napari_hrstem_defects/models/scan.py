@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
-from napari_hrstem_defects.core.threads import own_threads
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, predict
 from napari_hrstem_defects.models.options import CancelCheck
 from napari_hrstem_defects.models.store import StoredModel, file_sha256, loaded
+from napari_hrstem_defects.threads import own_threads
 
 #: A window votes for a class above this probability; a pixel is of a class from this share of its most votes, and more
 #: than this number of them ([M]).

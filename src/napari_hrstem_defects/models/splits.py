@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import near_copies
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions

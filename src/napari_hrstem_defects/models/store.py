@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError, WriteError
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.kinds import kind_of

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import napari_hrstem_defects
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
 from napari_hrstem_defects.core.metrics import PATCH_CLASSES
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models import evaluation, scale
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import Kind

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import ModelError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import Parts, SoftmaxKind
 from napari_hrstem_defects.models.files import replacing

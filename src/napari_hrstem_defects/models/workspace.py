@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_hrstem_defects
-from napari_hrstem_defects.core.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError, WriteError
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import CHECKPOINT
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.errors import HrstemDefectsError
 
 Array = NDArray[np.float64]
 

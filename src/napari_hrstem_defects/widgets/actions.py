@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hrstem_defects.batch.ratings import RATINGS, append_rating
-from napari_hrstem_defects.core.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import HrstemDefectsError, RecipeError
 from napari_hrstem_defects.widgets import settings, tasks
 from napari_hrstem_defects.widgets.folders import FolderDialog, FolderJob, about_folder, run_folder
 from napari_hrstem_defects.widgets.layout import box, button

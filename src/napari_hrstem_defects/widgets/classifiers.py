@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.errors import Cancelled, ModelError
+from napari_hrstem_defects.errors import Cancelled, ModelError
 from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 from napari_hrstem_defects.models.process import GRACE_S, KerasProcess
 from napari_hrstem_defects.widgets.source import Source

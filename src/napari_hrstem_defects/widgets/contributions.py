@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError, WriteError
+from napari_hrstem_defects.errors import HrstemDefectsError, WriteError
 from napari_hrstem_defects.widgets.roles import KEY, Role
 
 if TYPE_CHECKING:

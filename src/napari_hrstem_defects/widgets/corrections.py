@@ -331,7 +331,7 @@ def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
 
 def measured_in(analysis: Analysis) -> Measure:
     """Measures regions as the analysis did."""
-    from napari_hrstem_defects.core.defect_types import type_judge
+    from napari_hrstem_defects.core.defect_types import region_classifier
     from napari_hrstem_defects.core.regions import find_regions
 
     def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
@@ -341,8 +341,8 @@ def measured_in(analysis: Analysis) -> Measure:
             analysis.severity,
             pixel_size_nm=analysis.micrograph.pixel_size_nm,
             lattice=analysis.lattice,
-            judge=type_judge(labels, *known),
-            judged=analysis.judged | (labels > 0),
+            classify=region_classifier(labels, *known),
+            valid_mask=analysis.valid_mask | (labels > 0),
         )
 
     return measure

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.core.errors import RecipeError
+from napari_hrstem_defects.errors import RecipeError
 from napari_hrstem_defects.widgets import settings, summary
 from napari_hrstem_defects.widgets.actions import Actions
 from napari_hrstem_defects.widgets.editors import ChoiceEditor, Quiet

@@ -181,7 +181,7 @@ def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
 
 def _histogram(analysis: Analysis) -> Histogram | None:
     """Histogram of the severity, None where no pixel was assessed."""
-    values = analysis.severity[analysis.judged]
+    values = analysis.severity[analysis.valid_mask]
     if values.size == 0:
         return None
     low, high = severity_range(analysis.severity, analysis.threshold)
@@ -322,11 +322,11 @@ def _severity(analysis: Analysis) -> list[Output]:
     limits = severity_range(analysis.severity, analysis.threshold)
     severity = Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits})
     # Hatched: oblique stripes of the pixels that no defect can be found in.
-    height, width = analysis.judged.shape
+    height, width = analysis.valid_mask.shape
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
-    hatched = (~analysis.judged & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-    rest = Output(Role.NOT_ASSESSED, hatched, if_there=bool(analysis.judged.all()))
+    hatched = (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
+    rest = Output(Role.NOT_ASSESSED, hatched, if_there=bool(analysis.valid_mask.all()))
     return [severity, rest, *_lattices(analysis)]
 
 

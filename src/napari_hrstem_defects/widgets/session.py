@@ -12,8 +12,8 @@ import numpy as np
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import layers, settings, view
 from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand

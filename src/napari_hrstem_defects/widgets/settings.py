@@ -7,8 +7,8 @@ from typing import Any
 
 from qtpy.QtCore import QSettings
 
-from napari_hrstem_defects.core.errors import RecipeError
 from napari_hrstem_defects.core.recipe import Recipe
+from napari_hrstem_defects.errors import RecipeError
 from napari_hrstem_defects.widgets.parameters import changed_names, value_of
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError
+from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.widgets.roles import entry
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.errors import Cancelled
+from napari_hrstem_defects.errors import Cancelled
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets.corrections import ClassMap, Labelled, after_stroke, labelled
 from napari_hrstem_defects.widgets.model import PARTS, Inputs

@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hrstem_defects.core.errors import HrstemDefectsError
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX
+from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.models import registry
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import RECIPES, TrainingOptions, TrainingProgress, with_recipe

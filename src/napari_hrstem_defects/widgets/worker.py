@@ -11,7 +11,7 @@ from typing import Any
 from napari.qt.threading import WorkerBase, WorkerBaseSignals
 from qtpy.QtCore import Signal
 
-from napari_hrstem_defects.core.errors import Cancelled, HrstemDefectsError
+from napari_hrstem_defects.errors import Cancelled, HrstemDefectsError
 
 #: Progress is reported at most this often, in seconds.
 _PROGRESS_INTERVAL = 0.1
