@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import run
 from benchmarks.accuracy.datasets import DEFAULT_DATA, images
 from benchmarks.accuracy.tables import Row, cell, markdown, write_csv
-from napari_hrstem_defects.core.lattice import typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.metrics import classification
 from napari_hrstem_defects.models.fft_ensemble import predict
 from napari_hrstem_defects.models.preparing import resize

@@ -23,7 +23,6 @@ LEFT_OUT = (
     "__init__.py",
     "published.py",
     "metrics.py",
-    "histories.py",
 )
 #: Parameters of the published mode.
 LEFT_OUT_CLASSES = ("PublishedParams",)

@@ -9,7 +9,7 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import prepared_slices
-from napari_hrstem_defects.core.lattice import typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams, SymmetryParams
 from napari_hrstem_defects.core.severity import Model

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_hrstem_defects.core.lattice import MIN_STRENGTH, agreement, find_lattice, typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
+from napari_hrstem_defects.core.lattice import MIN_STRENGTH, agreement, find_lattice
 
 from .helpers import CELLS, counted, crystal, glass, noisy, vectors
 

@@ -11,11 +11,11 @@ import numpy as np
 from napari_hrstem_defects.batch.options import FromFrame
 from napari_hrstem_defects.batch.parts import Parts, implausible_size, unsized
 from napari_hrstem_defects.core import pipeline
-from napari_hrstem_defects.core.histories import frame_drift
 from napari_hrstem_defects.core.micrograph import Micrograph
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.errors import Cancelled, RecipeError
 from napari_hrstem_defects.io.frames import FrameResult
+from napari_hrstem_defects.io.histories import frame_drift
 from napari_hrstem_defects.io.saving import ResultWriter
 
 

@@ -1,4 +1,4 @@
-"""Lattice of an image or a patch: period, cell, warnings; turn and stretch between two lattices.
+"""Lattice of a patch or of a mean autocorrelation: period and cell; turn and stretch between two lattices.
 
 The autocorrelation of a crystal has a peak of about its central height at every translation of the lattice, and lower
 ones where only some columns coincide. In the mean over tiles of one lattice even a small difference is significant.
@@ -7,10 +7,8 @@ ones where only some columns coincide. In the mean over tiles of one lattice eve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +16,21 @@ from scipy import ndimage, optimize
 from skimage.feature import peak_local_max
 
 from napari_hrstem_defects.core.autocorrelation import (
-    ALIKE,
-    MIN_SHARE,
     RING,
     SIGNIFICANT,
     TILE,
     TINY,
     Autocorrelation,
     Floats,
-    Products,
     mean_autocorrelation,
     tile_products,
 )
-from napari_hrstem_defects.threads import side_by_side
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: Most tiles of an image, and cells that an image, or a part of it, must hold for statistics.
-MOST_TILES, MIN_CELLS = 24, 9.0
+#: Cells that an image, or a part of it, must hold for statistics.
+MIN_CELLS = 9.0
 #: Shortest side of a tile in px: its spectrum has two rings, which distinguish noise from reflections.
 LEAST_TILE = 2 * RING
 #: Shortest period that is distinguished from noise, in px.
@@ -55,10 +49,6 @@ CELL_PERIODS = 6
 _COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
 #: Half a pixel down, right, up, left of a point: differences across it are slopes.
 _CROSS = np.array([(0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5)])
-NOT_A_CRYSTAL = (
-    "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
-    "Do not trust the lattice."
-)
 
 
 @dataclass(frozen=True)
@@ -105,27 +95,6 @@ def _lattice(basis: Doubles, strength: float) -> Lattice:
     return Lattice((a, b), (c, d), math.sqrt(abs(a * d - b * c)), strength)
 
 
-@dataclass(frozen=True)
-class LatticeEstimate:
-    """Lattice of an image, edge of the tiles it was seen with in px, and how far to trust it.
-
-    Attributes
-    ----------
-    share : float
-        Share of the tiles that show it.
-    repetition : float
-        How much of the autocorrelation beyond the cell is explained by repeating the cell, 0...1.
-    warnings : tuple of str
-        Why there is none, or why it may not be a crystal's.
-    """
-
-    lattice: Lattice | None
-    tile_px: int
-    share: float
-    repetition: float
-    warnings: tuple[str, ...] = ()
-
-
 def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions.
 
@@ -156,124 +125,6 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     return cell_of(mean_autocorrelation([tile_products(pixels)]))
 
 
-def typical_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> LatticeEstimate:
-    """Lattice that most of an image shows.
-
-    The autocorrelations of the tiles that show the same lattice are averaged. Tiles of growing size are tried: small
-    ones keep grains apart, large ones see large cells; images of less than about 200 px are cut into smaller ones last.
-
-    Parameters
-    ----------
-    pixels : array (y, x)
-    valid : bool array (y, x), optional
-        False where there is no image: borders of an alignment, scale bars, saturated blocks.
-    """
-    seen = np.ones(pixels.shape, bool) if valid is None else valid
-    best = LatticeEstimate(None, min(TILE, max(pixels.shape)), 0, 0)
-    reason = "No lattice was found."
-    for tile_px in (TILE, 2 * TILE, 2 * 2 * TILE, *((TILE // 2,) if min(pixels.shape) < 2 * TILE else ())):
-        # Large cells need no fine pixels.
-        found = _seen(pixels, seen, tile_px, max(1, tile_px // TILE))
-        if found.lattice is None:
-            continue
-        period = found.lattice.period_px
-        held = found.tile_px * min(found.tile_px, *pixels.shape) / period**2
-        if pixels.size < MIN_CELLS * period**2:
-            reason = (
-                f"The image holds about {pixels.size / period**2:.0f} cells of {period:.0f} px to a side; "
-                f"{MIN_CELLS:.0f} are needed. Take an image of a larger field."
-            )
-        elif held > MIN_CELLS / 2 and found.repetition > max(best.repetition, 0.5):
-            best = found
-            if found.repetition >= ALIKE and held >= MIN_CELLS:
-                break
-    if best.lattice is None:
-        return replace(best, warnings=(reason,))
-    repeats = best.repetition
-    if min(pixels.shape) > 2 * best.tile_px:
-        bin_px = 1 if best.lattice.period_px < 2 * MIN_PERIOD_PX else 2
-        repeats = min(repeats, _seen(pixels, seen, 2 * best.tile_px, bin_px, MOST_TILES // 2).repetition)
-    warnings: tuple[str, ...] = () if repeats >= ALIKE else (NOT_A_CRYSTAL,)
-    if best.share <= MIN_SHARE:
-        warnings += (f"The lattice is seen in {best.share:.0%} of the image only.",)
-    return replace(best, repetition=repeats, warnings=warnings)
-
-
-def _seen(
-    pixels: NDArray[np.floating], valid: Mask, tile_px: int, bin_px: int, most: int = MOST_TILES
-) -> LatticeEstimate:
-    """What tiles of one size show, in an image binned so many times.
-
-    Beside a lattice of more than twice the period the finer one counts, since its period lets both be resolved.
-    """
-    if bin_px > 1:
-        rows, columns = (n // bin_px * bin_px for n in pixels.shape)
-        parts = [np.s_[i:rows:bin_px, j:columns:bin_px] for i, j in np.ndindex(bin_px, bin_px)]
-        pixels = np.add.reduce([pixels[part] for part in parts], dtype=np.float32) / np.float32(len(parts))
-        valid = np.logical_and.reduce([valid[part] for part in parts])
-    edges = tuple(min(tile_px // bin_px, n) for n in pixels.shape)
-    found = LatticeEstimate(None, max(edges) * bin_px, 0, 0)
-    if min(edges) < LEAST_TILE:
-        return found
-    tiles = tiles_of(pixels, valid, edges, most)
-    every = set(range(len(tiles)))
-    main = alike(tiles, every)
-    rest = alike(tiles, every - main)
-    for group in (main, rest, every):
-        if group is every and found.lattice is not None:
-            break
-        acf = mean_autocorrelation([tiles[i] for i in group]) if group else None
-        lattice = cell_of(acf)
-        if acf is None or lattice is None or lattice.strength < MIN_STRENGTH * acf.ordered:
-            continue
-        lattice, share, repeats = lattice.scaled(bin_px), len(group) / len(tiles), _repetition(acf, lattice)
-        finer = found.lattice is not None and 2 * lattice.period_px < found.lattice.period_px
-        if (found.lattice is None and group is not rest) or (
-            finer and share > MIN_SHARE and repeats >= ALIKE
-        ):
-            found = LatticeEstimate(lattice, found.tile_px, share, repeats)
-    return found
-
-
-def tiles_of(
-    image: NDArray[np.floating], valid: NDArray[np.bool_], edges: tuple[int, ...], most: int
-) -> list[Products]:
-    """Products of at most `most` tiles, half overlapping, that are at least half valid."""
-    counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(image.shape, edges, strict=True)]
-    while math.prod(counts) > most:
-        counts[int(np.argmax(counts))] -= 1
-    starts = (np.linspace(0, n - e, c) for n, e, c in zip(image.shape, edges, counts, strict=True))
-    corners = product(*(np.rint(each).astype(int) for each in starts))
-    places = [np.s_[y : y + edges[0], x : x + edges[1]] for y, x in corners]
-    places = [place for place in places if np.mean(valid[place]) >= 0.5]
-    padded = math.prod(2 * e for e in edges)
-    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
-
-
-def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
-    """Those of some tiles that show the same lattice."""
-    among = sorted(some)
-    if len(among) < 2:
-        return some
-    y, x = np.indices(tiles[0].values.shape)
-    ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
-    # Less its mean over rings an autocorrelation shows directions; glass has none.
-    flat = np.array([tiles[i].values.ravel() for i in among])
-    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
-    like = unit @ unit.T
-    np.fill_diagonal(like, 0)
-    # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.
-    typical = np.sqrt(np.maximum(np.quantile(like, 1 - MIN_SHARE, axis=1), TINY))
-    same = like >= ALIKE * np.outer(typical, typical)
-    group = same[int((same * like).sum(axis=1).argmax())]
-    mean = unit[group].mean(axis=0) if group.any() else unit[0]
-    close = unit @ mean / max(float(np.linalg.norm(mean)), TINY)
-    likely = np.median(close[group]) if group.any() else 1.0
-    limit = likely * (1 + (2 * ALIKE - 1) * likely) / 2
-    return {i for i, each in zip(among, close, strict=True) if each >= limit}
-
-
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     """Lattice of a mean autocorrelation: the two shortest translations, none of them false."""
     if acf is None:
@@ -301,7 +152,7 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     for v in (first, second):
         # Along a stripe there is no dip between the centre and a peak.
         profile = _sample(smooth, np.linspace(0, 1, TILE)[:, None] * v)
-        if profile.min() > profile[-1] - SIGNIFICANT * _sample(noise, v[None])[0]:
+        if profile.min() > (1 - FALSE_DROP) * profile[-1] - SIGNIFICANT * _sample(noise, v[None])[0]:
             return None
     basis = _fitted(smooth, np.array([first, second]))
     while (coarser := _coarser(acf, spline, basis)) is not None:
@@ -389,7 +240,7 @@ def _shortest(basis: Doubles) -> Doubles:
         b = b - steps * a
 
 
-def _repetition(acf: Autocorrelation, lattice: Lattice) -> float:
+def repetition(acf: Autocorrelation, lattice: Lattice) -> float:
     """Share of the autocorrelation around the centre, out to `CELL_PERIODS`, that one cell explains.
 
     Crystals repeat the cell with nearly equal height; quasicrystals, two lattices on top of each other and curved

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, TINY, WINDOW_PERIODS, Field
+from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, WINDOW_PERIODS, Field
 from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams
 
@@ -47,6 +47,8 @@ class Plateaus:
         Mean directions, unit length, by decreasing area; phases of one lattice have the same.
     step : float32 array (y'', x'')
         Largest change of the direction across `STEP_PERIODS`: where lattices meet.
+    amplitudes : float64 array (n,)
+        Of their lattices, see :func:`lattice_amplitude`.
     given : tuple of int
         Those at the points given by hand, in their order.
     """
@@ -54,6 +56,7 @@ class Plateaus:
     index: NDArray[np.uint8]
     directions: NDArray[np.float64]
     step: NDArray[np.float32]
+    amplitudes: NDArray[np.float64]
     given: tuple[int, ...] = ()
 
 
@@ -106,14 +109,14 @@ def find_plateaus(
         Without a single plateau where no area is crystalline.
     """
     step = direction_step(field)
-    whole = _unit(field.mean_direction(valid)) if valid.any() else _unit(field.mean.astype(np.float64))
-    if params.max_domains == 1 or not valid.any():
-        found = [whole]
-    else:
-        found = _merged(field, step, valid, params)
-        if not found:
-            # Nothing stands out of the noise by itself: all of it is taken for one lattice.
-            found = [whole]
+    areas = crystalline_areas(field, step, valid, params) if params.max_domains > 1 and valid.any() else []
+    found = [direction for direction, _ in areas]
+    every = lattice_amplitude(field.strength)
+    sources = [area for _, area in areas]
+    if not found:
+        # Nothing stands out of the noise by itself: all of it is taken for one lattice.
+        found = [_unit(field.mean_direction(valid) if valid.any() else field.mean.astype(np.float64))]
+        sources = [valid]
     numbers = []
     for place in given:
         direction = _unit(field.mean_direction(place))
@@ -123,6 +126,7 @@ def find_plateaus(
         else:
             numbers.append(len(found))
             found.append(direction)
+            sources.append(place)
     index = np.zeros(field.shape, np.uint8)
     if len(found) > 1:
         index = np.argmin([field.distance(v) for v in found], axis=0).astype(np.uint8)
@@ -133,7 +137,10 @@ def find_plateaus(
         if second is not None:
             index[second] = len(found)
             found.append(found[number])
-    return Plateaus(index, np.array(found), step, tuple(numbers))
+            sources[number] = sources[number] & ~second
+            sources.append(second)
+    amplitudes = [crystal_amplitude(every[area], CRYSTAL_SHARE) if area.any() else 0.0 for area in sources]
+    return Plateaus(index, np.array(found), step, np.array(amplitudes), tuple(numbers))
 
 
 def second_phase(
@@ -195,15 +202,33 @@ def second_phase(
     return smaller
 
 
-def _merged(
+def crystalline_areas(
     field: Field, step: NDArray[np.float32], valid: NDArray[np.bool_], params: DomainParams
-) -> list[NDArray[np.float64]]:
-    """Mean directions of the domains by decreasing area."""
+) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Areas that show one lattice each, by decreasing size.
+
+    Parameters
+    ----------
+    field : Field
+    step : float32 array (y'', x'')
+        See :func:`direction_step`.
+    valid : bool array (y'', x'')
+        Samples that are looked at.
+    params : DomainParams
+        ``max_domains``, ``merge`` and ``thickness`` are used.
+
+    Returns
+    -------
+    list of (float64 array (n,), bool array (y'', x''))
+        Mean direction, of unit length, and area.
+    """
     from skimage.segmentation import watershed
 
     size = round(STEP_PERIODS * field.period) | 1
-    seeds, _ = ndimage.label((step <= ndimage.minimum_filter(step, size)) & valid)
-    basins = watershed(step, seeds, mask=valid)
+    # What lies around a crystal and shows none would blur its direction.
+    solid = valid & (field.strength >= CRYSTAL_STRENGTH)
+    seeds, _ = ndimage.label((step <= ndimage.minimum_filter(step, size)) & solid)
+    basins = watershed(step, seeds, mask=solid)
     count = int(basins.max())
     areas = np.bincount(basins.ravel(), minlength=count + 1)[1:].astype(float)
     flat = np.stack([np.bincount(basins.ravel(), c.ravel(), count + 1)[1:] for c in field.components], axis=1)
@@ -214,7 +239,7 @@ def _merged(
     def length(mean: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:
         square = np.sum(mean**2, axis=-1)
         noise = (1 - square) / np.maximum(area / window, 1)
-        return np.asarray(np.sqrt(np.maximum(square - noise, TINY * square)))
+        return np.asarray(np.sqrt(np.maximum(square - noise, MIN_SHARE * square)))
 
     # Basins that are next to alike first: what is left to compare with each other are a few dozen.
     member = np.zeros(count, np.intp)
@@ -280,7 +305,7 @@ def _merged(
             amplitude = amplitude or float(own)
             found.append(direction)
             accepted.append(inside)
-    return found
+    return [*zip(found, accepted, strict=True)]
 
 
 def _meet_in_a_step(

@@ -22,7 +22,6 @@ from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
 from napari_hrstem_defects.core.plateaus import (
     Plateaus,
-    crystal_amplitude,
     lattice_amplitude,
 )
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
@@ -198,7 +197,7 @@ def unlikeness(
     amplitude = lattice_amplitude(field.strength)
     if own.any():
         # Vacuum is usual at its own level of contrast.
-        own &= amplitude > CRYSTAL_SHARE * crystal_amplitude(amplitude[own], CRYSTAL_SHARE)
+        own &= amplitude > CRYSTAL_SHARE * plateaus.amplitudes[number]
     out[~own] = most
     return np.clip(out, 0, most)
 

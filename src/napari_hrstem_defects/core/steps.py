@@ -38,7 +38,8 @@ from napari_hrstem_defects.core.domains import (
     with_inverted,
 )
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
-from napari_hrstem_defects.core.lattice import agreement, find_lattice, typical_lattice
+from napari_hrstem_defects.core.image_lattice import lattice_of_image
+from napari_hrstem_defects.core.lattice import agreement, find_lattice
 from napari_hrstem_defects.core.patches import (
     KnowsScale,
     KnowsSize,
@@ -71,7 +72,7 @@ from napari_hrstem_defects.core.severity import (
     to_field,
     unlikeness,
 )
-from napari_hrstem_defects.core.variance import CELL_WINDOW, amorphous_areas, empty_areas, local_variance
+from napari_hrstem_defects.core.variance import CELL_WINDOW, amorphous_areas, local_variance
 from napari_hrstem_defects.errors import RecipeError
 
 #: An image of fewer periods along its shorter side is analysed at the scale that this many would have: parts of it
@@ -91,17 +92,9 @@ Warn = Callable[[str], None]
 def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
     """Period, band-pass, field of local autocorrelations."""
     frame = inputs.frame
-    pixels, valid = frame.pixels, frame.valid
-    estimate = typical_lattice(pixels, valid)
-    empty = np.zeros(inputs.shape, bool)
-    if estimate.lattice is not None:
-        empty = empty_areas(pixels, valid, estimate.lattice, inputs.recipe.preprocess)
-        if empty.any():
-            # The edge of a hole is stronger than any lattice.
-            valid = valid & ~empty
-            pixels = np.where(valid, pixels, np.float32(pixels[valid].mean()))
-            again = typical_lattice(pixels, valid) if estimate.warnings else estimate
-            estimate = estimate if again.lattice is None else again
+    estimate, pixels, empty = lattice_of_image(
+        frame.pixels, frame.valid, inputs.recipe, cancelled=inputs.cancelled
+    )
     for sentence in estimate.warnings:
         warn(sentence)
     typical = estimate.lattice
@@ -260,7 +253,7 @@ def vary(inputs: Inputs, seen: Preprocessed, divided: Divided, maps: PublishedMa
     scale = float(prepared.scale.mean())
     window = round(max(params.window_px * scale, params.window_periods * prepared.period_px))
     variance = np.maximum(prepared.to_frame(local_variance(prepared.band, window)), 0)
-    lost = amorphous_areas(field, plateaus.index, field_valid(field, prepared), params.fraction)
+    lost = amorphous_areas(field, plateaus, field_valid(field, prepared), params.fraction)
     return Varied(variance, seen.empty | (field.to_frame(lost.astype(np.float32), prepared) > 0.5))
 
 
@@ -418,7 +411,8 @@ def _with_phase(
     number = int(index[second][0])
     index[second] = added = len(plateaus.directions)
     directions = np.vstack([plateaus.directions, plateaus.directions[number]])
-    plateaus = replace(plateaus, index=index, directions=directions)
+    amplitudes = np.append(plateaus.amplitudes, plateaus.amplitudes[number])
+    plateaus = replace(plateaus, index=index, directions=directions, amplitudes=amplitudes)
     patch = found.domains[0].patch
     out = _domain_map(inputs, seen, plateaus, patch)
     # The part that the best patch does not lie in; domains are in the order of the plateaus but for the first.

@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt, label, maximum_filter, uniform
 
 from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, REACH_PERIODS, TINY, Field
 from napari_hrstem_defects.core.lattice import Lattice
-from napari_hrstem_defects.core.plateaus import crystal_amplitude, lattice_amplitude
+from napari_hrstem_defects.core.plateaus import Plateaus, crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import gaussian
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, PreprocessParams
 from napari_hrstem_defects.threads import side_by_side
@@ -161,7 +161,7 @@ def empty_areas(
 
 def amorphous_areas(
     field: Field,
-    index: NDArray[np.uint8],
+    plateaus: Plateaus,
     valid: NDArray[np.bool_],
     fraction: float,
 ) -> NDArray[np.bool_]:
@@ -170,8 +170,7 @@ def amorphous_areas(
     Parameters
     ----------
     field : Field
-    index : uint8 array (y'', x'')
-        Number of the domain of each sample.
+    plateaus : Plateaus
     valid : bool array (y'', x'')
         Samples that rest on an image.
     fraction : float
@@ -182,13 +181,13 @@ def amorphous_areas(
     bool array (y'', x'')
         Without what is thinner than `LEAST_THICKNESS` periods: the core of a boundary is no amorphous area.
     """
-    amplitude = lattice_amplitude(field.strength)
+    index, amplitude = plateaus.index, lattice_amplitude(field.strength)
     low, vague, levels = ~valid, np.zeros(index.shape, bool), np.zeros(index.shape)
     for number in np.unique(index).tolist():
         own = (index == number) & valid
         if not own.any():
             continue
-        level = crystal_amplitude(amplitude[own], fraction)
+        level = float(plateaus.amplitudes[number])
         levels[own] = level
         kept = own & (amplitude >= fraction * level)
         low |= own & ~kept

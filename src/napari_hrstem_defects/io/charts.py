@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from napari_hrstem_defects.core.histories import History
+from napari_hrstem_defects.io.histories import History
 
 #: Dots per inch.
 DPI = 150

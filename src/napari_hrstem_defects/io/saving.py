@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_hrstem_defects.core.histories import Linker
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.errors import Cancelled, WriteError
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.folders import whole_folder
 from napari_hrstem_defects.io.frames import MAPS, FrameResult
+from napari_hrstem_defects.io.histories import Linker
 from napari_hrstem_defects.io.ome import (
     IMAGE_FORMATS,
     OmeTiffWriter,

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_hrstem_defects.core.histories import History
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.regions import LABEL_NAMES, Region
 from napari_hrstem_defects.errors import ReadError
+from napari_hrstem_defects.io.histories import History
 
 #: A table row: column → number or text.
 Row = dict[str, Any]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.lattice import find_lattice, typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
+from napari_hrstem_defects.core.lattice import find_lattice
 from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.data import LabelledImage, PatchSet
 

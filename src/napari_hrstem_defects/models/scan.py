@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.core.lattice import typical_lattice
+from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.patches import PatchGrid
 from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.errors import ModelError

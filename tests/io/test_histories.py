@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.growing_fault import growing_fault
-from napari_hrstem_defects.core.histories import Linker, frame_drift
 from napari_hrstem_defects.core.regions import find_regions
+from napari_hrstem_defects.io.histories import Linker, frame_drift
 
 
 def box(y, x, height=4, width=10, label=1, shape=(64, 96)):
