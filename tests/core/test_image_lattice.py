@@ -69,7 +69,7 @@ def waves(turn, period=11.0):
 )
 def test_what_is_no_crystal_has_no_crystalline_part(image):
     valid = np.ones(SHAPE, bool)
-    found, _, _ = lattice_of_image(noisy(image / image.std(), 0.3).astype(np.float32), valid, Recipe())
+    found, _, _ = lattice_of_image(noisy(image / image.std(), 0.3).astype(np.float32), valid, Recipe().preprocess)
     assert found.lattice is None or "does not repeat" in found.warnings[0]
 
 

@@ -41,7 +41,7 @@ from napari_hrstem_defects.core.lattice import (
 )
 from napari_hrstem_defects.core.plateaus import CRYSTAL_STRENGTH, crystalline_areas, direction_step
 from napari_hrstem_defects.core.preprocessing import prepare
-from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, Recipe
+from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams, PreprocessParams
 from napari_hrstem_defects.core.severity import field_valid
 from napari_hrstem_defects.core.variance import empty_areas
 from napari_hrstem_defects.threads import side_by_side
@@ -79,7 +79,7 @@ class LatticeEstimate:
 def lattice_of_image(
     pixels: NDArray[np.floating],
     valid: Mask,
-    recipe: Recipe,
+    params: PreprocessParams,
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[LatticeEstimate, NDArray[np.floating], Mask]:
@@ -90,8 +90,7 @@ def lattice_of_image(
     pixels : float array (y, x)
     valid : bool array (y, x)
         Pixels that hold an image.
-    recipe : Recipe
-        ``preprocess`` and ``domains`` are used.
+    params : PreprocessParams
     cancelled : callable, optional
         Asked often; as soon as it returns True the work stops.
 
@@ -110,9 +109,9 @@ def lattice_of_image(
     """
     estimate, empty = typical_lattice(pixels, valid), np.zeros(valid.shape, bool)
     if estimate.lattice is None:
-        estimate = lattice_of_parts(pixels, valid, recipe, cancelled=cancelled) or estimate
+        estimate = lattice_of_parts(pixels, valid, params, cancelled=cancelled) or estimate
     if estimate.lattice is not None:
-        empty = empty_areas(pixels, valid, estimate.lattice, recipe.preprocess)
+        empty = empty_areas(pixels, valid, estimate.lattice, params)
         again = estimate
         if empty.any():
             # The edge of a hole is stronger than any lattice.
@@ -121,7 +120,7 @@ def lattice_of_image(
             again = typical_lattice(pixels, valid) if estimate.warnings else estimate
         if again.warnings:
             # Tiles that show several crystals show what these have in common, a larger cell.
-            part = lattice_of_parts(pixels, valid, recipe, cancelled=cancelled)
+            part = lattice_of_parts(pixels, valid, params, cancelled=cancelled)
             if part is not None and (again.lattice is None or _finer(part.lattice, again.lattice)):
                 again = part
             elif part is not None and part.lattice is not None and not _finer(again.lattice, part.lattice):
@@ -273,7 +272,7 @@ def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
 def lattice_of_parts(
     pixels: NDArray[np.floating],
     valid: Mask,
-    recipe: Recipe,
+    params: PreprocessParams,
     *,
     cancelled: Callable[[], bool] | None = None,
 ) -> LatticeEstimate | None:
@@ -284,8 +283,7 @@ def lattice_of_parts(
     pixels : float array (y, x)
     valid : bool array (y, x)
         Pixels that hold an image.
-    recipe : Recipe
-        ``preprocess`` and ``domains`` are used.
+    params : PreprocessParams
     cancelled : callable, optional
 
     Returns
@@ -300,12 +298,13 @@ def lattice_of_parts(
         period = reflection_period(*binned(pixels, valid, bin_px), shortest)
         if period is None:
             continue
-        prepared = prepare(pixels, period * bin_px, recipe.preprocess, valid)
+        prepared = prepare(pixels, period * bin_px, params, valid)
         field = autocorrelation_field(prepared, prepared.valid, cancelled=cancelled)
         seen = field_valid(field, prepared)
         most = float(field.strength.max(where=seen, initial=0))
         strong = seen & (field.strength >= max(CRYSTAL_STRENGTH, CRYSTAL_SHARE * most))
-        areas = crystalline_areas(field, direction_step(field), strong, recipe.domains)
+        # The scale of all steps does not depend on the parameters of a later one.
+        areas = crystalline_areas(field, direction_step(field), strong, DomainParams())
         every, shown, best = 0, 0, None
         for _, area in areas:
             pieces, _ = ndimage.label(area)

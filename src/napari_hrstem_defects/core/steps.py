@@ -93,7 +93,7 @@ def preprocess(inputs: Inputs, warn: Warn) -> Preprocessed:
     """Period, band-pass, field of local autocorrelations."""
     frame = inputs.frame
     estimate, pixels, empty = lattice_of_image(
-        frame.pixels, frame.valid, inputs.recipe, cancelled=inputs.cancelled
+        frame.pixels, frame.valid, inputs.recipe.preprocess, cancelled=inputs.cancelled
     )
     for sentence in estimate.warnings:
         warn(sentence)
