@@ -267,7 +267,8 @@ def test_json_lines(image, out, tmp_path):
     (tmp_path / "bad.tif").write_text("text")
     result = run("analyze", image, tmp_path / "bad.tif", "--out", out, "--json-lines", status=1)
     assert result.stderr == ""
-    first, second = map(json.loads, result.stdout.splitlines())
+    # A line for each file when it is done.
+    second, first = sorted(map(json.loads, result.stdout.splitlines()), key=lambda line: line["name"])
     assert (first["name"], first["status"], first["path"]) == ("crystal", "done", str(image))
     assert second["status"] == "failed"
     assert "damaged" in second["message"]
@@ -383,10 +384,10 @@ def test_pixel_size_by_hand_wins_and_is_recorded(several, out):
 def test_pixel_size_that_fits_no_lattice_is_reported_and_not_used(tmp_path, out, frames):
     path = tmp_path / "crystal.tif"
     data = crystal((96, 96)) if frames == 1 else np.stack([crystal((96, 96))] * frames)
-    tifffile.imwrite(path, data, imagej=True, resolution=(1, 1), metadata={"unit": "nm"})
-    assert read(path).pixel_size_nm == 1
+    tifffile.imwrite(path, data, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "nm"})
+    assert read(path).pixel_size_nm == 2
     text = run("analyze", path, "--out", out).stdout
-    assert "A pixel of 1 nm makes the lattice period 12 nm, which no crystal shows" in text
+    assert "A pixel of 2 nm makes the lattice period 24 nm, which no crystal shows" in text
     result = load(out / "crystal")
     assert result.pixel_size_nm is None
     assert all(row["area_nm2"] is None for row in result.regions)

@@ -152,7 +152,7 @@ def cell_of(acf: Autocorrelation | None) -> Lattice | None:
     for v in (first, second):
         # Along a stripe there is no dip between the centre and a peak.
         profile = _sample(smooth, np.linspace(0, 1, TILE)[:, None] * v)
-        if profile.min() > (1 - FALSE_DROP) * profile[-1] - SIGNIFICANT * _sample(noise, v[None])[0]:
+        if profile.min() > profile[-1] - SIGNIFICANT * _sample(noise, v[None])[0]:
             return None
     basis = _fitted(smooth, np.array([first, second]))
     while (coarser := _coarser(acf, spline, basis)) is not None:
