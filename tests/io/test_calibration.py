@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_hrstem_defects.io.calibration import (
@@ -65,6 +65,7 @@ def test_nonsense_is_unknown(value):
 @given(st.floats(1e-3, 2.4), st.sampled_from(["m", "um", "nm", "Å", "pm"]))
 def test_every_unit_comes_back_in_nm(size, unit):
     stated = size / nm_per_unit(unit)
+    assume(not math.isclose(stated, 1, rel_tol=1e-6))  # of files without a calibration
     assert pixel_size(stated, stated, unit)[0] == pytest.approx(size, rel=1e-8)
 
 
