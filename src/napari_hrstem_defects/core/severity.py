@@ -230,12 +230,7 @@ def severity_grid(
         if not alike.all():
             interface = (ndimage.distance_transform_edt(alike) / period).astype(np.float32)
     rim = -(-rim_px(kernel_px, prepared.period_px, prepared.values.shape) // STRIDE)
-    valid_mask[:rim], valid_mask[-rim:], valid_mask[:, :rim], valid_mask[:, -rim:] = (
-        False,
-        False,
-        False,
-        False,
-    )
+    valid_mask[:rim] = valid_mask[-rim:] = valid_mask[:, :rim] = valid_mask[:, -rim:] = False
     if not valid.all():
         valid_mask &= ndimage.distance_transform_edt(valid) > kernel_px / 2 / STRIDE
     return Grid(
