@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,20 +276,18 @@ class _Tiles:
             for a, b in zip(low, high, strict=True)
         )
 
+        @cache
+        def along(axis: int, shift: int) -> Floats:
+            line, part = self.lines[axis], area[axis]
+            both = line[part.start - shift : part.stop - shift] * line[part.start + shift : part.stop + shift]
+            return np.asarray(smooth[axis] @ both.reshape(-1, self.step).sum(axis=1))
+
         def weight(y: int, x: int) -> Floats:
             """Of the pairs of pixels that both hold an image."""
             if not self.whole:
                 return average(self._blocks(self.valid, area, y, x))
             # A pair lies in the image if it does along both axes.
-            sides = []
-            for axis, (matrix, shift) in enumerate(zip(smooth, (y, x), strict=True)):
-                line, part = self.lines[axis], area[axis]
-                both = (
-                    line[part.start - shift : part.stop - shift]
-                    * line[part.start + shift : part.stop + shift]
-                )
-                sides.append(matrix @ both.reshape(-1, self.step).sum(axis=1))
-            return np.outer(*sides).astype(np.float32)
+            return np.outer(along(0, y), along(1, x)).astype(np.float32)
 
         weights = weight(0, 0)
         powers = average(self._blocks(self.values, area, 0, 0))
@@ -298,10 +296,17 @@ class _Tiles:
         np.maximum(power, np.float32(least), out=power)
         values = np.empty((len(self.shifts), *power.shape), np.float32)
         pairs = np.zeros(power.shape, np.float64)
-        for i, (y, x) in enumerate((self.shifts // 2).tolist()):
+
+        def one(i: int) -> Floats:
+            y, x = (self.shifts[i] // 2).tolist()
             count = weight(y, x)
             products = average(self._blocks(self.values, area, y, x))
             np.divide(products, _enough(count, self.full) * power, out=values[i])
+            return count
+
+        # A single tile has the processors for itself.
+        alone = int(np.prod(self.shape) <= TILE**2)
+        for count in side_by_side(one, range(len(values)), pixels=alone * power.size * self.step**2):
             pairs += count
         return values, (pairs / (len(self.shifts) * self.full)).astype(np.float32), power
 

@@ -40,7 +40,7 @@ from napari_hrstem_defects.core.lattice import (
     repetition,
 )
 from napari_hrstem_defects.core.plateaus import CRYSTAL_STRENGTH, crystalline_areas, direction_step
-from napari_hrstem_defects.core.preprocessing import prepare
+from napari_hrstem_defects.core.preprocessing import binned, prepare
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, DomainParams, PreprocessParams
 from napari_hrstem_defects.core.severity import field_valid
 from napari_hrstem_defects.core.variance import empty_areas
@@ -215,16 +215,6 @@ def _seen(
     return found
 
 
-def binned(pixels: NDArray[np.floating], valid: Mask, bin_px: int) -> tuple[NDArray[np.floating], Mask]:
-    """Means of blocks of `bin_px` pixels to a side, and which of these are valid throughout."""
-    if bin_px == 1:
-        return pixels, valid
-    rows, columns = (n // bin_px * bin_px for n in pixels.shape)
-    parts = [np.s_[i:rows:bin_px, j:columns:bin_px] for i, j in np.ndindex(bin_px, bin_px)]
-    mean = np.add.reduce([pixels[part] for part in parts], dtype=np.float32) / np.float32(len(parts))
-    return mean, np.logical_and.reduce([valid[part] for part in parts])
-
-
 def places_of(valid: Mask, edges: tuple[int, ...], most: int | None = None) -> list[tuple[slice, slice]]:
     """Tiles, half overlapping, that are at least half valid; of all of them at most `most`."""
     counts = [max(1, -(-2 * n // e) - 1) for n, e in zip(valid.shape, edges, strict=True)]
@@ -253,9 +243,11 @@ def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:
     y, x = np.indices(tiles[0].values.shape)
     ring = np.rint(np.hypot(y - y.max() / 2, x - x.max() / 2)).astype(int).ravel()
     # Less its mean over rings an autocorrelation shows directions; glass has none.
-    flat = np.array([tiles[i].values.ravel() for i in among])
-    flat = flat - np.array([np.bincount(ring, row) / np.bincount(ring) for row in flat])[:, ring]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    unit = np.array([tiles[i].values.ravel() for i in among])
+    count = np.bincount(ring)
+    for row in unit:
+        row -= (np.bincount(ring, row) / count).astype(np.float32)[ring]
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.float32(TINY))
     like = unit @ unit.T
     np.fill_diagonal(like, 0)
     # Noise lowers the likeness of a tile to all others, to the typical one of those that show the same.

@@ -247,8 +247,11 @@ def repetition(acf: Autocorrelation, lattice: Lattice) -> float:
     fringes do not.
     """
     fractions = np.indices((CELL_STEPS, CELL_STEPS)).reshape(2, -1).T / CELL_STEPS
-    numbers = np.mgrid[-9:9, -9:9].reshape(2, 1, -1).T
-    points = (numbers + fractions) @ lattice.basis
+    corners = np.mgrid[-9:9, -9:9].reshape(2, -1).T
+    # Cells whose corner is further away than their diagonal hold none.
+    far = CELL_PERIODS * lattice.period_px + np.abs(lattice.basis).sum()
+    corners = corners[np.linalg.norm(corners @ lattice.basis, axis=1) < far]
+    points = (corners[:, None] + fractions) @ lattice.basis
     length = np.hypot(points[..., 0], points[..., 1]) / lattice.period_px
     used = (length > 0.5) & (length < CELL_PERIODS) & _inside(acf.values, points)
     values, noise = np.zeros(used.shape), np.zeros(used.shape)

@@ -210,7 +210,7 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
         raise MicrographError(
             f"{name}: {missing / values.size:.0%} of the pixels are not finite; crop the image to its valid part."
         )
-    finite = values[valid]
+    finite = values[valid] if missing else values.ravel()
     if finite.min() == finite.max():
         raise MicrographError(
             f"{name}: all pixels have the same value ({finite[0]:g}); there is nothing to analyse."
@@ -241,7 +241,9 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
         )
     if not valid.all():
         values = _fill(values, valid)
-    values = (values / scale - low / scale) / span
+    values = values / scale
+    values -= low / scale
+    values /= span
     return Frame(values.astype(np.float32), valid, tuple(notices))
 
 

@@ -209,6 +209,18 @@ def _transfer(count: int, length: int, sigma: float) -> NDArray[np.float32]:
     return np.exp(-0.5 * (np.pi * sigma * np.arange(count) / length) ** 2).astype(np.float32)
 
 
+def binned(
+    pixels: NDArray[np.floating], valid: NDArray[np.bool_], bin_px: int
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Means of blocks of `bin_px` pixels to a side, and which of these are valid throughout."""
+    if bin_px == 1:
+        return pixels, valid
+    rows, columns = (n // bin_px * bin_px for n in pixels.shape)
+    parts = [np.s_[i:rows:bin_px, j:columns:bin_px] for i, j in np.ndindex(bin_px, bin_px)]
+    mean = np.add.reduce([pixels[part] for part in parts], dtype=np.float32) / np.float32(len(parts))
+    return mean, np.logical_and.reduce([valid[part] for part in parts])
+
+
 def resize_linear(image: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resample a map to `shape` by linear interpolation, pixel areas aligned, rims held."""
     source = image.astype(np.float32, copy=False)

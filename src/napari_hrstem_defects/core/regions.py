@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull, KDTree, QhullError
-from skimage.measure import label, regionprops
+from skimage.measure import block_reduce, regionprops
 
 from napari_hrstem_defects.core.lattice import Lattice
 
@@ -146,7 +146,7 @@ def find_regions(
         raise ValueError(f"pixel_size_nm is {pixel_size_nm}, expected a positive length or None")
     # What has a neighbour outside the image or where nothing can be marked lies at the rim.
     known = np.pad(np.ones(image.shape, bool) if valid_mask is None else valid_mask, 1)
-    around = np.ones((3, 3), bool)
+    neighbours = np.ones((3, 3), bool)
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
     regions = []
     for part in regionprops(label_regions(image, min_area_px=min_area_px)):
@@ -173,7 +173,9 @@ def find_regions(
             mean_severity=float(inside.mean(dtype=np.float64)),
             max_severity=float(inside.max()),
             at_rim=bool(
-                (ndimage.binary_dilation(np.pad(mask, 1), around) & ~known[y0 : y1 + 2, x0 : x1 + 2]).any()
+                (
+                    ndimage.binary_dilation(np.pad(mask, 1), neighbours) & ~known[y0 : y1 + 2, x0 : x1 + 2]
+                ).any()
             ),
         )
         if classify is not None:
@@ -185,11 +187,8 @@ def find_regions(
 
 def label_regions(labels: ArrayLike, *, min_area_px: float = 0.0) -> NDArray[np.int32]:
     """Image of region numbers, 0 outside; the numbers are the ids that :func:`find_regions` gives."""
-    image = _labels(labels)
-    parts, areas = _parts(image)
-    values = np.zeros(len(areas), image.dtype)
-    values[parts] = image
-    # Numbers are in row-major order.
+    parts, areas, values = _parts(_labels(labels))
+    # Those of one label are in row-major order.
     kept = [part for part in np.lexsort((values, -areas)) if part and areas[part] >= min_area_px]
     numbers = np.zeros(len(areas), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
@@ -199,8 +198,21 @@ def label_regions(labels: ArrayLike, *, min_area_px: float = 0.0) -> NDArray[np.
 def remove_small(labels: ArrayLike, min_area_px: float) -> NDArray[np.uint8]:
     """Copy of `labels` (uint8) in which 8-connected regions below an area are 0."""
     image = _labels(labels)
-    parts, areas = _parts(image)
-    return np.where(areas[parts] < min_area_px, 0, image).astype(np.uint8)
+    parts, areas, _ = _parts(image)
+    out = image.astype(np.uint8)
+    small = areas < min_area_px
+    if small[1:].any():
+        out[small[parts]] = 0
+    return out
+
+
+def around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle that holds all of a mask and a margin."""
+    rows, columns = (
+        slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1)
+        for found in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    )
+    return rows, columns
 
 
 def geodesic_diameter(mask: NDArray[np.bool_], *, max_cells: int = 2000) -> float:
@@ -222,19 +234,23 @@ def geodesic_diameter(mask: NDArray[np.bool_], *, max_cells: int = 2000) -> floa
     float
         At least 1.
     """
-    points = np.argwhere(mask)
+    area = np.count_nonzero(mask)
+    rows = np.flatnonzero(mask.any(axis=1))
+    # The corners are first or last pixels of rows.
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    ends = np.stack([np.concatenate([rows, rows]), np.concatenate([first, last])], axis=1)
     try:
-        hull = ConvexHull(points)
+        hull = ConvexHull(ends)
     except (QhullError, ValueError):
         # On one line.
-        return float(np.hypot(*np.ptp(points, axis=0))) + 1.0
-    corners = points[hull.vertices]
+        return float(np.hypot(*np.ptp(ends, axis=0))) + 1.0
+    corners = ends[hull.vertices]
     direct = float(np.sqrt(((corners[:, None] - corners) ** 2).sum(axis=-1).max())) + 1.0
-    if len(points) >= 0.9 * hull.volume:
+    if area >= 0.9 * hull.volume:
         return direct
-    factor = math.ceil(math.sqrt(len(points) / max_cells))
-    raster = np.zeros([-(-n // factor) for n in mask.shape], bool)
-    raster[tuple((points // factor).T)] = True
+    factor = math.ceil(math.sqrt(area / max_cells))
+    raster = block_reduce(mask, factor, np.any)
     cells = KDTree(np.argwhere(raster))
     # Steps at distance 1, √2, 2 and √5.
     graph = cells.sparse_distance_matrix(cells, math.hypot(1, 2), output_type="coo_matrix").tocsr()
@@ -254,12 +270,21 @@ def _labels(labels: ArrayLike) -> NDArray[np.integer[Any]]:
     return image.astype(np.uint8) if image.dtype.kind == "b" else image
 
 
-def _parts(image: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number of the region that each pixel belongs to, and the areas of all; the background's is 0."""
-    parts = label(image, background=0, connectivity=2)
-    areas = np.bincount(parts.ravel())
+def _parts(
+    image: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.int32], NDArray[np.intp], NDArray[np.integer[Any]]]:
+    """Number of the region that each pixel belongs to; areas and labels of all, those of the background 0."""
+    parts, values = np.zeros(image.shape, np.int32), [0]
+    for value in np.unique(image[image != 0]).tolist():
+        own = image == value
+        box = around(own, 0)
+        found, count = ndimage.label(own[box], np.ones((3, 3)))
+        np.add(found, len(values) - 1, out=found, where=own[box])
+        parts[box] += found
+        values += [value] * count
+    areas = np.bincount(parts.ravel(), minlength=len(values))
     areas[0] = 0
-    return parts, areas
+    return parts, areas, np.array(values, image.dtype)
 
 
 def _length_and_width(mask: NDArray[np.bool_]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from napari_hrstem_defects.core.calibration import severity_of
 from napari_hrstem_defects.core.domains import WALL_PERIODS
 from napari_hrstem_defects.core.patches import shares
 from napari_hrstem_defects.core.published import PublishedMaps
-from napari_hrstem_defects.core.regions import remove_small
+from napari_hrstem_defects.core.regions import around, remove_small
 
 #: What a label means.
 CRYSTAL, SYMMETRY, AMORPHOUS = 0, 1, 2
@@ -131,19 +131,28 @@ def join(
 
 
 def dilate(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
-    """Grow a mask by `reach_px` in all directions."""
+    """Grow a mask by `reach_px` in all directions.
+
+    Each run of a row covers a longer or shorter one of every row within reach: much faster than distances.
+    """
     if reach_px < 0.5 or not mask.any():
         return mask
-    box = around(mask, int(reach_px) + 1)
+    reach = int(reach_px)
+    box = around(mask, reach + 1)
+    rows, columns = mask[box].shape
+    ends = np.diff(np.pad(mask[box], ((0, 0), (1, 1))).view(np.int8), axis=1)
+    y, first = np.nonzero(ends == 1)
+    last = np.nonzero(ends == -1)[1]
+    covered = np.zeros((rows + 2 * reach, columns + 1), np.int32)
+    for dy in range(-reach, reach + 1):
+        across = np.hypot(np.arange(reach + 1), dy) <= reach_px
+        if not across.any():
+            continue
+        half = int(np.flatnonzero(across)[-1])
+        # Of each row, the ends are all different; those beyond the image may meet at its edge.
+        np.add.at(covered, (y + reach + dy, np.maximum(first - half, 0)), 1)
+        np.add.at(covered, (y + reach + dy, np.minimum(last + half, columns)), -1)
     out = mask.copy()
-    out[box] = ndimage.distance_transform_edt(~mask[box]) <= reach_px
+    within = covered[reach : reach + rows, :columns]
+    out[box] = np.cumsum(within, axis=1, dtype=np.int32) > 0
     return out
-
-
-def around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle that holds all of a mask and a margin."""
-    rows, columns = (
-        slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1)
-        for found in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    )
-    return rows, columns

@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt, label, maximum_filter, uniform
 from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, REACH_PERIODS, TINY, Field
 from napari_hrstem_defects.core.lattice import Lattice
 from napari_hrstem_defects.core.plateaus import Plateaus, crystal_amplitude, lattice_amplitude
-from napari_hrstem_defects.core.preprocessing import gaussian
+from napari_hrstem_defects.core.preprocessing import binned, gaussian
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, PreprocessParams
 from napari_hrstem_defects.threads import side_by_side
 
@@ -126,10 +126,7 @@ def empty_areas(
     """
     # Cells of a few binned pixels: noise counts less, and so does the time.
     bin_px = max(1, round(lattice.period_px / VACUUM_BINS))
-    rows, columns = (n // bin_px * bin_px for n in valid.shape)
-    part = np.s_[:rows, :columns]
-    blocks = (rows // bin_px, bin_px, columns // bin_px, bin_px)
-    image = np.asarray(pixels, np.float32)[part].reshape(blocks).mean(axis=(1, 3))
+    image, seen = binned(np.asarray(pixels, np.float32), valid, bin_px)
     window = round(CELL_WINDOW * lattice.period_px / bin_px) | 1
     nothing = np.zeros(valid.shape, bool)
     if window > min(image.shape):
@@ -137,7 +134,6 @@ def empty_areas(
     contrast = np.sqrt(local_variance(image, window))
     if contrast.min() >= VACUUM_CONTRAST / 2 * contrast.max():
         return nothing
-    seen = valid[part].reshape(blocks).all(axis=(1, 3))
     band = image - gaussian(image, params.band_high * lattice.period_px / bin_px)
     shifts = np.rint(lattice.basis / bin_px).astype(int)
     repeats = np.minimum(*(uniform_filter(band * np.roll(band, v, (0, 1)), 2 * window) for v in shifts))
@@ -152,7 +148,7 @@ def empty_areas(
     core &= (share > 1 - MIN_SHARE)[parts]
     if not core.any():
         return nothing
-    found = np.kron(maximum_filter(core, window), np.ones((bin_px, bin_px), bool))
+    found = maximum_filter(core, window).repeat(bin_px, axis=0).repeat(bin_px, axis=1)
     return (
         np.pad(found, [(0, n - m) for n, m in zip(valid.shape, found.shape, strict=True)], mode="edge")
         & valid
