@@ -16,10 +16,8 @@ from napari_hrstem_defects.threads import side_by_side, threads_for
 STRIP_ROWS = 128
 #: Share of the pixels whose deviation counts in full for the local contrast.
 CLIP_SHARE = 0.97
-#: How far the band-pass carries what is filled in, in periods.
+#: How far the band-pass carries what is filled in, in periods; narrower holes are filled without harm.
 BAND_REACH = 0.6
-#: Holes narrower than this are filled without harm, in periods.
-HOLE_PERIODS = 0.5
 #: Size of a sample of pixels. Neighbours in a smoothed map are redundant; the standard error of a median of this many
 #: independent values is half a percent of their standard deviation.
 ENOUGH = 1 << 16
@@ -133,7 +131,7 @@ def prepare(
     values = (band / np.sqrt(power)).astype(np.float32, copy=False)
     seen = np.ones(shape, bool)
     if valid is not None and not valid.all():
-        seen = _valid_on(_wide(~valid, HOLE_PERIODS * period_px), shape, BAND_REACH * period_px)
+        seen = _valid_on(_wide(~valid, BAND_REACH * period_px), shape, BAND_REACH * period_px)
     return Prepared(values, band, seen, (pixels.shape[0], pixels.shape[1]), period)
 
 
