@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -25,7 +24,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
 from napari_hrstem_defects.io import provenance
 from napari_hrstem_defects.io.frames import FrameResult
-from napari_hrstem_defects.io.ome import ZLIB_LEVEL, Page
+from napari_hrstem_defects.io.ome import Page, compressed
 from napari_hrstem_defects.io.tables import Row
 
 # Rows of a strip in the files, and reduction for the overview and for finding what touches a seam.
@@ -215,7 +214,7 @@ def _allocate(path: Path, size: int) -> None:
 def _strips(path: Path, shape: tuple[int, int], dtype: Any) -> Iterator[bytes]:
     for y in range(0, shape[0], _STRIP_ROWS):
         rows = np.array(np.memmap(path, dtype, "r", shape=shape)[y : y + _STRIP_ROWS])
-        yield zlib.compress(rows.data, ZLIB_LEVEL)
+        yield compressed(rows)
 
 
 def _reduce_into(coarse: NDArray[np.float32], window: tuple[slice, slice], values: NDArray[Any]) -> None:

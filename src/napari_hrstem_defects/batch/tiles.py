@@ -20,7 +20,7 @@ from napari_hrstem_defects.io.saving import ResultWriter
 #: Images with a longer side than this are done in tiles of this edge, px.
 LONGEST_PX, TILE_PX = 8192, 3072
 #: How far a tile reaches beyond what is taken from it, px: more than filters and templates do at the usual sampling.
-MARGIN_PX = 192
+MARGIN_PX = 128
 
 
 class Tile(NamedTuple):
