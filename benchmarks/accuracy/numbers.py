@@ -51,6 +51,7 @@ FIXED: dict[tuple[str, str], str] = {
             ("eigenfilters.py", "TILE_PX"),
             ("eigenfilters.py", "CHUNK_PX"),
             ("eigenfilters.py", "_tile_edge"),
+            ("image_lattice.py", "TILES_AT_ONCE"),
             ("preprocessing.py", "STRIP_ROWS"),
             ("variance.py", "_STRIP_ROWS"),
             ("regions.py", "geodesic_diameter(max_cells)"),

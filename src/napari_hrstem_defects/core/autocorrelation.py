@@ -363,32 +363,36 @@ class Autocorrelation:
     ordered: float
 
 
-def tile_products(pixels: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> Products:
-    """Products of a tile (y, x), of whose pixels only those count that are valid.
+def tile_products(tiles: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> list[Products]:
+    """Products of some tiles (n, y, x), of whose pixels only those count that are valid.
 
     In each ring of spatial frequencies the median of the power over ln 2 is that of the noise and of what is
     disordered: its periodogram has an exponential distribution, and the reflections of a crystal fill a small share of
     a ring. It is taken off, since beside the noise in the centre the peaks of a low-dose crystal would look weak.
     """
-    of = _shape_of(pixels.shape[0], pixels.shape[1])
-    tiny = float(np.finfo(np.float32).tiny)
-    seen = np.ones(pixels.shape, np.float32) if valid is None else valid.astype(np.float32)
-    known = np.maximum(of.local(seen), TINY)
-    image = np.where(seen > 0, pixels - np.mean(pixels, where=seen > 0), 0).astype(np.float32)
-    image = np.asarray((image - of.local(image) / known) * seen, np.float32)
-    contrast = np.asarray(np.sqrt(of.local(image * image) / known), np.float32)
-    most = max(float(contrast.max()), tiny)
+    of = _shape_of(tiles.shape[1], tiles.shape[2])
+    axes, tiny = (1, 2), np.finfo(np.float32).tiny
+    seen = np.ones(tiles.shape, np.float32) if valid is None else valid.astype(np.float32)
+    known = np.maximum(of.local(seen), np.float32(TINY))
+    mean = np.mean(tiles, axis=axes, keepdims=True, where=seen > 0)
+    images = np.where(seen > 0, tiles - mean, 0).astype(np.float32)
+    images = np.asarray((images - of.local(images) / known) * seen, np.float32)
+    contrast = np.sqrt(of.local(images * images) / known)
+    most = np.maximum(contrast.max(axis=axes, keepdims=True), tiny)
     # Where half of a tile is empty, pairs count by the contrast that both places have.
     pairs = of.products(of.power(of.window * seen * (contrast / most)))
+    pairs /= np.maximum(pairs.max(axis=axes, keepdims=True), tiny)
     # A hot pixel would be all that counts.
-    image = (np.clip(image, -SIGNIFICANT * most, SIGNIFICANT * most) * of.window).astype(np.float32)
-    power = of.power(np.asarray(image / max(float(np.linalg.norm(image)), tiny), np.float32))
-    rings = np.median(power[of.places], axis=1) / np.log(2)
-    rings[0], rings[-1] = rings[min(1, len(rings) - 1)], np.median(power[of.corners]) / np.log(2)
-    floor = np.interp(of.ring, np.arange(len(rings)), rings).astype(np.float32)
+    images = np.clip(images, -SIGNIFICANT * most, SIGNIFICANT * most) * of.window
+    images /= np.maximum(np.sqrt(np.sum(images * images, axis=axes, keepdims=True)), tiny)
+    power = of.power(images)
+    rings = np.median(power[:, of.places[0], of.places[1]], axis=2) / np.log(2)
+    rings[:, 0] = rings[:, min(1, rings.shape[1] - 1)]
+    rings[:, -1] = np.median(power[:, of.corners], axis=1) / np.log(2)
+    floor = np.array([np.interp(of.ring, np.arange(len(row)), row) for row in rings], np.float32)
     values = of.products(np.where(of.background, 0, power - floor))
-    variance = of.spread * np.mean(floor**2)
-    return Products(values, pairs / max(float(pairs.max()), tiny), variance, 1 - float(rings[-1]))
+    variance = of.spread * np.mean(floor**2, axis=axes, keepdims=True)
+    return [*map(Products, values, pairs, variance, (1 - rings[:, -1]).tolist())]
 
 
 def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
@@ -435,7 +439,7 @@ class _TileShape:
 
     def products(self, power: Floats) -> Floats:
         """Products at the shifts within reach."""
-        return np.asarray(fft.irfft2(power, s=self.padded)[self.near])
+        return np.asarray(fft.irfft2(power, s=self.padded)[..., *self.near])
 
 
 @lru_cache(maxsize=16)

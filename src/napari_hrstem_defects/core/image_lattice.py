@@ -48,6 +48,8 @@ from napari_hrstem_defects.threads import side_by_side
 
 #: Most tiles of an image.
 MOST_TILES = 24
+#: Tiles whose products are computed together.
+TILES_AT_ONCE = 6
 NOT_A_CRYSTAL = (
     "The pattern does not repeat as a crystal does: a quasicrystal, a moiré, curved fringes, a diffraction pattern? "
     "Do not trust the lattice."
@@ -231,8 +233,14 @@ def tiles_of(
 ) -> list[Products]:
     """Products of at most `most` tiles, half overlapping, that are at least half valid."""
     places = places_of(valid, edges, most)
-    padded = math.prod(2 * e for e in edges)
-    return [*side_by_side(lambda place: tile_products(image[place], valid[place]), places, pixels=padded)]
+
+    def some(start: int) -> list[Products]:
+        batch = places[start : start + TILES_AT_ONCE]
+        return tile_products(*(np.stack([each[place] for place in batch]) for each in (image, valid)))
+
+    starts = range(0, len(places), TILES_AT_ONCE)
+    pixels = TILES_AT_ONCE * math.prod(edges)
+    return [tile for tiles in side_by_side(some, starts, pixels=pixels) for tile in tiles]
 
 
 def alike(tiles: Sequence[Products], some: set[int]) -> set[int]:

@@ -122,7 +122,7 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """
     if min(pixels.shape) < LEAST_TILE:
         return None
-    return cell_of(mean_autocorrelation([tile_products(pixels)]))
+    return cell_of(mean_autocorrelation(tile_products(pixels[None])))
 
 
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:

@@ -410,7 +410,9 @@ def _burnt_in(near: Mask, wide: Mask, flat: Mask, side: int, length: int, repeat
 def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, Mask]]:
     """Pixels close to the brightest value and those less close; the same for the darkest."""
     real = pixels.dtype.kind == "f"
-    finite = pixels[np.isfinite(pixels)] if real else pixels
+    finite = pixels
+    if real and not (known := np.isfinite(pixels)).all():
+        finite = pixels[known]
     # Python's integers do not overflow; of floating-point extremes the difference may, their shares do not.
     low, high = finite.min().item(), finite.max().item()
     steps = [n * tolerance * high - n * tolerance * low for n in (1, 2)]
