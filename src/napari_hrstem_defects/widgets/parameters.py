@@ -16,6 +16,7 @@ _LABELS = {
     "segment.extent": "grow to",
     "segment.false_marks": "false marks",
     "variance.fraction": "amorphous below",
+    "variance.window_periods": "in periods",
     "domains.max_domains": "max. lattices",
     "domains.crystal": "intact",
 }
