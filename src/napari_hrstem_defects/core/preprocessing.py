@@ -210,7 +210,15 @@ def _transfer(count: int, length: int, sigma: float) -> NDArray[np.float32]:
 def binned(
     pixels: NDArray[np.floating], valid: NDArray[np.bool_], bin_px: int
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Means of blocks of `bin_px` pixels to a side, and which of these are valid throughout."""
+    """Means of blocks of an image (y, x), and which blocks are valid throughout, in arrays (y // n, x // n).
+
+    Parameters
+    ----------
+    pixels : float array (y, x)
+    valid : bool array (y, x)
+    bin_px : int
+        Side n of a block; with 1 both come back as they are.
+    """
     if bin_px == 1:
         return pixels, valid
     rows, columns = (n // bin_px * bin_px for n in pixels.shape)

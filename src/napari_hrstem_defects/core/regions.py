@@ -207,7 +207,7 @@ def remove_small(labels: ArrayLike, min_area_px: float) -> NDArray[np.uint8]:
 
 
 def around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle that holds all of a mask and a margin."""
+    """Rows and columns of a rectangle that holds all of a bool array (y, x), True somewhere, and a margin in px."""
     rows, columns = (
         slice(max(int(found[0]) - margin, 0), int(found[-1]) + margin + 1)
         for found in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))

@@ -131,7 +131,7 @@ def join(
 
 
 def dilate(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
-    """Grow a mask by `reach_px` in all directions.
+    """Grow a bool array (y, x) by all pixels whose centres are within `reach_px` of its own; below 0.5 by none.
 
     Each run of a row covers a longer or shorter one of every row within reach: much faster than distances.
     """
