@@ -20,21 +20,25 @@ from napari_hrstem_defects.core.displacement import (
     TURN_DEG,
     LatticePhases,
     across,
+    amplitudes,
     circuit,
     lattice_phases,
+    orders_within,
     read_stacking,
 )
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.lattice import SAME_SHAPE, Lattice
 from napari_hrstem_defects.core.preprocessing import Prepared
-from napari_hrstem_defects.core.regions import Region, label_regions
+from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
 from napari_hrstem_defects.core.severity import field_valid
 from napari_hrstem_defects.core.type_classifier import default_classifier
 
 Floats = NDArray[np.float64]
 
-#: Skewness of three plane waves 60° apart with dark columns.
-_HONEYCOMB = -math.sqrt(2 / 3)
+#: Pixels along each edge of the mean cell: more than twice its harmonics.
+_CELL = 16
+#: Gain of skewness that noise does not make.
+_CLEAR_SKEWNESS = 0.05
 _EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 
 #: Relations of a domain to the reference that are one feature.
@@ -146,9 +150,14 @@ class RegionClassifier:
         return field_valid(self.field, self.prepared)[tuple(map(slice, self._numbers.shape))]
 
     @cached_property
+    def numbers(self) -> NDArray[np.int32]:
+        """Number of the region of each pixel of the frame."""
+        return label_regions(self.labels)
+
+    @cached_property
     def _numbers(self) -> NDArray[np.int32]:
         """Number of the region of each sample."""
-        return label_regions(self.labels)[self._places]
+        return self.numbers[self._places]
 
     @cached_property
     def _near_lost(self) -> NDArray[np.bool_]:
@@ -207,17 +216,9 @@ class RegionClassifier:
     def _columns(self) -> tuple[float, float, float]:
         """Of the model patch: contrast; sense of the columns, 1 bright, −1 dark, about 0 unknown; and noise."""
         band = self.prepared.band[self._patch]
-        contrast = float(band.std()) + _TINY
-        skewness = float(np.mean((band - band.mean()) ** 3)) / contrast**3
         (top, bottom), (left, right) = ((s.start, s.stop) for s in self._patch)
         noise = float(self._unlike_lattice(top, left, bottom, right)[0].std()) + _TINY
-        a, b = self.phases.basis
-        lengths = np.sort(np.hypot(*np.array((a, b, a + b, a - b)).T))
-        if skewness < 0 and lengths[2] < (1 + SAME_SHAPE) * lengths[0]:
-            # Dark columns, or a blurred honeycomb of bright ones.
-            skewness = min(skewness - _HONEYCOMB, 0.0)
-        # Skewness below 0.2 is what noise and a centred contrast make.
-        return contrast, math.tanh(skewness / 0.2), noise
+        return float(band.std()) + _TINY, column_sense(band, self.phases.basis), noise
 
     def _unlike_lattice(self, y0: int, x0: int, y1: int, x1: int) -> tuple[Floats, Floats]:
         """A part of the image less the median of its eight neighbours a lattice vector away, and that median."""
@@ -350,6 +351,76 @@ class RegionClassifier:
             "spot_brighter": size * sense,
             "spot_excess": max(size * usual_size, 0.0),
         }
+
+
+def column_sense(patch: NDArray[np.floating], basis: NDArray[np.floating]) -> float:
+    """Whether the columns of a lattice are bright or dark.
+
+    Columns are narrow: the finer the detail of the mean cell, the more its grey values are skewed towards theirs. The
+    skewness of the coarsest harmonics alone tells nothing of the columns: a triangular lattice of bright columns and
+    a honeycomb of dark ones have the same.
+
+    Parameters
+    ----------
+    patch : float array (y, x)
+        Of a crystal, with a background of about 0.
+    basis : float array (2, 2)
+        Rows: lattice vectors ``(y, x)`` in pixels.
+
+    Returns
+    -------
+    float
+        1 for bright, −1 for dark columns, about 0 where the image resolves no more than the coarsest harmonics.
+    """
+    orders = orders_within(4)
+    waves: Floats = orders @ np.linalg.inv(np.asarray(basis, np.float64)).T
+    length = np.hypot(*waves.T)
+    resolved = np.abs(waves).max(axis=1) < 0.5
+    places = np.indices((_CELL, _CELL)).reshape(2, -1) / _CELL
+    harmonics = amplitudes(patch, waves)[:, None] * np.exp(2j * np.pi * orders @ places)
+    coarsest = length < (1 + 2 * SAME_SHAPE) * length.min()
+    fine, coarse = (_skewness(harmonics[of].real.sum(axis=0)) for of in (resolved, coarsest))
+    return math.tanh((fine - coarse) / _CLEAR_SKEWNESS)
+
+
+def _skewness(values: Floats) -> float:
+    """Of values with a mean of 0."""
+    return float(np.mean(values**3)) / (float(np.mean(values**2)) ** 1.5 + _TINY)
+
+
+def typed_regions(
+    labels: NDArray[np.uint8],
+    severity: NDArray[np.floating],
+    *,
+    prepared: Prepared | None,
+    lattice: Lattice | None,
+    best_patch: BestPatch | None,
+    domains: DomainMap | None,
+    field: Field | None,
+    pixel_size_nm: float | None,
+    valid_mask: NDArray[np.bool_],
+) -> tuple[Region, ...]:
+    """Regions of an analysis with their types.
+
+    Parameters
+    ----------
+    labels, prepared, lattice, best_patch, domains, field
+        See :func:`region_classifier`.
+    severity, pixel_size_nm
+        See :func:`.find_regions`.
+    valid_mask : bool array (y, x)
+        Where the severity is valid; anything can be marked there and where something is.
+    """
+    classifier = region_classifier(labels, prepared, lattice, best_patch, domains, field)
+    return find_regions(
+        labels,
+        severity,
+        pixel_size_nm=pixel_size_nm,
+        lattice=lattice,
+        valid_mask=valid_mask | (labels > 0),
+        numbers=None if classifier is None else classifier.numbers,
+        classify=classifier,
+    )
 
 
 def region_classifier(

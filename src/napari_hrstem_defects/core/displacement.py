@@ -163,17 +163,27 @@ def lattice_phases(
     return LatticePhases(orders, basis, values, block)
 
 
-def _strong_orders(
-    patch: NDArray[np.float32], reciprocal: NDArray[np.floating], most: int, least_share: float
-) -> NDArray[np.intp]:
-    """Orders of the strongest harmonics of a patch, at least two of them not collinear; empty if there are none."""
-    candidates = np.array([(h, k) for h in range(-2, 3) for k in range(-2, 3) if (h, k) > (0, 0)])
-    waves = candidates @ reciprocal
+def amplitudes(patch: NDArray[np.floating], waves: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Fourier coefficients (n,) of a patch (y, x), weighted by a Hann window, at wave vectors (n, 2) in 1/px."""
     rows, columns = (
         np.exp(-2j * np.pi * np.outer(w, np.arange(n))) * np.hanning(n + 2)[1:-1]
         for w, n in zip(waves.T, patch.shape, strict=True)
     )
-    strength = np.abs(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
+    return np.asarray(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
+
+
+def orders_within(most: int) -> NDArray[np.intp]:
+    """Miller indices ``(n, 2)`` up to `most`, one of each pair of opposite ones."""
+    span = range(-most, most + 1)
+    return np.array([(h, k) for h in span for k in span if (h, k) > (0, 0)])
+
+
+def _strong_orders(
+    patch: NDArray[np.float32], reciprocal: NDArray[np.floating], most: int, least_share: float
+) -> NDArray[np.intp]:
+    """Orders of the strongest harmonics of a patch, at least two of them not collinear; empty if there are none."""
+    candidates = orders_within(2)
+    strength = np.abs(amplitudes(patch, candidates @ reciprocal))
     ranked = candidates[np.argsort(-strength, kind="stable")]
     ranked = ranked[: np.count_nonzero(strength > least_share * strength.max())]
     aside = np.flatnonzero(np.linalg.det(np.stack(np.broadcast_arrays(ranked[:1], ranked), axis=1)))

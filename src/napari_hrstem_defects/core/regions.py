@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull, KDTree, QhullError
-from skimage.measure import block_reduce, regionprops
+from skimage.measure import block_reduce
 
 from napari_hrstem_defects.core.lattice import Lattice
 
@@ -88,6 +88,7 @@ def find_regions(
     min_area_px: float = 0.0,
     classify: Callable[[Region, NDArray[np.bool_]], tuple[str, float]] | None = None,
     valid_mask: NDArray[np.bool_] | None = None,
+    numbers: NDArray[np.int32] | None = None,
 ) -> tuple[Region, ...]:
     """Measure the 8-connected regions of each label.
 
@@ -106,6 +107,8 @@ def find_regions(
         Gives type and confidence of a region and its mask, a bool array that fills its bounding box.
     valid_mask : bool array (y, x), optional
         Where anything can be marked; everywhere by default.
+    numbers : int32 array (y, x), optional
+        What :func:`label_regions` gives, if it is known.
 
     Returns
     -------
@@ -148,21 +151,27 @@ def find_regions(
     known = np.pad(np.ones(image.shape, bool) if valid_mask is None else valid_mask, 1)
     neighbours = np.ones((3, 3), bool)
     nm = math.nan if pixel_size_nm is None else pixel_size_nm
-    regions = []
-    for part in regionprops(label_regions(image, min_area_px=min_area_px)):
-        mask, (y0, x0, y1, x1) = part.image, map(int, part.bbox)
-        inside = values[part.slice][mask]
+    regions: list[Region] = []
+    numbers = label_regions(image) if numbers is None else numbers
+    for number, box in enumerate(ndimage.find_objects(numbers), 1):
+        mask = numbers[box] == number
+        points = np.argwhere(mask) + np.array([box[0].start, box[1].start])
+        if len(points) < min_area_px:
+            break
+        (y0, x0), (y1, x1) = points.min(axis=0).tolist(), (points.max(axis=0) + 1).tolist()
+        inside = values[box][mask]
         length, width = _length_and_width(mask)
-        # That of scikit-image is to the axis of the rows.
-        orientation = 90.0 - -math.degrees(part.orientation) % 180.0
-        sizes = (part.area * nm**2, length * nm, width * nm)
+        centroid = points.mean(axis=0)
+        orientation = _orientation(points - centroid)
+        sizes = (len(points) * nm**2, length * nm, width * nm)
         area_nm2, length_nm, width_nm = (None if math.isnan(nm) else size for size in sizes)
+        beyond = ~known[y0 : y1 + 2, x0 : x1 + 2]
         region = Region(
-            id=part.label,
-            label=int(image[tuple(part.coords[0])]),
-            centroid=(float(part.centroid[0]), float(part.centroid[1])),
+            id=number,
+            label=int(image[tuple(points[0])]),
+            centroid=(float(centroid[0]), float(centroid[1])),
             bbox=(y0, x0, y1, x1),
-            area_px=float(part.area),
+            area_px=float(len(points)),
             length_px=length,
             width_px=width,
             area_nm2=area_nm2,
@@ -173,9 +182,7 @@ def find_regions(
             mean_severity=float(inside.mean(dtype=np.float64)),
             max_severity=float(inside.max()),
             at_rim=bool(
-                (
-                    ndimage.binary_dilation(np.pad(mask, 1), neighbours) & ~known[y0 : y1 + 2, x0 : x1 + 2]
-                ).any()
+                beyond.any() and (ndimage.binary_dilation(np.pad(mask, 1), neighbours) & beyond).any()
             ),
         )
         if classify is not None:
@@ -185,13 +192,13 @@ def find_regions(
     return tuple(regions)
 
 
-def label_regions(labels: ArrayLike, *, min_area_px: float = 0.0) -> NDArray[np.int32]:
+def label_regions(labels: ArrayLike) -> NDArray[np.int32]:
     """Image of region numbers, 0 outside; the numbers are the ids that :func:`find_regions` gives."""
     parts, areas, values = _parts(_labels(labels))
     # Those of one label are in row-major order.
-    kept = [part for part in np.lexsort((values, -areas)) if part and areas[part] >= min_area_px]
+    order = np.lexsort((values, -areas))
     numbers = np.zeros(len(areas), np.int32)
-    numbers[kept] = np.arange(1, len(kept) + 1)
+    numbers[order[order > 0]] = np.arange(1, len(areas))
     return np.asarray(numbers[parts])
 
 
@@ -293,6 +300,12 @@ def _length_and_width(mask: NDArray[np.bool_]) -> tuple[float, float]:
     half = geodesic_diameter(mask) ** 2 / 2
     length = max(math.sqrt(half + math.sqrt(max(half**2 - area**2, 0.0))), math.sqrt(area))
     return length, area / length
+
+
+def _orientation(offsets: NDArray[np.float64]) -> float:
+    """Degrees from the x axis, counter-clockwise, of the principal axis of points ``(n, 2)``: above −90, up to 90."""
+    (yy, yx), (_, xx) = offsets.T @ offsets
+    return 90.0 - (90.0 + 0.5 * math.degrees(math.atan2(2 * yx, xx - yy))) % 180.0
 
 
 def _to_lattice(orientation_deg: float, lattice: Lattice) -> float:

@@ -13,6 +13,7 @@ from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS
 from napari_hrstem_defects.core.calibration import severity_of
 from napari_hrstem_defects.core.domains import WALL_PERIODS
 from napari_hrstem_defects.core.patches import shares
+from napari_hrstem_defects.core.preprocessing import ENOUGH
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.regions import around, remove_small
 
@@ -143,16 +144,16 @@ def dilate(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
     ends = np.diff(np.pad(mask[box], ((0, 0), (1, 1))).view(np.int8), axis=1)
     y, first = np.nonzero(ends == 1)
     last = np.nonzero(ends == -1)[1]
-    covered = np.zeros((rows + 2 * reach, columns + 1), np.int32)
-    for dy in range(-reach, reach + 1):
-        across = np.hypot(np.arange(reach + 1), dy) <= reach_px
-        if not across.any():
-            continue
-        half = int(np.flatnonzero(across)[-1])
-        # Of each row, the ends are all different; those beyond the image may meet at its edge.
-        np.add.at(covered, (y + reach + dy, np.maximum(first - half, 0)), 1)
-        np.add.at(covered, (y + reach + dy, np.minimum(last + half, columns)), -1)
+    offsets = np.arange(-reach, reach + 1)[:, None]
+    halves = np.count_nonzero(np.hypot(offsets, np.arange(reach + 1)) <= reach_px, axis=1)[:, None] - 1
+    # Runs that begin less runs that end in each column of each row.
+    covered = np.zeros((rows + 2 * reach) * (columns + 1), np.int32)
+    for part in np.array_split(np.arange(len(offsets)), 1 + len(offsets) * len(y) // ENOUGH):
+        row = (y + offsets[part] + reach) * (columns + 1)
+        begin, end = row + np.maximum(first - halves[part], 0), row + np.minimum(last + halves[part], columns)
+        covered += np.bincount(begin.ravel(), minlength=covered.size)
+        covered -= np.bincount(end.ravel(), minlength=covered.size)
     out = mask.copy()
-    within = covered[reach : reach + rows, :columns]
+    within = covered.reshape(-1, columns + 1)[reach : reach + rows, :columns]
     out[box] = np.cumsum(within, axis=1, dtype=np.int32) > 0
     return out

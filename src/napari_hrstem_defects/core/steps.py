@@ -30,7 +30,7 @@ from napari_hrstem_defects.core.best_patch import (
     prepared_slices,
 )
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
-from napari_hrstem_defects.core.defect_types import region_classifier
+from napari_hrstem_defects.core.defect_types import typed_regions
 from napari_hrstem_defects.core.domains import (
     WALL_PERIODS,
     DomainMap,
@@ -58,7 +58,6 @@ from napari_hrstem_defects.core.plateaus import (
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import points_of
-from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.core.segmentation import dilate
 from napari_hrstem_defects.core.severity import (
     TEMPLATE_FLOOR,
@@ -425,20 +424,15 @@ def list_regions(
     inputs: Inputs, seen: Preprocessed, chosen: Chosen, compared: Compared, segmented: Segmented
 ) -> Listed:
     """Geometry and probable type of each connected defect."""
-    return Listed(
-        find_regions(
-            segmented.labels,
-            compared.severity,
-            pixel_size_nm=inputs.micrograph.pixel_size_nm,
-            lattice=compared.lattice,
-            valid_mask=compared.valid_mask | (segmented.labels > 0),
-            classify=region_classifier(
-                segmented.labels,
-                seen.prepared,
-                compared.lattice,
-                chosen.best_patch,
-                compared.domains,
-                seen.field,
-            ),
-        )
+    regions = typed_regions(
+        segmented.labels,
+        compared.severity,
+        prepared=seen.prepared,
+        lattice=compared.lattice,
+        best_patch=chosen.best_patch,
+        domains=compared.domains,
+        field=seen.field,
+        pixel_size_nm=inputs.micrograph.pixel_size_nm,
+        valid_mask=compared.valid_mask,
     )
+    return Listed(regions)

@@ -331,18 +331,19 @@ def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
 
 def measured_in(analysis: Analysis) -> Measure:
     """Measures regions as the analysis did."""
-    from napari_hrstem_defects.core.defect_types import region_classifier
-    from napari_hrstem_defects.core.regions import find_regions
+    from napari_hrstem_defects.core.defect_types import typed_regions
 
     def measure(labels: NDArray[np.uint8]) -> tuple[Region, ...]:
-        known = analysis.prepared, analysis.lattice, analysis.best_patch, analysis.domains, analysis.field
-        return find_regions(
+        return typed_regions(
             labels,
             analysis.severity,
-            pixel_size_nm=analysis.micrograph.pixel_size_nm,
+            prepared=analysis.prepared,
             lattice=analysis.lattice,
-            classify=region_classifier(labels, *known),
-            valid_mask=analysis.valid_mask | (labels > 0),
+            best_patch=analysis.best_patch,
+            domains=analysis.domains,
+            field=analysis.field,
+            pixel_size_nm=analysis.micrograph.pixel_size_nm,
+            valid_mask=analysis.valid_mask,
         )
 
     return measure
