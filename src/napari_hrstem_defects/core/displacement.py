@@ -102,14 +102,15 @@ def lattice_phases(
     harmonics : int
         Largest number of harmonics.
     least_share : float
-        Least amplitude of a harmonic as a share of the strongest one's.
+        Least amplitude of a harmonic as a share of the strongest one's; the first that is not collinear with that one
+        is taken however weak it is.
     smoothing_periods : float
         Standard deviation of the smoothing: keeps neighbouring harmonics out and follows walls closely.
 
     Returns
     -------
     LatticePhases or None
-        None if the lattice is too coarse for the image or too weak.
+        None if the lattice is too coarse for the image, or the model patch is empty.
 
     References
     ----------
@@ -135,7 +136,7 @@ def lattice_phases(
     orders = _strong_orders(prepared.values[patch], reciprocal, harmonics, least_share)
     block = max(1, round(prepared.period_px / 2))
     rows, columns = (n // block for n in prepared.values.shape)
-    if len(orders) < 2 or min(rows, columns) * block < 2 * prepared.period_px:
+    if min(rows, columns) * block < 2 * prepared.period_px:
         return None
     blocks = prepared.values[: rows * block, : columns * block].reshape(rows, block, columns, block)
     inner = tuple(
@@ -181,17 +182,15 @@ def orders_within(most: int) -> NDArray[np.intp]:
 def _strong_orders(
     patch: NDArray[np.float32], reciprocal: NDArray[np.floating], most: int, least_share: float
 ) -> NDArray[np.intp]:
-    """Orders of the strongest harmonics of a patch, at least two of them not collinear; empty if there are none."""
+    """Orders of the strongest harmonics of a patch, at least two of them not collinear."""
     candidates = orders_within(2)
     strength = np.abs(amplitudes(patch, candidates @ reciprocal))
     ranked = candidates[np.argsort(-strength, kind="stable")]
-    ranked = ranked[: np.count_nonzero(strength > least_share * strength.max())]
-    aside = np.flatnonzero(np.linalg.det(np.stack(np.broadcast_arrays(ranked[:1], ranked), axis=1)))
-    if not len(aside):
-        return np.empty((0, 2), np.intp)
-    chosen = [*range(min(most, len(ranked)))]
-    # The first one that is not collinear with the strongest.
-    chosen[-1] = max(chosen[-1], int(aside[0]))
+    chosen = [*range(min(most, np.count_nonzero(strength > least_share * strength.max())))]
+    # Fringes show the other direction weakly.
+    aside = int(np.flatnonzero(ranked[:, 0] * ranked[0, 1] != ranked[:, 1] * ranked[0, 0])[0])
+    if aside not in chosen:
+        chosen = [*chosen[: most - 1], aside]
     return np.asarray(ranked[chosen], np.intp)
 
 

@@ -22,10 +22,12 @@ from napari_hrstem_defects.core.analysis import (
 )
 from napari_hrstem_defects.core.autocorrelation import REACH_PERIODS, Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import (
+    NO_CLEAN_PATCH,
     BestPatch,
     choose,
     clean_patch,
     frame_slices,
+    patch_graph,
     placed_by_hand,
     prepared_slices,
 )
@@ -187,38 +189,59 @@ def choose_best_patch(
             warn(choice.warning)
         return Chosen(_patch(table.grid, choice.index), choice.graph)
     elif prepared is not None and field is not None and plateaus is not None and level is not None:
-        mean = shares(unlikeness(seen, plateaus, 0), table.grid)
-        depth = inputs.recipe.best_patch.depth
-        choice = choose(~table.defective, depth=depth, severity=mean)
-        chosen = _patch(table.grid, choice.index)
-        if table.classifier != "hand":
-            distances = models(prepared, chosen).wide[1]
-            own = np.ones(distances.shape, bool)
-            z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
-            limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
-            severity, most = shares(z, table.grid), inputs.recipe.classify.max_defect_area
-            defective = table.defective | (shares(z > limit, table.grid) > most)
-            if not defective.all():
-                choice = choose(~defective, depth=depth, severity=severity)
-                chosen = _patch(table.grid, choice.index)
-                # Of two polarities the one that most of the lattice has is the reference.
-                lattice = plateaus.index == _plateau_at(chosen, plateaus, field, prepared)
-                own = from_field(lattice.astype(np.float32), field, prepared) > 0.5
-                own &= prepared.valid[::STRIDE, ::STRIDE]
-                inverted = inverted_areas(models(prepared, chosen), own, inputs.recipe.domains.thickness)
-                if 2 * np.count_nonzero(inverted) > np.count_nonzero(own):
-                    defective |= shares(own & ~inverted, table.grid) > most
-                    if not defective.all():
-                        choice = choose(~defective, depth=depth, severity=severity)
-                        chosen = _patch(table.grid, choice.index)
-        if choice.warning:
-            warn(choice.warning)
-        result = Chosen(chosen, choice.graph)
+        unlike = unlikeness(seen, plateaus, 0)
+        if table.defective.all():
+            # Where most of the crystal is: W knows nothing of that.
+            warn(NO_CLEAN_PATCH)
+            chosen = clean_patch(unlike, table.grid.size, field, prepared)
+            result = Chosen(chosen, patch_graph(~table.defective))
+        else:
+            result = _deepest_patch(inputs, seen, plateaus, table, shares(unlike, table.grid), models)
+            chosen = result.best_patch
     if chosen is not None and prepared is not None and field is not None:
         strength = np.median(field.strength[_on_field(field, prepared, chosen)])
         if strength < CRYSTAL_STRENGTH:
             warn(NOT_PERIODIC)
     return result
+
+
+def _deepest_patch(
+    inputs: Inputs,
+    seen: Preprocessed,
+    plateaus: Plateaus,
+    table: PatchTable,
+    mean: NDArray[np.float64],
+    models: Models,
+) -> Chosen:
+    """Patch of greatest W(node), revised once by the distances to its own model; ties go to the least `mean`."""
+    prepared, field, level = seen.prepared, seen.field, seen.level
+    assert prepared is not None
+    assert field is not None
+    assert level is not None
+    depth = inputs.recipe.best_patch.depth
+    choice = choose(~table.defective, depth=depth, severity=mean)
+    chosen = _patch(table.grid, choice.index)
+    if table.classifier != "hand":
+        distances = models(prepared, chosen).wide[1]
+        own = np.ones(distances.shape, bool)
+        z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
+        limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
+        severity, most = shares(z, table.grid), inputs.recipe.classify.max_defect_area
+        defective = table.defective | (shares(z > limit, table.grid) > most)
+        if not defective.all():
+            choice = choose(~defective, depth=depth, severity=severity)
+            chosen = _patch(table.grid, choice.index)
+            # Of two polarities the one that most of the lattice has is the reference.
+            lattice = plateaus.index == _plateau_at(chosen, plateaus, field, prepared)
+            own = from_field(lattice.astype(np.float32), field, prepared) > 0.5
+            own &= prepared.valid[::STRIDE, ::STRIDE]
+            inverted = inverted_areas(models(prepared, chosen), own, inputs.recipe.domains.thickness)
+            if 2 * np.count_nonzero(inverted) > np.count_nonzero(own):
+                defective |= shares(own & ~inverted, table.grid) > most
+                if not defective.all():
+                    choice = choose(~defective, depth=depth, severity=severity)
+                    chosen = _patch(table.grid, choice.index)
+    return Chosen(chosen, choice.graph)
 
 
 def _on_field(field: Field, prepared: Prepared, patch: BestPatch) -> tuple[slice, slice]:
