@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
+from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
 from napari_hrstem_defects.core.displacement import (
     SEQUENCES,
     TURN_DEG,
@@ -35,8 +36,6 @@ from napari_hrstem_defects.core.type_classifier import default_classifier
 
 Floats = NDArray[np.float64]
 
-#: Pixels along each edge of the mean cell: more than twice its harmonics.
-_CELL = 16
 #: Gain of skewness that noise does not make.
 _CLEAR_SKEWNESS = 0.05
 _EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
@@ -336,7 +335,7 @@ class RegionClassifier:
 
     def _spot(self, region: Region) -> dict[str, float]:
         # In larger areas single columns are not significant.
-        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
+        if self._periods(math.sqrt(region.area_px)) > LEVEL_WINDOW:
             return {}
         corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
         low = np.maximum(np.floor(corners[0]), 0).astype(int)
@@ -372,11 +371,14 @@ def column_sense(patch: NDArray[np.floating], basis: NDArray[np.floating]) -> fl
     float
         1 for bright, −1 for dark columns, about 0 where the image resolves no more than the coarsest harmonics.
     """
-    orders = orders_within(4)
+    period = math.sqrt(abs(float(np.linalg.det(basis))))
+    orders = orders_within(max(1, round(period / 2)))
     waves: Floats = orders @ np.linalg.inv(np.asarray(basis, np.float64)).T
     length = np.hypot(*waves.T)
     resolved = np.abs(waves).max(axis=1) < 0.5
-    places = np.indices((_CELL, _CELL)).reshape(2, -1) / _CELL
+    # Twice as fine as the image: enough for products of three harmonics.
+    edge = max(2, round(2 * period))
+    places = np.indices((edge, edge)).reshape(2, -1) / edge
     harmonics = amplitudes(patch, waves)[:, None] * np.exp(2j * np.pi * orders @ places)
     coarsest = length < (1 + 2 * SAME_SHAPE) * length.min()
     fine, coarse = (_skewness(harmonics[of].real.sum(axis=0)) for of in (resolved, coarsest))

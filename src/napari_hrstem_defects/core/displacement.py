@@ -186,7 +186,8 @@ def _strong_orders(
     candidates = orders_within(2)
     strength = np.abs(amplitudes(patch, candidates @ reciprocal))
     ranked = candidates[np.argsort(-strength, kind="stable")]
-    chosen = [*range(min(most, np.count_nonzero(strength > least_share * strength.max())))]
+    strong = int(np.count_nonzero(strength > least_share * strength.max()))
+    chosen = [*range(min(most, strong))]
     # Fringes show the other direction weakly.
     aside = int(np.flatnonzero(ranked[:, 0] * ranked[0, 1] != ranked[:, 1] * ranked[0, 0])[0])
     if aside not in chosen:

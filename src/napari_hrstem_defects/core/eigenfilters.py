@@ -29,6 +29,8 @@ CHUNK_PX = 4096
 MIN_NOISE_SHARE = 1e-3
 #: A template stands for shifts of up to this; beyond, another is nearer.
 MAX_SHIFT_PX = 0.75
+#: A template that is so many times less like its repeats than usual is a defect of the patch.
+UNLIKE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,12 @@ def rim_px(kernel_px: int, period_px: float, shape: tuple[int, ...]) -> int:
 
 
 def fit_bank(
-    patch: NDArray[np.float32], kernel_px: int, params: SymmetryParams, *, widest_px: int = 0
+    patch: NDArray[np.float32],
+    kernel_px: int,
+    params: SymmetryParams,
+    *,
+    widest_px: int = 0,
+    period_px: float | None = None,
 ) -> Bank:
     """Model of all ``k × k`` neighbourhoods of a patch.
 
@@ -118,6 +125,9 @@ def fit_bank(
     widest_px : int
         Edge of the widest kernel of the same model: templates of all its kernels stand in the same places, as long as
         there are enough.
+    period_px : float, optional
+        Lattice period. If given, neighbourhoods that do not repeat in half of the cells are no templates: a defect in
+        the patch is not taken for crystal.
 
     Returns
     -------
@@ -185,7 +195,39 @@ def fit_bank(
         [project(y + 1, x) - project(y - 1, x), project(y, x + 1) - project(y, x - 1)], axis=1
     )
     tangents *= np.float32(0.5)
+    if period_px is not None:
+        some = (np.arange(min(CHUNK_PX, len(samples))) * _coprime_step(len(samples))) % len(samples)
+        cells = len(some) / period_px**2
+        repeated = _repeated(templates, tangents, samples[some] @ turn - mean @ turn, cells, noise)
+        templates, tangents = templates[repeated], tangents[repeated]
     return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, max(noise, 1e-12))
+
+
+def _repeated(
+    templates: NDArray[np.float32],
+    tangents: NDArray[np.float32],
+    some: NDArray[np.float32],
+    cells: float,
+    noise: float,
+) -> NDArray[np.bool_]:
+    """Which templates ``(n, r)`` occur in half of the cells of a patch.
+
+    Parameters
+    ----------
+    some : float32 array (m, r)
+        Components of neighbourhoods all over the patch.
+    cells : float
+        Of them at each place in the cell.
+    noise : float
+        Variance of each component.
+    """
+    squares = (some**2).sum(axis=1) - 2 * templates @ some.T + (templates**2).sum(axis=1)[:, None]
+    half = min(int(cells / 2), len(some) - 1)
+    distance = np.partition(squares, half, axis=1)[:, half]
+    # Noise of both, and a shift that a template stands for.
+    usual = 2 * noise * templates.shape[1] + (tangents**2).sum(axis=(1, 2)) * (MAX_SHIFT_PX / 2) ** 2
+    unlike = distance / usual
+    return np.asarray(unlike <= UNLIKE * max(1.0, float(np.median(unlike))))
 
 
 def _coprime_step(n: int) -> int:

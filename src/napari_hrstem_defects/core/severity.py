@@ -102,7 +102,9 @@ class Model:
                 f"The best patch holds {edge / period:.1f} lattice periods, too few to learn the crystal from; make it "
                 "larger."
             )
-        bank = fit_bank(self.prepared.values[self.patch], kernel, self.params, widest_px=widest_px)
+        bank = fit_bank(
+            self.prepared.values[self.patch], kernel, self.params, widest_px=widest_px, period_px=period
+        )
         smoothing = scale * self.params.smoothing
         return bank, log_distances(self.prepared, bank, smoothing, cancelled=self.cancelled)
 
