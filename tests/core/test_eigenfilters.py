@@ -123,3 +123,21 @@ def test_patch_that_is_too_small_is_named():
         fit_bank(np.zeros((9, 30), np.float32), 9, PARAMS)
     with pytest.raises(ValueError, match="at least 11 px"):
         fit_bank(np.zeros((10, 30), np.float32), 9, PARAMS)
+
+
+def test_defect_in_the_patch_is_no_template():
+    """A wall in the patch stands out as it does from the model of a perfect patch."""
+    basis, x = vectors("square", PERIOD), np.arange(256)
+    # The crystal beyond the wall is displaced by half a period along it.
+    image = np.where(x < 64, crystal((128, 256), basis), crystal((128, 256), basis, shift=(4.0, 0.0)))
+    image = noisy((image - image.mean()) / image.std(), 0.1)
+    crossed, perfect, prepared = image[16:112, 16:112], image[16:112, 140:236], prepared_of(image)
+
+    def contrast(patch, **options):
+        distances = log_distances(prepared, fit_bank(patch, 13, PARAMS, **options), 0.4)
+        return distances[16:48, 32].mean() - distances[16:48, 80:].mean()
+
+    assert contrast(crossed) < contrast(perfect) - 0.5
+    assert contrast(crossed, period_px=PERIOD) > contrast(perfect) - 0.3
+    # Nothing is left out of a perfect patch.
+    assert len(fit_bank(perfect, 13, PARAMS, period_px=PERIOD).templates) == PARAMS.templates

@@ -196,7 +196,8 @@ def fit_bank(
     )
     tangents *= np.float32(0.5)
     if period_px is not None:
-        some = (np.arange(min(CHUNK_PX, len(samples))) * _coprime_step(len(samples))) % len(samples)
+        # As many as the grid of the severity has, but at all phases of the lattice.
+        some = (np.arange(max(len(samples) // STRIDE**2, 1)) * _coprime_step(len(samples))) % len(samples)
         cells = len(some) / period_px**2
         repeated = _repeated(templates, tangents, samples[some] @ turn - mean @ turn, cells, noise)
         templates, tangents = templates[repeated], tangents[repeated]
