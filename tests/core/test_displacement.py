@@ -120,6 +120,14 @@ def test_walls_without_a_free_side_are_not_compared():
     assert compare(found, np.zeros(mask.shape, bool), mask) is None
 
 
+def test_fringes_have_a_second_direction():
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    found = phases(
+        np.cos(2 * np.pi * x / PERIOD) + 0.05 * np.cos(2 * np.pi * y / PERIOD), vectors("square", PERIOD)
+    )
+    assert np.linalg.det(found.orders[:2]) != 0
+
+
 def test_no_lattice_no_phases():
     basis = vectors("square", PERIOD)
     prepared = prepare(noisy(np.zeros(SHAPE), 1.0), PERIOD, PreprocessParams())

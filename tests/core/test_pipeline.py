@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core.best_patch import BestPatch, weights
+from napari_hrstem_defects.core.best_patch import NO_CLEAN_PATCH, BestPatch, weights
 from napari_hrstem_defects.core.patches import PatchTable
 from napari_hrstem_defects.core.pipeline import STEPS, analyze
 from napari_hrstem_defects.errors import Cancelled, MicrographError, RecipeError, WriteError
@@ -305,6 +305,18 @@ def test_patch_placed_at_the_rim_is_moved_in(whole):
 def test_patch_on_the_defect_is_doubted(whole):
     assert analyze(whole.micrograph, best_patch=(128.0, float(AT))).warnings
     assert not whole.warnings
+
+
+def test_particle_smaller_than_a_patch_holds_the_best_patch():
+    y, x = np.mgrid[:512, :512]
+    inside = np.hypot(y - 256, x - 256) < 55
+    columns = crystal((512, 512), vectors("square", 9.0, 8.0))
+    columns = (columns - columns.mean()) / columns.std()
+    image = noisy(np.where(inside, columns, 0.5 * glass((512, 512), 2.0)), 0.2)
+    found = run(image)
+    assert NO_CLEAN_PATCH in found.warnings
+    assert np.hypot(found.best_patch.y - 256, found.best_patch.x - 256) < 40
+    assert found.lattice.period_px == pytest.approx(9.0, rel=0.02)
 
 
 def test_painted_patches(whole):
