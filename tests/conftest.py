@@ -22,6 +22,22 @@ _WINDOW_FIXTURES = {"make_napari_viewer", "qapp", "qtbot"}
 _left_out = pytest.StashKey[int]()
 
 
+@pytest.fixture
+def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the installed classifiers of this test are; it need not exist."""
+    monkeypatch.setenv("HRSTEM_DEFECTS_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def quick_overview(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure, unless the test is about it: it takes longer than everything else and has tests of its own."""
+    if "overview" not in request.node.name:
+        from napari_hrstem_defects.io import figure
+
+        monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Mark what opens windows and what uses TensorFlow; they crash in one process, so the latter needs its own."""
