@@ -758,6 +758,13 @@ def test_a_list_of_pages_without_an_end(path):
         read(path)
 
 
+@pytest.mark.parametrize(("name", "begin"), [("image.tif", b"II*\0"), ("image.npz", b"PK\3\4")])
+def test_nothing_but_the_first_bytes(tmp_path, name, begin):
+    (tmp_path / name).write_bytes(begin)
+    with pytest.raises(ReadError, match="the file is damaged"):
+        read(tmp_path / name)
+
+
 def test_damaged_pixels(path):
     tifffile.imwrite(path, IMAGE, compression="zlib")
     raw = bytearray(path.read_bytes())
