@@ -1,6 +1,7 @@
 """The command `scan`, with a tiny ensemble that was not trained."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 
 from .helpers import run
+from .models.networks import tiny_logit
 
 # TensorFlow and a window do not go together in one process.
 pytestmark = pytest.mark.keras
@@ -15,10 +17,9 @@ CLASSES = ("Bulk", "SF1", "in between")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    from napari_hrstem_defects.models import fft_ensemble
     from napari_hrstem_defects.models.contract import Contract
-    from napari_hrstem_defects.models.ensemble_networks import build_efficient
-    from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings
     from napari_hrstem_defects.models.store import save_model
 
     contract = Contract(
@@ -26,10 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "untrained",
         CLASSES,
         32,
-        preprocessing=EnsembleSettings(branches="fft").preprocessing(),
+        preprocessing=fft_ensemble.EnsembleSettings(branches="fft").preprocessing(),
     )
-    networks = {f"class-{k}": build_efficient(32, "fft") for k in range(3)}
-    return save_model(tmp_path_factory.mktemp("model") / "untrained.hrstem", contract, networks)
+    networks = {f"class-{k}": tiny_logit(32, "fft") for k in range(3)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fft_ensemble, "build_efficient", tiny_logit)
+        yield save_model(tmp_path_factory.mktemp("model") / "untrained.hrstem", contract, networks)
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ def model_of(fitted: object, edge: int = EDGE) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     options = TrainingOptions(epochs=5, batch=32, seed=1, extra={"branches": "raw+fft"})
-    fitted = fit(make(192, 0), make(60, 1), options, Job(tmp_path_factory.mktemp("trained")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 96)
+        fitted = fit(make(96, 0), make(60, 1), options, Job(tmp_path_factory.mktemp("trained")))
     return SimpleNamespace(fitted=fitted, model=model_of(fitted))
 
 
