@@ -30,12 +30,13 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def quick_overview(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure, unless the test is about it: it takes longer than everything else and has tests of its own."""
+def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figures, unless the test is about the overview: they take longer than all else and have tests of their own."""
     if "overview" not in request.node.name:
-        from napari_hrstem_defects.io import figure
+        from napari_hrstem_defects.io import charts, figure
 
-        monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
+        for module, name in ((figure, "save_overview"), (charts, "save_histories")):
+            monkeypatch.setattr(module, name, lambda path, *args, **kwargs: path.write_bytes(b"png"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -31,7 +31,7 @@ from napari_hrstem_defects.io import load
 
 from .helpers import crystal
 
-pytestmark = pytest.mark.usefixtures("quick_overview")
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.frames import FrameResult
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 FRAMES, RATE_NM, DRIFT_NM, PIXEL_NM = 6, 0.25, (-0.03, 0.045), 0.03
 SCALES = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
 

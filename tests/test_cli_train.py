@@ -26,7 +26,7 @@ from napari_hrstem_defects.models.store import file_sha256, load_model
 from .helpers import run
 from .models.networks import tiny_logit, tiny_softmax
 
-pytestmark = pytest.mark.usefixtures("quick_overview", "models_folder")
+pytestmark = pytest.mark.usefixtures("quick_figures", "models_folder")
 
 EDGE = 32
 QUICK = ("--model", "compact", "--patch-size", EDGE, "--per-class", 16, "--epochs", 1)

@@ -17,7 +17,7 @@ from napari_hrstem_defects.errors import ReadError, WriteError
 from napari_hrstem_defects.io import ResultWriter, load, read, save
 from napari_hrstem_defects.io.loading import load_info
 
-pytestmark = pytest.mark.usefixtures("quick_overview")
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 IMAGES = {"labels.tif", "severity.tif", "variance.tif"}
 FILES = IMAGES | {"patches.csv", "regions.csv", "overview.png", "analysis.json"}
