@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -37,6 +38,23 @@ def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
         for module, name in ((figure, "save_overview"), (charts, "save_histories")):
             monkeypatch.setattr(module, name, lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command analyze works here unless it is told several jobs: a process takes seconds to begin.
+
+    What is patched is not patched in other processes either.
+    """
+    from napari_hrstem_defects.batch import run, workers
+
+    begin, analyze, here = workers.Processes, run.analyze_files, SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(workers, "Processes", lambda jobs: here if jobs == 1 else begin(jobs))
+    monkeypatch.setattr(
+        run,
+        "analyze_files",
+        lambda *args, pool=None, **options: analyze(*args, pool=None if pool is here else pool, **options),
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,7 @@ from napari_hrstem_defects.io import load, read
 
 from .helpers import crystal, one_line, run
 
-pytestmark = pytest.mark.usefixtures("quick_figures")
+pytestmark = pytest.mark.usefixtures("quick_figures", "one_process")
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_hrstem_defects.batch import run as batch_run
 from napari_hrstem_defects.cli import console
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.errors import ReadError
@@ -26,7 +25,7 @@ from napari_hrstem_defects.models.store import file_sha256, load_model
 from .helpers import run
 from .models.networks import tiny_logit, tiny_softmax
 
-pytestmark = pytest.mark.usefixtures("quick_figures", "models_folder")
+pytestmark = pytest.mark.usefixtures("quick_figures", "models_folder", "one_process")
 
 EDGE = 32
 QUICK = ("--model", "compact", "--patch-size", EDGE, "--per-class", 16, "--epochs", 1)
@@ -40,11 +39,6 @@ def tiny_networks(monkeypatch):
     monkeypatch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
-    # What is patched here is not in other processes.
-    analyze = batch_run.analyze_files
-    monkeypatch.setattr(
-        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "pool": None})
-    )
 
 
 def micrograph(seed, shape=(128, 160)):
