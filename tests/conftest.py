@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -20,6 +21,40 @@ os.environ["MPLBACKEND"] = "Agg"
 _HERE = Path(__file__).parent
 _WINDOW_FIXTURES = {"make_napari_viewer", "qapp", "qtbot"}
 _left_out = pytest.StashKey[int]()
+
+
+@pytest.fixture
+def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the installed classifiers of this test are; it need not exist."""
+    monkeypatch.setenv("HRSTEM_DEFECTS_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figures, unless the test is about the overview: they take longer than all else and have tests of their own."""
+    if "overview" not in request.node.name:
+        from napari_hrstem_defects.io import charts, figure
+
+        for module, name in ((figure, "save_overview"), (charts, "save_histories")):
+            monkeypatch.setattr(module, name, lambda path, *args, **kwargs: path.write_bytes(b"png"))
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command analyze works here unless it is told several jobs: a process takes seconds to begin.
+
+    What is patched is not patched in other processes either.
+    """
+    from napari_hrstem_defects.batch import run, workers
+
+    begin, analyze, here = workers.Processes, run.analyze_files, SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(workers, "Processes", lambda jobs: here if jobs == 1 else begin(jobs))
+    monkeypatch.setattr(
+        run,
+        "analyze_files",
+        lambda *args, pool=None, **options: analyze(*args, pool=None if pool is here else pool, **options),
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,7 +23,10 @@ from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.io import load, read
 from napari_hrstem_defects.io.frames import FrameResult
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 FRAMES, RATE_NM, DRIFT_NM, PIXEL_NM = 6, 0.25, (-0.03, 0.045), 0.03
+SCALES = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def movie(tmp_path_factory):
 def result(movie, tmp_path_factory):
     """The movie analysed in one go."""
     out = tmp_path_factory.mktemp("result")
-    (row,) = analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    (row,) = analyze_files([movie], out, **SCALES)
     assert row.status == "done"
     return out / "fault"
 
@@ -91,14 +94,12 @@ def test_a_growing_fault_is_one_history_with_its_rate(result):
 
 
 def test_a_series_goes_on_at_the_frame_where_it_stopped(movie, out, result, analysed):
-    (row,) = analyze_files(
-        [movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5, cancelled=lambda: len(done(out)) == 4
-    )
+    (row,) = analyze_files([movie], out, **SCALES, cancelled=lambda: len(done(out)) == 4)
     assert row.status == "cancelled"
     before = done(out)
     assert len(before) == 4
     analysed.clear()
-    (row,) = analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    (row,) = analyze_files([movie], out, **SCALES)
     assert row.status == "done"
     # The last frame has the longest fault: it is what the overview shows.
     assert analysed == [f"fault.npy[{t}]" for t in range(4, FRAMES)]
@@ -143,13 +144,12 @@ def test_a_frame_that_another_run_works_at_is_left_to_it(movie, out, result, ana
     def stop():
         return len(done(out)) == 5
 
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
-    analyze_files([movie], out, **options, cancelled=lambda: bool(done(out)))
+    analyze_files([movie], out, **SCALES, cancelled=lambda: bool(done(out)))
     analysed.clear()
     with locked(out / ".fault.series" / ".000002.lock"):
-        analyze_files([movie], out, **options, cancelled=stop)
+        analyze_files([movie], out, **SCALES, cancelled=stop)
     assert analysed == [f"fault.npy[{t}]" for t in (1, 3, 4, 5)]
-    analyze_files([movie], out, **options)
+    analyze_files([movie], out, **SCALES)
     assert same(out / "fault", result)
 
 
@@ -176,8 +176,7 @@ def test_a_series_is_written_while_others_work_at_it(movie, out, analysed):
 
 
 def test_a_series_that_another_run_finishes_is_shared(movie, out, result):
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
-    analyze_files([movie], out, **options, cancelled=lambda: bool(done(out)))
+    analyze_files([movie], out, **SCALES, cancelled=lambda: bool(done(out)))
     waited = []
 
     def stop():
@@ -185,9 +184,9 @@ def test_a_series_that_another_run_finishes_is_shared(movie, out, result):
         return sum(waited) > 2
 
     with locked(out / ".fault.lock"):
-        (row,) = analyze_files([movie], out, **options, cancelled=stop)
+        (row,) = analyze_files([movie], out, **SCALES, cancelled=stop)
     assert (row.status, row.message) == ("cancelled", "6 of 6 frames analysed")
-    (row,) = analyze_files([movie], out, **options)
+    (row,) = analyze_files([movie], out, **SCALES)
     assert row.status == "done"
     assert same(out / "fault", result)
 
@@ -204,28 +203,25 @@ def test_another_series_of_the_same_name_is_not_shared(movie, out, tmp_path):
 
 def test_a_part_of_something_else_does_not_count(movie, out, result, tmp_path, analysed):
     """As a process leaves it that was late."""
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
     recipe = Recipe().replace({"segment.false_marks": "10"})
     for where, asked in ((out, Recipe()), (tmp_path / "other", recipe)):
-        analyze_files([movie], where, asked, **options, cancelled=lambda where=where: len(done(where)) == 2)
+        analyze_files([movie], where, asked, **SCALES, cancelled=lambda where=where: len(done(where)) == 2)
     name = ".fault.series/000001.tif"
     (out / name).write_bytes((tmp_path / "other" / name).read_bytes())
     analysed.clear()
-    analyze_files([movie], out, **options)
+    analyze_files([movie], out, **SCALES)
     assert "fault.npy[1]" in analysed
     assert same(out / "fault", result)
 
 
 def test_where_another_run_failed_this_one_tries_itself(movie, out, result):
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
-
     def failed_elsewhere(fraction, text):
         if "frame 3 of" in text and not failures:
             failures.append(text)
             (out / ".fault.series" / "failed").touch()
 
     failures = []
-    (row,) = analyze_files([movie], out, **options, progress=failed_elsewhere)
+    (row,) = analyze_files([movie], out, **SCALES, progress=failed_elsewhere)
     assert failures
     assert row.status == "done"
     assert same(out / "fault", result)
@@ -265,16 +261,15 @@ def test_where_one_fails_the_others_stop(movie, out, monkeypatch):
 
 
 def test_two_runs_where_there_are_no_locks(movie, out, result, monkeypatch):
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
     monkeypatch.setattr(locks, "_take", lambda handle: True)
     rows = []
 
     def meanwhile(fraction, text):
         if "frame 4 of" in text and not rows:
             rows.append(None)
-            rows[0] = analyze_files([movie], out, **options)[0]
+            rows[0] = analyze_files([movie], out, **SCALES)[0]
 
-    (row,) = analyze_files([movie], out, **options, progress=meanwhile)
+    (row,) = analyze_files([movie], out, **SCALES, progress=meanwhile)
     assert [rows[0].status, row.status] == ["done", "skipped"]
     assert same(out / "fault", result)
     assert {path.name for path in out.iterdir()} == {"fault", "summary.csv"}
@@ -288,14 +283,12 @@ def test_another_recipe_begins_anew(movie, out, analysed):
 
 
 def test_a_damaged_frame_and_one_of_other_pixels_are_analysed_again(movie, out, result, analysed):
-    analyze_files(
-        [movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5, cancelled=lambda: len(done(out)) == 3
-    )
+    analyze_files([movie], out, **SCALES, cancelled=lambda: len(done(out)) == 3)
     kept = out / ".fault.series"
     (kept / "000001.tif").write_bytes((kept / "000001.tif").read_bytes()[:5000])
     (kept / "000002.tif").write_bytes((kept / "000000.tif").read_bytes())
     analysed.clear()
-    analyze_files([movie], out, pixel_size_nm=PIXEL_NM, frame_time_s=0.5)
+    analyze_files([movie], out, **SCALES)
     assert {"fault.npy[1]", "fault.npy[2]"} <= set(analysed)
     assert "fault.npy[0]" not in analysed
     assert same(out / "fault", result)
@@ -323,14 +316,13 @@ def test_a_full_disk_midway(movie, out, result, monkeypatch):
         save(self, path, key, **options)
 
     monkeypatch.setattr(FrameResult, "save", full)
-    options = {"pixel_size_nm": PIXEL_NM, "frame_time_s": 0.5}
-    (row,) = analyze_files([movie], out, **options)
+    (row,) = analyze_files([movie], out, **SCALES)
     assert row.status == "failed"
     assert "No space left on device" in row.message
     assert len(row.message.splitlines()) == 1
     assert sorted(done(out)) == [f"{t:06d}.tif" for t in range(3)]
     monkeypatch.undo()
-    (row,) = analyze_files([movie], out, **options)
+    (row,) = analyze_files([movie], out, **SCALES)
     assert row.status == "done"
     assert same(out / "fault", result)
 
@@ -402,8 +394,7 @@ def test_two_processes_share_a_series_are_killed_and_go_on(movie, out, result):
     (row,) = analyze_files(
         [movie],
         out,
-        pixel_size_nm=PIXEL_NM,
-        frame_time_s=0.5,
+        **SCALES,
         jobs=2,
         progress=lambda fraction, text: told.append((text, done(out))),
     )

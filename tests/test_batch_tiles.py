@@ -14,6 +14,8 @@ from napari_hrstem_defects.batch.tiles import MARGIN_PX, TILE_PX, tiles_of
 from napari_hrstem_defects.core import pipeline
 from napari_hrstem_defects.io import load
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 def test_tiles_cover_the_image_once_and_reach_beyond():
     shape = (1000, 1700)

@@ -1,57 +1,40 @@
 """The command `models`: what is installed, adding, removing; no network is looked at."""
 
+import functools
 import json
-import zipfile
 
 import pytest
-from typer.testing import CliRunner
 
-from napari_hrstem_defects.cli import app
 from napari_hrstem_defects.models import registry
-from napari_hrstem_defects.models.contract import Contract
+
+from . import helpers
+from .helpers import model_file
+
+pytestmark = pytest.mark.usefixtures("models_folder")
+DATE = "2025-06-01T10:00:00+00:00"
+run = functools.partial(helpers.run, "models")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "models"))
-    return tmp_path / "models"
-
-
-def model_file(path, **contract):
-    values = {
-        "kind": "compact",
-        "name": "mine",
-        "classes": ("non-defective", "defective"),
-        "patch_px": 32,
-        "created": "2025-06-01T10:00:00+00:00",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("contract.json", Contract(**{**values, **contract}).to_json())
-        archive.writestr("compact/000-kernel.npy", b"weights")
-    return path
-
-
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, ["models", *map(str, arguments)])
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
-    return result
-
-
-def test_nothing_installed(folder):
+def test_nothing_installed(models_folder):
     output = run().output
     assert "No classifier is installed; train one with --install" in output
-    assert str(folder) in output
+    assert str(models_folder) in output
 
 
-def test_the_list(tmp_path, folder):
+def test_the_list(tmp_path, models_folder):
     test = {"accuracy": {"mean": 0.912, "std": 0.0314}, "recall": {"mean": 0.5, "std": None}}
     first = model_file(
-        tmp_path / "a.hrstem", metrics={"test": test}, pixel_size_nm=(0.02, 0.03), period_px=(14, 14)
+        tmp_path / "a.hrstem",
+        metrics={"test": test},
+        pixel_size_nm=(0.02, 0.03),
+        period_px=(14, 14),
+        created=DATE,
     )
     registry.add(first)
     # What a file says about itself may be anything.
-    registry.add(model_file(tmp_path / "b.hrstem", name="odd", metrics={"test": {"accuracy": "good"}}))
+    registry.add(
+        model_file(tmp_path / "b.hrstem", name="odd", metrics={"test": {"accuracy": "good"}}, created=DATE)
+    )
     assert run().stdout.splitlines() == [
         "mine",
         "  compact, patches of 32 px: non-defective, defective",
@@ -61,18 +44,18 @@ def test_the_list(tmp_path, folder):
         "  compact, patches of 32 px: non-defective, defective",
         "  trained 2025-06-01 on images of unknown scale",
         "  held out, %: accuracy –, precision –, specificity –, recall –",
-        f"Folder: {folder}",
+        f"Folder: {models_folder}",
     ]
 
 
-def test_add_and_remove(tmp_path, folder):
+def test_add_and_remove(tmp_path, models_folder):
     path = model_file(tmp_path / "a.hrstem")
     assert "use it with --classifier other" in run("--add", path, "--name", "other").output
     assert [entry.name for entry in registry.entries()] == ["other"]
     assert "There is a classifier 'other' already" in run("--add", path, "--name", "other", status=2).output
     run("--add", path, "--name", "other", "--overwrite")
     said = run("--remove", "other").output
-    assert said == f"{folder / 'other.hrstem'} was deleted; no command finds other any more.\n"
+    assert said == f"{models_folder / 'other.hrstem'} was deleted; no command finds other any more.\n"
     assert registry.entries() == []
     assert path.exists()  # the file it was added from stays
 
@@ -99,13 +82,13 @@ def test_wrong_usage(arguments, message):
     assert result.stdout == ""
 
 
-def test_a_file_that_cannot_be_used(tmp_path, folder):
+def test_a_file_that_cannot_be_used(tmp_path, models_folder):
     registry.add(model_file(tmp_path / "a.hrstem"))
-    (folder / "old.hrstem").write_text(json.dumps({}))
+    (models_folder / "old.hrstem").write_text(json.dumps({}))
     result = run(status=1)
     assert "mine" in result.stdout
     assert result.stderr.splitlines() == [
-        f"{folder / 'old.hrstem'}: this is not a model file of this program, or it is damaged; name a file that "
+        f"{models_folder / 'old.hrstem'}: this is not a model file of this program, or it is damaged; name a file that "
         "`train` wrote."
     ]
     run("--remove", "old")

@@ -1,32 +1,25 @@
 """The command `scan`, with a tiny ensemble that was not trained."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
 
-from napari_hrstem_defects.cli import app
+from .helpers import run
+from .models.networks import tiny_logit
 
 # TensorFlow and a window do not go together in one process.
 pytestmark = pytest.mark.keras
 CLASSES = ("Bulk", "SF1", "in between")
 
 
-def run(*arguments: object, status: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
-    return result.output
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    from napari_hrstem_defects.models import fft_ensemble
     from napari_hrstem_defects.models.contract import Contract
-    from napari_hrstem_defects.models.ensemble_networks import build_efficient
-    from napari_hrstem_defects.models.fft_ensemble import EnsembleSettings
     from napari_hrstem_defects.models.store import save_model
 
     contract = Contract(
@@ -34,10 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "untrained",
         CLASSES,
         32,
-        preprocessing=EnsembleSettings(branches="fft").preprocessing(),
+        preprocessing=fft_ensemble.EnsembleSettings(branches="fft").preprocessing(),
     )
-    networks = {f"class-{k}": build_efficient(32, "fft") for k in range(3)}
-    return save_model(tmp_path_factory.mktemp("model") / "untrained.hrstem", contract, networks)
+    networks = {f"class-{k}": tiny_logit(32, "fft") for k in range(3)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fft_ensemble, "build_efficient", tiny_logit)
+        yield save_model(tmp_path_factory.mktemp("model") / "untrained.hrstem", contract, networks)
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def image(tmp_path: Path) -> Path:
 def test_scan(model: Path, image: Path, tmp_path: Path) -> None:
     said = run(
         "scan", image, "--model", model, "--out", tmp_path / "out", "--stride", 16, "--pixel-size", 0.02
-    )
+    ).output
     folder = tmp_path / "out" / "crystal"
     assert str(folder) in said
     info = json.loads((folder / "scan.json").read_text("utf-8"))
@@ -60,10 +55,10 @@ def test_scan(model: Path, image: Path, tmp_path: Path) -> None:
     assert len(info["model"]["sha256"]) == 64
     assert info["input"]["pixel_size_nm"] == 0.02
     assert tifffile.imread(folder / "probability_2_in_between.tif").shape == (48, 70)
-    again = run("scan", image, "--model", model, "--out", tmp_path / "out", status=2)
+    again = run("scan", image, "--model", model, "--out", tmp_path / "out", status=2).output
     assert "allow overwriting" in again
     again = ("--overwrite", "--least-probability", 1, "--quiet")
-    said = run("scan", image, "--model", model, "--out", tmp_path / "out", *again)
+    said = run("scan", image, "--model", model, "--out", tmp_path / "out", *again).output
     assert said == ""
     assert json.loads((folder / "scan.json").read_text("utf-8"))["uncertain"]["fraction"] == 1
     assert (folder / "regions.csv").read_text("utf-8").count("\n") == 1
@@ -73,9 +68,12 @@ def test_bad_input(model: Path, image: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
     small = tmp_path / "small.tif"
     tifffile.imwrite(small, np.random.default_rng(0).integers(0, 255, (32, 40), np.uint8)[:, :40])
-    assert "stride must be 1 to 32 px" in run("scan", image, "--model", model, *out, "--stride", 33, status=2)
-    assert "positive length" in run("scan", image, "--model", model, *out, "--pixel-size", 0, status=2)
+    assert (
+        "stride must be 1 to 32 px"
+        in run("scan", image, "--model", model, *out, "--stride", 33, status=2).output
+    )
+    assert "positive length" in run("scan", image, "--model", model, *out, "--pixel-size", 0, status=2).output
     for wrong in (tmp_path / "none.hrstem", image):
-        assert str(wrong) in run("scan", image, "--model", wrong, *out, status=2)
-    assert "missing.tif" in run("scan", tmp_path / "missing.tif", "--model", model, *out, status=2)
+        assert str(wrong) in run("scan", image, "--model", wrong, *out, status=2).output
+    assert "missing.tif" in run("scan", tmp_path / "missing.tif", "--model", model, *out, status=2).output
     assert not (tmp_path / "out" / "crystal").exists()

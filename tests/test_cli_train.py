@@ -14,25 +14,21 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from typer.testing import CliRunner
 
-from napari_hrstem_defects.batch import run as batch_run
-from napari_hrstem_defects.cli import app, console
+from napari_hrstem_defects.cli import console
 from napari_hrstem_defects.cli import train as cli_train
 from napari_hrstem_defects.errors import ReadError
 from napari_hrstem_defects.models import backend, registry
 from napari_hrstem_defects.models.options import RECIPES, TrainingProgress
 from napari_hrstem_defects.models.store import file_sha256, load_model
 
+from .helpers import run
 from .models.networks import tiny_logit, tiny_softmax
+
+pytestmark = pytest.mark.usefixtures("quick_figures", "models_folder", "one_process")
 
 EDGE = 32
 QUICK = ("--model", "compact", "--patch-size", EDGE, "--per-class", 16, "--epochs", 1)
-
-
-@pytest.fixture(autouse=True)
-def own_registry(tmp_path, monkeypatch):
-    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "models"))
 
 
 @pytest.fixture(autouse=True)
@@ -43,18 +39,6 @@ def tiny_networks(monkeypatch):
     monkeypatch.setattr(scale, "image_periods", lambda images: None)  # half a second an image
     monkeypatch.setattr(fft_ensemble, "build_efficient", tiny_logit)
     monkeypatch.setattr(fft_ensemble, "LEAST_PER_EPOCH", 32)
-    # What is patched here is not in other processes.
-    analyze = batch_run.analyze_files
-    monkeypatch.setattr(
-        batch_run, "analyze_files", lambda *args, **options: analyze(*args, **{**options, "pool": None})
-    )
-
-
-@pytest.fixture(autouse=True)
-def quick_overview(monkeypatch):
-    from napari_hrstem_defects.io import figure
-
-    monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
 
 
 def micrograph(seed, shape=(128, 160)):
@@ -86,13 +70,6 @@ def folder(tmp_path):
             drawn = {"imageHeight": 128, "imageWidth": 160, "shapes": [{"label": "S", "points": points}]}
             (tmp_path / "labels" / "i2.json").write_text(json.dumps(drawn))
     return tmp_path
-
-
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 def patch_table(folder):
@@ -137,7 +114,7 @@ def patch_table(folder):
         ),
         (
             "--model vgg16 --simulated 3 --set dense=big",
-            "dense must be a list of whole numbers from 1 to 4096",
+            "dense must be a valid tuple, not 'big'",
         ),
         (
             "--model fft-ensemble --patches t.csv --set balance=maybe",
@@ -199,21 +176,7 @@ def test_a_list_of_classifiers_that_cannot_be_written(tmp_path, monkeypatch):
     refused = run("train", "--simulated", 300, "--out", tmp_path / "x.hrstem", *QUICK, "--install", status=2)
     assert refused.stdout == ""
     assert refused.stderr.count("\n") == 1
-    assert f"cannot be copied there ({tmp_path / 'file'} is no folder); set HRSTEM" in refused.stderr
-
-
-def test_classifiers_that_are_none(tmp_path, folder):
-    (tmp_path / "foreign.hrstem").write_text("no model")
-    for name, message in (
-        ("nobody", "There is no classifier 'nobody'; choose one of screening"),
-        (tmp_path / "foreign.hrstem", "this is not a model file"),
-        (tmp_path / "none.hrstem", "there is no such model file"),
-    ):
-        error = run(
-            "analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--classifier", name, status=2
-        ).stderr
-        assert message in error
-        assert not (tmp_path / "o").exists()
+    assert f"cannot be written there ({tmp_path / 'file'} is no folder); set HRSTEM" in refused.stderr
 
 
 def test_without_tensorflow(tmp_path, folder, monkeypatch):
@@ -563,25 +526,6 @@ def test_an_ensemble_from_the_table_to_the_pipeline(tmp_path, folder):
     )
     info = json.loads((tmp_path / "out" / "i3" / "analysis.json").read_text())
     assert info["classifier"] == {"name": "e", "sha256": file_sha256(model)}
-
-
-def test_with_a_tensorflow_that_is_broken(tmp_path, folder, monkeypatch):
-    """What needs it says what to install in one sentence; the rest goes on."""
-    (tmp_path / "broken" / "tensorflow").mkdir(parents=True)
-    (tmp_path / "broken" / "tensorflow" / "__init__.py").write_text("raise ImportError('no libfoo')")
-    monkeypatch.syspath_prepend(tmp_path / "broken")
-    for name in ("tensorflow", "keras"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    backend.keras.cache_clear()
-    labelled = ("--images", folder / "images", "--labels", folder / "labels")
-    refused = run("train", *labelled, "--out", tmp_path / "x.hrstem", *QUICK, status=2)
-    assert refused.stderr.splitlines()[-1].startswith(
-        "TensorFlow is installed but does not work (ImportError: no libf"
-    )
-    assert "install it anew with `pip install" in refused.stderr
-    assert not list(tmp_path.glob("x.hrstem*"))
-    assert run("analyze", folder / "images" / "i0.tif", "--out", tmp_path / "o", "--quiet").stderr == ""
-    assert (tmp_path / "o" / "i0" / "labels.tif").is_file()
 
 
 @pytest.mark.keras

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from napari_hrstem_defects import threads
 
@@ -28,3 +29,25 @@ def test_small_operations_stay_in_one_thread(monkeypatch):
         return threading.get_ident()
 
     assert len(set(threads.side_by_side(together, range(4), pixels=10**7))) == 4
+
+
+def test_linear_algebra_keeps_to_one_thread_until_the_last_leaves():
+    """Else an analysis that ends gives its threads back to another, whose sums are then rounded otherwise."""
+
+    def counts():
+        return {
+            library.num_threads
+            for library in ThreadpoolController().lib_controllers
+            if library.user_api == "blas"
+        }
+
+    if not counts():
+        pytest.skip("the library for linear algebra here cannot be limited")
+    with threadpool_limits(2, user_api="blas"):
+        first, second = threads.own_threads(), threads.own_threads()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert counts() == {1}
+        second.__exit__(None, None, None)
+        assert counts() == {2}

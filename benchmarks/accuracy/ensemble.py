@@ -21,7 +21,7 @@ from benchmarks.accuracy.datasets import DEFAULT_DATA, images
 from benchmarks.accuracy.tables import Row, cell, markdown, write_csv
 from napari_hrstem_defects.core.image_lattice import typical_lattice
 from napari_hrstem_defects.core.metrics import classification
-from napari_hrstem_defects.models.fft_ensemble import predict
+from napari_hrstem_defects.models.fft_ensemble import FFTEnsemble
 from napari_hrstem_defects.models.preparing import resize
 from napari_hrstem_defects.models.scan import UNCERTAIN, scan
 from napari_hrstem_defects.models.store import StoredModel, load_model
@@ -86,7 +86,9 @@ def draws(
 def simulated(model: StoredModel, scheme: Scheme, condition: str, per_class: int) -> list[Row]:
     """A row a true class: how often each class was found, and the recall."""
     pixels, labels = (np.concatenate(part) for part in zip(*draws(scheme, condition, per_class), strict=True))
-    return confusion(model.contract.classes, labels, predict(model, pixels).argmax(axis=1), condition)
+    return confusion(
+        model.contract.classes, labels, FFTEnsemble().predict(model, pixels).argmax(axis=1), condition
+    )
 
 
 def confusion(

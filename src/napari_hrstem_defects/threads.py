@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -44,11 +45,30 @@ def threads_for(pixels: int) -> int:
     return thread_count() if pixels >= WORTHWHILE_PX else 1
 
 
+_lock = threading.Lock()
+_limit = ExitStack()
+_inside = 0
+
+
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """Use no threads for linear algebra: its matrices are small here."""
-    with _controller().limit(limits=1, user_api="blas"):
+    """Use no threads for linear algebra: its matrices are small here.
+
+    The number of threads is that of the whole process: where several threads are inside at a time it stays one until
+    the last of them leaves. The same image gives the same bits then, whatever is analysed beside it.
+    """
+    global _inside
+    with _lock:
+        if _inside == 0:
+            _limit.enter_context(_controller().limit(limits=1, user_api="blas"))
+        _inside += 1
+    try:
         yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limit.close()
 
 
 def side_by_side(

@@ -17,7 +17,6 @@ from napari_hrstem_defects.core.domains import (
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.steps import NO_OTHER_LATTICE
-from napari_hrstem_defects.errors import RecipeError
 
 from .helpers import counted, crystal, dice, glass, noisy, vectors
 
@@ -314,12 +313,6 @@ def test_given_lattice_that_is_known_already(two):
     assert NO_OTHER_LATTICE in given.warnings
     assert given.domains.domains[1].patch.placed == "hand"
     np.testing.assert_array_equal(given.domains.index, plain.domains.index)
-
-
-def test_given_beside_the_image_is_a_sentence():
-    with pytest.raises(RecipeError, match="outside the image") as caught:
-        analyzed(grains(), given="2000,60")
-    assert str(caught.value).endswith(".")
 
 
 def test_points_are_written_in_one_way():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_hrstem_defects.core.image_lattice import typical_lattice
+from napari_hrstem_defects import Recipe
+from napari_hrstem_defects.core.image_lattice import lattice_of_image, typical_lattice
 from napari_hrstem_defects.core.lattice import MIN_STRENGTH, agreement, find_lattice
 
 from .helpers import CELLS, counted, crystal, glass, noisy, vectors
@@ -220,12 +221,25 @@ def waves(count, period, turn=0.0):
         waves(2, 14.0, 0.2) + waves(2, 14.0 * 1.13, 0.2),
         waves(3, 12.0, 0.2) + waves(3, 12.0, 0.2 + np.radians(8.0)),
         np.cos(2 * np.pi * np.hypot(Y + 100, X - 256) / 13),
+        glass((512, 512), 1.5, 0),
+        glass((512, 512), 3.0, 1),
     ],
-    ids=[*(f"quasicrystal {k}" for k in range(4)), "moiré of sizes", "moiré of turns", "curved fringes"],
+    ids=[
+        *(f"quasicrystal {k}" for k in range(4)),
+        "moiré of sizes",
+        "moiré of turns",
+        "curved fringes",
+        "fine glass",
+        "coarse glass",
+    ],
 )
 def test_what_is_no_crystal_is_doubted(image):
+    """By the lattice of most tiles, and where there is none by reflections of a part."""
     found = typical_lattice(noisy(image, 0.3))
     assert found.lattice is None or found.warnings
+    valid = np.ones(image.shape, bool)
+    whole, _, _ = lattice_of_image(noisy(image / image.std(), 0.3), valid, Recipe().preprocess)
+    assert whole.lattice is None or "does not repeat" in whole.warnings[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -59,12 +59,6 @@ def test_json_and_pickle_round_trip(changes):
     assert json.loads(recipe.to_json())["version"] == RECIPE_VERSION
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{"])
-def test_what_is_no_json(text):
-    with pytest.raises(RecipeError, match="not valid JSON"):
-        Recipe.from_json(text)
-
-
 @settings(max_examples=30)
 @given(RECIPES)
 def test_values_may_be_text(changes):
@@ -137,8 +131,7 @@ def test_what_does_not_fit_is_explained(changes, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not valid JSON"),
-        ("{", "not valid JSON"),
+        *((text, "not valid JSON") for text in ("", "{", "[" * 100_000, "9" * 5000)),
         ("[1, 2]", "JSON object"),
         ("3", "JSON object"),
         ('{"version": 99}', "layout version 99, this program reads 2; update"),

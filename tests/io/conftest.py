@@ -23,17 +23,11 @@ from napari_hrstem_defects.core.patches import PatchGrid, PatchTable
 from napari_hrstem_defects.core.pipeline import Analysis
 from napari_hrstem_defects.core.regions import Region
 
-
-def lattice_image(shape=(96, 128), period=12.0, seed=0):
-    """Cosine lattice with noise, uint16."""
-    y, x = np.indices(shape)
-    waves = np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / period)
-    noise = np.random.default_rng(seed).normal(0, 0.2, shape)
-    return np.clip(8000 + 2000 * (waves + noise), 0, 65535).astype(np.uint16)
+from ..helpers import crystal
 
 
 def fake_micrograph(shape=(96, 128), pixel_size_nm=0.02, name="crystal.tif", seed=0, **metadata):
-    return Micrograph(lattice_image(shape, seed=seed), pixel_size_nm, name, metadata)
+    return Micrograph(crystal(shape, seed=seed, noise=0.2), pixel_size_nm, name, metadata)
 
 
 def fake_analysis(

@@ -17,17 +17,10 @@ from napari_hrstem_defects.errors import ReadError, WriteError
 from napari_hrstem_defects.io import ResultWriter, load, read, save
 from napari_hrstem_defects.io.loading import load_info
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 IMAGES = {"labels.tif", "severity.tif", "variance.tif"}
 FILES = IMAGES | {"patches.csv", "regions.csv", "overview.png", "analysis.json"}
-
-
-@pytest.fixture(autouse=True)
-def quick_overview(request, monkeypatch):
-    """The figure takes longer than everything else and has tests of its own."""
-    if "overview" not in request.node.name:
-        from napari_hrstem_defects.io import figure
-
-        monkeypatch.setattr(figure, "save_overview", lambda path, *args, **kwargs: path.write_bytes(b"png"))
 
 
 def names(folder):

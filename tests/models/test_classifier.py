@@ -113,7 +113,6 @@ def test_in_a_process_of_its_own(path):
     here = TrainedClassifier(path).classify(pixels(), grid)
     with KerasProcess() as process:
         classifier = TrainedClassifier(path, process=process)
-        classifier.load()
         there = classifier.classify(pixels(), grid)
         # As in a batch: the classifier itself travels, and loads its file where it arrives.
         sent = process.call(TrainedClassifier(path).classify, pixels(), grid)

@@ -130,7 +130,6 @@ def test_weights_that_lie_in_another_file_are_refused(tmp_path, monkeypatch, cha
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("nowhere.h5", "nowhere.h5: there is no such file of weights"),
         ("wrong.h5", "wrong.h5: these are no weights of the convolutional base of VGG16"),
         ("short.h5", "short.h5: these are no weights of the convolutional base of VGG16"),
     ],

@@ -1,36 +1,21 @@
 """The list of classifiers."""
 
-import json
-import zipfile
-
 import pytest
 
 from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import registry
-from napari_hrstem_defects.models.contract import Contract
 from napari_hrstem_defects.models.store import file_sha256
 
+from ..helpers import model_file
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "models"))
-    return tmp_path / "models"
+pytestmark = pytest.mark.usefixtures("models_folder")
 
 
-def model_file(path, name="mine"):
-    """A model file whose network is not looked at here."""
-    contract = json.loads(Contract("compact", name, ("clean", "defective"), 32).to_json())
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("contract.json", json.dumps(contract))
-        archive.writestr("compact/000-kernel.npy", b"weights")
-    return path
-
-
-def test_a_name_or_a_file_is_found(tmp_path, folder):
+def test_a_name_or_a_file_is_found(tmp_path, models_folder):
     """What is added, listed and removed is tested with the command ``models``."""
     path = model_file(tmp_path / "a.hrstem")
     registry.add(path, "second")
-    assert registry.find("second") == folder / "second.hrstem"
+    assert registry.find("second") == models_folder / "second.hrstem"
     assert file_sha256(registry.find("second")) == file_sha256(path)
     assert registry.find(path) == path
     with pytest.raises(
@@ -63,9 +48,9 @@ def test_find_by_hash(tmp_path):
         registry.find_by_hash(mark, path)
 
 
-def test_one_that_cannot_be_read_hides_no_other(tmp_path, folder):
+def test_one_that_cannot_be_read_hides_no_other(tmp_path, models_folder):
     entry = registry.add(model_file(tmp_path / "a.hrstem"))
-    (folder / "a folder.hrstem").mkdir()
+    (models_folder / "a folder.hrstem").mkdir()
     assert registry.find_by_hash(file_sha256(entry.path)) == entry.path
 
 

@@ -20,12 +20,12 @@ CONTRACT = Contract("fft-ensemble", "known", ("Bulk", "bright", "dark"), EDGE)
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
     """A model that finds a class wherever a pixel of a window is above 0.9, or below 0.1."""
 
-    def predict(model: object, windows: np.ndarray, views: int, cancelled: object = None) -> np.ndarray:
+    def predict(kind: object, model: object, windows: np.ndarray, **settings: object) -> np.ndarray:
         bright = (windows > 0.9).any(axis=(1, 2))
         dark = (windows < 0.1).any(axis=(1, 2))
         return np.stack([~bright & ~dark, bright, dark], axis=1).astype(np.float32)
 
-    monkeypatch.setattr(scanning, "predict", predict)
+    monkeypatch.setattr(scanning.FFTEnsemble, "predict", predict)
 
     def make(**changes: object) -> SimpleNamespace:
         contract = Contract("fft-ensemble", "known", CONTRACT.classes, EDGE, **changes)
@@ -101,20 +101,20 @@ def test_regions_carry_their_class() -> None:
     probabilities[2, 5:15, 5:25] = 0.75
     probabilities[1, 20:30, 40:50] = 0.6
     found = scanning.class_regions(labels, probabilities, CONTRACT.classes, EDGE, pixel_size_nm=0.1)
-    assert [part.name for part in found] == ["dark", "bright"]
-    assert found[0].region.label == 2
-    assert found[0].region.area_nm2 == pytest.approx(2.0)
-    assert found[0].region.centroid == (9.5, 14.5)
-    assert found[0].region.mean_severity == pytest.approx(0.75)
-    assert found[1].region.max_severity == pytest.approx(0.6)
+    assert [region.type for region in found] == ["dark", "bright"]
+    assert found[0].label == 2
+    assert found[0].area_nm2 == pytest.approx(2.0)
+    assert found[0].centroid == (9.5, 14.5)
+    assert found[0].mean_severity == found[0].confidence == pytest.approx(0.75)
+    assert found[1].max_severity == pytest.approx(0.6)
 
 
 def test_scan_of_a_defect(known: Callable[..., SimpleNamespace]) -> None:
     pixels = np.full((64, 64), 0.5, np.float32)
     pixels[32, 32] = 1
     found = scanning.scan(known(), pixels, stride_px=4, pixel_size_nm=0.02)
-    assert [part.name for part in found.regions] == ["bright"]
-    region = found.regions[0].region
+    assert [region.type for region in found.regions] == ["bright"]
+    (region,) = found.regions
     assert np.abs(np.subtract(region.centroid, 32)).max() <= 2  # half a stride
     assert region.area_nm2 == pytest.approx(region.area_px * 0.02**2)
     assert found.labels[0, 0] == 0

@@ -109,8 +109,12 @@ def with_contract(path, **values):
         ("name", "\x1b[2J", "its name must be text without control characters"),
         ("classes", ["Bulk", "\x1b[31mVacancy"], "item 2 of classes must be text without control"),
         ("created", "\x1b[2J", "its created must be text without control characters"),
-        ("training", {"images": [{"name": "a"}]}, "its training must be a table with proper lists"),
-        ("training", {"patches": 3}, "its training must be a table with proper lists"),
+        (
+            "training",
+            {"images": [{"name": "a", "part": "test"}]},
+            "its sha256 of item 1 of images of training is",
+        ),
+        ("training", {"patches": 3}, "its patches of training must be a valid list, not 3"),
         ("metrics", [], "its metrics must be an object"),
         ("seed", "1", "its seed must be a valid integer"),
         ("format", 1, "it has format version 1, this program reads 2"),
@@ -185,14 +189,14 @@ def test_dense_layers_come_back(tmp_path):
         ({"classes": ["a", "b", "c"]}, r"its member compact/\d\d\d-kernel.npy does not fit into the network"),
         ({"kind": "vgg16"}, "it does not hold the networks of the kind vgg16, and nothing else"),
         ({"kind": "fft-ensemble"}, "its preprocessing is not that of an FFT ensemble"),
-        ({"preprocessing": {"filter": 5}}, "its preprocessing must be a table with a known filter and scope"),
-        (
-            {"preprocessing": {"scope": "all"}},
-            "its preprocessing must be a table with a known filter and scope",
-        ),
+        ({"preprocessing": {"filter": 5}}, "its filter of preprocessing must be 'none' or 'log', not 5"),
+        ({"preprocessing": {"scope": "all"}}, "its scope of preprocessing must be 'frame' or 'patch'"),
         ({"training": {"extra": {"dense": [3]}}}, "The kind compact has no setting 'dense'"),
-        ({"training": {"extra": 3}}, "its settings are no table"),
-        ({"kind": "vgg16", "training": {"extra": {"dense": [10**9]}}}, "numbers from 1 to 4096"),
+        ({"training": {"extra": 3}}, "its extra of training must be a valid dictionary, not 3"),
+        (
+            {"kind": "vgg16", "training": {"extra": {"dense": [10**9]}}},
+            "of dense must be less than or equal to 4096",
+        ),
     ],
 )
 def test_files_that_break_their_contract(path, changes, message):

@@ -56,7 +56,7 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(bench: Any, sc
     found = made_up((512, 512))
     scan(made, found)
     table = made.panel.results.table
-    assert [region.type for region in table.value()] == [part.name for part in found.regions]
+    assert [region.type for region in table.value()] == [region.type for region in found.regions]
     assert {region.type for region in table.value()} == set(CLASSES[1:])
     model = table.model
     assert model.data(model.index(0, model.headings().index("Kind"))) == "class of the scan"
@@ -67,7 +67,7 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(bench: Any, sc
         colour = made.layer(Role.CLASSES).get_color(CLASSES.index(region.type))
         assert_allclose(swatch.getRgbF(), colour, atol=0.01)
         assert model.data(model.index(row, 0), Qt.ItemDataRole.DecorationRole) is None
-    assert table.value()[0].mean_severity == pytest.approx(found.regions[0].region.mean_severity)
+    assert table.value()[0].mean_severity == pytest.approx(found.regions[0].mean_severity)
     # It is painted: the table follows.
     classes, before = made.layer(Role.CLASSES), table.value()
     classes.data[:, : classes.data.shape[1] // 2] = 2

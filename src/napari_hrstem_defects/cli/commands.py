@@ -210,7 +210,7 @@ def info(
             size = f"{one.pixel.nm:.6g} nm/px" if one.pixel.nm else one.pixel.reciprocal or "no pixel size"
             title = f" ({one.title})" if one.title else ""
             mark = "*" if number == taken else " "
-            typer.echo(f"{mark}{number + 1:3}  {one.kind}{title}: {shape} {one.dtype}, {size}")
+            typer.echo(f"{mark}{number + 1:3}  {one.kind}{title}: {shape} {one.dtype.name}, {size}")
             for notice in dict.fromkeys(one.pixel.notices):
                 typer.echo(f"      {notice}")
         if failure is not None:

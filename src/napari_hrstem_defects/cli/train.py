@@ -73,7 +73,7 @@ def run(**given: Any) -> None:
             "extra": _extra(arguments.settings or ()),
         }
         options = with_recipe(recipe, chosen)
-        kind.check_settings(options.extra)
+        kind.settings_of(options.extra)
         check_installed()
         replace = arguments.overwrite or (arguments.resume and _installed_before(arguments.out, options.name))
         if arguments.install:

@@ -188,7 +188,7 @@ def scan(
                         (index + share) / len(micrograph), text
                     ),
                 )
-                counts.update(part.name for part in found.regions)
+                counts.update(region.type for region in found.regions)
                 warnings.update(dict.fromkeys(found.warnings))
                 yield found
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -60,7 +61,9 @@ SUFFIXES = tuple(_BY_SUFFIX)
 FOLDERS = (".zarr", ".zspy")
 # Errors of parsers at the end of a file or at wrong bytes; others, or their messages, mean an unknown variant.
 _UNKNOWN = re.compile("requires|required|supported|registered|implemented|available|compression|plugin", re.I)
-_DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError, struct.error, zlib.error)
+# At bytes that are missing or wrong, whatever their message says.
+_CUT = (struct.error, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (OSError, EOFError, ValueError, IndexError, ArithmeticError, RuntimeError)
 
 
 def read(
@@ -254,7 +257,7 @@ def _guarded(path: Path, work: Callable[[Path], Any]) -> Any:
         if path.is_dir() or _begin(path).startswith(begins or b""):
             begins = ()
         unknown = isinstance(error, NotImplementedError) or _UNKNOWN.search(str(error))
-        if begins or (isinstance(error, _DAMAGE) and not unknown):
+        if begins or isinstance(error, _CUT) or (isinstance(error, _DAMAGE) and not unknown):
             raise ReadError(
                 f"{path}: the file is damaged or not really a {suffix} file ({_short(error)}); export or copy it again."
             ) from error

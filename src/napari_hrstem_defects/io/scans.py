@@ -104,7 +104,7 @@ def save_scan(
                         images[name] = stack.enter_context(image)
                     images[name].write(values)
                 stamp = {"frame": count} if micrograph.is_stack else {}
-                rows += [{**stamp, **_row(part)} for part in found.regions]
+                rows += [{**stamp, **_row(region)} for region in found.regions]
                 warnings.update(dict.fromkeys(found.warnings))
                 pixels += np.bincount(found.labels.ravel(), minlength=256)
                 count += 1
@@ -141,9 +141,8 @@ def _files(number: int, name: str) -> dict[str, str]:
     return {field: f"{kind}_{number}_{plain}.tif" for field, kind in kinds.items()}
 
 
-def _row(part: Any) -> Row:
+def _row(region: Region) -> Row:
     """One row of regions.csv: as in an analysis, the class in the place of the kind of defect."""
-    region: Region = part.region
     row = region_rows([replace(region, label=1)])[0]
-    row.update(label=region.label, kind=part.name)
+    row.update(label=region.label, kind=region.type)
     return {_RENAMED.get(name, name): value for name, value in row.items() if name not in _LEFT_OUT}

@@ -40,20 +40,15 @@ def keras() -> Any:
             warnings.simplefilter("ignore")
             module = _import()
     except Exception as error:  # two libraries that do not fit together raise anything
-        missing = isinstance(error, ImportError) and _missing(error)
+        missing = isinstance(error, ModuleNotFoundError) and error.name in ("keras", "tensorflow")
         raise (ModelError(_NOT_INSTALLED) if missing else _broken(error)) from error
     return module
 
 
 def check_installed() -> None:
     """Raise a ModelError if TensorFlow or Keras is missing, without the seconds that importing them takes."""
-    for name in ("tensorflow", "keras"):
-        try:
-            missing = name not in sys.modules and importlib.util.find_spec(name) is None
-        except (ImportError, ValueError):
-            missing = True
-        if missing or sys.modules.get(name, "") is None:
-            raise ModelError(_NOT_INSTALLED)
+    if not all(map(importlib.util.find_spec, ("tensorflow", "keras"))):
+        raise ModelError(_NOT_INSTALLED)
 
 
 @contextlib.contextmanager
@@ -95,11 +90,6 @@ def _import() -> ModuleType:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     return keras
-
-
-def _missing(error: ImportError) -> bool:
-    package = (error.name or "").partition(".")[0]
-    return isinstance(error, ModuleNotFoundError) and package in ("keras", "tensorflow")
 
 
 def _broken(error: BaseException) -> ModelError:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.data import PatchSet
 from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
-from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, refuse_unknown
+from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions, first_problem
 from napari_hrstem_defects.models.preparing import symmetric
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Fitted:
     stopped: bool = False
 
 
+class NoSettings(BaseModel):
+    """Of a kind that has no settings of its own."""
+
+
 class Kind(abc.ABC):
     """One kind of classifier.
 
@@ -61,6 +66,8 @@ class Kind(abc.ABC):
         Used where the options say 0.
     filter : {"none", "log"}
         What is done to a frame before patches are cut from it.
+    settings : pydantic.BaseModel
+        Settings of this kind only.
     """
 
     name: ClassVar[str]
@@ -70,6 +77,7 @@ class Kind(abc.ABC):
     batch: ClassVar[int]
     learning_rate: ClassVar[float]
     filter: ClassVar[str] = "none"
+    settings: ClassVar[type[BaseModel]] = NoSettings
 
     @abc.abstractmethod
     def build(self, contract: Contract) -> dict[str, Any]:
@@ -100,23 +108,34 @@ class Kind(abc.ABC):
     ) -> NDArray[np.float32]:
         """Probabilities ``(n, classes)`` of patches ``(n, patch_px, patch_px)``, 0...1; they need not add up to one."""
 
-    def check_settings(self, extra: Mapping[str, Any]) -> None:
-        """Refuse settings that this kind does not have, and impossible values, by a ModelError; needs no Keras."""
-        refuse_unknown(extra, (), self.name)
+    def settings_of(self, extra: Mapping[str, Any]) -> Any:
+        """The settings of this kind only, from the ``extra`` of training options; needs no Keras.
+
+        Raises
+        ------
+        ModelError
+            If a key is unknown or a value impossible.
+        """
+        known = self.settings.model_fields
+        for name in extra:
+            if name not in known:
+                has = ", ".join(known) or "none of its own"
+                raise ModelError(f"The kind {self.name} has no setting {name!r}; it has {has}.")
+        try:
+            return self.settings(**extra)
+        except ValidationError as error:
+            raise ModelError(f"{first_problem(error)}.") from None
 
     def check(self, options: TrainingOptions) -> None:
         """Refuse options that a training could not begin with, by a ModelError, before anything costly is done."""
-        self.check_settings(options.extra)
+        self.settings_of(options.extra)
 
     def network_names(self, contract: Contract) -> tuple[str, ...]:
         """Names of the networks in a model file; needs no Keras.
 
         A ModelError, whose message goes into a sentence, if the contract is none of this kind.
         """
-        extra = contract.training.get("extra", {})
-        if not isinstance(extra, Mapping):
-            raise ModelError("its settings are no table")
-        self.check_settings(extra)
+        self.settings_of(contract.training.get("extra", {}))
         return (self.name,)
 
     def completed(self, options: TrainingOptions) -> TrainingOptions:

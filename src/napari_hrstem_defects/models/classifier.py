@@ -79,21 +79,10 @@ class TrainedClassifier:
         """Edge in px of the patches that it was made for; 0 for ensembles, whose windows fit into any."""
         return 0 if self.contract.kind == "fft-ensemble" else self.contract.patch_px
 
-    def load(self) -> None:
-        """Read the networks now: a ModelError says what is wrong with them, or that Keras is missing."""
-        if self._process is None:
-            loaded(self.path, self.sha256)
-        else:
-            self._process.call(_check, self.path, self.sha256, cancelled=self._cancelled)
-
     def classify(self, pixels: NDArray[np.float32], grid: PatchGrid) -> PatchTable:
         """Classify every patch of `grid` on the frame `pixels` (float32, ``(y, x)``, 0...1)."""
-        if self._process is None:
-            scores = scores_of(self.path, self.sha256, pixels, grid)
-        else:
-            scores = self._process.call(
-                scores_of, self.path, self.sha256, pixels, grid, cancelled=self._cancelled
-            )
+        call = scores_of if self._process is None else partial(self._process.call, scores_of)
+        scores = call(self.path, self.sha256, pixels, grid, cancelled=self._cancelled)
         return PatchTable(grid, scores, self.threshold, scores > self.threshold, self.name, self.sha256)
 
     def warnings(
@@ -125,8 +114,3 @@ def scores_of(
     patches = cut_patches(pixels, grid, contract.patch_px, contract.preprocessing)
     probabilities = kind_of(contract.kind).predict(model, patches, cancelled=cancelled)
     return defect_probability(probabilities).reshape(grid.counts).astype(np.float32)
-
-
-def _check(path: Path, sha256: str, cancelled: CancelCheck | None = None) -> None:
-    """Read a model in the process of Keras; networks do not travel."""
-    loaded(path, sha256)

@@ -6,15 +6,14 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.kinds import KINDS
 from napari_hrstem_defects.models.options import LEAST_PATCH_PX, MOST_PATCH_PX, first_problem
-from napari_hrstem_defects.models.preparing import FILTERS
 
 #: Version of the model file; raised when a file of an older version no longer means the same.
 FORMAT_VERSION = 2
@@ -31,22 +30,27 @@ def _must_be(allowed: str, test: Callable[[Any], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _known_filter(preprocessing: Mapping[str, Any]) -> bool:
-    return (preprocessing.get("filter", "none"), preprocessing.get("scope", "frame")) in FILTERS
+class _Preprocessing(BaseModel):
+    filter: Literal["none", "log"] = "none"
+    scope: Literal["frame", "patch"] = "frame"
 
 
-def _with_listings(training: Mapping[str, Any]) -> bool:
-    """The images and patches that a training names, if it does, must be what evaluations look for."""
-    images, patches = training.get("images", []), training.get("patches", [])
-    return (
-        isinstance(images, list)
-        and all(
-            isinstance(item, Mapping) and all(isinstance(item.get(key), str) for key in ("sha256", "part"))
-            for item in images
-        )
-        and isinstance(patches, list)
-        and all(isinstance(mark, str) for mark in patches)
-    )
+class _Image(BaseModel):
+    sha256: str
+    part: str
+
+
+class _Training(BaseModel):
+    images: list[_Image] = []
+    patches: list[str] = []
+    extra: dict[str, Any] = {}
+
+
+class _Tables(BaseModel):
+    """What this program relies on in the tables of a contract, which may hold anything else."""
+
+    preprocessing: _Preprocessing = _Preprocessing()
+    training: _Training = _Training()
 
 
 _Text = Annotated[str, _must_be("text without control characters", str.isprintable)]
@@ -60,12 +64,6 @@ _Range = Annotated[
 _Classes = Annotated[
     tuple[_Name, ...],
     _must_be("two or more different names", lambda names: len(set(names)) == len(names) >= 2),
-]
-_Preprocessing = Annotated[
-    Mapping[str, Any], _must_be("a table with a known filter and scope", _known_filter)
-]
-_Training = Annotated[
-    Mapping[str, Any], _must_be("a table with proper lists of what it was trained on", _with_listings)
 ]
 
 
@@ -93,7 +91,7 @@ class Contract:
     metrics : mapping
         What it scored on data that it was not trained on.
     training : mapping
-        Settings of the training.
+        Settings of the training, and ``images`` or ``patches`` that evaluations recognise its data by.
     seed : int
     software : mapping of str to str
         Versions that it was trained with.
@@ -105,12 +103,12 @@ class Contract:
     name: _Name
     classes: _Classes
     patch_px: Annotated[int, Field(ge=LEAST_PATCH_PX, le=MOST_PATCH_PX)]
-    preprocessing: _Preprocessing = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
     pixel_size_nm: _Range | None = None
     period_px: _Range | None = None
     data_sha256: _Text = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    training: _Training = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     software: Mapping[str, str] = field(default_factory=dict)
     created: _Text = ""
@@ -139,6 +137,7 @@ class Contract:
         if version != FORMAT_VERSION:
             raise ModelError(f"it has format version {version!r}, this program reads {FORMAT_VERSION}")
         try:
+            _Tables.model_validate(values)
             return TypeAdapter(cls).validate_json(json.dumps(values))
         except ValidationError as error:
             raise ModelError(f"its {first_problem(error)}") from error

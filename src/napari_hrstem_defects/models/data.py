@@ -117,13 +117,10 @@ class PatchSet:
     shares: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.pixels)
         if self.pixels.ndim != 3 or self.pixels.shape[1] != self.pixels.shape[2]:
             raise ValueError(f"pixels has shape {self.pixels.shape}, expected (n, edge, edge)")
-        if self.labels.shape != (count,) or self.source.shape != (count,):
-            raise ValueError(f"labels and source must hold {count} values, one a patch")
-        if self.corners is not None and self.corners.shape != (count, 2):
-            raise ValueError(f"corners has shape {self.corners.shape}, expected {(count, 2)}")
+        if {len(column) for column in self._columns().values()} != {len(self.pixels)}:
+            raise ValueError("all columns must hold one value a patch")
 
     def __len__(self) -> int:
         return len(self.pixels)

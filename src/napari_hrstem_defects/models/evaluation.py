@@ -352,14 +352,11 @@ def class_report(confusion: Mapping[str, Any]) -> dict[str, Any]:
 def report_table(report: Mapping[str, Any]) -> list[list[str]]:
     """Rows of text of what :func:`class_report` returned."""
     rows = {**report["classes"], "macro average": report["macro"], "weighted average": report["weighted"]}
-    head = ["", "precision", "recall", "F1", "support"]
-    return [
-        head,
-        *(
-            [name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(row["support"])]
-            for name, row in rows.items()
-        ),
-    ]
+    out = [["", "precision", "recall", "F1", "support"]]
+    for name, row in rows.items():
+        *rates, support = row.values()
+        out.append([name, *(f"{rate:.3f}" for rate in rates), str(support)])
+    return out
 
 
 def stated(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -382,11 +379,11 @@ def stated(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
         return {}
     tables = {name: scores[name] for name in METRICS if isinstance(scores.get(name), Mapping)}
     ends = {name: {end: value.get(end) for end in ("mean", "std")} for name, value in tables.items()}
-    return {name: value for name, value in ends.items() if all(map(_can_be_shown, value.values()))}
-
-
-def _can_be_shown(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and abs(value) < 1e9)
+    return {
+        name: value
+        for name, value in ends.items()
+        if all(end is None or (isinstance(end, int | float) and abs(end) < 1e9) for end in value.values())
+    }
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -397,19 +394,14 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     rows : mapping
         Name of the set → what :func:`spread` returned, or plain scores.
     """
-    out = [["", *METRICS]]
-    for name, scores in rows.items():
-        out.append([name, *(_percent(scores.get(metric)) for metric in METRICS)])
-    return out
+    cells = ([name, *(_percent(scores.get(metric)) for metric in METRICS)] for name, scores in rows.items())
+    return [["", *METRICS], *cells]
 
 
 def _percent(value: Any) -> str:
-    mean, std = (value["mean"], value["std"]) if isinstance(value, Mapping) else (value, None)
-    if mean is None or math.isnan(mean):
-        return "–"
-    if std is None or math.isnan(std):
-        return f"{100 * mean:.1f}"
-    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+    ends = (value["mean"], value["std"]) if isinstance(value, Mapping) else (value,)
+    known = [f"{100 * end:.1f}" for end in ends if end is not None and not math.isnan(end)]
+    return " ± ".join(known) or "–"
 
 
 def plain(value: Any) -> Any:

@@ -30,12 +30,7 @@ from napari_hrstem_defects.models.fft_features import (
     varied,
 )
 from napari_hrstem_defects.models.fitting import Job, fit_network, predict_in_batches
-from napari_hrstem_defects.models.options import (
-    CancelCheck,
-    TrainingOptions,
-    first_problem,
-    refuse_unknown,
-)
+from napari_hrstem_defects.models.options import CancelCheck, TrainingOptions
 from napari_hrstem_defects.models.preparing import symmetries
 
 if TYPE_CHECKING:
@@ -97,21 +92,6 @@ class EnsembleSettings(BaseModel):
     stride: Annotated[int, Field(ge=1, strict=True)] = STRIDE_PX
     class_epochs: Mapping[str, Annotated[int, Field(ge=1, strict=True)]] = {}
 
-    @classmethod
-    def of(cls, extra: Mapping[str, Any]) -> EnsembleSettings:
-        """Settings from the ``extra`` of training options; of those that are on or off also the word.
-
-        Raises
-        ------
-        ModelError
-            If a key is unknown or a value impossible.
-        """
-        refuse_unknown(extra, tuple(cls.model_fields), "fft-ensemble")
-        try:
-            return cls(**extra)
-        except ValidationError as error:
-            raise ModelError(f"{first_problem(error)}.") from None
-
     def preprocessing(self) -> dict[str, Any]:
         """What the contract must say to make patches ready again."""
         published = self.architecture == "published"
@@ -152,10 +132,7 @@ class FFTEnsemble(Kind):
     name = "fft-ensemble"
     summary = "FFT ensemble (can scan an image)"
     patch_px, epochs, batch, learning_rate = 64, 16, 32, 2e-3
-
-    def check_settings(self, extra: Mapping[str, Any]) -> None:
-        """See :class:`EnsembleSettings`."""
-        EnsembleSettings.of(extra)
+    settings = EnsembleSettings
 
     def network_names(self, contract: Contract) -> tuple[str, ...]:
         """One for each class."""
@@ -184,7 +161,7 @@ class FFTEnsemble(Kind):
         A class that the validation part lacks takes part in early stopping with training patches, and its calibration
         is taken from the others; an empty validation part leaves the probabilities as they are.
         """
-        settings = EnsembleSettings.of(options.extra)
+        settings = self.settings_of(options.extra)
         missing = [name for name, count in train.counts.items() if count == 0]
         if missing:
             raise ModelError(
@@ -249,55 +226,46 @@ class FFTEnsemble(Kind):
         return Fitted(networks, preprocessing, {"ensemble": vars(history)}, history.stopped)
 
     def predict(
-        self, model: StoredModel, patches: NDArray[np.float32], *, cancelled: CancelCheck | None = None
+        self,
+        model: StoredModel,
+        patches: NDArray[np.float32],
+        *,
+        views: int = 0,
+        cancelled: CancelCheck | None = None,
     ) -> NDArray[np.float32]:
-        """See :func:`predict`."""
-        return predict(model, patches, cancelled=cancelled)
+        """Calibrated probability of each class for each patch.
 
+        Parameters
+        ----------
+        model : StoredModel
+            An ensemble, its networks ``class-0`` and so on in the order of the classes.
+        patches : float32 array (n, patch_px, patch_px)
+            0...1.
+        views : {0, 1, 8}
+            8: average over the turned and mirrored copies of each patch, 1: as it is, 0: what the model was made for.
+        cancelled : callable, optional
 
-def predict(
-    model: StoredModel,
-    patches: NDArray[np.float32],
-    *,
-    views: int = 0,
-    cancelled: CancelCheck | None = None,
-) -> NDArray[np.float32]:
-    """Calibrated probability of each class for each patch.
+        Returns
+        -------
+        float32 array (n, classes)
+            Each class against the rest; a row need not add up to one.
 
-    Parameters
-    ----------
-    model : StoredModel
-        An ensemble, its networks ``class-0`` and so on in the order of the classes.
-    patches : float32 array (n, patch_px, patch_px)
-        0...1.
-    views : {0, 1, 8}
-        8: average over the turned and mirrored copies of each patch, 1: as it is, 0: what the model was made for.
-    cancelled : callable, optional
-
-    Returns
-    -------
-    float32 array (n, classes)
-        Each class against the rest; a row need not add up to one.
-
-    Raises
-    ------
-    ModelError
-        If the model is no FFT ensemble or lacks a network.
-    Cancelled
-        If the caller asked to stop.
-    """
-    contract, settings = model.contract, model.contract.preprocessing
-    names, edge = _names(contract.classes), contract.patch_px
-    if contract.kind != "fft-ensemble" or set(names) != set(model.networks):
-        raise ModelError(
-            f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
-        )
-    if patches.ndim != 3 or patches.shape[1:] != (edge, edge):
-        raise ValueError(f"patches has shape {patches.shape}, expected (n, {edge}, {edge})")
-    whole = side_by_side(tuple(model.networks[name] for name in names))
-    number = views or int(settings["views"])
-    mean = _mean_logits(whole, patches, settings, number, cancelled)
-    return calibrated(mean, (settings.get("calibration") or {}).get(str(number)))
+        Raises
+        ------
+        ModelError
+            If the model is no FFT ensemble.
+        Cancelled
+            If the caller asked to stop.
+        """
+        contract, settings = model.contract, model.contract.preprocessing
+        if contract.kind != self.name:
+            raise ModelError(
+                f"{contract.name} is no FFT ensemble; train one with --model fft-ensemble, or name its file."
+            )
+        whole = side_by_side(tuple(model.networks[name] for name in _names(contract.classes)))
+        number = views or int(settings["views"])
+        mean = _mean_logits(whole, patches, settings, number, cancelled)
+        return calibrated(mean, (settings.get("calibration") or {}).get(str(number)))
 
 
 def calibrate(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, and a sentence where they cannot be written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_hrstem_defects.errors import WriteError
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -16,3 +18,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial = Path(aside) / path.name
         yield partial
         os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def writing(
+    path: Path, what: str, advice: str = "choose a folder with space and write access"
+) -> Iterator[None]:
+    """Make a WriteError of what the system says while something is written to a path."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path}: the {what} cannot be written there ({error.strerror or error}); {advice}."
+        ) from error

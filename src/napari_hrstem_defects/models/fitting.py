@@ -37,15 +37,15 @@ class Job(NamedTuple):
 
     Attributes
     ----------
-    workspace : Path or None
-        Folder for checkpoints, which outlives a kill; None: none are written.
+    workspace : Path
+        Folder for checkpoints, which outlives a kill.
     progress : callable or None
         Called with a :class:`~.options.TrainingProgress`.
     cancelled : callable or None
         Asked whether to stop.
     """
 
-    workspace: Path | None = None
+    workspace: Path
     progress: Progress | None = None
     cancelled: CancelCheck | None = None
 
@@ -149,9 +149,9 @@ def fit_network(
     network.optimizer.build(network.trainable_variables)
     steps = -(-len(train[0]) // options.batch)
     often = max(1, steps // _REPORTS_PER_EPOCH)
-    checkpoint = None if job.workspace is None else job.workspace / (tag + CHECKPOINT)
+    checkpoint = job.workspace / (tag + CHECKPOINT)
     history, best = History(), network.get_weights()
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint.exists():
         history, best = _load(checkpoint, network)
     history.stopped = False
 
@@ -183,8 +183,7 @@ def fit_network(
             history.best_epoch = epoch
         elif logs["val_loss"] <= min(history.validation_loss):
             history.best_epoch, best = epoch, network.get_weights()
-        if checkpoint is not None:
-            _save(checkpoint, network, best, history)
+        _save(checkpoint, network, best, history)
         report(epoch + 1, epoch + 1, logs)
         network.stop_training = history.ended(options)
 

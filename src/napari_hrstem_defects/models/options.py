@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -133,15 +133,6 @@ def first_problem(error: ValidationError) -> str:
         allowed = "on or off"
     came = repr(first["input"])
     return f"{name} must be {allowed}, not {came if len(came) < _MOST_SHOWN else came[:_MOST_SHOWN] + '...'}"
-
-
-def refuse_unknown(extra: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
-    """Refuse settings that a kind of classifier does not have, by a ModelError."""
-    unknown = [name for name in extra if name not in known]
-    if unknown:
-        raise ModelError(
-            f"The kind {kind} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none of its own'}."
-        )
 
 
 @dataclass(frozen=True)

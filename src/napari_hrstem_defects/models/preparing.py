@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 from napari_hrstem_defects.core import published
 from napari_hrstem_defects.core.patches import PatchGrid
 
-#: Filters, and what they are applied to.
-FILTERS = tuple(itertools.product(("none", "log"), ("frame", "patch")))
 #: Grey value of white after the published filter.
 _WHITE = 254.0
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import platformdirs
 
-from napari_hrstem_defects.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.files import replacing
+from napari_hrstem_defects.models.files import replacing, writing
 from napari_hrstem_defects.models.store import SUFFIX, file_sha256, read_contract
 
 #: Names that mean something else.
 RESERVED = ("screening", "hand")
 #: Folder to use instead of the usual one, for tests and for shared installations.
 FOLDER_VARIABLE = "HRSTEM_DEFECTS_MODELS"
+_ADVICE = f"set {FOLDER_VARIABLE} to a folder with space and write access"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,11 @@ def check_free(name: str, *, overwrite: bool = False) -> Path:
     if target.exists() and not overwrite:
         raise ModelError(f"There is a classifier {name!r} already; choose another name or replace it.")
     existing = next(path for path in target.parents if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise _unwritable(target, "no write access" if existing.is_dir() else f"{existing} is no folder")
+    with writing(target, "classifier", _ADVICE):
+        if not existing.is_dir():
+            raise OSError(f"{existing} is no folder")
+        if not os.access(existing, os.W_OK):
+            raise OSError("no write access")
     return target
 
 
@@ -103,12 +107,10 @@ def add(path: str | os.PathLike[str], name: str | None = None, *, overwrite: boo
     contract = read_contract(path)
     target = check_free(contract.name if name is None else name, overwrite=overwrite)
     name = target.stem
-    try:
+    with writing(target, "classifier", _ADVICE):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as partial:
             shutil.copyfile(path, partial)
-    except OSError as error:
-        raise _unwritable(target, str(error.strerror)) from error
     return Entry(name, target, contract)
 
 
@@ -167,13 +169,6 @@ def _checked_name(name: str) -> str:
             f"not {' or '.join(RESERVED)}."
         )
     return name
-
-
-def _unwritable(target: Path, reason: str) -> WriteError:
-    return WriteError(
-        f"{target}: the classifier cannot be copied there ({reason}); set {FOLDER_VARIABLE} to a folder with space and "
-        "write access."
-    )
 
 
 def _unknown(name: str) -> ModelError:

@@ -56,21 +56,15 @@ def patch_periods(patches: PatchSet, edge: int) -> tuple[float, float] | None:
         None unless `LEAST_SHARE` of the clean patches of every image show a lattice: in patches of less than about
         three periods nothing can be measured.
     """
-    clean = np.flatnonzero(patches.labels == 0)
-    if not clean.size:
+    clean = patches.take(patches.labels == 0)
+    sources = np.unique(clean.source)
+    each = [_periods(clean.pixels[clean.source == source]) for source in sources]
+    known = [periods for periods in each if periods is not None]
+    if not known or len(known) < len(each):
         return None
-    factor = edge / patches.edge
-    sources = np.unique(patches.source[clean])
-    if len(sources) == 1 and not sources[0]:
-        periods = _periods(patches.pixels[clean])
-        return None if periods is None else _range(factor * np.quantile(periods, QUANTILES))
-    medians = []
-    for source in sources:
-        periods = _periods(patches.pixels[clean[patches.source[clean] == source]])
-        if periods is None:
-            return None
-        medians.append(float(np.median(periods)))
-    return _range(factor * np.array(medians))
+    one_unknown = len(sources) == 1 and not sources[0]
+    ends = np.quantile(known[0], QUANTILES) if one_unknown else [np.median(periods) for periods in known]
+    return edge / patches.edge * float(min(ends)), edge / patches.edge * float(max(ends))
 
 
 def warnings(
@@ -115,7 +109,3 @@ def _periods(patches: NDArray[np.float32]) -> NDArray[np.float64] | None:
     if len(found) < LEAST_SHARE * len(chosen):
         return None
     return np.array([lattice.period_px for lattice in found], np.float64)
-
-
-def _range(values: NDArray[np.float64]) -> tuple[float, float]:
-    return float(values.min()), float(values.max())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from napari_hrstem_defects.core.regions import Region, find_regions
 from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models import scale
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, predict
+from napari_hrstem_defects.models.fft_ensemble import BATCH, STRIDE_PX, FFTEnsemble
 from napari_hrstem_defects.models.options import CancelCheck
 from napari_hrstem_defects.models.store import StoredModel, file_sha256, loaded
 from napari_hrstem_defects.threads import own_threads
@@ -31,22 +32,6 @@ UNCERTAIN = 255
 LEAST_PROBABILITY = 0.5
 #: Regions below this share of a window's area are accidents of the threshold.
 LEAST_REGION = 0.05
-
-
-@dataclass(frozen=True)
-class ClassRegion:
-    """A connected area of one class.
-
-    Attributes
-    ----------
-    name : str
-        The class.
-    region : Region
-        Its measures; ``label`` is the number of the class, the severities are probabilities of the class.
-    """
-
-    name: str
-    region: Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +51,8 @@ class Scan:
         More than half of the class's most votes, all windows counted.
     labels : uint8 array (y, x)
         Number of the most probable class, 0 the clean one; 255 where none reaches `LEAST_PROBABILITY`.
-    regions : tuple of ClassRegion
-        Of all classes but the clean one.
+    regions : tuple of Region
+        Of all classes but the clean one, see :func:`class_regions`.
     warnings : tuple of str
         What speaks against believing it, one sentence each.
     """
@@ -78,7 +63,7 @@ class Scan:
     votes: NDArray[np.bool_]
     majority: NDArray[np.bool_]
     labels: NDArray[np.uint8]
-    regions: tuple[ClassRegion, ...]
+    regions: tuple[Region, ...]
     warnings: tuple[str, ...] = ()
 
 
@@ -133,11 +118,12 @@ def scan(
     stride_px = usual_stride(contract) if stride_px is None else stride_px
     _check(pixels, edge, stride_px, least_probability)
     warnings = _scale_warnings(contract, pixels, pixel_size_nm)
-    found, rows, columns = _windows(model, pixels, stride_px, progress, cancelled)
-    probabilities = _mean_over_windows(found, rows, columns, edge)
+    windows = _Windows.over(pixels, edge, stride_px)
+    found = windows.predictions(model, pixels, progress, cancelled)
+    probabilities = windows.mean(found)
     ballots = found > VOTE_ABOVE
     votes = published_votes(ballots, stride_px, edge, (pixels.shape[0], pixels.shape[1]))
-    counts = _sums(ballots.astype(np.float32), rows, columns, edge)
+    counts = windows.sums(ballots)
     majority = counts > VOTE_SHARE * counts.max(axis=(1, 2), keepdims=True)
     labels = class_map(probabilities, least_probability)
     regions = class_regions(labels, probabilities, contract.classes, edge, pixel_size_nm)
@@ -189,8 +175,8 @@ def patch_scores(
     # Windows overlap by half: every place but the rim is covered by four, and one that errs is outvoted.
     stride_px = edge // 2
     _check(pixels, edge, stride_px, LEAST_PROBABILITY)
-    found, rows, columns = _windows(model, pixels, stride_px, None, cancelled)
-    clean = _mean_over_windows(found[:1], rows, columns, edge)[0]
+    windows = _Windows.over(pixels, edge, stride_px)
+    clean = windows.mean(windows.predictions(model, pixels, None, cancelled)[:1])[0]
     scores: NDArray[np.float32] = (1 - grid.extract(clean)).max(axis=(2, 3))
     return scores
 
@@ -210,13 +196,18 @@ def class_regions(
     classes: tuple[str, ...],
     window_px: int,
     pixel_size_nm: float | None = None,
-) -> tuple[ClassRegion, ...]:
-    """Connected areas of all classes but the clean one, by decreasing area."""
+) -> tuple[Region, ...]:
+    """Connected areas of all classes but the clean one, by decreasing area.
+
+    The label of a region is the number of its class, the type the name; severities and confidence are probabilities.
+    """
     known = np.where(labels == UNCERTAIN, 0, labels)
     # Of each pixel the probability of its own class.
     own = np.take_along_axis(probabilities, known[None].astype(np.intp), axis=0)[0]
     found = find_regions(known, own, pixel_size_nm=pixel_size_nm, min_area_px=LEAST_REGION * window_px**2)
-    return tuple(ClassRegion(classes[region.label], region) for region in found)
+    return tuple(
+        replace(region, type=classes[region.label], confidence=region.mean_severity) for region in found
+    )
 
 
 def _check(pixels: NDArray[np.float32], edge: int, stride_px: int, least_probability: float) -> None:
@@ -246,54 +237,55 @@ def _scale_warnings(
     return scale.warnings(contract, pixel_size_nm, period_px)
 
 
-def _starts(length: int, edge: int, stride: int) -> NDArray[np.intp]:
-    starts = np.arange(0, length - edge + 1, stride)
-    return starts if starts[-1] == length - edge else np.append(starts, length - edge)
+@dataclass(frozen=True)
+class _Windows:
+    """Windows that slide over an image, by the rows and the columns where they start."""
 
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    edge: int
 
-def _windows(
-    model: StoredModel,
-    pixels: NDArray[np.float32],
-    stride: int,
-    progress: Callable[[float, str], None] | None,
-    cancelled: CancelCheck | None,
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]:
-    """Probabilities (classes, n_y, n_x) of all windows, and the rows and columns where they start."""
-    edge = model.contract.patch_px
-    rows, columns = (_starts(side, edge, stride) for side in pixels.shape)
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (edge, edge))
-    count = len(rows) * len(columns)
-    out = np.empty((count, len(model.contract.classes)), np.float32)
-    with own_threads():
-        for start in range(0, count, 2 * BATCH):
-            stop = min(start + 2 * BATCH, count)
-            y, x = np.divmod(np.arange(start, stop), len(columns))
-            out[start:stop] = predict(model, windows[rows[y], columns[x]], views=1, cancelled=cancelled)
-            if progress is not None:
-                progress(stop / count, f"{stop} of {count} windows")
-    return np.moveaxis(out, 1, 0).reshape(-1, len(rows), len(columns)), rows, columns
+    @classmethod
+    def over(cls, pixels: NDArray[np.float32], edge: int, stride: int) -> _Windows:
+        """All of an image; the last ones touch its rim."""
+        rows, columns = (
+            np.unique([*range(0, side - edge, stride), side - edge]).astype(np.intp) for side in pixels.shape
+        )
+        return cls(rows, columns, edge)
 
+    def predictions(
+        self,
+        model: StoredModel,
+        pixels: NDArray[np.float32],
+        progress: Callable[[float, str], None] | None,
+        cancelled: CancelCheck | None,
+    ) -> NDArray[np.float32]:
+        """Probabilities (classes, n_y, n_x)."""
+        windows = np.lib.stride_tricks.sliding_window_view(pixels, (self.edge, self.edge))
+        predict = partial(FFTEnsemble().predict, model, views=1, cancelled=cancelled)
+        y, x = (at.ravel() for at in np.meshgrid(self.rows, self.columns, indexing="ij"))
+        out = np.empty((len(y), len(model.contract.classes)), np.float32)
+        with own_threads():
+            for start in range(0, len(y), 2 * BATCH):
+                part = slice(start, start + 2 * BATCH)
+                out[part] = predict(windows[y[part], x[part]])
+                if progress is not None:
+                    done = min(part.stop, len(y))
+                    progress(done / len(y), f"{done} of {len(y)} windows")
+        return np.moveaxis(out, 1, 0).reshape(-1, len(self.rows), len(self.columns))
 
-def _covered(starts: NDArray[np.intp], edge: int) -> NDArray[np.float32]:
-    """1 where a pixel (row) lies in a window (column)."""
-    pixel = np.arange(starts[-1] + edge)[:, None]
-    out: NDArray[np.float32] = ((pixel >= starts) & (pixel < starts + edge)).astype(np.float32)
-    return out
+    def sums(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Sum over the windows that cover each pixel, (..., y, x) of values (..., n_y, n_x)."""
+        covered = []
+        for starts in (self.rows, self.columns):
+            pixel = np.arange(starts[-1] + self.edge)[:, None]
+            covered.append(((pixel >= starts) & (pixel < starts + self.edge)).astype(np.float32))
+        out: NDArray[np.float32] = covered[0] @ values.astype(np.float32) @ covered[1].T
+        return out
 
-
-def _sums(
-    values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
-) -> NDArray[np.float32]:
-    """Sum over the windows that cover each pixel, (..., y, x) of values (..., n_y, n_x)."""
-    out = _covered(rows, edge) @ values @ _covered(columns, edge).T
-    return out.astype(np.float32, copy=False)
-
-
-def _mean_over_windows(
-    values: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], edge: int
-) -> NDArray[np.float32]:
-    windows = _sums(np.ones_like(values[:1]), rows, columns, edge)
-    return _sums(values, rows, columns, edge) / windows
+    def mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean over the windows that cover each pixel."""
+        return self.sums(values) / self.sums(np.ones_like(values[:1]))
 
 
 def published_votes(
@@ -328,7 +320,8 @@ def published_votes(
     n_y, n_x = ((side - edge) // stride_px for side in shape)
     out = np.zeros((len(ballots), *shape), np.float32)
     if n_y and n_x:
-        rows, columns = (np.arange(n) * stride_px for n in (n_y, n_x))
-        counts = _sums(ballots[:, :n_y, :n_x].astype(np.float32), rows, columns, edge)
+        counts = _Windows(np.arange(n_y) * stride_px, np.arange(n_x) * stride_px, edge).sums(
+            ballots[:, :n_y, :n_x]
+        )
         out[:, : counts.shape[1], : counts.shape[2]] = counts
     return np.asarray((out > VOTE_SHARE * out.max(axis=(1, 2), keepdims=True)) & (out > VOTES_ABOVE))

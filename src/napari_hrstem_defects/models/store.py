@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.errors import ModelError, WriteError
+from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.contract import Contract
-from napari_hrstem_defects.models.files import replacing
+from napari_hrstem_defects.models.files import replacing, writing
 from napari_hrstem_defects.models.kinds import kind_of
 
 #: Ending of model files.
@@ -85,7 +85,7 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
     names = kind_of(contract.kind).network_names(contract)
     if set(networks) != set(names):
         raise ValueError(f"networks holds {', '.join(networks) or 'none'}, expected {', '.join(names)}")
-    try:
+    with writing(path, "model"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_CONTRACT, contract.to_json(), zipfile.ZIP_DEFLATED)
@@ -93,11 +93,6 @@ def save_model(path: str | os.PathLike[str], contract: Contract, networks: Mappi
                 for member, variable in _members(name, network).items():
                     with archive.open(member, "w", force_zip64=True) as file:
                         np.lib.format.write_array(file, np.asarray(variable), allow_pickle=False)
-    except OSError as error:
-        raise WriteError(
-            f"{path}: the model cannot be written there ({error.strerror or error}); choose a folder with space "
-            "and write access."
-        ) from error
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import datetime
 import os
@@ -10,7 +9,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -127,59 +126,134 @@ def train(
     patch_px = options.patch_px or (data.edge if isinstance(data, PatchSet) else kind.patch_px)
     # No ambiguity from here on: the network sees what the contract says.
     options = replace(options, patch_px=patch_px)
-    training: _Training
+    known: _Images | _Patches
     if isinstance(data, PatchSet):
-        training = _OnPatches(kind, options, progress, cancelled, data)
+        known = _Patches(data, options)
     else:
-        images = [replace(image, secondary=options.secondary) for image in data]
-        training = _OnImages(kind, options, progress, cancelled, images)
-    plan = {"kind": kind.name, "options": asdict(options), "data_sha256": training.data_sha256}
+        known = _Images([replace(image, secondary=options.secondary) for image in data], options)
+    plan = {"kind": kind.name, "options": asdict(options), "data_sha256": known.sha256}
     workspace = open_workspace(path, plan, resume=resume, overwrite=overwrite)
     with explained(workspace):
-        return training.run(path, workspace)
+        return _Training(kind, options, known, progress, cancelled).run(path, workspace)
 
 
 @dataclass(frozen=True, eq=False)
-class _Training(abc.ABC):
-    """A training under way; what depends on the kind of data is left to the classes for images and for patches."""
+class _Images:
+    """Labelled images to train on."""
+
+    images: Sequence[LabelledImage]
+    options: TrainingOptions
+    #: What the filter of the kind is applied to.
+    scope: ClassVar[str] = "frame"
+
+    @cached_property
+    def sha256(self) -> str:
+        return images_sha256(self.images)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Fields of the contract that describe the data."""
+        return {
+            "classes": PATCH_CLASSES,
+            "pixel_size_nm": scale.pixel_sizes(self.images),
+            "period_px": scale.image_periods(self.images),
+        }
+
+    def splits(self, cancelled: CancelCheck | None) -> list[Split]:
+        """As many as there are repetitions."""
+        return split_images(self.images, self.options, cancelled)
+
+    def parts(
+        self,
+        split: Split,
+        seed: int,
+        kind: Kind,
+        progress: Callable[[float], None],
+        cancelled: CancelCheck | None,
+    ) -> tuple[PatchSet, PatchSet]:
+        """Patches to train on and to stop by, filtered."""
+        options = self.options
+        wanted = max(_LEAST_VALIDATION, round(options.per_class * options.validation_share))
+        draw = partial(sample_patches, filter_kind=kind.filter, cancelled=cancelled)
+        train = draw(split.train, options.patch_px, options.per_class, seed=seed, progress=progress)
+        # By the published protocol patches are set aside from the training images.
+        images = split.validation or split.train
+        return train, draw(images, options.patch_px, wanted, seed=seed + 1)
+
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        """Scores of each set of data that there is."""
+        sets = {
+            "train": [image for image in split.train if image.has_defects],
+            "test": [image for image in split.test if image.has_defects],
+            "defect_free": [image for image in split.test if not image.has_defects],
+        }
+        return {
+            part: evaluation.classify_images(model, images).scores()
+            for part, images in sets.items()
+            if images
+        }
+
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        """Which image went where, so that an evaluation recognises the training data."""
+        return {
+            "images": [
+                {"name": image.name, "sha256": image.sha256, "part": part}
+                for part in ("train", "validation", "test")
+                for image in getattr(split, part)
+            ]
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """A table of patches to train on; see :class:`_Images`."""
+
+    patches: PatchSet
+    options: TrainingOptions
+    scope: ClassVar[str] = "patch"
+
+    @property
+    def sha256(self) -> str:
+        return self.patches.sha256
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        periods = scale.patch_periods(self.patches, self.options.patch_px)
+        return {"classes": self.patches.classes, "period_px": periods}
+
+    def splits(self, cancelled: CancelCheck | None) -> list[Split]:
+        return split_patches(self.patches, self.options, cancelled)
+
+    def parts(self, split: Split, seed: int, kind: Kind, *_: Any) -> tuple[PatchSet, PatchSet]:
+        edge = self.options.patch_px
+        pixels = resize(self.patches.pixels, (len(self.patches), edge, edge))
+        data = replace(self.patches, pixels=filter_patches(pixels, kind.filter))
+        return data.take(split.train), data.take(split.validation)
+
+    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
+        return {
+            part: evaluation.classify_patches(model, self.patches.take(getattr(split, part))).scores()
+            for part in ("train", "test")
+        }
+
+    def provenance(self, split: Split) -> dict[str, list[Any]]:
+        return {"patches": self.patches.take(np.union1d(split.train, split.validation)).marks}
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """A training under way."""
 
     kind: Kind
     options: TrainingOptions
+    data: _Images | _Patches
     progress: Progress | None
     cancelled: CancelCheck | None
-    data: Any
-    #: What the filter of the kind is applied to.
-    scope: ClassVar[str]
-
-    @property
-    @abc.abstractmethod
-    def data_sha256(self) -> str: ...
-
-    @abc.abstractmethod
-    def splits(self) -> list[Split]:
-        """As many as there are repetitions."""
-
-    @abc.abstractmethod
-    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
-        """Patches to train on and to stop by, filtered."""
-
-    @abc.abstractmethod
-    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
-        """Scores of each set of data that there is."""
-
-    @abc.abstractmethod
-    def provenance(self, split: Split) -> dict[str, list[Any]]:
-        """Which image or patch went where, so that an evaluation recognises the training data."""
-
-    @cached_property
-    @abc.abstractmethod
-    def about(self) -> dict[str, Any]:
-        """Fields of the contract that describe the data."""
 
     def run(self, path: Path, workspace: Path) -> TrainingReport:
         """Fit and test on every split, and write the best model."""
         self.report_progress(0.0, "splitting the data")
-        splits = self.splits()
+        splits = self.data.splits(self.cancelled)
         done: list[dict[str, Any]] = []
         stopped = False
         for number, split in enumerate(splits):
@@ -215,7 +289,7 @@ class _Training(abc.ABC):
             share = _PREPARING + (1 - _PREPARING - _TESTING) * report.fraction
             self.report_progress(number + share, report.text, number, report)
 
-        train, validation = self.parts(split, options.seed, sampled)
+        train, validation = self.data.parts(split, options.seed, self.kind, sampled, self.cancelled)
         fitted = self.kind.fit(train, validation, options, Job(folder, fitting, self.cancelled))
         self.report_progress(number + 1 - _TESTING, "testing", number)
         settings = {**vars(options), "extra": dict(options.extra)}
@@ -223,19 +297,19 @@ class _Training(abc.ABC):
             kind=self.kind.name,
             name=settings.pop("name"),
             patch_px=options.patch_px,
-            preprocessing={"filter": self.kind.filter, "scope": self.scope, **fitted.preprocessing},
-            data_sha256=self.data_sha256,
+            preprocessing={"filter": self.kind.filter, "scope": self.data.scope, **fitted.preprocessing},
+            data_sha256=self.data.sha256,
             seed=settings.pop("seed"),
-            training={**settings, **self.provenance(split)},
+            training={**settings, **self.data.provenance(split)},
             software=software(),
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **self.about,
+            **self.data.about,
         )
         model = StoredModel(folder / _MODEL, "", contract, fitted.networks)
         # A stopped training is evaluated, too: a classifier without scores is of no use.
         result: dict[str, Any] = evaluation.plain(
             {
-                **self.scores(model, split),
+                **self.data.scores(model, split),
                 "validation": evaluation.classify_patches(model, validation, filtered=True).scores(),
                 "stopped": fitted.stopped,
                 "history": dict(fitted.history),
@@ -254,94 +328,6 @@ class _Training(abc.ABC):
             repeats = self.options.repeats
             report = TrainingProgress(0.0, text) if report is None else report
             self.progress(replace(report, fraction=done / repeats, repeat=number + 1, repeats=repeats))
-
-
-class _OnImages(_Training):
-    """On labelled images."""
-
-    data: Sequence[LabelledImage]
-    scope = "frame"
-
-    @cached_property
-    def data_sha256(self) -> str:
-        return images_sha256(self.data)
-
-    def splits(self) -> list[Split]:
-        return split_images(self.data, self.options, self.cancelled)
-
-    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
-        options = self.options
-        common: dict[str, Any] = {"filter_kind": self.kind.filter, "cancelled": self.cancelled}
-        train = sample_patches(
-            split.train, options.patch_px, options.per_class, seed=seed, progress=progress, **common
-        )
-        wanted = max(_LEAST_VALIDATION, round(options.per_class * options.validation_share))
-        # By the published protocol patches are set aside from the training images.
-        images = split.validation or split.train
-        return train, sample_patches(images, options.patch_px, wanted, seed=seed + 1, **common)
-
-    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
-        sets = {
-            "train": [image for image in split.train if image.has_defects],
-            "test": [image for image in split.test if image.has_defects],
-            "defect_free": [image for image in split.test if not image.has_defects],
-        }
-        return {
-            part: evaluation.classify_images(model, images).scores()
-            for part, images in sets.items()
-            if images
-        }
-
-    def provenance(self, split: Split) -> dict[str, list[Any]]:
-        return {
-            "images": [
-                {"name": image.name, "sha256": image.sha256, "part": part}
-                for part in ("train", "validation", "test")
-                for image in getattr(split, part)
-            ]
-        }
-
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        return {
-            "classes": PATCH_CLASSES,
-            "pixel_size_nm": scale.pixel_sizes(self.data),
-            "period_px": scale.image_periods(self.data),
-        }
-
-
-class _OnPatches(_Training):
-    """On a table of patches."""
-
-    data: PatchSet
-    scope = "patch"
-
-    @property
-    def data_sha256(self) -> str:
-        return self.data.sha256
-
-    def splits(self) -> list[Split]:
-        return split_patches(self.data, self.options, self.cancelled)
-
-    def parts(self, split: Split, seed: int, progress: Callable[[float], None]) -> tuple[PatchSet, PatchSet]:
-        edge = self.options.patch_px
-        pixels = filter_patches(resize(self.data.pixels, (len(self.data), edge, edge)), self.kind.filter)
-        data = replace(self.data, pixels=pixels)
-        return data.take(split.train), data.take(split.validation)
-
-    def scores(self, model: StoredModel, split: Split) -> dict[str, Any]:
-        return {
-            part: evaluation.classify_patches(model, self.data.take(getattr(split, part))).scores()
-            for part in ("train", "test")
-        }
-
-    def provenance(self, split: Split) -> dict[str, list[Any]]:
-        return {"patches": self.data.take(np.union1d(split.train, split.validation)).marks}
-
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        periods = scale.patch_periods(self.data, self.options.patch_px)
-        return {"classes": self.data.classes, "period_px": periods}
 
 
 def _merit(result: Mapping[str, Any], protocol: str) -> float:

@@ -14,17 +14,18 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from napari_hrstem_defects.errors import ModelError
 from napari_hrstem_defects.models.backend import keras
 from napari_hrstem_defects.models.base import Parts, SoftmaxKind
 from napari_hrstem_defects.models.files import replacing
 from napari_hrstem_defects.models.fitting import Job, predict_in_batches
-from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress, refuse_unknown
+from napari_hrstem_defects.models.options import TrainingOptions, TrainingProgress
 
 #: Units of the dense layers between base and softmax, and the share of them switched off while training (table B.3).
 DENSE = (1024, 1024, 512)
@@ -139,8 +140,22 @@ def _check_members(path: Path) -> None:
         raise ValueError(f"its member {found} lies in another place")
 
 
+class VGG16Settings(BaseModel):
+    """Settings of VGG16 only.
+
+    Attributes
+    ----------
+    dense : tuple of int
+        Units of the dense layers.
+    """
+
+    dense: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MOST_UNITS, strict=True)], ...], Field(min_length=1)
+    ] = DENSE
+
+
 class VGG16(SoftmaxKind):
-    """The kind ``vgg16``. Its only setting is ``dense``, the units of the dense layers.
+    """The kind ``vgg16``, its settings are :class:`VGG16Settings`.
 
     With a frozen base its features of all patches are computed once and kept in the workspace, and only the dense
     layers are trained on them. Otherwise every patch goes through the whole network, turned and mirrored at random.
@@ -150,19 +165,8 @@ class VGG16(SoftmaxKind):
     summary = "VGG16 (Dennler et al. 2021)"
     patch_px, epochs, batch, learning_rate = 128, 60, 8, 1e-5
     filter = "log"
+    settings = VGG16Settings
     preprocessing: ClassVar = {"scaling": "vgg16", "white": WHITE, "means": list(IMAGENET_MEANS)}
-
-    def check_settings(self, extra: Mapping[str, Any]) -> None:
-        """The units must be numbers, and not too many."""
-        refuse_unknown(extra, ("dense",), self.name)
-        dense = extra.get("dense", DENSE)
-        numbers = isinstance(dense, list | tuple) and all(
-            type(n) is int and 0 < n <= MOST_UNITS for n in dense
-        )
-        if not numbers or not dense:
-            raise ModelError(
-                f"dense must be a list of whole numbers from 1 to {MOST_UNITS} such as [1024, 512], not {dense!r}."
-            )
 
     def check(self, options: TrainingOptions) -> None:
         """Also fetch or read the weights of the base: what is missing is said before patches are cut."""
@@ -178,7 +182,7 @@ class VGG16(SoftmaxKind):
             patch_px=patch_px,
             classes=classes,
             train_base=settings.get("train_base", False),
-            dense=tuple(settings.get("extra", {}).get("dense", DENSE)),
+            dense=self.settings_of(settings.get("extra", {})).dense,
         )
 
     def network_input(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -208,14 +212,12 @@ class VGG16(SoftmaxKind):
                         TrainingProgress(0.0, f"features of the frozen base, {share:.0%}", self.name)
                     )
 
-            cache = None if job.workspace is None else job.workspace / f"features_{name}.npy"
-            if cache is not None and cache.exists():
-                kept: NDArray[np.float32] = np.load(cache, allow_pickle=False)
-                return kept
-            found = predict_in_batches(base, patches, self.network_input, job.cancelled, progress=report)
-            if cache is not None:
+            cache = job.workspace / f"features_{name}.npy"
+            if not cache.exists():
+                found = predict_in_batches(base, patches, self.network_input, job.cancelled, progress=report)
                 with replacing(cache) as partial:
                     np.save(partial, found)
-            return found
+            kept: NDArray[np.float32] = np.load(cache, allow_pickle=False)
+            return kept
 
         return head, (features("train", pixels[0], 0), features("validation", pixels[1], len(pixels[0])))

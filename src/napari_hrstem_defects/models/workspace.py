@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import napari_hrstem_defects
-from napari_hrstem_defects.errors import ModelError, WriteError
-from napari_hrstem_defects.models.files import replacing
+from napari_hrstem_defects.errors import ModelError
+from napari_hrstem_defects.models.files import replacing, writing
 from napari_hrstem_defects.models.fitting import CHECKPOINT
 
 #: Ending of the folder.
@@ -72,16 +72,12 @@ def open_workspace(path: Path, plan: Mapping[str, Any], *, resume: bool, overwri
             )
         if path.exists():
             raise ModelError(f"{path}: there is a model already; choose another name or allow --overwrite.")
-    try:
+    with writing(folder, "training"):
         folder.mkdir(parents=True, exist_ok=True)
         # What an earlier training left, also if it was killed while it cleared up and nothing says what it was.
         for left in folder.glob(f"{_SPLIT}*"):
             shutil.rmtree(left)
         begun.write_text(json.dumps(plan), encoding="utf-8")
-    except OSError as error:
-        raise WriteError(
-            f"{folder}: it cannot be written there ({error.strerror}); choose a folder with space and write access."
-        ) from error
     return folder
 
 
@@ -89,24 +85,19 @@ def open_workspace(path: Path, plan: Mapping[str, Any], *, resume: bool, overwri
 def explained(workspace: Path) -> Iterator[None]:
     """Leave nothing behind after data or options that cannot be used; say when disk or memory is too small."""
     try:
-        try:
+        with writing(workspace, "training", "make room and go on with --resume"):
             yield
-        except Exception as error:
-            # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
-            if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-                raise
+    except Exception as error:
+        # TensorFlow has an error of its own for want of memory, which cannot be named without importing it.
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        kept = any(workspace.rglob(f"*{CHECKPOINT}")) or any(workspace.rglob(_RESULT))
+        if (memory or isinstance(error, ModelError)) and not kept:
+            shutil.rmtree(workspace, ignore_errors=True)
+        if memory:
             raise ModelError(
                 "The training does not fit into the memory; use fewer or smaller patches, or fewer of them in a step."
             ) from error
-    except ModelError:
-        if not any(workspace.rglob(f"*{CHECKPOINT}")) and not any(workspace.rglob(_RESULT)):
-            shutil.rmtree(workspace, ignore_errors=True)
         raise
-    except OSError as error:
-        raise WriteError(
-            f"{workspace}: the training cannot be written there ({error.strerror or error}); make room and go on with "
-            "--resume."
-        ) from error
 
 
 def split_folder(workspace: Path, number: int) -> Path:

@@ -16,7 +16,7 @@ from napari_hrstem_defects.widgets.outputs import class_colour
 if TYPE_CHECKING:
     from napari_hrstem_defects.core.analysis import Analysis
     from napari_hrstem_defects.core.regions import Region
-    from napari_hrstem_defects.models.scan import ClassRegion, Scan
+    from napari_hrstem_defects.models.scan import Scan
 
 Point = tuple[float, float]
 
@@ -231,11 +231,9 @@ class ClassMap:
         return tuple(out)
 
 
-def _regions(parts: Iterable[ClassRegion]) -> tuple[Region, ...]:
-    """Without a label, the class as type, how probable it is as confidence."""
-    return tuple(
-        replace(part.region, label=0, type=part.name, confidence=part.region.mean_severity) for part in parts
-    )
+def _regions(found: Iterable[Region]) -> tuple[Region, ...]:
+    """Without a label, for the class is the type."""
+    return tuple(replace(region, label=0) for region in found)
 
 
 @dataclass(frozen=True, eq=False)
