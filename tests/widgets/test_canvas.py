@@ -150,11 +150,11 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     assert table.selected() == []
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
-    rows = table.view.model()
+    rows = table.model()
     row = next(row for row in range(rows.rowCount()) if rows.index(row, 0).data() == str(region.id))
     made.panel.results.widget.show()
-    place = table.view.visualRect(rows.index(row, 1)).center()
-    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    place = table.visualRect(rows.index(row, 1)).center()
+    made.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert (layer.selected_label, layer.visible) == (region.id, True)
     camera, canvas = made.viewer.scene.camera, np.array(made.viewer.canvas.size)
     # It is long: along it all of the image is seen, across it what is nearest to its centre within the image.
@@ -200,20 +200,20 @@ def test_selected_region_stays_selected_when_the_labels_change(bench: Any) -> No
     assert (again.type, outlined()) == (fault.type, [chosen])
     assert again.area_px != fault.area_px
     # One that is gone is neither selected nor outlined.
-    select(next(region for region in table.value() if region.id in made.document.painted_regions()))
+    select(next(region for region in table.value() if region.id in made.document.known().painted))
     assert len(table.selected()) == 1
     made.click(made.panel.discard)
-    made.qtbot.waitUntil(lambda: not made.document.painted_regions(), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: not made.document.known().painted, timeout=TIMEOUT)
     assert (table.selected(), outlined(), regions.visible) == ([], [], False)
     assert first.type == "amorphous"
 
 
 def _marked_rows(table: Any) -> list[str]:
     """Numbers of the regions whose rows are yellow, as drawn on the screen."""
-    rows, picture = table.view.model(), table.view.viewport().grab().toImage()
+    rows, picture = table.model(), table.viewport().grab().toImage()
     found = []
     for row in range(rows.rowCount()):
-        corner = table.view.visualRect(rows.index(row, 0)).bottomLeft()
+        corner = table.visualRect(rows.index(row, 0)).bottomLeft()
         ground = picture.pixelColor(corner.x() + 2, corner.y() - 2)
         if min(ground.red(), ground.green()) > ground.blue() + 20:
             found.append(rows.index(row, 0).data())
@@ -261,12 +261,12 @@ def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
     assert table.selected() == []
     # So is its row, and no other; nothing is selected or scrolled to meanwhile.
     assert _marked_rows(table) == [str(region.id)]
-    scrolled = table.view.verticalScrollBar().value()
+    scrolled = table.verticalScrollBar().value()
     made.hover(crystal)
     assert not hovered.visible
     assert not said.visible
     assert _marked_rows(table) == []
-    assert table.view.verticalScrollBar().value() == scrolled
+    assert table.verticalScrollBar().value() == scrolled
     assert not drawn  # no large layer was drawn anew
     # Not with a tool in hand, and not after the mouse has left.
     made.hover(points[len(points) // 2])
@@ -281,22 +281,22 @@ def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
 
 def _columns(table: Any) -> list[str]:
     """Titles of the columns that are seen as a whole."""
-    header, room = table.view.horizontalHeader(), table.view.viewport().width()
+    header, room = table.horizontalHeader(), table.viewport().width()
     numbers = [i for i in range(header.count()) if not header.isSectionHidden(i)]
     ends = [header.sectionViewportPosition(i) + header.sectionSize(i) for i in numbers]
-    return [table.model.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
+    return [table.regions.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
 
 
 def _cut_off(table: Any) -> list[str]:
     """Texts that are wider than their cell, beside a swatch in the column of the type."""
-    model, metrics = table.view.model(), table.view.fontMetrics()
+    model, metrics = table.model(), table.fontMetrics()
     cells = [model.index(row, column) for row, column in np.ndindex(model.rowCount(), model.columnCount())]
     return [
         index.data()
         for index in cells
-        if not table.view.isColumnHidden(index.column())
+        if not table.isColumnHidden(index.column())
         and metrics.horizontalAdvance(index.data()) + 16 * (index.column() == 1)
-        >= table.view.visualRect(index).width()
+        >= table.visualRect(index).width()
     ]
 
 
@@ -305,7 +305,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     made.run_all()
     made.qtbot.wait(300)
     results = made.panel.results
-    table, titles = results.table, list(results.table.model.headings())
+    table, titles = results.table, list(results.table.regions.headings())
     first = [
         "Number",
         "Probable type",
@@ -315,7 +315,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     ]
     assert _columns(table) == first == titles[: len(first)]
     # No value is cut off.
-    model = table.view.model()
+    model = table.model()
     assert "intrinsic stacking fault" in {model.index(row, 1).data() for row in (0, 1)}
     assert _cut_off(table) == []
     # Nor beside a scroll bar.
@@ -323,7 +323,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     for y in range(300, 700, 50):
         labels.data[y : y + 10, 20:32] = 1
     labels.events.paint(value=[])
-    made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
+    made.qtbot.waitUntil(table.verticalScrollBar().isVisible, timeout=TIMEOUT)
     assert _columns(table) == first
     # Where there is less room, as beside the plot of a series, sizes matter more than the whole of the type.
     splitter = results.widget.findChild(QSplitter)
@@ -337,7 +337,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     results.review(True)
     assert model.index(0, 0).data() == "1 ✓"
     # What is chosen in the menu of the headings is seen, in the place of others.
-    actions = {action.text(): action for action in table.view.horizontalHeader().actions()}
+    actions = {action.text(): action for action in table.horizontalHeader().actions()}
     assert not actions["Kind"].isChecked()
     actions["Length"].trigger()
     actions["Kind"].trigger()
@@ -355,13 +355,13 @@ def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
     made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     table = made.panel.results.table
-    table.view.setFocus()
-    made.qtbot.keyClick(table.view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    table.setFocus()
+    made.qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = [line.split("\t") for line in QApplication.clipboard().text().split("\n")]
-    assert lines[0] == list(table.model.headings())
+    assert lines[0] == list(table.regions.headings())
     assert {"Probable type", "Area (px²)", "Length (px)", "Centre y, x (px)", "Reviewed"} < set(lines[0])
     assert [line[0] for line in lines[1:]] == [str(region.id) for region in table.value()]
-    assert {len(line) for line in lines} == {len(table.model.headings())}
+    assert {len(line) for line in lines} == {len(table.regions.headings())}
 
 
 def _whole_image_is_seen(made: Any) -> bool:

@@ -56,7 +56,7 @@ def test_first_result_takes_two_clicks(bench: Any, monkeypatch: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
     assert_array_equal(made.layer(Role.SEVERITY).data, expected.severity)
     assert f"period {expected.lattice.period_px:.1f} px" in made.panel.info.text()
-    assert made.panel.results.table.model.rowCount() == len(expected.regions)
+    assert made.panel.results.table.regions.rowCount() == len(expected.regions)
     assert len(made.session.images()) == 1  # our own outputs are not offered as images
     # The layer of true defects is neither an image nor one of ours, hidden, and left alone.
     assert [layer for layer in made.viewer.layers if role_of(layer) is None] == [image, truth]
@@ -481,7 +481,7 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
     from napari_hrstem_defects.widgets.source import Source
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
-        Source(data, None, "x", None, None, ()).micrograph()
+        Source(data, None, "x", None, ()).micrograph()
 
 
 def _assert_fits(made: Any) -> None:

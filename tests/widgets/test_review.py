@@ -53,9 +53,9 @@ def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_pa
     _press(made, NEXT, NOT, KEEP)
     reviewed = made.document.reviewed()
     assert reviewed == {1: "rejected", 2: "accepted"}
-    assert table.model.headings()[-1] == "Reviewed"
-    assert [table.model.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
-    assert table.model.index(0, 0).data() == "1 ✕"
+    assert table.regions.headings()[-1] == "Reviewed"
+    assert [table.regions.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
+    assert table.regions.index(0, 0).data() == "1 ✕"
     # They stay with the region when another threshold changes sizes and numbers.
     made.panel.threshold.slider.setValue(made.panel.threshold.slider.value() + 20)
     made.wait()
@@ -100,7 +100,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
     for y, x in ((20, 20), (20, 80), (20, 140), (80, 20)):
         layer.data[y : y + 10, x : x + 12] = 1
     layer.events.paint(value=[])
-    made.qtbot.waitUntil(lambda: len(made.document.painted_regions()) == 4, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: len(made.document.known().painted) == 4, timeout=TIMEOUT)
     view, regions = results.sizes, results.table.value()
     names = [view.choice.itemText(i) for i in range(2)]
     assert names == ["Area (nm²)", "Length (nm)"]

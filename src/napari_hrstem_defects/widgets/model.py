@@ -19,7 +19,6 @@ from napari_hrstem_defects.widgets.corrections import (
     Labelled,
     Point,
     measured_in,
-    place_of,
 )
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Findings
 from napari_hrstem_defects.widgets.roles import (
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_hrstem_defects.core.analysis import Analysis
-    from napari_hrstem_defects.core.domains import Domain
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.tasks import SeriesResult
 
@@ -367,19 +365,18 @@ class Document:
 
     # What was found -------------------------------------------------------------------------------------------
 
-    @property
-    def lattices(self) -> tuple[Domain, ...]:
-        """The lattices found in the latest run, the best patch's first."""
-        found = None if self.analysis is None else self.analysis.domains
-        return () if found is None else found.domains
-
-    def verdicts(self) -> tuple[bool, ...]:
-        """Which of the lattices count as intact, as asked for now."""
+    def intact(self, frame: int | None = None) -> tuple[bool, ...]:
+        """Which of the lattices of a frame count as intact; of the one that was analysed last as asked for by now."""
         from napari_hrstem_defects.core.domains import with_verdicts
 
-        analysis = self.analysis
-        if analysis is None or analysis.domains is None or analysis.prepared is None:
-            return ()
+        analysis, found = self.analysis, self.found(frame)
+        if (
+            frame not in (None, self.frame)
+            or analysis is None
+            or not analysis.domains
+            or not analysis.prepared
+        ):
+            return () if found is None else tuple(row["crystal"] == "yes" for row in found.lattices)
         wanted = self.by_hand.in_recipe(analysis.recipe).domains
         return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
 
@@ -402,11 +399,6 @@ class Document:
             return regions[0].area_nm2 is not None
         return self.layer is not None and pixel_size_nm(self.layer) is not None
 
-    def painted_regions(self, frame: int | None = None) -> frozenset[int]:
-        """Numbers of the regions of a frame in which a person painted."""
-        known = self.known(frame)
-        return frozenset() if known is None else known.painted
-
     def review(self, frame: int | None, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of a frame; can be undone."""
         frame = self.frame if frame is None else frame
@@ -417,8 +409,7 @@ class Document:
             for (t, *pixel), kept in self.by_hand.reviewed.items()
             if t != frame or known.numbered[tuple(pixel)] not in numbers
         }
-        places = (place_of(known.numbered, number) for number in numbers)
-        self.ask(reviewed=others | {(frame, *place): accepted for place in places if place is not None})
+        self.ask(reviewed=others | {(frame, *place): accepted for place in known.places(numbers)})
 
     def reviewed(self, frame: int | None = None) -> dict[int, str]:
         """Region of a frame → "accepted" or "rejected"."""

@@ -16,7 +16,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import layers, settings, view
-from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
+from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand, Labelled
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
@@ -31,7 +31,7 @@ from napari_hrstem_defects.widgets.source import (
     pixels_of,
     size_in_file,
 )
-from napari_hrstem_defects.widgets.tasks import Request
+from napari_hrstem_defects.widgets.tasks import Request, provenance_of
 from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
@@ -163,6 +163,11 @@ class Session:
         """Layer of a role of the chosen image; None without one."""
         return self.document.output(self.layers, role)
 
+    @property
+    def known(self) -> Labelled | None:
+        """Labels and regions of the chosen image, in the frame that is shown."""
+        return self.document.known(self.shown_frame())
+
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
         before = self.document.layer
@@ -278,10 +283,15 @@ class Session:
 
     # The viewer's layers --------------------------------------------------------------------------------------
 
-    def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
-        """Show an output, and watch what a person does to its layer."""
+    def write(
+        self, output: Output, document: Document | None = None, provenance: dict[str, Any] | None = None
+    ) -> None:
+        """Show an output of an image, by default of the latest analysis of the chosen one; watch what is painted."""
+        document = document or self.document
+        if provenance is None and document.analysis is not None:
+            provenance = provenance_of(document.analysis)
         with self.edits.ignored():
-            made = layers.write(self.viewer, document, output, provenance)
+            made = layers.write(self.viewer, document, output, provenance or {})
         if made is not None:
             self.edits.watch(made)
 

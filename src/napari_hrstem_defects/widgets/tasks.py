@@ -407,10 +407,8 @@ def overview_png(monitor: Monitor, analysis: Analysis) -> bytes:
 
 def folder_in(parent: Path, source: Source) -> Path:
     """Folder of the result of an image: named like it, without its suffix."""
+    from napari_hrstem_defects.batch.inputs import folder_name
     from napari_hrstem_defects.io import SUFFIXES
 
     name = Path(source.name)
-    stem = name.stem if name.suffix.lower() in SUFFIXES else source.name
-    return parent / (
-        "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
-    )
+    return parent / folder_name(name.stem if name.suffix.lower() in SUFFIXES else source.name)
