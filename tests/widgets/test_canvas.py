@@ -1,5 +1,6 @@
 """Canvas, panel and table speak of the same image, and to each other."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QSplitter
 from napari_hrstem_defects.core import regions
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 
-from .conftest import PLUGIN, TIMEOUT, contrast, lattice_image
+from .conftest import PLUGIN, TIMEOUT, analysed, contrast, lattice_image
 
 
 def _owner(layer: Any) -> str:
@@ -285,6 +287,20 @@ def _columns(table: Any) -> list[str]:
     numbers = [i for i in range(header.count()) if not header.isSectionHidden(i)]
     ends = [header.sectionViewportPosition(i) + header.sectionSize(i) for i in numbers]
     return [table.regions.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
+
+
+def test_small_negative_numbers_are_not_cut_off(qtbot: Any) -> None:
+    """Of a painted region the mean may be less than that of the crystal."""
+    table = RegionTable()
+    qtbot.addWidget(table)
+    table.resize(1600, 200)
+    table.show()
+    region = analysed("si_fault_amorphous").regions[0]
+    small = {"max_severity": -0.000123, "mean_severity": -0.0456, "orientation_deg": -0.0321}
+    table.setValue(RegionRows((replace(region, **small),), in_nm=True))
+    assert [table.model().index(0, column).data() for column in (8, 9, 10)] == ["0.00", "-0.05", "-0.03"]
+    assert not any(map(table.isColumnHidden, range(table.model().columnCount())))
+    assert _cut_off(table) == []
 
 
 def _cut_off(table: Any) -> list[str]:

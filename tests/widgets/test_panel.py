@@ -17,6 +17,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QShortcut, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractScrollArea,
+    QAbstractSpinBox,
     QApplication,
     QLabel,
     QPushButton,
@@ -230,6 +231,10 @@ def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     assert {"as_published.filter", "as_published.ratio", "as_published.always_filter"} <= published
     assert not any(name.startswith(("symmetry.", "variance.", "segment.")) for name in published)
     assert "classify.patch_size" not in published
+    QApplication.processEvents()
+    fields = [editors[name] for name in published if isinstance(editors[name], QAbstractSpinBox)]
+    for field in (field for field in fields if field.isVisible()):
+        assert field.fontMetrics().horizontalAdvance(field.text()) <= field.lineEdit().width()
     for part in (made.panel.threshold, made.panel.lattices):
         assert part.isHidden()
     made.run_all()

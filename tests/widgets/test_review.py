@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QPushButton
 
 from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.io.figure import overview_figure
@@ -323,6 +323,13 @@ def test_profile_of_the_selected_region_is_shown(bench: Any, series: bool) -> No
     made.qtbot.waitUntil(lambda: len(view.profile.axes.lines) == 2, timeout=TIMEOUT)
     assert view.profile.axes.get_xlabel().startswith("distance (px)")
     assert_allclose(view.profile.axes.lines[1].get_ydata(), shown.severity)
+    # No text is cut off where the plot is narrow.
+    view.setFixedWidth(view.minimumSizeHint().width())
+    QApplication.processEvents()
+    figure = view.profile.axes.figure
+    figure.canvas.draw()
+    written = view.profile.axes.xaxis.label.get_window_extent()
+    assert 0 <= written.x0 < written.x1 <= figure.bbox.width
     # Another frame was not analysed; without a selection there is none.
     if series:
         made.viewer.dims.set_current_step(0, 1)

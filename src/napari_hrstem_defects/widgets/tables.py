@@ -93,6 +93,13 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _short(value: float | None) -> str:
+    """Two decimals at most below 0.1: more would be noise."""
+    if value is None or abs(value) >= 0.1:
+        return _text(value)
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table of regions.
@@ -146,11 +153,16 @@ COLUMNS = (
     # The sign beside the number says already what was painted.
     Column("Kind", "Kind", "", "amorphous", _kind, lambda kind: kind.partition(",")[0]),
     Column("Width", "Width", "{length}", "≥0.999", _size("width"), limit=True),
-    Column("Max.", "Max. {measure}", "", "0.0999", lambda region, rows: region.max_severity),
-    Column("Mean", "Mean {measure}", "", "0.0999", lambda region, rows: region.mean_severity),
-    Column("Angle", "Angle", "°", "-99.9", lambda region, rows: region.orientation_deg),
+    Column("Max.", "Max. {measure}", "", "-0.999", lambda region, rows: region.max_severity, _short),
+    Column("Mean", "Mean {measure}", "", "-0.999", lambda region, rows: region.mean_severity, _short),
+    Column("Angle", "Angle", "°", "-0.999", lambda region, rows: region.orientation_deg, _short),
     Column(
-        "To lattice", "Angle to the lattice", "°", "To lattice", lambda region, rows: region.to_lattice_deg
+        "To lattice",
+        "Angle to the lattice",
+        "°",
+        "-0.999",
+        lambda region, rows: region.to_lattice_deg,
+        _short,
     ),
     Column("Reviewed", "Reviewed", "", "accepted", lambda region, rows: rows.reviewed.get(region.id, "")),
 )

@@ -6,11 +6,12 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, LineEdit, SpinBox
+from magicgui.widgets import ComboBox, LineEdit, SpinBox
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
+    QFormLayout,
     QHBoxLayout,
     QMainWindow,
     QMessageBox,
@@ -107,11 +108,11 @@ class TrainDialog(QDialog):
         )
         self.weights = LineEdit(name="weights", label="Weights", value="imagenet")
         sizes, rest = (self.patches, self.patch, self.epochs), (self.secondary, self.weights)
-        self.form: Container[Any] = Container()
-        self.form.extend([self.kind, self.name, *sizes, *rest])
-        self.form.margins = (0, 0, 0, 0)
-        for field in self.form:
+        self._options: tuple[Any, ...] = (self.name, *sizes, *rest)
+        self.form = QFormLayout()
+        for field in (self.kind, *self._options):
             field.tooltip = f"<qt>{_TOOLTIPS[field.label]}</qt>"
+            self.form.addRow(field.label, field.native)
         for size in sizes:
             # Else each digit is forced into the range before the next one is typed.
             size.native.setKeyboardTracking(False)
@@ -141,9 +142,8 @@ class TrainDialog(QDialog):
         self.leave = button("Close", "Closes this dialog", self.close, fixed=False)
         marked = box(QHBoxLayout(), self.counts, self.paint, stretch=0)
         buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave, stretch=0)
-        parts = self.images, marked, self.form.native, self.plot, self.status, buttons
+        parts = self.images, marked, self.form, self.plot, self.status, buttons
         box(QVBoxLayout(self), *parts, margins=None, stretch=parts.index(self.plot))
-        # No wider than the panel, which it may cover: the image beside it is to be painted.
         native: QComboBox = self.kind.native
         native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
@@ -159,7 +159,10 @@ class TrainDialog(QDialog):
         self.images.follow()
 
     def _place(self) -> None:
-        """Open over the panel; later wherever it was left. When the window goes the dialog goes, too."""
+        """Open over the panel, as wide; later wherever it was left. When the window goes the dialog goes, too.
+
+        The image beside it is to be painted.
+        """
         panel = self.parentWidget()
         if panel is None or self._placed:
             return
@@ -169,6 +172,7 @@ class TrainDialog(QDialog):
             window = window.parentWidget()  # the panel may float in a window of its own
         if window is not None:
             window.installEventFilter(self)
+        self.resize(panel.width(), self.height())
         corner = panel.mapToGlobal(panel.rect().topRight())
         self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
 
@@ -218,7 +222,7 @@ class TrainDialog(QDialog):
     def _kind_chosen(self) -> None:
         """Show the defaults of the kind; initial weights only where there are any."""
         kind, recipe = KINDS[self._kind_name()], RECIPES.get(str(self.kind.value))
-        self.weights.visible = self._kind_name() == "vgg16"
+        self.form.setRowVisible(self.weights.native, self._kind_name() == "vgg16")
         self.patch.value, self.epochs.value = kind.patch_px, kind.epochs
         if recipe is not None:
             self.epochs.value = recipe.options["epochs"]
@@ -276,9 +280,10 @@ class TrainDialog(QDialog):
         ModelError
             If it cannot be used.
         """
-        options = self.form.asdict()
-        chosen = options.pop("kind")
-        return with_recipe(chosen if chosen in RECIPES else "", {**options, "name": options["name"].strip()})
+        chosen = str(self.kind.value)
+        options = {field.name: field.value for field in self._options}
+        options["name"] = options["name"].strip()
+        return with_recipe(chosen if chosen in RECIPES else "", options)
 
     def _start(self) -> None:
         if self._worker is not None:
