@@ -486,7 +486,7 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
     from napari_hrstem_defects.widgets.source import Source
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
-        Source(data, None, "x", None, ()).micrograph()
+        Source(data, 0, "x", None, ()).micrograph()
 
 
 def _assert_fits(made: Any) -> None:

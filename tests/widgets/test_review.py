@@ -18,7 +18,6 @@ from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.region_plots import profile_across
 from napari_hrstem_defects.widgets.roles import Role, entry
-from napari_hrstem_defects.widgets.source import Source
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -258,7 +257,7 @@ def test_calibration_from_a_known_spacing(bench: Any, monkeypatch: Any) -> None:
     assert view.about.text().startswith("a 0.287, b 0.28")
     provenance = entry(made.layer(Role.LABELS))["provenance"]
     assert provenance["pixel_size_nm"] == pytest.approx(made.document.layer.scale[-1])
-    assert Source.of(made.document.layer).by_hand
+    assert entry(made.document.layer)["calibrated_by_hand"]
     assert "disagrees" not in made.panel.messages.text()
     # A quarter more, and a fifth less than that is what the file says.
     made.click(view.calibrate)

@@ -39,6 +39,8 @@ def test_exported_result_is_taken_up_again(bench: Any, tmp_path: Path, frames: i
     _ours(image, np.asarray(pixels))
     made = bench(None)
     made.viewer.open(image, plugin="napari")
+    # Another pixel size would leave one frame of the series.
+    made.qtbot.waitUntil(lambda: made.document.layer.scale[-1] != 1, timeout=TIMEOUT)
     frame: tuple[Any, ...] = ()
     if made.document.is_stack:
         made.session.runs.series()

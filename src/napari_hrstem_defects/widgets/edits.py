@@ -267,7 +267,7 @@ class EditWatcher:
         if role is Role.PATCHES:
             self._session.runs.update()
         elif role is Role.CLASSES:
-            self._session.runs.measure(document, self._session.shown_frame() or 0)
+            self._session.runs.measure(document, self._session.shown_frame())
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.
@@ -311,7 +311,8 @@ class EditWatcher:
 
     def review(self, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of the frame shown; can be undone."""
-        self.ask(Document.review, self._session.shown_frame(), numbers, accepted)
+        self._session.document.review(self._session.shown_frame(), numbers, accepted)
+        self._session.changed.emit()
 
     def restore(self, document: Document) -> None:
         """Take over what was painted in a result folder, as the run has found it."""
@@ -351,5 +352,5 @@ class EditWatcher:
         if only is not None:
             wanted = {only} & set(wanted)
         elif data.size > COMPARED:
-            wanted = {self._session.shown_frame(document) or 0}
+            wanted = {self._session.shown_frame(document)}
         return {frame: (data[frame - first], known[frame - first]) for frame in wanted}

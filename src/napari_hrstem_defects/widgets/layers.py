@@ -312,19 +312,17 @@ def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) ->
         layer.features = output.features
 
 
-def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
+def first_in_frame(points: NDArray[Any], frame: int) -> int:
     """Number of the first point that lies in a frame of a series; the first of all where there is none."""
-    if frame is None or points.shape[1] < 3 or not (points[:, 0] == frame).any():
+    if points.shape[1] < 3 or not (points[:, 0] == frame).any():
         return 0
     return int(np.argmax(points[:, 0] == frame))
 
 
-def is_in_frame(layer: Any, frame: int | None) -> bool:
-    """Whether a layer of a series shows something in a frame; None: of a single image."""
-    if frame is None:
-        return True
+def is_in_frame(layer: Any, frame: int) -> bool:
+    """Whether a layer shows something in a frame of its image; those of a single image do."""
     if role_of(layer) in POINTS:
-        return frame in layer.data[:, 0]
+        return layer.ndim < 3 or frame in layer.data[:, 0]
     return len(layer.data) > 1 or entry(layer)["frame"] == frame
 
 

@@ -365,17 +365,12 @@ class Document:
 
     # What was found -------------------------------------------------------------------------------------------
 
-    def intact(self, frame: int | None = None) -> tuple[bool, ...]:
+    def intact(self, frame: int) -> tuple[bool, ...]:
         """Which of the lattices of a frame count as intact; of the one that was analysed last as asked for by now."""
         from napari_hrstem_defects.core.domains import with_verdicts
 
         analysis, found = self.analysis, self.found(frame)
-        if (
-            frame not in (None, self.frame)
-            or analysis is None
-            or not analysis.domains
-            or not analysis.prepared
-        ):
+        if frame != self.frame or analysis is None or not analysis.domains or not analysis.prepared:
             return () if found is None else tuple(row["crystal"] == "yes" for row in found.lattices)
         wanted = self.by_hand.in_recipe(analysis.recipe).domains
         return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
@@ -390,7 +385,8 @@ class Document:
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
         """Regions to show of a frame: with what was painted, or those of a scan as long as there are no others."""
-        known: Any = self.class_maps.get(frame or 0) if self.analysis is None else self.known(frame)
+        found: Mapping[int, Any] = self.class_maps if self.analysis is None else self.labelled
+        known = found.get(self.frame if frame is None else frame)
         return () if known is None else known.regions
 
     def in_nm(self, frame: int | None = None) -> bool:
@@ -399,9 +395,8 @@ class Document:
             return regions[0].area_nm2 is not None
         return self.layer is not None and pixel_size_nm(self.layer) is not None
 
-    def review(self, frame: int | None, numbers: Collection[int], accepted: bool) -> None:
+    def review(self, frame: int, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of a frame; can be undone."""
-        frame = self.frame if frame is None else frame
         if (known := self.labelled.get(frame)) is None:
             return
         others = {

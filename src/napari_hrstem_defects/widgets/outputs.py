@@ -202,9 +202,7 @@ def _histogram(analysis: Analysis) -> Histogram | None:
     return Histogram(counts, edges, 0.0 if analysis.threshold is None else analysis.area_periods)
 
 
-def region_output(
-    numbered: NDArray[np.integer[Any]], regions: tuple[Region, ...], frame: int | None
-) -> Output:
+def region_output(numbered: NDArray[np.integer[Any]], regions: tuple[Region, ...], frame: int) -> Output:
     """Layer of the numbered regions of a frame; its table is the table of regions."""
     from napari_hrstem_defects.io.tables import region_rows
 
@@ -233,7 +231,7 @@ def lattice_patches(analysis: Analysis, *, make: bool = False) -> Output:
     )
 
 
-def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
+def scan_outputs(scan: Scan, frame: int) -> list[Output]:
     """Of each class of a scan how likely it is and the published vote mask, and the map of all classes.
 
     Only the map is shown at first. No pixels are copied.

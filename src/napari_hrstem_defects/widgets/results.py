@@ -46,7 +46,7 @@ class ResultsDock:
         self._dock: Any = None
         self._watched: Any = None
         # Image and frame of the table; pixels in the regions that are selected there.
-        self._about: tuple[str, int | None] = "", None
+        self._about = "", 0
         self._places: list[tuple[int, int]] = []
         self.table = RegionTable()
         self.widget = QWidget()
@@ -99,10 +99,10 @@ class ResultsDock:
         source, analysis, found = document.layer, document.analysis, document.found(frame)
         regions = [region for region in self.table.value() if region.id in self.table.selected()]
         profile: Profile | tuple[()] = ()
-        here = len(regions) == 1 and frame in (None, document.frame)
+        here = len(regions) == 1 and frame == document.frame
         severity = None if analysis is None else analysis.severity
         if here and source is not None and found is not None and severity is not None and severity.size:
-            pixels = pixels_of(source) if frame is None else pixels_of(source)[frame]
+            pixels = pixels_of(source)[frame] if document.is_stack else pixels_of(source)
             pixels = pixels.reshape(document.frame_shape)
             period = found.period_px or regions[0].width_px
             size = pixel_size_nm(source)
@@ -160,7 +160,7 @@ class ResultsDock:
     def refresh(self) -> None:
         """Show the regions of the chosen image and frame."""
         session, document, frame = self._session, self._session.document, self._session.shown_frame()
-        scanned, regions = document.class_maps.get(frame or 0), document.regions(frame)
+        scanned, regions = document.class_maps.get(frame), document.regions(frame)
         in_nm = document.in_nm(frame)
         self.sizes.setValue(regions, in_nm=in_nm)
         colours = {} if scanned is None else scanned.colours
@@ -177,7 +177,7 @@ class ResultsDock:
         self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
-        self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
+        self.sizes.setSeries([known.areas for _, known in frames], frame)
         layer = session.layer(Role.REGIONS)
         if layer is not self._watched:
             self._links.clear()

@@ -170,7 +170,7 @@ class Runs:
         session, document = self._session, self._session.document
         if (request := self._request()) is None:
             return
-        frame = request.source.frame or 0
+        frame = request.source.frame
         previous = document.analysis if frame == document.frame else None
         old = session.outdated()
         if previous is None:
@@ -200,7 +200,7 @@ class Runs:
         document = self._session.document
         if not document.is_stack or (request := self._request()) is None:
             return
-        wanted, frame = request.inputs, request.source.frame or 0
+        wanted, frame = request.inputs, request.source.frame
         point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
         if fixed and point is None and best is not None:
             point = best.y, best.x
@@ -214,7 +214,7 @@ class Runs:
         session, document = self._session, self._session.document
         if (request := self._request()) is None:
             return
-        frame = request.source.frame or 0
+        frame = request.source.frame
         known = document.labelled.get(frame)
 
         def done(scanned: tasks.Scanned) -> None:

@@ -232,7 +232,7 @@ class Session:
         recipe = document.by_hand.in_recipe(self._recipe)
         return Inputs(recipe, point, document.painted_patches(self.layers), size, document.by_hand.painted)
 
-    def request(self, layer: Image, frame: int | None) -> Request:
+    def request(self, layer: Image, frame: int) -> Request:
         """What the next run of the chosen image, whose layer this is, is asked for."""
         document = self.document
         source, inputs = Source.of(layer, frame), self.inputs(document)
@@ -258,8 +258,7 @@ class Session:
         document = self.document
         if document.done is None:
             return frozenset(STEP_NAMES)
-        shown = self.shown_frame()
-        if shown is not None and shown != document.frame and document.series is None:
+        if self.shown_frame() != document.frame and document.series is None:
             return frozenset(STEP_NAMES)
         return outdated(document.done, self.inputs(document)) | (frozenset(STEP_NAMES) - document.written)
 
@@ -272,12 +271,12 @@ class Session:
         """The step that a person would run next; None when all is current."""
         return next((step for step, state in self.states().items() if state is not State.CURRENT), None)
 
-    def shown_frame(self, document: Document | None = None) -> int | None:
-        """Frame of a series, by default the chosen one, that the viewer shows; None for a single image."""
+    def shown_frame(self, document: Document | None = None) -> int:
+        """Frame of a series, by default the chosen one, that the viewer shows; 0 for a single image."""
         document = document or self.document
         viewer, layer = self.viewer, document.layer
         if layer is None or not document.is_stack:
-            return None
+            return 0
         step = (viewer.dims.point[viewer.dims.ndim - 3] - layer.translate[0]) / layer.scale[0]
         return min(max(round(float(step)), 0), len(pixels_of(layer)) - 1)
 

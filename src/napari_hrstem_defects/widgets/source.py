@@ -93,8 +93,8 @@ class Source:
     ----------
     data : array
         The layer's own array, numpy or dask.
-    frame : int or None
-        Frame of a series that is to be analysed; None for a single image.
+    frame : int
+        Frame of a series that is to be analysed; 0 for a single image.
     name : str
         File name where the layer came from a file, as in results of the command line.
     pixel_size : float or None
@@ -106,20 +106,19 @@ class Source:
     """
 
     data: Any
-    frame: int | None
+    frame: int
     name: str
     pixel_size: float | None
     notices: tuple[str, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, layer: Image, frame: int | None = None) -> Source:
+    def of(cls, layer: Image, frame: int = 0) -> Source:
         """Describe a layer; `frame` is used for time series only."""
         path, size, known = path_of(layer), pixel_size_nm(layer), entry(layer)
         sides = np.abs(np.asarray(layer.scale[-2:], dtype=float))
         square = sides.max() <= (1 + SQUARE_TOLERANCE) * sides.min()
         notices = (*known.get("notices", ()), *(() if square else (NOT_SQUARE,)))
-        frame = frame if is_stack(layer) else None
         if path is None:
             return cls(pixels_of(layer), frame, layer.name, size, notices)
         metadata = {
@@ -152,7 +151,7 @@ class Source:
         whole = self.series()
         data, name = whole.data, whole.name
         if whole.is_stack:
-            index = (self.frame or 0) if frame is None else frame
+            index = self.frame if frame is None else frame
             data, name = data[index], f"{name}[{index}]"
         return Micrograph(np.asarray(data), whole.pixel_size_nm, name, whole.metadata, whole.notices)
 

@@ -336,7 +336,7 @@ class Navigator:
                 layer = session.layer(Role.HOVERED)
                 layer.contour = WIDEST_OUTLINE
             layer.data = data if layer.data.ndim == 2 else data[np.newaxis]
-            corner, frame = (y + (step - 1) / 2, x + (step - 1) / 2), session.shown_frame() or 0
+            corner, frame = (y + (step - 1) / 2, x + (step - 1) / 2), session.shown_frame()
             placed = placed_like(source, layer.data.ndim, zoom=(step, step), offset=corner, frame=frame)
             layer.scale, layer.translate = placed["scale"], placed["translate"]
             layer.visible = True
