@@ -92,8 +92,8 @@ def test_verdicts_stay_with_their_pixels_and_are_undone(labels: Any) -> None:
     layer = _Layer(labels.shape)
     document = Document(weakref.ref(layer), "image")  # type: ignore[arg-type]
     document.labelled[0] = _labelled(labels)
-    document.review(None, [1, 2], True)
-    document.review(None, [2], False)
+    document.review(0, [1, 2], True)
+    document.review(0, [2], False)
     assert document.reviewed() == {1: "accepted", 2: "rejected"}
     assert len(document.by_hand.reviewed) == 2
     # The square grows and is the larger one now, so the numbers change places; the bar is gone.
