@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,7 @@ def test_profile_of_the_selected_region_is_shown(bench: Any, series: bool) -> No
     assert view.profile.axes.get_xlabel().startswith("distance (px)")
     assert_allclose(view.profile.axes.lines[1].get_ydata(), shown.severity)
     # No text is cut off where the plot is narrow.
+    view.profile.setValue(replace(shown, width=112.2, unit="nm"))
     view.setFixedWidth(view.minimumSizeHint().width())
     QApplication.processEvents()
     figure = view.profile.axes.figure

@@ -180,7 +180,7 @@ def draw_profile(axes: Axes, profile: Profile, colours: Colours) -> None:
     draw_axes(axes, colours)
     axes.set_xlim(profile.positions[0], profile.positions[-1])
     axes.set_ylim(low, high + 0.05 * (high - low or 1.0))
-    width = f"mean over {profile.width:.3g} {profile.unit}"
+    width = f"mean over {profile.width:.{1 if profile.width < 10 else 0}f} {profile.unit}"
     # From the right, for it is wider than the axes in a small plot.
     place: dict[str, Any] = {"loc": "right", "fontsize": LETTERS, "labelpad": 0}
     axes.set_xlabel(f"distance ({profile.unit}), {width}", color=ink, **place)

@@ -144,8 +144,10 @@ class TrainDialog(QDialog):
         buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave, stretch=0)
         parts = self.images, marked, self.form, self.plot, self.status, buttons
         box(QVBoxLayout(self), *parts, margins=None, stretch=parts.index(self.plot))
-        native: QComboBox = self.kind.native
-        native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        for choice in (self.kind, self.secondary):
+            # Their longest entry would make the dialog wider than the panel.
+            native: QComboBox = choice.native
+            native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
         for each in self.findChildren(QPushButton):
             each.setAutoDefault(False)  # Return ends a number, and presses nothing
