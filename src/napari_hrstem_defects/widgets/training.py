@@ -161,7 +161,7 @@ class TrainDialog(QDialog):
         self.images.follow()
 
     def _place(self) -> None:
-        """Open over the panel, as wide; later wherever it was left. When the window goes the dialog goes, too.
+        """Open over the panel, no wider; later wherever it was left. When the window goes the dialog goes, too.
 
         The image beside it is to be painted.
         """
@@ -174,7 +174,7 @@ class TrainDialog(QDialog):
             window = window.parentWidget()  # the panel may float in a window of its own
         if window is not None:
             window.installEventFilter(self)
-        self.resize(panel.width(), self.height())
+        self.resize(min(self.width(), panel.width()), self.height())
         corner = panel.mapToGlobal(panel.rect().topRight())
         self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
 
