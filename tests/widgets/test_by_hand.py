@@ -177,7 +177,7 @@ def test_painted_labels_survive_and_the_table_follows(bench: Any) -> None:
     assert_array_equal(layer.data, painted)
     assert made.layer(Role.LABELS) is layer
     assert len(made.viewer.layers) == count
-    model = made.panel.results.table.model
+    model = made.panel.results.table.regions
     kind = model.headings().index("Kind")
     kinds = {region.id: model.row(region)[kind] for region in model.regions}
     assert [number for number, kind in kinds.items() if "painted" in kind] == [new.id]
@@ -248,11 +248,13 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(bench: Any, tmp_path: 
     made = bench()  # a twin in GaAs: two lattices
     made.run_all()
     view = made.panel.lattices
-    second = made.document.lattices[1]
-    _, row = view.value()
+    second = made.document.analysis.domains.domains[1]
+    texts = [view.table.item(1, column).text() for column in range(1, 6)]
     assert view.about.text() == "2 lattices"
-    assert (row.relation, row.intact, row.turn_deg) == ("twin (Σ3)", False, second.misorientation_deg)
-    assert row.share == np.mean(made.document.analysis.domains.index == 1)
+    share = np.mean(made.document.analysis.domains.index == 1)
+    assert (texts[0], texts[1]) == ("twin (Σ3)", f"{second.misorientation_deg:.1f}°")
+    assert texts[-1] == f"{100 * share:.1f} %"
+    assert view.table.item(1, 0).checkState() == Qt.CheckState.Unchecked
     lattices = made.layer(Role.LATTICES)
     assert not lattices.visible
     assert_array_equal(lattices.data, domain_image(made.document.analysis))
@@ -272,7 +274,7 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(bench: Any, tmp_path: 
     intact = made.document.analysis
     assert [d.crystal for d in intact.domains.domains] == [True, True]
     assert (made.layer(Role.LABELS).data == 1).sum() < (before == 1).sum() / 2
-    assert view.value()[1].intact
+    assert view.table.item(1, 0).checkState() == Qt.CheckState.Checked
     made.panel.actions_.save_recipe(tmp_path / "recipe.json")
     recipe = Recipe.from_json((tmp_path / "recipe.json").read_text("utf-8"))
     repeated = pipeline.analyze(read(sample_folder() / "gaas_twin.tif"), recipe)
@@ -282,7 +284,7 @@ def test_lattices_have_their_patches_a_map_and_tick_boxes(bench: Any, tmp_path: 
 
     made.click(made.panel.best_patch.undo)
     made.wait()
-    assert not view.value()[1].intact
+    assert view.table.item(1, 0).checkState() == Qt.CheckState.Unchecked
     assert_array_equal(made.layer(Role.LABELS).data, before)
     made.panel.actions_.load_recipe(tmp_path / "recipe.json")
     made.session.runs.update()
@@ -304,7 +306,7 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     made = bench()
     made.run_all()
     made.show()
-    patch = made.document.lattices[1].patch
+    patch = made.document.analysis.domains.domains[1].patch
     made.click(made.panel.lattices.move_button)
     layer = made.layer(Role.LATTICE_PATCHES)
     assert layer.mode == "select"
@@ -312,7 +314,7 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     made.drag((patch.y, patch.x), target)
     assert_allclose(made.document.by_hand.lattices, [target], atol=10)
     made.wait()
-    moved = made.document.lattices[1].patch
+    moved = made.document.analysis.domains.domains[1].patch
     assert moved.placed == "hand"
     assert_allclose((moved.y, moved.x), made.document.by_hand.lattices[0], atol=2)
     name = made.panel.lattices.table.item(1, 1)
@@ -328,7 +330,7 @@ def test_dragging_the_patch_of_a_lattice_gives_it_by_hand(bench: Any) -> None:
     layer.remove_selected()
     made.wait()
     assert made.document.by_hand.lattices == ()
-    assert made.document.lattices[1].patch == patch
+    assert made.document.analysis.domains.domains[1].patch == patch
 
 
 def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
@@ -346,7 +348,7 @@ def test_lattice_that_was_not_found_is_pointed_out(bench: Any) -> None:
     assert (layer.mode, len(layer.data)) == ("add", 0)
     made.click_at((other.y, other.x))
     made.wait()
-    assert [row.by_hand for row in view.value()[1:]] == [True]
+    assert view.table.item(1, 1).text().endswith("✎")
     assert_allclose(layer.data[0], (other.y, other.x), atol=4)
     assert layer.size[0] == other.size
 
@@ -446,8 +448,9 @@ def test_patches_follow_the_verdict_on_their_lattice(bench: Any, tmp_path: Path)
     """A second phase that is called a defect takes its patches with it, without another classification."""
     made = bench(_two_phases())
     made.run_all()
-    _, phase = made.panel.lattices.value()
-    assert (phase.relation, phase.intact) == ("second phase", True)
+    table = made.panel.lattices.table
+    assert table.item(1, 1).text() == "second phase"
+    assert table.item(1, 0).checkState() == Qt.CheckState.Checked
     grid = made.document.analysis.patches.grid
     left = grid.centres[..., 1] + grid.size / 2 < 256
     reference_left = made.document.analysis.best_patch.x < 256
@@ -537,7 +540,7 @@ def test_stroke_survives_threshold_best_patch_and_steps(bench: Any, tmp_path: Pa
         assert (layer.data[erased] == 0).all()
         assert_array_equal(layer.data[~(spot | erased)], automatic[~(spot | erased)])
         assert_array_equal(made.document.result().labels, layer.data)
-        model = made.panel.results.table.model
+        model = made.panel.results.table.regions
         near = [r for r in model.regions if np.hypot(r.centroid[0] - y, r.centroid[1] - x) < 40]
         rows = [model.regions.index(region) for region in near]
         assert ["✎" in model.index(row, 0).data() for row in rows] == [True]
@@ -640,7 +643,7 @@ def test_labels_before_corrections_are_shown_and_nothing_is_changed(bench: Any, 
     assert "no corrections" in panel.messages.text()
     assert made.layer(Role.LABELS_BEFORE) is None
     spot = _stroke(made, _clean_centres(made)[0])
-    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions()), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.known().painted), timeout=TIMEOUT)
     layer, painted, rows = made.layer(Role.LABELS), made.document.by_hand, panel.results.table.value()
     corrected_labels, found = layer.data.copy(), made.document.analysis.labels
 

@@ -1,5 +1,6 @@
 """Canvas, panel and table speak of the same image, and to each other."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QSplitter
 from napari_hrstem_defects.core import regions
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
 from napari_hrstem_defects.widgets.roles import Role, entry, role_of
+from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
 
-from .conftest import PLUGIN, TIMEOUT, contrast, lattice_image
+from .conftest import PLUGIN, TIMEOUT, analysed, contrast, lattice_image
 
 
 def _owner(layer: Any) -> str:
@@ -150,11 +152,11 @@ def test_click_into_a_region_selects_its_row_and_a_row_outlines_its_region(bench
     assert table.selected() == []
     assert not layer.visible
     # A region as long as the image does not take the view beyond the image.
-    rows = table.view.model()
+    rows = table.model()
     row = next(row for row in range(rows.rowCount()) if rows.index(row, 0).data() == str(region.id))
     made.panel.results.widget.show()
-    place = table.view.visualRect(rows.index(row, 1)).center()
-    made.qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    place = table.visualRect(rows.index(row, 1)).center()
+    made.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert (layer.selected_label, layer.visible) == (region.id, True)
     camera, canvas = made.viewer.scene.camera, np.array(made.viewer.canvas.size)
     # It is long: along it all of the image is seen, across it what is nearest to its centre within the image.
@@ -200,20 +202,20 @@ def test_selected_region_stays_selected_when_the_labels_change(bench: Any) -> No
     assert (again.type, outlined()) == (fault.type, [chosen])
     assert again.area_px != fault.area_px
     # One that is gone is neither selected nor outlined.
-    select(next(region for region in table.value() if region.id in made.document.painted_regions()))
+    select(next(region for region in table.value() if region.id in made.document.known().painted))
     assert len(table.selected()) == 1
     made.click(made.panel.discard)
-    made.qtbot.waitUntil(lambda: not made.document.painted_regions(), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: not made.document.known().painted, timeout=TIMEOUT)
     assert (table.selected(), outlined(), regions.visible) == ([], [], False)
     assert first.type == "amorphous"
 
 
 def _marked_rows(table: Any) -> list[str]:
     """Numbers of the regions whose rows are yellow, as drawn on the screen."""
-    rows, picture = table.view.model(), table.view.viewport().grab().toImage()
+    rows, picture = table.model(), table.viewport().grab().toImage()
     found = []
     for row in range(rows.rowCount()):
-        corner = table.view.visualRect(rows.index(row, 0)).bottomLeft()
+        corner = table.visualRect(rows.index(row, 0)).bottomLeft()
         ground = picture.pixelColor(corner.x() + 2, corner.y() - 2)
         if min(ground.red(), ground.green()) > ground.blue() + 20:
             found.append(rows.index(row, 0).data())
@@ -261,12 +263,12 @@ def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
     assert table.selected() == []
     # So is its row, and no other; nothing is selected or scrolled to meanwhile.
     assert _marked_rows(table) == [str(region.id)]
-    scrolled = table.view.verticalScrollBar().value()
+    scrolled = table.verticalScrollBar().value()
     made.hover(crystal)
     assert not hovered.visible
     assert not said.visible
     assert _marked_rows(table) == []
-    assert table.view.verticalScrollBar().value() == scrolled
+    assert table.verticalScrollBar().value() == scrolled
     assert not drawn  # no large layer was drawn anew
     # Not with a tool in hand, and not after the mouse has left.
     made.hover(points[len(points) // 2])
@@ -281,22 +283,36 @@ def test_mouse_over_a_region_outlines_it_and_says_what_it_is(
 
 def _columns(table: Any) -> list[str]:
     """Titles of the columns that are seen as a whole."""
-    header, room = table.view.horizontalHeader(), table.view.viewport().width()
+    header, room = table.horizontalHeader(), table.viewport().width()
     numbers = [i for i in range(header.count()) if not header.isSectionHidden(i)]
     ends = [header.sectionViewportPosition(i) + header.sectionSize(i) for i in numbers]
-    return [table.model.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
+    return [table.regions.headings()[i] for i, end in zip(numbers, ends, strict=True) if end <= room]
+
+
+def test_small_negative_numbers_are_not_cut_off(qtbot: Any) -> None:
+    """Of a painted region the mean may be less than that of the crystal."""
+    table = RegionTable()
+    qtbot.addWidget(table)
+    table.resize(1600, 200)
+    table.show()
+    region = analysed("si_fault_amorphous").regions[0]
+    small = {"max_severity": -0.000123, "mean_severity": -0.0456, "orientation_deg": -0.0321}
+    table.setValue(RegionRows((replace(region, **small),), in_nm=True))
+    assert [table.model().index(0, column).data() for column in (8, 9, 10)] == ["0.00", "-0.05", "-0.03"]
+    assert not any(map(table.isColumnHidden, range(table.model().columnCount())))
+    assert _cut_off(table) == []
 
 
 def _cut_off(table: Any) -> list[str]:
     """Texts that are wider than their cell, beside a swatch in the column of the type."""
-    model, metrics = table.view.model(), table.view.fontMetrics()
+    model, metrics = table.model(), table.fontMetrics()
     cells = [model.index(row, column) for row, column in np.ndindex(model.rowCount(), model.columnCount())]
     return [
         index.data()
         for index in cells
-        if not table.view.isColumnHidden(index.column())
+        if not table.isColumnHidden(index.column())
         and metrics.horizontalAdvance(index.data()) + 16 * (index.column() == 1)
-        >= table.view.visualRect(index).width()
+        >= table.visualRect(index).width()
     ]
 
 
@@ -305,7 +321,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     made.run_all()
     made.qtbot.wait(300)
     results = made.panel.results
-    table, titles = results.table, list(results.table.model.headings())
+    table, titles = results.table, list(results.table.regions.headings())
     first = [
         "Number",
         "Probable type",
@@ -315,7 +331,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     ]
     assert _columns(table) == first == titles[: len(first)]
     # No value is cut off.
-    model = table.view.model()
+    model = table.model()
     assert "intrinsic stacking fault" in {model.index(row, 1).data() for row in (0, 1)}
     assert _cut_off(table) == []
     # Nor beside a scroll bar.
@@ -323,7 +339,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     for y in range(300, 700, 50):
         labels.data[y : y + 10, 20:32] = 1
     labels.events.paint(value=[])
-    made.qtbot.waitUntil(table.view.verticalScrollBar().isVisible, timeout=TIMEOUT)
+    made.qtbot.waitUntil(table.verticalScrollBar().isVisible, timeout=TIMEOUT)
     assert _columns(table) == first
     # Where there is less room, as beside the plot of a series, sizes matter more than the whole of the type.
     splitter = results.widget.findChild(QSplitter)
@@ -337,7 +353,7 @@ def test_columns_that_matter_are_seen_in_a_small_window_and_all_in_a_large_one(d
     results.review(True)
     assert model.index(0, 0).data() == "1 ✓"
     # What is chosen in the menu of the headings is seen, in the place of others.
-    actions = {action.text(): action for action in table.view.horizontalHeader().actions()}
+    actions = {action.text(): action for action in table.horizontalHeader().actions()}
     assert not actions["Kind"].isChecked()
     actions["Length"].trigger()
     actions["Kind"].trigger()
@@ -355,13 +371,13 @@ def test_copy_takes_the_whole_table_with_its_headings(bench: Any) -> None:
     made = bench(lattice_image((192, 192), period=11))
     made.run_all()
     table = made.panel.results.table
-    table.view.setFocus()
-    made.qtbot.keyClick(table.view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    table.setFocus()
+    made.qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = [line.split("\t") for line in QApplication.clipboard().text().split("\n")]
-    assert lines[0] == list(table.model.headings())
+    assert lines[0] == list(table.regions.headings())
     assert {"Probable type", "Area (px²)", "Length (px)", "Centre y, x (px)", "Reviewed"} < set(lines[0])
     assert [line[0] for line in lines[1:]] == [str(region.id) for region in table.value()]
-    assert {len(line) for line in lines} == {len(table.model.headings())}
+    assert {len(line) for line in lines} == {len(table.regions.headings())}
 
 
 def _whole_image_is_seen(made: Any) -> bool:

@@ -10,8 +10,13 @@ from matplotlib.colors import to_hex
 from qtpy.QtWidgets import QApplication
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, SYMMETRY_COLOUR
-from napari_hrstem_defects.widgets.outputs import CLASS_COLOURS, CLEAN_COLOUR, LATTICE_COLOURS
+from napari_hrstem_defects.io.display import (
+    AMORPHOUS_COLOUR,
+    BEST_PATCH_COLOUR,
+    DOMAIN_COLOURS,
+    SYMMETRY_COLOUR,
+)
+from napari_hrstem_defects.widgets.outputs import CLASS_COLOURS, CLEAN_COLOUR
 from napari_hrstem_defects.widgets.theme import colours
 
 from .conftest import contrast
@@ -49,7 +54,7 @@ def seen(colour: str, vision: str) -> np.ndarray:
     [
         (SYMMETRY_COLOUR, AMORPHOUS_COLOUR, BEST_PATCH_COLOUR),
         (CLEAN_COLOUR, SYMMETRY_COLOUR),
-        LATTICE_COLOURS,
+        DOMAIN_COLOURS,
         CLASS_COLOURS,
     ],
     ids=["labels", "patches", "lattices", "classes"],
@@ -89,6 +94,5 @@ def test_panel_and_dialog_follow_the_theme_while_they_are_open(bench: Any) -> No
             assert plot is not made.panel.threshold.histogram or set(lines) == {ink.text.name()}
         assert ink.text.name() in made.panel.citation.text()
         assert ink.warning.name() in made.panel.groups["segment"].sign.text()
-        for table in (made.panel.lattices.table, dialog.images):
-            assert f"theme_{theme}" in table.styleSheet()
+        assert f"theme_{theme}" in made.panel.styleSheet()  # of its tables, and those of the dialog
     dialog.close()

@@ -121,7 +121,7 @@ def test_every_kind_of_output_lies_where_its_image_lies(bench: Any, scan: Any) -
         assert [str(unit) for unit in layer.units] == ["nanometer", "nanometer"], layer.name
         assert layer.axis_labels == ("row", "column"), layer.name
     region, table = made.document.regions()[0], made.panel.results.table
-    assert table.model.headings()[3] == "Area (nm²)"
+    assert table.regions.headings()[3] == "Area (nm²)"
     assert region.area_nm2 == pytest.approx(region.area_px * pixel_nm**2)
     # The same after the image was moved.
     source.translate, source.scale = (-2.0, 7.0), (0.5, 0.5)

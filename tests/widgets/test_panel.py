@@ -17,6 +17,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QShortcut, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractScrollArea,
+    QAbstractSpinBox,
     QApplication,
     QLabel,
     QPushButton,
@@ -56,7 +57,7 @@ def test_first_result_takes_two_clicks(bench: Any, monkeypatch: Any) -> None:
     assert_array_equal(made.layer(Role.LABELS).data, expected.labels)
     assert_array_equal(made.layer(Role.SEVERITY).data, expected.severity)
     assert f"period {expected.lattice.period_px:.1f} px" in made.panel.info.text()
-    assert made.panel.results.table.model.rowCount() == len(expected.regions)
+    assert made.panel.results.table.regions.rowCount() == len(expected.regions)
     assert len(made.session.images()) == 1  # our own outputs are not offered as images
     # The layer of true defects is neither an image nor one of ours, hidden, and left alone.
     assert [layer for layer in made.viewer.layers if role_of(layer) is None] == [image, truth]
@@ -230,6 +231,10 @@ def test_mode_says_which_parameters_there_are(bench: Any) -> None:
     assert {"as_published.filter", "as_published.ratio", "as_published.always_filter"} <= published
     assert not any(name.startswith(("symmetry.", "variance.", "segment.")) for name in published)
     assert "classify.patch_size" not in published
+    QApplication.processEvents()
+    fields = [editors[name] for name in published if isinstance(editors[name], QAbstractSpinBox)]
+    for field in (field for field in fields if field.isVisible()):
+        assert field.fontMetrics().horizontalAdvance(field.text()) <= field.lineEdit().width()
     for part in (made.panel.threshold, made.panel.lattices):
         assert part.isHidden()
     made.run_all()
@@ -481,7 +486,7 @@ def test_what_napari_cannot_show_is_a_sentence_too(data: Any) -> None:
     from napari_hrstem_defects.widgets.source import Source
 
     with pytest.raises(MicrographError, match=r"complex|time series|real numbers"):
-        Source(data, None, "x", None, None, ()).micrograph()
+        Source(data, 0, "x", None, ()).micrograph()
 
 
 def _assert_fits(made: Any) -> None:

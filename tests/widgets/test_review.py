@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QPushButton
 
 from napari_hrstem_defects.core.regions import find_regions
 from napari_hrstem_defects.io.figure import overview_figure
@@ -18,7 +19,6 @@ from napari_hrstem_defects.widgets.contributions import sample_folder
 from napari_hrstem_defects.widgets.corrections import ByHand
 from napari_hrstem_defects.widgets.region_plots import profile_across
 from napari_hrstem_defects.widgets.roles import Role, entry
-from napari_hrstem_defects.widgets.source import Source
 
 from .conftest import TIMEOUT, lattice_image, x_of
 
@@ -53,9 +53,9 @@ def test_defects_are_reviewed_by_key_and_the_verdicts_exported(desk: Any, tmp_pa
     _press(made, NEXT, NOT, KEEP)
     reviewed = made.document.reviewed()
     assert reviewed == {1: "rejected", 2: "accepted"}
-    assert table.model.headings()[-1] == "Reviewed"
-    assert [table.model.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
-    assert table.model.index(0, 0).data() == "1 ✕"
+    assert table.regions.headings()[-1] == "Reviewed"
+    assert [table.regions.row(region)[-1] for region in regions[:2]] == ["rejected", "accepted"]
+    assert table.regions.index(0, 0).data() == "1 ✕"
     # They stay with the region when another threshold changes sizes and numbers.
     made.panel.threshold.slider.setValue(made.panel.threshold.slider.value() + 20)
     made.wait()
@@ -100,7 +100,7 @@ def test_bar_of_the_sizes_selects_its_regions(bench: Any, size: str) -> None:
     for y, x in ((20, 20), (20, 80), (20, 140), (80, 20)):
         layer.data[y : y + 10, x : x + 12] = 1
     layer.events.paint(value=[])
-    made.qtbot.waitUntil(lambda: len(made.document.painted_regions()) == 4, timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: len(made.document.known().painted) == 4, timeout=TIMEOUT)
     view, regions = results.sizes, results.table.value()
     names = [view.choice.itemText(i) for i in range(2)]
     assert names == ["Area (nm²)", "Length (nm)"]
@@ -258,7 +258,7 @@ def test_calibration_from_a_known_spacing(bench: Any, monkeypatch: Any) -> None:
     assert view.about.text().startswith("a 0.287, b 0.28")
     provenance = entry(made.layer(Role.LABELS))["provenance"]
     assert provenance["pixel_size_nm"] == pytest.approx(made.document.layer.scale[-1])
-    assert Source.of(made.document.layer).by_hand
+    assert entry(made.document.layer)["calibrated_by_hand"]
     assert "disagrees" not in made.panel.messages.text()
     # A quarter more, and a fifth less than that is what the file says.
     made.click(view.calibrate)
@@ -323,6 +323,14 @@ def test_profile_of_the_selected_region_is_shown(bench: Any, series: bool) -> No
     made.qtbot.waitUntil(lambda: len(view.profile.axes.lines) == 2, timeout=TIMEOUT)
     assert view.profile.axes.get_xlabel().startswith("distance (px)")
     assert_allclose(view.profile.axes.lines[1].get_ydata(), shown.severity)
+    # No text is cut off where the plot is narrow.
+    view.profile.setValue(replace(shown, width=112.2, unit="nm"))
+    view.setFixedWidth(view.minimumSizeHint().width())
+    QApplication.processEvents()
+    figure = view.profile.axes.figure
+    figure.canvas.draw()
+    written = view.profile.axes.xaxis.label.get_window_extent()
+    assert 0 <= written.x0 < written.x1 <= figure.bbox.width
     # Another frame was not analysed; without a selection there is none.
     if series:
         made.viewer.dims.set_current_step(0, 1)

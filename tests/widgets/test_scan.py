@@ -58,7 +58,7 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(bench: Any, sc
     table = made.panel.results.table
     assert [region.type for region in table.value()] == [region.type for region in found.regions]
     assert {region.type for region in table.value()} == set(CLASSES[1:])
-    model = table.model
+    model = table.regions
     assert model.data(model.index(0, model.headings().index("Kind"))) == "class of the scan"
     assert {"Mean probability", "Max. probability"} < set(model.headings())
     # Beside the type the colour that it has in the image.
@@ -203,7 +203,7 @@ def test_scan_of_a_frame_of_a_series(bench: Any, scan: Any, tmp_path: Path) -> N
     assert {region.type for region in regions} & set(classes)
     made.viewer.dims.set_point(0, 1)
     assert not {region.type for region in made.panel.results.table.value()} & set(classes)
-    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    folder = made.panel.actions_.export(tmp_path)
     made.wait()
     rows = load(folder).regions
     assert [row["type"] for row in rows if row["frame"] == 3] == [region.type for region in regions]

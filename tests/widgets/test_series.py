@@ -70,7 +70,7 @@ def test_shown_frame_alone_then_all_frames(bench: Any, tmp_path: Any) -> None:
         assert len(made.panel.results.table.value()) == len(expected[frame].regions)
         assert [tool.isEnabled() for tool in tools] == [False, True, True]
 
-    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    folder = made.panel.actions_.export(tmp_path)
     made.wait()
     result = load(folder)
     assert result.info["input"]["sha256"] == series.sha256
@@ -285,9 +285,9 @@ def test_stroke_in_a_frame_taken_back(bench: Any) -> None:
     layer = made.layer(Role.LABELS)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag((40.0, 60.0), (41.0, 61.0), steps=2)
-    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.known(1).painted), timeout=TIMEOUT)
     layer.undo()
-    made.qtbot.waitUntil(lambda: not made.document.painted_regions(1), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: not made.document.known(1).painted, timeout=TIMEOUT)
     assert made.panel.results.table.value() == before
     assert made.panel.results.sizes.series.value()[0][1] == pytest.approx(areas)
 
@@ -318,12 +318,12 @@ def test_painted_frame_is_exported(bench: Any, tmp_path: Any) -> None:
     made.click(made.panel.paint_labels)
     layer.selected_label, layer.brush_size = 2, 30
     made.drag(centre, np.add(centre, 1), steps=2)
-    made.qtbot.waitUntil(lambda: bool(made.document.painted_regions(1)), timeout=TIMEOUT)
+    made.qtbot.waitUntil(lambda: bool(made.document.known(1).painted), timeout=TIMEOUT)
     (region,) = [r for r in made.panel.results.table.value() if r.label == 2 and r.centroid[0] < 80]
     assert_allclose(region.centroid, centre, atol=4)
     share = np.mean(np.asarray(layer.data[1]) == 2)
     assert made.panel.results.sizes.series.value()[0][1]["amorphous"] == share > np.mean(found[1] == 2)
-    folder = made.panel.actions_.export(tmp_path, all_frames=True)
+    folder = made.panel.actions_.export(tmp_path)
     made.wait()
     result = load(folder)
     assert_array_equal(result.labels[1], layer.data[1])

@@ -287,9 +287,10 @@ def _begin(made: Any, asked: list[Any]) -> Any:
 
 
 def test_dialog_goes_with_the_panel(desk: Any, endless: Any) -> None:
-    """A brush that was taken from it goes on; a training it began ends."""
+    """It covers nothing else. A brush that was taken from it goes on; a training it began ends."""
     made, asked = desk(), endless
-    _begin(made, asked)
+    dialog = _begin(made, asked)
+    assert dialog.width() <= made.panel.width()
     (layer,) = [layer for layer in made.viewer.layers if layer.name.startswith("Defects · ")]
     made.panel.parent().destroyOnClose()
     QApplication.processEvents()

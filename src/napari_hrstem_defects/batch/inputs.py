@@ -144,8 +144,11 @@ def other_name(name: str, path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    """Name without suffix, fit for a folder of every system."""
-    stem = path.name[: -len(path.suffix)] if path.suffix else path.name
+    return folder_name(path.name[: -len(path.suffix)] if path.suffix else path.name)
+
+
+def folder_name(stem: str) -> str:
+    """A name that is fit for a folder of every system."""
     name = re.sub(r'[<>:"|?*\\/\x00-\x1f\ud800-\udfff]', "_", stem).strip(" .") or "image"
     if len(name.encode()) > _LONGEST_NAME:
         name = f"{name.encode()[: _LONGEST_NAME - 9].decode('utf-8', 'ignore')}-{_hash(name)}"

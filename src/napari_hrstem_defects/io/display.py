@@ -20,8 +20,8 @@ SYMMETRY_COLOUR = "#D55E00"  # vermillion
 AMORPHOUS_COLOUR = "#56B4E9"  # sky blue
 BEST_PATCH_COLOUR = "#F0E442"  # yellow
 
-#: Of the second domain, the third, ...
-DOMAIN_COLOURS = ("#009E73", "#CC79A7", "#0072B2", "#E69F00")
+#: Of the second domain, the third, ...: reddish purple, blue, orange, bluish green, grey.
+DOMAIN_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#009E73", "#BBBBBB")
 _DOMAIN_OPACITY = 0.22
 
 #: Colours of the severity: perceptually uniform, readable in grey and over a grey image.

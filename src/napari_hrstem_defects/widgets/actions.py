@@ -128,8 +128,8 @@ class Actions(QWidget):
 
     # Export ---------------------------------------------------------------------------------------------------
 
-    def export(self, parent: Path, *, overwrite: bool = False, all_frames: bool = False) -> Path | None:
-        """Write the result into a new folder below `parent`, in the background.
+    def export(self, parent: Path, *, overwrite: bool = False) -> Path | None:
+        """Write the result, of a series that was analysed as a whole all frames, into a folder below `parent`.
 
         Returns
         -------
@@ -141,12 +141,11 @@ class Actions(QWidget):
             return None
         folder = tasks.folder_in(parent, Source.of(document.layer))
         call: Any = functools.partial(tasks.export_image, analysis=analysis, reviewed=document.reviewed())
-        if all_frames and document.is_stack:
+        if document.series is not None:
             request = session.request(document.layer, document.frame)
-            if document.series is not None:
-                inputs = replace(document.series.request.inputs, painted=request.inputs.painted)
-                request = replace(request, inputs=inputs)
-            call = functools.partial(tasks.export_series, request=request, verdicts=document.by_hand.reviewed)
+            inputs = replace(document.series.request.inputs, painted=request.inputs.painted)
+            request, verdicts = replace(request, inputs=inputs), document.by_hand.reviewed
+            call = functools.partial(tasks.export_series, request=request, verdicts=verdicts)
         said = _OUT_OF_DATE if session.outdated() else ""
         session.runs.background(
             functools.partial(call, folder=folder, overwrite=overwrite),
@@ -177,7 +176,7 @@ class Actions(QWidget):
             answer = QMessageBox.question(self, "Replace the result?", question)
             if answer != QMessageBox.StandardButton.Yes:
                 return
-        self.export(Path(chosen), overwrite=overwrite, all_frames=document.series is not None)
+        self.export(Path(chosen), overwrite=overwrite)
 
     def copy_figure(self) -> None:
         """Put the overview figure on the clipboard, drawn in the background."""
@@ -186,8 +185,7 @@ class Actions(QWidget):
             return
 
         def done(png: bytes) -> None:
-            board = QGuiApplication.clipboard()
-            assert board is not None
+            board: Any = QGuiApplication.clipboard()
             board.setImage(QImage.fromData(png))
             self._session.noticed.emit("The overview figure is on the clipboard.")
 

@@ -98,7 +98,7 @@ class Example:
         height, width = pixels.shape
         mask = mask_of_labels(labels, (height, width), micrograph.name)
         # Frames of one file belong together; two files may have the same name.
-        group = self.source.path or self.source.name
+        group = self.source.metadata.get("path", self.source.name)
         return LabelledImage(micrograph.name, pixels, mask, micrograph.pixel_size_nm, group)
 
 
@@ -221,11 +221,8 @@ def free_name() -> str:
     from napari_hrstem_defects.models import registry
 
     taken = {entry.name for entry in registry.entries()}
-    return next(
-        name
-        for name in itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
-        if name not in taken
-    )
+    offered = itertools.chain([_NAME], (f"{_NAME} {number}" for number in itertools.count(2)))
+    return next(name for name in offered if name not in taken)
 
 
 def outcome(report: TrainingReport) -> str:

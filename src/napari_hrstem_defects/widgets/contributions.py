@@ -180,7 +180,7 @@ def _folder(path: Paths) -> Path | None:
 
 def _layers(result: Result) -> list[LayerData]:
     from napari_hrstem_defects.io.display import severity_range
-    from napari_hrstem_defects.widgets.layers import kind_of, options_of
+    from napari_hrstem_defects.widgets.layers import layer_data
     from napari_hrstem_defects.widgets.outputs import Output, best_patches_of_series
 
     limits = severity_range(result.severity[..., ::4, ::4], result.threshold)
@@ -197,18 +197,8 @@ def _layers(result: Result) -> list[LayerData]:
     placed = place(result.pixel_size_nm, ndim)
     provenance = {key: result.info[key] for key in ("recipe", "input", "software", "best_patch_by_hand")}
     about = {"provenance": provenance, "folder": str(result.folder), "reviewed": _verdicts(result)}
-    return [
-        (
-            output.data,
-            {
-                "metadata": {KEY: {"role": output.role.value, **about}},
-                **placed,
-                **options_of(output, Path(result.info["name"]).stem),
-            },
-            kind_of(output.role),
-        )
-        for output in outputs
-    ]
+    name = result.info["name"]
+    return [layer_data(output, name, placed, {"role": output.role.value, **about}) for output in outputs]
 
 
 def _verdicts(result: Result) -> dict[tuple[int, int, int], bool]:
@@ -222,8 +212,8 @@ def _verdicts(result: Result) -> dict[tuple[int, int, int], bool]:
     for frame in sorted({row.get("frame", 0) for row in rows} & set(range(len(frames)))):
         numbered = label_regions(frames[frame])
         for row in rows:
-            if row.get("frame", 0) == frame and (place := place_of(numbered, row["id"])) is not None:
-                found[frame, *place] = row["reviewed"] == "accepted"
+            if row.get("frame", 0) == frame and np.isin(row["id"], numbered):
+                found[frame, *place_of(numbered, row["id"])] = row["reviewed"] == "accepted"
     return found
 
 
@@ -244,14 +234,13 @@ def _sample(name: str) -> list[LayerData]:
 
         waiting = busy("Opening the sample…")
     with waiting:
-        from napari_hrstem_defects.widgets.layers import options_of
+        from napari_hrstem_defects.widgets.layers import layer_data
         from napari_hrstem_defects.widgets.outputs import Output
 
         image, truth = (read_layers(str(sample_folder() / f"{name}{part}.tif"))[0] for part in ("", "_truth"))
-        labels = Output(Role.LABELS, np.asarray(truth[0]))
         placed = {key: truth[1][key] for key in ("scale", "units", "axis_labels")}
-        about = {"name": f"True defects · {name}", "visible": False}
-        return [image, (labels.data, {**placed, **options_of(labels), **about}, "labels")]
+        labels, options, kind = layer_data(Output(Role.LABELS, np.asarray(truth[0])), name, placed, {})
+        return [image, (labels, {**options, "name": f"True defects · {name}", "visible": False}, kind)]
 
 
 #: Named in the manifest.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,9 @@ class Correction:
         return corrected
 
 
-def place_of(numbered: NDArray[np.integer[Any]], number: int) -> tuple[int, int] | None:
+def place_of(numbered: NDArray[np.integer[Any]], number: int) -> tuple[int, int]:
     """The pixel of a region nearest to its centre, which most likely stays in it when the threshold is moved."""
     pixels = np.argwhere(numbered == number)
-    if not len(pixels):
-        return None
     y, x = pixels[np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))].tolist()
     return y, x
 
@@ -294,6 +292,16 @@ class Labelled:
         """Numbers of the regions in which a person painted."""
         inside = () if self.correction is None else np.unique(self.numbered.flat[self.correction.pixels])
         return frozenset(int(number) for number in inside if number)
+
+    def places(self, numbers: Collection[int]) -> list[tuple[int, int]]:
+        """A pixel ``(y, x)`` in each of some regions, by which they are found again when the labels have changed."""
+        found = []
+        for region in self.regions:
+            if region.id in numbers:
+                y0, x0, y1, x1 = region.bbox
+                y, x = place_of(self.numbered[y0:y1, x0:x1], region.id)
+                found.append((y0 + y, x0 + x))
+        return found
 
     def reviewed(self, frame: int, verdicts: Mapping[tuple[int, int, int], bool]) -> dict[int, str]:
         """Region → "accepted" or "rejected", of verdicts about pixels ``(frame, y, x)``."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
+from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR, domain_colour
 from napari_hrstem_defects.widgets.corrections import (
     LARGEST_LABEL,
     ByHand,
@@ -23,10 +24,8 @@ from napari_hrstem_defects.widgets.corrections import (
 from napari_hrstem_defects.widgets.layers import first_in_frame
 from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import (
+    CANDIDATE_COLOUR,
     PATCH_DEFECTIVE,
-    best_patch_colours,
-    best_patch_kinds,
-    lattice_colour,
     lattice_patches,
 )
 from napari_hrstem_defects.widgets.roles import (
@@ -39,7 +38,6 @@ from napari_hrstem_defects.widgets.roles import (
     role_of,
     tag,
 )
-from napari_hrstem_defects.widgets.tasks import provenance_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer, Points
@@ -134,7 +132,7 @@ class EditWatcher:
             removed, many = action == "removed", max(len(layer.data), 1)
             indices = [] if removed else [int(index) % many for index in event.data_indices]
             if role_of(layer) is Role.LATTICE_PATCHES:
-                self._place_lattices(document, layer, indices)
+                self._place_lattices(document, layer)
             elif indices:
                 document.place(tuple(map(float, np.asarray(layer.data)[indices[-1]][-2:])))  # type: ignore[arg-type]
                 if indices[-1]:
@@ -150,29 +148,26 @@ class EditWatcher:
             order = [chosen, *(i for i in range(len(layer.data)) if i not in (0, chosen))]
             with self.ignored():
                 layer.data = np.asarray(layer.data)[order]
-                kinds = best_patch_kinds(len(order) - 1)
-                layer.border_color, layer.features = best_patch_colours(kinds), {"kind": kinds}
+                layer.border_color = [BEST_PATCH_COLOUR] + [CANDIDATE_COLOUR] * (len(order) - 1)
 
     def _moved(self) -> None:
         self._session.changed.emit()
         self._session.runs.update()
 
-    def place(self, point: Point | None) -> None:
-        """Move the best patch from the panel: to a point, or back to automatic (None)."""
-        document = self._session.document
-        document.place(point)
-        self._show_point(document)
-        self._moved()
-
-    def undo(self) -> None:
-        """Take back what was done last by hand: a patch moved, a lattice ticked, labels painted."""
+    def ask(self, change: Callable[..., None], *given: Any, **changes: Any) -> None:
+        """Let a method of the chosen image's document change what is asked for, and show it in the layers."""
         document = self._session.document
         before = document.by_hand
-        document.undo()
+        change(document, *given, **changes)
         self._show_point(document)
-        self.show_lattices(document)
+        if document.by_hand.lattices != before.lattices:
+            self.show_lattices(document)
         self._show_corrections(document, before)
         self._moved()
+
+    def place(self, point: Point | None) -> None:
+        """Move the best patch from the panel: to a point, or back to automatic (None)."""
+        self.ask(Document.place, point)
 
     def _show_point(self, document: Document) -> None:
         """Move the square to the point that was placed; an automatic one is shown by the next run."""
@@ -183,44 +178,32 @@ class EditWatcher:
             with self.ignored():
                 layer.data = points
 
-    def _place_lattices(self, document: Document, layer: Any, indices: Iterable[int]) -> None:
-        """Ask for the lattices at the squares that a person placed, now or before."""
+    def _place_lattices(self, document: Document, layer: Any) -> None:
+        """Ask for the lattices at the squares that a person placed: all but those where one was found automatically."""
+        found = None if document.analysis is None else document.analysis.domains
+        patches = () if found is None else [domain.patch for domain in found.domains]
+        automatic = {(patch.y, patch.x) for patch in patches if patch.placed != "hand"}
         points = [document.inside(point[-2:]) for point in np.asarray(layer.data)]
-        by_hand = [value is True or value == 1 for value in layer.features.get("by_hand", ())]
-        by_hand += [True] * (len(points) - len(by_hand))
-        for index in indices:
-            by_hand[index] = True
         before = document.by_hand
-        document.ask(lattices=tuple(p for p, placed in zip(points, by_hand, strict=False) if placed))
+        document.ask(lattices=tuple(point for point in points if point not in automatic))
         if document.by_hand == before:
             # An automatic one was deleted; it would be found again.
             QTimer.singleShot(0, lambda: self.show_lattices(document))
             return
 
         def settle() -> None:
-            numbers = range(1, len(by_hand) + 1)
             with self.ignored():
-                if len(layer.data) == len(by_hand):
-                    layer.features = {"lattice": [str(number) for number in numbers], "by_hand": by_hand}
-                    layer.border_color = [lattice_colour(number) for number in numbers] or "white"
+                numbers = range(1, len(layer.data) + 1)
+                layer.border_color = [domain_colour(number) for number in numbers] or "white"
 
         QTimer.singleShot(0, settle)
         self._moved()
 
-    def count_as(self, number: int, intact: bool) -> None:
-        """Let a lattice count as intact, or as a defect."""
-        self._session.document.count_as(number, intact)
-        self._moved()
-
     def show_lattices(self, document: Document, *, make: bool = False) -> None:
         """Put the frames where the lattices of the latest run are; `make` the layer where there is none."""
-        analysis = document.analysis
-        if analysis is None or document.layer is None:
-            return
-        if not (make and document.output(self._session.layers, Role.LATTICE_PATCHES) is not None):
-            found = [(d.patch.y, d.patch.x) for d in document.lattices[1:]]
-            output = lattice_patches(analysis, found, make=make)
-            self._session.write(document, output, provenance_of(analysis))
+        there = document.output(self._session.layers, Role.LATTICE_PATCHES) is not None
+        if document.analysis is not None and document.layer is not None and not (make and there):
+            self._session.write(lattice_patches(document.analysis, make=make), document)
 
     # Painting -------------------------------------------------------------------------------------------------
 
@@ -284,7 +267,7 @@ class EditWatcher:
         if role is Role.PATCHES:
             self._session.runs.update()
         elif role is Role.CLASSES:
-            self._session.runs.measure(document, self._session.shown_frame() or 0)
+            self._session.runs.measure(document, self._session.shown_frame())
 
     def take_up(self, document: Document, layer: Any, *, painted: bool = False) -> None:
         """Record as corrections what was painted since the labels were last compared.
@@ -326,13 +309,6 @@ class EditWatcher:
             for frame in frames:
                 self._session.runs.measure(document, frame)
 
-    def discard(self) -> None:
-        """Remove all corrections of the labels of the chosen image; can be undone."""
-        document = self._session.document
-        before = document.by_hand
-        document.ask(painted={})
-        self._show_corrections(document, before)
-
     def review(self, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of the frame shown; can be undone."""
         self._session.document.review(self._session.shown_frame(), numbers, accepted)
@@ -358,7 +334,6 @@ class EditWatcher:
                         data[...] = corrected(painted.get(frame), found.automatic)
                     layer.refresh()
             self._session.runs.measure(document, frame)
-        self._session.changed.emit()
 
     def _frames(
         self, document: Document, layer: Any, only: int | None = None
@@ -377,5 +352,5 @@ class EditWatcher:
         if only is not None:
             wanted = {only} & set(wanted)
         elif data.size > COMPARED:
-            wanted = {self._session.shown_frame(document) or 0}
+            wanted = {self._session.shown_frame(document)}
         return {frame: (data[frame - first], known[frame - first]) for frame in wanted}

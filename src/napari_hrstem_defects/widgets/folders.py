@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, Container, FileEdit, Label, SpinBox
+from magicgui.widgets import CheckBox, Container, FileEdit, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
 from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.models.process import KerasProcess
@@ -100,27 +100,27 @@ class FolderDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Analyse a folder")
         self.images, self.out = (
-            FileEdit(label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
-            for label, tip in (
-                ("Images in", "Every micrograph and time series in it, not below it"),
-                ("Results in", "Each image gets a folder of its own, and all one table"),
+            FileEdit(name=name, label=label, mode=FileDialogMode.EXISTING_DIRECTORY, tooltip=tip)
+            for name, label, tip in (
+                ("images", "Images in", "Every micrograph and time series in it, not below it"),
+                ("out", "Results in", "Each image gets a folder of its own, and all one table"),
             )
         )
         most = max(os.cpu_count() or 1, 1)
-        self.jobs = SpinBox(label="Processes", min=1, max=most, value=1)
+        self.jobs = SpinBox(name="jobs", label="Processes", min=1, max=most, value=1)
         self.jobs.tooltip = "Number of images analysed at the same time, one process each; each needs memory"
         self.jobs.native.setKeyboardTracking(False)
-        self.overwrite = CheckBox(text="Recompute existing results")
+        self.overwrite = CheckBox(name="overwrite", text="Recompute existing results")
         self.overwrite.tooltip = "Otherwise only missing results and those of other parameters"
-        note = Label(value="All images are analysed with the parameters of the panel.")
         # Only what is added to a container that is there already gets labels of one width.
         self.form: Container[Any] = Container()
-        self.form.extend([self.images, self.out, self.jobs, self.overwrite, note])
+        self.form.extend([self.images, self.out, self.jobs, self.overwrite])
+        note = QLabel("All images are analysed with the parameters of the panel.")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.start: Any = buttons.addButton("Start", QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.accepted.connect(self._start)
         buttons.rejected.connect(self.reject)
-        box(QVBoxLayout(self), self.form.native, buttons, margins=None)
+        box(QVBoxLayout(self), self.form.native, note, buttons, margins=None)
         self.resize(460, self.sizeHint().height())
         self.form.changed.connect(self._check)
         known = settings.recall("folder.images")
@@ -131,13 +131,11 @@ class FolderDialog(QDialog):
 
     def value(self) -> FolderJob:
         """What was chosen."""
-        folders = Path(str(self.images.value)), Path(str(self.out.value))
-        return FolderJob(*folders, int(self.jobs.value), bool(self.overwrite.value))
+        return FolderJob(**self.form.asdict())
 
     def setValue(self, job: FolderJob) -> None:
         """Show a choice."""
-        self.images.value, self.out.value = job.images, job.out
-        self.jobs.value, self.overwrite.value = job.jobs, job.overwrite
+        self.form.update(asdict(job))
 
     def _check(self) -> None:
         """Offer Start once both folders are named."""

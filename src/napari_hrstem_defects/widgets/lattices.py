@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -21,81 +20,16 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
+from napari_hrstem_defects.io.display import domain_colour
 from napari_hrstem_defects.widgets.layout import INDENT, box, button
-from napari_hrstem_defects.widgets.model import Document
-from napari_hrstem_defects.widgets.outputs import Findings, lattice_colour
-from napari_hrstem_defects.widgets.source import pixel_size_nm
+from napari_hrstem_defects.widgets.outputs import Findings
 from napari_hrstem_defects.widgets.tables import PAINTED, RIGHT, swatch
-from napari_hrstem_defects.widgets.theme import Colours, boxes
 
 #: Height of a row of the lattices and least width, so that the panel keeps its width; in px of the screen.
 _ROW, _WIDTH = 18, 240
 #: Headings of the table of lattices, and what the cell of a lattice is.
 _LATTICE_HEADINGS = ("intact", "lattice", "rotation", "a, b ({unit})", "γ", "share")
 _CELL = "a, b: lengths of the two shortest lattice vectors; γ: angle between them, 90° or more."
-
-
-@dataclass(frozen=True)
-class LatticeRow:
-    """One lattice of the image.
-
-    Attributes
-    ----------
-    number : int
-        As in the layer of lattices; 0 is the best patch's.
-    relation : str
-        To the first.
-    turn_deg : float or None
-        Misorientation to the first.
-    share : float
-        Of the image, 0...1.
-    intact, by_hand : bool
-        It counts as intact; its patch was placed by hand.
-    colour : str
-    cell : tuple of float or None
-        Lengths a and b, angle γ in degrees.
-    in_nm : bool
-        Whether the lengths are in nm, not in px.
-    """
-
-    number: int
-    relation: str
-    turn_deg: float | None
-    share: float
-    intact: bool
-    by_hand: bool
-    colour: str
-    cell: tuple[float, float, float] | None
-    in_nm: bool
-
-    def about_cell(self) -> str:
-        """The cell in one line, empty where it is unknown."""
-        if self.cell is None:
-            return ""
-        a, b, gamma = self.cell
-        return f"a {a:.4g}, b {b:.4g} {'nm' if self.in_nm else 'px'}, γ {gamma:.1f}°"
-
-    def items(self) -> list[QTableWidgetItem]:
-        """Cells of its row."""
-        box = QTableWidgetItem(f"{self.number}")
-        # The lattice of the best patch is intact.
-        free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
-        box.setFlags(free if self.number else Qt.ItemFlag.NoItemFlags)
-        box.setCheckState(Qt.CheckState.Checked if self.intact else Qt.CheckState.Unchecked)
-        name = QTableWidgetItem(f"{self.relation}{f' {PAINTED}' if self.by_hand else ''}")
-        name.setToolTip(f"{self.relation}{', patch placed by hand' if self.by_hand else ''}")
-        name.setIcon(QIcon(swatch(self.colour)))
-        turn = QTableWidgetItem("–" if self.turn_deg is None else f"{self.turn_deg:.1f}°")
-        share = QTableWidgetItem(f"{100 * self.share:.1f} %")
-        sides, gamma = QTableWidgetItem("–"), QTableWidgetItem("–")
-        if self.cell is not None:
-            sides.setText(f"{self.cell[0]:.3g}, {self.cell[1]:.3g}")
-            sides.setToolTip(self.about_cell())
-            gamma.setText(f"{self.cell[2]:.1f}°")
-        for item in (turn, share, sides, gamma):
-            item.setTextAlignment(RIGHT)
-        return [box, name, turn, sides, gamma, share]
 
 
 def cell(row: Mapping[str, Any], size_nm: float | None) -> tuple[float, float, float] | None:
@@ -127,30 +61,39 @@ def spacing_px(found: Findings | None) -> float | None:
     return None if known is None else known[0]
 
 
-def lattice_rows(document: Document, found: Findings | None, frame: int | None) -> list[LatticeRow]:
-    """The lattices, the best patch's first."""
-    if found is None:
-        return []
-    # Those of the latest run as asked for by now.
-    asked = document.verdicts() if frame in (None, document.frame) else ()
-    size = None if document.layer is None else pixel_size_nm(document.layer)
-    rows = []
-    for number, row in enumerate(found.lattices):
-        # Of a turned lattice the twin or coincidence relation, where it is one.
-        special = row["coincidence"] if row["relation"] == "rotated" else None
-        made = LatticeRow(
-            number=number,
-            relation=special or row["relation"],
-            turn_deg=row["misorientation_deg"],
-            share=row["fraction"],
-            intact=asked[number] if asked else row["crystal"] == "yes",
-            by_hand=row["by_hand"],
-            colour=lattice_colour(number) if number else BEST_PATCH_COLOUR,
-            cell=cell(row, size),
-            in_nm=size is not None,
-        )
-        rows.append(made)
-    return rows
+def about_cell(row: Mapping[str, Any], size_nm: float | None) -> str:
+    """The cell of a lattice in one line, empty where it is unknown."""
+    if (known := cell(row, size_nm)) is None:
+        return ""
+    a, b, gamma = known
+    return f"a {a:.4g}, b {b:.4g} {'px' if size_nm is None else 'nm'}, γ {gamma:.1f}°"
+
+
+def _items(row: Mapping[str, Any], intact: bool, size_nm: float | None) -> list[QTableWidgetItem]:
+    """Cells of the row of a lattice."""
+    number, turn, known = row["domain"], row["misorientation_deg"], cell(row, size_nm)
+    # Of a turned lattice the twin or coincidence relation, where it is one.
+    relation = (row["coincidence"] if row["relation"] == "rotated" else None) or row["relation"]
+    sign, note = (f" {PAINTED}", ", patch placed by hand") if row["by_hand"] else ("", "")
+    texts = (
+        f"{number}",
+        relation + sign,
+        "–" if turn is None else f"{turn:.1f}°",
+        "–" if known is None else f"{known[0]:.3g}, {known[1]:.3g}",
+        "–" if known is None else f"{known[2]:.1f}°",
+        f"{100 * row['fraction']:.1f} %",
+    )
+    items = [QTableWidgetItem(text) for text in texts]
+    # The lattice of the best patch is intact.
+    free = Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled
+    items[0].setFlags(free if number else Qt.ItemFlag.NoItemFlags)
+    items[0].setCheckState(Qt.CheckState.Checked if intact else Qt.CheckState.Unchecked)
+    items[1].setToolTip(relation + note)
+    items[1].setIcon(QIcon(swatch(domain_colour(number))))
+    items[3].setToolTip(about_cell(row, size_nm))
+    for item in items[2:]:
+        item.setTextAlignment(RIGHT)
+    return items
 
 
 class LatticesView(QWidget):
@@ -161,7 +104,7 @@ class LatticesView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: tuple[LatticeRow, ...] = ()
+        self._shown: tuple[Any, ...] = ()
         self.about = QLabel("–")
         self.about.setAccessibleName("lattices")
         self.map = button("Map", "Shows which lattice each part of the image belongs to.")
@@ -171,9 +114,8 @@ class LatticesView(QWidget):
         self.about.setToolTip(f"<qt>{_CELL}</qt>")
         self.calibrate = button("Calibrate…", "Sets the pixel size by a known length of a lattice vector.")
         self.table = QTableWidget(0, 6)
-        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
-        assert rows is not None
-        assert columns is not None
+        rows: Any = self.table.verticalHeader()
+        columns: Any = self.table.horizontalHeader()
         rows.hide()
         rows.setMinimumSectionSize(_ROW)
         rows.setDefaultSectionSize(_ROW)
@@ -196,42 +138,43 @@ class LatticesView(QWidget):
         buttons = self.calibrate, self.map, self.move_button, self.add
         head = box(QHBoxLayout(), self.about, None, *buttons, spacing=4)
         box(QVBoxLayout(self), head, self.table, margins=(INDENT, 0, 0, 0), spacing=2)
-        self.table.hide()
-        self.setState(count=0, mapped=False)
+        self.setValue(None, (), None, mapped=False)
 
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        self.table.setStyleSheet(boxes(colours))
+    def setValue(
+        self, found: Findings | None, intact: Sequence[bool], size_nm: float | None, *, mapped: bool
+    ) -> None:
+        """Show the lattices in a table where there are several; nothing is emitted.
 
-    def value(self) -> tuple[LatticeRow, ...]:
-        """The lattices, the best patch's first."""
-        return self._rows
-
-    def setValue(self, rows: Sequence[LatticeRow]) -> None:
-        """Show the lattices in a table where there are several; nothing is emitted."""
-        if tuple(rows) == self._rows:
-            return
-        self._rows = tuple(rows)
-        unit = "nm" if self._rows and self._rows[0].in_nm else "px"
-        with signals_blocked(self.table):
-            self.table.setHorizontalHeaderLabels([heading.format(unit=unit) for heading in _LATTICE_HEADINGS])
-            self.table.setRowCount(len(self._rows))
-            for line, row in enumerate(self._rows):
-                for column, item in enumerate(row.items()):
-                    self.table.setItem(line, column, item)
-        self.table.setFixedHeight(_ROW * (len(self._rows) + 1) + 2 * self.table.frameWidth())
-        self.table.setVisible(len(self._rows) > 1)
-
-    def setState(self, *, count: int, mapped: bool) -> None:
-        """Show the number of lattices (0: unknown), of a single one the cell, and whether their map is visible."""
-        cell = self._rows[0].about_cell() if self._rows else ""
+        Parameters
+        ----------
+        found : Findings or None
+        intact : sequence of bool
+            Which of the lattices count as intact.
+        size_nm : float or None
+            Pixel size.
+        mapped : bool
+            Whether their map is visible.
+        """
+        rows, count = ((), 0) if found is None else (found.lattices, found.count)
+        cell = about_cell(rows[0], size_nm) if rows else ""
         self.about.setText("–" if not count else f"{count} lattices" if count > 1 else cell or "1 lattice")
         self.calibrate.setVisible(bool(cell))
         self.add.setEnabled(count > 0)
-        self.map.setVisible(len(self._rows) > 1)
-        self.move_button.setVisible(len(self._rows) > 1)
         self.map.setChecked(mapped)
+        for part in (self.map, self.move_button, self.table):
+            part.setVisible(len(rows) > 1)
+        if (shown := (rows, tuple(intact), size_nm)) == self._shown:
+            return
+        self._shown = shown
+        unit = "px" if size_nm is None else "nm"
+        with signals_blocked(self.table):
+            self.table.setHorizontalHeaderLabels([heading.format(unit=unit) for heading in _LATTICE_HEADINGS])
+            self.table.setRowCount(len(rows))
+            for line, (row, ticked) in enumerate(zip(rows, intact, strict=True)):
+                for column, item in enumerate(_items(row, ticked, size_nm)):
+                    self.table.setItem(line, column, item)
+        self.table.setFixedHeight(_ROW * (len(rows) + 1) + 2 * self.table.frameWidth())
 
     def _changed(self, item: QTableWidgetItem) -> None:
         if item.column() == 0:
-            self.verdictGiven.emit(self._rows[item.row()].number, item.checkState() == Qt.CheckState.Checked)
+            self.verdictGiven.emit(item.row(), item.checkState() == Qt.CheckState.Checked)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR
+from napari_hrstem_defects.io.display import AMORPHOUS_COLOUR, BEST_PATCH_COLOUR, domain_colour
 from napari_hrstem_defects.widgets.model import COMPARED, Document
 from napari_hrstem_defects.widgets.outputs import (
     LABEL_CLASSES,
@@ -17,17 +18,14 @@ from napari_hrstem_defects.widgets.outputs import (
     NOT_ASSESSED_COLOUR,
     PATCH_COLOURS,
     Output,
-    lattice_colour,
 )
 from napari_hrstem_defects.widgets.roles import (
-    IMAGES,
     KEY,
     PAINTABLE,
     PARTED,
     POINTS,
     Role,
     entry,
-    name_of,
     outputs_of,
     role_of,
     tag,
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
 _OUTLINED, WIDEST_OUTLINE, _LARGEST_OUTLINED = 100, 3, 1024
 _OUTLINE_OPACITY = 0.9
 _HIDDEN = {"visible": False}
+#: Bright over whatever lies below.
+_GLOW = {"colormap": "inferno", "blending": "additive"}
 _LABELS = {"colormap": LABEL_COLOURS, "opacity": 0.6}
 #: Frames of the size of a patch.
 _FRAMES = {
@@ -52,39 +52,69 @@ _FRAMES = {
     "border_width_is_relative": True,
     "canvas_size_limits": (2, 10000),
 }
-#: What the layers of a role look like when they are made; colours of labels by their values.
-_OPTIONS: dict[Role, dict[str, Any]] = {
-    Role.PREPROCESSED: {"colormap": "gray", **_HIDDEN},
-    Role.SCORES: {"colormap": "viridis", "opacity": 0.5, "blending": "translucent", **_HIDDEN},
-    Role.VARIANCE: {"colormap": "viridis", **_HIDDEN},
-    Role.BOUNDARIES: {"colormap": "inferno", "blending": "additive", **_HIDDEN},
-    Role.SEVERITY: {"colormap": "inferno", "blending": "additive", "opacity": 0.5},
-    Role.NOT_ASSESSED: {"colormap": {1: NOT_ASSESSED_COLOUR}, "opacity": 0.5},
-    Role.AMORPHOUS: {"colormap": {1: AMORPHOUS_COLOUR}, "opacity": 0.5, **_HIDDEN},
-    Role.CLASS_SCORES: {
-        "colormap": "inferno",
-        "blending": "additive",
-        "contrast_limits": (0.0, 1.0),
-        **_HIDDEN,
-    },
-    Role.CLASS_VOTES: {"opacity": 0.5, **_HIDDEN},
-    Role.CLASSES: {"opacity": 0.5},
-    Role.PATCHES: {"colormap": PATCH_COLOURS, "opacity": 0.3, **_HIDDEN},
-    Role.LATTICES: {"colormap": {n: lattice_colour(n) for n in range(1, 256)}, "opacity": 0.4, **_HIDDEN},
-    Role.LABELS_BEFORE: _LABELS,
-    Role.LABELS: _LABELS,
-    Role.REGIONS: {"opacity": 0.5, **_HIDDEN},
-    Role.HOVERED: {"colormap": {1: BEST_PATCH_COLOUR}, "opacity": 1.0, **_HIDDEN},
-    Role.LATTICE_PATCHES: _FRAMES,
-    Role.BEST_PATCH: _FRAMES,
-}
-#: What the values of labels mean, where that is the same in all layers of the role.
-_CLASSES = {
-    Role.NOT_ASSESSED: ("assessed", "not assessed"),
-    Role.AMORPHOUS: LABEL_CLASSES[::2],
-    Role.PATCHES: ("automatic", "non-defective", "defective"),
-    Role.LABELS_BEFORE: LABEL_CLASSES,
-    Role.LABELS: LABEL_CLASSES,
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the layers of a role are made.
+
+    Attributes
+    ----------
+    kind : str
+        As napari names it.
+    name : str
+        Without the image's; of roles of several layers their part comes first: of a long name the middle is not shown.
+    options : dict
+        Colours of labels by their values.
+    classes : tuple of str
+        What the values of labels mean, where that is the same in all layers of the role.
+    """
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+    classes: tuple[str, ...] = ()
+
+
+_DOMAINS = {number: domain_colour(number) for number in range(1, 256)}
+_LOOKS = {
+    Role.PREPROCESSED: _Look("image", "Preprocessed", {"colormap": "gray", **_HIDDEN}),
+    Role.SCORES: _Look("image", "Patch scores", {"colormap": "viridis", "opacity": 0.5, **_HIDDEN}),
+    Role.VARIANCE: _Look("image", "Local variance", {"colormap": "viridis", **_HIDDEN}),
+    Role.BOUNDARIES: _Look("image", "Boundaries", {**_GLOW, **_HIDDEN}),
+    Role.SEVERITY: _Look("image", "Severity", {**_GLOW, "opacity": 0.5}),
+    Role.NOT_ASSESSED: _Look(
+        "labels",
+        "Not assessed",
+        {"colormap": {1: NOT_ASSESSED_COLOUR}, "opacity": 0.5},
+        ("assessed", "not assessed"),
+    ),
+    Role.AMORPHOUS: _Look(
+        "labels",
+        "Amorphous mask",
+        {"colormap": {1: AMORPHOUS_COLOUR}, "opacity": 0.5, **_HIDDEN},
+        LABEL_CLASSES[::2],
+    ),
+    Role.CLASS_SCORES: _Look(
+        "image", "{part}: probability", {**_GLOW, "contrast_limits": (0.0, 1.0), **_HIDDEN}
+    ),
+    Role.CLASS_VOTES: _Look("labels", "{part}: votes", {"opacity": 0.5, **_HIDDEN}),
+    Role.CLASSES: _Look("labels", "Classes of the scan", {"opacity": 0.5}),
+    Role.PATCHES: _Look(
+        "labels",
+        "Patches",
+        {"colormap": PATCH_COLOURS, "opacity": 0.3, **_HIDDEN},
+        ("automatic", "non-defective", "defective"),
+    ),
+    Role.LATTICES: _Look("labels", "Lattices", {"colormap": _DOMAINS, "opacity": 0.4, **_HIDDEN}),
+    Role.LABELS_BEFORE: _Look("labels", "Labels before corrections", _LABELS, LABEL_CLASSES),
+    Role.LABELS: _Look("labels", "Labels", _LABELS, LABEL_CLASSES),
+    Role.REGIONS: _Look("labels", "Regions", {"opacity": 0.5, **_HIDDEN}),
+    Role.HOVERED: _Look(
+        "labels", "Region under the mouse", {"colormap": {1: BEST_PATCH_COLOUR}, "opacity": 1.0, **_HIDDEN}
+    ),
+    Role.LATTICE_PATCHES: _Look("points", "Patches of other lattices", _FRAMES),
+    Role.BEST_PATCH: _Look("points", "Best patch", _FRAMES),
 }
 
 
@@ -208,16 +238,11 @@ def _about(document: Document, output: Output) -> dict[str, str]:
 
 
 def _make(document: Document, source: Image, output: Output, data: Any, placed: Mapping[str, Any]) -> Layer:
-    from napari.layers import Image, Labels, Points
+    from napari.layers import Layer
 
     # With its role from the beginning, so that it is never offered as an image to analyse.
-    options = {
-        **placed,
-        **options_of(output, Path(source.name).stem),
-        "metadata": {KEY: _about(document, output)},
-    }
-    kinds = {"image": Image, "labels": Labels, "points": Points}
-    layer: Layer = kinds[kind_of(output.role)](data, **options)
+    _, options, kind = layer_data(output, source.name, placed, _about(document, output))
+    layer = Layer.create(data, options, kind)
     dress(layer, output.role)
     return layer
 
@@ -236,20 +261,29 @@ def dress(layer: Any, role: Role) -> None:
         layer.selected_label = 2 if role is Role.PATCHES else 1
 
 
-def options_of(output: Output, image: str = "") -> dict[str, Any]:
-    """Options that napari makes the layer of an output with, but for its place; `image` is named beside the role."""
-    role, features = output.role, output.features
-    options = {"name": f"{name_of(role, output.part)} · {image}", **_OPTIONS[role], **output.options}
+def layer_data(
+    output: Output, image: str, placed: Mapping[str, Any], about: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], str]:
+    """What napari makes the layer of an output from: data, options and kind.
+
+    Parameters
+    ----------
+    output : Output
+    image : str
+        Name of the image, which stands beside that of the role.
+    placed : mapping
+        Options that say where it lies.
+    about : mapping
+        Our entry in its metadata.
+    """
+    look, features = _LOOKS[output.role], output.features
+    options = {**look.options, **output.options, **placed, "metadata": {KEY: dict(about)}}
+    options["name"] = f"{look.name.format(part=output.part)} · {Path(image).stem}"
     if isinstance(options.get("colormap"), dict):
         options["colormap"] = label_colours(options["colormap"])
-    if features is None and (classes := _CLASSES.get(role)) is not None:
-        features = {"index": list(range(len(classes))), "class": list(classes)}
-    return options if features is None else {**options, "features": features}
-
-
-def kind_of(role: Role) -> str:
-    """Kind of the layers of a role, as napari names it."""
-    return "points" if role in POINTS else "image" if role in IMAGES else "labels"
+    if features is None and look.classes:
+        features = {"index": list(range(len(look.classes))), "class": list(look.classes)}
+    return output.data, options if features is None else {**options, "features": features}, look.kind
 
 
 def label_colours(colours: Mapping[int, str], other: str = "transparent") -> Any:
@@ -278,19 +312,17 @@ def _update(layer: Any, output: Output, data: Any, placed: Mapping[str, Any]) ->
         layer.features = output.features
 
 
-def first_in_frame(points: NDArray[Any], frame: int | None) -> int:
+def first_in_frame(points: NDArray[Any], frame: int) -> int:
     """Number of the first point that lies in a frame of a series; the first of all where there is none."""
-    if frame is None or points.shape[1] < 3 or not (points[:, 0] == frame).any():
+    if points.shape[1] < 3 or not (points[:, 0] == frame).any():
         return 0
     return int(np.argmax(points[:, 0] == frame))
 
 
-def is_in_frame(layer: Any, frame: int | None) -> bool:
-    """Whether a layer of a series shows something in a frame; None: of a single image."""
-    if frame is None:
-        return True
+def is_in_frame(layer: Any, frame: int) -> bool:
+    """Whether a layer shows something in a frame of its image; those of a single image do."""
     if role_of(layer) in POINTS:
-        return frame in layer.data[:, 0]
+        return layer.ndim < 3 or frame in layer.data[:, 0]
     return len(layer.data) > 1 or entry(layer)["frame"] == frame
 
 

@@ -19,7 +19,6 @@ from napari_hrstem_defects.widgets.corrections import (
     Labelled,
     Point,
     measured_in,
-    place_of,
 )
 from napari_hrstem_defects.widgets.outputs import PATCH_DEFECTIVE, Findings
 from napari_hrstem_defects.widgets.roles import (
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_hrstem_defects.core.analysis import Analysis
-    from napari_hrstem_defects.core.domains import Domain
     from napari_hrstem_defects.core.regions import Region
     from napari_hrstem_defects.widgets.tasks import SeriesResult
 
@@ -367,19 +365,13 @@ class Document:
 
     # What was found -------------------------------------------------------------------------------------------
 
-    @property
-    def lattices(self) -> tuple[Domain, ...]:
-        """The lattices found in the latest run, the best patch's first."""
-        found = None if self.analysis is None else self.analysis.domains
-        return () if found is None else found.domains
-
-    def verdicts(self) -> tuple[bool, ...]:
-        """Which of the lattices count as intact, as asked for now."""
+    def intact(self, frame: int) -> tuple[bool, ...]:
+        """Which of the lattices of a frame count as intact; of the one that was analysed last as asked for by now."""
         from napari_hrstem_defects.core.domains import with_verdicts
 
-        analysis = self.analysis
-        if analysis is None or analysis.domains is None or analysis.prepared is None:
-            return ()
+        analysis, found = self.analysis, self.found(frame)
+        if frame != self.frame or analysis is None or not analysis.domains or not analysis.prepared:
+            return () if found is None else tuple(row["crystal"] == "yes" for row in found.lattices)
         wanted = self.by_hand.in_recipe(analysis.recipe).domains
         return tuple(d.crystal for d in with_verdicts(analysis.domains, analysis.prepared, wanted).domains)
 
@@ -393,7 +385,8 @@ class Document:
 
     def regions(self, frame: int | None = None) -> tuple[Region, ...]:
         """Regions to show of a frame: with what was painted, or those of a scan as long as there are no others."""
-        known: Any = self.class_maps.get(frame or 0) if self.analysis is None else self.known(frame)
+        found: Mapping[int, Any] = self.class_maps if self.analysis is None else self.labelled
+        known = found.get(self.frame if frame is None else frame)
         return () if known is None else known.regions
 
     def in_nm(self, frame: int | None = None) -> bool:
@@ -402,14 +395,8 @@ class Document:
             return regions[0].area_nm2 is not None
         return self.layer is not None and pixel_size_nm(self.layer) is not None
 
-    def painted_regions(self, frame: int | None = None) -> frozenset[int]:
-        """Numbers of the regions of a frame in which a person painted."""
-        known = self.known(frame)
-        return frozenset() if known is None else known.painted
-
-    def review(self, frame: int | None, numbers: Collection[int], accepted: bool) -> None:
+    def review(self, frame: int, numbers: Collection[int], accepted: bool) -> None:
         """Accept or reject regions of a frame; can be undone."""
-        frame = self.frame if frame is None else frame
         if (known := self.labelled.get(frame)) is None:
             return
         others = {
@@ -417,8 +404,7 @@ class Document:
             for (t, *pixel), kept in self.by_hand.reviewed.items()
             if t != frame or known.numbered[tuple(pixel)] not in numbers
         }
-        places = (place_of(known.numbered, number) for number in numbers)
-        self.ask(reviewed=others | {(frame, *place): accepted for place in places if place is not None})
+        self.ask(reviewed=others | {(frame, *place): accepted for place in known.places(numbers)})
 
     def reviewed(self, frame: int | None = None) -> dict[int, str]:
         """Region of a frame → "accepted" or "rejected"."""

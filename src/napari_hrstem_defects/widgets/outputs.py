@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from napari_hrstem_defects.io.display import (
     AMORPHOUS_COLOUR,
     BEST_PATCH_COLOUR,
     SYMMETRY_COLOUR,
+    domain_colour,
     severity_range,
 )
 from napari_hrstem_defects.widgets.roles import Role
@@ -34,8 +35,6 @@ CLEAN_COLOUR = "#009E73"
 PATCH_COLOURS = {PATCH_CLEAN: CLEAN_COLOUR, PATCH_DEFECTIVE: SYMMETRY_COLOUR}
 #: Other good places for the best patch that are offered, and the grey of their frames.
 CANDIDATES, CANDIDATE_COLOUR = 4, "#BBBBBB80"
-#: Okabe & Ito's colours that are not taken yet: reddish purple, blue, orange, bluish green, grey.
-LATTICE_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#009E73", "#BBBBBB")
 #: Colours of the classes of a scan: theirs and the rest of the palette, but for the clean class's green.
 CLASS_COLOURS = ("#CC79A7", "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#F0E442", "#BBBBBB")
 #: Grey of pixels not assessed.
@@ -159,22 +158,35 @@ class Findings:
 
 def describe(analysis: Analysis, steps: Collection[str]) -> list[Output]:
     """Layers of some steps of an analysis: those that are looked at first, then the others from the bottom up."""
-    makers = {
-        "preprocess": _preprocessed,
-        "domains": _boundaries,
-        "classify": _patches,
-        "variance": _variance,
-        "symmetry": _severity,
-        "segment": _labels,
-        "best_patch": _best_patch,
-    }
-    outputs = [output for step, make in makers.items() if step in steps for output in make(analysis)]
+    outputs: list[Output] = []
+    filtered, prepared = analysis.filtered, analysis.prepared
     # In the published mode the filtered image is made together with the other maps.
-    if "variance" in steps and "preprocess" not in steps and analysis.filtered is not None:
-        outputs.extend(_preprocessed(analysis))
+    if filtered is not None and {"preprocess", "variance"}.intersection(steps):
+        outputs.append(_image(Role.PREPROCESSED, filtered))
+    elif filtered is None and prepared is not None and "preprocess" in steps:
+        outputs.append(_image(Role.PREPROCESSED, prepared.values))
+    if "domains" in steps and analysis.boundaries is not None and analysis.recipe.domains.boundary_map:
+        outputs.append(_image(Role.BOUNDARIES, analysis.boundaries))
+    verdicts = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
+    if "classify" in steps:
+        outputs.append(_image(Role.SCORES, analysis.patches.scores.astype(np.float32)))
     # The final verdict on the patches is the share of labels in them.
-    if "segment" in steps and "classify" not in steps:
-        outputs.append(replace(_verdicts(analysis), if_there=True))
+    if "classify" in steps or "segment" in steps:
+        outputs.append(Output(Role.PATCHES, verdicts, if_there="classify" not in steps))
+    if "best_patch" in steps and (best := analysis.best_patch) is not None:
+        points = np.array([(best.y, best.x), *_candidates(analysis, best)], dtype=float)
+        outputs.append(_best_patches(points, best.size, candidates=len(points) - 1))
+    if "variance" in steps:
+        outputs.append(_image(Role.VARIANCE, analysis.variance))
+        outputs.append(Output(Role.AMORPHOUS, analysis.amorphous.astype(np.uint8)))
+    if "symmetry" in steps:
+        limits = severity_range(analysis.severity, analysis.threshold)
+        outputs.append(Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits}))
+        rest = hatched(analysis)
+        outputs.append(Output(Role.NOT_ASSESSED, rest, if_there=bool(analysis.valid_mask.all())))
+        outputs += _lattices(analysis)
+    if "segment" in steps:
+        outputs.append(Output(Role.LABELS, analysis.labels.astype(np.uint8)))
     order = [Role.SEVERITY, Role.LABELS, *Role]
     return sorted(outputs, key=lambda output: order.index(output.role))
 
@@ -190,9 +202,7 @@ def _histogram(analysis: Analysis) -> Histogram | None:
     return Histogram(counts, edges, 0.0 if analysis.threshold is None else analysis.area_periods)
 
 
-def region_output(
-    numbered: NDArray[np.integer[Any]], regions: tuple[Region, ...], frame: int | None
-) -> Output:
+def region_output(numbered: NDArray[np.integer[Any]], regions: tuple[Region, ...], frame: int) -> Output:
     """Layer of the numbered regions of a frame; its table is the table of regions."""
     from napari_hrstem_defects.io.tables import region_rows
 
@@ -208,30 +218,20 @@ def class_colour(number: int) -> str:
     return CLASS_COLOURS[(number - 1) % len(CLASS_COLOURS)] if number else CLEAN_COLOUR
 
 
-def lattice_colour(number: int) -> str:
-    """Colour of a lattice; number 0, the best patch's, has none."""
-    return LATTICE_COLOURS[(number - 1) % len(LATTICE_COLOURS)]
-
-
-def lattice_patches(
-    analysis: Analysis, points: Sequence[tuple[float, float]], *, make: bool = False
-) -> Output:
+def lattice_patches(analysis: Analysis, *, make: bool = False) -> Output:
     """Frames of the model patches of further lattices; no layer is made for none unless `make`."""
-    others = () if analysis.domains is None else analysis.domains.domains[1:]
-    by_hand = [domain.patch.placed == "hand" for domain in others] + [True] * len(points)
+    patches = [] if analysis.domains is None else [domain.patch for domain in analysis.domains.domains[1:]]
     size = analysis.patches.grid.size if analysis.best_patch is None else analysis.best_patch.size
-    numbers = range(1, len(points) + 1)
-    colours = [lattice_colour(number) for number in numbers] or LATTICE_COLOURS[0]
+    colours = [domain_colour(number) for number in range(1, len(patches) + 1)] or domain_colour(1)
     return Output(
         Role.LATTICE_PATCHES,
-        np.array(points, dtype=float).reshape(-1, 2),
+        np.array([(patch.y, patch.x) for patch in patches], dtype=float).reshape(-1, 2),
         {"size": size, "border_color": colours},
-        if_there=not points and not make,
-        features={"lattice": [str(number) for number in numbers], "by_hand": by_hand[: len(points)]},
+        if_there=not patches and not make,
     )
 
 
-def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
+def scan_outputs(scan: Scan, frame: int) -> list[Output]:
     """Of each class of a scan how likely it is and the published vote mask, and the map of all classes.
 
     Only the map is shown at first. No pixels are copied.
@@ -254,52 +254,18 @@ def scan_outputs(scan: Scan, frame: int | None) -> list[Output]:
     return [replace(output, frame=frame) for output in outputs]
 
 
-def _preprocessed(analysis: Analysis) -> list[Output]:
-    values = analysis.filtered
-    if values is None and analysis.prepared is not None:
-        values = analysis.prepared.values
-    return [] if values is None else [_image(Role.PREPROCESSED, values)]
-
-
-def _patches(analysis: Analysis) -> list[Output]:
-    return [_image(Role.SCORES, analysis.patches.scores.astype(np.float32)), _verdicts(analysis)]
-
-
-def _verdicts(analysis: Analysis) -> Output:
-    verdict = np.where(analysis.patches.defective, PATCH_DEFECTIVE, PATCH_CLEAN).astype(np.uint8)
-    return Output(Role.PATCHES, verdict)
-
-
-def _best_patch(analysis: Analysis) -> list[Output]:
-    best = analysis.best_patch
-    if best is None:
-        return []
-    points = np.array([(best.y, best.x), *_candidates(analysis, best)], dtype=float)
-    return [best_patch_output(points, best_patch_kinds(len(points) - 1), best.size)]
-
-
 def best_patches_of_series(patches: Mapping[int, BestPatch | None]) -> list[Output]:
     """Layer of the best patches of the frames of a series."""
     found = {frame: best for frame, best in patches.items() if best is not None}
     points = np.array([(frame, best.y, best.x) for frame, best in found.items()], dtype=float)
     sizes = [best.size for best in found.values()]
-    return [best_patch_output(points, ["best patch"] * len(points), sizes[0])] if found else []
+    return [_best_patches(points, sizes[0])] if found else []
 
 
-def best_patch_output(points: NDArray[np.float64], kinds: Sequence[str], size: float) -> Output:
-    """Layer of the best patch, or those of several frames, and of the other places that are offered."""
-    options = {"size": size, "border_color": best_patch_colours(kinds)}
-    return Output(Role.BEST_PATCH, points, options, features={"kind": list(kinds)})
-
-
-def best_patch_kinds(candidates: int) -> list[str]:
-    """Kinds of the squares of one image: the best patch comes first."""
-    return ["best patch"] + ["candidate"] * candidates
-
-
-def best_patch_colours(kinds: Sequence[str]) -> list[str]:
-    """Colours of squares: only that of a best patch is bright."""
-    return [CANDIDATE_COLOUR if kind == "candidate" else BEST_PATCH_COLOUR for kind in kinds]
+def _best_patches(points: NDArray[np.float64], size: float, candidates: int = 0) -> Output:
+    """Layer of the best patch, or those of several frames, and last of other places that are offered, dimmed."""
+    colours = [BEST_PATCH_COLOUR] * (len(points) - candidates) + [CANDIDATE_COLOUR] * candidates
+    return Output(Role.BEST_PATCH, points, {"size": size, "border_color": colours})
 
 
 def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]]:
@@ -319,26 +285,12 @@ def _candidates(analysis: Analysis, best: BestPatch) -> list[tuple[float, float]
     return found
 
 
-def _severity(analysis: Analysis) -> list[Output]:
-    limits = severity_range(analysis.severity, analysis.threshold)
-    severity = Output(Role.SEVERITY, analysis.severity, {"contrast_limits": limits})
-    rest = Output(Role.NOT_ASSESSED, hatched(analysis), if_there=bool(analysis.valid_mask.all()))
-    return [severity, rest, *_lattices(analysis)]
-
-
 def hatched(analysis: Analysis) -> NDArray[np.uint8]:
     """Oblique stripes, 1, of the pixels that no defect can be found in."""
     height, width = analysis.valid_mask.shape
     y, x = np.ogrid[:height, :width]
     stripe = max(2, min(height, width) // _STRIPES)
     return (~analysis.valid_mask & ((y + x) // stripe % 2 == 0)).astype(np.uint8)
-
-
-def _boundaries(analysis: Analysis) -> list[Output]:
-    """The map of boundaries without a reference, where the recipe asked for it."""
-    if analysis.boundaries is None or not analysis.recipe.domains.boundary_map:
-        return []
-    return [_image(Role.BOUNDARIES, analysis.boundaries)]
 
 
 def _lattices(analysis: Analysis) -> list[Output]:
@@ -351,16 +303,7 @@ def _lattices(analysis: Analysis) -> list[Output]:
     if rows:
         table |= {key: [row[key] for row in rows] for key in ("relation", "crystal", "fraction")}
     numbers = Output(Role.LATTICES, domain_image(analysis), features=table, if_there=not others)
-    return [numbers, lattice_patches(analysis, [(d.patch.y, d.patch.x) for d in others])]
-
-
-def _variance(analysis: Analysis) -> list[Output]:
-    amorphous = Output(Role.AMORPHOUS, analysis.amorphous.astype(np.uint8))
-    return [_image(Role.VARIANCE, analysis.variance), amorphous]
-
-
-def _labels(analysis: Analysis) -> list[Output]:
-    return [Output(Role.LABELS, analysis.labels.astype(np.uint8))]
+    return [numbers, lattice_patches(analysis)]
 
 
 def _image(role: Role, values: NDArray[Any]) -> Output:

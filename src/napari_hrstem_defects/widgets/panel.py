@@ -25,18 +25,19 @@ from napari_hrstem_defects.widgets import classifiers, settings, summary
 from napari_hrstem_defects.widgets.actions import CITATION, CITATION_URL, Actions, HelpDialog
 from napari_hrstem_defects.widgets.contributions import PLUGIN, available_samples, is_ours
 from napari_hrstem_defects.widgets.docks import SessionWidget
-from napari_hrstem_defects.widgets.lattices import LatticesView, lattice_rows, spacing_px
+from napari_hrstem_defects.widgets.lattices import LatticesView, spacing_px
 from napari_hrstem_defects.widgets.layers import is_in_frame
 from napari_hrstem_defects.widgets.layout import Column, Wrapped, box, button, row
-from napari_hrstem_defects.widgets.model import STEPS, State
-from napari_hrstem_defects.widgets.navigator import Navigator
+from napari_hrstem_defects.widgets.model import STEPS, Document, State
 from napari_hrstem_defects.widgets.parameters import changed_names, is_read
 from napari_hrstem_defects.widgets.parts import THRESHOLD, BestPatchView, StepGroup, ThresholdEditor, accent
+from napari_hrstem_defects.widgets.plots import Plot
 from napari_hrstem_defects.widgets.results import ResultsDock
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm
 from napari_hrstem_defects.widgets.tasks import import_early
-from napari_hrstem_defects.widgets.view import Fit
+from napari_hrstem_defects.widgets.theme import boxes
+from napari_hrstem_defects.widgets.view import Fit, Navigator
 from napari_hrstem_defects.widgets.worker import Monitor, TaskWorker
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class DefectsPanel(SessionWidget):
         self._help: HelpDialog | None = None
         self._build()
         self._lay_out()
-        self.results = ResultsDock(self._viewer, self.session, self.navigator, self._colours)
+        self.results = ResultsDock(self._viewer, self.session, self.navigator)
+        self._colour()
         self._connect()
         self._begin()
         self._fit = Fit(self.session)
@@ -100,6 +102,7 @@ class DefectsPanel(SessionWidget):
 
     def _build(self) -> None:
         session, navigator, tips = self.session, self.navigator, _TOOLTIPS
+        ask = session.edits.ask
         self.citation = QLabel()
         self.citation.setOpenExternalLinks(True)
         self.citation.setToolTip(f"<qt>Please cite {CITATION}, when you publish results.</qt>")
@@ -115,15 +118,18 @@ class DefectsPanel(SessionWidget):
         samples.setMenu(menu)
         self.open = row(button("Open a file…", tips["files"], self._open_files, fixed=False), samples)
         self.groups = {step.name: StepGroup(step, _BESIDE.get(step.name), [THRESHOLD]) for step in STEPS}
-        self.patches = button("Paint…", tips["patches"], navigator.paint_patches, fixed=False)
+        paint = functools.partial(navigator.take, Role.PATCHES, "paint")
+        self.patches = button("Paint…", tips["patches"], paint, fixed=False)
         self.patch_count = Wrapped("–")
         self.scan = button("Scan…", tips["scan"], self._scan)
         self.train = button("Train…", tips["train"], self.show_training)
         self.best_patch, self.lattices = BestPatchView(), LatticesView()
-        self.threshold = ThresholdEditor(self._colours)
+        self.threshold = ThresholdEditor()
         self.region_count = Wrapped("–", "regions")
         self.paint_labels = button("Paint…", tips["labels"], navigator.paint_labels, fixed=False)
-        self.discard = button("Discard corrections", tips["discard"], session.edits.discard)
+        self.discard = button(
+            "Discard corrections", tips["discard"], functools.partial(ask, Document.ask, painted={})
+        )
         self.before = button("", tips["before"], navigator.toggle_before)
         self.before.setCheckable(True)
         self.corrections = row(self.before, self.discard)
@@ -167,7 +173,6 @@ class DefectsPanel(SessionWidget):
         box(QVBoxLayout(inside), *above, *self.groups.values(), *below, margins=(6, 2, 6, 2), spacing=2)
         box(QVBoxLayout(self), Column(inside), self.actions_, margins=(0, 0, 0, 4), spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self._colour()
 
     def _connect(self) -> None:
         session, navigator = self.session, self.navigator
@@ -179,16 +184,16 @@ class DefectsPanel(SessionWidget):
         self.threshold.valueChanged.connect(lambda value: self._edit(THRESHOLD, value))
         self.auto.clicked.connect(lambda on: setattr(session, "auto_update", on))
         self.more.toggled.connect(self._fold)
-        self.lattices.verdictGiven.connect(session.edits.count_as)
+        self.lattices.verdictGiven.connect(functools.partial(session.edits.ask, Document.count_as))
         self.lattices.map.clicked.connect(navigator.show_lattices)
         for pressed, slot in (
             (self.help, self.show_help),
             (self.run_row.run, self._run_all),
             (self.best_patch.move_button, navigator.move_best_patch),
             (self.best_patch.automatic, functools.partial(session.edits.place, None)),
-            (self.best_patch.undo, session.edits.undo),
+            (self.best_patch.undo, functools.partial(session.edits.ask, Document.undo)),
             (self.lattices.add, navigator.add_lattice),
-            (self.lattices.move_button, navigator.move_lattices),
+            (self.lattices.move_button, functools.partial(navigator.take, Role.LATTICE_PATCHES, "select")),
             (self.lattices.calibrate, self._ask_spacing),
         ):
             pressed.clicked.connect(lambda _=False, slot=slot: slot())
@@ -279,7 +284,8 @@ class DefectsPanel(SessionWidget):
         from napari_hrstem_defects.widgets.training import TrainDialog
 
         if self._training is None:
-            self._training = TrainDialog(self.session, self._colours, self)
+            self._training = TrainDialog(self.session, self)
+            self._colour()
             self._training.trained.connect(self._trained)
         self._training.show()
         self._training.raise_()
@@ -335,6 +341,7 @@ class DefectsPanel(SessionWidget):
         session, frame = self.session, self.session.shown_frame()
         document, states, running = session.document, session.states(), session.running
         found, opened = document.found(frame), document.layer is not None
+        size = None if document.layer is None else pixel_size_nm(document.layer)
         following = None if running else session.next_step()
         nothing = all(state is State.EMPTY for state in states.values())
         accent(self.run_row.run, self._colours if nothing and opened else None)
@@ -344,7 +351,7 @@ class DefectsPanel(SessionWidget):
             group.setState(states[name], self._colours, note, name == following and not nothing)
             group.button.setEnabled(not running)
         self.info.setText(summary.about_image(document, found))
-        unknown = document.layer is not None and pixel_size_nm(document.layer) is None
+        unknown = opened and size is None
         self.calibrate.setVisible(unknown or bool(summary.about_pixel_size(document)))
         self.open.setVisible(not opened)
         self.patch_count.setText(summary.about_patches(document, found))
@@ -353,12 +360,9 @@ class DefectsPanel(SessionWidget):
         self.best_patch.automatic.setEnabled(document.point is not None)
         self.best_patch.undo.setEnabled(bool(document.history))
         self.best_patch.filters.setFilters(None if found is None else found.filters)
-        self.lattices.setValue(lattice_rows(document, found, frame))
-        mapped = session.layer(Role.LATTICES)
-        self.lattices.setState(
-            count=0 if found is None else found.count,
-            mapped=mapped is not None and mapped.visible,
-        )
+        lattices = session.layer(Role.LATTICES)
+        mapped = lattices is not None and lattices.visible
+        self.lattices.setValue(found, document.intact(frame), size, mapped=mapped)
         self.threshold.setHistogram(None if found is None else found.histogram)
         # Without the layer, or in a frame that it does not show, there is nothing to move or paint.
         for role, tool in (
@@ -376,20 +380,16 @@ class DefectsPanel(SessionWidget):
         self.auto.setChecked(session.auto_update)
         self.results.refresh()
 
-    def _finished(self) -> None:
-        super()._finished()
-        self.results.open_dock()
-
     def _theme_changed(self) -> None:
         super()._theme_changed()
         self._colour()
-        self.results.sizes.setColours(self._colours)
-        if self._training is not None:
-            self._training.setColours(self._colours)
 
     def _colour(self) -> None:
+        """Give all parts, those of the dialog as well, the colours of the theme."""
         # Links in the colour of the text, underlined: the default blue cannot be read on a dark ground.
         link = f"<a style='color:{self._colours.text.name()}' href='{CITATION_URL}'>Dennler 2021</a>"
         self.citation.setText(f"<small>Cite {link}</small>")
-        for part in (self.lattices, self.threshold.histogram):
-            part.setColours(self._colours)
+        self.setStyleSheet(boxes(self._colours))
+        for part in (self, self.results.widget):
+            for plot in part.findChildren(Plot):
+                plot.setColours(self._colours)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -256,10 +255,9 @@ class ThresholdEditor(QWidget):
 
     valueChanged = Signal(float)
 
-    def __init__(self, colours: Colours) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.histogram = Plot(
-            colours,
             draw_histogram,
             "severity histogram",
             "Histogram of the severity (logarithmic counts). Solid line: the threshold for the expected number of "
@@ -274,15 +272,10 @@ class ThresholdEditor(QWidget):
         Quiet(self.slider)
         self.number = editor_of(THRESHOLD)
         self.label = QLabel(label_of(THRESHOLD))
-        layout = QGridLayout(self)
-        layout.setContentsMargins(INDENT, 0, 0, 0)
-        layout.setVerticalSpacing(1)
-        layout.setHorizontalSpacing(6)
-        layout.addWidget(self.histogram, 0, 0, 1, 3)
-        for column, widget in enumerate((self.label, self.slider, self.number)):
-            layout.addWidget(widget, 1, column)
+        for widget in (self.label, self.slider):
             widget.setToolTip(self.number.toolTip())
-        layout.setColumnStretch(1, 1)
+        line = box(QHBoxLayout(), self.label, self.slider, self.number, spacing=6, stretch=1)
+        box(QVBoxLayout(self), self.histogram, line, margins=(INDENT, 0, 0, 0), spacing=1)
         self._histogram: Histogram | None = None
         self._extent = 0.0
         self.slider.valueChanged.connect(lambda i: self._set(_MOST * (_LEAST / _MOST) ** (i / _STEPS)))

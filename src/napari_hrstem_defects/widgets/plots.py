@@ -30,7 +30,6 @@ class Plot(QWidget):
 
     Parameters
     ----------
-    colours : Colours
     draw : callable
         ``draw(axes, value, colours)`` draws a value.
     name, tooltip : str
@@ -45,7 +44,6 @@ class Plot(QWidget):
 
     def __init__(
         self,
-        colours: Colours,
         draw: Callable[[Axes, Any, Colours], None],
         name: str,
         tooltip: str,
@@ -53,7 +51,8 @@ class Plot(QWidget):
         margins: tuple[int, int, int, int] = (42, 10, 22, 30),
     ) -> None:
         super().__init__()
-        self._colours, self._draw, self._margins = colours, draw, margins
+        self._draw, self._margins = draw, margins
+        self._colours: Colours | None = None
         self._value: Any = ()
         self._canvas: Any = None
         self._outdated = False
@@ -103,9 +102,9 @@ class Plot(QWidget):
             self.redraw()
 
     def redraw(self) -> None:
-        """Draw all of it anew, as soon as the window has time for it and it is visible."""
+        """Draw all of it anew, as soon as the window has time for it, and it is visible and knows its colours."""
         self._outdated = not self.isVisible()
-        if self._outdated:
+        if self._outdated or self._colours is None:
             return
         filled = bool(self._value)
         if filled and self._canvas is None:

@@ -180,32 +180,28 @@ def draw_profile(axes: Axes, profile: Profile, colours: Colours) -> None:
     draw_axes(axes, colours)
     axes.set_xlim(profile.positions[0], profile.positions[-1])
     axes.set_ylim(low, high + 0.05 * (high - low or 1.0))
-    width = f"mean over {profile.width:.3g} {profile.unit}"
-    axes.set_xlabel(f"distance ({profile.unit}), {width}", color=ink, fontsize=LETTERS, labelpad=0)
+    width = f"mean over {profile.width:.{1 if profile.width < 10 else 0}f} {profile.unit}"
+    # From the right, for it is wider than the axes in a small plot.
+    place: dict[str, Any] = {"loc": "right", "fontsize": LETTERS, "labelpad": 0}
+    axes.set_xlabel(f"distance ({profile.unit}), {width}", color=ink, **place)
     draw_legend(axes, colours)
 
 
 class SizeView(QWidget):
-    """Histogram of the areas or lengths of the regions, profile across one, or areas against time; chosen above it.
-
-    Parameters
-    ----------
-    colours : Colours
-    """
+    """Histogram of the areas or lengths of the regions, profile across one, or areas against time; chosen above it."""
 
     #: ``(frozenset of int)``: numbers of the regions of a bar; none where the click was beside the bars.
     barChosen = Signal(object)
     #: ``(frame)``
     frameChosen = Signal(int)
 
-    def __init__(self, colours: Colours) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.choice = QComboBox()
         self.choice.setAccessibleName("what is shown of the regions")
         self.choice.addItems([*_SIZES[False], "Profile across"])
         self.choice.currentIndexChanged.connect(lambda _: self._show())
         self.plot = Plot(
-            colours,
             draw_sizes,
             "sizes of the regions",
             "Histogram of the sizes of regions, in bins of equal ratio; click a bar to select its regions",
@@ -213,13 +209,11 @@ class SizeView(QWidget):
             (22, 12, 6, 20),
         )
         self.series = Plot(
-            colours,
             draw_areas,
             "area of the defects against time",
             "Area fraction of defects in each frame; click to go to a frame",
         )
         self.profile = Plot(
-            colours,
             draw_profile,
             "profile across the region",
             "Severity and image across the selected region, along a line through its centre, perpendicular to its long "
@@ -264,11 +258,6 @@ class SizeView(QWidget):
                 self.choice.setCurrentIndex(last if areas else 0)
             self._show()
         self.series.setValue((areas, frame) if areas else ())
-
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        for plot in (self.plot, self.profile, self.series):
-            plot.setColours(colours)
 
     def _show(self) -> None:
         sizes, chosen = _SIZES[self._in_nm], self.choice.currentIndex()

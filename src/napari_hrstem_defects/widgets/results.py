@@ -12,13 +12,11 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QSplitter, QVBoxLayout, QWi
 
 from napari_hrstem_defects.widgets import settings
 from napari_hrstem_defects.widgets.layout import Links, box, button
-from napari_hrstem_defects.widgets.navigator import Navigator
 from napari_hrstem_defects.widgets.region_plots import Profile, SizeView, profile_across
 from napari_hrstem_defects.widgets.roles import Role
 from napari_hrstem_defects.widgets.source import pixel_size_nm, pixels_of
 from napari_hrstem_defects.widgets.tables import RegionRows, RegionTable
-from napari_hrstem_defects.widgets.theme import Colours
-from napari_hrstem_defects.widgets.view import legend
+from napari_hrstem_defects.widgets.view import Navigator, legend
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -40,21 +38,20 @@ class ResultsDock:
     session : Session
         The viewer's.
     navigator : Navigator
-    colours : Colours
     """
 
-    def __init__(self, viewer: ViewerModel, session: Session, navigator: Navigator, colours: Colours) -> None:
+    def __init__(self, viewer: ViewerModel, session: Session, navigator: Navigator) -> None:
         self._viewer, self._session, self._navigator = viewer, session, navigator
         self._links = Links()
         self._dock: Any = None
         self._watched: Any = None
         # Image and frame of the table; pixels in the regions that are selected there.
-        self._about: tuple[str, int | None] = "", None
+        self._about = "", 0
         self._places: list[tuple[int, int]] = []
         self.table = RegionTable()
         self.widget = QWidget()
         splitter = QSplitter(Qt.Orientation.Horizontal)
-        self.sizes = SizeView(colours)
+        self.sizes = SizeView()
         beside = QWidget()
         splitter.addWidget(self.table)
         splitter.addWidget(beside)
@@ -75,7 +72,7 @@ class ResultsDock:
         box(QHBoxLayout(self.widget), splitter)
         splitter.setStretchFactor(0, 1)
         self.table.regionChosen.connect(self._chosen)
-        self.table.selectionChanged.connect(self._selected)
+        self.table.marked.connect(self._selected)
         self.sizes.choice.currentIndexChanged.connect(lambda _: self._show_profile())
         self.sizes.barChosen.connect(self._bar_chosen)
         self.sizes.frameChosen.connect(self._go_to_frame)
@@ -89,9 +86,8 @@ class ResultsDock:
 
     def _selected(self) -> None:
         chosen = self.table.selected()
-        self._places = self._navigator.places_in(
-            region for region in self.table.value() if region.id in chosen
-        )
+        known = self._session.known
+        self._places = [] if known is None else known.places(chosen)
         self.sizes.setSelected(chosen)
         self._show_profile()
 
@@ -103,19 +99,14 @@ class ResultsDock:
         source, analysis, found = document.layer, document.analysis, document.found(frame)
         regions = [region for region in self.table.value() if region.id in self.table.selected()]
         profile: Profile | tuple[()] = ()
-        here = len(regions) == 1 and frame in (None, document.frame)
-        if (
-            here
-            and source is not None
-            and analysis is not None
-            and found is not None
-            and analysis.severity.size
-        ):
-            pixels = pixels_of(source) if frame is None else pixels_of(source)[frame]
+        here = len(regions) == 1 and frame == document.frame
+        severity = None if analysis is None else analysis.severity
+        if here and source is not None and found is not None and severity is not None and severity.size:
+            pixels = pixels_of(source)[frame] if document.is_stack else pixels_of(source)
             pixels = pixels.reshape(document.frame_shape)
             period = found.period_px or regions[0].width_px
             size = pixel_size_nm(source)
-            profile = profile_across(regions[0], pixels, analysis.severity, period, size)
+            profile = profile_across(regions[0], pixels, severity, period, size)
         self.sizes.profile.setValue(profile)
 
     def _bar_chosen(self, numbers: frozenset[int]) -> None:
@@ -168,24 +159,26 @@ class ResultsDock:
 
     def refresh(self) -> None:
         """Show the regions of the chosen image and frame."""
-        document, frame = self._session.document, self._session.shown_frame()
-        scanned, regions = document.class_maps.get(frame or 0), document.regions(frame)
+        session, document, frame = self._session, self._session.document, self._session.shown_frame()
+        scanned, regions = document.class_maps.get(frame), document.regions(frame)
         in_nm = document.in_nm(frame)
         self.sizes.setValue(regions, in_nm=in_nm)
         colours = {} if scanned is None else scanned.colours
-        painted, reviewed = document.painted_regions(frame), document.reviewed(frame)
+        painted = frozenset() if session.known is None else session.known.painted
+        reviewed = document.reviewed(frame)
         about, places, chosen = (document.source_id, frame), self._places, self.table.selected()
         self.table.setValue(RegionRows(regions, colours, painted, reviewed, in_nm))
         if self.table.selected() != chosen:  # other regions
-            self.table.select(*(self._navigator.numbers_at(places) if about == self._about else ()))
+            known = session.known if about == self._about else None
+            self.table.select(*() if known is None else {int(known.numbered[place]) for place in places})
             self._navigator.outline(*self.table.selected())
         self._about = about
         self._hover(0)
         self._show_profile()
         self._show_legend()
         frames = [] if document.series is None else sorted(document.labelled.items())
-        self.sizes.setSeries([known.areas for _, known in frames], frame or 0)
-        layer = self._session.layer(Role.REGIONS)
+        self.sizes.setSeries([known.areas for _, known in frames], frame)
+        layer = session.layer(Role.REGIONS)
         if layer is not self._watched:
             self._links.clear()
             self._watched = layer
@@ -212,8 +205,7 @@ class ResultsDock:
         active = viewer.layers.selection.active
         free = active is None or str(active.mode) == "pan_zoom"
         wanted = free and settings.preference("outline_hovered")
-        number = self._navigator.region_at(event.position) if wanted else 0
-        self._hover(number)
+        self._hover(self._navigator.region_at(event.position) if wanted else 0)
 
     def _left(self, event: Any) -> None:
         if not self._viewer.mouse_over_canvas:
@@ -221,7 +213,7 @@ class ResultsDock:
 
     def _hover(self, number: int) -> None:
         """Point out a region, 0: none, in the image and in the table."""
-        self._navigator.hover(number, self.table.about(number))
+        self._navigator.hover(number, self.table.regions.about(number))
         self.table.point_out(number)
 
     def _show_legend(self) -> None:
@@ -229,7 +221,7 @@ class ResultsDock:
         before = session.layer(Role.LABELS_BEFORE) is not None
         layer = session.layer(Role.LABELS_BEFORE if before else Role.LABELS)
         shown = layer is not None and layer.visible
-        known = session.document.known(session.shown_frame()) if shown else None
+        known = session.known if shown else None
         areas = None if known is None else known.areas_before if before else known.areas
         legend(self._viewer, areas, before=before and areas is not None)
 

@@ -36,34 +36,12 @@ class Role(StrEnum):
     BEST_PATCH = "best_patch"
 
 
-#: What the layers are called when they are made, where it is not the role itself. Roles of several layers name each by
-#: its part, which comes first: of a long name the middle is not shown.
-_NAMES = {
-    Role.SCORES: "Patch scores",
-    Role.VARIANCE: "Local variance",
-    Role.AMORPHOUS: "Amorphous mask",
-    Role.CLASS_SCORES: "{part}: probability",
-    Role.CLASS_VOTES: "{part}: votes",
-    Role.CLASSES: "Classes of the scan",
-    Role.LABELS_BEFORE: "Labels before corrections",
-    Role.HOVERED: "Region under the mouse",
-    Role.LATTICE_PATCHES: "Patches of other lattices",
-}
 #: Layers whose contents a person may paint.
 PAINTABLE = (Role.PATCHES, Role.LABELS, Role.CLASSES)
-#: Outputs that are images, and those that are points, in pixels of the image; all others are labels.
-IMAGES = (
-    *(Role.PREPROCESSED, Role.SCORES, Role.VARIANCE, Role.BOUNDARIES),
-    *(Role.SEVERITY, Role.CLASS_SCORES),
-)
+#: Outputs that are points, in pixels of the image.
 POINTS = (Role.BEST_PATCH, Role.LATTICE_PATCHES)
 #: Outputs with one layer for each class of a scan.
 PARTED = (Role.CLASS_SCORES, Role.CLASS_VOTES)
-
-
-def name_of(role: Role, part: str = "") -> str:
-    """What the layer of a role, and of a part of it, is called, without the image's name."""
-    return _NAMES.get(role, role.value.replace("_", " ").capitalize()).format(part=part)
 
 
 def entry(layer: Layer) -> Mapping[str, Any]:

@@ -170,7 +170,7 @@ class Runs:
         session, document = self._session, self._session.document
         if (request := self._request()) is None:
             return
-        frame = request.source.frame or 0
+        frame = request.source.frame
         previous = document.analysis if frame == document.frame else None
         old = session.outdated()
         if previous is None:
@@ -200,7 +200,7 @@ class Runs:
         document = self._session.document
         if not document.is_stack or (request := self._request()) is None:
             return
-        wanted, frame = request.inputs, request.source.frame or 0
+        wanted, frame = request.inputs, request.source.frame
         point, best = wanted.point, None if document.analysis is None else document.analysis.best_patch
         if fixed and point is None and best is not None:
             point = best.y, best.x
@@ -214,7 +214,7 @@ class Runs:
         session, document = self._session, self._session.document
         if (request := self._request()) is None:
             return
-        frame = request.source.frame or 0
+        frame = request.source.frame
         known = document.labelled.get(frame)
 
         def done(scanned: tasks.Scanned) -> None:
@@ -302,7 +302,7 @@ class Runs:
             begin = time.perf_counter()
             while job.left and time.perf_counter() - begin < _TOGETHER_S:
                 output = self._latest(document, job, job.left.pop(0))
-                self._session.write(document, output, result.provenance)
+                self._session.write(output, document, result.provenance)
             QTimer.singleShot(_PAUSE_MS, functools.partial(self._write, job))
         else:
             self._accept(job, result)
@@ -399,25 +399,26 @@ class Runs:
         before = document.labelled.get(frame), document.class_maps.get(frame)
 
         def returned(result: Any) -> None:
-            if worker is self._measuring.get(key) and self._session.alive:
-                del self._measuring[key]
-                # Else a run has ended meanwhile.
-                if before == (document.labelled.get(frame), document.class_maps.get(frame)):
-                    self._measured(document, frame, result)
+            if worker is not self._measuring.get(key) or not self._session.alive:
+                return
+            del self._measuring[key]
+            if isinstance(result, Failure):
+                self._session.failed.emit(result.message)
+            # Else the image is gone, or a run has ended meanwhile.
+            elif document.layer is not None and before == (
+                document.labelled.get(frame),
+                document.class_maps.get(frame),
+            ):
+                self._measured(document, frame, result)
 
         worker = self._measuring[key] = TaskWorker(call, returned)
 
     def _measured(self, document: Document, frame: int, result: Any) -> None:
-        if document.layer is None:
-            return
-        if isinstance(result, Failure):
-            self._session.failed.emit(result.message)
-            return
         if isinstance(result, ClassMap):
             document.class_maps[frame] = result
         elif document.analysis is not None:
             document.labelled[frame], output = result
             painted = frame in document.by_hand.painted
             provenance = {**tasks.provenance_of(document.analysis), "corrected_by_hand": painted}
-            self._session.write(document, output, provenance)
+            self._session.write(output, document, provenance)
         self._session.changed.emit()

@@ -16,7 +16,7 @@ from napari_hrstem_defects.core.recipe import Recipe
 from napari_hrstem_defects.errors import HrstemDefectsError
 from napari_hrstem_defects.models.process import KerasProcess
 from napari_hrstem_defects.widgets import layers, settings, view
-from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand
+from napari_hrstem_defects.widgets.corrections import PAINTED, ByHand, Labelled
 from napari_hrstem_defects.widgets.edits import EditWatcher
 from napari_hrstem_defects.widgets.model import STEP_NAMES, Document, Inputs, State, outdated
 from napari_hrstem_defects.widgets.outputs import Output
@@ -31,7 +31,7 @@ from napari_hrstem_defects.widgets.source import (
     pixels_of,
     size_in_file,
 )
-from napari_hrstem_defects.widgets.tasks import Request
+from napari_hrstem_defects.widgets.tasks import Request, provenance_of
 from napari_hrstem_defects.widgets.worker import TaskWorker
 
 if TYPE_CHECKING:
@@ -163,6 +163,11 @@ class Session:
         """Layer of a role of the chosen image; None without one."""
         return self.document.output(self.layers, role)
 
+    @property
+    def known(self) -> Labelled | None:
+        """Labels and regions of the chosen image, in the frame that is shown."""
+        return self.document.known(self.shown_frame())
+
     def choose(self, layer: Image | None) -> None:
         """Work on another image."""
         before = self.document.layer
@@ -227,7 +232,7 @@ class Session:
         recipe = document.by_hand.in_recipe(self._recipe)
         return Inputs(recipe, point, document.painted_patches(self.layers), size, document.by_hand.painted)
 
-    def request(self, layer: Image, frame: int | None) -> Request:
+    def request(self, layer: Image, frame: int) -> Request:
         """What the next run of the chosen image, whose layer this is, is asked for."""
         document = self.document
         source, inputs = Source.of(layer, frame), self.inputs(document)
@@ -253,8 +258,7 @@ class Session:
         document = self.document
         if document.done is None:
             return frozenset(STEP_NAMES)
-        shown = self.shown_frame()
-        if shown is not None and shown != document.frame and document.series is None:
+        if self.shown_frame() != document.frame and document.series is None:
             return frozenset(STEP_NAMES)
         return outdated(document.done, self.inputs(document)) | (frozenset(STEP_NAMES) - document.written)
 
@@ -267,21 +271,26 @@ class Session:
         """The step that a person would run next; None when all is current."""
         return next((step for step, state in self.states().items() if state is not State.CURRENT), None)
 
-    def shown_frame(self, document: Document | None = None) -> int | None:
-        """Frame of a series, by default the chosen one, that the viewer shows; None for a single image."""
+    def shown_frame(self, document: Document | None = None) -> int:
+        """Frame of a series, by default the chosen one, that the viewer shows; 0 for a single image."""
         document = document or self.document
         viewer, layer = self.viewer, document.layer
         if layer is None or not document.is_stack:
-            return None
+            return 0
         step = (viewer.dims.point[viewer.dims.ndim - 3] - layer.translate[0]) / layer.scale[0]
         return min(max(round(float(step)), 0), len(pixels_of(layer)) - 1)
 
     # The viewer's layers --------------------------------------------------------------------------------------
 
-    def write(self, document: Document, output: Output, provenance: dict[str, Any]) -> None:
-        """Show an output, and watch what a person does to its layer."""
+    def write(
+        self, output: Output, document: Document | None = None, provenance: dict[str, Any] | None = None
+    ) -> None:
+        """Show an output of an image, by default of the latest analysis of the chosen one; watch what is painted."""
+        document = document or self.document
+        if provenance is None and document.analysis is not None:
+            provenance = provenance_of(document.analysis)
         with self.edits.ignored():
-            made = layers.write(self.viewer, document, output, provenance)
+            made = layers.write(self.viewer, document, output, provenance or {})
         if made is not None:
             self.edits.watch(made)
 

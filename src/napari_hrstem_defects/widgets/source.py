@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +31,10 @@ def pixel_size_nm(layer: Layer) -> float | None:
 
 def size_in_nm(scale: Sequence[float], units: Sequence[Any]) -> float | None:
     """The same of the scale and the units of a layer, names or as napari keeps them."""
-    import pint
+    from napari_hrstem_defects.io.calibration import nm_per_unit
 
-    unit_of = pint.get_application_registry().Unit
-    try:
-        sides = [
-            abs(float(step)) * float((1 * unit_of(unit)).to("nanometer").magnitude)
-            for step, unit in zip(scale[-2:], units[-2:], strict=True)
-        ]
-    except pint.errors.PintError:
-        return None
+    factors = (nm_per_unit(str(unit)) or 0.0 for unit in units[-2:])
+    sides = [abs(float(step)) * factor for step, factor in zip(scale[-2:], factors, strict=True)]
     if min(sides) <= 0 or max(sides) > (1 + SQUARE_TOLERANCE) * min(sides):
         return None
     return sides[1]
@@ -80,12 +74,6 @@ def size_in_file(path: str) -> float | None:
         return None  # moved, or of a kind that only another reader knows
 
 
-def has_square_pixels(layer: Layer) -> bool:
-    """Whether both sides of a pixel are alike."""
-    sides = np.abs(np.asarray(layer.scale[-2:], dtype=float))
-    return bool(sides.max() <= (1 + SQUARE_TOLERANCE) * sides.min())
-
-
 def pixels_of(layer: Image) -> Any:
     """Array of an image layer, the finest level of a pyramid."""
     return layer.data[0] if layer.multiscale else layer.data
@@ -105,47 +93,45 @@ class Source:
     ----------
     data : array
         The layer's own array, numpy or dask.
-    frame : int or None
-        Frame of a series that is to be analysed; None for a single image.
+    frame : int
+        Frame of a series that is to be analysed; 0 for a single image.
     name : str
         File name where the layer came from a file, as in results of the command line.
-    path : str or None
     pixel_size : float or None
         In nm.
     notices : tuple of str
         What was changed on reading, and warnings about the scale.
-    by_hand : bool
-        Whether the pixel size was typed, not read.
-    select : str, int or None
-        The data set of the file, where one was selected.
+    metadata : mapping
+        Of a file, as a reader states it: the command line writes the same.
     """
 
     data: Any
-    frame: int | None
+    frame: int
     name: str
-    path: str | None
     pixel_size: float | None
     notices: tuple[str, ...]
-    by_hand: bool = False
-    select: str | int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, layer: Image, frame: int | None = None) -> Source:
+    def of(cls, layer: Image, frame: int = 0) -> Source:
         """Describe a layer; `frame` is used for time series only."""
-        path = path_of(layer)
-        notices = tuple(entry(layer).get("notices", ()))
-        if not has_square_pixels(layer):
-            notices = (*notices, NOT_SQUARE)
-        return cls(
-            data=pixels_of(layer),
-            frame=frame if is_stack(layer) else None,
-            name=layer.name if path is None else Path(path).name,
-            path=path,
-            pixel_size=pixel_size_nm(layer),
-            notices=notices,
-            by_hand=bool(entry(layer).get("calibrated_by_hand", False)),
-            select=entry(layer).get("select"),
-        )
+        path, size, known = path_of(layer), pixel_size_nm(layer), entry(layer)
+        sides = np.abs(np.asarray(layer.scale[-2:], dtype=float))
+        square = sides.max() <= (1 + SQUARE_TOLERANCE) * sides.min()
+        notices = (*known.get("notices", ()), *(() if square else (NOT_SQUARE,)))
+        if path is None:
+            return cls(pixels_of(layer), frame, layer.name, size, notices)
+        metadata = {
+            "path": str(Path(path).absolute()),
+            "pixel_size_from": None
+            if size is None
+            else "hand"
+            if known.get("calibrated_by_hand")
+            else "file",
+            "pixel_size_stated_nm": size,
+            "select": known.get("select"),
+        }
+        return cls(pixels_of(layer), frame, Path(path).name, size, notices, metadata)
 
     def micrograph(self, frame: int | None = None) -> Micrograph:
         """The pixels to analyse, loaded and checked, so not for the GUI's thread.
@@ -165,7 +151,7 @@ class Source:
         whole = self.series()
         data, name = whole.data, whole.name
         if whole.is_stack:
-            index = (self.frame or 0) if frame is None else frame
+            index = self.frame if frame is None else frame
             data, name = data[index], f"{name}[{index}]"
         return Micrograph(np.asarray(data), whole.pixel_size_nm, name, whole.metadata, whole.notices)
 
@@ -179,17 +165,7 @@ class Source:
         """
         from napari_hrstem_defects.core.micrograph import Micrograph
 
-        metadata: dict[str, Any] = {}
-        if self.path is not None:
-            # As a reader states it: the command line writes the same.
-            known = None if self.pixel_size is None else "hand" if self.by_hand else "file"
-            metadata = {
-                "path": str(Path(self.path).absolute()),
-                "pixel_size_from": known,
-                "pixel_size_stated_nm": self.pixel_size,
-                "select": self.select,
-            }
-        return Micrograph(self.data, self.pixel_size, self.name, metadata, self.notices)
+        return Micrograph(self.data, self.pixel_size, self.name, dict(self.metadata), self.notices)
 
 
 def placed_like(

@@ -92,11 +92,10 @@ def about_best_patch(document: Document, found: Findings | None) -> str:
     return f"y {best.y:.0f}, x {best.x:.0f} px · {best.size} px wide"
 
 
-def about_regions(document: Document, frame: int | None) -> str:
+def about_regions(document: Document, frame: int) -> str:
     """How many regions there are and how much of the image they cover."""
     if document.analysis is None or "segment" not in document.shown:
         return "–"
-    frame = document.frame if frame is None else frame
     if frame not in document.labelled:
         return "–"
     regions, found = document.regions(frame), document.found(frame)
@@ -129,12 +128,12 @@ def _named(numbers: Sequence[int], many: str) -> str:
     return many if len(numbers) > _LISTED else few
 
 
-def messages(document: Document, frame: int | None) -> tuple[str | None, list[str]]:
+def messages(document: Document, frame: int) -> tuple[str | None, list[str]]:
     """Error and warnings, those of a series or of the frame that is shown."""
     error = None if document.failed is None else document.failed[1]
     found: list[str] = []
     if document.series is not None:
-        found = about_series(document.series.warnings, len(document.findings), frame or 0)
-    elif document.analysis is not None and frame in (None, document.frame):
+        found = about_series(document.series.warnings, len(document.findings), frame)
+    elif document.analysis is not None and frame == document.frame:
         found = list(document.analysis.warnings)
     return error, list(dict.fromkeys([*found, *about_pixel_size(document), *document.notes]))

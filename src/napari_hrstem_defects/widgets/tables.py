@@ -19,15 +19,11 @@ from qtpy.QtCore import (
 )
 from qtpy.QtGui import QAction, QBrush, QColor, QGuiApplication, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QHeaderView,
     QTableView,
-    QVBoxLayout,
-    QWidget,
 )
 
 from napari_hrstem_defects.io.display import BEST_PATCH_COLOUR
-from napari_hrstem_defects.widgets.layout import box
 from napari_hrstem_defects.widgets.outputs import LABEL_COLOURS
 
 if TYPE_CHECKING:
@@ -97,6 +93,13 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _short(value: float | None) -> str:
+    """Two decimals at most below 0.1: more would be noise."""
+    if value is None or abs(value) >= 0.1:
+        return _text(value)
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table of regions.
@@ -150,11 +153,16 @@ COLUMNS = (
     # The sign beside the number says already what was painted.
     Column("Kind", "Kind", "", "amorphous", _kind, lambda kind: kind.partition(",")[0]),
     Column("Width", "Width", "{length}", "≥0.999", _size("width"), limit=True),
-    Column("Max.", "Max. {measure}", "", "0.0999", lambda region, rows: region.max_severity),
-    Column("Mean", "Mean {measure}", "", "0.0999", lambda region, rows: region.mean_severity),
-    Column("Angle", "Angle", "°", "-99.9", lambda region, rows: region.orientation_deg),
+    Column("Max.", "Max. {measure}", "", "-0.999", lambda region, rows: region.max_severity, _short),
+    Column("Mean", "Mean {measure}", "", "-0.999", lambda region, rows: region.mean_severity, _short),
+    Column("Angle", "Angle", "°", "-0.999", lambda region, rows: region.orientation_deg, _short),
     Column(
-        "To lattice", "Angle to the lattice", "°", "To lattice", lambda region, rows: region.to_lattice_deg
+        "To lattice",
+        "Angle to the lattice",
+        "°",
+        "-0.999",
+        lambda region, rows: region.to_lattice_deg,
+        _short,
     ),
     Column("Reviewed", "Reviewed", "", "accepted", lambda region, rows: rows.reviewed.get(region.id, "")),
 )
@@ -218,8 +226,11 @@ class RegionModel(QAbstractTableModel):
         marks = {} if verdict is None else {_SIGNS[verdict]: verdict}
         return marks | ({PAINTED: "painted"} if painted else {})
 
-    def about(self, region: Region) -> str:
-        """The main columns of a row in one line."""
+    def about(self, number: int) -> str:
+        """The main columns of a region in one line; empty where there is none of this number."""
+        region = next((region for region in self.regions if region.id == number), None)
+        if region is None:
+            return ""
         known = region.type != "unknown"
         name = f"{region.type} ({100 * region.confidence:.0f} %)" if known else "–"
         kind, area = _kind(region, self._rows), _text(_size("area", "2")(region, self._rows))
@@ -267,85 +278,71 @@ class RegionModel(QAbstractTableModel):
         return None
 
 
-class _View(QTableView):
-    """Emits signals for the keys of the table."""
-
-    copyRequested = Signal()
-    #: It is as wide as it was not before.
-    resized = Signal()
-
-    def resizeEvent(self, event: Any) -> None:
-        """More or fewer columns fit."""
-        super().resizeEvent(event)
-        self.resized.emit()
-
-    def keyPressEvent(self, event: Any) -> None:
-        """Copy the whole table, not one cell; a row that is reached by key is chosen as by a click."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            self.copyRequested.emit()
-            return
-        before = self.currentIndex()
-        super().keyPressEvent(event)
-        if self.currentIndex().row() != before.row():
-            self.clicked.emit(self.currentIndex())
-
-
-class RegionTable(QWidget):
+class RegionTable(QTableView):
     """View of the regions; clicking a row asks for the view to go there."""
 
     #: ``(Region)``: a person chose a row.
     regionChosen = Signal(object)
     #: Other rows are marked.
-    selectionChanged = Signal()
+    marked = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = RegionModel()
+        self.regions = RegionModel()
         self._sorted = QSortFilterProxyModel()
-        self._sorted.setSourceModel(self.model)
+        self._sorted.setSourceModel(self.regions)
         self._sorted.setSortRole(Qt.ItemDataRole.UserRole)
-        self.view = _View()
-        self.view.setModel(self._sorted)
-        self.view.setSortingEnabled(True)
-        self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        rows: Any = self.view.verticalHeader()
-        rows.hide()
-        rows.setDefaultSectionSize(22)
-        self.view.setStyleSheet("QHeaderView::section { padding: 1px 2px; }")
-        columns: Any = self.view.horizontalHeader()
-        self._columns = columns
-        self._columns.setSectionResizeMode(_TYPE, QHeaderView.ResizeMode.Stretch)
-        self._columns.setMinimumSectionSize(_NARROWEST)
-        self._columns.setHighlightSections(False)
         # What a person has chosen to see, or not to.
         self._wanted: dict[int, bool] = {}
-        self._columns.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.actions_ = [QAction(column.title.format(measure="severity"), self) for column in COLUMNS]
         for number, action in enumerate(self.actions_):
             action.setCheckable(True)
             action.triggered.connect(functools.partial(self._choose_column, number))
-        self._columns.addActions(self.actions_)
-        self.view.resized.connect(self._arrange)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
         self._rest.timeout.connect(self._scroll_to_hovered)
-        self.view.setWordWrap(False)  # a long type is cut off at the edge, not after its first word
-        self.view.setAccessibleName("defect regions")
-        self.view.clicked.connect(self._chosen)
-        self.view.activated.connect(self._chosen)
-        self.view.copyRequested.connect(self.copy)
-        selection = self.view.selectionModel()
-        assert selection is not None
-        self._selection = selection
-        self._selection.selectionChanged.connect(lambda *_: self.selectionChanged.emit())
-        # A reset drops the selection without a word.
-        self.model.modelReset.connect(self.selectionChanged)
+        self.setModel(self._sorted)
+        self.setSortingEnabled(True)
+        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.setEditTriggers(QTableView.EditTrigger.NoEditTriggers)
+        self.setWordWrap(False)  # a long type is cut off at the edge, not after its first word
+        self.setAccessibleName("defect regions")
         self.setMinimumHeight(90)
-        box(QVBoxLayout(self), self.view)
+        self.setStyleSheet("QHeaderView::section { padding: 1px 2px; }")
+        rows: Any = self.verticalHeader()
+        rows.hide()
+        rows.setDefaultSectionSize(22)
+        columns: Any = self.horizontalHeader()
+        self._columns = columns
+        self._columns.setSectionResizeMode(_TYPE, QHeaderView.ResizeMode.Stretch)
+        self._columns.setMinimumSectionSize(_NARROWEST)
+        self._columns.setHighlightSections(False)
+        self._columns.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        self._columns.addActions(self.actions_)
+        selection: Any = self.selectionModel()
+        self._selection = selection
+        self._selection.selectionChanged.connect(lambda *_: self.marked.emit())
+        # A reset drops the selection without a word.
+        self.regions.modelReset.connect(self.marked)
+        self.clicked.connect(self._chosen)
+        self.activated.connect(self._chosen)
+
+    def resizeEvent(self, event: Any) -> None:
+        """More or fewer columns fit."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Copy the whole table, not one cell; a row that is reached by key is chosen as by a click."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+            return
+        before = self.currentIndex().row()
+        super().keyPressEvent(event)
+        if self.currentIndex().row() != before:
+            self._chosen(self.currentIndex())
 
     def _choose_column(self, number: int, shown: bool) -> None:
         self._wanted[number] = shown
@@ -353,14 +350,14 @@ class RegionTable(QWidget):
 
     def _arrange(self) -> None:
         """Show the columns that a person has asked for, and of the others as many as fit, the first ones first."""
-        view: Any = self.view
-        measure = view.fontMetrics().horizontalAdvance
+        measure, viewport = self.fontMetrics().horizontalAdvance, self.viewport()
+        assert viewport is not None
         widths = [
             max(map(measure, (column.fits, column.head, "nm²" if column.unit else ""))) + _MARGIN
             for column in COLUMNS
         ]
         widths[_TYPE] += _SWATCH
-        room = view.viewport().width() - sum(widths[number] for number, on in self._wanted.items() if on)
+        room = viewport.width() - sum(widths[number] for number, on in self._wanted.items() if on)
         for number, (width, action) in enumerate(zip(widths, self.actions_, strict=True)):
             shown = self._wanted.get(number, number < _ALWAYS or room >= width)
             if number not in self._wanted:
@@ -372,54 +369,51 @@ class RegionTable(QWidget):
 
     def value(self) -> tuple[Region, ...]:
         """The regions shown."""
-        return self.model.regions
+        return self.regions.regions
 
     def setValue(self, rows: RegionRows) -> None:
         """Show other regions."""
-        self.model.setValue(rows)
+        self.regions.setValue(rows)
 
     def text(self) -> str:
         """The whole table as it is sorted, with its headings, columns separated by tabs."""
         regions = (self._region(self._sorted.index(row, 0)) for row in range(len(self.value())))
-        rows = [self.model.headings(), *(map(_text, self.model.row(region)) for region in regions)]
+        rows = [self.regions.headings(), *(map(_text, self.regions.row(region)) for region in regions)]
         return "\n".join("\t".join(row) for row in rows)
-
-    def about(self, number: int) -> str:
-        """The main columns of a region in one line; empty where there is none of this number."""
-        return next((self.model.about(region) for region in self.value() if region.id == number), "")
 
     def copy(self) -> None:
         """Put the whole table on the clipboard, so that a spreadsheet takes it."""
-        board = QGuiApplication.clipboard()
-        assert board is not None
+        board: Any = QGuiApplication.clipboard()
         board.setText(self.text())
 
     def select(self, *numbers: int) -> None:
         """Mark the rows of some regions; nothing is chosen by it."""
         flags, chosen = QItemSelectionModel.SelectionFlag, QItemSelection()
-        rows = [row for row, region in enumerate(self.model.regions) if region.id in numbers]
-        for index in (self._sorted.mapFromSource(self.model.index(row, 0)) for row in rows):
+        rows = [row for row, region in enumerate(self.regions.regions) if region.id in numbers]
+        for index in (self._sorted.mapFromSource(self.regions.index(row, 0)) for row in rows):
             chosen.select(index, index)
         self._selection.select(chosen, flags.ClearAndSelect | flags.Rows)
         if chosen.indexes():
             first = min(chosen.indexes(), key=lambda index: index.row())
             self._selection.setCurrentIndex(first, flags.NoUpdate)
-            self.view.scrollTo(first)
+            self.scrollTo(first)
 
     def point_out(self, number: int) -> None:
         """Mark the row of the region under the mouse, 0: none; it is scrolled to only if the mouse rests there."""
-        self.model.setHovered(number)
+        self.regions.setHovered(number)
         self._rest.start()
 
     def _scroll_to_hovered(self) -> None:
-        row = next((row for row, region in enumerate(self.value()) if region.id == self.model.hovered), None)
+        row = next(
+            (row for row, region in enumerate(self.value()) if region.id == self.regions.hovered), None
+        )
         if row is not None:
-            self.view.scrollTo(self._sorted.mapFromSource(self.model.index(row, 0)))
+            self.scrollTo(self._sorted.mapFromSource(self.regions.index(row, 0)))
 
     def step(self, by: int) -> None:
         """Choose the row so many further down, as it is sorted; past the end it goes on at the other one."""
         if count := self._sorted.rowCount():
-            row = self.view.currentIndex().row() if self.selected() else -1 if by > 0 else 0
+            row = self.currentIndex().row() if self.selected() else -1 if by > 0 else 0
             index = self._sorted.index((row + by) % count, 0)
             self.select(self._region(index).id)
             self._chosen(index)
@@ -430,7 +424,7 @@ class RegionTable(QWidget):
         return [self._region(index).id for index in rows]
 
     def _region(self, index: QModelIndex) -> Region:
-        return self.model.regions[self._sorted.mapToSource(index).row()]
+        return self.regions.regions[self._sorted.mapToSource(index).row()]
 
     def _chosen(self, index: QModelIndex) -> None:
         self.regionChosen.emit(self._region(index))

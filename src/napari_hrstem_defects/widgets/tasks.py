@@ -168,12 +168,12 @@ def run(
     )
     if previous is not None:
         analysis = analysis.taking_over(previous, tuple(part for step in kept for part in PARTS[step]))
-    known, shown, frame = {}, analysis, source.frame or 0
+    known, shown, frame = {}, analysis, source.frame
     if "segment" in write:
         found = known[frame] = request.labelled(frame, analysis)
         shown = analysis.with_labels(found.shown, found.regions)
     outputs = describe(shown, write)
-    outputs += [region_output(found.numbered, found.regions, source.frame) for found in known.values()]
+    outputs += [region_output(found.numbered, found.regions, frame) for found in known.values()]
     if monitor.cancelled():
         raise Cancelled
     return Result(outputs, provenance_of(analysis), analysis, {frame: Findings.of(analysis)}, known)
@@ -209,7 +209,7 @@ def provenance_of(analysis: Analysis) -> dict[str, Any]:
 
 def run_series(monitor: Monitor, request: Request) -> SeriesResult:
     """Analyse every frame; only one at a time is loaded. Frames that were scanned have classes for types."""
-    whole, shown = request.source.series(), request.source.frame or 0
+    whole, shown = request.source.series(), request.source.frame
     frames = len(whole)
     labels, rest = (np.zeros(whole.shape, np.uint8) for _ in range(2))
     known: dict[int, Labelled] = {}
@@ -407,10 +407,8 @@ def overview_png(monitor: Monitor, analysis: Analysis) -> bytes:
 
 def folder_in(parent: Path, source: Source) -> Path:
     """Folder of the result of an image: named like it, without its suffix."""
+    from napari_hrstem_defects.batch.inputs import folder_name
     from napari_hrstem_defects.io import SUFFIXES
 
     name = Path(source.name)
-    stem = name.stem if name.suffix.lower() in SUFFIXES else source.name
-    return parent / (
-        "".join("_" if letter in '/\\:*?"<>|' else letter for letter in stem).strip() or "result"
-    )
+    return parent / folder_name(name.stem if name.suffix.lower() in SUFFIXES else source.name)

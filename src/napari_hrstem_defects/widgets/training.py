@@ -32,7 +32,6 @@ from napari_hrstem_defects.widgets.classifiers import Counted
 from napari_hrstem_defects.widgets.examples import ExamplesView
 from napari_hrstem_defects.widgets.layout import Wrapped, box, button
 from napari_hrstem_defects.widgets.plots import Plot, draw_losses
-from napari_hrstem_defects.widgets.theme import Colours, boxes
 from napari_hrstem_defects.widgets.worker import Failure, TaskWorker
 
 if TYPE_CHECKING:
@@ -60,14 +59,13 @@ class TrainDialog(QDialog):
     Parameters
     ----------
     session : Session
-    colours : Colours
     parent : QWidget or None
     """
 
     #: ``(name)``: a classifier was added to the list.
     trained = Signal(str)
 
-    def __init__(self, session: Session, colours: Colours, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
         self._worker: TaskWorker | None = None
@@ -75,7 +73,7 @@ class TrainDialog(QDialog):
         self._testing: dict[TaskWorker, str] = {}
         self._counting: TaskWorker | None = None
         self._cancel = threading.Event()
-        self._closed_down = self._placed = self._trainable = False
+        self._placed = self._trainable = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.timeout.connect(self._count)
@@ -99,17 +97,20 @@ class TrainDialog(QDialog):
         kinds = [(kind.summary, kind.name) for kind in KINDS.values()]
         kinds += [(recipe.summary, name) for name, recipe in RECIPES.items()]
         secondary = [("defective", "defective"), ("non-defective, if of another symmetry", "clean")]
-        self.kind = ComboBox(label="Kind", choices=kinds, value="compact")
-        self.name = LineEdit(label="Name", value=classifiers.free_name())
-        self.patches = SpinBox(label="Patches per class", min=8, max=100_000, value=1000)
-        self.patch = SpinBox(label="Patch (px)", min=MIN_SIDE_PX, max=512)
-        self.epochs = SpinBox(label="Max. epochs", min=1, max=1000)
-        self.secondary = ComboBox(label="Wholly marked", choices=secondary, value="defective")
-        self.weights = LineEdit(label="Weights", value="imagenet")
-        self.form = QFormLayout()
+        # All but the kind are named as the options of a training.
+        self.kind = ComboBox(name="kind", label="Kind", choices=kinds, value="compact")
+        self.name = LineEdit(name="name", label="Name", value=classifiers.free_name())
+        self.patches = SpinBox(name="per_class", label="Patches per class", min=8, max=100_000, value=1000)
+        self.patch = SpinBox(name="patch_px", label="Patch (px)", min=MIN_SIDE_PX, max=512)
+        self.epochs = SpinBox(name="epochs", label="Max. epochs", min=1, max=1000)
+        self.secondary = ComboBox(
+            name="secondary", label="Wholly marked", choices=secondary, value="defective"
+        )
+        self.weights = LineEdit(name="weights", label="Weights", value="imagenet")
         sizes, rest = (self.patches, self.patch, self.epochs), (self.secondary, self.weights)
-        fields: tuple[Any, ...] = (self.kind, self.name, *sizes, *rest)
-        for field in fields:
+        self._options: tuple[Any, ...] = (self.name, *sizes, *rest)
+        self.form = QFormLayout()
+        for field in (self.kind, *self._options):
             field.tooltip = f"<qt>{_TOOLTIPS[field.label]}</qt>"
             self.form.addRow(field.label, field.native)
         for size in sizes:
@@ -119,7 +120,6 @@ class TrainDialog(QDialog):
         for counted in (self.patch, self.secondary):
             counted.changed.connect(lambda _: self._changed())
         self.plot = Plot(
-            colours,
             draw_losses,
             "loss of the training",
             "Loss in each epoch; training ends when the validation loss no longer decreases",
@@ -144,30 +144,27 @@ class TrainDialog(QDialog):
         buttons = box(QHBoxLayout(), self.bar, self.start, self.stop, self.leave, stretch=0)
         parts = self.images, marked, self.form, self.plot, self.status, buttons
         box(QVBoxLayout(self), *parts, margins=None, stretch=parts.index(self.plot))
-        # No wider than the panel, which it may cover: the image beside it is to be painted.
-        native: QComboBox = self.kind.native
-        native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        for choice in (self.kind, self.secondary):
+            # Their longest entry would make the dialog wider than the panel.
+            native: QComboBox = choice.native
+            native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.resize(440, 660)
         for each in self.findChildren(QPushButton):
             each.setAutoDefault(False)  # Return ends a number, and presses nothing
         self._kind_chosen()
         self._show_buttons()
-        self.setColours(colours)
-
-    def setColours(self, colours: Colours) -> None:
-        """Follow the theme."""
-        self.plot.setColours(colours)
-        self.images.setStyleSheet(boxes(colours))
 
     def showEvent(self, event: Any) -> None:
         """Follow the list of layers as long as the dialog is open."""
         super().showEvent(event)
-        self._closed_down = False
         self._place()
         self.images.follow()
 
     def _place(self) -> None:
-        """Open over the panel; later wherever it was left. When the window goes the dialog goes, too."""
+        """Open over the panel, no wider; later wherever it was left. When the window goes the dialog goes, too.
+
+        The image beside it is to be painted.
+        """
         panel = self.parentWidget()
         if panel is None or self._placed:
             return
@@ -177,6 +174,7 @@ class TrainDialog(QDialog):
             window = window.parentWidget()  # the panel may float in a window of its own
         if window is not None:
             window.installEventFilter(self)
+        self.resize(min(self.width(), panel.width()), self.height())
         corner = panel.mapToGlobal(panel.rect().topRight())
         self.move(max(corner.x() - self.width(), 0), max(corner.y(), 0))
 
@@ -189,7 +187,7 @@ class TrainDialog(QDialog):
 
     def reject(self) -> None:
         """Closing the dialog stops the training, after a question."""
-        if self._worker is None or self._closed_down or self._may_stop():
+        if self._worker is None or self._may_stop():
             super().reject()
 
     def _may_stop(self) -> bool:
@@ -206,8 +204,10 @@ class TrainDialog(QDialog):
 
     def disconnect_all(self) -> None:
         """The panel goes, and the dialog with it: end the training and all connections."""
-        self._closed_down = True
         self._cancel.set()
+        for worker in filter(None, (self._worker, self._counting, *self._testing)):
+            worker.quit()  # what there is to keep is added to the list of classifiers nevertheless
+        self._worker = None
         self._let_go()
 
     def _let_go(self) -> None:
@@ -259,7 +259,7 @@ class TrainDialog(QDialog):
         worker = self._counting = TaskWorker(call, lambda result: self._counted(worker, result))
 
     def _counted(self, worker: TaskWorker, result: Any) -> None:
-        if worker is not self._counting or self._closed_down:
+        if worker is not self._counting:
             return
         self._counting = None
         self._trainable = isinstance(result, Counted) and result.trainable
@@ -283,17 +283,9 @@ class TrainDialog(QDialog):
             If it cannot be used.
         """
         chosen = str(self.kind.value)
-        return with_recipe(
-            chosen if chosen in RECIPES else "",
-            {
-                "name": str(self.name.value).strip(),
-                "patch_px": int(self.patch.value),
-                "per_class": int(self.patches.value),
-                "epochs": int(self.epochs.value),
-                "secondary": str(self.secondary.value),
-                "weights": str(self.weights.value),
-            },
-        )
+        options = {field.name: field.value for field in self._options}
+        options["name"] = options["name"].strip()
+        return with_recipe(chosen if chosen in RECIPES else "", options)
 
     def _start(self) -> None:
         if self._worker is not None:
@@ -351,7 +343,7 @@ class TrainDialog(QDialog):
         return self._worker is not None
 
     def _reported(self, worker: TaskWorker, report: TrainingProgress) -> None:
-        if worker is not self._worker or self._closed_down:
+        if worker is not self._worker:
             return  # one that was stopped
         self.bar.setValue(round(1000 * report.fraction))
         self.bar.setFormat(f"{report.network + ', ' if report.network else ''}{report.text}  %p %")
@@ -359,9 +351,6 @@ class TrainDialog(QDialog):
             self.plot.setValue([*self.plot.value(), (report.loss, report.validation_loss)])
 
     def _returned(self, worker: TaskWorker, result: Any) -> None:
-        if self._closed_down:
-            self._worker = None
-            return  # what there was to keep is in the list of classifiers
         if isinstance(result, Failure):
             text = result.message
         elif isinstance(result, TrainingReport):
