@@ -99,8 +99,8 @@ TRAINING = (
     Set(35, 30, (("film",),), crystal="reference", shapes=SMALL, painted=True),
 )
 #: Only scored; features, views and penalties were chosen by cross-validation and with seeds 2026011 to 2026013, 31415,
-#: 27182, 161803 and 577215.
-TEST = Set(141421, 8 * len(CONTENTS), CONTENTS)
+#: 27182, 141421, 161803 and 577215.
+TEST = Set(8675309, 8 * len(CONTENTS), CONTENTS)
 
 
 def regions(chosen: Set, index: int) -> list[Row]:
