@@ -95,6 +95,7 @@ FIXED: dict[tuple[str, str], str] = {
             ("autocorrelation.py", "COMPONENTS"),
             ("autocorrelation.py", "CUT"),
             ("autocorrelation.py", "BASIS_TILES"),
+            ("displacement.py", "across(trials)"),
             ("lattice.py", "CELL_STEPS"),
             ("plateaus.py", "STEP_DIRECTIONS"),
             ("plateaus.py", "PHASE_ROUNDS"),
@@ -104,7 +105,6 @@ FIXED: dict[tuple[str, str], str] = {
     **dict.fromkeys(
         (
             ("type_classifier.py", "CONFIDENT"),
-            ("defect_types.py", "_HONEYCOMB"),
             ("domains.py", "SYMMETRY_DEG"),
             ("domains.py", "(MOST_COINCIDENCE, BRANDON_DEG)"),
             ("domains.py", "Coincidence.name"),

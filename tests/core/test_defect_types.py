@@ -5,8 +5,8 @@ import pytest
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.best_patch import BestPatch
-from napari_hrstem_defects.core.defect_types import FEATURES, column_sense, region_classifier
-from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.defect_types import FEATURES, region_classifier
+from napari_hrstem_defects.core.lattice import Lattice, column_sense
 from napari_hrstem_defects.core.preprocessing import prepare
 from napari_hrstem_defects.core.recipe import PreprocessParams
 from napari_hrstem_defects.core.regions import Region, find_regions

@@ -15,20 +15,17 @@ from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import Field, autocorrelation_field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
-from napari_hrstem_defects.core.calibration import LEVEL_WINDOW
 from napari_hrstem_defects.core.displacement import (
     SEQUENCES,
     TURN_DEG,
     LatticePhases,
     across,
-    amplitudes,
     circuit,
     lattice_phases,
-    orders_within,
     read_stacking,
 )
 from napari_hrstem_defects.core.domains import DomainMap
-from napari_hrstem_defects.core.lattice import SAME_SHAPE, Lattice
+from napari_hrstem_defects.core.lattice import Lattice, column_sense
 from napari_hrstem_defects.core.preprocessing import Prepared
 from napari_hrstem_defects.core.regions import Region, find_regions, label_regions
 from napari_hrstem_defects.core.severity import field_valid
@@ -36,8 +33,6 @@ from napari_hrstem_defects.core.type_classifier import default_classifier
 
 Floats = NDArray[np.float64]
 
-#: Gain of skewness that noise does not make.
-_CLEAR_SKEWNESS = 0.05
 _EPSILON, _TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 
 #: Relations of a domain to the reference that are one feature.
@@ -335,7 +330,7 @@ class RegionClassifier:
 
     def _spot(self, region: Region) -> dict[str, float]:
         # In larger areas single columns are not significant.
-        if self._periods(math.sqrt(region.area_px)) > LEVEL_WINDOW:
+        if self._periods(math.sqrt(region.area_px)) ** 2 > 30:
             return {}
         corners = self.prepared.from_frame(np.array(region.bbox).reshape(2, 2) - ((0,), (1,)))
         low = np.maximum(np.floor(corners[0]), 0).astype(int)
@@ -350,44 +345,6 @@ class RegionClassifier:
             "spot_brighter": size * sense,
             "spot_excess": max(size * usual_size, 0.0),
         }
-
-
-def column_sense(patch: NDArray[np.floating], basis: NDArray[np.floating]) -> float:
-    """Whether the columns of a lattice are bright or dark.
-
-    Columns are narrow: the finer the detail of the mean cell, the more its grey values are skewed towards theirs. The
-    skewness of the coarsest harmonics alone tells nothing of the columns: a triangular lattice of bright columns and
-    a honeycomb of dark ones have the same.
-
-    Parameters
-    ----------
-    patch : float array (y, x)
-        Of a crystal, with a background of about 0.
-    basis : float array (2, 2)
-        Rows: lattice vectors ``(y, x)`` in pixels.
-
-    Returns
-    -------
-    float
-        1 for bright, −1 for dark columns, about 0 where the image resolves no more than the coarsest harmonics.
-    """
-    period = math.sqrt(abs(float(np.linalg.det(basis))))
-    orders = orders_within(max(1, round(period / 2)))
-    waves: Floats = orders @ np.linalg.inv(np.asarray(basis, np.float64)).T
-    length = np.hypot(*waves.T)
-    resolved = np.abs(waves).max(axis=1) < 0.5
-    # Twice as fine as the image: enough for products of three harmonics.
-    edge = max(2, round(2 * period))
-    places = np.indices((edge, edge)).reshape(2, -1) / edge
-    harmonics = amplitudes(patch, waves)[:, None] * np.exp(2j * np.pi * orders @ places)
-    coarsest = length < (1 + 2 * SAME_SHAPE) * length.min()
-    fine, coarse = (_skewness(harmonics[of].real.sum(axis=0)) for of in (resolved, coarsest))
-    return math.tanh((fine - coarse) / _CLEAR_SKEWNESS)
-
-
-def _skewness(values: Floats) -> float:
-    """Of values with a mean of 0."""
-    return float(np.mean(values**3)) / (float(np.mean(values**2)) ** 1.5 + _TINY)
 
 
 def typed_regions(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
 
-from napari_hrstem_defects.core.lattice import Lattice
+from napari_hrstem_defects.core.lattice import Lattice, amplitudes, orders_within
 from napari_hrstem_defects.core.preprocessing import Prepared
 
 #: Stacking sequences that are distinguished.
@@ -162,21 +162,6 @@ def lattice_phases(
             return None
         value /= level
     return LatticePhases(orders, basis, values, block)
-
-
-def amplitudes(patch: NDArray[np.floating], waves: NDArray[np.floating]) -> NDArray[np.complex128]:
-    """Fourier coefficients (n,) of a patch (y, x), weighted by a Hann window, at wave vectors (n, 2) in 1/px."""
-    rows, columns = (
-        np.exp(-2j * np.pi * np.outer(w, np.arange(n))) * np.hanning(n + 2)[1:-1]
-        for w, n in zip(waves.T, patch.shape, strict=True)
-    )
-    return np.asarray(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
-
-
-def orders_within(most: int) -> NDArray[np.intp]:
-    """Miller indices ``(n, 2)`` up to `most`, one of each pair of opposite ones."""
-    span = range(-most, most + 1)
-    return np.array([(h, k) for h in span for k in span if (h, k) > (0, 0)])
 
 
 def _strong_orders(

@@ -41,6 +41,8 @@ MIN_STRENGTH = 0.32
 PEAK_SHARE = 0.8
 #: A translation is false if its height is lower than at its multiple by this share: distortion makes 2 %.
 FALSE_DROP = 0.04
+#: Gain of skewness that noise does not make.
+CLEAR_SKEWNESS = 0.05
 #: Steps to the side of a cell that are compared with other cells.
 CELL_STEPS = 12
 #: How far from the centre that is done, in periods.
@@ -302,3 +304,57 @@ def best_map(a: Doubles, b: Doubles, *, any_scale: bool = False) -> tuple[float,
     good = stretch <= stretch.min() + SAME_SHAPE / 2
     turn = np.degrees(np.arctan2(maps[:, 0, 1] - maps[:, 1, 0], maps[:, 0, 0] + maps[:, 1, 1]))[good]
     return float(np.abs((turn + 90) % 180 - 90).min()), float(stretch.min())
+
+
+def amplitudes(patch: NDArray[np.floating], waves: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Fourier coefficients (n,) of a patch (y, x), weighted by a Hann window, at wave vectors (n, 2) in 1/px."""
+    rows, columns = (
+        np.exp(-2j * np.pi * np.outer(w, np.arange(n))) * np.hanning(n + 2)[1:-1]
+        for w, n in zip(waves.T, patch.shape, strict=True)
+    )
+    return np.asarray(np.einsum("ny,yx,nx->n", rows, patch, columns, optimize=True))
+
+
+def orders_within(most: int) -> NDArray[np.intp]:
+    """Miller indices ``(n, 2)`` up to `most`, one of each pair of opposite ones."""
+    span = range(-most, most + 1)
+    return np.array([(h, k) for h in span for k in span if (h, k) > (0, 0)])
+
+
+def column_sense(patch: NDArray[np.floating], basis: NDArray[np.floating]) -> float:
+    """Whether the columns of a lattice are bright or dark.
+
+    Columns are narrow: the finer the detail of the mean cell, the more its grey values are skewed towards theirs. The
+    skewness of the coarsest harmonics alone tells nothing of the columns: a triangular lattice of bright columns and
+    a honeycomb of dark ones have the same.
+
+    Parameters
+    ----------
+    patch : float array (y, x)
+        Of a crystal, with a background of about 0.
+    basis : float array (2, 2)
+        Rows: lattice vectors ``(y, x)`` in pixels.
+
+    Returns
+    -------
+    float
+        1 for bright, −1 for dark columns, about 0 where the image resolves no more than the coarsest harmonics.
+    """
+    period = math.sqrt(abs(float(np.linalg.det(basis))))
+    orders = orders_within(max(1, round(period / 2)))
+    waves: NDArray[np.float64] = orders @ np.linalg.inv(np.asarray(basis, np.float64)).T
+    length = np.hypot(*waves.T)
+    resolved = np.abs(waves).max(axis=1) < 0.5
+    # Twice as fine as the image: enough for products of three harmonics.
+    edge = max(2, round(2 * period))
+    places = np.indices((edge, edge)).reshape(2, -1) / edge
+    harmonics = amplitudes(patch, waves)[:, None] * np.exp(2j * np.pi * orders @ places)
+    coarsest = length < (1 + 2 * SAME_SHAPE) * length.min()
+    fine, coarse = (_skewness(harmonics[of].real.sum(axis=0)) for of in (resolved, coarsest))
+    return math.tanh((fine - coarse) / CLEAR_SKEWNESS)
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    """Of values with a mean of 0."""
+    power = float(np.mean(values**2))
+    return float(np.mean(values**3)) / power**1.5 if power > 0 else 0.0
