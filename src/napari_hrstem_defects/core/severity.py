@@ -20,10 +20,7 @@ from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
 from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
-from napari_hrstem_defects.core.plateaus import (
-    Plateaus,
-    lattice_amplitude,
-)
+from napari_hrstem_defects.core.plateaus import Plateaus, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 from napari_hrstem_defects.errors import RecipeError

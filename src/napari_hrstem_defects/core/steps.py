@@ -33,12 +33,7 @@ from napari_hrstem_defects.core.best_patch import (
 )
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import typed_regions
-from napari_hrstem_defects.core.domains import (
-    WALL_PERIODS,
-    DomainMap,
-    describe,
-    with_inverted,
-)
+from napari_hrstem_defects.core.domains import WALL_PERIODS, DomainMap, describe, with_inverted
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.image_lattice import lattice_of_image
 from napari_hrstem_defects.core.lattice import agreement, find_lattice
@@ -51,12 +46,7 @@ from napari_hrstem_defects.core.patches import (
     patch_size,
     shares,
 )
-from napari_hrstem_defects.core.plateaus import (
-    CRYSTAL_STRENGTH,
-    Plateaus,
-    find_plateaus,
-    second_phase,
-)
+from napari_hrstem_defects.core.plateaus import CRYSTAL_STRENGTH, Plateaus, find_plateaus, second_phase
 from napari_hrstem_defects.core.preprocessing import Prepared, prepare, resize_linear, sample_linear
 from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import points_of
@@ -233,8 +223,9 @@ def _deepest_patch(
             chosen = _patch(table.grid, choice.index)
             # Of two polarities the one that most of the lattice has is the reference.
             lattice = plateaus.index == _plateau_at(chosen, plateaus, field, prepared)
-            own = from_field(lattice.astype(np.float32), field, prepared) > 0.5
-            own &= prepared.valid[::STRIDE, ::STRIDE]
+            own = (from_field(lattice.astype(np.float32), field, prepared) > 0.5) & prepared.valid[
+                ::STRIDE, ::STRIDE
+            ]
             inverted = inverted_areas(models(prepared, chosen), own, inputs.recipe.domains.thickness)
             if 2 * np.count_nonzero(inverted) > np.count_nonzero(own):
                 defective |= shares(own & ~inverted, table.grid) > most
