@@ -196,7 +196,7 @@ def test_failed_measuring_of_painted_labels_is_said(bench: Any, monkeypatch: Any
     def broken(*args: Any, **options: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("napari_hrstem_defects.core.regions.find_regions", broken)
+    monkeypatch.setattr("napari_hrstem_defects.core.defect_types.find_regions", broken)
     layer = made.layer(Role.LABELS)
     layer.data[10:30, 10:30] = 1
     layer.events.paint(value=[])

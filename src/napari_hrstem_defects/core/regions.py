@@ -137,7 +137,7 @@ def find_regions(
     >>> labels[10:14, 5:25] = 1
     >>> (bar,) = hd.find_regions(labels, np.ones(labels.shape), pixel_size_nm=0.5)
     >>> bar.area_nm2, bar.orientation_deg, bar.centroid
-    (np.float64(20.0), 0.0, (11.5, 14.5))
+    (20.0, 0.0, (11.5, 14.5))
     >>> abs(bar.length_nm - 10) < 0.5 and abs(bar.width_nm - 2) < 0.1
     True
     """
