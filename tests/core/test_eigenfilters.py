@@ -141,3 +141,9 @@ def test_defect_in_the_patch_is_no_template():
     assert contrast(crossed, period_px=PERIOD) > contrast(perfect) - 0.3
     # Nothing is left out of a perfect patch.
     assert len(fit_bank(perfect, 13, PARAMS, period_px=PERIOD).templates) == PARAMS.templates
+
+
+def test_constant_patch_has_a_model():
+    bank = fit_bank(np.zeros((60, 60), np.float32), 9, PARAMS, period_px=PERIOD)
+    assert len(bank.templates) == PARAMS.templates
+    assert bank.noise > 0

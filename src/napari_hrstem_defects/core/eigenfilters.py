@@ -171,7 +171,7 @@ def fit_bank(
     kept = int(np.searchsorted(np.cumsum(eigenvalues), params.variance_kept * total)) + 1
     rank = min(kept, params.max_components, len(eigenvalues) - 1)
     components = np.ascontiguousarray(vectors[:, :rank].T, dtype=np.float32)
-    noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues))
+    noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues), 1e-12)
     # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
     # of the lattice are favoured, and the choice is the same every time. The outermost have no neighbours to take
     # differences with.
@@ -201,7 +201,7 @@ def fit_bank(
         cells = len(some) / period_px**2
         repeated = _repeated(templates, tangents, samples[some] @ turn - mean @ turn, cells, noise)
         templates, tangents = templates[repeated], tangents[repeated]
-    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, max(noise, 1e-12))
+    return Bank(kernel_px, mean, components, eigenvalues[:rank], templates, tangents, noise)
 
 
 def _repeated(
