@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from napari_hrstem_defects import Recipe
 from napari_hrstem_defects.core.image_lattice import lattice_of_image, typical_lattice
-from napari_hrstem_defects.core.lattice import MIN_STRENGTH, agreement, find_lattice
+from napari_hrstem_defects.core.lattice import MIN_STRENGTH, Lattice, agreement, find_lattice
 
 from .helpers import CELLS, counted, crystal, glass, noisy, vectors
 
@@ -266,6 +266,9 @@ def test_agreement_of_a_lattice_with_its_multiple():
     assert agreement(fine, turned) == 1
     assert agreement(fine, other) is None
     assert agreement(fine, None) is None
+    # Too few electrons for every translation: two of three may be missing.
+    tripled = Lattice(fine.v1, (3 * fine.v2[0], 3 * fine.v2[1]), 3**0.5 * fine.period_px, 1.0)
+    assert agreement(turned, tripled) == 3
 
 
 @pytest.mark.parametrize("edge", [20, 24, 32, 48])

@@ -255,6 +255,27 @@ def scale_bar(image):
     return np.where(truth, 255, image), truth
 
 
+def letters(image):
+    """Words far from any bar, with soft edges, and an arrow."""
+    size = np.array([22, 16])
+    strokes = {
+        "E": [(0, 0, 22, 4), (0, 0, 4, 16), (9, 0, 13, 13), (18, 0, 22, 16)],
+        "L": [(0, 0, 22, 4), (18, 0, 22, 16)],
+        "T": [(0, 0, 4, 16), (0, 6, 22, 10)],
+        "O": [(0, 0, 22, 4), (0, 12, 22, 16), (0, 0, 4, 16), (18, 0, 22, 16)],
+    }
+    ink = np.zeros(image.shape)
+    for row, word in ((20, "LETO"), (150, "TOLE"), (280, "OTE")):
+        for number, letter in enumerate(word):
+            for y0, x0, y1, x1 in strokes[letter]:
+                y, x = row, 20 + number * (size[1] + 6)
+                ink[y + y0 : y + y1, x + x0 : x + x1] = 1
+    ink[200:204, 200:260] = ink[160:204, 200:204] = 1
+    truth = ink > 0.5
+    ink = ndimage.gaussian_filter(ink, 0.5)
+    return image * (1 - ink) + 255 * ink, truth
+
+
 def dead_line(image):
     truth = np.zeros(image.shape, bool)
     truth[:, 101] = True
@@ -269,7 +290,7 @@ def blob(image):
 
 @pytest.mark.parametrize(
     "make",
-    [shifted, narrow, turned, black_bar, white_bar, scale_bar, dead_line, blob],
+    [shifted, narrow, turned, black_bar, white_bar, scale_bar, letters, dead_line, blob],
     ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -280,7 +301,7 @@ def test_what_is_no_micrograph_is_not_valid(make, dtype):
     assert false < 0.01
 
 
-@pytest.mark.parametrize("make", [shifted, white_bar, scale_bar], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", [shifted, white_bar, scale_bar, letters], ids=lambda f: f.__name__)
 def test_what_jpeg_leaves_of_it_is_not_valid(make):
     data, truth = make(lattice())
     packed = io.BytesIO()
@@ -298,10 +319,20 @@ def test_what_jpeg_leaves_of_it_is_not_valid(make):
         np.clip(lattice(noise=0.01), 30, 255),
         np.clip(lattice(), 0, 120),  # saturated columns
         np.clip(lattice(period=50.0), 0, 150),
+        np.clip(lattice(period=25.0) * np.linspace(0.3, 3, 300), 0, 255),  # saturated where it is thick
         np.random.default_rng(0).poisson(0.02, (512, 512)),  # vacuum: hardly a count
         np.tile(np.sin(np.arange(300)), (320, 1)),  # fringes without noise: equal along one axis
     ],
-    ids=["plain", "clipped", "clipped clean", "saturated", "saturated large", "vacuum", "fringes"],
+    ids=[
+        "plain",
+        "clipped",
+        "clipped clean",
+        "saturated",
+        "saturated large",
+        "saturated part",
+        "vacuum",
+        "fringes",
+    ],
 )
 def test_what_the_image_repeats_is_valid(data):
     frame = Micrograph(data.astype(np.float32)).frame()

@@ -136,6 +136,13 @@ def test_valid_is_out_of_reach_of_what_was_filled_in():
     assert prepare(lattice_image(), 12.0, PARAMS).valid.all()
 
 
+def test_strokes_of_letters_are_out_of_reach_and_dead_lines_filled():
+    stroke, line = np.ones((160, 200), bool), np.ones((160, 200), bool)
+    stroke[60:100, 96:104] = line[:, 98:102] = False
+    for seen, valid in ((stroke, False), (line, True)):
+        assert prepare(lattice_image((160, 200), 16.0), 16.0, PARAMS, seen).valid.all() == valid
+
+
 def test_resize_linear_is_exact_on_a_plane():
     y, x = np.indices((20, 30)) + 0.5
     plane = (2 * y / 20 - 3 * x / 30).astype(np.float32)

@@ -280,14 +280,14 @@ def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
 
 
 def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
-    """Ratio of the cells of two lattices, 1 or 2, that agree but for a small turn and stretch; None if they do not."""
+    """Ratio of the cells of two lattices, 1 to 3, that agree but for a small turn and stretch; None if they do not."""
     if a is None or b is None:
         return None
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)
     for change in (np.eye(2), *_COARSER):
         cells = round(np.linalg.det(change))
         turn, stretch = best_map(change @ small.basis, large.basis)
-        if cells <= 2 and turn < SAME_ANGLE_DEG and stretch < 2 * SAME_SHAPE:
+        if turn < SAME_ANGLE_DEG and stretch < 2 * SAME_SHAPE:
             return cells
     return None
 

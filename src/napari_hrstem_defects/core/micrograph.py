@@ -18,8 +18,6 @@ Mask = NDArray[np.bool_]
 
 #: Smallest side of an image that can be analysed, in pixels: a few lattice periods and one kernel.
 MIN_SIDE_PX = 32
-#: Filled pixels fade to the mean within this many pixels: edge pixels repeated far outward would look like fringes.
-FADE_PX = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,9 +246,12 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
 
 
 def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
-    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
+    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean.
+
+    Edge pixels repeated far outward would look like fringes.
+    """
     distance, index = ndimage.distance_transform_edt(~valid, return_indices=True)
-    weight = np.exp((1 - distance[~valid]) / FADE_PX)
+    weight = 1 / distance[~valid]
     known = values[valid]
     # Of parts of the largest value: a sum of extremes may overflow.
     scale = max(float(np.abs(known).max()), np.finfo(values.dtype).tiny)
@@ -290,7 +291,6 @@ def find_blanks(
     pixels: NDArray[Any],
     *,
     side_px: int = 10,
-    length_px: int = 24,
     tolerance: float = 0.1,
     repeats: int = 8,
     margin_px: int = 2,
@@ -299,9 +299,10 @@ def find_blanks(
 
     They hold no noise. Flat parts of a micrograph (counts of 0, a clipped background, saturated columns) are small, or
     the lattice repeats them all over the image. So squares and straight lines (along rows or columns) of exactly
-    equal pixels are blank if they are several times larger than any that the image repeats. Of a burnt-in bar JPEG
-    leaves lines of nearly the darkest or brightest value: these must be thin and have sharp edges. Text is what
-    stands out beside such a bar in its colour, or is enclosed by a flat background.
+    equal pixels are blank if they are several times larger than any that the image repeats. Lines and letters are
+    drawn in the darkest or brightest value, nearly so after JPEG: connected, even, three times as long as wide, with
+    sharp edges, and longer than what the image repeats. Smaller writing beside them in their colour, and what a flat
+    background encloses, belongs to them.
 
     Parameters
     ----------
@@ -309,9 +310,8 @@ def find_blanks(
         As recorded, of any real type: exact equality is what counts. NaN and infinite pixels are never found.
     side_px : int
         Smallest square of equal pixels: larger than a block of JPEG (8 px), which is flat wherever the image is
-        smooth, and than the saturated top of a column. A bar is at most twice as thick.
-    length_px : int
-        Shortest line: longer than a column is wide, shorter than a scale bar.
+        smooth, and than the saturated top of a column. Lines of equal pixels, longer than a column is wide, are at
+        least twice as long and at most twice as thick.
     tolerance : float
         Ringing of JPEG of quality 75 in a bar, as a share of the range between the darkest and the brightest value.
     repeats : int
@@ -332,17 +332,18 @@ def find_blanks(
     >>> bool(blank[:, :22].all()), bool(blank[:, 22:].any())
     (True, False)
     """
+    length = 2 * side_px
     along_y, along_x = pixels[1:] == pixels[:-1], pixels[:, 1:] == pixels[:, :-1]
     found = _spread(_standing_out(along_y[:, 1:] & along_x[1:], (0, 1), side_px - 1, repeats), (2, 2))
     solid = bool(found.any())
     for same, axis in ((along_y, 0), (along_x, 1)):
-        if _whole(same, length_px, (axis,)).any():
+        if _whole(same, length, (axis,)).any():
             # Fringes without noise are equal along one axis everywhere: side by side, lines say nothing.
-            lines = _standing_out(_thin(same, 2 * side_px), (axis,), length_px, repeats)
+            lines = _standing_out(_thin(same, length), (axis,), length, repeats)
             found |= _spread(lines, (2, 1) if axis == 0 else (1, 2))
     blank = found.copy()
-    for near, wide in _extremes(pixels, tolerance):
-        blank |= _burnt_in(near, wide, found, side_px, length_px, repeats, margin_px)
+    for near, core, wide in _extremes(pixels, tolerance):
+        blank |= _drawn(near, core, wide, found, side_px, repeats, margin_px)
     if solid:
         # Two halves of an image that a line parts are both image; text is small.
         rest, _ = ndimage.label(~found)
@@ -367,57 +368,64 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
             common = n
         n += (n + 1) // 2
     # Sizes of clipped, noisy areas fall off exponentially: the largest of thousands are less than 4 times the eighth.
-    larger = max(size, 4 * common * block)
+    larger = max(size, 2 * common * size)
     starts = _whole(starts, larger - size + 1, axes)
     shape = (larger if 0 in axes else 1, larger if 1 in axes else 1)
     return _spread(starts, shape) if starts.any() else np.zeros_like(mask)
 
 
-def _burnt_in(near: Mask, wide: Mask, flat: Mask, side: int, length: int, repeats: int, margin: int) -> Mask:
-    """Bars of an extreme value with sharp edges, and the text beside them."""
-    found = np.zeros_like(near)
-    if not any(_whole(near, length, (axis,)).any() for axis in (0, 1)):
-        return found
-    # A bar is thin; vacuum is not.
-    thin = _thin(near, 2 * side)
-    bars = _standing_out(thin, (0,), length, repeats) | _standing_out(thin, (1,), length, repeats)
-    if not (bars.any() or flat.any()):
-        return found
-    labels, _ = ndimage.label(bars & ~flat, np.ones((3, 3)))
-    for i, box in enumerate(ndimage.find_objects(labels), 1):
-        window = tuple(slice(max(0, s.start - 2 * margin), s.stop + 2 * margin) for s in box)
-        bar = labels[window] == i
-        inner, outer = (_spread(bar, (2 * n * margin + 1,) * 2, centred=True) for n in (1, 2))
-        around = outer & ~inner & ~flat[window]
+def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: int, margin: int) -> Mask:
+    """Lines and letters drawn in an extreme value: long, thin, even, with sharp edges, in a part of the image only."""
+    # Nothing is drawn in a value that much of the image has.
+    if np.count_nonzero(core) < side or repeats * np.count_nonzero(near) > near.size:
+        return np.zeros_like(near)
+    labels, _ = ndimage.label(near, np.ones((3, 3)))
+    boxes = ndimage.find_objects(labels)
+    starts, stops = (np.array([[getattr(s, end) for s in box] for box in boxes]) for end in ("start", "stop"))
+    extent = (stops - starts).max(axis=1)
+    # What the lattice repeats is as large in most squares of a chess board; few are written on.
+    largest = np.zeros((repeats, repeats), int)
+    places = np.nonzero(near)
+    squares = tuple(repeats * at // n for at, n in zip(places, near.shape, strict=True))
+    np.maximum.at(largest, squares, extent[labels[places] - 1])
+    usual = np.median(largest)
+
+    def drawn(i: np.intp, *, even: bool) -> bool:
+        window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in boxes[i])
+        part = labels[window] == i + 1
+        if even and not flat[window][part].any() and np.mean(core[window][part]) < 0.5:
+            return False
+        # Columns are round, dumbbells twice as long as wide; what noise has cut out of them is filled again.
+        filled = _spread(part, (margin + 1,) * 2, centred=True)
+        if _whole(filled, margin - (-extent[i] // 3), (0, 1)).any():
+            return False
         # The dark rim of a particle or a dark fault darkens gradually, or on one side only.
-        if 2 * np.count_nonzero(around & wide[window]) < np.count_nonzero(around):
-            found[window] |= bar
-    # Writing is placed within about half the length of its bar.
-    seeds, count = ndimage.label(_off_edge((found | flat) & near), np.ones((3, 3)))
-    for box in ndimage.find_objects(seeds, count):
-        reach = max(length, *(s.stop - s.start for s in box)) // 2
-        window = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in box)
-        # What hangs together with the bar is no letter but noise at its edge.
-        bar = ndimage.binary_propagation(seeds[window] > 0, np.ones((3, 3)), mask=near[window])
-        letters, _ = ndimage.label(near[window] & ~bar, np.ones((3, 3)))
-        extent = [max(s.stop - s.start for s in letter) for letter in ndimage.find_objects(letters)]
-        usual = sorted([0] * (repeats + 1) + extent)[-1 - repeats]
-        letter = np.array([0, *extent]) > max(side, usual)
-        found[window] |= letter[letters]
-    return found
+        around = _spread(part, (2 * margin + 1,) * 2, centred=True) & ~filled
+        return bool(np.mean(wide[window][around]) < 0.25)
+
+    marks = [i for i in np.flatnonzero(extent > max(side, 2 * usual)) if drawn(i, even=True)]
+    found = set(marks)
+    for i in marks:
+        # Writing is placed within about half the length of its bar.
+        reach = max(side, extent[i] // 2)
+        beside = ((starts < stops[i] + reach) & (stops > starts[i] - reach)).all(axis=1)
+        beside &= extent > max(margin, usual)
+        found.update(j for j in np.flatnonzero(beside) if drawn(j, even=False))
+    return np.isin(labels, np.array(sorted(found)) + 1) if found else np.zeros_like(near)
 
 
-def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, Mask]]:
-    """Pixels close to the brightest value and those less close; the same for the darkest."""
+def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, Mask, Mask]]:
+    """Pixels near the brightest value, those nearer to it and those twice as far; the same for the darkest."""
     real = pixels.dtype.kind == "f"
     finite = pixels
     if real and not (known := np.isfinite(pixels)).all():
         finite = pixels[known]
     # Python's integers do not overflow; of floating-point extremes the difference may, their shares do not.
     low, high = finite.min().item(), finite.max().item()
-    steps = [n * tolerance * high - n * tolerance * low for n in (1, 2)]
-    near, wide = steps if real else map(int, steps)
-    return [(pixels >= high - near, pixels >= high - wide), (pixels <= low + near, pixels <= low + wide)]
+    shares = [n * high - n * low for n in (tolerance, tolerance / 4, 2 * tolerance)]
+    steps = shares if real else map(int, shares)
+    bright, dark = zip(*((pixels >= high - step, pixels <= low + step) for step in steps), strict=True)
+    return [bright, dark]
 
 
 def _whole(mask: Mask, n: int, axes: tuple[int, ...]) -> Mask:

@@ -16,7 +16,7 @@ from napari_hrstem_defects.threads import side_by_side, threads_for
 STRIP_ROWS = 128
 #: Share of the pixels whose deviation counts in full for the local contrast.
 CLIP_SHARE = 0.97
-#: How far the band-pass carries what is filled in, in periods; narrower holes are filled without harm.
+#: How far the band-pass carries what is filled in, in periods; holes half as wide are filled without harm.
 BAND_REACH = 0.6
 #: Size of a sample of pixels. Neighbours in a smoothed map are redundant; the standard error of a median of this many
 #: independent values is half a percent of their standard deviation.
@@ -131,7 +131,7 @@ def prepare(
     values = (band / np.sqrt(power)).astype(np.float32, copy=False)
     seen = np.ones(shape, bool)
     if valid is not None and not valid.all():
-        seen = _valid_on(_wide(~valid, BAND_REACH * period_px), shape, BAND_REACH * period_px)
+        seen = _valid_on(_wide(~valid, BAND_REACH / 2 * period_px), shape, BAND_REACH * period_px)
     return Prepared(values, band, seen, (pixels.shape[0], pixels.shape[1]), period)
 
 
