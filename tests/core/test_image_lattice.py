@@ -59,3 +59,13 @@ def test_scale_from_reflections_of_a_small_part(period):
     found = reflection_period(noisy(image, 0.3), np.ones(SHAPE, bool))
     assert found == pytest.approx(period, rel=0.15)
     assert reflection_period(np.ones(SHAPE), np.ones(SHAPE, bool)) is None
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.6])
+def test_what_the_image_shows_to_be_no_translation_is_none_in_a_patch(noise):
+    """A checkerboard of columns that differ by a third, which a patch alone does not show for certain."""
+    y, x = np.indices((512, 512)) / 14
+    black = (np.rint(y) + np.rint(x)) % 2
+    columns = np.exp(-((y - np.rint(y)) ** 2 + (x - np.rint(x)) ** 2) / 0.08) * (1 + 0.3 * black)
+    found = analyze(Micrograph(noisy(columns / columns.std(), noise / columns.std())))
+    assert found.lattice.period_px == pytest.approx(14 * 2**0.5, rel=0.01)

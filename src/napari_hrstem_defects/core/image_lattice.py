@@ -289,8 +289,8 @@ def lattice_of_parts(
     Returns
     -------
     LatticeEstimate or None
-        ``share`` is that of all parts. With a warning where most of what repeats lies in none of them, or most parts
-        show no lattice.
+        ``share`` is that of all parts. With a warning where much that repeats lies in none of them, or most parts show
+        no lattice.
     """
     for bin_px in (1, 2, 2 * 2):
         # In the binned image only for what is too large in the one before.
@@ -318,7 +318,9 @@ def lattice_of_parts(
                     shown += int(np.count_nonzero(area))
         if best is not None:
             share = every / np.count_nonzero(seen)
-            crystalline = 2 * every > np.count_nonzero(strong) and 2 * shown > every
+            # Of a moiré much is as strong as the part that shows one lattice, and belongs to none.
+            rest = np.count_nonzero(strong) / np.count_nonzero(seen) - share
+            crystalline = rest <= MIN_SHARE and 2 * shown > every
             warnings: tuple[str, ...] = () if crystalline else (NOT_A_CRYSTAL,)
             if share <= MIN_SHARE:
                 warnings += (SEEN_IN.format(share),)
