@@ -312,10 +312,12 @@ class _Tiles:
 
     def _blocks(self, image: Floats, area: tuple[slice, ...], y: int, x: int) -> Floats:
         """Sums of ``image(−s/2) · image(+s/2)`` over blocks of one sample of the grid."""
-        product = image[_moved(area, -y, -x)] * image[_moved(area, y, x)]
-        rows = product[:: self.step].copy()
+        before, after = image[_moved(area, -y, -x)], image[_moved(area, y, x)]
+        # A block's rows at a time, so that all stays in the cache.
+        rows = before[:: self.step] * after[:: self.step]
+        product = np.empty_like(rows)
         for i in range(1, self.step):
-            rows += product[i :: self.step]
+            rows += np.multiply(before[i :: self.step], after[i :: self.step], out=product)
         out = rows[:, :: self.step].copy()
         for i in range(1, self.step):
             out += rows[:, i :: self.step]
@@ -409,17 +411,17 @@ def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
 
 
 class _TileShape:
-    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded to twice the size."""
+    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded by what shifts reach."""
 
     def __init__(self, edges: tuple[int, int]) -> None:
-        self.padded, edge = [2 * n for n in edges], min(edges)
+        self.padded, edge = [fft.next_fast_len(n + n // 2, real=True) for n in edges], min(edges)
         self.window = np.outer(*(np.hanning(n + 2)[1:-1] for n in edges)).astype(np.float32)
         self.sides = [_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges]
-        self.near = np.ix_(*(np.arange(-(n // 2) + 1, n // 2) for n in edges))
+        self.near = [np.arange(-(n // 2) + 1, n // 2) for n in edges]
         # Variance that white noise of power 1 gives the products.
         self.spread = self.products(self.power(self.window**2)) / np.sum(self.window**2) ** 2
         # Rings of frequencies, counted from the middle of the innermost, and places in each.
-        radius = np.hypot(fft.fftfreq(2 * edges[0])[:, None], fft.rfftfreq(2 * edges[1])) * edge
+        radius = np.hypot(fft.fftfreq(self.padded[0])[:, None], fft.rfftfreq(self.padded[1])) * edge
         self.background, self.ring = radius < 2, radius / RING - 0.5
         self.corners = radius > edge / 2
         rings = max(edge // 2 // RING, 1)
@@ -434,12 +436,14 @@ class _TileShape:
 
     def power(self, image: Floats) -> Floats:
         """Power in the half spectrum of the padded tile."""
-        spectrum = fft.rfft2(image, s=self.padded)
+        # Rows of zeros need no transform.
+        spectrum = fft.fft(fft.rfft(image, self.padded[1]), self.padded[0], axis=-2, overwrite_x=True)
         return np.asarray(spectrum.real**2 + spectrum.imag**2)
 
     def products(self, power: Floats) -> Floats:
         """Products at the shifts within reach."""
-        return np.asarray(fft.irfft2(power, s=self.padded)[..., *self.near])
+        rows, columns = self.near
+        return np.asarray(fft.irfft(fft.ifft(power, axis=-2)[..., rows, :], self.padded[1])[..., columns])
 
 
 @lru_cache(maxsize=16)

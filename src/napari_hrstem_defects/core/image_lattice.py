@@ -202,18 +202,17 @@ def _seen(
     main = alike(tiles, every)
     rest = alike(tiles, every - main)
     for group in (main, rest, every):
-        if group is every and found.lattice is not None:
-            break
-        acf = mean_autocorrelation([tiles[i] for i in group]) if group else None
+        share, before = len(group) / len(tiles), found.lattice
+        if not group or (group is every and before) or (group is rest and (not before or share <= MIN_SHARE)):
+            continue
+        acf = mean_autocorrelation([tiles[i] for i in group])
         lattice = cell_of(acf)
         if acf is None or lattice is None or lattice.strength < MIN_STRENGTH * acf.ordered:
             continue
-        lattice, share, repeats = lattice.scaled(bin_px), len(group) / len(tiles), repetition(acf, lattice)
-        finer = found.lattice is not None and 2 * lattice.period_px < found.lattice.period_px
-        if (found.lattice is None and group is not rest) or (
-            finer and share > MIN_SHARE and repeats >= ALIKE
-        ):
-            found = LatticeEstimate(lattice, found.tile_px, share, repeats)
+        if before is None or 2 * bin_px * lattice.period_px < before.period_px:
+            repeats = repetition(acf, lattice)
+            if before is None or repeats >= ALIKE:
+                found = LatticeEstimate(lattice.scaled(bin_px), found.tile_px, share, repeats)
     return found
 
 

@@ -379,19 +379,20 @@ def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: i
     # Nothing is drawn in a value that much of the image has.
     if np.count_nonzero(core) < side or repeats * np.count_nonzero(near) > near.size:
         return np.zeros_like(near)
-    labels, _ = ndimage.label(near, np.ones((3, 3)))
-    boxes = ndimage.find_objects(labels)
-    starts, stops = (np.array([[getattr(s, end) for s in box] for box in boxes]) for end in ("start", "stop"))
+    labels, count = ndimage.label(near, np.ones((3, 3)))
+    places = np.argwhere(near)
+    part = labels[near] - 1
+    starts, stops = np.full((count, 2), max(near.shape)), np.zeros((count, 2), int)
+    np.minimum.at(starts, part, places)
+    np.maximum.at(stops, part, places + 1)
     extent = (stops - starts).max(axis=1)
     # What the lattice repeats is as large in most squares of a chess board; few are written on.
     largest = np.zeros((repeats, repeats), int)
-    places = np.nonzero(near)
-    squares = tuple(repeats * at // n for at, n in zip(places, near.shape, strict=True))
-    np.maximum.at(largest, squares, extent[labels[places] - 1])
+    np.maximum.at(largest, tuple((repeats * places // near.shape).T), extent[part])
     usual = np.median(largest)
 
     def drawn(i: np.intp, *, even: bool) -> bool:
-        window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in boxes[i])
+        window = tuple(map(slice, np.maximum(starts[i] - margin, 0), stops[i] + margin))
         part = labels[window] == i + 1
         if even and not flat[window][part].any() and np.mean(core[window][part]) < 0.5:
             return False
