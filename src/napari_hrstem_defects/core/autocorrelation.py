@@ -1,4 +1,4 @@
-"""Local autocorrelations: their field over an image, and their mean over tiles that the lattice is read from.
+"""Local autocorrelations: their field over an image, and those of tiles that the lattice is read from.
 
 For an image h, a window w and a shift s,
 
@@ -12,7 +12,7 @@ any image, with Hann windows and shifts up to half a tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -291,7 +291,7 @@ class _Tiles:
 
         weights = weight(0, 0)
         powers = average(self._blocks(self.values, area, 0, 0))
-        power = np.asarray(powers / _enough(weights, self.full), np.float32)
+        power = np.asarray(powers / enough_pairs(weights, self.full), np.float32)
         least = TINY * max(float(power.max()), float(np.finfo(np.float32).tiny))
         np.maximum(power, np.float32(least), out=power)
         values = np.empty((len(self.shifts), *power.shape), np.float32)
@@ -301,7 +301,7 @@ class _Tiles:
             y, x = (self.shifts[i] // 2).tolist()
             count = weight(y, x)
             products = average(self._blocks(self.values, area, y, x))
-            np.divide(products, _enough(count, self.full) * power, out=values[i])
+            np.divide(products, enough_pairs(count, self.full) * power, out=values[i])
             return count
 
         # A single tile has the processors for itself.
@@ -348,23 +348,6 @@ class Products:
     structure: float
 
 
-@dataclass(frozen=True, eq=False)
-class Autocorrelation:
-    """Mean autocorrelation of tiles.
-
-    Attributes
-    ----------
-    values, noise : float32 array (2·r_y + 1, 2·r_x + 1)
-        1 at the zero shift in the centre, 0 on average where nothing repeats; standard deviation that noise gives it.
-    ordered : float
-        Share of the power that is neither noise nor diffuse, 0...1; white noise does not count.
-    """
-
-    values: Floats
-    noise: Floats
-    ordered: float
-
-
 def tile_products(tiles: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> list[Products]:
     """Products of some tiles (n, y, x), of whose pixels only those count that are valid.
 
@@ -395,19 +378,6 @@ def tile_products(tiles: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     values = of.products(np.where(of.background, 0, power - floor))
     variance = of.spread * np.mean(floor**2, axis=axes, keepdims=True)
     return [*map(Products, values, pairs, variance, (1 - rings[:, -1]).tolist())]
-
-
-def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
-    """Mean normalised autocorrelation of tiles of one shape; None if there is only noise."""
-    names = ("values", "pairs", "variance")
-    products, pairs, variance = (np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in names)
-    values, noise = (each / _enough(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
-    middle = values.shape[0] // 2, values.shape[1] // 2
-    centre = float(values[middle])
-    if centre <= SIGNIFICANT * noise[middle]:
-        return None
-    ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
-    return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
 
 
 class _TileShape:
@@ -451,7 +421,7 @@ def _shape_of(rows: int, columns: int) -> _TileShape:
     return _TileShape((rows, columns))
 
 
-def _enough(pairs: Floats, full: np.float32 | int) -> Floats:
+def enough_pairs(pairs: Floats, full: np.float32 | int) -> Floats:
     """Pairs that a sum of products is divided by: no less than `LEAST_PAIRS` of those of a full window."""
     return np.maximum(pairs, LEAST_PAIRS * full)
 

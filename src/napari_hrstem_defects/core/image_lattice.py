@@ -25,7 +25,6 @@ from napari_hrstem_defects.core.autocorrelation import (
     TINY,
     Products,
     autocorrelation_field,
-    mean_autocorrelation,
     tile_products,
 )
 from napari_hrstem_defects.core.lattice import (
@@ -37,6 +36,7 @@ from napari_hrstem_defects.core.lattice import (
     Lattice,
     Mask,
     cell_of,
+    mean_autocorrelation,
     repetition,
 )
 from napari_hrstem_defects.core.plateaus import CRYSTAL_STRENGTH, crystalline_areas, direction_step

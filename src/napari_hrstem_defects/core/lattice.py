@@ -7,6 +7,7 @@ ones where only some columns coincide. In the mean over tiles of one lattice eve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,9 +21,9 @@ from napari_hrstem_defects.core.autocorrelation import (
     SIGNIFICANT,
     TILE,
     TINY,
-    Autocorrelation,
     Floats,
-    mean_autocorrelation,
+    Products,
+    enough_pairs,
     tile_products,
 )
 
@@ -51,6 +52,23 @@ CELL_PERIODS = 6
 _COARSER = [np.array([[i, k], [0, n // i]]) for n in (2, 3) for i in (1, n) for k in range(n // i)]
 #: Half a pixel down, right, up, left of a point: differences across it are slopes.
 _CROSS = np.array([(0.5, 0), (0, 0.5), (-0.5, 0), (0, -0.5)])
+
+
+@dataclass(frozen=True, eq=False)
+class Autocorrelation:
+    """Mean autocorrelation of tiles.
+
+    Attributes
+    ----------
+    values, noise : float32 array (2·r_y + 1, 2·r_x + 1)
+        1 at the zero shift in the centre, 0 on average where nothing repeats; standard deviation that noise gives it.
+    ordered : float
+        Share of the power that is neither noise nor diffuse, 0...1; white noise does not count.
+    """
+
+    values: Floats
+    noise: Floats
+    ordered: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,19 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     if min(pixels.shape) < LEAST_TILE:
         return None
     return cell_of(mean_autocorrelation(tile_products(pixels[None])))
+
+
+def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:
+    """Mean normalised autocorrelation of tiles of one shape; None if there is only noise."""
+    names = ("values", "pairs", "variance")
+    products, pairs, variance = (np.sum([getattr(tile, name) for tile in tiles], axis=0) for name in names)
+    values, noise = (each / enough_pairs(pairs, len(tiles)) for each in (products, np.sqrt(variance)))
+    middle = values.shape[0] // 2, values.shape[1] // 2
+    centre = float(values[middle])
+    if centre <= SIGNIFICANT * noise[middle]:
+        return None
+    ordered = centre * len(tiles) / sum(tile.structure for tile in tiles)
+    return Autocorrelation(values / centre, noise / centre, min(ordered, 1.0))
 
 
 def cell_of(acf: Autocorrelation | None) -> Lattice | None:

@@ -181,8 +181,7 @@ def _as_frames(data: Any, name: str) -> tuple[Any, tuple[str, ...]]:
         notices.append("The picture has colour channels that are all equal; one of them was used.")
         shape = tuple(int(n) for n in data.shape)
     while len(shape) > 2 and shape[0] == 1:
-        data = data[0]
-        shape = shape[1:]
+        data, shape = data[0], shape[1:]
     if len(shape) not in (2, 3):
         raise MicrographError(
             f"{name}: an image (y, x) or a time series (t, y, x) is needed, but the data have shape {shape}; "
@@ -246,10 +245,8 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
 
 
 def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
-    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean.
-
-    Edge pixels repeated far outward would look like fringes.
-    """
+    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
+    # Edge pixels repeated far outward would look like fringes.
     distance, index = ndimage.distance_transform_edt(~valid, return_indices=True)
     weight = 1 / distance[~valid]
     known = values[valid]
@@ -263,6 +260,8 @@ def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
 
 def _places(blank: Mask, pixels: NDArray[Any]) -> str:
     """Where the blank parts are, in words."""
+    from skimage.segmentation import clear_border
+
     borders, bars = list[str](), list[str]()
     for turns, side in enumerate(("top", "right", "bottom", "left")):
         mask, turned = np.rot90(blank, turns), np.rot90(pixels, turns)
@@ -275,7 +274,7 @@ def _places(blank: Mask, pixels: NDArray[Any]) -> str:
     parts = [f"an info bar at the {_and(bars)}"] if bars else []
     if borders:
         parts.insert(0, "a border all around" if len(borders) == 4 else f"a border at the {_and(borders)}")
-    inside = _off_edge(blank)
+    inside = clear_border(blank)
     if not parts and (blank & ~inside).any():
         parts.append("parts at the edge")
     if inside.any():
@@ -339,7 +338,8 @@ def find_blanks(
     for same, axis in ((along_y, 0), (along_x, 1)):
         if _whole(same, length, (axis,)).any():
             # Fringes without noise are equal along one axis everywhere: side by side, lines say nothing.
-            lines = _standing_out(_thin(same, length), (axis,), length, repeats)
+            broad = _spread(_whole(same, length, (0, 1)), (length, length))
+            lines = _standing_out(same & ~broad, (axis,), length, repeats)
             found |= _spread(lines, (2, 1) if axis == 0 else (1, 2))
     blank = found.copy()
     for near, core, wide in _extremes(pixels, tolerance):
@@ -448,16 +448,3 @@ def _spread(mask: Mask, shape: tuple[int, int], *, centred: bool = False) -> Mas
         return ~_whole(_whole(~mask, shape[0], (0,)), shape[1], (1,))
     y, x = (n // 2 for n in shape)
     return _spread(mask, shape)[y : y + mask.shape[0], x : x + mask.shape[1]]
-
-
-def _thin(mask: Mask, side: int) -> Mask:
-    """What no square of a side fits into."""
-    squares = _whole(mask, side, (0, 1))
-    return mask & ~_spread(squares, (side, side)) if squares.any() else mask
-
-
-def _off_edge(mask: Mask) -> Mask:
-    """Connected parts that do not touch the edge of the image."""
-    from skimage.segmentation import clear_border
-
-    return np.asarray(clear_border(mask))

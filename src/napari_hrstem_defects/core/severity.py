@@ -21,7 +21,7 @@ from napari_hrstem_defects.core.calibration import standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
 from napari_hrstem_defects.core.plateaus import Plateaus, lattice_amplitude
-from napari_hrstem_defects.core.preprocessing import Prepared, even_sample, sample_linear
+from napari_hrstem_defects.core.preprocessing import Prepared, Values, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 from napari_hrstem_defects.errors import RecipeError
 
@@ -173,6 +173,12 @@ def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
         for n, m in zip(field.shape, prepared.valid.shape, strict=True)
     )
     return prepared.valid[np.ix_(rows, columns)]
+
+
+def continued(values: NDArray[Values], valid_mask: NDArray[np.bool_]) -> NDArray[Values]:
+    """A map of what is assessed; beyond, it repeats what lies nearest."""
+    nearest = ndimage.distance_transform_edt(~valid_mask, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
 
 
 def unlikeness(

@@ -55,6 +55,7 @@ from napari_hrstem_defects.core.severity import (
     TEMPLATE_FLOOR,
     Model,
     Models,
+    continued,
     domain_severity,
     field_valid,
     from_field,
@@ -300,11 +301,8 @@ def compare(
     )
     if inverted.any() and len(found.domains) < inputs.recipe.domains.max_domains:
         # Beyond what is assessed it goes on as far as it came.
-        nearest = ndimage.distance_transform_edt(
-            ~grid.valid_mask, return_distances=False, return_indices=True
-        )
         places = [np.arange(n) / STRIDE for n in prepared.values.shape]
-        share = sample_linear(inverted[tuple(nearest)].astype(np.float32), *places)
+        share = sample_linear(continued(inverted, grid.valid_mask).astype(np.float32), *places)
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
         grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     elif not inverted.any():
@@ -346,10 +344,7 @@ def compare(
     valid_mask = prepared.to_frame(grid.valid_mask.astype(np.float32)) > 0.5
     if not grid.valid_mask.all():
         # Defined everywhere: what is not assessed repeats what lies nearest.
-        nearest = ndimage.distance_transform_edt(
-            ~grid.valid_mask, return_distances=False, return_indices=True
-        )
-        severity = severity[tuple(nearest)]
+        severity = continued(severity, grid.valid_mask)
     severity = prepared.to_frame(severity)
     if seen.empty is not None and seen.empty.any():
         # Of vacuum all is known, and it has no lattice; the neighbourhoods that reach into it are not at a rim.
