@@ -381,10 +381,10 @@ def tile_products(tiles: NDArray[np.floating], valid: NDArray[np.bool_] | None =
 
 
 class _TileShape:
-    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded by what shifts reach."""
+    """Windows of all tiles of a shape, and places in the half spectrum of tiles padded to twice the size."""
 
     def __init__(self, edges: tuple[int, int]) -> None:
-        self.padded, edge = [fft.next_fast_len(n + n // 2, real=True) for n in edges], min(edges)
+        self.padded, edge = [2 * n for n in edges], min(edges)
         self.window = np.outer(*(np.hanning(n + 2)[1:-1] for n in edges)).astype(np.float32)
         self.sides = [_gaussian(np.arange(n), np.arange(n), n / WINDOWS_PER_TILE) for n in edges]
         self.near = [np.arange(-(n // 2) + 1, n // 2) for n in edges]

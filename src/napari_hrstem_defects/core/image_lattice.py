@@ -202,7 +202,7 @@ def _seen(
     main = alike(tiles, every)
     rest = alike(tiles, every - main)
     for group in (main, rest, every):
-        share, before = len(group) / len(tiles), found.lattice
+        share, before = len(group) / max(len(tiles), 1), found.lattice
         if not group or (group is every and before) or (group is rest and (not before or share <= MIN_SHARE)):
             continue
         acf = mean_autocorrelation([tiles[i] for i in group])

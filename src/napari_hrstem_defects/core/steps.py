@@ -389,9 +389,10 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
         next(i for i in (reference, *range(count)) if np.array_equal(every[i], each)) for each in every
     ]
     shown = {i: find_lattice(inputs.frame.pixels[frame_slices(patches[i], inputs.shape)]) for i in sources}
-    own, cells = shown[reference], agreement(shown[reference], typical)
-    if own is None or (typical and cells and cells > 1 and typical.period_px > own.period_px):
-        # Too few electrons or cells in one patch: what the image has shown to be no translation is none.
+    own, cells = shown[reference], agreement(shown[reference], typical) or 1
+    if own is None or (len(shown) == 1 and typical and cells > 1 and typical.period_px > own.period_px):
+        # Too few electrons or cells in one patch: what the image has shown to be no translation is none. Of several
+        # lattices it shows what they have in common, a larger cell.
         shown[reference] = typical
     lattices = tuple(shown[i] for i in sources)
     return describe(plateaus, reference, tuple(patches), lattices, field, prepared, inputs.recipe.domains)
