@@ -123,6 +123,18 @@ def test_other_lattice(ratio):
     assert dice(second(found), side_of(found)) > 0.95
 
 
+@pytest.mark.parametrize("turn", [15.0, 25.0])
+@pytest.mark.parametrize("kind", ["hexagonal", "square"])
+def test_grain_much_smaller_than_its_patch(kind, turn):
+    """A patch of 21 periods about a grain of 8 shows the crystal around it."""
+    around, grain = (crystal(SHAPE, vectors(kind, 6.0, 10.0 + angle)) for angle in (0.0, turn))
+    inside = np.hypot(Y - 140, X - 170) < 4 * 6.0
+    found = analyzed(noisy(np.where(inside, grain, around), 0.1))
+    assert relations(found) == ["reference", "rotated"]
+    assert found.domains.domains[1].misorientation_deg == pytest.approx(turn, abs=2)
+    assert (found.labels[inside] == 1).mean() > 0.9
+
+
 def bent(image, angle):
     """Columns turn by an angle from left to right."""
     turn = np.radians(angle)

@@ -6,6 +6,7 @@ The relation to the reference is described after the lattices were found and dec
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hrstem_defects.core.autocorrelation import TINY, Field
-from napari_hrstem_defects.core.best_patch import BestPatch
+from napari_hrstem_defects.core.best_patch import BestPatch, frame_slices
 from napari_hrstem_defects.core.lattice import (
     SAME_SHAPE,
     Doubles,
     Lattice,
     agreement,
     best_map,
+    find_lattice,
     lattice_rotation,
 )
 from napari_hrstem_defects.core.plateaus import Plateaus
@@ -89,6 +91,42 @@ class DomainMap:
         """Where the domains lie that count as defects."""
         out: NDArray[np.bool_] = np.array([domain.defective for domain in self.domains])[self.index]
         return out
+
+
+def lattices_of(
+    plateaus: Plateaus,
+    reference: int,
+    patches: Sequence[BestPatch],
+    pixels: NDArray[np.floating],
+    typical: Lattice | None,
+    field: Field,
+    prepared: Prepared,
+) -> tuple[Lattice | None, ...]:
+    """Lattice of each plateau, in pixels of the frame, from its own area in its model patch.
+
+    `pixels`, a float array (y, x), are the frame's, `typical` is the lattice of the image as a whole; all else as for
+    :func:`describe`.
+    """
+    # Phases of one lattice have one direction; a patch of a thin layer shows its neighbours, too.
+    every, count = plateaus.directions, len(patches)
+    sources = [
+        next(i for i in (reference, *range(count)) if np.array_equal(every[i], each)) for each in every
+    ]
+    shown = {}
+    for i in set(sources):
+        place = frame_slices(patches[i], prepared.shape)
+        # A patch may be larger than its domain, and show more of another.
+        area = np.isin(plateaus.index, np.flatnonzero(np.equal(sources, i))).astype(np.float32)
+        own = None if area.all() else field.to_frame(area, prepared)[place] > 0.5
+        shown[i] = find_lattice(pixels[place], own) if own is None or own.any() else None
+    lattice, cells = shown[reference], agreement(shown[reference], typical) or 1
+    if lattice is None or (
+        len(shown) == 1 and typical and cells > 1 and typical.period_px > lattice.period_px
+    ):
+        # Too few electrons or cells in one patch: what the image has shown to be no translation is none. Of several
+        # lattices it shows what they have in common, a larger cell.
+        shown[reference] = typical
+    return tuple(shown[i] for i in sources)
 
 
 def describe(

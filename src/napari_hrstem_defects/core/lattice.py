@@ -115,7 +115,7 @@ def _lattice(basis: Doubles, strength: float) -> Lattice:
     return Lattice((a, b), (c, d), math.sqrt(abs(a * d - b * c)), strength)
 
 
-def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
+def find_lattice(pixels: NDArray[np.floating], valid: Mask | None = None) -> Lattice | None:
     """Lattice of a patch (y, x) of raw or prepared pixels, None if it is not periodic in two directions.
 
     In a patch narrower than `LEAST_TILE` a lattice cannot be distinguished from noise.
@@ -123,6 +123,8 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     Parameters
     ----------
     pixels : real array (y, x)
+    valid : bool array (y, x), optional
+        Pixels that count; all, if left out.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def find_lattice(pixels: NDArray[np.floating]) -> Lattice | None:
     """
     if min(pixels.shape) < LEAST_TILE:
         return None
-    return cell_of(mean_autocorrelation(tile_products(pixels[None])))
+    return cell_of(mean_autocorrelation(tile_products(pixels[None], None if valid is None else valid[None])))
 
 
 def mean_autocorrelation(tiles: Sequence[Products]) -> Autocorrelation | None:

@@ -33,7 +33,7 @@ from napari_hrstem_defects.core.best_patch import (
 )
 from napari_hrstem_defects.core.calibration import contrast_level, local_median, severity_of, standardise
 from napari_hrstem_defects.core.defect_types import typed_regions
-from napari_hrstem_defects.core.domains import WALL_PERIODS, DomainMap, describe, with_inverted
+from napari_hrstem_defects.core.domains import WALL_PERIODS, DomainMap, describe, lattices_of, with_inverted
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.image_lattice import lattice_of_image
 from napari_hrstem_defects.core.lattice import agreement, find_lattice
@@ -383,18 +383,7 @@ def _domain_map(inputs: Inputs, seen: Preprocessed, plateaus: Plateaus, patch: B
             patches.append(placed_by_hand(given[number], patch.size, inputs.shape))
         else:
             patches.append(clean_patch(unlikeness(seen, plateaus, number), patch.size, field, prepared))
-    # Phases of one lattice have one direction; a patch of a thin layer shows its neighbours, too.
-    every = plateaus.directions
-    sources = [
-        next(i for i in (reference, *range(count)) if np.array_equal(every[i], each)) for each in every
-    ]
-    shown = {i: find_lattice(inputs.frame.pixels[frame_slices(patches[i], inputs.shape)]) for i in sources}
-    own, cells = shown[reference], agreement(shown[reference], typical) or 1
-    if own is None or (len(shown) == 1 and typical and cells > 1 and typical.period_px > own.period_px):
-        # Too few electrons or cells in one patch: what the image has shown to be no translation is none. Of several
-        # lattices it shows what they have in common, a larger cell.
-        shown[reference] = typical
-    lattices = tuple(shown[i] for i in sources)
+    lattices = lattices_of(plateaus, reference, patches, inputs.frame.pixels, typical, field, prepared)
     return describe(plateaus, reference, tuple(patches), lattices, field, prepared, inputs.recipe.domains)
 
 
