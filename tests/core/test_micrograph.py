@@ -340,6 +340,18 @@ def test_what_the_image_repeats_is_valid(data):
     assert frame.notices == ()
 
 
+def test_saturated_columns_of_a_particle_are_valid():
+    """They lie in a small part of the image only, as letters do."""
+    y, x = np.indices((400, 400))
+    rows, columns = np.mgrid[140:260:28, 140:260:32].reshape(2, -1)
+    image = np.zeros(y.shape)
+    for shift in (0, 11):
+        for row, column in zip(rows, columns, strict=True):
+            image += np.exp(-((y - row) ** 2 + (x - column - shift) ** 2) / 30)
+    image += 0.05 * np.random.default_rng(0).normal(size=image.shape)
+    assert Micrograph(np.minimum(image, 0.7).astype(np.float32)).frame().valid.all()
+
+
 def test_parts_left_out_are_said():
     def notice(data):
         (only,) = Micrograph(data.astype(np.float32)).frame().notices

@@ -342,8 +342,8 @@ def find_blanks(
             lines = _standing_out(same & ~broad, (axis,), length, repeats)
             found |= _spread(lines, (2, 1) if axis == 0 else (1, 2))
     blank = found.copy()
-    for near, core, wide in _extremes(pixels, tolerance):
-        blank |= _drawn(near, core, wide, found, side_px, repeats, margin_px)
+    for ink in _extremes(pixels, tolerance):
+        blank |= _drawn(pixels, found, ink, tolerance, side_px, repeats, margin_px)
     if solid:
         # Two halves of an image that a line parts are both image; text is small.
         rest, _ = ndimage.label(~found)
@@ -374,8 +374,17 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
     return _spread(starts, shape) if starts.any() else np.zeros_like(mask)
 
 
-def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: int, margin: int) -> Mask:
+def _drawn(
+    pixels: NDArray[Any],
+    flat: Mask,
+    ink: tuple[Mask, ...],
+    tolerance: float,
+    side: int,
+    repeats: int,
+    margin: int,
+) -> Mask:
     """Lines and letters drawn in an extreme value: long, thin, even, with sharp edges, in a part of the image only."""
+    near, core, wide = ink
     # Nothing is drawn in a value that much of the image has.
     if np.count_nonzero(core) < side or repeats * np.count_nonzero(near) > near.size:
         return np.zeros_like(near)
@@ -392,7 +401,7 @@ def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: i
     usual = np.median(largest)
 
     def drawn(i: np.intp, *, even: bool) -> bool:
-        window = tuple(map(slice, np.maximum(starts[i] - margin, 0), stops[i] + margin))
+        window = tuple(map(slice, np.maximum(starts[i] - 2 * margin, 0), stops[i] + 2 * margin))
         part = labels[window] == i + 1
         if even and not flat[window][part].any() and np.mean(core[window][part]) < 0.5:
             return False
@@ -400,9 +409,15 @@ def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: i
         filled = _spread(part, (margin + 1,) * 2, centred=True)
         if _whole(filled, margin - (-extent[i] // 3), (0, 1)).any():
             return False
-        # The dark rim of a particle or a dark fault darkens gradually, or on one side only.
-        around = _spread(part, (2 * margin + 1,) * 2, centred=True) & ~filled
-        return bool(np.mean(wide[window][around]) < 0.25)
+        # A pen's edge ends within the margin; columns, rims of particles and dark faults change gradually.
+        edge, around = (
+            _spread(part, (2 * n * margin + 1,) * 2, centred=True)
+            & ~_spread(part, (size, size), centred=True)
+            for n, size in ((1, margin + 1), (2, 2 * margin + 1))
+        )
+        own, beside, beyond = (float(np.median(pixels[window][each])) for each in (part, edge, around))
+        gradual = abs(beside - beyond) > tolerance * abs(own - beyond) and (beside < beyond) == (own < beyond)
+        return bool(np.mean(wide[window][edge]) < 0.25 and not gradual)
 
     marks = [i for i in np.flatnonzero(extent > max(side, 2 * usual)) if drawn(i, even=True)]
     found = set(marks)
@@ -415,7 +430,7 @@ def _drawn(near: Mask, core: Mask, wide: Mask, flat: Mask, side: int, repeats: i
     return np.isin(labels, np.array(sorted(found)) + 1) if found else np.zeros_like(near)
 
 
-def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, Mask, Mask]]:
+def _extremes(pixels: NDArray[Any], tolerance: float) -> list[tuple[Mask, ...]]:
     """Pixels near the brightest value, those nearer to it and those twice as far; the same for the darkest."""
     real = pixels.dtype.kind == "f"
     finite = pixels
