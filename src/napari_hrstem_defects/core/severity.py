@@ -176,7 +176,7 @@ def field_valid(field: Field, prepared: Prepared) -> NDArray[np.bool_]:
 
 
 def continued(values: NDArray[Values], valid_mask: NDArray[np.bool_]) -> NDArray[Values]:
-    """A map of what is assessed; beyond, it repeats what lies nearest."""
+    """A map (y, x) where `valid_mask`, of the same shape, is True; beyond, it repeats what lies nearest."""
     nearest = ndimage.distance_transform_edt(~valid_mask, return_distances=False, return_indices=True)
     return values[tuple(nearest)]
 
