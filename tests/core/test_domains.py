@@ -194,6 +194,17 @@ def test_phases_of_one_contrast_differ_in_their_columns():
     assert not found.labels.any()
 
 
+@pytest.mark.parametrize("period", [8.0, 13.0])
+def test_grain_at_a_low_angle_is_no_phase(period):
+    """The model of one fits the other as little as that of a film fits a substrate."""
+    columns = (((1 / 3, 1 / 3), 1.0), ((2 / 3, 2 / 3), 1.0))
+    left, right = (crystal((400, 400), vectors("hexagonal", period, a), columns) for a in (8.0, 9.9))
+    found = analyzed(noisy(np.where(np.arange(400) < 220, left, right), 0.1))
+    assert relations(found) == ["reference"]
+    wall = np.s_[20:-20, 220 - int(period) : 220 + int(period)]
+    assert (found.labels[wall] == 1).mean() > 0.6
+
+
 @pytest.mark.parametrize("best_patch", [(100, 150), (300, 150)])
 def test_phases_beside_a_grain_whichever_holds_the_best_patch(best_patch):
     shape = (420, 480)

@@ -1,13 +1,16 @@
 """One scale for what is lost, what is turned and what is in the cell: how often chance exceeds it, and what it sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.calibration import false_marks_of
+from napari_hrstem_defects.core.severity import inverted_areas
 
-from .helpers import crystal, fault, noisy, vectors
+from .helpers import crystal, fault, noisy, prepared_of, vectors
 
 SHAPE = (288, 320)
 BASIS = vectors("oblique", 12.0, 8.0)
@@ -76,3 +79,29 @@ def test_severity_is_defined_everywhere_and_nothing_marked_where_not_judged():
     assert rim.sum() == analysis.valid_mask.size - (SHAPE[0] - 16) * (SHAPE[1] - 16)
     # Not much beyond the hole and the rim is given up.
     assert analysis.valid_mask[30:-30, 150:-30].all()
+
+
+@pytest.mark.parametrize(("period", "sigma"), [(32.0, 0.15), (45.0, 0.3)])
+def test_small_hole_is_no_crystal_of_its_own_contrast(period, sigma):
+    """Four periods across, in an image of eleven: half of what shows so little contrast is the hole itself."""
+    size = round(11.5 * period)
+    y, x = np.indices((size, size)) - 0.55 * size
+    image = -crystal((size, size), vectors("hexagonal", period, 8.0), width=0.17)
+    hole = np.hypot(y, x) < 2 * period
+    found = analyzed(noisy(np.where(hole, image.max(), image), sigma))
+    assert (found.labels[hole] > 0).mean() > 0.95
+    assert not found.labels[np.hypot(y, x) > 3.5 * period].any()
+
+
+@pytest.mark.parametrize(("elsewhere", "there"), [(1.0, 1), (0.1, 0)])
+def test_what_fits_better_when_turned_is_inverted_only_where_all_else_fits_worse(elsewhere, there):
+    """A defect in the model patch makes the turned model fit the patch worse, but not the crystal."""
+    area = np.zeros((80, 80), bool)
+    area[20:50, 20:60] = True
+    turned = np.where(area, -0.9, elsewhere).astype(np.float32)
+    model = SimpleNamespace(
+        wide=(None, np.zeros(area.shape, np.float32)), inverse=(1.0, turned), prepared=prepared_of(area)
+    )
+    found = inverted_areas(model, np.ones(area.shape, bool), 4.0)
+    assert found.any() == there
+    assert not found[~ndimage.binary_dilation(area, iterations=6)].any()

@@ -17,10 +17,10 @@ from scipy import ndimage
 from napari_hrstem_defects.core.analysis import Preprocessed
 from napari_hrstem_defects.core.autocorrelation import MIN_SHARE, Field
 from napari_hrstem_defects.core.best_patch import BestPatch, prepared_slices
-from napari_hrstem_defects.core.calibration import standardise
+from napari_hrstem_defects.core.calibration import LEVEL_WINDOW, standardise
 from napari_hrstem_defects.core.domains import DomainMap
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kernel_edge, log_distances, rim_px
-from napari_hrstem_defects.core.plateaus import Plateaus, lattice_amplitude
+from napari_hrstem_defects.core.plateaus import Plateaus, crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import Prepared, Values, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
 from napari_hrstem_defects.errors import RecipeError
@@ -238,6 +238,14 @@ def severity_grid(
     valid_mask[:rim] = valid_mask[-rim:] = valid_mask[:, :rim] = valid_mask[:, -rim:] = False
     if not valid.all():
         valid_mask &= ndimage.distance_transform_edt(valid) > kernel_px / 2 / STRIDE
+    amplitude = lattice_amplitude(strength)
+    if valid_mask.any():
+        # A hole is no crystal of its own level: what is narrower than the window of the level has that around it.
+        weak = valid & (amplitude <= CRYSTAL_SHARE * crystal_amplitude(amplitude[valid_mask], CRYSTAL_SHARE))
+        reach = LEVEL_WINDOW * period
+        if weak.any():
+            near = ndimage.distance_transform_edt(~weak) <= reach / 2
+            level = np.where(near, ndimage.grey_closing(level, round(reach) | 1, mode="nearest"), level)
     return Grid(
         -np.log(np.maximum(strength, np.float32(1e-4))),
         pairs,
@@ -328,8 +336,11 @@ def inverted_areas(model: Model, own: NDArray[np.bool_], thickness: float) -> ND
     gain = ndimage.gaussian_filter(np.where(own, model.wide[1] - distances, 0), period) / np.maximum(
         weight, 1e-4
     )
-    # Turned, it fits as much better as it fits the model patch worse.
+    # Turned, it fits as much better there as it fits the rest worse. A model patch with a defect fits only itself worse.
     inverted = (gain > worse / 2) & own
+    rest = own & ~inverted
+    if not rest.any() or np.median(gain[rest]) > -worse / 2:
+        return np.zeros(own.shape, bool)
     low = np.where(own, inverted, True)
     depth = ndimage.distance_transform_edt(np.pad(low, 1, mode="edge"))[1:-1, 1:-1]
     parts, _ = ndimage.label(inverted)
