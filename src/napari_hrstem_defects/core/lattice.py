@@ -312,7 +312,7 @@ def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
     return turn if stretch < 2 * SAME_SHAPE else None
 
 
-def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
+def agreement(a: Lattice | None, b: Lattice | None, angle_deg: float = SAME_ANGLE_DEG) -> int | None:
     """Ratio of the cells of two lattices, 1 to 3, that agree but for a small turn and stretch; None if they do not."""
     if a is None or b is None:
         return None
@@ -320,7 +320,7 @@ def agreement(a: Lattice | None, b: Lattice | None) -> int | None:
     for change in (np.eye(2), *_COARSER):
         cells = round(np.linalg.det(change))
         turn, stretch = best_map(change @ small.basis, large.basis)
-        if turn < SAME_ANGLE_DEG and stretch < 2 * SAME_SHAPE:
+        if turn < angle_deg and stretch < 2 * SAME_SHAPE:
             return cells
     return None
 

@@ -36,7 +36,7 @@ from napari_hrstem_defects.core.defect_types import typed_regions
 from napari_hrstem_defects.core.domains import WALL_PERIODS, DomainMap, describe, lattices_of, with_inverted
 from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank
 from napari_hrstem_defects.core.image_lattice import lattice_of_image
-from napari_hrstem_defects.core.lattice import agreement, find_lattice
+from napari_hrstem_defects.core.lattice import SAME_ANGLE_DEG, agreement, find_lattice
 from napari_hrstem_defects.core.patches import (
     KnowsScale,
     KnowsSize,
@@ -417,7 +417,9 @@ def _with_phase(
     # The part that the best patch does not lie in; domains are in the order of the plateaus but for the first.
     other = out.domains[number + 1 if _plateau_at(patch, plateaus, field, prepared) == added else -1]
     shown = find_lattice(inputs.frame.pixels[frame_slices(other.patch, inputs.shape)])
-    return None if agreement(out.domains[0].lattice, shown) is None else out
+    # A model notices a smaller turn than the field does.
+    cells = agreement(out.domains[0].lattice, shown, SAME_ANGLE_DEG / 2)
+    return None if cells is None else out
 
 
 def list_regions(
