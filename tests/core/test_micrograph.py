@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+import napari_hrstem_defects as hd
 from napari_hrstem_defects.core.micrograph import MIN_SIDE_PX, Micrograph
 from napari_hrstem_defects.errors import HrstemDefectsError, MicrographError
 
@@ -374,6 +375,36 @@ def test_values_of_the_image_alone_set_the_scale():
     assert (valid.min(), valid.max()) == (0, 1)
     # Far from the image, the mean and no pattern.
     assert frame.pixels[0, 0] == pytest.approx(frame.pixels[frame.valid].mean(), abs=0.1)
+
+
+def test_hot_and_dead_pixels_take_the_median_of_those_around():
+    """X-rays that hit a camera: alone, or two or three pixels together."""
+    image, hot = lattice(), lattice()
+    places = np.array([(5, 7), (40, 40), (40, 41), (41, 40), (90, 0), (200, 250)])
+    hot[tuple(places.T)] += np.array([20, 20, 15, 15, 40, -20]) * np.ptp(image)
+    frame, clean = Micrograph(hot).frame(), Micrograph(image).frame()
+    assert frame.notices == ("6 hot or dead pixels took the median of those around.",)
+    assert frame.valid.all()
+    assert (frame.pixels.min(), frame.pixels.max()) == (0, 1)
+    other = np.ones(image.shape, bool)
+    other[tuple(places.T)] = False
+    np.testing.assert_allclose(frame.pixels[other], clean.pixels[other], atol=0.02)
+    found = hd.analyze(Micrograph(hot))
+    assert not found.labels.any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.random.default_rng(0).poisson(0.02, (256, 256)),
+        np.random.default_rng(0).poisson(2.0, (256, 256)),
+        # A heavy atom on a light crystal is as wide as all columns.
+        lattice() + 3000 * np.exp(-((np.indices(lattice().shape) - 100.3) ** 2).sum(axis=0) / (2 * 0.8**2)),
+    ],
+    ids=["sparse counts", "counts", "heavy atom"],
+)
+def test_what_noise_and_columns_make_is_no_hot_pixel(image):
+    assert not Micrograph(image.astype(np.float32)).frame().notices
 
 
 def test_hardly_any_image_is_refused():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hrstem_defects.core.preprocessing import filled, without_spikes
 from napari_hrstem_defects.errors import MicrographError
 
 Mask = NDArray[np.bool_]
@@ -137,7 +138,7 @@ class Frame:
     Attributes
     ----------
     pixels : float32 array (y, x)
-        Finite everywhere, shifted and scaled to the range 0...1 of the valid input.
+        Finite everywhere, without hot and dead pixels, shifted and scaled to the range 0...1 of the valid input.
     valid : bool array (y, x)
         False where the input was NaN or infinite or no image (borders, info bars, scale bars, text, dead lines,
         saturated areas; see :func:`find_blanks`) and `pixels` was filled in.
@@ -236,26 +237,17 @@ def _check_frame(pixels: NDArray[Any], name: str) -> Frame:
         raise MicrographError(
             f"{name}: the grey values differ by less than their numerical precision; rescale the image."
         )
-    if not valid.all():
-        values = _fill(values, valid)
-    values = values / scale
+    values = filled(values, valid) / scale
     values -= low / scale
     values /= span
-    return Frame(values.astype(np.float32), valid, tuple(notices))
-
-
-def _fill(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
-    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
-    # Edge pixels repeated far outward would look like fringes.
-    distance, index = ndimage.distance_transform_edt(~valid, return_indices=True)
-    weight = 1 / distance[~valid]
-    known = values[valid]
-    # Of parts of the largest value: a sum of extremes may overflow.
-    scale = max(float(np.abs(known).max()), np.finfo(values.dtype).tiny)
-    mean = float(np.mean(known / scale)) * scale
-    filled = values.copy()
-    filled[~valid] = weight * values[tuple(i[~valid] for i in index)] + (1 - weight) * mean
-    return filled
+    image, spikes = without_spikes(values.astype(np.float32), valid)
+    if spikes:
+        notices.append(
+            f"{spikes} hot or dead pixel{'s' if spikes > 1 else ''} took the median of those around."
+        )
+        image -= image.min(where=valid, initial=1)
+        image /= image.max(where=valid, initial=0)
+    return Frame(image, valid, tuple(notices))
 
 
 def _places(blank: Mask, pixels: NDArray[Any]) -> str:
@@ -308,9 +300,8 @@ def find_blanks(
     pixels : array (y, x)
         As recorded, of any real type: exact equality is what counts. NaN and infinite pixels are never found.
     side_px : int
-        Smallest square of equal pixels: larger than a block of JPEG (8 px), which is flat wherever the image is
-        smooth, and than the saturated top of a column. Lines of equal pixels, longer than a column is wide, are at
-        least twice as long and at most twice as thick.
+        Smallest square of equal pixels: larger than a smooth block of JPEG (8 px) and the saturated top of a column.
+        Lines of equal pixels, longer than a column is wide, are at least twice as long and at most twice as thick.
     tolerance : float
         Ringing of JPEG of quality 75 in a bar, as a share of the range between the darkest and the brightest value.
     repeats : int
@@ -343,7 +334,7 @@ def find_blanks(
             found |= _spread(lines, (2, 1) if axis == 0 else (1, 2))
     blank = found.copy()
     for ink in _extremes(pixels, tolerance):
-        blank |= _drawn(pixels, found, ink, tolerance, side_px, repeats, margin_px)
+        blank |= _drawn(pixels, found, ink, tolerance, (side_px, repeats, margin_px))
     if solid:
         # Two halves of an image that a line parts are both image; text is small.
         rest, _ = ndimage.label(~found)
@@ -375,16 +366,10 @@ def _standing_out(mask: Mask, axes: tuple[int, ...], size: int, repeats: int) ->
 
 
 def _drawn(
-    pixels: NDArray[Any],
-    flat: Mask,
-    ink: tuple[Mask, ...],
-    tolerance: float,
-    side: int,
-    repeats: int,
-    margin: int,
+    pixels: NDArray[Any], flat: Mask, ink: tuple[Mask, ...], tolerance: float, sizes: tuple[int, int, int]
 ) -> Mask:
     """Lines and letters drawn in an extreme value: long, thin, even, with sharp edges, in a part of the image only."""
-    near, core, wide = ink
+    (near, core, wide), (side, repeats, margin) = ink, sizes
     # Nothing is drawn in a value that much of the image has.
     if np.count_nonzero(core) < side or repeats * np.count_nonzero(near) > near.size:
         return np.zeros_like(near)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,53 @@ class Prepared:
     def to_frame(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
         """Resample a map of the shape of `values` to the frame by linear interpolation."""
         return resize_linear(image, self.shape)
+
+
+def filled(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
+    if valid.all():
+        return values
+    # Edge pixels repeated far outward would look like fringes.
+    distance, index = ndimage.distance_transform_edt(~valid, return_indices=True)
+    weight = 1 / distance[~valid]
+    known = values[valid]
+    # Of parts of the largest value: a sum of extremes may overflow.
+    scale = max(float(np.abs(known).max()), np.finfo(values.dtype).tiny)
+    mean = float(np.mean(known / scale)) * scale
+    out = values.copy()
+    out[~valid] = weight * values[tuple(i[~valid] for i in index)] + (1 - weight) * mean
+    return out
+
+
+def without_spikes(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
+    """An image (y, x) without hot and dead pixels, alone or up to three together, and how many there were.
+
+    They differ from their neighbours by more than the contrast of the image, and by twice as much as those from what
+    lies around: no column is so sharp. They take the median of what lies around.
+    """
+    sample = even_sample(pixels)
+    middle = np.median(sample)
+    most = 2 * 2 * np.quantile(np.abs(sample - middle), CLIP_SHARE)
+    places = np.nonzero(((pixels > middle + most) | (pixels < middle - most)) & valid)
+    if most <= 0 or not len(places[0]):
+        return pixels, 0
+    # Boxes of 5 × 5 pixels, mirrored at the rims.
+    rows, columns = (
+        (m - 1) - np.abs((m - 1) - np.abs(at[:, None] + np.arange(-2, 2 + 1)))
+        for at, m in zip(places, pixels.shape, strict=True)
+    )
+    boxes = pixels[rows[:, :, None], columns[:, None, :]]
+    inner = np.pad(np.ones((3, 3), bool), 1)
+    around = np.median(boxes[:, ~inner], axis=1)
+    heights = boxes[:, inner] - around[:, None]
+    # In the sense of the pixel itself.
+    heights *= np.sign(heights[:, 4:5])
+    height, neighbour = heights[:, 4], np.sort(heights, axis=1)[:, 5]
+    spikes = height - neighbour > np.maximum(most, 2 * neighbour)
+    if spikes.any():
+        pixels = pixels.copy()
+        pixels[tuple(at[spikes] for at in places)] = around[spikes]
+    return pixels, int(np.count_nonzero(spikes))
 
 
 def prepare(

@@ -336,7 +336,7 @@ def inverted_areas(model: Model, own: NDArray[np.bool_], thickness: float) -> ND
     gain = ndimage.gaussian_filter(np.where(own, model.wide[1] - distances, 0), period) / np.maximum(
         weight, 1e-4
     )
-    # Turned, it fits as much better there as it fits the rest worse. A model patch with a defect fits only itself worse.
+    # Turned, it fits as much better there as it fits the rest worse, not only a model patch with a defect.
     inverted = (gain > worse / 2) & own
     rest = own & ~inverted
     if not rest.any() or np.median(gain[rest]) > -worse / 2:
