@@ -141,6 +141,17 @@ def test_crystal_beside_vacuum(edge):
     assert not analysis.labels[:, : edge - 20].any()
 
 
+@pytest.mark.parametrize("colour", [np.nan, 0.0, 2.0])
+def test_crystal_in_a_frame(colour):
+    """What lies beyond it is no contrast: neighbourhoods at its rim are as strong as all others."""
+    image = noisy(crystal((400, 400), BASIS), 0.05)
+    framed = np.pad(image, 30, constant_values=colour)
+    analysis = run(framed)
+    assert not analysis.labels.any()
+    alone = run(image).valid_mask.mean()
+    assert analysis.valid_mask[30:-30, 30:-30].mean() > 0.9 * alone
+
+
 @pytest.mark.parametrize(("blur", "mode"), [(0.0, 0), (2.5, 0), (1.0, 1)])
 def test_pure_noise_has_no_lattice(blur, mode):
     analysis = run(glass(SHAPE, blur).astype(np.float32), RECIPES[mode])

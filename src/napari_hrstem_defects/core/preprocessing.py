@@ -168,17 +168,24 @@ def prepare(
     shape = (rows, columns)
     band = _band_pass(pixels, shape, params.band_low * period_px, params.band_high * period_px)
     period = period_px * shape[0] / pixels.shape[0]
+    seen = np.ones(shape, bool)
+    if valid is not None and not valid.all():
+        seen = _valid_on(_wide(~valid, BAND_REACH / 2 * period_px), shape, BAND_REACH * period_px)
     # A single foreign column must not set the contrast of all around it.
     most = np.float32(np.quantile(even_sample(np.abs(band)), CLIP_SHARE))
-    power = np.maximum(gaussian(np.minimum(np.abs(band), most) ** 2, params.contrast_window * period), 0)
+    power, window = np.minimum(np.abs(band), most) ** 2, params.contrast_window * period
+    if seen.any() and not seen.all():
+        # What holds no image does not count, as beyond the rim.
+        share = np.maximum(gaussian(seen.astype(np.float32), window), np.float32(1e-4))
+        power = gaussian(power * seen, window) / share
+    else:
+        power = gaussian(power, window)
+    power = np.maximum(power, 0)
     level = float(np.median(even_sample(power)))
     if level <= 0:
         level = max(float(power.mean()), float(np.finfo(np.float32).tiny))
     power += np.float32(1e-6 * level)
     values = (band / np.sqrt(power)).astype(np.float32, copy=False)
-    seen = np.ones(shape, bool)
-    if valid is not None and not valid.all():
-        seen = _valid_on(_wide(~valid, BAND_REACH / 2 * period_px), shape, BAND_REACH * period_px)
     return Prepared(values, band, seen, (pixels.shape[0], pixels.shape[1]), period)
 
 
