@@ -263,7 +263,7 @@ def test_what_is_not_valid_does_not_count():
 
 
 def test_agreement_of_a_lattice_with_its_multiple():
-    bases = (vectors("square", period, angle) for period, angle in ((12.0, 0.0), (12.2, 1.2), (12.0, 30.0)))
+    bases = (vectors("square", period, angle) for period, angle in ((12.0, 0.0), (12.2, 1.5), (12.0, 30.0)))
     fine, turned, other = (find_lattice(noisy(crystal((160, 160), basis), 0.1)) for basis in bases)
     assert agreement(fine, turned) == 1
     assert agreement(fine, other) is None

@@ -302,9 +302,8 @@ def repetition(acf: Autocorrelation, lattice: Lattice) -> float:
 _UNIMODULAR = np.mgrid[-3:4, -3:4, -3:4, -3:4].reshape(4, -1).T.reshape(-1, 2, 2).astype(float)
 _UNIMODULAR = _UNIMODULAR[np.abs(np.rint(np.linalg.det(_UNIMODULAR))) == 1]
 #: Stretch (natural logarithm) up to which a cell has the shape of another, as drift distorts it; twice that for two
-#: phases. Turn below which lattices agree, in degrees: a shear turns by half of what it distorts.
-SAME_SHAPE = 0.05
-SAME_ANGLE_DEG = math.degrees(SAME_SHAPE / 2)
+#: phases. Turn below which lattices agree, in degrees: what drift and an inexact cell make of one crystal.
+SAME_SHAPE, SAME_ANGLE_DEG = 0.05, 2.0
 
 
 def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
