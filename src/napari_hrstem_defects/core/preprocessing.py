@@ -104,9 +104,10 @@ def without_spikes(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> tup
     sample = even_sample(pixels)
     middle = np.median(sample)
     most = 2 * 2 * np.quantile(np.abs(sample - middle), CLIP_SHARE)
-    places = np.nonzero(((pixels > middle + most) | (pixels < middle - most)) & valid)
-    if most <= 0 or not len(places[0]):
+    low, high = middle - most, middle + most
+    if most <= 0 or (pixels.min() >= low and pixels.max() <= high):
         return pixels, 0
+    places = np.nonzero(((pixels > high) | (pixels < low)) & valid)
     # Boxes of 5 × 5 pixels, mirrored at the rims.
     rows, columns = (
         (m - 1) - np.abs((m - 1) - np.abs(at[:, None] + np.arange(-2, 2 + 1)))
