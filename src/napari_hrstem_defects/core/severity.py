@@ -23,6 +23,7 @@ from napari_hrstem_defects.core.eigenfilters import STRIDE, Bank, fit_bank, kern
 from napari_hrstem_defects.core.plateaus import Plateaus, crystal_amplitude, lattice_amplitude
 from napari_hrstem_defects.core.preprocessing import Prepared, Values, even_sample, sample_linear
 from napari_hrstem_defects.core.recipe import CRYSTAL_SHARE, SymmetryParams
+from napari_hrstem_defects.core.regions import around
 from napari_hrstem_defects.errors import RecipeError
 
 #: Scale of the templates for point defects relative to the usual one: as wide as what one column disturbs.
@@ -242,10 +243,12 @@ def severity_grid(
     if valid_mask.any():
         # A hole is no crystal of its own level: what is narrower than the window of the level has that around it.
         weak = valid & (amplitude <= CRYSTAL_SHARE * crystal_amplitude(amplitude[valid_mask], CRYSTAL_SHARE))
-        reach = LEVEL_WINDOW * period
         if weak.any():
-            near = ndimage.distance_transform_edt(~weak) <= reach / 2
-            level = np.where(near, ndimage.grey_closing(level, round(reach) | 1, mode="nearest"), level)
+            reach, size = LEVEL_WINDOW * period / 2, round(LEVEL_WINDOW * period) | 1
+            box = around(weak, int(reach) + 2 * size)
+            near = ndimage.distance_transform_edt(~weak[box]) <= reach
+            level = level.copy()
+            level[box][near] = ndimage.grey_closing(level[box], size, mode="nearest")[near]
     return Grid(
         -np.log(np.maximum(strength, np.float32(1e-4))),
         pairs,
