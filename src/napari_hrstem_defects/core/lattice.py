@@ -313,7 +313,10 @@ def lattice_rotation(a: Lattice, b: Lattice) -> float | None:
 
 
 def agreement(a: Lattice | None, b: Lattice | None, angle_deg: float = SAME_ANGLE_DEG) -> int | None:
-    """Ratio of the cells of two lattices, 1 to 3, that agree but for a small turn and stretch; None if they do not."""
+    """Ratio of the cells of two lattices, 1 to 3, that agree but for a small turn and stretch; None if they do not.
+
+    They are turned by less than `angle_deg`.
+    """
     if a is None or b is None:
         return None
     small, large = (a, b) if a.period_px <= b.period_px else (b, a)

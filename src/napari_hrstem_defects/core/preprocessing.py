@@ -80,7 +80,7 @@ class Prepared:
 
 
 def filled(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
-    """Fill invalid pixels with the value of the nearest valid one, further out more and more with the mean."""
+    """An image (y, x) with its invalid pixels like the nearest valid one, further out more and more like the mean."""
     if valid.all():
         return values
     # Edge pixels repeated far outward would look like fringes.
