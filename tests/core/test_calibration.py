@@ -58,6 +58,19 @@ def test_defects_hardly_move_the_null(share):
     assert disturbed.sum() == 0 or np.median(z[disturbed]) > 6
 
 
+def test_a_crystal_more_than_half_of_which_is_disturbed_has_the_spread_of_a_clean_one():
+    values = normal(0.0, 0.2)
+    values[:170] += np.linspace(0.2, 3, 170)[:, None]
+    wide, narrow = (standardise(values, LEVEL, EVERYWHERE, 0.0, 4.0, ceiling=most) for most in (np.inf, 0.3))
+    assert np.median(wide[100:170]) < 6 < 7 < np.median(narrow[100:170])
+    assert abs(np.median(narrow[170:])) < 1
+    # Where it is as even as a crystal, the ceiling changes nothing.
+    even = [
+        standardise(normal(0.0, 0.2), LEVEL, EVERYWHERE, 0.0, 4.0, ceiling=most) for most in (np.inf, 0.3)
+    ]
+    np.testing.assert_array_equal(*even)
+
+
 def test_every_level_has_its_own_null():
     """Film and substrate: another mean and another spread, each at its own contrast."""
     level = np.where(np.arange(SHAPE[1]) < 150, 0.0, 2.0) * np.ones(SHAPE)

@@ -96,11 +96,12 @@ def test_perfect_crystal_is_clean(shape, sigma):
     assert analysis.lattice.period_px == pytest.approx(PERIOD, rel=0.03)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
 @pytest.mark.parametrize("period", [12.3, 16.0])
-def test_crossed_waves_are_clean(period):
+def test_crossed_waves_are_clean(period, sigma):
     """With 16 px every cell is sampled in the same places: the model must hold them all."""
     y, x = np.indices((256, 256)) * (2 * np.pi / period)
-    noise = np.random.default_rng(0).normal(0, 0.1, x.shape)
+    noise = np.random.default_rng(0).normal(0, sigma, x.shape)
     analysis = hd.analyze(hd.Micrograph((np.cos(x) + np.cos(y) + noise).astype(np.float32)))
     assert (analysis.labels > 0).mean() < 0.005
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 import napari_hrstem_defects as hd
-from napari_hrstem_defects.core.calibration import false_marks_of
-from napari_hrstem_defects.core.severity import inverted_areas
+from napari_hrstem_defects.core.calibration import false_marks_of, severity_of
+from napari_hrstem_defects.core.severity import Grid, domain_severity, inverted_areas
 
 from .helpers import crystal, fault, noisy, prepared_of, vectors
 
@@ -93,15 +93,29 @@ def test_small_hole_is_no_crystal_of_its_own_contrast(period, sigma):
     assert not found.labels[np.hypot(y, x) > 3.5 * period].any()
 
 
-@pytest.mark.parametrize(("elsewhere", "there"), [(1.0, 1), (0.1, 0)])
-def test_what_fits_better_when_turned_is_inverted_only_where_all_else_fits_worse(elsewhere, there):
-    """A defect in the model patch makes the turned model fit the patch worse, but not the crystal."""
+def test_template_distances_of_a_crystal_that_is_mostly_disturbed_stand_out():
+    """Boundaries on three quarters of it: the lower quantiles hold them, too, and look like a wide null."""
+    shape = (80, 80)
+    distances = np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+    distances[:, 20:] += np.linspace(0, 3, 60, dtype=np.float32)
+    flat, everywhere = np.zeros(shape, np.float32), np.ones(shape, bool)
+    grid = Grid(flat, flat + 1, flat.astype(np.uint8), flat, None, everywhere, 4.0)
+    model = SimpleNamespace(wide=(None, distances), narrow=(None, flat))
+    severity, _ = domain_severity(grid, model, everywhere, ~everywhere)
+    assert np.median(severity[:, 70:]) > severity_of(0.05, 400) > severity[:, :20].max()
+
+
+@pytest.mark.parametrize(("elsewhere", "usual", "there"), [(1.0, 0.0, 1), (0.1, 0.0, 0), (1.0, 2.0, 0)])
+def test_what_fits_better_when_turned_is_inverted_only_where_all_else_fits_worse(elsewhere, usual, there):
+    """A defect in the model patch makes the turned model fit the patch worse, but not the crystal.
+
+    And where the crystal is further from the patch than the polarities are from each other, neither is known.
+    """
     area = np.zeros((80, 80), bool)
     area[20:50, 20:60] = True
-    turned = np.where(area, -0.9, elsewhere).astype(np.float32)
-    model = SimpleNamespace(
-        wide=(None, np.zeros(area.shape, np.float32)), inverse=(1.0, turned), prepared=prepared_of(area)
-    )
+    direct = np.full(area.shape, usual, np.float32)
+    turned = direct + np.where(area, -0.9, elsewhere).astype(np.float32)
+    model = SimpleNamespace(wide=(None, direct), inverse=(0.0, 1.0, turned), prepared=prepared_of(area))
     found = inverted_areas(model, np.ones(area.shape, bool), 4.0)
     assert found.any() == there
     assert not found[~ndimage.binary_dilation(area, iterations=6)].any()

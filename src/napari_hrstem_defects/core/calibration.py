@@ -65,6 +65,7 @@ def standardise(
     floor: float,
     period: float,
     *,
+    ceiling: float = math.inf,
     weight: NDArray[np.floating] | None = None,
     interface: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
@@ -82,6 +83,9 @@ def standardise(
         Standard deviation that is always there (pixel grid, scan), added in quadrature.
     period : float
         Lattice period in samples.
+    ceiling : float
+        Standard deviation that the undisturbed part does not exceed: where the lower quantiles are further apart, much
+        of the crystal is disturbed.
     weight : float array (y, x), optional
         Share of a full window's information: the variance is divided by it.
     interface : float array (y, x), optional
@@ -113,16 +117,21 @@ def standardise(
         if min(np.count_nonzero(clean & band), np.count_nonzero(clean & ~band)) < least:
             band[:] = False
         inside = clean & ~band
-    middle, spread = _null(values[inside], level[inside], level, NULL_WIDTH)
+    middle, spread = _null(values[inside], level[inside], level, NULL_WIDTH, ceiling)
     if band.any() and interface is not None:
         own = clean & band
-        middle[band], spread[band] = _null(values[own], interface[own], interface[band], NULL_WIDTH)
+        null = _null(values[own], interface[own], interface[band], NULL_WIDTH, ceiling)
+        middle[band], spread[band] = null
     variance = spread**2 if weight is None else spread**2 / np.maximum(weight, TINY)
     return ((values - middle) / np.sqrt(variance + floor**2)).astype(np.float32)
 
 
 def _null(
-    values: NDArray[np.floating], levels: NDArray[np.floating], at: NDArray[np.floating], width: float
+    values: NDArray[np.floating],
+    levels: NDArray[np.floating],
+    at: NDArray[np.floating],
+    width: float,
+    ceiling: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and standard deviation of the undisturbed values at each level, by a kernel over levels."""
     some, known = even_sample(values), even_sample(levels)
@@ -137,8 +146,8 @@ def _null(
             np.exp(-0.5 * ((known - np.float32(node)) / np.float32(width)) ** 2), dtype=np.float64
         )
         a, b = (some[min(int(np.searchsorted(total, q * total[-1])), len(some) - 1)] for q in QUANTILES)
-        spreads[i] = (b - a) / (deviates[1] - deviates[0])
-        middles[i] = b - deviates[1] * spreads[i]
+        spreads[i] = min((b - a) / (deviates[1] - deviates[0]), ceiling)
+        middles[i] = a - deviates[0] * spreads[i]
     return np.interp(at, nodes, middles), np.interp(at, nodes, spreads)
 
 

@@ -24,9 +24,9 @@ TILE_PX = 192
 STRIDE = 2
 #: Pixels compared with all templates in one matrix product.
 CHUNK_PX = 4096
-#: The model's noise variance is at least this share of its mean variance: a noise-free (simulated, averaged) patch
-#: has none, and every distance would be infinite.
-MIN_NOISE_SHARE = 1e-3
+#: Share of the lattice's variance that no model knows, for templates are few and their shifts known to first order:
+#: without noise (simulated, averaged images) distances would be nothing else.
+MODEL_ERROR = 0.01
 #: A template stands for shifts of up to this; beyond, another is nearer.
 MAX_SHIFT_PX = 0.75
 #: A template that is so many times less like its repeats than usual is a defect of the patch.
@@ -51,7 +51,7 @@ class Bank:
     tangents : float32 array (n, 2, r)
         How those change when the neighbourhood moves by one px in y and in x.
     noise : float
-        s², mean of the other eigenvalues.
+        s², mean of the other eigenvalues and what the model does not know.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def fit_bank(
     kept = int(np.searchsorted(np.cumsum(eigenvalues), params.variance_kept * total)) + 1
     rank = min(kept, params.max_components, len(eigenvalues) - 1)
     components = np.ascontiguousarray(vectors[:, :rank].T, dtype=np.float32)
-    noise = max(float(eigenvalues[rank:].mean()), MIN_NOISE_SHARE * total / len(eigenvalues), 1e-12)
+    noise = max(float(eigenvalues[rank:].mean()), 1e-12) + _model_error(eigenvalues[:rank], kernel_px)
     # Evenly spread through the patch by a multiplicative step coprime to their number: neither rows nor columns
     # of the lattice are favoured, and the choice is the same every time. The outermost have no neighbours to take
     # differences with.
@@ -249,10 +249,11 @@ def log_distances(
 
     With the components ``y = U(x − μ)`` and the residual ``Q = |x − μ|² − |y|²``::
 
-        d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d²)
+        d² = (min_t |y − y_t|² + Q) / (s² D),   L = log(G ∗ d² + e²/s²)
 
     The nearest template sees what the covariance cannot (a crystal and its copy turned by 180° share it); Q sees
-    everything outside the model's span.
+    everything outside the model's span. ``s²`` is the variance of the noise and of what the model does not know,
+    ``e²``.
 
     Parameters
     ----------
@@ -313,8 +314,14 @@ def log_distances(
     rim = -(-rim_px(kernel, prepared.period_px, values.shape) // STRIDE)
     inner = out[rim : coarse[0] - rim, rim : coarse[1] - rim]
     sigma = smoothing * prepared.period_px / STRIDE
-    smooth = np.log(np.maximum(gaussian(np.ascontiguousarray(inner), sigma), np.float32(1e-6)))
+    error = np.float32(_model_error(bank.eigenvalues, kernel) / bank.noise)
+    smooth = np.log(np.maximum(gaussian(np.ascontiguousarray(inner), sigma) + error, np.float32(1e-6)))
     return np.pad(smooth, rim, mode="edge")
+
+
+def _model_error(eigenvalues: NDArray[np.float64], kernel_px: int) -> float:
+    """Variance of a pixel that a model of these eigenvalues does not know, e²."""
+    return MODEL_ERROR * float(eigenvalues.sum()) / kernel_px**2
 
 
 def _tile_edge(kernel: int, shape: tuple[int, ...]) -> int:

@@ -402,7 +402,7 @@ def _drawn(
         )
         own, beside, beyond = (float(np.median(pixels[window][each])) for each in (part, edge, around))
         gradual = abs(beside - beyond) > tolerance * abs(own - beyond) and (beside < beyond) == (own < beyond)
-        return bool(np.mean(wide[window][edge]) < 0.25 and not gradual)
+        return bool(np.mean(wide[window][edge]) < 0.5 and not gradual)
 
     marks = [i for i in np.flatnonzero(extent > max(side, 2 * usual)) if drawn(i, even=True)]
     found = set(marks)

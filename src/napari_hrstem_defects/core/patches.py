@@ -252,5 +252,5 @@ def patch_size(shape: tuple[int, int], lattice: Lattice | None, wanted: int = 0,
     if size <= shorter // 2:
         return size
     most = max(shorter // 2, min(round(PATCH_PERIODS * lattice.period_px), round(MOST_OF_SIDE * shorter)))
-    periods = int(most / lattice.period_px + 0.1)
+    periods = int(most / lattice.period_px)
     return min(most, round(periods * lattice.period_px)) if periods >= 2 else most

@@ -103,7 +103,7 @@ def without_spikes(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> tup
     """
     sample = even_sample(pixels)
     middle = np.median(sample)
-    most = 2 * 2 * np.quantile(np.abs(sample - middle), CLIP_SHARE)
+    most = 4 * np.quantile(np.abs(sample - middle), CLIP_SHARE)
     low, high = middle - most, middle + most
     if most <= 0 or (pixels.min() >= low and pixels.max() <= high):
         return pixels, 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ POINT_SCALE = 0.5
 #: Standard deviation that every map has even without noise (pixel grid, scan lines): logarithms of the strength, and
 #: of a template distance.
 STRENGTH_FLOOR, TEMPLATE_FLOOR = 0.02, 0.16
+#: Standard deviation of the logarithm of a template distance that the undisturbed part of no crystal exceeds: in
+#: clean micrographs it is .1 to .3, in crystals full of boundaries or point defects their share would make it .4 to 1.
+TEMPLATE_CEILING = 0.3
 #: How much further into its tail the same rarity lies, relative to the templates: loss of strength, templates for
 #: point defects (benchmarks/accuracy/calibration.py).
 LOSS_FACTOR, POINT_FACTOR = 1.1, 1.15
@@ -72,8 +75,11 @@ class Model:
         return self._of(POINT_SCALE, self.wide[0].kernel_px)
 
     @cached_property
-    def inverse(self) -> tuple[float, NDArray[np.float32]] | None:
-        """How much worse the model turned by 180° fits its own patch, and its log distances; None if no worse."""
+    def inverse(self) -> tuple[float, float, NDArray[np.float32]] | None:
+        """Log distances of its own patch to the model and to that turned by 180°, of all to the latter.
+
+        None if the patch is as near to either.
+        """
         rows, columns = self.patch
         part = replace(
             self.prepared,
@@ -87,10 +93,10 @@ class Model:
             float(np.median(log_distances(part, bank, self.params.smoothing)))
             for bank in (turned, self.wide[0])
         )
-        worse = there - here
-        if worse < TEMPLATE_FLOOR:
+        if there - here < TEMPLATE_FLOOR:
             return None
-        return worse, log_distances(self.prepared, turned, self.params.smoothing, cancelled=self.cancelled)
+        distances = log_distances(self.prepared, turned, self.params.smoothing, cancelled=self.cancelled)
+        return here, there, distances
 
     def _of(self, scale: float, widest_px: int) -> tuple[Bank, NDArray[np.float32]]:
         edge, period = self.patch[0].stop - self.patch[0].start, self.prepared.period_px
@@ -288,22 +294,15 @@ def domain_severity(
     """
     where = own & grid.valid_mask
 
-    def standard(values: NDArray[np.float32], floor: float, *, field: bool) -> NDArray[np.float32]:
-        return standardise(
-            values,
-            grid.level,
-            where,
-            floor,
-            grid.period,
-            weight=grid.pairs if field else None,
-            interface=grid.interface,
-        )
-
+    standard = partial(
+        standardise, level=grid.level, clean=where, period=grid.period, interface=grid.interface
+    )
+    of_templates = partial(standard, floor=TEMPLATE_FLOOR, ceiling=TEMPLATE_CEILING)
     wide, narrow = model.wide[1], model.narrow[1]
-    out = standard(grid.loss, STRENGTH_FLOOR, field=True) / np.float32(LOSS_FACTOR)
+    out = standard(grid.loss, floor=STRENGTH_FLOOR, weight=grid.pairs) / np.float32(LOSS_FACTOR)
     out[walls] = 0
-    np.maximum(out, standard(wide, TEMPLATE_FLOOR, field=False), out=out)
-    np.maximum(out, standard(narrow, TEMPLATE_FLOOR, field=False) / np.float32(POINT_FACTOR), out=out)
+    np.maximum(out, of_templates(wide), out=out)
+    np.maximum(out, of_templates(narrow) / np.float32(POINT_FACTOR), out=out)
     # The wide templates say how far a line goes, the narrow ones where a column is.
     excess = np.zeros(out.shape, np.float32)
     for distances in (wide, narrow):
@@ -333,16 +332,19 @@ def inverted_areas(model: Model, own: NDArray[np.bool_], thickness: float) -> ND
     """
     if not own.any() or model.inverse is None:
         return np.zeros(own.shape, bool)
-    worse, distances = model.inverse
+    here, there, distances = model.inverse
+    worse = there - here
     period = model.prepared.period_px / STRIDE
     weight = ndimage.gaussian_filter(own.astype(np.float32), period)
     gain = ndimage.gaussian_filter(np.where(own, model.wide[1] - distances, 0), period) / np.maximum(
         weight, 1e-4
     )
-    # Turned, it fits as much better there as it fits the rest worse, not only a model patch with a defect.
     inverted = (gain > worse / 2) & own
     rest = own & ~inverted
-    if not rest.any() or np.median(gain[rest]) > -worse / 2:
+    # Turned, it fits as much better there as it fits the rest worse, not only a model patch with a defect; and the rest
+    # is nearer to the patch than the polarities are to each other.
+    alike = rest.any() and np.median(model.wide[1][rest]) <= here + worse / 2
+    if not alike or np.median(gain[rest]) > -worse / 2:
         return np.zeros(own.shape, bool)
     low = np.where(own, inverted, True)
     depth = ndimage.distance_transform_edt(np.pad(low, 1, mode="edge"))[1:-1, 1:-1]

@@ -52,6 +52,7 @@ from napari_hrstem_defects.core.published import PublishedMaps
 from napari_hrstem_defects.core.recipe import points_of
 from napari_hrstem_defects.core.segmentation import dilate
 from napari_hrstem_defects.core.severity import (
+    TEMPLATE_CEILING,
     TEMPLATE_FLOOR,
     Model,
     Models,
@@ -215,8 +216,9 @@ def _deepest_patch(
     if table.classifier != "hand":
         distances = models(prepared, chosen).wide[1]
         own = np.ones(distances.shape, bool)
-        z = standardise(distances, level, own, TEMPLATE_FLOOR, prepared.period_px / STRIDE)
-        limit = severity_of(1.0, z.size / (prepared.period_px / STRIDE) ** 2)
+        period = prepared.period_px / STRIDE
+        z = standardise(distances, level, own, TEMPLATE_FLOOR, period, ceiling=TEMPLATE_CEILING)
+        limit = severity_of(1.0, z.size / period**2)
         severity, most = shares(z, table.grid), inputs.recipe.classify.max_defect_area
         defective = table.defective | (shares(z > limit, table.grid) > most)
         if not defective.all():
@@ -306,7 +308,8 @@ def compare(
         found = with_inverted(found, share > 0.5, prepared, inputs.recipe.domains)
         grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
     elif not inverted.any():
-        phases = _with_phase(inputs, seen, plateaus, found, model, (grid.index == 0) & ~edge)
+        other = dilate(grid.index > 0, REACH_PERIODS * grid.period)
+        phases = _with_phase(inputs, seen, plateaus, found, model, ~(edge | other))
         if phases is not None:
             found = phases
             grid = severity_grid(field, prepared, found, level, model.wide[0].kernel_px)
@@ -408,7 +411,8 @@ def _with_phase(
         return None
     index = plateaus.index.copy()
     number = int(index[second][0])
-    index[second] = added = len(plateaus.directions)
+    # Where windows reach into another lattice it goes on as far as it came.
+    index[continued(second, inside) & (index == number)] = added = len(plateaus.directions)
     directions = np.vstack([plateaus.directions, plateaus.directions[number]])
     amplitudes = np.append(plateaus.amplitudes, plateaus.amplitudes[number])
     plateaus = replace(plateaus, index=index, directions=directions, amplitudes=amplitudes)
