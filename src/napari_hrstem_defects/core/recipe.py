@@ -29,7 +29,6 @@ RECIPE_VERSION = 2
 
 Eigenvectors = Literal["rows", "columns"]
 
-
 #: Share of the crystal's lattice amplitude below which there is no crystal.
 CRYSTAL_SHARE = 0.5
 
@@ -92,11 +91,7 @@ class DomainParams(_Params):
         shown=True,
     )
     merge: float = _param(
-        0.12,
-        "lattices whose autocorrelations differ by less than this are one domain",
-        "cosine distance",
-        0,
-        2,
+        0.12, "lattices whose autocorrelations differ by less are one domain", "cosine distance", 0, 2
     )
     thickness: float = _param(
         4.4, "a domain is thicker than this somewhere: twice as far as a window reaches", "periods", 0, 100
@@ -104,21 +99,15 @@ class DomainParams(_Params):
     boundary_map: bool = _param(False, "also write the map of boundaries, which needs no reference")
     given: str = _param(
         "",
-        "model patches of further lattices, placed by hand: their centres “y,x; y,x”; others are searched as well",
+        "centres “y,x; y,x” of the model patches of further lattices, placed by hand",
         "px",
         one_image=True,
     )
     intact_at: str = _param(
-        "",
-        "the lattices at these points “y,x; y,x” count as intact, whatever `crystal` says",
-        "px",
-        one_image=True,
+        "", "lattices at these points “y,x; y,x” are intact, whatever `crystal` says", "px", one_image=True
     )
     defective_at: str = _param(
-        "",
-        "the lattices at these points “y,x; y,x” count as defects, whatever `crystal` says",
-        "px",
-        one_image=True,
+        "", "lattices at these points “y,x; y,x” are defects, whatever `crystal` says", "px", one_image=True
     )
 
     @field_validator("given", "intact_at", "defective_at")
@@ -147,12 +136,8 @@ class ClassifyParams(_Params):
     classifier: str = _param(
         "screening", "screening (no training needed), or the name or file of a trained classifier", shown=True
     )
-    probability: float = _param(
-        0.5, "trained classifiers: a patch above this probability is defective", "", 0, 1
-    )
-    max_defect_area: float = _param(
-        0.05, "a patch with more than this share of marked area is defective", "", 0, 1
-    )
+    probability: float = _param(0.5, "trained classifiers: a patch above this is defective", "", 0, 1)
+    max_defect_area: float = _param(0.05, "a patch with more than this share marked is defective", "", 0, 1)
 
 
 class BestPatchParams(_Params):
@@ -193,28 +178,13 @@ class SegmentParams(_Params):
     """From severity and variance to labels."""
 
     false_marks: float = _param(
-        0.05,
-        "expected number of false marks in a clean image: smaller marks less",
-        "marks per image",
-        1e-6,
-        10,
-        shown=True,
+        0.05, "false marks expected in a clean image: smaller marks less", "per image", 1e-6, 10, shown=True
     )
     extent: float = _param(
-        0.57,
-        "a defect extends as far as the severity exceeds this share of the threshold",
-        "",
-        0,
-        1,
-        shown=True,
+        0.57, "a defect extends as far as severity exceeds this share of the threshold", "", 0, 1, shown=True
     )
     overlap: float = _param(
-        0.075,
-        "a pixel below this share of the worst severity nearby only overlaps a defect",
-        "",
-        0,
-        0.95,
-        advanced=True,
+        0.075, "pixels below this share of the worst nearby only overlap a defect", "", 0, 0.95, advanced=True
     )
     min_area_periods: float = _param(0.5, "smaller marked areas are dropped", "periods²", 0, 1000, shown=True)
 
@@ -224,7 +194,7 @@ class PublishedParams(_Params):
 
     filter: Literal["log", "dog", "none"] = _param(
         "log",
-        "log: Laplacian of Gaussian, then Gaussian (as published); dog: difference of Gaussians (their code); none",
+        "log: LoG and Gaussian (as published); dog: difference of Gaussians (their code); none",
         shown=True,
     )
     log_kernel: int = _param(19, "log: edge of the Laplacian-of-Gaussian kernel, odd", "px", 3, 101)
@@ -236,39 +206,24 @@ class PublishedParams(_Params):
         "energies", "what is compared: filter responses, or their squares summed over a window", advanced=True
     )
     eigenvectors: Eigenvectors = _param(
-        "rows",
-        "filters are the columns of the eigenvector matrix; rows repeats an error of the published code",
-        advanced=True,
+        "rows", "of the matrix of eigenvectors; rows repeats an error of the published code", advanced=True
     )
     comparison: Literal["pixelwise", "distribution"] = _param(
-        "pixelwise",
-        "Mahalanobis distance to the model patch's distribution, or to its pixel at the same place",
-        advanced=True,
+        "pixelwise", "distance to the pixel at the same place in the model patch, or to all", advanced=True
     )
     energy_window: int = _param(16, "edge of the window of the energies", "px", 1, 128)
     window_px: int = _param(20, "edge of the window of the local variance", "px", 3, 512, shown=True)
     variance_sigma: float = _param(
-        10.0, "standard deviation of the Gaussian that smooths the local variance", "px", 0, 100
+        10.0, "standard deviation of the Gaussian over the local variance", "px", 0, 100
     )
-    ratio: float = _param(
-        1.2, "amorphous: smoothed variance below the least in the best patch / ratio", "", 1, 100
-    )
+    ratio: float = _param(1.2, "amorphous: variance below the least in the best patch / ratio", "", 1, 100)
     min_maximum: float = _param(
-        90.0,
-        "nothing is marked as symmetry defect unless the severity exceeds this somewhere",
-        "Mahalanobis distance",
-        0,
-        1e6,
-        shown=True,
+        90.0, "symmetry defects only if the severity exceeds this", "Mahalanobis distance", 0, 1e6, shown=True
     )
     always_filter: bool = _param(
-        False,
-        "severity and variance also of an image without a defective patch, whose analysis otherwise ends there",
-        shown=True,
+        False, "severity and variance even where no patch is defective and the analysis ends", shown=True
     )
-    gauss_sigma: float = _param(
-        6.0, "standard deviation of the Gaussian before the triangle threshold", "px", 0, 100
-    )
+    gauss_sigma: float = _param(6.0, "standard deviation of the Gaussian before the threshold", "px", 0, 100)
     median_size: int = _param(19, "edge of the median filter after it", "px", 1, 101)
 
 
@@ -302,7 +257,7 @@ class Recipe(_Params):
 
     mode: Literal["lattice", "published"] = _param(
         "lattice",
-        "lattice: field of local autocorrelations and eigenfilters tied to the lattice period; published: as published",
+        "lattice: the default, tied to the lattice period; published: Dennler et al. 2021",
         shown=True,
     )
     preprocess: PreprocessParams = PreprocessParams()

@@ -8,7 +8,7 @@ from typing import Any
 from napari_hrstem_defects.core.recipe import PARAMETERS, Recipe
 
 #: Units as they stand behind a number.
-SUFFIXES = {"marks per image": "/ image", "cosine distance": "", "Mahalanobis distance": ""}
+SUFFIXES = {"per image": "/ image", "cosine distance": "", "Mahalanobis distance": ""}
 #: Names of parameters in plain words, where the name itself is not.
 _LABELS = {
     "classify.patch_size": "patch",
