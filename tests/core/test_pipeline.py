@@ -331,6 +331,16 @@ def test_particle_smaller_than_a_patch_holds_the_best_patch():
     assert found.lattice.period_px == pytest.approx(9.0, rel=0.02)
 
 
+@pytest.mark.parametrize("at", [300, 330, 360])
+def test_faint_fault_through_the_middle(at):
+    """The screening does not see it, so the patches in the middle have the greatest W; the distances tell them."""
+    basis = vectors("hexagonal", 14.0, 7.0)
+    found = run(noisy(fault((640, 640), basis, at, (0.13 * 14, 0.0)), 0.1, at))
+    assert found.labels[40:-40, at].mean() > 0.9
+    assert not found.labels[:, np.abs(np.arange(640) - at) > 14].any()
+    assert not found.warnings
+
+
 def test_painted_patches(whole):
     painted = np.ones(whole.patches.grid.counts, bool)
     painted[1, 0] = False

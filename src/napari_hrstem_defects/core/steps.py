@@ -205,13 +205,17 @@ def _deepest_patch(
     mean: NDArray[np.float64],
     models: Models,
 ) -> Chosen:
-    """Patch of greatest W(node), revised once by the distances to its own model; ties go to the least `mean`."""
+    """Patch of greatest W(node), revised once by the distances to its own model.
+
+    Of the first choice ties go to the least `mean`. In the revision W counts direct neighbours only, and distances,
+    which by then are known, order what is equal in that: where every patch holds some defect, the depth in the image
+    says less about which holds the fewest.
+    """
     prepared, field, level = seen.prepared, seen.field, seen.level
     assert prepared is not None
     assert field is not None
     assert level is not None
-    depth = inputs.recipe.best_patch.depth
-    choice = choose(~table.defective, depth=depth, severity=mean)
+    choice = choose(~table.defective, depth=inputs.recipe.best_patch.depth, severity=mean)
     chosen = _patch(table.grid, choice.index)
     if table.classifier != "hand":
         distances = models(prepared, chosen).wide[1]
@@ -222,7 +226,7 @@ def _deepest_patch(
         severity, most = shares(z, table.grid), inputs.recipe.classify.max_defect_area
         defective = table.defective | (shares(z > limit, table.grid) > most)
         if not defective.all():
-            choice = choose(~defective, depth=depth, severity=severity)
+            choice = choose(~defective, depth=1, severity=severity)
             chosen = _patch(table.grid, choice.index)
             # Of two polarities the one that most of the lattice has is the reference.
             lattice = plateaus.index == _plateau_at(chosen, plateaus, field, prepared)
@@ -233,7 +237,7 @@ def _deepest_patch(
             if 2 * np.count_nonzero(inverted) > np.count_nonzero(own):
                 defective |= shares(own & ~inverted, table.grid) > most
                 if not defective.all():
-                    choice = choose(~defective, depth=depth, severity=severity)
+                    choice = choose(~defective, depth=1, severity=severity)
                     chosen = _patch(table.grid, choice.index)
     return Chosen(chosen, choice.graph)
 
