@@ -21,6 +21,11 @@ from napari_hrstem_defects.widgets.roles import KEY, Role, entry
 from .conftest import TIMEOUT, analysed, lattice_image, record_steps
 
 
+def _inwards(made: Any, patch: Any) -> int:
+    """Sign of the way along y from a patch to the middle of the image."""
+    return 1 if patch.y < made.document.frame_shape[0] / 2 else -1
+
+
 def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
     made = desk("si_fault_amorphous")
     made.run_all()
@@ -30,7 +35,7 @@ def test_dragging_the_best_patch_with_the_mouse(desk: Any) -> None:
     made.click(made.panel.best_patch.move_button)
     states: list[dict[str, str]] = []
     made.session.changed.connect(lambda: states.append({k: str(v) for k, v in made.session.states().items()}))
-    target = (best.y + 260.0, best.x + 30.0)
+    target = (best.y + 260.0 * _inwards(made, best), best.x + 30.0)
     made.drag((best.y, best.x), target)
     # While the button was still down the later steps were said to be stale.
     assert states[0]["symmetry"] == states[0]["segment"] == "stale"
@@ -421,11 +426,12 @@ def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, mon
         steps, "compare", lambda *args, **options: (held.wait(60), compare(*args, **options))[1]
     )
     # Near enough that no candidate lies above it.
-    first, last = (best.y + 15.0, best.x), (best.y + 260.0, best.x)
+    step = _inwards(made, best)
+    first, last = (best.y + 15.0 * step, best.x), (best.y + 260.0 * step, best.x)
     made.session.edits.place(first)
     assert made.session.running
     native = made.viewer.window._qt_viewer.canvas.native
-    path = [made.canvas_position(point) for point in (first, np.add(first, (30, 0)), last)]
+    path = [made.canvas_position(point) for point in (first, np.add(first, (30 * step, 0)), last)]
     made.qtbot.mouseMove(native, path[0])
     made.qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=path[0])
     made.move(path[1])
@@ -433,7 +439,7 @@ def test_square_held_while_a_result_arrives_stays_under_the_mouse(desk: Any, mon
     held.set()
     made.wait()
     assert_allclose(made.document.analysis.best_patch.y, first[0])
-    assert_allclose(layer.data[0], np.add(first, (30, 0)), atol=3)
+    assert_allclose(layer.data[0], np.add(first, (30 * step, 0)), atol=3)
     assert made.states()["symmetry"] == "stale"
     made.move(path[2])
     made.qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=path[2])

@@ -85,7 +85,7 @@ def test_table_shows_the_regions_of_a_scan_until_there_are_others(bench: Any, sc
 def test_regions_carry_the_class_into_table_and_export(bench: Any, scan: Any, tmp_path: Path) -> None:
     made = bench("si_fault_amorphous")
     # So low that small regions of no type come to the two that are known.
-    made.panel.groups["segment"].editors["segment.extent"].setValue(0.3)
+    made.panel.groups["segment"].editors["segment.extent"].setValue(0.15)
     made.run_all()
     before = made.document.regions()
     found = made_up(made.document.frame_shape)
